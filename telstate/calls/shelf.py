@@ -1,0 +1,100 @@
+"""A memory that forgets: each entry for the same time, all together bounded in number, the oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Shelf"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Shelf(Generic[K, V]):
+    """Entries in the order in which they are due.
+
+    All entries live for the same number of seconds and time never falls, so the order of insertion is the order of
+    expiry, and a dict, which keeps it, is all that is needed: no heap, no timer, no sweep over what is not due.
+    """
+
+    __slots__ = ("_entries", "limit", "ttl")
+
+    def __init__(self, ttl: float, limit: int | None = None) -> None:
+        self.ttl = ttl
+        self.limit = limit
+        self._entries: dict[K, tuple[float, V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """Find what was put under `key`, if it is still there."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[1]
+
+    def values(self) -> Iterator[V]:
+        """All that is on the shelf, oldest first."""
+        return (value for _, value in self._entries.values())
+
+    def put(self, key: K, value: V, now: float) -> None:
+        """Put or renew an entry: its time starts anew."""
+        entries = self._entries
+        entries.pop(key, None)
+        entries[key] = (now + self.ttl, value)
+
+    def pop(self, key: K) -> V | None:
+        """Take an entry off before its time."""
+        entry = self._entries.pop(key, None)
+        return None if entry is None else entry[1]
+
+    def due_at(self, key: K) -> float | None:
+        """When an entry is due."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def next_due(self) -> float | None:
+        """When the oldest entry is due; None if there is none."""
+        for due, _ in self._entries.values():
+            return due
+        return None
+
+    def due(self, now: float) -> list[tuple[K, float]]:
+        """List what is due at `now`, oldest first, without taking it off."""
+        found = []
+        for key, (due, _) in self._entries.items():
+            if due > now:
+                break
+            found.append((key, due))
+        return found
+
+    def expire(self, now: float) -> list[V]:
+        """Take off what is due at `now`, oldest first."""
+        return [value for key, _ in self.due(now) if (value := self.pop(key)) is not None]
+
+    def trim(self, limit: int | None = None) -> list[V]:
+        """Take off the oldest above `limit` (by default the shelf's own)."""
+        keep = self.limit if limit is None else limit
+        entries = self._entries
+        if keep is None or len(entries) <= keep:
+            return []
+        oldest = [key for key, _ in zip(entries, range(len(entries) - keep), strict=False)]
+        return [entries.pop(key)[1] for key in oldest]
+
+    def start_clock(self, now: float) -> None:
+        """Count all entries from `now`: they were put here before any time was known."""
+        self._entries = {key: (now + self.ttl, value) for key, (_, value) in self._entries.items()}
+
+    def dump(self) -> list[tuple[K, float, V]]:
+        """Write the entries down, oldest first, as (key, due, value)."""
+        return [(key, due, value) for key, (due, value) in self._entries.items()]
+
+    def load(self, entries: Iterable[tuple[K, float, Any]]) -> None:
+        """Put back what `dump` wrote."""
+        self._entries = {key: (due, value) for key, due, value in entries}

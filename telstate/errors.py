@@ -1,0 +1,53 @@
+"""Every exception telstate raises, flat under one root.
+
+TelstateError
+├── ParseError        what came in is no event: the sender's fault
+└── DefinitionError   a table or a registration is wrong: the program's fault, told when it is built
+
+What is merely odd on the wire (late, repeated, unmatched, of unknown type) is never an exception: it is an outcome.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DefinitionError", "ParseError", "TelstateError"]
+
+_SHOWN = 80
+
+
+class TelstateError(Exception):
+    """The root of all errors raised by telstate."""
+
+
+class ParseError(TelstateError):
+    """Raised when a payload names no event, or an event without the id it is about.
+
+    Attributes:
+        field: the key that is missing or wrong, in the dialect's own spelling; empty when the payload is no JSON object.
+        expected: what should have stood there.
+        got: what came, as text, cut short.
+        dialect: the dialect it was read as, where one was found.
+    """
+
+    def __init__(self, field: str, expected: str, got: object, dialect: str | None = None) -> None:
+        self.field = field
+        self.expected = expected
+        self.got = shorten(got)
+        self.dialect = dialect
+        where = f"{field}: " if field else ""
+        tail = f" (read as {dialect})" if dialect else ""
+        super().__init__(f"{where}expected {expected}, got {self.got}{tail}")
+
+
+class DefinitionError(TelstateError):
+    """Raised when a transition table or a registration contradicts itself; the message names the offender."""
+
+
+def shorten(value: object) -> str:
+    """Show `value` in at most 80 characters, whatever its size: an error must not carry a 10 MB payload along."""
+    if isinstance(value, (str, bytes)) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}… ({len(value)} long)"
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)[:_SHOWN]

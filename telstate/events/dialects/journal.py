@@ -1,0 +1,56 @@
+"""telstate's own record around a payload: which sequence number it got, when it came, and in which dialect.
+
+Three kinds of line: an event, a mark that says an event's handlers are done, and the header that opens a journal.
+    {"v": 1, "journal": "…", "settings": {…}}
+    {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": "daily-js", "event": null, "payload": {…}}
+    {"v": 1, "done": 7}
+`event` names the handler where the payload itself does not (a bare daily-python dict). This module only reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telstate.errors import ParseError
+
+__all__ = ["VERSION", "event_of", "is_event", "settings_of", "time_of"]
+
+VERSION = 1
+
+
+def is_event(record: dict[str, Any]) -> bool:
+    """Tell an event's record from a header or a mark.
+
+    Raises:
+        ParseError: if a newer telstate wrote it, or it is none of the three.
+    """
+    version = record.get("v")
+    if version != VERSION or isinstance(version, bool):
+        raise ParseError("v", f"{VERSION} (read a newer journal with the telstate that wrote it)", version, "journal")
+    if "payload" in record:
+        return True
+    if "done" in record or "journal" in record:
+        return False
+    raise ParseError("payload", "the payload that was received", None, "journal")
+
+
+def event_of(record: dict[str, Any]) -> tuple[str, Any]:
+    """Unwrap the payload and its dialect."""
+    payload, dialect, handler = record["payload"], record.get("dialect"), record.get("event")
+    if not isinstance(dialect, str) or dialect == "journal":
+        raise ParseError("dialect", "the dialect of the payload", dialect, "journal")
+    if dialect == "daily-python" and isinstance(handler, str):
+        payload = {"handler": handler, "data": payload}
+    return dialect, payload
+
+
+def time_of(record: dict[str, Any]) -> float | None:
+    """When the payload was received, in Unix seconds."""
+    at = record.get("at")
+    return float(at) if isinstance(at, (int, float)) and not isinstance(at, bool) and 0 <= at < 4_102_444_800 else None
+
+
+def settings_of(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings that the journal was written with, if this is its header."""
+    settings = record.get("settings")
+    return settings if "journal" in record and isinstance(settings, dict) else None
