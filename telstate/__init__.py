@@ -1,0 +1,34 @@
+"""telstate tells a program where every phone call stands, from Daily's dial-in and dial-out events."""
+
+from __future__ import annotations
+
+from telstate.calls.endpoints import Endpoint
+from telstate.calls.engine import Engine
+from telstate.calls.outcome import Outcome, OutcomeKind, Transition, Unmatched
+from telstate.calls.replay import Replay
+from telstate.calls.session import Cause, EndedBy, Session
+from telstate.calls.settings import Settings
+from telstate.calls.table import State, machine
+from telstate.errors import DefinitionError, ParseError, TelstateError
+from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
+from telstate.events import __all__ as _events
+
+__all__ = [  # noqa: PLE0604 - both parts are lists of names
+    "Cause",
+    "DefinitionError",
+    "EndedBy",
+    "Endpoint",
+    "Engine",
+    "Outcome",
+    "OutcomeKind",
+    "ParseError",
+    "Replay",
+    "Session",
+    "Settings",
+    "State",
+    "TelstateError",
+    "Transition",
+    "Unmatched",
+    "machine",
+    *_events,
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Shelf"]
@@ -76,16 +77,16 @@ class Shelf(Generic[K, V]):
 
     def expire(self, now: float) -> list[V]:
         """Take off what is due at `now`, oldest first."""
-        return [value for key, _ in self.due(now) if (value := self.pop(key)) is not None]
+        return [self._entries.pop(key)[1] for key, _ in self.due(now)]
+
+    def above_limit(self, limit: int | None = None) -> list[K]:
+        """List the oldest above `limit` (by default the shelf's own), without taking them off."""
+        keep = self.limit if limit is None else limit
+        return list(islice(self._entries, len(self._entries) - keep)) if keep is not None and len(self) > keep else []
 
     def trim(self, limit: int | None = None) -> list[V]:
         """Take off the oldest above `limit` (by default the shelf's own)."""
-        keep = self.limit if limit is None else limit
-        entries = self._entries
-        if keep is None or len(entries) <= keep:
-            return []
-        oldest = [key for key, _ in zip(entries, range(len(entries) - keep), strict=False)]
-        return [entries.pop(key)[1] for key in oldest]
+        return [self._entries.pop(key)[1] for key in self.above_limit(limit)]
 
     def start_clock(self, now: float) -> None:
         """Count all entries from `now`: they were put here before any time was known."""

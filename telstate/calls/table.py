@@ -26,7 +26,7 @@ goes before it. Ranking error above stopped makes both orders end in `error`, an
 **Silence ends a session too.** A hang-up may never come. When nothing was heard of a session for its silence limit, it is
 stopped (trigger `silence-passed`); the limits are time, so they live with the engine, not here.
 
-**What does not move** is declared as well, with no target: the table is total over states × events, and a test walks it.
+**What does not move** is declared as well, with no target: the table is total over states and events, and a test walks it.
 
 From the rows a `transitions` machine is built and checked, for each direction; from the machine a lookup is compiled,
 and the lookup is what runs (a dict access instead of 6 to 200 µs); from the same machine the diagrams are drawn.
@@ -43,7 +43,7 @@ from transitions import Machine
 from telstate.errors import DefinitionError
 from telstate.events import Direction
 
-__all__ = ["MOVES", "RANK", "ROWS", "SILENCE_PASSED", "TERMINAL", "Row", "State", "machine"]
+__all__ = ["LASTING", "MOVES", "RANK", "ROWS", "SILENCE_PASSED", "TERMINAL", "Row", "State", "machine"]
 
 
 class State(StrEnum):
@@ -108,14 +108,18 @@ ROWS: tuple[Row, ...] = (
     Row("transfer-requested", BOTH, LIVE, None, "we asked; the stopped of this leg follows"),
     Row("sessions-linked", BOTH, tuple(State), None, "says which legs are one call, not how they fare"),
     Row("deadline-passed", BOTH, LIVE, None, "a deadline tells the handlers, who decide"),
-    Row("calltransfer-triggered", BOTH, tuple(State), None, "transfers are told by webhooks, often after the leg ended"),
+    Row(
+        "calltransfer-triggered", BOTH, tuple(State), None, "transfers are told by webhooks, often after the leg ended"
+    ),
     Row("calltransfer-initiated", BOTH, tuple(State), None, "likewise"),
     Row("calltransfer-answered", BOTH, tuple(State), None, "likewise"),
     Row("calltransfer-completed", BOTH, tuple(State), None, "likewise"),
 )
 
 
-def machine(direction: Direction | None = None, *, rows: Iterable[Row] = ROWS, model: Any = Machine.self_literal) -> Machine:
+def machine(
+    direction: Direction | None = None, *, rows: Iterable[Row] = ROWS, model: Any = Machine.self_literal
+) -> Machine:
     """Build a fresh `transitions` machine of the table, for a user's own tools, tests and pictures.
 
     Triggers are event names: `machine("dialout").trigger("dialout-answered")`. What may not move a session is ignored.
@@ -133,9 +137,7 @@ def machine(direction: Direction | None = None, *, rows: Iterable[Row] = ROWS, m
         model=model,
         states=State,
         initial=IDLE,
-        transitions=[
-            {"trigger": row.event, "source": list(row.sources), "dest": row.target} for row in chosen
-        ],
+        transitions=[{"trigger": row.event, "source": list(row.sources), "dest": row.target} for row in chosen],
         auto_transitions=False,  # else the model gets to_stopped(), past all rules
         ignore_invalid_triggers=True,
     )
@@ -166,7 +168,9 @@ def _check(built: Machine) -> None:
         if target is None:
             continue
         if source in TERMINAL and (source, target) != (STOPPED, ERROR):
-            raise DefinitionError(f"{trigger} leaves {source} for {target}: only stopped → error leaves a terminal state")
+            raise DefinitionError(
+                f"{trigger} leaves {source} for {target}: only stopped → error leaves a terminal state"
+            )
         if RANK[target] <= RANK[source]:
             raise DefinitionError(f"{trigger} leads from {source} to {target}: states only rise")
         if source in reached:
@@ -183,6 +187,9 @@ def _compile(built: Machine) -> dict[State, dict[str, State]]:
             moves[source][trigger] = target
     return moves
 
+
+LASTING = frozenset(row.event for row in ROWS if row.target is None and STOPPED in row.sources)
+"""What is noted even of an ended session, and is not late."""
 
 MOVES: Mapping[Direction, Mapping[State, Mapping[str, State]]] = {
     direction: _compile(machine(direction, model=None)) for direction in Direction

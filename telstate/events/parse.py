@@ -39,8 +39,8 @@ class Line(NamedTuple):
 
 def _validator() -> SchemaValidator:
     known = tuple(event_types().values())
-    union: TypeAdapter[Event] = TypeAdapter(Annotated[Union[known], Field(discriminator="action")])  # noqa: UP007
-    validator = union.validator
+    union: Any = Annotated[Union[known], Field(discriminator="action")]  # noqa: UP007 - the types are known at run time
+    validator = TypeAdapter(union).validator
     assert isinstance(validator, SchemaValidator)  # noqa: S101 - a plugin may wrap it; then this line is the place to look
     return validator
 
@@ -140,7 +140,9 @@ def _dialect(name: str) -> Dialect:
 
 # JavaScript cuts texts between the two halves of an emoji and JSON.stringify then writes the half as an escape; a caller's
 # display name must not cost us the hang-up. Whole pairs and all other escapes match first and stay as they are.
-_HALF_PAIR = re.compile(rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^uU]|\\u(?![dD][89a-fA-F]).)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_HALF_PAIR = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^uU]|\\u(?![dD][89a-fA-F]).)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 
 
 def _load(data: bytes) -> Any:
@@ -172,8 +174,6 @@ def _name_non_finite(value: Any) -> Any:
 
 
 # --- fields that make no sense ------------------------------------------------------------------------------------
-
-
 
 
 def _event(payload: dict[str, Any], dialect: Dialect) -> Event:

@@ -26,17 +26,21 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     handler = payload.get("handler")
     data = payload.get("data")
     action = _action(handler)
-    event = {key: value for key, value in payload.items() if key not in ("handler", "data")}
+    event: dict[str, Any] = {key: value for key, value in payload.items() if key not in ("handler", "data")}
     if action == "dialin-ready" and isinstance(data, str):
         event["sipEndpoint"] = data  # this one handler gets a bare string
     elif action in ("participant-joined", "participant-left"):
         event["participant"] = _participant(data)
     elif isinstance(data, dict):
-        event.update({_KEYS.get(key, key): value for key, value in data.items()})
+        event.update(_respell(data))
     elif data is not None:
         event["data"] = data
     event["action"] = handler if action is None else action
     return event
+
+
+def _respell(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_KEYS.get(key, key): value for key, value in fields.items()}
 
 
 def _action(handler: Any) -> str | None:

@@ -46,7 +46,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     fields = inner if isinstance(inner, dict) else {}
     kind = payload.get("type")
     action = _action(kind)
-    event = _participant(fields) if action in _PARTICIPANTS else {_KEYS.get(key, key): fields[key] for key in fields}
+    event: dict[str, Any] = _participant(fields) if action in _PARTICIPANTS else _respell(fields)
     for key, value in payload.items():
         if key not in ("type", "payload"):
             event[_ENVELOPE.get(key, key)] = value
@@ -55,6 +55,10 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 _PARTICIPANTS = ("participant-joined", "participant-left")
+
+
+def _respell(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_KEYS.get(key, key): value for key, value in fields.items()}
 
 
 def _is_pinless(payload: dict[str, Any]) -> bool:

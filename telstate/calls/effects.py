@@ -1,0 +1,140 @@
+"""What one type of event does to what is known, beside moving its session. Each function is one type's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from telstate.calls.known import Known
+from telstate.calls.registry import destination_of
+from telstate.calls.session import Evidence, Session, bounded
+from telstate.calls.table import State
+from telstate.events import (
+    DeadlinePassed,
+    DialinConnected,
+    DialinError,
+    DialinStopped,
+    DialinWarning,
+    DialoutError,
+    DialoutRefused,
+    DialoutRequested,
+    DialoutStopped,
+    DialoutWarning,
+    DtmfReceived,
+    Event,
+    SessionsLinked,
+    StopRequested,
+    TransferAnswered,
+    TransferCompleted,
+    TransferEvent,
+    TransferInitiated,
+    TransferRequested,
+    TransferTriggered,
+)
+
+__all__ = ["EFFECTS"]
+
+
+def _requested(known: Known, session: Session, _: Event) -> None:
+    """Until something is heard of it, its destination is a way to it."""
+    if session.state is State.IDLE:
+        known.registry.await_news(session)
+
+
+def _connected(known: Known, session: Session, _: Event) -> None:
+    """A caller is on an endpoint now, unless it has left already."""
+    if session.ended or session.sip_endpoint is None:
+        return
+    arrival = known.endpoints.take(session, session.sip_endpoint, known.now)
+    if arrival.busy_with is not None:
+        session.note_anomaly(f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
+    if arrival.caller is not None:
+        session.caller = arrival.caller["from"]
+        session.pinless_call_id = arrival.caller["call_id"]
+    if arrival.transferred_from is not None and known.registry.get(arrival.transferred_from) is not None:
+        known.registry.link(arrival.transferred_from, session.session_id)
+
+
+def _stop_requested(_: Known, session: Session, __: Event) -> None:
+    session.seen |= Evidence.STOP_REQUESTED
+
+
+def _transferred(known: Known, session: Session, event: Event) -> None:
+    """It is handed on; if the target is an endpoint of ours, the session there is its far leg."""
+    assert isinstance(event, (TransferEvent, TransferRequested))  # noqa: S101
+    bit = Evidence.TRANSFER_REQUESTED if isinstance(event, TransferRequested) else Evidence.TRANSFER
+    if session.ended and not session.seen & bit:
+        session.amended = True
+    session.seen |= bit
+    if event.to_endpoint is None:
+        return
+    arrived = isinstance(event, (TransferAnswered, TransferCompleted))
+    far = known.endpoints.transfer(session.session_id, event.to_endpoint, known.now, arrived=arrived)
+    if far is not None:
+        known.registry.link(session.session_id, far)
+
+
+def _linked(known: Known, _: Session, event: Event) -> None:
+    """Link two sessions once both are known; until then wait for the one that is missing."""
+    assert isinstance(event, SessionsLinked)  # noqa: S101
+    for session_id in (event.session_id, event.other_session_id):
+        if known.registry.get(session_id) is None:
+            known.early.park(known.number, event, session_id, known.clock, known.now)
+            return
+    known.registry.link(event.session_id, event.other_session_id)
+
+
+def _pressed(_: Known, session: Session, __: Event) -> None:
+    session.dtmf += 1
+
+
+def _limit_told(known: Known, _: Session, event: Event) -> None:
+    assert isinstance(event, DeadlinePassed)  # noqa: S101
+    known.patience.told(event)
+
+
+def _warned(_: Known, session: Session, event: Event) -> None:
+    assert isinstance(event, (DialinWarning, DialoutWarning))  # noqa: S101
+    session.note_warning(event.error_msg or "a warning without text")
+
+
+def _stopped(_: Known, session: Session, event: Event) -> None:
+    assert isinstance(event, (DialinStopped, DialoutStopped))  # noqa: S101
+    if session.error_msg is None and event.error_msg is not None:
+        session.error_msg = bounded(event.error_msg)
+
+
+def _refused(_: Known, session: Session, event: Event) -> None:
+    assert isinstance(event, DialoutRefused)  # noqa: S101
+    if event.error_msg is not None and not session.seen & Evidence.ERROR:
+        session.error_msg = bounded(event.error_msg)
+
+
+def _failed(_: Known, session: Session, event: Event) -> None:
+    """An error's text outweighs any other; its details may name whom it was about."""
+    assert isinstance(event, (DialinError, DialoutError))  # noqa: S101
+    if event.error_msg is not None:
+        session.error_msg = bounded(event.error_msg)
+    if session.destination is None and isinstance(event, DialoutError):
+        session.destination = bounded(destination_of(event))
+
+
+EFFECTS: Mapping[type[Event], Callable[[Known, Session, Event], None]] = {
+    DialoutRequested: _requested,
+    DialinConnected: _connected,
+    StopRequested: _stop_requested,
+    TransferRequested: _transferred,
+    TransferTriggered: _transferred,
+    TransferInitiated: _transferred,
+    TransferAnswered: _transferred,
+    TransferCompleted: _transferred,
+    SessionsLinked: _linked,
+    DtmfReceived: _pressed,
+    DeadlinePassed: _limit_told,
+    DialinWarning: _warned,
+    DialoutWarning: _warned,
+    DialinStopped: _stopped,
+    DialoutStopped: _stopped,
+    DialoutRefused: _refused,
+    DialinError: _failed,
+    DialoutError: _failed,
+}

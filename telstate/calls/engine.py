@@ -1,0 +1,441 @@
+"""The engine: one event in, one outcome out, and between the two everything that is known of every call.
+
+It is a function of (state so far, event, now) in the shape of an object: no I/O, no clock, no async, no randomness. The same
+code therefore runs live, in replay, in recovery after a crash and in a test, and gives the same answers.
+
+How to drive it:
+
+    engine = Engine()
+    outcome = engine.receive(event, now)      # for each event, in order; now is Unix seconds, or None where unknown
+    for limit in engine.passed(now):          # when engine.next_deadline() has come
+        engine.receive(limit, now)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from telstate.calls.effects import EFFECTS
+from telstate.calls.endpoints import Endpoint, scope_of
+from telstate.calls.known import Known
+from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
+from telstate.calls.parking import Parked
+from telstate.calls.patience import SILENCES
+from telstate.calls.session import KINDS, Evidence, Session
+from telstate.calls.settings import Settings
+from telstate.calls.table import LASTING, MOVES, RANK, SILENCE_PASSED, State
+from telstate.errors import TelstateError
+from telstate.events import (
+    DeadlinePassed,
+    DialinReady,
+    DialinWarning,
+    DialoutWarning,
+    Event,
+    MeetingEnded,
+    PinlessDialin,
+    PinlessForwarded,
+    SourceGap,
+    Subject,
+)
+
+__all__ = ["Engine"]
+
+MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
+
+_SNAPSHOT_VERSION = 1
+
+
+class Engine:
+    """Everything known of every call.
+
+    Args:
+        settings: how long and how much it remembers.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._known = Known(settings or Settings())
+        self.counts: dict[OutcomeKind, int] = dict.fromkeys(OutcomeKind, 0)
+        """How many events had which outcome; together they are `received`."""
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """How long and how much it remembers."""
+        return self._known.settings
+
+    @property
+    def now(self) -> float | None:
+        """The latest time it was given, in Unix seconds; None before any."""
+        return self._known.clock
+
+    @property
+    def received(self) -> int:
+        """How many events it took in."""
+        return self._known.number
+
+    def session(self, session_id: str) -> Session | None:
+        """Find a session: live, or ended and within retention."""
+        return self._known.registry.get(session_id)
+
+    def sessions(self) -> Iterator[Session]:
+        """Every known session, in order of first sight."""
+        return self._known.registry.all()
+
+    def live(self) -> list[Session]:
+        """Every session that has not ended, in order of first sight."""
+        return list(self._known.registry.live.values())
+
+    def call(self, any_id: str) -> list[Session]:
+        """Find all legs of a call by the session id of one of them or their SIP Call-ID, in order of first sight."""
+        return self._known.registry.call(any_id)
+
+    def endpoint(self, uri: str) -> Endpoint | None:
+        """Find a SIP endpoint, with or without `sip:`, whatever its query."""
+        return self._known.endpoints.find(uri)
+
+    def unmatched(self) -> list[Unmatched]:
+        """The events of which it is still not known whose they are."""
+        return self._known.unmatched.unmatched()
+
+    def sizes(self) -> dict[str, int]:
+        """How much is remembered of what. With all calls ended and retention passed, every number is zero."""
+        return self._known.sizes()
+
+    def next_deadline(self) -> float | None:
+        """When to ask again without an event: `passed` for limits, `advance` for what is to be forgotten."""
+        dues = (self._known.next_due(), self._known.patience.next_due())
+        return min((due for due in dues if due is not None), default=None)
+
+    def passed(self, now: float) -> list[DeadlinePassed]:
+        """Tell the limits that passed, as events: journal them, then `receive` them like all others.
+
+        An event that came at the same instant goes before: it renews the limit, which then does nothing.
+        """
+        return self._known.patience.passed(now)
+
+    # --- steps ----------------------------------------------------------------------------------------------------
+
+    def receive(self, event: Event, now: float | None = None) -> Outcome:
+        """Take in one event.
+
+        Args:
+            event: what happened.
+            now: when it was received, in Unix seconds. If it is less than before, the earlier time holds. None where
+                the log has no time; then nothing falls due.
+        """
+        known = self._known
+        if now is not None:
+            known.advance(now)
+        known.number += 1
+        if event.webhook_id is not None and self._is_repeat(event):
+            outcome = self._repeated(event)
+        else:
+            outcome = _RULES[event.subject](self, event, now)
+        self.counts[outcome.kind] += 1
+        if outcome.session is None and event.__pydantic_extra__:
+            outcome.anomalies = event.anomalies
+        if known.leaving:
+            outcome.departed = known.take_leaving()
+        return outcome
+
+    def advance(self, now: float) -> tuple[Session | Unmatched, ...]:
+        """Let time pass without an event; return what left memory. Limits are not applied: see `passed`."""
+        self._known.advance(now)
+        return self._known.take_leaving()
+
+    # --- duplicates -----------------------------------------------------------------------------------------------
+
+    def _is_repeat(self, event: Event) -> bool:
+        """Tell whether this webhook was seen, and remember it."""
+        keys, key = self._known.keys, _key(event)
+        if key in keys:
+            return True
+        keys.put(key, True, self._known.now)
+        keys.trim()
+        return False
+
+    def _repeated(self, event: Event) -> Outcome:
+        session_id = event.session_id or self._known.registry.match(event)
+        session = self._known.registry.get(session_id) if session_id is not None else None
+        if session is not None:
+            session.events += 1
+            session.duplicates += 1
+        return Outcome(DUPLICATE, event, session)
+
+    # --- events of a session --------------------------------------------------------------------------------------
+
+    def _on_session(self, event: Event, now: float | None) -> Outcome:
+        """A lifecycle event or a warning: it opens its session if need be."""
+        known = self._known
+        session_id = event.session_id or known.registry.match(event)
+        if session_id is None:
+            return self._wait_for_name(event, now)
+        session = known.registry.get(session_id)
+        outcome = self._open(session_id, event, now) if session is None else self._step(session, event, now)
+        if len(known.early) or len(known.unmatched):
+            self._recall(outcome)
+        return outcome
+
+    def _on_attached(self, event: Event, now: float | None) -> Outcome:
+        """Something that befell a session; if that is not known yet, it waits for it."""
+        session_id = event.session_id
+        if session_id is None:
+            return self._wait_for_name(event, now)
+        session = self._known.registry.get(session_id)
+        if session is not None:
+            return self._step(session, event, now)
+        if not isinstance(event, DeadlinePassed):
+            self._known.early.park(self._known.number, event, session_id, now, self._known.now)
+        return Outcome(NOTED, event, None)
+
+    def _wait_for_name(self, event: Event, now: float | None) -> Outcome:
+        known = self._known
+        known.give_up(known.unmatched.park(known.number, event, event.sip_call_id, now, known.now))
+        return Outcome(UNMATCHED, event, None)
+
+    def _open(self, session_id: str, event: Event, now: float | None) -> Outcome:
+        """Open a session in idle, and apply the event that opened it."""
+        assert event.direction is not None  # noqa: S101 - every event that opens a session tells its direction
+        session = Session(session_id, event.direction, self._known.number)
+        self._known.registry.add(session)
+        self._known.patience.entered(session, self._known.now)
+        outcome = self._step(session, event, now)
+        outcome.opened = True
+        return outcome
+
+    def _step(self, session: Session, event: Event, now: float | None) -> Outcome:
+        """Apply an event to its session: say what it is to it, then do what follows."""
+        odd_before = len(session.anomalies)
+        session.events += 1
+        kind, target = self._judge(session, event)
+        outcome = Outcome(kind, event, session)
+        if kind is DUPLICATE:
+            session.duplicates += 1
+        elif kind is UNEXPECTED:
+            session.unexpected += 1
+        elif kind is LATE:
+            session.late += 1
+        self._apply(session, outcome, event, target, now)
+        if event.__pydantic_extra__ or event.subject is Subject.PARTICIPANT:
+            for text in event.anomalies:
+                session.note_anomaly(f"{event.name}: {text}")
+        if len(session.anomalies) > odd_before:
+            outcome.anomalies = session.anomalies[odd_before:]
+        return outcome
+
+    def _judge(self, session: Session, event: Event) -> tuple[OutcomeKind, State | None]:
+        """Say what the event is to its session, and where it leads; nothing of it is recorded yet."""
+        name = event.name
+        kind = KINDS.get(name)
+        if event.direction is not None and event.direction is not session.direction:
+            return self._judge_stranger(session, name), None
+        if kind is not None and kind.once and session.seen & kind.bit:
+            return DUPLICATE, None
+        if type(event) is DeadlinePassed:  # isinstance costs half a microsecond: pydantic's metaclass overrides it
+            if not self._known.patience.is_due(event):
+                return LATE, None  # something was heard at the same instant or since, and that wins
+            name = SILENCE_PASSED if event.deadline in SILENCES else name
+        target = MOVES[session.direction][session.state].get(name)
+        if target is not None:
+            return MOVED, target
+        if session.ended:
+            return (NOTED if name in LASTING else LATE), None
+        if kind is not None and kind.once and kind.rank < RANK[session.state]:
+            return LATE, None
+        return NOTED, None
+
+    def _judge_stranger(self, session: Session, name: str) -> OutcomeKind:
+        """An event of the other direction; told twice, it is a duplicate all the same."""
+        if name in KINDS:
+            if name in session.wrong_kinds:
+                return DUPLICATE
+            session.wrong_kinds += (name,)
+        session.note_anomaly(f"{name} came for a {session.direction} session")
+        return UNEXPECTED
+
+    def _apply(
+        self,
+        session: Session,
+        outcome: Outcome,
+        event: Event,
+        target: State | None,
+        received_at: float | None,
+        *,
+        parked: bool = False,
+    ) -> None:
+        """Record what the event says, and let the session rise.
+
+        What is late is recorded too, and what a second observer repeats: a webhook knows the room and the time, a
+        client the SIP Call-ID, of the same session. Only an event of the other direction says nothing of this one.
+        """
+        if event.direction is not None and event.direction is not session.direction:
+            return
+        known = self._known
+        session.record(event, received_at if event.occurred_at is None else event.occurred_at)
+        if event.sip_call_id is not None:
+            known.registry.index_sip_call(session)
+        effect = EFFECTS.get(type(event))
+        if effect is not None:
+            effect(known, session, event)
+        if target is not None:
+            self._rise(session, outcome, event, target, received_at, parked=parked)
+        elif outcome.kind is NOTED and not event.local and not session.ended:
+            known.patience.heard(session, known.now)
+        if not event.local and (outcome.kind is MOVED or outcome.kind is NOTED):
+            session.heard_at = known.clock
+            session.uncertain = False
+
+    def _rise(
+        self,
+        session: Session,
+        outcome: Outcome,
+        event: Event,
+        target: State,
+        received_at: float | None,
+        *,
+        parked: bool,
+    ) -> None:
+        """Let the session rise, and do what follows from where it arrives."""
+        trigger = event.name
+        if type(event) is DeadlinePassed:
+            trigger = SILENCE_PASSED
+            session.seen |= Evidence.EXPIRED
+            session.mark_time("ended_at", event.due_at)
+        source = session.state
+        if source is State.IDLE:
+            self._known.registry.heard(session)
+        ended_before = session.ended
+        outcome.moves += (session.rise(target, trigger, parked=parked),)
+        if not ended_before:
+            self._known.patience.entered(session, self._known.now, source)
+            if session.ended:
+                outcome.ended = True
+                self._end(session, received_at)
+
+    def _end(self, session: Session, received_at: float | None) -> None:
+        """Keep an ended session for its retention; where there is no time, until enough others have ended."""
+        known = self._known
+        known.endpoints.leave(session, known.now)
+        known.registry.end(session, known.now)
+        limit = known.settings.retain_untimed if received_at is None else known.settings.max_ended
+        if len(known.registry.ended) > limit:
+            known.retire(known.registry.ended.trim(limit))
+
+    # --- events that waited ---------------------------------------------------------------------------------------
+
+    def _recall(self, outcome: Outcome) -> None:
+        """Apply what waited for the session's id, or for its SIP Call-ID if that now means it alone, as it came."""
+        session, known = outcome.session, self._known
+        assert session is not None  # noqa: S101
+        early = known.early.waiting_for(session.session_id) if outcome.opened else []
+        unnamed = [
+            (number, parked)
+            for number, parked in known.unmatched.waiting_for(session.sip_call_id or "")
+            if known.registry.match(parked.event()) == session.session_id
+        ]
+        for number, parked in sorted(early + unnamed):
+            known.early.claim(number)
+            known.unmatched.claim(number)
+            self._apply_parked(session, outcome, parked)
+
+    def _apply_parked(self, session: Session, outcome: Outcome, parked: Parked) -> None:
+        """Give a session what waited for it: its effect, but no outcome of its own, for it had one when it came."""
+        event = parked.event()
+        session.events += 1
+        _, target = self._judge(session, event)
+        self._apply(session, outcome, event, target, parked.received_at, parked=True)
+
+    # --- events of no session -------------------------------------------------------------------------------------
+
+    def _on_endpoint(self, event: Event, now: float | None) -> Outcome:
+        assert isinstance(event, DialinReady)  # noqa: S101
+        self._known.endpoints.set_ready(event.sip_endpoint, scope_of(event), self._known.now)
+        return self._on_other(event, now)
+
+    def _on_caller(self, event: Event, now: float | None) -> Outcome:
+        endpoints = self._known.endpoints
+        if isinstance(event, PinlessDialin):
+            endpoints.wait(event, self._known.now)
+        elif isinstance(event, PinlessForwarded):
+            endpoints.forward(event.call_id, event.sip_endpoint, self._known.now)
+        return self._on_other(event, now)
+
+    def _on_room(self, event: Event, now: float | None) -> Outcome:
+        """A meeting ended, and with it all its calls: whatever was not heard of since is given a minute to say so."""
+        assert isinstance(event, MeetingEnded)  # noqa: S101
+        if event.room is not None:
+            self._known.endpoints.close_room(scope_of(event))
+        for session in self._known.registry.live.values():
+            if _was_in(session, event):
+                self._known.patience.meeting_ended(session, self._known.now)
+        return self._on_other(event, now)
+
+    def _on_source(self, event: Event, now: float | None) -> Outcome:
+        """Events may have been missed: of the sessions concerned nothing is certain until they are heard of again."""
+        assert isinstance(event, SourceGap)  # noqa: S101
+        for session in self._known.registry.live.values():
+            if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
+                session.uncertain = True
+        return self._on_other(event, now)
+
+    def _on_other(self, event: Event, now: float | None) -> Outcome:  # noqa: ARG002 - all rules take the same
+        return Outcome(NOTED, event, None)
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Write all of it down as JSON values, but for the programs' own `context`."""
+        counts = {str(kind): count for kind, count in self.counts.items()}
+        return {"version": _SNAPSHOT_VERSION, "counts": counts, **self._known.dump()}
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Any]) -> Engine:
+        """Make an engine that answers as the one that wrote `snapshot`.
+
+        Raises:
+            TelstateError: if a newer telstate wrote it.
+        """
+        if snapshot["version"] != _SNAPSHOT_VERSION:
+            raise TelstateError(
+                f"this snapshot has version {snapshot['version']}: read it with the telstate that wrote it"
+            )
+        engine = cls()
+        engine._known = Known.load(dict(snapshot))
+        engine.counts = {kind: snapshot["counts"][kind] for kind in OutcomeKind}
+        return engine
+
+
+def _key(event: Event) -> str:
+    """What makes a webhook the same as another. Daily reuses the ids of some: then more must agree."""
+    key = f"{event.action} {event.webhook_id}"
+    if type(event) is DialinReady:  # the id has only the second: two endpoints ready in one second share it
+        return f"{key} {event.sip_endpoint}"
+    if type(event) is DialinWarning or type(event) is DialoutWarning:  # one id for all warnings of a session
+        return f"{key} {event.occurred_at} {event.error_msg}"
+    return key
+
+
+def _was_in(session: Session, ended: MeetingEnded) -> bool:
+    """Tell whether a session was in the meeting that ended. The end may be told late, when the room has new calls, but
+    those were heard of after it."""
+    return (
+        ended.room is not None
+        and session.room == ended.room
+        and session.domain_id in (None, ended.domain_id)
+        and ended.occurred_at is not None
+        and (session.heard_at or 0.0) <= ended.occurred_at
+    )
+
+
+_RULES: Mapping[Subject, Callable[[Engine, Event, float | None], Outcome]] = {
+    Subject.SESSION: Engine._on_session,
+    Subject.ATTACHED: Engine._on_attached,
+    Subject.PARTICIPANT: Engine._on_attached,
+    Subject.ENDPOINT: Engine._on_endpoint,
+    Subject.CALLER: Engine._on_caller,
+    Subject.ROOM: Engine._on_room,
+    Subject.SOURCE: Engine._on_source,
+    Subject.UNKNOWN: Engine._on_other,
+}

@@ -1,0 +1,80 @@
+"""What became of one event: every accepted event has exactly one outcome."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from telstate.calls.table import State
+from telstate.events import Event
+
+if TYPE_CHECKING:
+    from telstate.calls.session import Session
+
+__all__ = ["Outcome", "OutcomeKind", "Transition", "Unmatched"]
+
+
+class OutcomeKind(StrEnum):
+    """What an event was to its session, in the order in which the rules are tried (but `moved` before `late`)."""
+
+    MOVED = "moved"
+    """The session's state rose."""
+    NOTED = "noted"
+    """News that moves nothing: a warning, a key press, a room's event."""
+    DUPLICATE = "duplicate"
+    """It was told before."""
+    LATE = "late"
+    """The session is past it. What it says is still recorded."""
+    UNEXPECTED = "unexpected"
+    """A dial-in event of a dial-out session, or the other way round."""
+    UNMATCHED = "unmatched"
+    """It speaks of a session, but nothing tells of which."""
+
+
+class Transition(NamedTuple):
+    """One rise of a session's state."""
+
+    source: State
+    target: State
+    event: str
+    """Daily's name of the event, or `silence-passed`."""
+    parked: bool = False
+    """True if the event came earlier, and waited until it was known which session it meant."""
+
+
+transition = lru_cache(maxsize=256)(Transition)
+"""There are a few dozen different transitions at most, so sessions share them."""
+
+
+class Unmatched(NamedTuple):
+    """An event that waited in vain for its session to be named."""
+
+    event: Event
+    received_at: float | None
+    """Unix seconds, where time is known."""
+
+
+class Outcome:
+    """What `Engine.receive` made of one event."""
+
+    opened: bool = False
+    """True if the session was opened by this event."""
+    ended: bool = False
+    """True if the session reached its first terminal state by this event."""
+    moves: tuple[Transition, ...] = ()
+    """The rises it caused: its own, then those of events that had waited for it."""
+    anomalies: tuple[str, ...] = ()
+    """What is odd about it, one sentence each."""
+    departed: tuple[Session | Unmatched, ...] = ()
+    """What left memory with this step: ended sessions past retention, and events nobody claimed."""
+
+    def __init__(self, kind: OutcomeKind, event: Event, session: Session | None) -> None:
+        self.kind = kind
+        self.event = event
+        self.session = session
+        """The session it was about; None where none is, or none could be named."""
+
+    def __repr__(self) -> str:
+        of = f" of {self.session.session_id}" if self.session is not None else ""
+        return f"<Outcome {self.kind}: {self.event.action}{of}>"

@@ -1,0 +1,122 @@
+"""How long a session may be silent, and by when it should have got somewhere. Durations are those of the settings.
+
+A deadline only tells the handlers, once. A silence limit ends the session; it starts anew whenever Daily has news of it.
+Nothing here looks at a clock: `passed(now)` says what passed, and whoever has a clock asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telstate.calls.session import Session
+from telstate.calls.settings import Settings
+from telstate.calls.shelf import Shelf
+from telstate.calls.table import TERMINAL, State
+from telstate.events import DeadlinePassed, Direction
+
+__all__ = ["SILENCES", "Patience"]
+
+SILENCES = ("silence", "meeting")
+"""The limits that end a session; all others only tell."""
+
+_IN_CALL = {
+    (Direction.DIALIN, State.CONNECTED),
+    (Direction.DIALIN, State.ANSWERED),
+    (Direction.DIALOUT, State.ANSWERED),
+}
+
+
+class Patience:
+    """The running limits of all live sessions."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._before = Shelf[str, bool](settings.silence_before_answer)
+        self._in_call = Shelf[str, bool](settings.silence_in_call)
+        self._meeting = Shelf[str, bool](settings.silence_after_meeting)
+        self._deadlines = {
+            name: Shelf[str, bool](ttl)
+            for name, ttl in (
+                ("setup", settings.setup_deadline),
+                ("ring", settings.ring_deadline),
+                ("media", settings.media_deadline),
+            )
+            if ttl is not None
+        }
+        self._shelves: list[tuple[str, Shelf[str, bool]]] = [
+            ("silence", self._before),
+            ("silence", self._in_call),
+            ("meeting", self._meeting),
+            *self._deadlines.items(),
+        ]
+
+    def heard(self, session: Session, now: float) -> None:
+        """Daily has news of the session: its silence starts anew."""
+        if (session.direction, session.state) in _IN_CALL:
+            self._in_call.put(session.session_id, True, now)
+        else:
+            self._before.put(session.session_id, True, now)
+        if len(self._meeting):
+            self._meeting.pop(session.session_id)
+
+    def entered(self, session: Session, now: float, source: State | None = None) -> None:
+        """The session entered a live or its first terminal state, from `source` if from any: other limits hold."""
+        session_id, direction, state = session.session_id, session.direction, session.state
+        if source is not None:
+            (self._in_call if (direction, source) in _IN_CALL else self._before).pop(session_id)
+            if len(self._meeting):
+                self._meeting.pop(session_id)
+            for deadline in self._deadlines.values():
+                deadline.pop(session_id)
+        if state in TERMINAL:
+            return
+        self.heard(session, now)
+        if self._deadlines and (name := _DEADLINE_OF.get((direction, state))) in self._deadlines:
+            self._deadlines[name].put(session_id, True, now)
+
+    def meeting_ended(self, session: Session, now: float) -> None:
+        """Daily ends all SIP connections with the meeting; the session's own stopped should follow soon."""
+        self._meeting.put(session.session_id, True, now)
+
+    def passed(self, now: float) -> list[DeadlinePassed]:
+        """Tell every limit that is due at `now`, the earliest first."""
+        due = [(due, name, session_id) for name, shelf in self._shelves for session_id, due in shelf.due(now)]
+        return [
+            DeadlinePassed(session_id=session_id, deadline=name, due_at=max(due, 0.0))
+            for due, name, session_id in sorted(due)
+        ]
+
+    def is_due(self, event: DeadlinePassed) -> bool:
+        """Tell whether this limit still runs as it did when it passed."""
+        return any(
+            name == event.deadline and shelf.due_at(event.session_id) == event.due_at for name, shelf in self._shelves
+        )
+
+    def told(self, event: DeadlinePassed) -> None:
+        """Tell a deadline only once."""
+        if event.deadline in self._deadlines:
+            self._deadlines[event.deadline].pop(event.session_id)
+
+    def next_due(self) -> float | None:
+        """When the next limit passes."""
+        return min((due for _, shelf in self._shelves if (due := shelf.next_due()) is not None), default=None)
+
+    def shelves(self) -> list[Shelf[Any, Any]]:
+        """All that is due at some time."""
+        return [shelf for _, shelf in self._shelves]
+
+    def dump(self) -> list[Any]:
+        """Write it down as JSON values."""
+        return [[name, shelf.dump()] for name, shelf in self._shelves]
+
+    def load(self, dumped: list[Any]) -> None:
+        """Read what `dump` wrote, with the same settings."""
+        for (_, shelf), (_, entries) in zip(self._shelves, dumped, strict=True):
+            shelf.load(entries)
+
+
+_DEADLINE_OF = {
+    (Direction.DIALIN, State.IDLE): "setup",
+    (Direction.DIALOUT, State.IDLE): "setup",
+    (Direction.DIALOUT, State.CONNECTED): "ring",
+    (Direction.DIALIN, State.CONNECTED): "media",
+}

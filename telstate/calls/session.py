@@ -1,0 +1,432 @@
+"""A session: one telephone leg, what was seen of it, and what follows from that.
+
+A session keeps what its events said, never the events. Why it ended and by whom is not stored but follows from the
+evidence, so it converges like the state: the same events in any order give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from functools import cache
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+
+from telstate.calls.outcome import Transition, transition
+from telstate.calls.table import RANK, TERMINAL, State
+from telstate.events import Direction, Event
+
+__all__ = ["FACTS", "KINDS", "Cause", "EndedBy", "Evidence", "Kind", "Session", "bounded", "plain_uri"]
+
+
+class Cause(StrEnum):
+    """Why a session ended, strongest evidence first."""
+
+    FAILED = "failed"
+    """An error was told."""
+    REFUSED = "refused"
+    """Daily refused our start."""
+    TRANSFERRED = "transferred"
+    """It was handed on."""
+    COMPLETED = "completed"
+    """A dial-out that was answered, a dial-in that was connected, then stopped."""
+    UNANSWERED = "unanswered"
+    """Stopped before that: busy, declined, no answer, or the caller gave up."""
+    EXPIRED = "expired"
+    """Nothing was heard for the silence limit, and no end was ever told."""
+
+
+class EndedBy(StrEnum):
+    """Who ended a session, as far as can be known: Daily's events do not say."""
+
+    LOCAL = "local"
+    """This program asked for the stop."""
+    REMOTE = "remote"
+    """This program started or steers the session and did not ask."""
+    SYSTEM = "system"
+    """The silence limit passed."""
+    UNKNOWN = "unknown"
+    """Somebody else steers the session; this program only listens."""
+
+
+class Evidence:
+    """What was seen of a session, as bits of `Session.seen`. Plain integers: IntFlag costs a microsecond an operation."""
+
+    REQUESTED = 1
+    CONNECTED = 2
+    ANSWERED = 4
+    STOPPED = 8
+    ERROR = 16
+    REFUSED = 32
+    JOINED = 64
+    STOP_REQUESTED = 128
+    TRANSFER = 256
+    TRANSFER_REQUESTED = 512
+    EXPIRED = 1024
+
+
+class Kind:
+    """What an event of one type is to a session: its evidence, the state it stands for, whether it comes only once."""
+
+    __slots__ = ("at", "bit", "once", "rank")
+
+    def __init__(self, bit: int, state: State, at: str, *, once: bool = True) -> None:
+        self.bit = bit
+        self.rank = RANK[state]
+        self.at = at
+        """The session's field that keeps its time."""
+        self.once = once
+        """A lifecycle event: told again, it is a duplicate."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "dialout-requested": Kind(Evidence.REQUESTED, State.IDLE, "requested_at"),
+    "dialout-connected": Kind(Evidence.CONNECTED, State.CONNECTED, "connected_at"),
+    "dialin-connected": Kind(Evidence.CONNECTED, State.CONNECTED, "connected_at"),
+    "dialout-answered": Kind(Evidence.ANSWERED, State.ANSWERED, "answered_at"),
+    "participant-joined": Kind(Evidence.JOINED, State.ANSWERED, "answered_at", once=False),
+    "dialout-stopped": Kind(Evidence.STOPPED, State.STOPPED, "ended_at"),
+    "dialin-stopped": Kind(Evidence.STOPPED, State.STOPPED, "ended_at"),
+    "dialout-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
+    "dialin-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
+    "dialout-refused": Kind(Evidence.REFUSED, State.ERROR, "ended_at"),
+}
+
+FACTS = (
+    "sip_call_id",
+    "room",
+    "domain_id",
+    "call_client_id",
+    "provider",
+    "user_id",
+    "sip_from",
+    "sip_endpoint",
+    "sip_headers",
+    "display_name",
+    "destination",
+    "origin",
+    "caller_id",
+    "phone_number_id",
+)
+"""What events say of their session, by the name that field has on both."""
+
+_MAY_DIFFER = frozenset({"call_client_id", "display_name", "sip_headers", "provider"})
+"""Two observers of one session say these differently, and rightly so."""
+
+_TEXT_LIMIT = 1024
+_HEADER_LIMIT = 64
+_ANOMALY_LIMIT = 20
+_WARNING_LIMIT = 5
+
+
+class Session:
+    """One telephone session. Read-only for its users, but for `context`.
+
+    Of each fact the first value seen is kept; a later one that disagrees is an anomaly.
+    """
+
+    __slots__ = (
+        "_context",
+        "amended",
+        "anomalies",
+        "answered_at",
+        "call_client_id",
+        "caller",
+        "caller_id",
+        "connected_at",
+        "destination",
+        "direction",
+        "display_name",
+        "domain_id",
+        "dtmf",
+        "duplicates",
+        "ended_at",
+        "error_msg",
+        "events",
+        "first_at",
+        "heard_at",
+        "late",
+        "opened",
+        "origin",
+        "phone_number_id",
+        "pinless_call_id",
+        "provider",
+        "requested_at",
+        "room",
+        "seen",
+        "session_id",
+        "sip_call_id",
+        "sip_endpoint",
+        "sip_from",
+        "sip_headers",
+        "state",
+        "transitions",
+        "uncertain",
+        "unexpected",
+        "user_id",
+        "warnings",
+        "wrong_kinds",
+    )
+
+    def __init__(self, session_id: str, direction: Direction, opened: int = 0) -> None:
+        self.session_id = session_id
+        self.direction = direction
+        self.opened = opened
+        """The number of the event that opened it, counted from 1: the order of first sight."""
+        self.state = State.IDLE
+        self.transitions: tuple[Transition, ...] = ()
+        self.seen = 0
+        """What was seen of it: bits of Evidence."""
+        self.wrong_kinds: tuple[str, ...] = ()
+        """Lifecycle events of the other direction that named it."""
+
+        self.sip_call_id: str | None = None
+        self.room: str | None = None
+        self.domain_id: str | None = None
+        self.call_client_id: str | None = None
+        self.provider: str | None = None
+        self.user_id: str | None = None
+        self.destination: str | None = None
+        self.origin: str | None = None
+        self.caller_id: str | None = None
+        self.phone_number_id: str | None = None
+        self.sip_from: str | None = None
+        self.sip_endpoint: str | None = None
+        self.sip_headers: dict[str, Any] | None = None
+        self.display_name: str | None = None
+        self.caller: str | None = None
+        """The number of the waiting caller (pinless dial-in) that became this session."""
+        self.pinless_call_id: str | None = None
+        self.error_msg: str | None = None
+        """The text of the error or the refusal, or what came with the stop."""
+        self.warnings: tuple[str, ...] = ()
+
+        self.events = 0
+        self.duplicates = 0
+        self.late = 0
+        self.unexpected = 0
+        self.dtmf = 0
+        """How many keys were pressed. Which ones is not kept: people type PINs."""
+        self.anomalies: tuple[str, ...] = ()
+
+        self.first_at: float | None = None
+        """The earliest time that any of its events tells; this and all times are Unix seconds, None if unknown."""
+        self.requested_at: float | None = None
+        self.connected_at: float | None = None
+        self.answered_at: float | None = None
+        self.ended_at: float | None = None
+        self.heard_at: float | None = None
+        """When Daily last had news of it, by this side's clock."""
+        self.amended = False
+        """True if evidence came after the end, so that `on_end` was told less than is known now."""
+        self.uncertain = False
+        """True if events may have been missed since it was last heard of."""
+        self._context: dict[Any, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.session_id} {self.direction} {self.state}{f'/{self.cause}' if self.cause else ''}>"
+
+    @property
+    def context(self) -> dict[Any, Any]:
+        """The program's own notes on this session; telstate never looks inside, and no journal keeps them."""
+        if self._context is None:
+            self._context = {}
+        return self._context
+
+    @property
+    def ended(self) -> bool:
+        """True in a terminal state."""
+        return self.state in TERMINAL
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it ended; None while it lives."""
+        if not self.ended:
+            return None
+        seen = self.seen
+        if seen & Evidence.ERROR:
+            return Cause.FAILED
+        if seen & Evidence.REFUSED:
+            return Cause.REFUSED
+        if seen & (Evidence.TRANSFER | Evidence.TRANSFER_REQUESTED):
+            return Cause.TRANSFERRED
+        if not seen & Evidence.STOPPED:
+            return Cause.EXPIRED
+        reached = Evidence.ANSWERED
+        if self.direction is Direction.DIALIN:
+            reached = Evidence.CONNECTED | Evidence.JOINED
+        return Cause.COMPLETED if seen & reached else Cause.UNANSWERED
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """Who ended it, as far as that can be known; None while it lives."""
+        if not self.ended:
+            return None
+        seen = self.seen
+        if seen & Evidence.STOP_REQUESTED:
+            return EndedBy.LOCAL
+        if not seen & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED):
+            return EndedBy.SYSTEM
+        ours = Evidence.REQUESTED | Evidence.REFUSED | Evidence.TRANSFER_REQUESTED
+        return EndedBy.REMOTE if seen & ours else EndedBy.UNKNOWN
+
+    @property
+    def started_at(self) -> float | None:
+        """The earliest time known of it, in Unix seconds."""
+        return self.first_at
+
+    @property
+    def setup_s(self) -> float | None:
+        """Seconds of setting up. Dial-out: from our request to ringing. Dial-in: from connected to media."""
+        if self.direction is Direction.DIALOUT:
+            return _seconds(self.requested_at, self.connected_at)
+        return _seconds(self.connected_at, self.answered_at)
+
+    @property
+    def ring_s(self) -> float | None:
+        """Seconds a dial-out rang, until it was answered or given up. None for a dial-in."""
+        if self.direction is Direction.DIALIN:
+            return None
+        answered = self.answered_at is not None or self.seen & Evidence.ANSWERED
+        return _seconds(self.connected_at, self.answered_at if answered else self.ended_at)
+
+    @property
+    def talk_s(self) -> float | None:
+        """Seconds that media flowed, once it ended."""
+        return _seconds(self.answered_at, self.ended_at)
+
+    # --- what only the engine calls -------------------------------------------------------------------------------
+
+    def rise(self, target: State, event: str, *, parked: bool = False) -> Transition:
+        """Move to `target` and record it."""
+        made = transition(self.state, target, event, parked)
+        self.state = target
+        self.transitions += (made,)
+        return made
+
+    def record(self, event: Event, at: float | None) -> None:
+        """Keep what an event says, also when it is late: it may be the first to say it.
+
+        Args:
+            event: an event of this session.
+            at: when it happened, in Unix seconds, or None if nobody knows.
+        """
+        kind = KINDS.get(event.name)
+        if kind is not None:
+            if self.ended and not self.seen & kind.bit:
+                self.amended = True
+            self.seen |= kind.bit
+            if at is not None:
+                self.mark_time(kind.at, at)
+        elif at is not None and not event.local:
+            self.mark_time("first_at", at)
+        said = event.__dict__
+        facts = _facts_of(type(event))
+        if facts.of_event(said) != facts.of_session(self):
+            self._learn(said, facts.names)
+
+    def _learn(self, said: Mapping[str, Any], names: tuple[str, ...]) -> None:
+        """Of each fact the first value seen wins; one that disagrees is an anomaly."""
+        for name in names:
+            value = said[name]
+            if value is None:
+                continue
+            known = getattr(self, name)
+            if known is None:
+                setattr(self, name, bounded(value))
+            elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
+                self.note_anomaly(f"{name}: was told {_short(known)}, then {_short(value)}")
+
+    def mark_time(self, field: str, at: float) -> None:
+        """Keep the earliest time told for `field`, and of the session as a whole."""
+        known = getattr(self, field)
+        if known is None or at < known:
+            setattr(self, field, at)
+        if self.first_at is None or at < self.first_at:
+            self.first_at = at
+
+    def note_anomaly(self, text: str) -> None:
+        """Record something odd once, and no more than twenty of them."""
+        if text not in self.anomalies and len(self.anomalies) < _ANOMALY_LIMIT:
+            self.anomalies += (text,)
+
+    def note_warning(self, text: str) -> None:
+        """Record a warning's text once, and no more than five of them."""
+        text = bounded(text)
+        if text not in self.warnings and len(self.warnings) < _WARNING_LIMIT:
+            self.warnings += (text,)
+
+    def dump(self) -> dict[str, Any]:
+        """Write it down as JSON values, without what is empty and without the program's context."""
+        empty = Session("", self.direction)
+        return {
+            name: value
+            for name in self.__slots__
+            if name != "_context" and ((value := getattr(self, name)) != getattr(empty, name) or name == "direction")
+        }
+
+    @classmethod
+    def load(cls, dumped: Mapping[str, Any]) -> Session:
+        """Read what `dump` wrote."""
+        session = cls(dumped["session_id"], Direction(dumped["direction"]))
+        for name, value in dumped.items():
+            setattr(session, name, tuple(value) if isinstance(value, list) else value)
+        session.direction = Direction(session.direction)
+        session.state = State(session.state)
+        session.transitions = tuple(
+            transition(State(source), State(target), event, parked)
+            for source, target, event, parked in session.transitions
+        )
+        return session
+
+
+class _Facts(NamedTuple):
+    """The facts that one type of event can say, read off both sides at once: mostly they agree, and that is quick."""
+
+    names: tuple[str, ...]
+    of_event: Callable[[Mapping[str, Any]], Any]
+    of_session: Callable[[Session], Any]
+
+
+@cache
+def _facts_of(event_type: type[Event]) -> _Facts:
+    names = tuple(name for name in FACTS if name in event_type.model_fields)
+    return _Facts(names, itemgetter(*names), attrgetter(*names))
+
+
+def _seconds(start: float | None, end: float | None) -> float | None:
+    """The time between, never negative: webhooks round to whole seconds, clients do not."""
+    if start is None or end is None:
+        return None
+    return round(max(0.0, end - start), 3)
+
+
+def _same(one: object, other: object) -> bool:
+    """Compare addresses as people mean them: `sip:` or not, with or without a query."""
+    return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
+
+
+def plain_uri(uri: str) -> str:
+    """Strip a SIP URI for comparing: no scheme, no query, the host in lower case (RFC 3261, 19.1.4)."""
+    scheme, colon, rest = uri.partition(":")
+    if colon and scheme.lower() in ("sip", "sips"):
+        uri = rest
+    user, at, host = uri.partition("?")[0].rpartition("@")
+    return f"{user}{at}{host.lower()}"
+
+
+def bounded(value: Any) -> Any:
+    """Cut what would sit in memory for hours: real values are far below."""
+    if isinstance(value, str):
+        return value if len(value) <= _TEXT_LIMIT else value[:_TEXT_LIMIT] + "…"
+    if isinstance(value, dict):
+        return {
+            bounded(key): bounded(item) if isinstance(item, (str, int, float, bool)) else bounded(str(item))
+            for key, item in list(value.items())[:_HEADER_LIMIT]
+        }
+    return value
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:80] + "…"

@@ -1,0 +1,109 @@
+"""The lines of recorded logs, as bytes, whatever has happened to the file on its way.
+
+Byte order marks, CRLF, blank lines, lines of any length and a torn last line are all met in real logs; none of them stops
+the reading, and no line is held in memory beyond its bound.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple
+
+__all__ = ["MAX_LINE", "STDIN", "LogLine", "read_lines"]
+
+STDIN = "-"
+"""The name that means standard input."""
+
+MAX_LINE = 16 * 1024 * 1024
+"""A line longer than this (bytes) is not read: Daily's webhooks are a few kilobytes."""
+
+
+class LogLine(NamedTuple):
+    """One line that is not blank."""
+
+    file: str
+    number: int
+    """Counted from 1, blank lines included, as editors do."""
+    raw: bytes
+    """Without line end and byte order mark. Of a line above MAX_LINE only the beginning."""
+    size: int
+    """Bytes read for it, with its line end and the blank lines before it."""
+    too_long: bool = False
+    whole: bool = True
+    """False for a last line without line end: it may be torn."""
+
+
+def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
+    """Read files one after another; `-` is standard input.
+
+    Raises:
+        OSError: if a file cannot be opened or read.
+    """
+    for name in files:
+        if name == STDIN:
+            yield from _lines(STDIN, sys.stdin.buffer)
+            continue
+        with open(name, "rb") as file:  # noqa: PTH123 - a name, or a descriptor such as /dev/fd/63
+            yield from _lines(name, file)
+
+
+def _lines(name: str, file: BinaryIO) -> Iterator[LogLine]:
+    size = 0
+    number = 0
+    source = _as_utf8(file)
+    while chunk := source.readline(MAX_LINE + 1):
+        number += 1
+        size += len(chunk)
+        too_long = len(chunk) > MAX_LINE and not chunk.endswith(b"\n")
+        whole = chunk.endswith(b"\n")
+        while too_long and not whole and (rest := source.readline(MAX_LINE)):
+            size += len(rest)
+            whole = rest.endswith(b"\n")
+        raw = chunk.rstrip(b"\r\n")
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if raw.strip():
+            yield LogLine(name, number, raw, size, too_long, whole)
+            size = 0
+
+
+class _Utf16(io.RawIOBase):
+    """A UTF-16 file, as PowerShell's `>` writes it, read as UTF-8."""
+
+    def __init__(self, file: BinaryIO, head: bytes) -> None:
+        raw: io.RawIOBase = _Headed(file, head)
+        self._text = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-16", errors="replace", newline="")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        data = self._text.read(len(buffer) // 4).encode("utf-8", "replace")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Headed(io.RawIOBase):
+    """A stream whose first bytes were read already: standard input cannot be rewound."""
+
+    def __init__(self, file: BinaryIO, head: bytes) -> None:
+        self._file = file
+        self._head = head
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        data = data or self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _as_utf8(file: BinaryIO) -> io.BufferedReader[io.RawIOBase]:
+    """Look at the first two bytes for a UTF-16 byte order mark."""
+    head = file.read(2)
+    raw: io.RawIOBase = _Utf16(file, head) if head in (b"\xff\xfe", b"\xfe\xff") else _Headed(file, head)
+    return io.BufferedReader(raw, 1 << 18)

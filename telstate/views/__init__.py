@@ -1,0 +1,1 @@
+"""How to look at calls: reports and diagrams. Views format what they are given; they decide nothing."""

@@ -1,0 +1,195 @@
+"""What a replay tells: as JSON Lines for programs, as a table for people. One function a line, nothing is held back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from telstate.calls.engine import Engine
+from telstate.calls.outcome import OutcomeKind, Unmatched
+from telstate.calls.session import Session
+from telstate.errors import shorten
+from telstate.events import Direction
+from telstate.events.masking import mask
+
+__all__ = ["JsonReport", "TextReport", "session_as_dict"]
+
+
+def session_as_dict(session: Session) -> dict[str, Any]:
+    """What is known of a session, as `telstate replay --json` tells it. Times are Unix seconds, durations seconds."""
+    return {
+        "session_id": session.session_id,
+        "direction": session.direction,
+        "state": session.state,
+        "cause": session.cause,
+        "ended_by": session.ended_by,
+        "sip_call_id": session.sip_call_id,
+        "room": session.room,
+        "events": session.events,
+        "duplicates": session.duplicates,
+        "late": session.late,
+        "unexpected": session.unexpected,
+        "anomalies": list(session.anomalies),
+        "started_at": session.started_at,
+        "ended_at": session.ended_at,
+        "setup_s": session.setup_s,
+        "ring_s": session.ring_s,
+        "talk_s": session.talk_s,
+        "transitions": [
+            [move.source, move.target, "parked" if move.parked else move.event] for move in session.transitions
+        ],
+    }
+
+
+class JsonReport:
+    """JSON Lines: one object a line, its only key says what it is. Plain ASCII, so no terminal or pipe can spoil it."""
+
+    def session(self, session: Session) -> str:
+        """A session that left memory, or is left at the end."""
+        return json.dumps({"session": session_as_dict(session)})
+
+    def unmatched(self, unmatched: Unmatched) -> str:
+        """An event of which nobody ever told whose it was."""
+        event = unmatched.event
+        said = json.loads(event.to_json())
+        return json.dumps({"unmatched": {"event": event.action, "received_at": unmatched.received_at, "said": said}})
+
+    def invalid(self, file: str, line: int, error: str) -> str:
+        """A line that could not be read."""
+        return json.dumps({"invalid": {"file": file, "line": line, "error": error}})
+
+    def summary(self, engine: Engine, invalid: int) -> str:
+        """The last line: how many events had which outcome."""
+        counts = {str(kind): engine.counts[kind] for kind in OutcomeKind}
+        order = ("moved", "noted", "duplicate", "late", "unexpected", "unmatched")
+        summary = {"received": engine.received, **{name: counts[name] for name in order}, "invalid": invalid}
+        return json.dumps({"summary": summary})
+
+
+_HEAD = ("START UTC", "SESSION", "", "WHO", "END", "BY", "SETUP", "RING", "TALK", "WHAT HAPPENED")
+_INDENT = " " * 11
+
+
+class TextReport:
+    """A table for a person. Each session is one line, with lines below it for what deserves attention.
+
+    Args:
+        width: the terminal's width in characters, None for a file or pipe; a narrow one gets short session ids.
+        numbers: show phone numbers and SIP users in full.
+    """
+
+    def __init__(self, width: int | None = None, *, numbers: bool = False) -> None:
+        self._id_width = 36 if width is None or width >= 150 else 13
+        self._numbers = numbers
+        self._ends: Counter[str] = Counter()
+        self._strange = 0
+
+    def head(self) -> str:
+        """The table's head."""
+        return self._row(*_HEAD)
+
+    def session(self, session: Session) -> str:
+        """A session, with its notes below."""
+        self._ends[session.cause or f"still {session.state}"] += 1
+        row = self._row(
+            _clock(session.started_at),
+            session.session_id,
+            "in " if session.direction is Direction.DIALIN else "out",
+            self._hide(_who(session)),
+            session.cause or f"({session.state})",
+            session.ended_by or "",
+            _duration(session.setup_s),
+            _duration(session.ring_s),
+            _duration(session.talk_s),
+            _path(session),
+        )
+        return "\n".join([row, *(f"{_INDENT}{self._hide(note)}" for note in self._notes(session))])
+
+    def _notes(self, session: Session) -> list[str]:
+        """Everything that is not as it should be, one line each."""
+        odd = [("repeated", session.duplicates), ("late", session.late), ("unexpected", session.unexpected)]
+        counts = ", ".join(f"{count} {name}" for name, count in odd if count)
+        notes = [f"of {session.events} events {counts}"] if counts else []
+        if session.error_msg is not None:
+            notes.append(f"error: {session.error_msg}")
+        notes += [f"warning: {text}" for text in session.warnings]
+        if session.amended:
+            notes.append("amended: some of this was told only after the end")
+        if session.uncertain:
+            notes.append("uncertain: events may have been missed since it was last heard of")
+        self._strange += bool(session.anomalies)
+        return notes + [f"! {text}" for text in session.anomalies]
+
+    def unmatched(self, unmatched: Unmatched) -> str:
+        """An event of which nobody ever told whose it was."""
+        event = unmatched.event
+        said = {
+            key: value for key, value in json.loads(event.to_json()).items() if key != "action" and value is not None
+        }
+        facts = ", ".join(f"{key} {_plain(shorten(value))}" for key, value in said.items())
+        return self._hide(
+            f"{_clock(unmatched.received_at):<9}  ? {_plain(event.action)}: no telling whose it is ({facts})"
+        )
+
+    def invalid(self, file: str, line: int, error: str) -> str:
+        """A line that could not be read."""
+        return self._hide(f"{_plain(file)}:{line}: not read: {error}")
+
+    def summary(self, engine: Engine, invalid: int) -> str:
+        """The totals."""
+        ends = ", ".join(f"{count} {end}" for end, count in self._ends.most_common())
+        kinds = ", ".join(f"{count} {kind}" for kind, count in engine.counts.items() if count)
+        lines = [f"{self._ends.total()} sessions{': ' if ends else ''}{ends}"]
+        if self._strange:
+            lines[0] += f"; {self._strange} with anomalies (!)"
+        lines.append(f"{engine.received} events{': ' if kinds else ''}{kinds}")
+        if invalid:
+            lines.append(f"{invalid} lines could not be read")
+        return "\n".join(["", *lines])
+
+    def _row(self, *cells: str) -> str:
+        start, session_id, way, who, end, by, setup, ring, talk, path = map(_plain, cells)
+        short = session_id if len(session_id) <= self._id_width else session_id[: self._id_width - 1] + "…"
+        return (
+            f"{start:<9}  {short:<{self._id_width}}  {way:<3} {who[:22]:<22} {end:<12} {by:<8}"
+            f"{setup:>7} {ring:>7} {talk:>7}  {path}"
+        ).rstrip()
+
+    def _hide(self, text: str) -> str:
+        text = _plain(text)
+        return text if self._numbers else mask(text)
+
+
+def _who(session: Session) -> str:
+    """The other end: who called in, or who was called."""
+    if session.direction is Direction.DIALIN:
+        return session.caller or session.sip_from or session.display_name or ""
+    return session.destination or ""
+
+
+def _path(session: Session) -> str:
+    """The states it went through; `*` marks one told by an event that had to wait for its session."""
+    return " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
+
+
+def _clock(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds as people say them: 1.2s, 45s, 3m07s, 2h05m."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def _plain(text: str) -> str:
+    """Take out what would move the cursor or ring the bell: logs hold what strangers sent."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
