@@ -130,7 +130,7 @@ class _Bar:
         self._shown = self._console.is_terminal
         self._same_screen = self._shown and sys.stdout.isatty()
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._task = TaskID(0)
         self._started = time.monotonic()
         self._lines = 0
         self._bytes = 0
@@ -161,7 +161,6 @@ class _Bar:
             )
             self._task = self._progress.add_task("", total=self._total, lines=0)
             self._progress.start()
-        assert self._task is not None
         self._progress.update(self._task, completed=self._bytes, lines=self._lines)
 
     def print(self, text: str) -> None:

@@ -45,7 +45,7 @@ def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
         if name == STDIN:
             yield from _lines(STDIN, sys.stdin.buffer)
             continue
-        with open(name, "rb") as file:  # noqa: PTH123 - a name, or a descriptor such as /dev/fd/63
+        with open(name, "rb") as file:
             yield from _lines(name, file)
 
 

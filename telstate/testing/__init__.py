@@ -1,0 +1,9 @@
+"""For tests, ours and our users': simulated calls, told as Daily tells them. Nothing here is a recording."""
+
+from __future__ import annotations
+
+from telstate.testing.generator import Noise, Sent, simulate
+from telstate.testing.scripts import SCRIPTS, Happening, Script, SimulatedCall
+from telstate.testing.spelling import spell
+
+__all__ = ["SCRIPTS", "Happening", "Noise", "Script", "Sent", "SimulatedCall", "simulate", "spell"]
