@@ -62,9 +62,7 @@ def _transferred(known: Known, session: Session, event: Event) -> None:
     """It is handed on; if the target is an endpoint of ours, the session there is its far leg."""
     assert isinstance(event, (TransferEvent, TransferRequested))  # noqa: S101
     bit = Evidence.TRANSFER_REQUESTED if isinstance(event, TransferRequested) else Evidence.TRANSFER
-    if session.ended and not session.seen & bit:
-        session.amended = True
-    session.seen |= bit
+    session.see(bit)
     if event.to_endpoint is None:
         return
     arrived = isinstance(event, (TransferAnswered, TransferCompleted))

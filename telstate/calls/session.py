@@ -313,9 +313,7 @@ class Session:
         """
         kind = KINDS.get(event.name)
         if kind is not None:
-            if self.ended and not self.seen & kind.bit:
-                self.amended = True
-            self.seen |= kind.bit
+            self.see(kind.bit)
             if at is not None:
                 self.mark_time(kind.at, at)
         elif at is not None and not event.local:
@@ -324,6 +322,15 @@ class Session:
         facts = _facts_of(type(event))
         if facts.of_event(said) != facts.of_session(self):
             self._learn(said, facts.names)
+
+    def see(self, bit: int) -> None:
+        """Add evidence; after the end it amends what was told, unless it is the stopped that follows an error."""
+        if self.seen & bit:
+            return
+        cause = self.cause
+        self.seen |= bit
+        if cause is not None and (bit != Evidence.STOPPED or self.cause is not cause):
+            self.amended = True
 
     def _learn(self, said: Mapping[str, Any], names: tuple[str, ...]) -> None:
         """Of each fact the first value seen wins; one that disagrees is an anomaly."""

@@ -68,8 +68,8 @@ class JsonReport:
         return json.dumps({"summary": summary})
 
 
-_HEAD = ("START UTC", "SESSION", "", "WHO", "END", "BY", "SETUP", "RING", "TALK", "WHAT HAPPENED")
-_INDENT = " " * 11
+_HEAD = ("START UTC", "SESSION", "", "WHO", "ROOM", "END", "BY", "SETUP", "RING", "TALK", "WHAT HAPPENED")
+_INDENT = " " * 16
 
 
 class TextReport:
@@ -97,7 +97,8 @@ class TextReport:
             _clock(session.started_at),
             session.session_id,
             "in " if session.direction is Direction.DIALIN else "out",
-            self._hide(_who(session)),
+            _cut(_without_scheme(self._hide(_who(session))), 24),
+            _cut(session.room or "", 14),
             session.cause or f"({session.state})",
             session.ended_by or "",
             _duration(session.setup_s),
@@ -117,6 +118,8 @@ class TextReport:
         notes += [f"warning: {text}" for text in session.warnings]
         if session.amended:
             notes.append("amended: some of this was told only after the end")
+        if not session.ended and session.heard_at is not None:
+            notes.append(f"no end was told; last heard of at {_clock(session.heard_at)}")
         if session.uncertain:
             notes.append("uncertain: events may have been missed since it was last heard of")
         self._strange += bool(session.anomalies)
@@ -130,7 +133,7 @@ class TextReport:
         }
         facts = ", ".join(f"{key} {_plain(shorten(value))}" for key, value in said.items())
         return self._hide(
-            f"{_clock(unmatched.received_at):<9}  ? {_plain(event.action)}: no telling whose it is ({facts})"
+            f"{_clock(unmatched.received_at):<14}  ? {_plain(event.action)}: no telling whose it is ({facts})"
         )
 
     def invalid(self, file: str, line: int, error: str) -> str:
@@ -141,19 +144,19 @@ class TextReport:
         """The totals."""
         ends = ", ".join(f"{count} {end}" for end, count in self._ends.most_common())
         kinds = ", ".join(f"{count} {kind}" for kind, count in engine.counts.items() if count)
-        lines = [f"{self._ends.total()} sessions{': ' if ends else ''}{ends}"]
+        lines = [f"{_count(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"]
         if self._strange:
             lines[0] += f"; {self._strange} with anomalies (!)"
-        lines.append(f"{engine.received} events{': ' if kinds else ''}{kinds}")
+        lines.append(f"{_count(engine.received, 'event')}{': ' if kinds else ''}{kinds}")
         if invalid:
-            lines.append(f"{invalid} lines could not be read")
+            lines.append(f"{_count(invalid, 'line')} could not be read")
         return "\n".join(["", *lines])
 
     def _row(self, *cells: str) -> str:
-        start, session_id, way, who, end, by, setup, ring, talk, path = map(_plain, cells)
-        short = session_id if len(session_id) <= self._id_width else session_id[: self._id_width - 1] + "…"
+        start, session_id, way, who, room, end, by, setup, ring, talk, path = map(_plain, cells)
+        short = _cut(session_id, self._id_width)
         return (
-            f"{start:<9}  {short:<{self._id_width}}  {way:<3} {who[:22]:<22} {end:<12} {by:<8}"
+            f"{start:<14}  {short:<{self._id_width}}  {way:<3} {who:<24} {room:<14} {end:<12} {by:<8}"
             f"{setup:>7} {ring:>7} {talk:>7}  {path}"
         ).rstrip()
 
@@ -169,13 +172,25 @@ def _who(session: Session) -> str:
     return session.destination or ""
 
 
+def _without_scheme(uri: str) -> str:
+    return uri.partition(":")[2] if uri.lower().startswith(("sip:", "sips:")) else uri
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def _path(session: Session) -> str:
     """The states it went through; `*` marks one told by an event that had to wait for its session."""
     return " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _clock(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M:%S")
 
 
 def _duration(seconds: float | None) -> str:
