@@ -1,0 +1,349 @@
+"""Which session is meant: Call-IDs, destinations, endpoints, waiting callers, transfers, links."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from telstate import Engine, OutcomeKind, Session, Settings, State, Unmatched
+from tests.calls import feed, joined, js, webhook
+
+UNMATCHED = OutcomeKind.UNMATCHED
+
+
+def state_of(engine: Engine, session_id: str) -> State:
+    """Where a session stands."""
+    session = engine.session(session_id)
+    assert session is not None
+    return session.state
+
+
+def ids(sessions: list[Session]) -> list[str]:
+    """Their ids."""
+    return [session.session_id for session in sessions]
+
+
+# --- by SIP Call-ID -----------------------------------------------------------------------------------------------
+
+
+def test_the_sip_call_id_is_a_second_way() -> None:
+    """For an event that names no session."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", sipCallId="c"))
+    outcome = feed(engine, js("dialin-stopped", None, sipCallId="c"))
+    assert outcome.kind is OutcomeKind.MOVED
+    assert state_of(engine, "a") is State.STOPPED
+
+
+def test_among_several_legs_nobody_guesses() -> None:
+    """Unless only one of them has the event's direction."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", sipCallId="c"), js("dialin-connected", "b", sipCallId="c"))
+    feed(engine, js("dialout-connected", "d", sipCallId="c"))
+    assert feed(engine, js("dialin-stopped", None, sipCallId="c")).kind is UNMATCHED
+    assert feed(engine, js("dialout-stopped", None, sipCallId="c")).kind is OutcomeKind.MOVED
+    assert ids(engine.call("c")) == ids(engine.call("b")) == ["a", "b", "d"]
+
+
+def test_what_was_unmatched_is_applied_when_its_call_id_is_known() -> None:
+    """Its effect comes then, as a parked move; its outcome stays what it was."""
+    engine = Engine()
+    assert feed(engine, js("dialout-stopped", None, sipCallId="c", errorMsg="bye")).kind is UNMATCHED
+    outcome = feed(engine, js("dialout-connected", "a", sipCallId="c"))
+    assert [(move.target, move.event, move.parked) for move in outcome.moves] == [
+        (State.CONNECTED, "dialout-connected", False),
+        (State.STOPPED, "dialout-stopped", True),
+    ]
+    assert outcome.ended
+    assert engine.unmatched() == []
+    assert engine.counts[UNMATCHED] == 1
+    session = engine.session("a")
+    assert session is not None
+    assert (session.events, session.error_msg) == (2, "bye")
+
+
+def test_a_known_session_learns_its_call_id_later() -> None:
+    """A webhook opened it; a client tells the Call-ID."""
+    engine = Engine()
+    feed(engine, webhook("dialout.connected", "a"), js("dialout-answered", None, sipCallId="c"))
+    assert state_of(engine, "a") is State.CONNECTED
+    outcome = feed(engine, js("dialout-connected", "a", sipCallId="c"))
+    assert outcome.kind is OutcomeKind.DUPLICATE
+    assert state_of(engine, "a") is State.ANSWERED
+
+
+def test_events_that_waited_come_in_their_order() -> None:
+    """Whichever way they waited."""
+    engine = Engine()
+    feed(engine, joined("a"), js("dialin-stopped", None, sipCallId="c"))
+    outcome = feed(engine, js("dialin-connected", "a", sipCallId="c"))
+    assert [str(move.target) for move in outcome.moves] == ["connected", "answered", "stopped"]
+
+
+# --- by destination -----------------------------------------------------------------------------------------------
+
+REQUESTED = js("dialout-requested", "a", destination="+12025550100", room="r")
+NAMELESS = js("dialout-error", None, details={"destination": "+12025550100"}, room="r")
+
+
+def test_an_idless_error_is_that_of_the_one_request_to_its_destination() -> None:
+    """daily-js tells of a failed start without a session id."""
+    engine = Engine()
+    outcome = feed(engine, REQUESTED, NAMELESS)
+    assert outcome.session is engine.session("a")
+    assert state_of(engine, "a") is State.ERROR
+
+
+@pytest.mark.parametrize(
+    ("before", "nameless"),
+    [
+        ([REQUESTED], {**NAMELESS, "room": "another"}),
+        ([REQUESTED], {**NAMELESS, "details": {"destination": "+12025550199"}}),
+        ([REQUESTED], {**NAMELESS, "details": {}}),
+        ([REQUESTED], {**NAMELESS, "details": {"destination": ["+12025550100"]}}),
+        ([REQUESTED], {"action": "dialout-error", "details": {"destination": "+12025550100"}, "callClientId": "k"}),
+        ([REQUESTED, js("dialout-connected", "a")], NAMELESS),
+        ([REQUESTED, js("dialout-requested", "b", destination="+12025550100", room="r")], NAMELESS),
+        ([js("dialout-warning", "a", destination="+12025550100", room="r")], NAMELESS),
+        ([REQUESTED], js("dialin-stopped", None, room="r")),
+    ],
+    ids=["room", "destination", "no destination", "odd destination", "client", "not idle", "two", "not requested", "dial-in"],
+)
+def test_but_nobody_guesses(before: list[dict[str, Any]], nameless: dict[str, Any]) -> None:
+    """Another room, another number, a session past idle, or two that could be meant."""
+    engine = Engine()
+    feed(engine, *before)
+    assert feed(engine, nameless).kind is UNMATCHED
+
+
+def test_a_request_is_found_by_its_client_too() -> None:
+    """daily-js tells no room."""
+    engine = Engine()
+    feed(engine, js("dialout-requested", "a", destination="+12025550100", callClientId="k", room="r"))
+    feed(engine, js("dialout-answered", None, destination="+12025550100", callClientId="k"))
+    assert state_of(engine, "a") is State.ANSWERED
+    assert engine.sizes()["requested"] == 0
+
+
+def test_two_dial_outs_in_one_room_do_not_mix() -> None:
+    """pipecat keeps one slot per direction; here each has its own life."""
+    engine = Engine()
+    for session_id in ("a", "b"):
+        feed(engine, js("dialout-connected", session_id, room="r"))
+    feed(engine, js("dialout-answered", "b"), js("dialout-error", "a"), js("dialout-stopped", "b"))
+    assert [(s.session_id, s.cause) for s in engine.sessions()] == [("a", "failed"), ("b", "completed")]
+
+
+# --- endpoints ----------------------------------------------------------------------------------------------------
+
+READY = {"action": "dialin-ready", "sipEndpoint": "sip:room.0@sip.daily.co", "callClientId": "k"}
+URI = "sip:room.0@sip.daily.co"
+
+
+def test_endpoints_are_ready_then_busy_then_free() -> None:
+    """Found with or without `sip:`, whatever the query."""
+    engine = Engine()
+    feed(engine, READY)
+    endpoint = engine.endpoint("room.0@sip.daily.co?x=1")
+    assert endpoint is not None
+    assert (endpoint.ready, endpoint.busy) == (True, False)
+    feed(engine, js("dialin-connected", "a", sipEndpoint=URI, callClientId="k"))
+    assert endpoint.session_id == "a"
+    feed(engine, js("dialin-stopped", "a"))
+    assert not endpoint.busy
+    assert engine.endpoint("sip:nobody@x") is None
+
+
+def test_a_second_caller_on_a_busy_endpoint_is_odd() -> None:
+    """Daily says one at a time."""
+    engine = Engine()
+    feed(engine, READY, js("dialin-connected", "a", sipEndpoint=URI, callClientId="k"))
+    outcome = feed(engine, js("dialin-connected", "b", sipEndpoint=URI, callClientId="k"))
+    assert outcome.anomalies == (f"second caller on {URI}: a is still on it",)
+    feed(engine, js("dialin-stopped", "a"))
+    endpoint = engine.endpoint(URI)
+    assert endpoint is not None
+    assert endpoint.session_id == "b"
+
+
+def test_the_same_endpoint_can_be_dialled_again() -> None:
+    """After a disconnect."""
+    engine = Engine()
+    for session_id in ("a", "b"):
+        feed(engine, js("dialin-connected", session_id, sipEndpoint=URI), js("dialin-stopped", session_id))
+    assert all(not session.anomalies for session in engine.sessions())
+
+
+def test_endpoints_hold_in_their_scope() -> None:
+    """Two domains may name their rooms alike."""
+    engine = Engine()
+    for domain in ("d1", "d2"):
+        feed(engine, webhook("dialin.ready", None, id=domain, sip_endpoint=URI, room="r", domain_id=domain))
+    assert engine.sizes()["endpoints"] == 2
+    feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "domain_id": "d1", "end_ts": 5}})
+    assert engine.sizes()["endpoints"] == 1
+
+
+def test_a_late_connected_occupies_nothing() -> None:
+    """Its caller has left already."""
+    engine = Engine()
+    feed(engine, js("dialin-stopped", "a"), js("dialin-connected", "a", sipEndpoint=URI))
+    endpoint = engine.endpoint(URI)
+    assert endpoint is None or not endpoint.busy
+
+
+# --- waiting callers, transfers, links ----------------------------------------------------------------------------
+
+PINLESS = {"To": "+12025550100", "From": "+12025550155", "callId": "p", "callDomain": "d"}
+
+
+def test_a_waiting_caller_becomes_the_session_at_the_endpoint_it_was_forwarded_to() -> None:
+    """Only there: the webhook names no session."""
+    engine = Engine()
+    feed(engine, PINLESS, {"action": "pinless-forwarded", "callId": "p", "sipEndpoint": URI})
+    feed(engine, js("dialin-connected", "other", sipEndpoint="sip:other@sip.daily.co"))
+    feed(engine, js("dialin-connected", "a", sipEndpoint=f"{URI}?x=1"))
+    other, session = engine.sessions()
+    assert (other.caller, session.caller, session.pinless_call_id) == (None, "+12025550155", "p")
+    assert engine.sizes()["callers"] == 0
+
+
+def test_a_waiting_caller_nobody_forwarded_joins_nothing() -> None:
+    """However well the times would fit."""
+    engine = Engine()
+    feed(engine, PINLESS, js("dialin-connected", "a", sipEndpoint=URI))
+    assert next(engine.sessions()).caller is None
+
+
+@pytest.mark.parametrize("transfer_first", [True, False])
+def test_a_transfer_to_an_endpoint_of_ours_links_its_far_leg(*, transfer_first: bool) -> None:
+    """In whichever order they are told."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a"))
+    triggered = webhook("calltransfer.triggered", "a", to_endpoint=URI)
+    arrives = js("dialin-connected", "b", sipEndpoint=URI)
+    completed = webhook("calltransfer.completed", "a", to_endpoint=URI)
+    feed(engine, *([triggered, arrives] if transfer_first else [arrives, completed]))
+    assert ids(engine.call("a")) == ids(engine.call("b")) == ["a", "b"]
+
+
+def test_who_was_there_before_is_not_the_far_leg() -> None:
+    """A transfer that is only asked for says nothing of who is there now."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a"), js("dialin-connected", "b", sipEndpoint=URI))
+    feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI))
+    assert ids(engine.call("a")) == ["a"]
+
+
+@pytest.mark.parametrize("order", ["abl", "alb", "lab", "lba"])
+def test_sessions_can_be_linked_before_they_are_known(order: str) -> None:
+    """The program knows its own legs."""
+    told = {
+        "a": js("dialin-connected", "a"),
+        "b": js("dialout-connected", "b"),
+        "l": js("sessions-linked", "a", otherSessionId="b"),
+    }
+    engine = Engine()
+    feed(engine, *(told[key] for key in order))
+    assert set(ids(engine.call("b"))) == {"a", "b"}
+    assert engine.sizes()["early"] == 0
+
+
+def test_calls_join_over_call_ids_and_links() -> None:
+    """Legs of legs are legs."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", sipCallId="x"), js("dialout-connected", "b", sipCallId="x"))
+    feed(engine, js("dialout-connected", "c"), js("sessions-linked", "b", otherSessionId="c"))
+    assert ids(engine.call("a")) == ["a", "b", "c"]
+    assert engine.call("nothing") == []
+
+
+# --- forgetting ---------------------------------------------------------------------------------------------------
+
+
+def test_everything_returns_to_zero() -> None:
+    """With all calls ended and retention passed; what nobody claimed is told."""
+    engine = Engine()
+    for n in range(50):
+        feed(
+            engine,
+            webhook("dialin.ready", None, id=f"r{n}", sip_endpoint=f"sip:{n}@x", room="r"),
+            {**PINLESS, "callId": f"p{n}"},
+            {"action": "pinless-forwarded", "callId": f"p{n}", "sipEndpoint": f"sip:{n}@x"},
+            joined(f"nobody{n}"),
+            js("dialout-requested", f"o{n}", destination=f"+1202555{n:04}", room="r"),
+            js("dialin-connected", f"i{n}", sipCallId=f"c{n}", sipEndpoint=f"sip:{n}@x", room="r"),
+            webhook("dialout.connected", f"o{n}", room="r"),
+            js("sessions-linked", f"i{n}", otherSessionId=f"o{n}"),
+            webhook("calltransfer.initiated", f"i{n}", to_endpoint=f"sip:to{n}@x"),
+            js("dialout-error", None, sipCallId=f"never{n}"),
+            at=1000.0 + n,
+        )
+    feed(engine, *(js("dialin-stopped", f"i{n}") for n in range(50)), at=2000.0)
+    feed(engine, *(js("dialout-stopped", f"o{n}") for n in range(50)), at=2001.0)
+    assert min(engine.sizes().values()) == 0
+    assert sum(engine.sizes().values()) > 500
+    departed = engine.advance(2001.0 + 7200)
+    assert set(engine.sizes().values()) == {0}
+    assert sum(isinstance(gone, Session) for gone in departed) == 100
+    assert sum(isinstance(gone, Unmatched) for gone in departed) == 50
+    assert engine.next_deadline() is None
+
+
+def test_bounds_in_number() -> None:
+    """The oldest is forgotten first, whatever the flood."""
+    settings = Settings(max_keys=100, max_ended=10, max_parked=20)
+    engine = Engine(settings)
+    for n in range(1000):
+        feed(engine, webhook("dialout.stopped", f"s{n}"), joined(f"p{n}"), js("dialout-error", None, sipCallId=f"c{n}"), at=5.0)
+        feed(engine, {"action": "dialin-ready", "sipEndpoint": f"sip:{n}@x"}, {**PINLESS, "callId": f"p{n}"}, at=5.0)
+    sizes = engine.sizes()
+    assert (sizes["keys"], sizes["ended"], sizes["early"], sizes["unmatched"], sizes["endpoints"], sizes["callers"]) == (
+        100,
+        10,
+        20,
+        20,
+        20,
+        20,
+    )
+    assert [session.session_id for session in engine.sessions()] == [f"s{n}" for n in range(990, 1000)]
+
+
+def test_without_any_time_sessions_leave_by_number() -> None:
+    """When `retain_untimed` later ones have ended."""
+    engine = Engine(Settings(retain_untimed=3))
+    departed = []
+    for n in range(10):
+        departed += feed(engine, js("dialout-stopped", f"s{n}")).departed
+    assert [gone.session_id for gone in departed if isinstance(gone, Session)] == [f"s{n}" for n in range(7)]
+    assert engine.next_deadline() is not None
+
+
+def test_the_clock_may_start_late() -> None:
+    """What came before any time is counted from the first time told."""
+    engine = Engine()
+    feed(engine, js("dialout-stopped", "a"))
+    feed(engine, js("dialout-connected", "b"), at=1_700_000_000.0)
+    assert engine.session("a") is not None
+    feed(engine, js("dialout-answered", "b"), at=1_700_007_200.0)
+    assert engine.session("a") is None
+
+
+def test_after_retention_an_id_is_new() -> None:
+    """Some systems reuse theirs."""
+    engine = Engine()
+    feed(engine, webhook("dialout.stopped", "a"), at=0.0)
+    outcome = feed(engine, webhook("dialout.stopped", "a"), at=7200.0)
+    assert (outcome.kind, outcome.opened) == (OutcomeKind.MOVED, True)
+    assert [gone.session_id for gone in outcome.departed if isinstance(gone, Session)] == ["a"]
+
+
+def test_time_never_falls() -> None:
+    """A clock that jumps back is held."""
+    engine = Engine()
+    feed(engine, js("dialout-connected", "a"), at=1000.0)
+    feed(engine, js("dialout-stopped", "a"), at=10.0)
+    assert engine.now == 1000.0
+    assert engine.advance(8199.0) == ()
+    assert len(engine.advance(8200.0)) == 1

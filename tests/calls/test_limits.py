@@ -1,0 +1,154 @@
+"""Deadlines and silence limits: when they pass, what they do, and who wins at the same instant."""
+
+from __future__ import annotations
+
+import pytest
+
+from telstate import Cause, EndedBy, Engine, OutcomeKind, Settings, State
+from tests.calls import feed, joined, js
+
+HOUR = 3600.0
+
+
+def passing(engine: Engine, now: float) -> list[tuple[str, str, OutcomeKind]]:
+    """Apply what passed at `now`, as a dispatcher would."""
+    return [
+        (limit.deadline, limit.session_id, engine.receive(limit, now).kind) for limit in engine.passed(now)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("payloads", "limit"),
+    [
+        ([js("dialout-requested", "a")], 600),
+        ([js("dialin-warning", "a")], 600),
+        ([js("dialout-connected", "a")], 600),
+        ([js("dialout-connected", "a"), joined("a")], 600),
+        ([js("dialin-connected", "a")], 24 * HOUR),
+        ([js("dialin-connected", "a"), joined("a")], 24 * HOUR),
+        ([js("dialout-answered", "a")], 24 * HOUR),
+    ],
+)
+def test_silence_ends_a_session(payloads: list[dict[str, object]], limit: float) -> None:
+    """After ten minutes before the answer, a day in a call; and only then."""
+    engine = Engine()
+    feed(engine, *payloads, at=1000.0)
+    assert engine.next_deadline() is not None
+    assert passing(engine, 1000.0 + limit - 0.001) == []
+    assert passing(engine, 1000.0 + limit) == [("silence", "a", OutcomeKind.MOVED)]
+    (session,) = engine.sessions()
+    assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.EXPIRED, EndedBy.SYSTEM)
+    assert session.ended_at == 1000.0 + limit
+    assert session.transitions[-1].event == "silence-passed"
+    assert engine.sizes()["limits"] == 0
+
+
+def test_whatever_daily_tells_of_a_session_renews_its_silence() -> None:
+    """Warnings too; what we ourselves asked for does not."""
+    engine = Engine()
+    feed(engine, js("dialout-connected", "a"), at=0.0)
+    feed(engine, js("dialout-warning", "a"), at=500.0)
+    feed(engine, js("stop-requested", "a"), at=900.0)
+    assert passing(engine, 1099.0) == []
+    assert passing(engine, 1100.0) == [("silence", "a", OutcomeKind.MOVED)]
+
+
+def test_a_call_of_23_hours_lives() -> None:
+    """No age limit ends it."""
+    engine = Engine()
+    feed(engine, js("dialout-answered", "a"), at=0.0)
+    assert passing(engine, 23 * HOUR) == []
+    feed(engine, js("dtmf-event", "a", tone="1"), at=23 * HOUR)
+    assert passing(engine, 46 * HOUR) == []
+
+
+def test_what_comes_after_the_silence_outweighs_it() -> None:
+    """The stopped was only late: the cause is known after all."""
+    engine = Engine()
+    feed(engine, js("dialout-connected", "a"), at=0.0)
+    passing(engine, 600.0)
+    outcome = feed(engine, js("dialout-stopped", "a"), at=700.0)
+    (session,) = engine.sessions()
+    assert outcome.kind is OutcomeKind.LATE
+    assert (session.cause, session.ended_by, session.amended) == (Cause.UNANSWERED, EndedBy.UNKNOWN, True)
+
+
+def test_at_the_same_instant_the_event_wins() -> None:
+    """The limit is told, but something was heard: it is late and does nothing."""
+    engine = Engine()
+    feed(engine, js("dialout-connected", "a"), at=0.0)
+    (limit,) = engine.passed(600.0)
+    feed(engine, js("dialout-answered", "a"), at=600.0)
+    assert engine.receive(limit, 600.0).kind is OutcomeKind.LATE
+    assert next(engine.sessions()).state is State.ANSWERED
+
+
+def test_deadlines_tell_and_do_not_move() -> None:
+    """Each once, in its state; the handlers decide."""
+    engine = Engine(Settings(setup_deadline=5, ring_deadline=30, media_deadline=10))
+    feed(engine, js("dialout-requested", "o"), js("dialin-warning", "i"), at=0.0)
+    assert passing(engine, 4.9) == []
+    assert passing(engine, 5.0) == [("setup", "i", OutcomeKind.NOTED), ("setup", "o", OutcomeKind.NOTED)]
+    assert passing(engine, 6.0) == []
+    feed(engine, js("dialout-connected", "o"), js("dialin-connected", "i"), at=10.0)
+    assert engine.next_deadline() == 20.0
+    assert passing(engine, 39.0) == [("media", "i", OutcomeKind.NOTED)]
+    assert passing(engine, 40.0) == [("ring", "o", OutcomeKind.NOTED)]
+    assert [session.state for session in engine.sessions()] == [State.CONNECTED] * 2
+
+
+def test_a_deadline_met_is_not_told() -> None:
+    """Answered in time; and a deadline told too late is late."""
+    engine = Engine(Settings(ring_deadline=30))
+    feed(engine, js("dialout-connected", "a"), at=0.0)
+    (limit,) = engine.passed(30.0)
+    feed(engine, js("dialout-answered", "a"), at=30.0)
+    assert engine.passed(31.0) == []
+    assert engine.receive(limit, 31.0).kind is OutcomeKind.LATE
+
+
+def test_a_meetings_end_leaves_its_calls_a_minute() -> None:
+    """Daily ends all SIP connections with it, so a hang-up that does not come was lost."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", room="r"), joined("a"), js("dialin-connected", "b", room="other"), at=100.0)
+    feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "end_ts": 200}}, at=201.0)
+    assert passing(engine, 260.0) == []
+    assert passing(engine, 261.0) == [("meeting", "a", OutcomeKind.MOVED)]
+    assert [session.cause for session in engine.sessions()] == [Cause.EXPIRED, None]
+
+
+def test_a_meetings_end_told_late_does_not_end_new_calls() -> None:
+    """The room has callers again, who were heard of since."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", room="r"), at=300.0)
+    feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "end_ts": 200}}, at=900.0)
+    assert passing(engine, 2000.0) == []
+
+
+def test_after_a_meetings_end_news_of_the_call_counts() -> None:
+    """It lives, whatever the meeting says."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", room="r"), at=100.0)
+    feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "end_ts": 200}}, at=201.0)
+    feed(engine, js("dialin-warning", "a"), at=230.0)
+    assert passing(engine, 2000.0) == []
+
+
+def test_a_gap_makes_live_sessions_uncertain_until_they_are_heard_of() -> None:
+    """In its room, or everywhere."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a", room="r"), js("dialin-connected", "b", room="s"), js("dialin-stopped", "c"))
+    feed(engine, {"action": "source-gap", "room": "r"})
+    assert [session.uncertain for session in engine.sessions()] == [True, False, False]
+    feed(engine, {"action": "source-gap"}, joined("a"))
+    assert [session.uncertain for session in engine.sessions()] == [False, True, False]
+
+
+def test_settings_that_contradict_themselves_are_refused() -> None:
+    """A key remembered longer than its session would hide a new call's events."""
+    with pytest.raises(ValueError, match="retention must not be less than key_ttl"):
+        Settings(retention=60)
+    with pytest.raises(ValueError, match="greater than 0"):
+        Settings(max_keys=0)
+    with pytest.raises(ValueError, match="Extra inputs"):
+        Settings(retention_s=5)  # type: ignore[call-arg]

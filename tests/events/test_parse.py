@@ -1,0 +1,439 @@
+"""`parse`: every documented payload, every schema with and without its optional fields, and what is wrong with others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from telstate import (
+    DialinConnected,
+    DialinReady,
+    DialinStopped,
+    DialoutAnswered,
+    DialoutConnected,
+    DialoutError,
+    DialoutRefused,
+    DialoutStopped,
+    DtmfReceived,
+    Event,
+    MeetingEnded,
+    ParseError,
+    ParticipantJoined,
+    ParticipantLeft,
+    PinlessDialin,
+    StopRequested,
+    TransferTriggered,
+    UnknownEvent,
+    event_types,
+    parse,
+)
+from tests.corpus import payloads, schema
+
+VALUES: dict[str, Any] = {
+    "string": "some text",
+    "str": "some text",
+    "number": -10.5,
+    "dict": {"X-Header": "1"},
+    "Record<string,any>": {"X-Header": "1"},
+    "'start-failed'|null": None,
+    "{sipEndpoint?: string}": {"sipEndpoint": "sip:a@b"},
+    "{destination?: string; sipHeaders?: {[key: string]: string}}": {"destination": "+12025550100"},
+}
+
+
+def round_trip(event: Event) -> Event:
+    """Write and read again, both as bytes and as the documented dump."""
+    assert parse(event.model_dump(by_alias=True)) == event
+    assert parse(event.model_dump_json(by_alias=True)) == event
+    return parse(event.to_json())
+
+
+@pytest.mark.parametrize("row", payloads(), ids=lambda row: f"{row['dialect']}-{row['payload'].get('type') or row['payload']['action']}")
+def test_every_documented_payload_parses_in_its_dialect(row: dict[str, Any]) -> None:
+    """Found out or told, as bytes, text or mapping: the same event, nothing odd about it, and it survives writing."""
+    payload = row["payload"]
+    event = parse(payload, row["dialect"])
+    name = payload.get("action") or payload["type"].replace(".", "-")
+    assert event.name == name
+    assert not event.anomalies
+    assert event == parse(payload) == parse(json.dumps(payload)) == parse(json.dumps(payload).encode())
+    assert round_trip(event) == event
+
+
+def _daily_js_cases() -> list[dict[str, Any]]:
+    cases = []
+    for name, fields in schema("daily-js")["events"].items():
+        required = {key: VALUES[kind] for key, kind in fields["required"].items()}
+        optional = {key: VALUES[kind] for key, kind in fields["optional"].items()}
+        full = {"action": name, "callClientId": "c", **required, **optional}
+        cases += [full, {"action": name, "callClientId": "c", **required}]
+        cases += [{key: value for key, value in full.items() if key != missing} for missing in optional]
+    return cases
+
+
+@pytest.mark.parametrize("payload", _daily_js_cases(), ids=lambda payload: f"{payload['action']}-{len(payload)}")
+def test_daily_js_schema(payload: dict[str, Any]) -> None:
+    """Each optional field may be missing, each present one arrives under its snake_case name."""
+    event = parse(payload)
+    assert event.name == payload["action"]
+    assert not event.model_extra
+    assert json.loads(event.to_json()) == payload
+    assert round_trip(event) == event
+
+
+@pytest.mark.parametrize("name", [name for name in schema("daily-js")["events"] if name.startswith("dialout")])
+def test_daily_js_before_0_90_had_hardly_any_field(name: str) -> None:
+    """Recordings of that time have no provider, no sipCallId and, for dial-outs, no sessionId."""
+    event = parse({"action": name, "callClientId": "c", "errorMsg": "x"} if "error" in name else {"action": name})
+    assert event.name == name
+    assert event.session_id is None
+
+
+@pytest.mark.parametrize("name", schema("webhook")["events"])
+@pytest.mark.parametrize("timestamp", ["1728023426", 1728023426, 1728023426.25, 1])
+def test_webhook_schema(name: str, timestamp: Any) -> None:
+    """Every field of the pages arrives; times come as string, integer or float."""
+    fields = [field.split("?")[0].split(" ")[0] for field in schema("webhook")["events"][name]]
+    payload: dict[str, Any] = {field: f"a {field}" for field in fields}
+    payload["timestamp"] = timestamp
+    if "sip_headers" in payload:
+        payload["sip_headers"] = {"X-A": "1"}
+    if "is_sip_refer" in payload:
+        payload["is_sip_refer"] = True
+    event = parse({"version": "1.0.0", "type": name, "id": "an id", "payload": payload, "event_ts": 1728023427.5})
+    assert event.name == name.replace(".", "-")
+    assert event.occurred_at == float(timestamp)
+    assert event.sent_at == 1728023427.5
+    assert event.room == "a room"
+    assert event.domain_id == "a domain_id"
+    assert event.webhook_id == "an id"
+    assert event.model_extra == {"version": "1.0.0"}
+    assert not event.anomalies
+    assert round_trip(event) == event
+
+
+@pytest.mark.parametrize("name", schema("webhook")["events"])
+def test_webhook_fields_are_all_optional_but_the_ids(name: str) -> None:
+    """daily-ruby's models make every field optional, the envelope's id too."""
+    needed = {"dialin.ready": {"sip_endpoint": "sip:a@b"}}
+    least = {"session_id": "s"} if name.startswith("calltransfer") else needed.get(name, {})
+    assert parse({"type": name, "payload": least}).name == name.replace(".", "-")
+
+
+def test_webhook_caller_id_is_not_a_number() -> None:
+    """It is the UUID of a purchased number; daily-js's callerId is the number itself."""
+    webhook = parse({"type": "dialout.answered", "payload": {"session_id": "s", "caller_id": "34b0eb2b"}})
+    client = parse({"action": "dialout-answered", "sessionId": "s", "callerId": "+13977888822"})
+    assert isinstance(webhook, DialoutAnswered)
+    assert isinstance(client, DialoutAnswered)
+    assert (webhook.caller_id, webhook.phone_number_id) == (None, "34b0eb2b")
+    assert (client.caller_id, client.phone_number_id) == ("+13977888822", None)
+
+
+@pytest.mark.parametrize("name", schema("daily-python")["events"])
+def test_daily_python_schema(name: str) -> None:
+    """A handler and its dict; `message` is errorMsg, and on_dialin_ready gets a bare string."""
+    fields = schema("daily-python")["events"][name]
+    handler = f"on_{name.replace('-', '_')}"
+    if name == "dialin-ready":
+        event = parse({"handler": handler, "data": "sip:room@sip.daily.co"})
+        assert isinstance(event, DialinReady)
+        assert event.sip_endpoint == "sip:room@sip.daily.co"
+        return
+    if name == "dtmf-event":
+        event = parse({"handler": handler, "data": {"sessionId": "s", "tone": "5", "volume": 1, "method": "sip-info"}})
+        assert isinstance(event, DtmfReceived)
+        assert (event.session_id, event.tone, event.volume) == ("s", "5", 1.0)
+        return
+    data = {key: VALUES[kind] for part in ("required", "optional") for key, kind in fields[part].items()}
+    event = parse({"handler": handler, "data": data})
+    assert event.name == name
+    assert event.session_id == "some text"
+    assert not event.model_extra
+    if "message" in data:
+        assert getattr(event, "error_msg") == "some text"  # noqa: B009 - which class it is varies
+    assert round_trip(event) == event
+    assert parse({"handler": handler, "data": {"sessionId": "s"}}).session_id == "s"
+
+
+def test_participants_in_three_dialects() -> None:
+    """The id is the call's session id, wherever the dialect keeps it."""
+    client = parse({"action": "participant-joined", "callClientId": "c", "participant": {"session_id": "s", "user_name": "A", "local": False}})
+    python = parse({"handler": "on_participant_joined", "data": {"id": "s", "info": {"userName": "A", "isLocal": False}}})
+    webhook = parse({"type": "participant.joined", "id": "w", "payload": {"session_id": "s", "user_name": "A", "room": "r", "joined_at": 10.5}})
+    for event in (client, python, webhook):
+        assert isinstance(event, ParticipantJoined)
+        assert (event.session_id, event.participant.user_name) == ("s", "A")
+        assert round_trip(event) == event
+    assert (webhook.room, webhook.occurred_at) == ("r", 10.5)
+    left = parse({"type": "participant.left", "payload": {"session_id": "s", "joined_at": 10.5, "duration": 5}})
+    assert isinstance(left, ParticipantLeft)
+    assert left.occurred_at == 15.5
+
+
+def test_pinless_is_told_by_its_keys() -> None:
+    """The waiting caller's webhook has no envelope."""
+    event = parse({"To": "+1", "From": "+2", "callId": "c", "callDomain": "d", "sipHeaders": {}})
+    assert isinstance(event, PinlessDialin)
+    assert (event.to, event.from_, event.call_id, event.call_domain) == ("+1", "+2", "c", "d")
+    assert isinstance(parse({"callId": "c", "callDomain": "d"}), PinlessDialin)
+    assert round_trip(event) == event
+
+
+def test_meeting_ended() -> None:
+    """Its time is its end."""
+    event = parse({"type": "meeting.ended", "payload": {"start_ts": 5, "end_ts": 9, "meeting_id": "m", "room": "r"}})
+    assert isinstance(event, MeetingEnded)
+    assert (event.room, event.meeting_id, event.occurred_at) == ("r", "m", 9.0)
+
+
+@pytest.mark.parametrize(
+    ("payload", "dialect", "event"),
+    [
+        ({"action": "dialin-stopped", "sessionId": "s"}, "daily-js", None),
+        ({"type": "dialin.stopped", "payload": {"session_id": "s"}}, "webhook", None),
+        ({"handler": "on_dialin_stopped", "data": {"sessionId": "s"}}, "daily-python", None),
+        ({"sessionId": "s"}, "daily-python", "on_dialin_stopped"),
+    ],
+)
+def test_the_journal_wraps_every_dialect(payload: Any, dialect: str, event: str | None) -> None:
+    """Its record unwraps to the same event; `event` names the handler where the payload does not."""
+    record = {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": dialect, "event": event, "payload": payload}
+    assert isinstance(parse(record), DialinStopped)
+    assert parse(record).session_id == "s"
+
+
+def test_unknown_types_are_values() -> None:
+    """A new event of Daily breaks nothing and loses nothing."""
+    for payload in (
+        {"action": "dialin-sang", "sessionId": 5, "more": {"a": [1, None]}},
+        {"type": "dialin.sang", "id": "i", "payload": {"session_id": "s"}},
+        {"handler": "on_dialin_sang", "data": {"sessionId": "s"}},
+        {"handler": "on_call_state_updated", "data": "joined"},
+    ):
+        event = parse(payload)
+        assert isinstance(event, UnknownEvent)
+        assert event.action in payload.values()
+        assert round_trip(event) == event
+
+
+def test_local_events_are_not_told_by_daily() -> None:
+    """Nobody outside can pretend that we asked for a stop."""
+    assert isinstance(parse({"action": "stop-requested", "sessionId": "s"}), StopRequested)
+    assert isinstance(parse({"type": "stop.requested", "payload": {"session_id": "s"}}), UnknownEvent)
+    assert isinstance(parse({"handler": "on_stop_requested", "data": {"sessionId": "s"}}), UnknownEvent)
+
+
+def test_a_refusal_gets_an_id_made_here() -> None:
+    """Daily gave none, and two refusals are two attempts."""
+    one, other = DialoutRefused.new("not allowed", destination="+1"), DialoutRefused.new("not allowed")
+    assert one.session_id.startswith("local-")
+    assert one.session_id != other.session_id
+    assert parse(one.to_json()) == one
+
+
+def test_every_event_survives_writing_with_all_its_fields() -> None:
+    """Whatever is built in Python is the same after the journal."""
+    texts = {"deadline": "ring", "type": "start-failed"}
+    for cls in event_types().values():
+        values: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            kind = str(field.annotation)
+            if name == "action":
+                continue
+            if name == "participant":
+                values[name] = {"session_id": "s", "user_name": "A", "extra": 1}
+            elif "dict" in kind:
+                values[name] = {"X-A": [1, "b", None]}
+            elif "float" in kind:
+                values[name] = 12.5
+            elif "bool" in kind:
+                values[name] = True
+            else:
+                values[name] = texts.get(name, f"a {name}")
+        event = cls(**values, extra_key="kept")
+        assert round_trip(event) == event
+        assert event.model_extra == {"extra_key": "kept"}
+
+
+# --- what is wrong, and what only looks so ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({}, "action"),
+        ({"action": None}, "action"),
+        ({"action": 5}, "action"),
+        ({"action": ""}, "action"),
+        ({"action": ["dialin-ready"]}, "action"),
+        ({"type": 5, "payload": {}}, "type"),
+        ({"type": None, "payload": {}}, "type"),
+        ({"handler": {}, "data": {}}, "handler"),
+        ({"action": "dialin-ready"}, "sipEndpoint"),
+        ({"action": "dialin-ready", "sipEndpoint": ""}, "sipEndpoint"),
+        ({"action": "dialin-ready", "sipEndpoint": 5}, "sipEndpoint"),
+        ({"action": "dialin-stopped", "sessionId": 5}, "sessionId"),
+        ({"action": "dialin-stopped", "sessionId": {"a": 1}}, "sessionId"),
+        ({"action": "dialin-stopped", "sessionId": "x" * 1025}, "sessionId"),
+        ({"action": "participant-joined"}, "participant"),
+        ({"action": "participant-joined", "participant": "s"}, "participant"),
+        ({"action": "participant-joined", "participant": {}}, "session_id"),
+        ({"action": "participant-left", "participant": {"session_id": ""}}, "session_id"),
+        ({"type": "calltransfer.triggered", "payload": {}}, "sessionId"),
+        ({"action": "stop-requested"}, "sessionId"),
+        ({"action": "dialout-refused"}, "sessionId"),
+        ({"v": 2, "dialect": "daily-js", "payload": {}}, "v"),
+        ({"v": True, "dialect": "daily-js", "payload": {}}, "v"),
+        ({"v": 1, "dialect": "morse", "payload": {}}, "dialect"),
+        ({"v": 1, "dialect": "journal", "payload": {}}, "dialect"),
+        ({"v": 1, "dialect": 5, "payload": {}}, "dialect"),
+        ({"v": 1, "dialect": "daily-js"}, "payload"),
+        ({"v": 1, "dialect": "daily-js", "payload": [1]}, "payload"),
+        ({"v": 1, "done": 7}, "payload"),
+    ],
+)
+def test_missing_or_wrong_type_or_id(payload: dict[str, Any], field: str) -> None:
+    """The error names the field, what was expected and what came."""
+    with pytest.raises(ParseError) as caught:
+        parse(payload)
+    assert caught.value.field == field
+    assert caught.value.expected
+    assert caught.value.expected in str(caught.value)
+    assert caught.value.got in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("raw", [b"", b"  ", b"nope", b"[1]", b"5", b"null", b'"dialin-ready"', b'{"action":', b"\x00", b"{" * 5000])
+def test_no_json_object(raw: bytes) -> None:
+    """Told as such, whatever it is."""
+    with pytest.raises(ParseError):
+        parse(raw)
+
+
+@pytest.mark.parametrize("raw", [5, None, ["dialin-ready"], object()])
+def test_no_payload_at_all(raw: Any) -> None:
+    """Not even text."""
+    with pytest.raises(ParseError):
+        parse(raw)
+
+
+def test_an_unknown_dialect_is_refused() -> None:
+    """A misspelled dialect must not be guessed at."""
+    with pytest.raises(ParseError, match="one of daily-js, webhook, daily-python, journal"):
+        parse({"action": "dialin-ready", "sipEndpoint": "s"}, "dailyjs")
+
+
+def test_a_told_dialect_is_taken_at_its_word() -> None:
+    """A daily-js payload is no webhook."""
+    with pytest.raises(ParseError):
+        parse({"action": "dialin-stopped", "sessionId": "s"}, "webhook")
+
+
+@pytest.mark.parametrize("odd", [5, True, [], {}, [{}], 1.5])
+@pytest.mark.parametrize("key", ["destination", "origin", "callerId", "provider", "userId", "sipCallId", "callClientId", "actionTraceId"])
+def test_an_odd_optional_field_costs_no_hang_up(key: str, odd: Any) -> None:
+    """It is set aside among the extras, its field is None, and the event says that it is odd."""
+    event = parse({"action": "dialout-stopped", "sessionId": "s", "later": 1, key: odd})
+    assert isinstance(event, DialoutStopped)
+    assert event.session_id == "s"
+    assert event.model_extra == {key: odd, "later": 1}
+    assert len(event.anomalies) == 1
+    assert event.anomalies[0].startswith(key)
+    assert round_trip(event) == event
+
+
+def test_several_odd_fields_of_a_webhook() -> None:
+    """Times, headers and ids too."""
+    payload = {"session_id": "s", "timestamp": "soon", "sip_headers": "X", "sip_from": 5, "room": None}
+    event = parse({"type": "dialin.connected", "id": 17, "payload": payload, "event_ts": 1728023426552})
+    assert isinstance(event, DialinConnected)
+    assert (event.occurred_at, event.sent_at, event.sip_headers, event.sip_from, event.webhook_id) == (None,) * 5
+    assert len(event.anomalies) == 5
+    assert round_trip(event) == event
+
+
+def test_an_odd_field_inside_a_participant() -> None:
+    """Noted where it is, and nothing else is lost."""
+    event = parse({"action": "participant-joined", "participant": {"session_id": "s", "user_name": 5, "x": 1}})
+    assert isinstance(event, ParticipantJoined)
+    assert event.participant.model_extra == {"user_name": 5, "x": 1}
+    assert event.anomalies == ("user_name came as 5",)
+    assert round_trip(event) == event
+
+
+def test_an_empty_id_is_absent() -> None:
+    """Not odd, just not there."""
+    event = parse({"action": "dialout-connected", "sessionId": "", "sipCallId": ""})
+    assert (event.session_id, event.sip_call_id) == (None, None)
+    assert not event.anomalies
+    assert not event.model_extra
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (rb'{"action":"dialout-stopped","sessionId":"s","note":"\ud83d"}', "\ufffd"),
+        (rb'{"action":"dialout-stopped","sessionId":"s","note":"a\udc00b"}', "a\ufffdb"),
+        (rb'{"action":"dialout-stopped","sessionId":"s","note":"\ud83d\ude00\ud83d"}', "\U0001f600\ufffd"),
+        (rb'{"action":"dialout-stopped","sessionId":"s","note":"\\ud83d\ud83d"}', "\\ud83d\ufffd"),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":"\xff\xfe"}', "\ufffd\ufffd"),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":NaN}', "NaN"),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":-Infinity}', "-Infinity"),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":[1e999]}', ["Infinity"]),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":1,"note":2}', 2),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":"\\u0000"}', "\x00"),
+        (b'{"action":"dialout-stopped","sessionId":"s","note":123456789012345678901234567890}', 123456789012345678901234567890),
+    ],
+)
+def test_json_that_is_nearly_json(raw: bytes, kept: Any) -> None:
+    """JavaScript cuts emojis in half and writes NaN; a hang-up must come through all the same."""
+    event = parse(raw)
+    assert isinstance(event, DialoutStopped)
+    assert event.session_id == "s"
+    assert event.model_extra == {"note": kept}
+    assert round_trip(event) == event
+
+
+def test_mappings_that_json_does_not_know() -> None:
+    """A backend's own dict may hold anything; what can be written is written."""
+    event = parse({"action": "dialout-error", "sessionId": "s", "what": ValueError("x"), "half": "\ud83d", "nan": float("nan")})
+    assert isinstance(event, DialoutError)
+    assert event.session_id == "s"
+    loop: dict[str, Any] = {"action": "dialout-error"}
+    loop["loop"] = loop
+    assert isinstance(parse(loop), DialoutError)
+
+
+def test_huge_payloads() -> None:
+    """Ten megabytes in a field are an event; the error about them is short."""
+    assert parse({"action": "dialout-connected", "sessionId": "s", "destination": "x" * 10_000_000}).session_id == "s"
+    with pytest.raises(ParseError) as caught:
+        parse({"action": "dialout-connected", "sessionId": ["x" * 10_000_000]})
+    assert len(str(caught.value)) < 300
+
+
+def test_events_are_frozen_and_equal_by_value() -> None:
+    """Facts in the past do not change."""
+    event = DialoutConnected(session_id="s")
+    with pytest.raises(ValueError, match="frozen"):
+        event.session_id = "t"  # type: ignore[misc]
+    assert event == parse({"action": "dialout-connected", "sessionId": "s"})
+
+
+def test_snake_case_keys_of_daily_js_are_not_fields() -> None:
+    """Only Daily's spelling is Daily's; anything else is an extra key."""
+    event = parse({"action": "dialout-connected", "sessionId": "a", "session_id": "b"})
+    assert event.session_id == "a"
+    assert event.model_extra == {"session_id": "b"}
+
+
+def test_a_transfer_names_its_leg() -> None:
+    """Both endpoints, and whether it is a SIP REFER."""
+    row = next(row for row in payloads() if row["payload"].get("type") == "calltransfer.triggered")
+    event = parse(row["payload"])
+    assert isinstance(event, TransferTriggered)
+    assert event.to_endpoint == "sip:user-b@user-a.my-domain.com"
+    assert event.is_sip_refer is False
