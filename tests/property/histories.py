@@ -1,0 +1,87 @@
+"""Whole histories of calls, drawn by Hypothesis: what happens, told in any dialect, in any order, any number of times."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from telstate import Dialect, Event, event_types, parse
+from telstate.testing import SCRIPTS, SimulatedCall, spell
+
+DIALECTS = [Dialect.DAILY_JS, Dialect.WEBHOOK, Dialect.DAILY_PYTHON, Dialect.JOURNAL]
+START = 1_790_000_000.0
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> SimulatedCall:
+    """One simulated call, with what this side knows of it."""
+    rng = Random(draw(st.integers(0, 2**32)))
+    script = draw(st.sampled_from(list(SCRIPTS)))
+    return script(rng, START + rng.uniform(0, 600), f"room-{rng.randrange(3)}")
+
+
+@st.composite
+def tellings(draw: st.DrawFn, call: SimulatedCall) -> list[Event]:
+    """A call as typed events, each in a dialect of its own, with what only this side knows, and some left out.
+
+    Only events that name their session: the promise of convergence is for those.
+    """
+    events = []
+    for happening in call.happenings:
+        payload = spell(happening, call.room, draw(st.sampled_from(DIALECTS)))
+        if payload is not None and draw(st.integers(0, 9)):
+            event = parse(payload)
+            if event.session_id == call.session_id:
+                events.append(event)
+    return events + draw(st.lists(local_events(call), max_size=3))
+
+
+def local_events(call: SimulatedCall) -> st.SearchStrategy[Event]:
+    """What only this side knows of a call."""
+    names = ["stop-requested", "transfer-requested", f"{call.direction}-warning", f"{call.direction}-error"]
+    if call.direction == "dialout":
+        names += ["dialout-requested", "dialout-refused"]
+    return st.sampled_from(names).map(lambda name: parse({"action": name, "sessionId": call.session_id}))
+
+
+def shuffled(events: list[Event]) -> st.SearchStrategy[list[Event]]:
+    """The same events in any order, each at least once, some several times."""
+    repeats = st.lists(st.sampled_from(events), max_size=len(events)) if events else st.just([])
+    return repeats.flatmap(lambda more: st.permutations(events + more))
+
+
+IDS = st.sampled_from(["a", "b", "c", "d"])
+TEXTS = st.sampled_from(["x", "sip:room.0@x", "+12025550100", "sip:to@x?y=1", ""])
+
+
+@st.composite
+def any_events(draw: st.DrawFn) -> Event:
+    """An event of any type with few different ids and values, so that everything meets everything."""
+    cls = draw(st.sampled_from(list(event_types().values())))
+    fields: dict[str, Any] = {"action": cls.name}
+    for name, field in cls.model_fields.items():
+        key = field.alias or name
+        if name == "action" or (not field.is_required() and draw(st.booleans())):
+            continue
+        if name == "participant":
+            fields[key] = {"session_id": draw(IDS)}
+        elif name == "deadline":
+            fields[key] = draw(st.sampled_from(["setup", "ring", "media", "silence", "meeting", "?"]))
+        elif name in ("session_id", "other_session_id", "sip_call_id", "webhook_id", "call_id"):
+            fields[key] = draw(IDS)
+        elif "float" in str(field.annotation):
+            fields[key] = draw(st.floats(0, 20_000))
+        elif "dict" in str(field.annotation):
+            fields[key] = {"destination": draw(TEXTS)}
+        elif "bool" in str(field.annotation):
+            fields[key] = draw(st.booleans())
+        else:
+            fields[key] = draw(TEXTS.filter(bool)) if field.is_required() else draw(TEXTS)
+    return parse(fields)
+
+
+def times(count: int) -> st.SearchStrategy[list[float | None]]:
+    """When events are received: rising, jumping, falling back, or not known."""
+    return st.lists(st.none() | st.floats(0, 20_000), min_size=count, max_size=count)
