@@ -158,6 +158,8 @@ class _Bar:
                 TimeElapsedColumn(),
                 console=self._console,
                 transient=True,
+                redirect_stdout=False,  # else rich takes even a piped standard output to the terminal
+                redirect_stderr=False,
             )
             self._task = self._progress.add_task("", total=self._total, lines=0)
             self._progress.start()

@@ -113,8 +113,10 @@ def _connect(rng: Random, call: SimulatedCall, at: float) -> float:
     """Let the endpoint get ready and the caller connect, some after a while on hold; return when."""
     if rng.random() < 0.3:
         on_hold = {"From": _number(rng), "To": _number(rng), "callId": new_id(rng), "callDomain": "daily.example"}
-        call.add(at - 3, "pinless-dialin", **on_hold)
-    call.add(at - 0.8, "dialin-ready")
+        call.add(at, "pinless-dialin", **on_hold)
+        at += rng.uniform(1, 4)
+    call.add(at, "dialin-ready")
+    at += rng.uniform(0.3, 2)
     call.add(at, "dialin-connected")
     return at
 

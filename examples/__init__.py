@@ -1,0 +1,1 @@
+"""Programs that use telstate, each run by a test."""

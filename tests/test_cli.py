@@ -1,0 +1,253 @@
+"""The command line, as a user runs it: a process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOGS = ROOT / "examples" / "logs"
+CALL = b'{"action":"dialout-connected","sessionId":"s","destination":"+12025550100"}\n'
+STOP = b'{"action":"dialout-stopped","sessionId":"s"}\n'
+
+
+def telstate(*arguments: object, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the installed command."""
+    command = [sys.executable, "-m", "telstate", *map(str, arguments)]
+    return subprocess.run(command, input=given, capture_output=True, check=False, timeout=120)
+
+
+def told(run: subprocess.CompletedProcess[bytes]) -> list[dict[str, object]]:
+    """The JSON lines of a run that went well."""
+    assert run.returncode == 0, run.stderr
+    assert not run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+KEYS = (
+    "session_id direction state cause ended_by sip_call_id room events duplicates late unexpected anomalies started_at "
+    "ended_at setup_s ring_s talk_s transitions"
+).split()
+TOTALS = "received moved noted duplicate late unexpected unmatched invalid".split()
+
+
+def test_json_has_the_promised_keys() -> None:
+    """One object a line, its only key says what it is; the summary is last."""
+    lines = told(telstate("replay", "--json", given=CALL + STOP))
+    assert [list(line) for line in lines] == [["session"], ["summary"]]
+    assert list(lines[0]["session"]) == KEYS  # type: ignore[call-overload]
+    assert lines[0]["session"] == {
+        "session_id": "s",
+        "direction": "dialout",
+        "state": "stopped",
+        "cause": "unanswered",
+        "ended_by": "unknown",
+        "sip_call_id": None,
+        "room": None,
+        "events": 2,
+        "duplicates": 0,
+        "late": 0,
+        "unexpected": 0,
+        "anomalies": [],
+        "started_at": None,
+        "ended_at": None,
+        "setup_s": None,
+        "ring_s": None,
+        "talk_s": None,
+        "transitions": [["idle", "connected", "dialout-connected"], ["connected", "stopped", "dialout-stopped"]],
+    }
+    assert list(lines[1]["summary"]) == TOTALS  # type: ignore[call-overload]
+    assert lines[1]["summary"] == dict.fromkeys(TOTALS, 0) | {"received": 2, "moved": 2}
+
+
+def test_parked_moves_unmatched_events_and_bad_lines() -> None:
+    """Each told in its own kind of line."""
+    given = (
+        b'{"action":"participant-joined","participant":{"session_id":"s"}}\n{"action":"dialin-connected","sessionId":"s"}\n'
+        b'{"action":"dialout-error","errorMsg":"boom"}\nnope\n'
+    )
+    lines = told(telstate("replay", "--json", "-", given=given))
+    assert [next(iter(line)) for line in lines] == ["invalid", "session", "unmatched", "summary"]
+    assert lines[0]["invalid"] == {"file": "-", "line": 4, "error": "expected JSON (expected ident at line 1 column 2), got b'nope'"}
+    session = lines[1]["session"]
+    assert isinstance(session, dict)
+    assert session["transitions"] == [["idle", "connected", "dialin-connected"], ["connected", "answered", "parked"]]
+    assert lines[2]["unmatched"] == {
+        "event": "dialout-error",
+        "received_at": None,
+        "said": {"action": "dialout-error", "errorMsg": "boom"},
+    }
+    assert lines[3]["summary"] == dict.fromkeys(TOTALS, 0) | {"received": 3, "moved": 1, "noted": 1, "unmatched": 1, "invalid": 1}
+
+
+def test_strict_fails_on_a_bad_line_after_reading_all() -> None:
+    """0 without it, 1 with it, and everything is told either way."""
+    given = CALL + b"nope\n" + STOP
+    assert telstate("replay", given=given).returncode == 0
+    strict = telstate("replay", "--strict", "--json", given=given)
+    assert strict.returncode == 1
+    assert b'"state": "stopped"' in strict.stdout
+    assert telstate("replay", "--strict", given=CALL + STOP).returncode == 0
+
+
+def test_a_torn_last_line() -> None:
+    """Of a bare log it is told; of a journal nobody was promised it."""
+    bare = telstate("replay", "--json", "--strict", given=CALL + STOP[:20])
+    assert bare.returncode == 1
+    assert b"may be torn" in bare.stdout
+    whole_without_end = telstate("replay", "--json", "--strict", given=CALL + STOP.rstrip())
+    assert whole_without_end.returncode == 0
+    journal = b'{"v":1,"seq":1,"at":5,"dialect":"daily-js","payload":' + CALL.rstrip() + b"}\n"
+    torn = telstate("replay", "--json", "--strict", given=journal + journal[:60])
+    assert torn.returncode == 0
+    assert json.loads(torn.stdout.splitlines()[-1])["summary"]["invalid"] == 0
+
+
+def test_misuse_is_2_and_one_line(tmp_path: Path) -> None:
+    """It says what is wrong."""
+    missing = telstate("replay", tmp_path / "none.jsonl")
+    assert missing.returncode == 2
+    assert missing.stderr.decode() == f"telstate: cannot read {tmp_path / 'none.jsonl'}: No such file or directory\n"
+    assert telstate("replay", tmp_path).returncode == 2
+    assert telstate("replay", "--retain", "0").returncode == 2
+    assert telstate("replay", "--no-such-option").returncode == 2
+    assert telstate("diagram").returncode == 2
+    assert telstate("diagram", "nothing").returncode == 2
+
+
+def test_empty_input_is_no_error() -> None:
+    """Nothing happened."""
+    lines = told(telstate("replay", "--json"))
+    assert lines == [{"summary": dict.fromkeys(TOTALS, 0)}]
+
+
+def test_files_are_one_log_and_encodings_are_met(tmp_path: Path) -> None:
+    """A call may begin in one file and end in the next; marks, CRLF and PowerShell's encoding do not matter."""
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf" + CALL.replace(b"\n", b"\r\n"))
+    (tmp_path / "b").write_bytes(("\ufeff" + STOP.decode()).encode("utf-16-le"))
+    lines = told(telstate("replay", "--json", "--strict", tmp_path / "a", tmp_path / "b"))
+    assert b'"stopped"' in json.dumps(lines[0]).encode()
+    assert lines[1]["summary"] == dict.fromkeys(TOTALS, 0) | {"received": 2, "moved": 2}
+
+
+def test_retain_tells_sessions_as_they_leave() -> None:
+    """Where no line carries a time, when that many later ones have ended."""
+    given = b"".join(STOP.replace(b'"s"', b'"s%d"' % n) for n in range(5)) + b"nope\n"
+    run = telstate("replay", "--json", "--retain", "2", given=given)
+    order = [value.get("session_id", kind) for line in told(run) for kind, value in line.items()]  # type: ignore[attr-defined]
+    assert order == ["s0", "s1", "s2", "invalid", "s3", "s4", "summary"]
+
+
+def test_retention_is_in_the_logs_own_time() -> None:
+    """Two hours of it."""
+    first, second, third = (
+        json.dumps({"type": "dialin.stopped", "id": f"w{n}", "payload": {"session_id": f"s{n}"}, "event_ts": at}).encode() + b"\n"
+        for n, at in enumerate((1000, 8199, 8200))
+    )
+    run = telstate("replay", "--json", given=first + second + b"nope\n" + third + b"nope\n")
+    assert [next(iter(line)) for line in told(run)] == ["invalid", "session", "invalid", "session", "session", "summary"]
+
+
+def test_a_journals_settings_are_used_unless_told_otherwise() -> None:
+    """Its header has them."""
+    header = b'{"v":1,"journal":"j","settings":{"retain_untimed":1}}\n'
+    given = header + b"".join(STOP.replace(b'"s"', b'"s%d"' % n) for n in range(3)) + b"nope\n"
+    kinds = [next(iter(line)) for line in told(telstate("replay", "--json", given=given))]
+    assert kinds == ["session", "session", "invalid", "session", "summary"]
+    kinds = [next(iter(line)) for line in told(telstate("replay", "--json", "--retain", "9", given=given))]
+    assert kinds == ["invalid", "session", "session", "session", "summary"]
+
+
+def test_the_same_log_gives_the_same_answer() -> None:
+    """Byte for byte."""
+    for name in ("busy-day.mixed", "busy-day.webhook"):
+        one, other = (telstate("replay", "--json", LOGS / f"{name}.jsonl").stdout for _ in range(2))
+        assert one == other
+        assert one
+
+
+def test_the_table_for_people() -> None:
+    """A head, a line for each session, what deserves attention below it, the totals; numbers are masked unless asked."""
+    error = b'{"action":"dialout-error","sessionId":"t","errorMsg":"boom \\u001b[31m","destination":5}\n'
+    run = telstate("replay", given=CALL + STOP + STOP + error + b'{"action":"dialin-stopped"}\nnope\n')
+    assert run.returncode == 0
+    text = run.stdout.decode()
+    assert text.splitlines()[0].startswith("START UTC")
+    assert "connected > stopped" in text
+    assert "of 3 events 1 repeated" in text
+    assert "error: boom \ufffd[31m" in text
+    assert "! dialout-error: destination came as 5" in text
+    assert "? dialin-stopped: no telling whose it is" in text
+    assert "-:6: not read" in text
+    assert "2 sessions: 1 unanswered, 1 failed; 1 with anomalies (!)" in text
+    assert "5 events: 3 moved, 1 duplicate, 1 unmatched\n1 line could not be read" in text
+    assert "+12025550100" not in text
+    assert "+12•••••••00" in text
+    assert "+12025550100" in telstate("replay", "--numbers", given=CALL).stdout.decode()
+
+
+def test_head_of_a_pipe_is_no_error() -> None:
+    """`| head` closes the pipe early."""
+    command = f"{sys.executable} -m telstate replay --json {LOGS / 'busy-day.webhook.jsonl'} | head -1"
+    run = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False, timeout=60)
+    assert run.stderr == b""
+    assert run.stdout.count(b"\n") == 1
+
+
+def test_without_its_packages_the_command_says_what_to_install() -> None:
+    """The core does not need them."""
+    code = "import sys; sys.modules['typer'] = None; from telstate.__main__ import main; main()"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert run.returncode == 1
+    assert b"pip install 'telstate[cli]'" in run.stderr
+
+
+def test_help_tells_of_every_verb() -> None:
+    """And no verb is without a word."""
+    for arguments in (["--help"], ["replay", "--help"], ["diagram", "--help"]):
+        run = telstate(*arguments)
+        assert run.returncode == 0
+    assert b"replay" in telstate("--help").stdout
+
+
+@pytest.mark.parametrize("size", [200_000])
+def test_the_progress_never_pauses_for_a_second(tmp_path: Path, size: int) -> None:
+    """On a real terminal, from when it first shows to the end of the reading."""
+    log = tmp_path / "long.jsonl"
+    with log.open("wb") as file:
+        for n in range(size):
+            file.write(b'{"action":"dialout-%s","sessionId":"s%d","sipCallId":"c%d","provider":"daily"}\n' % (b"stopped" if n % 2 else b"answered", n // 2, n // 2))
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "telstate", "replay", "--json", str(log)],
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    os.close(follower)
+    shown, gaps, last = b"", [], None
+    while True:
+        ready, _, _ = select.select([leader], [], [], 0.05)
+        if ready:
+            try:
+                data = os.read(leader, 65536)
+            except OSError:  # the terminal is gone with the process
+                break
+            now = time.monotonic()
+            gaps.append(now - last if last is not None else 0.0)
+            last, shown = now, shown + data
+        elif process.poll() is not None:
+            break
+    os.close(leader)
+    assert process.wait() == 0
+    assert b"lines" in shown
+    assert len(gaps) > 5
+    assert max(gaps) < 1.0
