@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from telstate.calls.outcome import Unmatched
 from telstate.calls.replay import Replay
 from telstate.calls.session import Session
-from telstate.calls.settings import Settings
 from telstate.errors import ParseError
 from telstate.sources.lines import MAX_LINE, STDIN, LogLine, read_lines
 from telstate.views import diagram as diagrams
@@ -57,9 +56,9 @@ def replay(
 ) -> None:
     """Tell what happened to every call in recorded logs of events, in whichever dialect each line is."""
     names = files or [STDIN]
-    settings = Settings(retain_untimed=retain) if retain is not None else None
+    told = {} if retain is None else {"retain_untimed": retain}
     with _tidy_exit():
-        invalid = _Replayed(names, settings, JsonReport() if as_json else TextReport(_width(), numbers=numbers)).run()
+        invalid = _Replayed(names, told, JsonReport() if as_json else TextReport(_width(), numbers=numbers)).run()
     if strict and invalid:
         raise typer.Exit(1)
 
@@ -67,9 +66,9 @@ def replay(
 class _Replayed:
     """One run of `telstate replay`."""
 
-    def __init__(self, names: list[str], settings: Settings | None, report: JsonReport | TextReport) -> None:
+    def __init__(self, names: list[str], told: dict[str, int], report: JsonReport | TextReport) -> None:
         self._names = names
-        self._replay = Replay(settings)
+        self._replay = Replay(told)
         self._report = report
         self._invalid = 0
         self._progress = _Bar(names)
@@ -98,7 +97,7 @@ class _Replayed:
         except ParseError as error:
             if line.whole:
                 self._refuse(line, str(error))
-            elif not _is_torn_record(line.raw):
+            elif error.field or not _begins_as_record(line.raw):
                 self._refuse(line, f"the last line has no end, it may be torn: {error}")
             return
         if outcome is not None:
@@ -116,9 +115,12 @@ class _Replayed:
         self._progress.print(text)
 
 
-def _is_torn_record(raw: bytes) -> bool:
+_RECORD = b'{"v":'
+
+
+def _begins_as_record(raw: bytes) -> bool:
     """A journal's last line may be cut: its append never returned, so nobody was told that it was kept."""
-    return raw.lstrip().startswith(b'{"v":')
+    return raw.startswith(_RECORD) or _RECORD.startswith(raw)
 
 
 class _Bar:
@@ -188,6 +190,8 @@ def _width() -> int | None:
 @contextmanager
 def _tidy_exit() -> Iterator[None]:
     """Say what is wrong with a file in one line; let `| head` and Ctrl-C end quietly."""
+    if sys.stdout is None:
+        _misuse("standard output is closed")
     try:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")

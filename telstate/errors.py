@@ -22,7 +22,7 @@ class ParseError(TelstateError):
     """Raised when a payload names no event, or an event without the id it is about.
 
     Attributes:
-        field: the key that is missing or wrong, in the dialect's own spelling; empty when the payload is no JSON object.
+        field: the key that is missing or wrong, in the dialect's own spelling; empty when it is no JSON object at all.
         expected: what should have stood there.
         got: what came, as text, cut short.
         dialect: the dialect it was read as, where one was found.

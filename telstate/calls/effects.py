@@ -47,7 +47,7 @@ def _connected(known: Known, session: Session, _: Event) -> None:
     arrival = known.endpoints.take(session, session.sip_endpoint, known.now)
     if arrival.busy_with is not None:
         session.note_anomaly(f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
-    if arrival.caller is not None:
+    if arrival.caller is not None and session.caller is None:
         session.caller = arrival.caller["from"]
         session.pinless_call_id = arrival.caller["call_id"]
     if arrival.transferred_from is not None and known.registry.get(arrival.transferred_from) is not None:
@@ -55,7 +55,7 @@ def _connected(known: Known, session: Session, _: Event) -> None:
 
 
 def _stop_requested(_: Known, session: Session, __: Event) -> None:
-    session.seen |= Evidence.STOP_REQUESTED
+    session.see(Evidence.STOP_REQUESTED)
 
 
 def _transferred(known: Known, session: Session, event: Event) -> None:

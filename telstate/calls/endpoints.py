@@ -7,9 +7,10 @@ far leg.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from telstate.calls.session import Session, plain_uri
+from telstate.calls.session import Session, bounded, plain_uri
 from telstate.calls.shelf import Shelf
 from telstate.events import Event, PinlessDialin
 
@@ -22,21 +23,26 @@ Scope = tuple[str, str, str]
 class Endpoint:
     """One SIP endpoint of a room. Read-only for users."""
 
-    __slots__ = ("ready", "scope", "session_id", "uri")
+    __slots__ = ("ready", "scope", "sessions", "uri")
 
-    def __init__(self, uri: str, scope: Scope, *, ready: bool = False, session_id: str | None = None) -> None:
+    def __init__(self, uri: str, scope: Scope, *, ready: bool = False, sessions: Iterable[str] = ()) -> None:
         self.uri = uri
         """As it was first told."""
         self.scope = scope
         self.ready = ready
         """True once its `dialin-ready` was told: a client may dial it."""
-        self.session_id = session_id
-        """The session that is on it; None when it is free."""
+        self.sessions = list(sessions)
+        """The sessions that are on it, by Daily's word never more than one."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that is on it, of several the latest; None when it is free."""
+        return self.sessions[-1] if self.sessions else None
 
     @property
     def busy(self) -> bool:
         """True while a session is on it; nobody else can dial it then."""
-        return self.session_id is not None
+        return bool(self.sessions)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.uri} {f'busy with {self.session_id}' if self.busy else 'free'}>"
@@ -66,6 +72,8 @@ class Endpoints:
         """To which endpoint a waiting caller was forwarded."""
         self.transfers: Shelf[str, str] = Shelf(ttl, limit)
         """To which endpoint a session is being transferred."""
+        self.reached: Shelf[str, bool] = Shelf(ttl, limit)
+        """Which transfers have found their far leg: steps of them that are told later point at nobody else."""
 
     def find(self, uri: str) -> Endpoint | None:
         """Find an endpoint, with or without `sip:`, whatever its query; of several scopes' the busy one first."""
@@ -81,16 +89,21 @@ class Endpoints:
 
     def take(self, session: Session, uri: str, now: float) -> Arrival:
         """A session connected at an endpoint."""
-        plain = plain_uri(uri)
-        endpoint = self._get(uri, scope_of(session))
-        other = endpoint.session_id
+        place = (plain_uri(uri), scope_of(session))
+        if self._place_of.get(session.session_id) == place:
+            return Arrival(None, None, None)  # told again
         self.leave(session, now)
-        endpoint.session_id = session.session_id
-        self._place_of[session.session_id] = (plain, endpoint.scope)
-        self.free.pop((plain, endpoint.scope))
-        call_id = self.forwarded.pop(plain)
+        self.free.pop(place)
+        endpoint = self._get(uri, place[1])
+        other = endpoint.session_id
+        endpoint.sessions.append(session.session_id)
+        self._place_of[session.session_id] = place
+        call_id = self.forwarded.pop(place[0])
         caller = self.callers.pop(call_id) if call_id is not None else None
-        return Arrival(other if other != session.session_id else None, caller, self.transfers.pop(plain))
+        source = self.transfers.pop(place[0])
+        if source is not None:
+            self._reach(source, place[0], now)
+        return Arrival(other, caller, source)
 
     def leave(self, session: Session, now: float) -> None:
         """A session is on no endpoint any more; the same endpoint can be dialled again."""
@@ -98,20 +111,22 @@ class Endpoints:
         if place is None:
             return
         endpoint = self._by_uri[place[0]][place[1]]
-        if endpoint.session_id == session.session_id:
-            endpoint.session_id = None
+        endpoint.sessions.remove(session.session_id)
+        if not endpoint.sessions:
             self._set_free(endpoint, now)
 
-    def close_room(self, scope: Scope) -> None:
+    def close_room(self, room: str, domain_id: str | None) -> None:
         """A room's meeting ended: its free endpoints cannot be dialled any more."""
-        for plain, of in [key for key in self.free if key[1] == scope]:
-            self.free.pop((plain, of))
-            self._drop(plain, of)
+        for place in list(self.free):
+            kind, domain, name = place[1]
+            if (kind, name) == ("room", room) and (not domain or domain_id is None or domain == domain_id):
+                self.free.pop(place)
+                self._drop(*place)
 
     def wait(self, event: PinlessDialin, now: float) -> None:
         """A caller is on hold."""
         if event.call_id is not None:
-            caller = {"from": event.from_, "to": event.to, "call_id": event.call_id}
+            caller = {"from": bounded(event.from_), "to": bounded(event.to), "call_id": event.call_id}
             self.callers.put(event.call_id, caller, now)
             self.callers.trim()
 
@@ -123,10 +138,14 @@ class Endpoints:
 
     def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
         """A session is being transferred to `uri`; tell the far leg if it has `arrived` there, else wait for it."""
+        uri = bounded(uri)
         plain = plain_uri(uri)
         endpoint = self.find(uri)
+        if _reached(session_id, plain) in self.reached:
+            return None
         if arrived and endpoint is not None and endpoint.session_id not in (None, session_id):
             self.transfers.pop(plain)
+            self._reach(session_id, plain, now)
             return endpoint.session_id
         if not arrived:
             self.transfers.put(plain, session_id, now)
@@ -138,12 +157,12 @@ class Endpoints:
         for key, _ in self.free.due(now):
             self.free.pop(key)
             self._drop(*key)
-        for shelf in (self.callers, self.forwarded, self.transfers):
+        for shelf in (self.callers, self.forwarded, self.transfers, self.reached):
             shelf.expire(now)
 
     def shelves(self) -> list[Shelf[Any, Any]]:
         """All that is due at some time."""
-        return [self.free, self.callers, self.forwarded, self.transfers]
+        return [self.free, self.callers, self.forwarded, self.transfers, self.reached]
 
     def __len__(self) -> int:
         return sum(len(scopes) for scopes in self._by_uri.values())
@@ -152,7 +171,7 @@ class Endpoints:
         """Write it down as JSON values."""
         return {
             "all": [
-                [plain, list(endpoint.scope), endpoint.uri, endpoint.ready, endpoint.session_id]
+                [plain, list(endpoint.scope), endpoint.uri, endpoint.ready, list(endpoint.sessions)]
                 for plain, scopes in self._by_uri.items()
                 for endpoint in scopes.values()
             ],
@@ -160,22 +179,26 @@ class Endpoints:
             "callers": self.callers.dump(),
             "forwarded": self.forwarded.dump(),
             "transfers": self.transfers.dump(),
+            "reached": self.reached.dump(),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
         """Read what `dump` wrote."""
-        for plain, scope, uri, ready, session_id in dumped["all"]:
-            endpoint = Endpoint(uri, _scope(scope), ready=ready, session_id=session_id)
+        for plain, scope, uri, ready, sessions in dumped["all"]:
+            endpoint = Endpoint(uri, _scope(scope), ready=ready, sessions=sessions)
             self._by_uri.setdefault(plain, {})[endpoint.scope] = endpoint
-            if session_id is not None:
-                self._place_of[session_id] = (plain, endpoint.scope)
+            self._place_of |= dict.fromkeys(sessions, (plain, endpoint.scope))
         self.free.load(((plain, _scope(scope)), due, True) for plain, scope, due in dumped["free"])
-        for name in ("callers", "forwarded", "transfers"):
+        for name in ("callers", "forwarded", "transfers", "reached"):
             getattr(self, name).load(dumped[name])
 
     def _get(self, uri: str, scope: Scope) -> Endpoint:
         scopes = self._by_uri.setdefault(plain_uri(uri), {})
         return scopes.get(scope) or scopes.setdefault(scope, Endpoint(uri, scope))
+
+    def _reach(self, session_id: str, plain: str, now: float) -> None:
+        self.reached.put(_reached(session_id, plain), True, now)
+        self.reached.trim()
 
     def _set_free(self, endpoint: Endpoint, now: float) -> None:
         self.free.put((plain_uri(endpoint.uri), endpoint.scope), True, now)
@@ -188,6 +211,10 @@ class Endpoints:
         del scopes[scope]
         if not scopes:
             del self._by_uri[plain]
+
+
+def _reached(session_id: str, plain: str) -> str:
+    return f"{session_id} {plain}"
 
 
 def scope_of(told: Event | Session) -> Scope:

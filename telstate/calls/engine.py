@@ -14,6 +14,7 @@ How to drive it:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
 from typing import Any
 
 from telstate.calls.effects import EFFECTS
@@ -33,6 +34,7 @@ from telstate.events import (
     DialoutWarning,
     Event,
     MeetingEnded,
+    ParticipantLeft,
     PinlessDialin,
     PinlessForwarded,
     SourceGap,
@@ -44,6 +46,8 @@ __all__ = ["Engine"]
 MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 
 _SNAPSHOT_VERSION = 1
+_LONG_KEY = 200
+"""Keys are remembered for hours; from this length on their digest is."""
 
 
 class Engine:
@@ -104,7 +108,12 @@ class Engine:
         return self._known.sizes()
 
     def next_deadline(self) -> float | None:
-        """When to ask again without an event: `passed` for limits, `advance` for what is to be forgotten."""
+        """When to ask again without an event: `passed` for limits, `advance` for what is to be forgotten.
+
+        None before any time was told, as nothing can be due then.
+        """
+        if self._known.clock is None:
+            return None
         dues = (self._known.next_due(), self._known.patience.next_due())
         return min((due for due in dues if due is not None), default=None)
 
@@ -113,7 +122,7 @@ class Engine:
 
         An event that came at the same instant goes before: it renews the limit, which then does nothing.
         """
-        return self._known.patience.passed(now)
+        return [] if self._known.clock is None else self._known.patience.passed(now)
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -134,7 +143,7 @@ class Engine:
         else:
             outcome = _RULES[event.subject](self, event, now)
         self.counts[outcome.kind] += 1
-        if outcome.session is None and event.__pydantic_extra__:
+        if outcome.session is None:
             outcome.anomalies = event.anomalies
         if known.leaving:
             outcome.departed = known.take_leaving()
@@ -173,9 +182,10 @@ class Engine:
         if session_id is None:
             return self._wait_for_name(event, now)
         session = known.registry.get(session_id)
+        named = None if session is None else session.sip_call_id
         outcome = self._open(session_id, event, now) if session is None else self._step(session, event, now)
-        if len(known.early) or len(known.unmatched):
-            self._recall(outcome)
+        if (outcome.opened and len(known.early)) or len(known.unmatched):
+            self._recall(outcome, named)
         return outcome
 
     def _on_attached(self, event: Event, now: float | None) -> Outcome:
@@ -218,9 +228,6 @@ class Engine:
         elif kind is LATE:
             session.late += 1
         self._apply(session, outcome, event, target, now)
-        if event.__pydantic_extra__ or event.subject is Subject.PARTICIPANT:
-            for text in event.anomalies:
-                session.note_anomaly(f"{event.name}: {text}")
         if len(session.anomalies) > odd_before:
             outcome.anomalies = session.anomalies[odd_before:]
         return outcome
@@ -274,18 +281,30 @@ class Engine:
             return
         known = self._known
         session.record(event, received_at if event.occurred_at is None else event.occurred_at)
+        if event.__pydantic_extra__ or event.subject is Subject.PARTICIPANT:
+            for text in event.anomalies:
+                session.note_anomaly(f"{event.name}: {text}")
         if event.sip_call_id is not None:
             known.registry.index_sip_call(session)
         effect = EFFECTS.get(type(event))
         if effect is not None:
             effect(known, session, event)
         if target is not None:
-            self._rise(session, outcome, event, target, received_at, parked=parked)
-        elif outcome.kind is NOTED and not event.local and not session.ended:
-            known.patience.heard(session, known.now)
+            self._rise(session, outcome, event, target, parked=parked)
+        if session.state is State.IDLE and session.seen & Evidence.REQUESTED:
+            known.registry.await_news(session)
         if not event.local and (outcome.kind is MOVED or outcome.kind is NOTED):
-            session.heard_at = known.clock
-            session.uncertain = False
+            self._hear(session, event)
+
+    def _hear(self, session: Session, event: Event) -> None:
+        """Daily has news of the session. Somebody's leaving is news, but no sign that the call goes on."""
+        known = self._known
+        session.uncertain = False
+        session.heard_at = known.clock
+        if type(event) is not ParticipantLeft:
+            session.alive_at = known.clock if event.occurred_at is None else event.occurred_at
+            if not session.ended:
+                known.patience.heard(session, known.now)
 
     def _rise(
         self,
@@ -293,7 +312,6 @@ class Engine:
         outcome: Outcome,
         event: Event,
         target: State,
-        received_at: float | None,
         *,
         parked: bool,
     ) -> None:
@@ -312,32 +330,31 @@ class Engine:
             self._known.patience.entered(session, self._known.now, source)
             if session.ended:
                 outcome.ended = True
-                self._end(session, received_at)
+                self._end(session)
 
-    def _end(self, session: Session, received_at: float | None) -> None:
+    def _end(self, session: Session) -> None:
         """Keep an ended session for its retention; where there is no time, until enough others have ended."""
         known = self._known
         known.endpoints.leave(session, known.now)
         known.registry.end(session, known.now)
-        limit = known.settings.retain_untimed if received_at is None else known.settings.max_ended
+        limit = known.settings.retain_untimed if known.clock is None else known.settings.max_ended
         if len(known.registry.ended) > limit:
             known.retire(known.registry.ended.trim(limit))
 
     # --- events that waited ---------------------------------------------------------------------------------------
 
-    def _recall(self, outcome: Outcome) -> None:
-        """Apply what waited for the session's id, or for its SIP Call-ID if that now means it alone, as it came."""
+    def _recall(self, outcome: Outcome, named: str | None) -> None:
+        """Apply what waited for the session's id, or for its SIP Call-ID if it is new and means it alone, as it came."""
         session, known = outcome.session, self._known
         assert session is not None  # noqa: S101
-        early = known.early.waiting_for(session.session_id) if outcome.opened else []
-        unnamed = [
-            (number, parked)
-            for number, parked in known.unmatched.waiting_for(session.sip_call_id or "")
-            if known.registry.match(parked.event()) == session.session_id
-        ]
-        for number, parked in sorted(early + unnamed):
-            known.early.claim(number)
-            known.unmatched.claim(number)
+
+        def is_its(event: Event) -> bool:
+            return event.direction in (None, session.direction) and known.registry.match(event) == session.session_id
+
+        waited = known.early.claim(session.session_id, lambda _: True) if outcome.opened else []
+        if session.sip_call_id is not None and session.sip_call_id != named:
+            waited += known.unmatched.claim(session.sip_call_id, is_its)
+        for parked in sorted(waited, key=lambda parked: parked.number):
             self._apply_parked(session, outcome, parked)
 
     def _apply_parked(self, session: Session, outcome: Outcome, parked: Parked) -> None:
@@ -366,7 +383,7 @@ class Engine:
         """A meeting ended, and with it all its calls: whatever was not heard of since is given a minute to say so."""
         assert isinstance(event, MeetingEnded)  # noqa: S101
         if event.room is not None:
-            self._known.endpoints.close_room(scope_of(event))
+            self._known.endpoints.close_room(event.room, event.domain_id)
         for session in self._known.registry.live.values():
             if _was_in(session, event):
                 self._known.patience.meeting_ended(session, self._known.now)
@@ -411,10 +428,10 @@ def _key(event: Event) -> str:
     """What makes a webhook the same as another. Daily reuses the ids of some: then more must agree."""
     key = f"{event.action} {event.webhook_id}"
     if type(event) is DialinReady:  # the id has only the second: two endpoints ready in one second share it
-        return f"{key} {event.sip_endpoint}"
-    if type(event) is DialinWarning or type(event) is DialoutWarning:  # one id for all warnings of a session
-        return f"{key} {event.occurred_at} {event.error_msg}"
-    return key
+        key = f"{key} {event.sip_endpoint}"
+    elif type(event) is DialinWarning or type(event) is DialoutWarning:  # one id for all warnings of a session
+        key = f"{key} {event.occurred_at} {event.error_msg}"
+    return key if len(key) < _LONG_KEY else blake2b(key.encode("utf-8", "replace")).hexdigest()
 
 
 def _was_in(session: Session, ended: MeetingEnded) -> bool:
@@ -423,9 +440,9 @@ def _was_in(session: Session, ended: MeetingEnded) -> bool:
     return (
         ended.room is not None
         and session.room == ended.room
-        and session.domain_id in (None, ended.domain_id)
+        and (None in (session.domain_id, ended.domain_id) or session.domain_id == ended.domain_id)
         and ended.occurred_at is not None
-        and (session.heard_at or 0.0) <= ended.occurred_at
+        and (session.alive_at or 0.0) <= ended.occurred_at
     )
 
 

@@ -93,7 +93,7 @@ class Patience:
 
     def told(self, event: DeadlinePassed) -> None:
         """Tell a deadline only once."""
-        if event.deadline in self._deadlines:
+        if event.deadline in self._deadlines and self.is_due(event):
             self._deadlines[event.deadline].pop(event.session_id)
 
     def next_due(self) -> float | None:

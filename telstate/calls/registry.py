@@ -32,7 +32,9 @@ class Registry:
 
     def match(self, event: Event) -> str | None:
         """Find the session of an event that names none, by SIP Call-ID, else by the destination we asked for."""
-        found = self._of_direction(self._by_sip_call.get(event.sip_call_id, ()), event) if event.sip_call_id else ()
+        found = self._by_sip_call.get(event.sip_call_id, ()) if event.sip_call_id else ()
+        if len(found) > 1:
+            found = self._of_direction(found, event)
         if not found and event.direction is Direction.DIALOUT and not event.local:
             found = self._awaiting(event)
         return found[0] if len(found) == 1 else None
@@ -104,13 +106,17 @@ class Registry:
         """Find every leg of the call that a session id or a SIP Call-ID names, in order of first sight."""
         waiting = [any_id] if self.get(any_id) is not None else list(self._by_sip_call.get(any_id, ()))
         legs: dict[str, Session] = {}
+        sip_calls = {""}
         while waiting:
             session_id = waiting.pop()
             session = self.get(session_id)
             if session is None or session_id in legs:
                 continue
             legs[session_id] = session
-            waiting.extend(self._by_sip_call.get(session.sip_call_id or "", ()))
+            sip_call_id = session.sip_call_id or ""
+            if sip_call_id not in sip_calls:
+                sip_calls.add(sip_call_id)
+                waiting.extend(self._by_sip_call.get(sip_call_id, ()))
             waiting.extend(self._links.get(session_id, ()))
         return sorted(legs.values(), key=lambda leg: leg.opened)
 
@@ -152,7 +158,7 @@ def destination_of(event: Event) -> str | None:
     destination = getattr(event, "destination", None)
     if destination is None:
         details = getattr(event, "details", None)
-        destination = details.get("destination") if details else None
+        destination = details.get("destination") if isinstance(details, dict) else None
     return destination if isinstance(destination, str) and destination else None
 
 

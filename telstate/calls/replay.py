@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import ValidationError
 
 from telstate.calls.engine import Engine
@@ -17,12 +20,12 @@ class Replay:
     """Feeds the lines of one or several logs to an engine.
 
     Args:
-        settings: how long and how much is remembered. None takes what the header of a journal says, else the defaults.
+        told: settings that hold whatever the header of a journal says; all others are the header's, else the defaults.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.engine = Engine(settings)
-        self._settings_told = settings is not None
+    def __init__(self, told: Mapping[str, Any] | None = None) -> None:
+        self._told = dict(told or {})
+        self.engine = Engine(Settings(**self._told))
 
     def feed(self, raw: bytes) -> Outcome | None:
         """Take in one line, in whatever dialect it is; time is the line's own, where it carries one.
@@ -36,12 +39,21 @@ class Replay:
         event, at, settings = read(raw)
         if event is not None:
             return self.engine.receive(event, at)
-        if settings is not None and not self._settings_told and not self.engine.received:
-            self.engine = Engine(_settings(settings))
+        if settings is not None:
+            self._use(_settings({**settings, **self._told}))
         return None
 
+    def _use(self, settings: Settings) -> None:
+        """Start with a journal's settings; once events have been taken in, they cannot change any more."""
+        if not self.engine.received:
+            self.engine = Engine(settings)
+        elif settings != self.engine.settings:
+            raise ParseError(
+                "settings", "those of the log before it: replay this journal alone", settings.model_dump(), "journal"
+            )
 
-def _settings(told: dict[str, object]) -> Settings:
+
+def _settings(told: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(told)
     except ValidationError as error:

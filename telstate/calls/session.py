@@ -127,6 +127,7 @@ class Session:
 
     __slots__ = (
         "_context",
+        "alive_at",
         "amended",
         "anomalies",
         "answered_at",
@@ -217,6 +218,8 @@ class Session:
         self.ended_at: float | None = None
         self.heard_at: float | None = None
         """When Daily last had news of it, by this side's clock."""
+        self.alive_at: float | None = None
+        """When it last showed life: as told, else by this side's clock."""
         self.amended = False
         """True if evidence came after the end, so that `on_end` was told less than is known now."""
         self.uncertain = False
@@ -312,7 +315,9 @@ class Session:
             at: when it happened, in Unix seconds, or None if nobody knows.
         """
         kind = KINDS.get(event.name)
-        if kind is not None:
+        if kind is not None and (
+            kind.once or self.direction is Direction.DIALIN
+        ):  # a dial-out's party joins as it rings
             self.see(kind.bit)
             if at is not None:
                 self.mark_time(kind.at, at)

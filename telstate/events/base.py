@@ -82,14 +82,16 @@ class Event(BaseModel):
     subject: ClassVar[Subject] = Subject.UNKNOWN
     local: ClassVar[bool] = False
     """True for what only this side knows; Daily's dialects never carry these."""
+    open_ended: ClassVar[bool] = False
+    """True if a field may hold any JSON."""
 
     action: str
     """Daily's name of the event as it came; the only one that differs from `name` is that of an UnknownEvent."""
-    call_client_id: str | None = None
+    call_client_id: Id | None = None
     """The call client that told of it (daily-js)."""
-    domain_id: str | None = None
+    domain_id: Id | None = None
     """The Daily domain (webhooks)."""
-    room: str | None = None
+    room: Id | None = None
     """The room's name (webhooks)."""
     occurred_at: Seconds | None = None
     """When it happened, in Unix seconds, where the dialect says so (webhooks: whole seconds)."""
@@ -115,6 +117,7 @@ class Event(BaseModel):
         action = cls.model_fields["action"].default
         if isinstance(action, str):
             cls.name = action
+            cls.open_ended = bool({"sip_headers", "details", "participant"} & cls.model_fields.keys())
             _BY_NAME[action] = cls
 
     @property

@@ -10,7 +10,7 @@ import re
 __all__ = ["mask"]
 
 _NUMBER = re.compile(r"(?<![\w.\-])\+?\d[\d\-. ()]{5,20}\d(?![\w\-])")
-_SIP_USER = re.compile(r"(?i)((?:sips?:)?)([^@\s:;?<>\"]+)@")
+_SIP_USER = re.compile(r"(?i)((?:sips?:)?)([^@\s:;?<>\"]{1,256})@")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 

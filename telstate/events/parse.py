@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_snake
 from pydantic_core import SchemaValidator, from_json, to_json
 
 from telstate.errors import ParseError
@@ -78,9 +79,7 @@ def read(raw: Raw, dialect: Dialect | str | None = None) -> Line:
         except ValidationError:
             pass
         else:
-            if not (event.__pydantic_extra__ or "sip_headers" in event.__dict__ or "details" in event.__dict__):
-                return Line(event, event.sent_at or event.occurred_at)
-            if not has_non_finite(event.__pydantic_extra__) and not has_non_finite(event.__dict__):
+            if not (event.__pydantic_extra__ or event.open_ended) or not _has_non_finite(event):
                 return Line(event, event.sent_at or event.occurred_at)
     return _read_cold(data, dialect)
 
@@ -98,15 +97,20 @@ def encode(raw: Raw) -> bytes:
     if not isinstance(raw, Mapping):
         raise ParseError("", "a JSON object as bytes, text or mapping", type(raw).__name__)
     try:
-        return to_json(dict(raw), serialize_unknown=True, inf_nan_mode="constants")
+        return to_json(dict(raw), fallback=_plain, inf_nan_mode="constants")
     except (ValueError, RecursionError):
         return _encode_anyhow(raw)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: another kind of mapping is a dict, anything else its text."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def _encode_anyhow(raw: Mapping[str, Any]) -> bytes:
     """Write what pydantic will not: halves of surrogate pairs, as the standard library escapes them."""
     try:
-        return json.dumps(dict(raw), default=str).encode()
+        return json.dumps(dict(raw), default=_plain).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise ParseError("", f"a mapping that can be written as JSON ({error})", type(raw).__name__) from None
 
@@ -134,6 +138,16 @@ def _dialect(name: str) -> Dialect:
         return Dialect(name)
     except ValueError:
         raise ParseError("dialect", f"one of {', '.join(Dialect)}", name) from None
+
+
+def _has_non_finite(event: Event) -> bool:
+    """Look for a NaN or an infinity wherever an event may hold anything."""
+    participant = event.__dict__.get("participant")
+    return (
+        has_non_finite(event.__pydantic_extra__)
+        or has_non_finite(event.__dict__)
+        or (isinstance(participant, around.Participant) and has_non_finite(participant.__pydantic_extra__))
+    )
 
 
 # --- JSON that is nearly JSON ------------------------------------------------------------------------------------
@@ -181,7 +195,10 @@ def _event(payload: dict[str, Any], dialect: Dialect) -> Event:
     action = fields.get("action")
     if not isinstance(action, str) or not action:
         raise ParseError(_TYPE_KEY[dialect], "the type of the event", action, dialect)
-    return _validate(fields, _BY_NAME.get(action, UnknownEvent), dialect)
+    cls = _BY_NAME.get(action, UnknownEvent)
+    if cls.local and dialect is not Dialect.DAILY_JS:
+        raise ParseError(_TYPE_KEY[dialect], "a type of Daily's; this one only telstate itself writes", action, dialect)
+    return _validate(fields, cls, dialect)
 
 
 _TYPE_KEY = {Dialect.DAILY_JS: "action", Dialect.WEBHOOK: "type", Dialect.DAILY_PYTHON: "handler"}
@@ -224,9 +241,14 @@ def _refused(error: ValidationError, cls: type[Event], dialect: Dialect) -> list
         is_id = path[-1] in ("sessionId", "session_id")
         if field is None or field.is_required() or (is_id and not empty):
             came = None if detail["type"] == "missing" else detail["input"]
-            raise ParseError(path[-1], _EXPECTED.get(detail["type"], detail["msg"]), came, dialect)
+            raise ParseError(_spelled(path[-1], dialect), _EXPECTED.get(detail["type"], detail["msg"]), came, dialect)
         paths.append(path)
     return paths
+
+
+def _spelled(key: str, dialect: Dialect) -> str:
+    """A key as the dialect itself spells it."""
+    return to_snake(key) if dialect is Dialect.WEBHOOK else key
 
 
 _EXPECTED = {

@@ -52,7 +52,7 @@ class DialinEvent(SessionEvent):
 
     sip_from: str | None = None
     """The caller's SIP From address."""
-    sip_endpoint: str | None = None
+    sip_endpoint: Id | None = None
     """The endpoint of the room that was called."""
     sip_headers: dict[str, Any] | None = None
     display_name: str | None = None
@@ -63,7 +63,7 @@ class DialoutEvent(SessionEvent):
 
     direction: ClassVar[Direction | None] = Direction.DIALOUT
 
-    destination: str | None = None
+    destination: Id | None = None
     """Who was called: a number in E.164 or a SIP URI."""
     origin: str | None = None
     """Who called: a number in E.164 or a SIP URI."""

@@ -43,6 +43,8 @@ def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
     """
     for name in files:
         if name == STDIN:
+            if sys.stdin is None:
+                raise OSError("standard input is closed")
             yield from _lines(STDIN, sys.stdin.buffer)
             continue
         with open(name, "rb") as file:

@@ -131,10 +131,9 @@ class TextReport:
         said = {
             key: value for key, value in json.loads(event.to_json()).items() if key != "action" and value is not None
         }
-        facts = ", ".join(f"{key} {_plain(shorten(value))}" for key, value in said.items())
-        return self._hide(
-            f"{_clock(unmatched.received_at):<14}  ? {_plain(event.action)}: no telling whose it is ({facts})"
-        )
+        facts = ", ".join(f"{_cut(key, 40)} {shorten(value)}" for key, value in list(said.items())[:12])
+        name = _cut(event.action, 40)
+        return self._hide(f"{_clock(unmatched.received_at):<14}  ? {name}: no telling whose it is ({facts})")
 
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""

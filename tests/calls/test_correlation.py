@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from time import process_time
 from typing import Any
 
 import pytest
@@ -44,6 +46,36 @@ def test_among_several_legs_nobody_guesses() -> None:
     assert feed(engine, js("dialin-stopped", None, sipCallId="c")).kind is UNMATCHED
     assert feed(engine, js("dialout-stopped", None, sipCallId="c")).kind is OutcomeKind.MOVED
     assert ids(engine.call("c")) == ids(engine.call("b")) == ["a", "b", "d"]
+
+
+def test_a_session_of_the_other_direction_is_named_all_the_same() -> None:
+    """The Call-ID says whose it is; what it says is unexpected."""
+    engine = Engine()
+    feed(engine, js("dialout-connected", "a", sipCallId="c"))
+    outcome = feed(engine, js("dialin-stopped", None, sipCallId="c"))
+    assert (outcome.kind, outcome.session) == (OutcomeKind.UNEXPECTED, engine.session("a"))
+
+
+def test_what_waits_in_vain_costs_its_session_nothing() -> None:
+    """A flood of events that no session can claim is not read again with each event."""
+    engine = Engine()
+    feed(engine, *(js("dialin-connected", session_id, sipCallId="c") for session_id in "ab"))
+    feed(engine, *(js("dialin-warning", None, sipCallId="c") for _ in range(5000)))
+    started = process_time()
+    feed(engine, *(js("dialin-warning", "a") for _ in range(200)))
+    assert process_time() - started < 1.0
+
+
+def test_what_was_odd_about_an_event_that_waited_is_not_forgotten() -> None:
+    """It becomes an anomaly of its session."""
+    engine = Engine()
+    odd = {"action": "participant-joined", "participant": {"session_id": "a", "user_name": 5}}
+    assert feed(engine, odd).anomalies == ("user_name came as 5",)
+    feed(engine, js("dialin-stopped", None, sipCallId="c", sipFrom=5), js("dialin-connected", "a", sipCallId="c"))
+    assert next(engine.sessions()).anomalies == (
+        "participant-joined: user_name came as 5",
+        "dialin-stopped: sipFrom came as 5",
+    )
 
 
 def test_what_was_unmatched_is_applied_when_its_call_id_is_known() -> None:
@@ -108,7 +140,17 @@ def test_an_idless_error_is_that_of_the_one_request_to_its_destination() -> None
         ([js("dialout-warning", "a", destination="+12025550100", room="r")], NAMELESS),
         ([REQUESTED], js("dialin-stopped", None, room="r")),
     ],
-    ids=["room", "destination", "no destination", "odd destination", "client", "not idle", "two", "not requested", "dial-in"],
+    ids=[
+        "room",
+        "destination",
+        "no destination",
+        "odd destination",
+        "client",
+        "not idle",
+        "two",
+        "not requested",
+        "dial-in",
+    ],
 )
 def test_but_nobody_guesses(before: list[dict[str, Any]], nameless: dict[str, Any]) -> None:
     """Another room, another number, a session past idle, or two that could be meant."""
@@ -124,6 +166,35 @@ def test_a_request_is_found_by_its_client_too() -> None:
     feed(engine, js("dialout-answered", None, destination="+12025550100", callClientId="k"))
     assert state_of(engine, "a") is State.ANSWERED
     assert engine.sizes()["requested"] == 0
+
+
+def test_a_request_is_found_by_a_room_learned_later() -> None:
+    """From a webhook's warning, say."""
+    engine = Engine()
+    feed(engine, js("dialout-requested", "a", destination="+12025550100", callClientId="k"))
+    feed(engine, webhook("dialout.warning", "a", room="r", destination="+12025550100"))
+    assert feed(engine, NAMELESS).kind is OutcomeKind.MOVED
+
+
+@pytest.mark.parametrize("kind", ["connected", "answered", "stopped", "warning"])
+def test_odd_details_of_events_that_have_none(kind: str) -> None:
+    """An extra key of that name is no field."""
+    engine = Engine()
+    assert feed(engine, js(f"dialout-{kind}", None, details="busy")).kind is UNMATCHED
+    assert sum(engine.counts.values()) == engine.received
+
+
+def test_empty_ids_are_no_ids() -> None:
+    """Neither of a room nor of an endpoint."""
+    engine = Engine()
+    feed(
+        engine,
+        js("dialin-connected", "a", sipEndpoint="", room=""),
+        js("dialin-connected", "b", sipEndpoint="", room=""),
+    )
+    feed(engine, js("dialin-stopped", "a", room="r"))
+    assert [session.room for session in engine.sessions()] == ["r", None]
+    assert not any(session.anomalies for session in engine.sessions())
 
 
 def test_two_dial_outs_in_one_room_do_not_mix() -> None:
@@ -183,6 +254,24 @@ def test_endpoints_hold_in_their_scope() -> None:
     assert engine.sizes()["endpoints"] == 2
     feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "domain_id": "d1", "end_ts": 5}})
     assert engine.sizes()["endpoints"] == 1
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_two_callers_on_an_endpoint_each_leaves_for_itself(first: str) -> None:
+    """It is busy until both have gone, whoever goes first, and however long after."""
+    engine = Engine()
+    for session_id in ("a", "b"):
+        feed(engine, js("dialin-connected", session_id, sipEndpoint=URI), at=1.0)
+    second = "b" if first == "a" else "a"
+    feed(engine, js("dialin-stopped", first), at=2.0)
+    engine.advance(8000.0)
+    endpoint = engine.endpoint(URI)
+    assert endpoint is not None
+    assert endpoint.session_id == second
+    feed(engine, js("dialin-stopped", second), at=8001.0)
+    assert not endpoint.busy
+    engine.advance(20_000.0)
+    assert engine.sizes()["endpoints"] == 0
 
 
 def test_a_late_connected_occupies_nothing() -> None:
@@ -259,6 +348,44 @@ def test_calls_join_over_call_ids_and_links() -> None:
     assert engine.call("nothing") == []
 
 
+def test_every_link_waits_for_itself() -> None:
+    """Two links of one session that is not known yet are two."""
+    engine = Engine()
+    feed(engine, js("sessions-linked", "a", otherSessionId="b"), js("sessions-linked", "a", otherSessionId="c"))
+    feed(engine, *(js("dialin-connected", session_id) for session_id in "abc"))
+    assert ids(engine.call("a")) == ["a", "b", "c"]
+    assert engine.sizes()["early"] == 0
+
+
+def test_a_connected_told_again_takes_no_second_caller_along() -> None:
+    """The next one in the queue belongs to whoever connects next."""
+    engine = Engine()
+    for call_id in ("p", "q"):
+        feed(engine, {**PINLESS, "callId": call_id, "From": f"from {call_id}"})
+        feed(engine, {"action": "pinless-forwarded", "callId": call_id, "sipEndpoint": URI})
+        feed(engine, js("dialin-connected", "a", sipEndpoint=URI))
+    feed(engine, js("dialin-stopped", "a"), js("dialin-connected", "b", sipEndpoint=URI))
+    assert [session.caller for session in engine.sessions()] == ["from p", "from q"]
+
+
+def test_late_steps_of_a_transfer_point_at_nobody_else() -> None:
+    """Its far leg has arrived, and gone; the webhooks are only slower."""
+    engine = Engine()
+    feed(engine, js("dialin-connected", "a"), js("transfer-requested", "a", toEndpoint=URI))
+    feed(engine, js("dialin-connected", "far", sipEndpoint=URI))
+    feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI), js("dialin-stopped", "far"))
+    feed(engine, webhook("calltransfer.completed", "a", to_endpoint=URI))
+    feed(engine, js("dialin-connected", "stranger", sipEndpoint=URI))
+    assert ids(engine.call("a")) == ["a", "far"]
+
+
+def test_a_call_of_very_many_legs() -> None:
+    """A conference bridge shares one SIP Call-ID; finding its legs is no quadratic work."""
+    engine = Engine()
+    feed(engine, *(js("dialin-connected", f"s{n}", sipCallId="c") for n in range(3000)))
+    assert len(engine.call("c")) == 3000
+
+
 # --- forgetting ---------------------------------------------------------------------------------------------------
 
 
@@ -296,10 +423,23 @@ def test_bounds_in_number() -> None:
     settings = Settings(max_keys=100, max_ended=10, max_parked=20)
     engine = Engine(settings)
     for n in range(1000):
-        feed(engine, webhook("dialout.stopped", f"s{n}"), joined(f"p{n}"), js("dialout-error", None, sipCallId=f"c{n}"), at=5.0)
+        feed(
+            engine,
+            webhook("dialout.stopped", f"s{n}"),
+            joined(f"p{n}"),
+            js("dialout-error", None, sipCallId=f"c{n}"),
+            at=5.0,
+        )
         feed(engine, {"action": "dialin-ready", "sipEndpoint": f"sip:{n}@x"}, {**PINLESS, "callId": f"p{n}"}, at=5.0)
     sizes = engine.sizes()
-    assert (sizes["keys"], sizes["ended"], sizes["early"], sizes["unmatched"], sizes["endpoints"], sizes["callers"]) == (
+    assert (
+        sizes["keys"],
+        sizes["ended"],
+        sizes["early"],
+        sizes["unmatched"],
+        sizes["endpoints"],
+        sizes["callers"],
+    ) == (
         100,
         10,
         20,
@@ -310,14 +450,36 @@ def test_bounds_in_number() -> None:
     assert [session.session_id for session in engine.sessions()] == [f"s{n}" for n in range(990, 1000)]
 
 
+def test_what_waits_and_what_is_remembered_is_bounded_in_size_too() -> None:
+    """A few huge events do not make gigabytes."""
+    engine = Engine()
+    for n in range(60):
+        huge = "x" * 1_000_000
+        feed(
+            engine, {"action": "participant-joined", "participant": {"session_id": f"p{n}", "user_name": huge}}, at=1.0
+        )
+        feed(engine, js("dialout-error", None, errorMsg=huge), at=1.0)
+        feed(engine, webhook("dialin.warning", "a", id="w", error_msg=f"{huge}{n}"), at=1.0)
+    assert len(json.dumps(engine.snapshot())) < 40_000_000
+    assert 5 < engine.sizes()["early"] < 20
+
+
+def test_a_line_without_time_lets_no_timed_session_go() -> None:
+    """Once there is a clock, retention is two hours of it."""
+    engine = Engine(Settings(retain_untimed=1))
+    feed(engine, *(js("dialout-stopped", f"s{n}") for n in range(4)), at=10.0)
+    assert feed(engine, js("dialout-stopped", "t")).departed == ()
+    assert len(list(engine.sessions())) == 5
+
+
 def test_without_any_time_sessions_leave_by_number() -> None:
     """When `retain_untimed` later ones have ended."""
     engine = Engine(Settings(retain_untimed=3))
-    departed = []
+    departed: list[Session | Unmatched] = []
     for n in range(10):
         departed += feed(engine, js("dialout-stopped", f"s{n}")).departed
     assert [gone.session_id for gone in departed if isinstance(gone, Session)] == [f"s{n}" for n in range(7)]
-    assert engine.next_deadline() is not None
+    assert engine.next_deadline() is None
 
 
 def test_the_clock_may_start_late() -> None:

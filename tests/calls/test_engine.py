@@ -26,10 +26,20 @@ def path(session: Session) -> list[str]:
 # --- lives of a session -------------------------------------------------------------------------------------------
 
 LIVES: list[tuple[str, list[dict[str, Any]], State, Cause | None]] = [
-    ("dial-out answered", [js("dialout-connected"), js("dialout-answered"), js("dialout-stopped")], State.STOPPED, Cause.COMPLETED),
+    (
+        "dial-out answered",
+        [js("dialout-connected"), js("dialout-answered"), js("dialout-stopped")],
+        State.STOPPED,
+        Cause.COMPLETED,
+    ),
     ("dial-out unanswered", [js("dialout-connected"), js("dialout-stopped")], State.STOPPED, Cause.UNANSWERED),
     ("dial-out busy at once", [js("dialout-stopped")], State.STOPPED, Cause.UNANSWERED),
-    ("dial-out answered, connected lost", [js("dialout-answered"), js("dialout-stopped")], State.STOPPED, Cause.COMPLETED),
+    (
+        "dial-out answered, connected lost",
+        [js("dialout-answered"), js("dialout-stopped")],
+        State.STOPPED,
+        Cause.COMPLETED,
+    ),
     ("dial-out failed", [js("dialout-connected"), js("dialout-error")], State.ERROR, Cause.FAILED),
     ("dial-out failed, then stopped", [js("dialout-error"), js("dialout-stopped")], State.ERROR, Cause.FAILED),
     ("dial-out stopped, then failed", [js("dialout-stopped"), js("dialout-error")], State.ERROR, Cause.FAILED),
@@ -43,7 +53,12 @@ LIVES: list[tuple[str, list[dict[str, Any]], State, Cause | None]] = [
     ("dial-in without media", [js("dialin-connected"), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
     ("dial-in stopped at once", [js("dialin-stopped")], State.STOPPED, Cause.UNANSWERED),
     ("dial-in joined first", [joined(), js("dialin-connected")], State.ANSWERED, None),
-    ("dial-in joined and left first", [joined(), joined(action="participant-left"), js("dialin-connected")], State.ANSWERED, None),
+    (
+        "dial-in joined and left first",
+        [joined(), joined(action="participant-left"), js("dialin-connected")],
+        State.ANSWERED,
+        None,
+    ),
     ("dial-in failed", [js("dialin-connected"), js("dialin-error")], State.ERROR, Cause.FAILED),
     (
         "transferred",
@@ -270,7 +285,11 @@ def test_ended_by(payloads: list[dict[str, Any]], ended_by: EndedBy) -> None:
 
 def test_the_error_text_is_kept_whatever_came_first() -> None:
     """An error's text outweighs a stop's and a refusal's."""
-    texts = [js("dialout-stopped", errorMsg="bye"), js("dialout-refused", errorMsg="no"), js("dialout-error", errorMsg="boom")]
+    texts = [
+        js("dialout-stopped", errorMsg="bye"),
+        js("dialout-refused", errorMsg="no"),
+        js("dialout-error", errorMsg="boom"),
+    ]
     for order in (texts, texts[::-1]):
         engine = Engine()
         feed(engine, *order)
@@ -283,7 +302,11 @@ def test_a_refusal_made_here() -> None:
     refusal = DialoutRefused.new("dial-out not enabled for room", destination="+12025550100")
     assert engine.receive(refusal).ended
     session = only(engine)
-    assert (session.cause, session.error_msg, session.direction) == (Cause.REFUSED, refusal.error_msg, Direction.DIALOUT)
+    assert (session.cause, session.error_msg, session.direction) == (
+        Cause.REFUSED,
+        refusal.error_msg,
+        Direction.DIALOUT,
+    )
 
 
 def test_durations_of_a_dial_out() -> None:
@@ -299,6 +322,26 @@ def test_durations_of_a_dial_out() -> None:
     session = only(engine)
     assert (session.started_at, session.ended_at) == (100.0, 130.25)
     assert (session.setup_s, session.ring_s, session.talk_s) == (1.5, 7.5, 21.25)
+
+
+def test_a_dial_outs_party_joins_while_it_rings() -> None:
+    """That is no answer: ring and talk are counted from the answered."""
+    engine = Engine()
+    for at, payload in (
+        (100.0, js("dialout-connected")),
+        (101.0, joined()),
+        (120.0, js("dialout-answered")),
+        (130.0, js("dialout-stopped")),
+    ):
+        feed(engine, payload, at=at)
+    assert (only(engine).ring_s, only(engine).talk_s) == (20.0, 10.0)
+
+
+def test_a_stop_we_asked_for_told_after_the_end_amends_it() -> None:
+    """By whom is known only now."""
+    engine = Engine()
+    feed(engine, js("dialout-stopped"), js("stop-requested"))
+    assert (only(engine).ended_by, only(engine).amended) == (EndedBy.LOCAL, True)
 
 
 def test_durations_of_a_dial_out_nobody_answered() -> None:
@@ -360,7 +403,9 @@ def test_the_first_value_wins_and_a_disagreement_is_odd() -> None:
 def test_addresses_are_compared_as_people_mean_them() -> None:
     """With or without `sip:`, whatever the query."""
     engine = Engine()
-    feed(engine, js("dialin-connected", sipEndpoint="sip:room.0@SIP.daily.co?x-daily_display_name=a", callClientId="one"))
+    feed(
+        engine, js("dialin-connected", sipEndpoint="sip:room.0@SIP.daily.co?x-daily_display_name=a", callClientId="one")
+    )
     feed(engine, js("dialin-stopped", sipEndpoint="room.0@sip.daily.co", callClientId="two"))
     assert only(engine).anomalies == ()
 
@@ -394,7 +439,9 @@ def test_anomalies_and_warnings_are_bounded() -> None:
 def test_what_is_kept_is_bounded() -> None:
     """Ten megabytes in a field do not stay for hours."""
     engine = Engine()
-    feed(engine, js("dialin-connected", sipFrom="x" * 10_000_000, sipHeaders={f"X-{n}": "v" * 9999 for n in range(999)}))
+    feed(
+        engine, js("dialin-connected", sipFrom="x" * 10_000_000, sipHeaders={f"X-{n}": "v" * 9999 for n in range(999)})
+    )
     session = only(engine)
     assert session.sip_from is not None
     assert len(session.sip_from) < 1100

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from telstate import Cause, EndedBy, Engine, OutcomeKind, Settings, State
-from tests.calls import feed, joined, js
+from tests.calls import feed, joined, js, webhook
 
 HOUR = 3600.0
 
 
 def passing(engine: Engine, now: float) -> list[tuple[str, str, OutcomeKind]]:
     """Apply what passed at `now`, as a dispatcher would."""
-    return [
-        (limit.deadline, limit.session_id, engine.receive(limit, now).kind) for limit in engine.passed(now)
-    ]
+    return [(limit.deadline, limit.session_id, engine.receive(limit, now).kind) for limit in engine.passed(now)]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,9 @@ def test_a_deadline_met_is_not_told() -> None:
 def test_a_meetings_end_leaves_its_calls_a_minute() -> None:
     """Daily ends all SIP connections with it, so a hang-up that does not come was lost."""
     engine = Engine()
-    feed(engine, js("dialin-connected", "a", room="r"), joined("a"), js("dialin-connected", "b", room="other"), at=100.0)
+    feed(
+        engine, js("dialin-connected", "a", room="r"), joined("a"), js("dialin-connected", "b", room="other"), at=100.0
+    )
     feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "end_ts": 200}}, at=201.0)
     assert passing(engine, 260.0) == []
     assert passing(engine, 261.0) == [("meeting", "a", OutcomeKind.MOVED)]
@@ -134,10 +134,42 @@ def test_after_a_meetings_end_news_of_the_call_counts() -> None:
     assert passing(engine, 2000.0) == []
 
 
+@pytest.mark.parametrize("domain", [{}, {"domain_id": "d"}])
+def test_a_meetings_end_names_no_domain_and_comes_with_the_last_ones_leaving(domain: dict[str, str]) -> None:
+    """As Daily's webhooks do; that somebody left is no sign of life."""
+    engine = Engine()
+    feed(engine, webhook("dialin.connected", "a", room="r", timestamp="100", **domain), at=100.0)
+    left = {"session_id": "a", "room": "r", "joined_at": 101.0, "duration": 98.9, **domain}
+    feed(engine, {"type": "participant.left", "id": "l1", "payload": left}, at=200.5)
+    feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "start_ts": 90, "end_ts": 200}}, at=200.6)
+    feed(engine, {"type": "participant.left", "id": "l2", "payload": left}, at=201.0)
+    assert passing(engine, 260.6) == [("meeting", "a", OutcomeKind.MOVED)]
+
+
+def test_a_limit_told_by_mistake_does_not_cancel_the_real_one() -> None:
+    """It was due at another time."""
+    engine = Engine(Settings(ring_deadline=5))
+    feed(engine, js("dialout-connected", "a"), at=1.0)
+    assert feed(engine, js("deadline-passed", "a", deadline="ring", dueAt=3.0), at=3.0).kind is OutcomeKind.LATE
+    assert passing(engine, 6.0) == [("ring", "a", OutcomeKind.NOTED)]
+
+
+def test_before_any_time_nothing_passes() -> None:
+    """Limits are counted from the first time told."""
+    engine = Engine(Settings(ring_deadline=5))
+    feed(engine, js("dialout-connected", "a"))
+    assert engine.next_deadline() is None
+    assert engine.passed(1_700_000_000.0) == []
+    engine.advance(1_700_000_000.0)
+    assert engine.next_deadline() == 1_700_000_005.0
+
+
 def test_a_gap_makes_live_sessions_uncertain_until_they_are_heard_of() -> None:
     """In its room, or everywhere."""
     engine = Engine()
-    feed(engine, js("dialin-connected", "a", room="r"), js("dialin-connected", "b", room="s"), js("dialin-stopped", "c"))
+    feed(
+        engine, js("dialin-connected", "a", room="r"), js("dialin-connected", "b", room="s"), js("dialin-stopped", "c")
+    )
     feed(engine, {"action": "source-gap", "room": "r"})
     assert [session.uncertain for session in engine.sessions()] == [True, False, False]
     feed(engine, {"action": "source-gap"}, joined("a"))

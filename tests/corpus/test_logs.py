@@ -35,7 +35,9 @@ def test_log(log: Path) -> None:
     expected = json.loads(log.with_suffix(".expected.json").read_text(encoding="utf-8"))
     told = replay(log)
     sessions = expected["sessions"]
-    wanted = sessions if isinstance(sessions, list) else [{"session_id": key, **value} for key, value in sessions.items()]
+    wanted = (
+        sessions if isinstance(sessions, list) else [{"session_id": key, **value} for key, value in sessions.items()]
+    )
     assert [session["session_id"] for session in told["session"]] == [session["session_id"] for session in wanted]
     for session, facts in zip(told["session"], wanted, strict=True):
         assert {key: session[key] for key in facts} == facts
@@ -47,5 +49,7 @@ def test_log(log: Path) -> None:
 def test_every_log_has_its_expectation_and_a_reason() -> None:
     """No file is left out by a slip."""
     assert len(LOGS) >= 30
-    assert {path.with_suffix("").stem for path in (HERE / "logs").glob("*.expected.json")} == {path.stem for path in LOGS}
+    assert {path.with_suffix("").stem for path in (HERE / "logs").glob("*.expected.json")} == {
+        path.stem for path in LOGS
+    }
     assert all(json.loads(path.with_suffix(".expected.json").read_text(encoding="utf-8"))["why"] for path in LOGS)

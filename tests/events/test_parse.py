@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import UserDict
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -50,7 +52,9 @@ def round_trip(event: Event) -> Event:
     return parse(event.to_json())
 
 
-@pytest.mark.parametrize("row", payloads(), ids=lambda row: f"{row['dialect']}-{row['payload'].get('type') or row['payload']['action']}")
+@pytest.mark.parametrize(
+    "row", payloads(), ids=lambda row: f"{row['dialect']}-{row['payload'].get('type') or row['payload']['action']}"
+)
 def test_every_documented_payload_parses_in_its_dialect(row: dict[str, Any]) -> None:
     """Found out or told, as bytes, text or mapping: the same event, nothing odd about it, and it survives writing."""
     payload = row["payload"]
@@ -160,9 +164,23 @@ def test_daily_python_schema(name: str) -> None:
 
 def test_participants_in_three_dialects() -> None:
     """The id is the call's session id, wherever the dialect keeps it."""
-    client = parse({"action": "participant-joined", "callClientId": "c", "participant": {"session_id": "s", "user_name": "A", "local": False}})
-    python = parse({"handler": "on_participant_joined", "data": {"id": "s", "info": {"userName": "A", "isLocal": False}}})
-    webhook = parse({"type": "participant.joined", "id": "w", "payload": {"session_id": "s", "user_name": "A", "room": "r", "joined_at": 10.5}})
+    client = parse(
+        {
+            "action": "participant-joined",
+            "callClientId": "c",
+            "participant": {"session_id": "s", "user_name": "A", "local": False},
+        }
+    )
+    python = parse(
+        {"handler": "on_participant_joined", "data": {"id": "s", "info": {"userName": "A", "isLocal": False}}}
+    )
+    webhook = parse(
+        {
+            "type": "participant.joined",
+            "id": "w",
+            "payload": {"session_id": "s", "user_name": "A", "room": "r", "joined_at": 10.5},
+        }
+    )
     for event in (client, python, webhook):
         assert isinstance(event, ParticipantJoined)
         assert (event.session_id, event.participant.user_name) == ("s", "A")
@@ -180,6 +198,53 @@ def test_pinless_is_told_by_its_keys() -> None:
     assert (event.to, event.from_, event.call_id, event.call_domain) == ("+1", "+2", "c", "d")
     assert isinstance(parse({"callId": "c", "callDomain": "d"}), PinlessDialin)
     assert round_trip(event) == event
+
+
+def test_pinless_is_known_by_its_call_id_alone() -> None:
+    """If no other dialect claims it."""
+    assert isinstance(parse({"callId": "c", "From": "+1"}), PinlessDialin)
+    assert isinstance(parse({"handler": "on_dialin_stopped", "data": {"sessionId": "s"}, "callId": "c"}), DialinStopped)
+
+
+def test_an_event_of_daily_js_is_one_whatever_else_it_carries() -> None:
+    """A stray `v` and `done` must not make a hang-up vanish as a journal's mark."""
+    assert isinstance(
+        parse({"action": "dialout-stopped", "sessionId": "s", "provider": 5, "v": 1, "done": 1}), DialoutStopped
+    )
+    event = parse({"type": "foo.bar", "payload": {"v": 1, "done": 2}})
+    assert round_trip(event) == event
+
+
+def test_other_kinds_of_mapping_are_mappings_inside_too() -> None:
+    """A framework's multi-dict, say."""
+    payload = MappingProxyType({"session_id": "s"})
+    assert parse({"type": "dialout.stopped", "payload": payload}).session_id == "s"
+    assert parse({"handler": "on_dialout_stopped", "data": UserDict(sessionId="s")}).session_id == "s"
+
+
+@pytest.mark.parametrize(
+    ("joined_at", "duration"),
+    [("1" + "0" * 400, "1.5"), ("1.7e308", "1.7e308"), ("true", "1"), ('"x"', "1"), ("5", "NaN")],
+)
+def test_odd_times_of_a_participant(joined_at: str, duration: str) -> None:
+    """They stay with the participant as they came."""
+    payload = f'{{"session_id":"s","joined_at":{joined_at},"duration":{duration}}}'
+    event = parse(f'{{"type":"participant.left","payload":{payload}}}')
+    assert event.session_id == "s"
+    assert event.occurred_at in (None, 5.0)
+    assert round_trip(event) == event
+
+
+def test_numbers_that_json_does_not_have_inside_a_participant() -> None:
+    """They are text, as everywhere."""
+    event = parse(b'{"action":"participant-joined","participant":{"session_id":"s","x":[NaN]}}')
+    assert isinstance(event, ParticipantJoined)
+    assert event.participant.model_extra == {"x": ["NaN"]}
+
+
+def test_keys_of_unknown_handlers_keep_their_names() -> None:
+    """`message` is errorMsg only where we know the handler."""
+    assert parse({"handler": "on_app_message", "data": {"message": "hi"}}).model_extra == {"message": "hi"}
 
 
 def test_meeting_ended() -> None:
@@ -282,7 +347,9 @@ def test_every_event_survives_writing_with_all_its_fields() -> None:
         ({"action": "participant-joined", "participant": "s"}, "participant"),
         ({"action": "participant-joined", "participant": {}}, "session_id"),
         ({"action": "participant-left", "participant": {"session_id": ""}}, "session_id"),
-        ({"type": "calltransfer.triggered", "payload": {}}, "sessionId"),
+        ({"type": "calltransfer.triggered", "payload": {}}, "session_id"),
+        ({"type": "stop-requested", "payload": {"session_id": "s"}}, "type"),
+        ({"handler": "deadline-passed", "data": {"sessionId": "s"}}, "handler"),
         ({"action": "stop-requested"}, "sessionId"),
         ({"action": "dialout-refused"}, "sessionId"),
         ({"v": 2, "dialect": "daily-js", "payload": {}}, "v"),
@@ -306,7 +373,9 @@ def test_missing_or_wrong_type_or_id(payload: dict[str, Any], field: str) -> Non
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("raw", [b"", b"  ", b"nope", b"[1]", b"5", b"null", b'"dialin-ready"', b'{"action":', b"\x00", b"{" * 5000])
+@pytest.mark.parametrize(
+    "raw", [b"", b"  ", b"nope", b"[1]", b"5", b"null", b'"dialin-ready"', b'{"action":', b"\x00", b"{" * 5000]
+)
 def test_no_json_object(raw: bytes) -> None:
     """Told as such, whatever it is."""
     with pytest.raises(ParseError):
@@ -333,7 +402,9 @@ def test_a_told_dialect_is_taken_at_its_word() -> None:
 
 
 @pytest.mark.parametrize("odd", [5, True, [], {}, [{}], 1.5])
-@pytest.mark.parametrize("key", ["destination", "origin", "callerId", "provider", "userId", "sipCallId", "callClientId", "actionTraceId"])
+@pytest.mark.parametrize(
+    "key", ["destination", "origin", "callerId", "provider", "userId", "sipCallId", "callClientId", "actionTraceId"]
+)
 def test_an_odd_optional_field_costs_no_hang_up(key: str, odd: Any) -> None:
     """It is set aside among the extras, its field is None, and the event says that it is odd."""
     event = parse({"action": "dialout-stopped", "sessionId": "s", "later": 1, key: odd})
@@ -385,7 +456,10 @@ def test_an_empty_id_is_absent() -> None:
         (b'{"action":"dialout-stopped","sessionId":"s","note":[1e999]}', ["Infinity"]),
         (b'{"action":"dialout-stopped","sessionId":"s","note":1,"note":2}', 2),
         (b'{"action":"dialout-stopped","sessionId":"s","note":"\\u0000"}', "\x00"),
-        (b'{"action":"dialout-stopped","sessionId":"s","note":123456789012345678901234567890}', 123456789012345678901234567890),
+        (
+            b'{"action":"dialout-stopped","sessionId":"s","note":123456789012345678901234567890}',
+            123456789012345678901234567890,
+        ),
     ],
 )
 def test_json_that_is_nearly_json(raw: bytes, kept: Any) -> None:
@@ -399,12 +473,15 @@ def test_json_that_is_nearly_json(raw: bytes, kept: Any) -> None:
 
 def test_mappings_that_json_does_not_know() -> None:
     """A backend's own dict may hold anything; what can be written is written."""
-    event = parse({"action": "dialout-error", "sessionId": "s", "what": ValueError("x"), "half": "\ud83d", "nan": float("nan")})
+    event = parse(
+        {"action": "dialout-error", "sessionId": "s", "what": ValueError("x"), "half": "\ud83d", "nan": float("nan")}
+    )
     assert isinstance(event, DialoutError)
     assert event.session_id == "s"
     loop: dict[str, Any] = {"action": "dialout-error"}
     loop["loop"] = loop
-    assert isinstance(parse(loop), DialoutError)
+    with pytest.raises(ParseError, match="Circular"):
+        parse(loop)
 
 
 def test_huge_payloads() -> None:

@@ -18,8 +18,39 @@ JSON = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    "action type payload handler data v dialect done journal settings at seq event id event_ts sessionId session_id sipCallId "
-    "sipEndpoint sip_endpoint participant room timestamp To From callId callDomain details sipHeaders dueAt deadline".split()
+    [
+        "action",
+        "type",
+        "payload",
+        "handler",
+        "data",
+        "v",
+        "dialect",
+        "done",
+        "journal",
+        "settings",
+        "at",
+        "seq",
+        "event",
+        "id",
+        "event_ts",
+        "sessionId",
+        "session_id",
+        "sipCallId",
+        "sipEndpoint",
+        "sip_endpoint",
+        "participant",
+        "room",
+        "timestamp",
+        "To",
+        "From",
+        "callId",
+        "callDomain",
+        "details",
+        "sipHeaders",
+        "dueAt",
+        "deadline",
+    ]
 )
 NAMES = st.sampled_from(
     [
@@ -29,7 +60,9 @@ NAMES = st.sampled_from(
         *Dialect,
     ]
 )
-OBJECTS = st.dictionaries(KEYS | st.text(max_size=5), JSON | NAMES | st.dictionaries(KEYS, JSON | NAMES, max_size=6), max_size=8)
+OBJECTS = st.dictionaries(
+    KEYS | st.text(max_size=5), JSON | NAMES | st.dictionaries(KEYS, JSON | NAMES, max_size=6), max_size=8
+)
 
 
 def survives(raw: bytes | dict[str, Any], dialect: Dialect | None = None) -> None:
@@ -39,7 +72,10 @@ def survives(raw: bytes | dict[str, Any], dialect: Dialect | None = None) -> Non
     try:
         replay.feed(data)
     except ParseError as error:
-        assert len(str(error)) < 1000
+        told = str(error)
+    else:
+        told = ""
+    assert len(told) < 1000
     try:
         event = parse(raw, dialect)
     except ParseError:
@@ -119,7 +155,13 @@ def test_what_attackers_send(raw: bytes) -> None:
 
 def test_mappings_with_keys_of_any_type() -> None:
     """A backend's dict need not come from JSON."""
-    for payload in ({1: 2, "action": "dialin-stopped"}, {None: None}, {(1, 2): 3}, {b"action": b"x"}, {"action": b"\xff"}):
+    for payload in (
+        {1: 2, "action": "dialin-stopped"},
+        {None: None},
+        {(1, 2): 3},
+        {b"action": b"x"},
+        {"action": b"\xff"},
+    ):
         try:
             parse(payload)  # type: ignore[arg-type]
         except ParseError:

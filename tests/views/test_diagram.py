@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from telstate import Direction
 from telstate.calls.table import ROWS, SILENCE_PASSED
 from telstate.views.diagram import Style, Subject, draw, write_all
 
@@ -30,7 +31,7 @@ def test_no_committed_picture_is_stale(tmp_path: Path) -> None:
 def test_every_moving_row_is_in_the_picture(subject: Subject, style: Style) -> None:
     """And no other event is."""
     picture = draw(subject, style)
-    moving = {row.event for row in ROWS if row.target is not None and subject in row.directions}
+    moving = {row.event for row in ROWS if row.target is not None and Direction(subject) in row.directions}
     other = {row.event for row in ROWS} - moving
     assert all(event in picture for event in moving)
     assert not any(event in picture for event in other)
@@ -47,10 +48,15 @@ def test_svg_is_well_formed(subject: Subject) -> None:
         assert float(shape.get("y", 0)) + float(shape.attrib["height"]) <= height
 
 
-@pytest.mark.parametrize(("style", "head"), [(Style.MERMAID, "stateDiagram-v2"), (Style.DOT, "digraph"), (Style.SVG, "<svg")])
+@pytest.mark.parametrize(
+    ("style", "head"), [(Style.MERMAID, "stateDiagram-v2"), (Style.DOT, "digraph"), (Style.SVG, "<svg")]
+)
 def test_the_command_writes_one_to_standard_output(style: Style, head: str) -> None:
     """For other tools to lay out."""
     run = subprocess.run(
-        [sys.executable, "-m", "telstate", "diagram", "dialin", "--format", style], capture_output=True, check=True, timeout=60
+        [sys.executable, "-m", "telstate", "diagram", "dialin", "--format", style],
+        capture_output=True,
+        check=True,
+        timeout=60,
     )
     assert run.stdout.decode().startswith(head)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from telstate.events.dialects import daily_js, daily_python, webhook
+from telstate.events.dialects import daily_js, daily_python, journal, webhook
 
 __all__ = ["TRANSLATORS", "Dialect", "detect"]
 
@@ -35,13 +35,13 @@ TRANSLATORS: dict[Dialect, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 def detect(payload: dict[str, Any]) -> Dialect | None:
     """Tell the dialect by the keys that only it has; None if there are none such."""
-    if "v" in payload and ("dialect" in payload or "done" in payload or "journal" in payload):
-        return Dialect.JOURNAL
-    for dialect, module in (
-        (Dialect.DAILY_JS, daily_js),
-        (Dialect.WEBHOOK, webhook),
-        (Dialect.DAILY_PYTHON, daily_python),
+    for dialect, matches in (
+        (Dialect.DAILY_JS, daily_js.matches),  # first: whatever else an event of daily-js carries, it is one
+        (Dialect.JOURNAL, journal.matches),
+        (Dialect.WEBHOOK, webhook.matches),
+        (Dialect.DAILY_PYTHON, daily_python.matches),
+        (Dialect.WEBHOOK, webhook.is_pinless),
     ):
-        if module.matches(payload):
+        if matches(payload):
             return dialect
     return None

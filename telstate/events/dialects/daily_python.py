@@ -32,7 +32,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     elif action in ("participant-joined", "participant-left"):
         event["participant"] = _participant(data)
     elif isinstance(data, dict):
-        event.update(_respell(data))
+        event.update(data if action is None else _respell(data))
     elif data is not None:
         event["data"] = data
     event["action"] = handler if action is None else action

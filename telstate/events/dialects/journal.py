@@ -13,9 +13,14 @@ from typing import Any
 
 from telstate.errors import ParseError
 
-__all__ = ["VERSION", "event_of", "is_event", "settings_of", "time_of"]
+__all__ = ["VERSION", "event_of", "is_event", "matches", "settings_of", "time_of"]
 
 VERSION = 1
+
+
+def matches(payload: dict[str, Any]) -> bool:
+    """A version, and one of the keys that tell the three kinds of line."""
+    return "v" in payload and ("dialect" in payload or "done" in payload or "journal" in payload)
 
 
 def is_event(record: dict[str, Any]) -> bool:

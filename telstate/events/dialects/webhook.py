@@ -5,11 +5,11 @@ The pinless dial-in webhook (`room_creation_api`) has no envelope and is told by
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from telstate.events.base import _BY_NAME
 
-__all__ = ["matches", "translate"]
+__all__ = ["is_pinless", "matches", "translate"]
 
 _KEYS = {
     "timestamp": "occurredAt",  # when it happened, whole seconds
@@ -34,13 +34,18 @@ _OF_THE_ROOM = ("room", "domain_id")
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """An envelope, or a waiting caller."""
-    return ("type" in payload and "payload" in payload) or _is_pinless(payload)
+    """An envelope."""
+    return "type" in payload and "payload" in payload
+
+
+def is_pinless(payload: dict[str, Any]) -> bool:
+    """A waiting caller. `callId` alone is a weak sign, so this is tried after all other dialects."""
+    return ("To" in payload and "From" in payload) or "callId" in payload
 
 
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
     """Take the event out of its envelope and spell its keys as daily-js does; unknown keys keep their spelling."""
-    if "type" not in payload and _is_pinless(payload):
+    if "type" not in payload and is_pinless(payload):
         return {**payload, "action": "pinless-dialin"}
     inner = payload.get("payload")
     fields = inner if isinstance(inner, dict) else {}
@@ -61,10 +66,6 @@ def _respell(fields: dict[str, Any]) -> dict[str, Any]:
     return {_KEYS.get(key, key): value for key, value in fields.items()}
 
 
-def _is_pinless(payload: dict[str, Any]) -> bool:
-    return ("To" in payload and "From" in payload) or ("callId" in payload and "callDomain" in payload)
-
-
 def _action(kind: Any) -> str | None:
     """`dialout.answered` is `dialout-answered`; None for a type that Daily's webhooks do not have as far as we know."""
     if not isinstance(kind, str):
@@ -81,6 +82,11 @@ def _participant(fields: dict[str, Any]) -> dict[str, Any]:
         event["room"] = fields["room"]
     event["participant"] = {key: value for key, value in fields.items() if key not in _OF_THE_ROOM}
     joined, stayed = fields.get("joined_at"), fields.get("duration")
-    if isinstance(joined, (int, float)):
-        event["occurredAt"] = joined + stayed if isinstance(stayed, (int, float)) else joined
+    if _is_time(joined):
+        event["occurredAt"] = joined + stayed if _is_time(stayed) else joined
     return event
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    """A number that can be added to another without harm; what is odd stays with the participant as it came."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 4_102_444_800

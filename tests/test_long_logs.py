@@ -1,0 +1,96 @@
+"""Long logs: memory does not grow with them, and calls whose end was lost end all the same."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from telstate import Cause, Dialect, Engine, Session, Unmatched, parse
+from telstate.testing import simulate
+from tests.terminal import Watched, watch
+
+SMALL, LARGE = 200_000, 1_000_000
+
+
+def write_log(path: Path, size: int, dialect: Dialect) -> None:
+    """A log of at least `size` simulated events: one busy hour of calls again and again, each time with new ids and times.
+
+    Simulating a million events would take longer than replaying them, and ids and times are all that the engine tells
+    sessions apart by.
+    """
+    template = [sent.line() for sent in simulate(1, calls=4000, dialects=[dialect], span=3600.0)]
+    written = 0
+    with path.open("wb") as file:
+        for again in range(size):
+            for line in template:
+                line = line.replace(b'"event_ts":179', b'"event_ts":%d' % (179 + again)) if again else line  # noqa: PLW2901
+                file.write(renamed(line, again))
+            written += len(template)
+            if written >= size:
+                return
+
+
+def renamed(line: bytes, again: int) -> bytes:
+    """New ids: every UUID version 4 has `-4` at one place, and gets another digit group before it."""
+    return line.replace(b"-4", b"-%03x4" % again).replace(b'"sipCallId":"', b'"sipCallId":"%d' % again)
+
+
+def replay(log: Path) -> tuple[Watched, dict[str, int]]:
+    """Replay on a terminal; tell what was seen there, and the summary."""
+    out = log.with_suffix(".out")
+    seen = watch([sys.executable, "-m", "telstate", "replay", "--json", str(log)], out)
+    assert seen.returncode == 0
+    with out.open("rb") as told:
+        *_, last = told
+    return seen, json.loads(last)["summary"]
+
+
+@pytest.mark.parametrize("dialect", [Dialect.DAILY_JS, Dialect.WEBHOOK])
+def test_a_million_events(dialect: Dialect, tmp_path: Path) -> None:
+    """With and without times in the log: peak memory under 1.5 times that of a fifth of it, and a bar that never stalls."""
+    log = tmp_path / "log"
+    write_log(log, SMALL, dialect)
+    small, _ = replay(log)
+    write_log(log, LARGE, dialect)
+    large, summary = replay(log)
+    assert summary["received"] >= LARGE
+    assert summary["invalid"] == summary["unmatched"] == summary["duplicate"] == 0
+    assert large.peak < 1.5 * small.peak, f"{small.peak} KiB for {SMALL} events, {large.peak} KiB for {LARGE}"
+    assert b"lines" in large.shown
+    assert large.updates > 20
+    assert large.longest_pause < 1.0
+
+
+def test_ten_thousand_calls_of_which_every_sixth_loses_its_end() -> None:
+    """A burst, with 17 % of the ends lost: every call ends, with its cause, and nothing stays behind."""
+    engine = Engine()
+    sent = list(simulate(7, calls=10_000, span=600.0, dialects=[Dialect.WEBHOOK]))
+    ends = [
+        one
+        for one in sent
+        if one.payload.get("type") in ("dialin.stopped", "dialout.stopped", "dialin.error", "dialout.error")
+    ]
+    lost = {id(one) for one in ends[::6]}
+    departed: list[Session | Unmatched] = []
+    told = set()
+    for one in sent:
+        if id(one) not in lost:
+            outcome = engine.receive(parse(one.payload), one.at)
+            departed += outcome.departed
+            if outcome.session is not None:
+                told.add(outcome.session.session_id)
+    still = {session.session_id for session in engine.live()}
+    assert 1200 < len(still) < 1700
+    while (due := engine.next_deadline()) is not None:
+        for limit in engine.passed(due):
+            departed += engine.receive(limit, due).departed
+        departed += engine.advance(due)
+    sessions = [gone for gone in departed if isinstance(gone, Session)]
+    assert {session.session_id for session in sessions} == told
+    assert 9_800 < len(sessions) == len(told)  # of a busy one only the end is told, if it is
+    assert all(session.ended for session in sessions)
+    assert {session.cause for session in sessions if session.session_id in still} == {Cause.EXPIRED, Cause.TRANSFERRED}
+    assert set(engine.sizes().values()) == {0}

@@ -1,0 +1,65 @@
+"""The built wheel installs into an empty environment of every Python there is, and does its job."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOG = ROOT / "examples" / "logs" / "busy-day.mixed.jsonl"
+
+
+def pythons() -> list[str]:
+    """Every Python from 3.11 on that is on this machine, one of each minor version."""
+    candidates = [path for minor in range(11, 20) if (path := shutil.which(f"python3.{minor}"))]
+    candidates += map(str, Path.home().glob(".pyenv/versions/*/bin/python3"))
+    code = "import sys, ensurepip; print(sys.version_info[:2] >= (3, 11) and sys.version_info[1])"
+    found: dict[int, str] = {}
+    for command in candidates:
+        run = subprocess.run([command, "-c", code], capture_output=True, check=False)  # a shim may stand for nothing
+        if run.returncode == 0 and run.stdout.strip().isdigit():
+            found.setdefault(int(run.stdout), command)
+    return [found[minor] for minor in sorted(found)]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built once, from the source distribution as `build` does, so that one is whole too."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "-q", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    """With its marker for type checkers and its licence."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"telstate", "telstate-0.1.0.dist-info"}
+    assert "telstate/py.typed" in names
+    assert any(name.endswith("LICENSE") for name in names)
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
+    """The same answer from every version of Python."""
+    subprocess.run([python, "-m", "venv", str(tmp_path / "venv")], check=True, capture_output=True, timeout=120)
+    binary = tmp_path / "venv" / "bin"
+    subprocess.run([binary / "pip", "install", "-q", f"{wheel}[cli]"], check=True, capture_output=True, timeout=240)
+    run = subprocess.run(
+        [binary / "telstate", "replay", "--json", LOG], capture_output=True, check=True, timeout=60, cwd=tmp_path
+    )
+    here = subprocess.run(
+        [sys.executable, "-m", "telstate", "replay", "--json", LOG], capture_output=True, check=True, timeout=60
+    )
+    assert run.stdout == here.stdout
+    assert run.stdout
