@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from telstate.calls.endpoints import Endpoint
 from telstate.calls.engine import Engine
-from telstate.calls.outcome import Outcome, OutcomeKind, Transition, Unmatched
+from telstate.calls.evidence import Cause, EndedBy
+from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.replay import Replay
-from telstate.calls.session import Cause, EndedBy, Session
+from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State, machine
+from telstate.calls.transition import Transition
 from telstate.errors import DefinitionError, ParseError, TelstateError
 from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
 from telstate.events import __all__ as _events

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from telstate.calls.evidence import Evidence
 from telstate.calls.known import Known
 from telstate.calls.registry import destination_of
-from telstate.calls.session import Evidence, Session, bounded
+from telstate.calls.session import Session, bounded
 from telstate.calls.table import State
 from telstate.events import (
     DeadlinePassed,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from telstate.calls.session import Session, bounded, plain_uri
+from telstate.calls.address import plain_uri
+from telstate.calls.session import Session, bounded
 from telstate.calls.shelf import Shelf
 from telstate.events import Event, PinlessDialin
 

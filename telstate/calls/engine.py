@@ -19,11 +19,12 @@ from typing import Any
 
 from telstate.calls.effects import EFFECTS
 from telstate.calls.endpoints import Endpoint, scope_of
+from telstate.calls.evidence import KINDS, Evidence
 from telstate.calls.known import Known
 from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.parking import Parked
 from telstate.calls.patience import SILENCES
-from telstate.calls.session import KINDS, Evidence, Session
+from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import LASTING, MOVES, RANK, SILENCE_PASSED, State
 from telstate.errors import TelstateError

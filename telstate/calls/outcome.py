@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from telstate.calls.table import State
+from telstate.calls.session import Session
+from telstate.calls.transition import Transition
 from telstate.events import Event
 
-if TYPE_CHECKING:
-    from telstate.calls.session import Session
-
-__all__ = ["Outcome", "OutcomeKind", "Transition", "Unmatched"]
+__all__ = ["Outcome", "OutcomeKind", "Unmatched"]
 
 
 class OutcomeKind(StrEnum):
@@ -30,21 +27,6 @@ class OutcomeKind(StrEnum):
     """A dial-in event of a dial-out session, or the other way round."""
     UNMATCHED = "unmatched"
     """It speaks of a session, but nothing tells of which."""
-
-
-class Transition(NamedTuple):
-    """One rise of a session's state."""
-
-    source: State
-    target: State
-    event: str
-    """Daily's name of the event, or `silence-passed`."""
-    parked: bool = False
-    """True if the event came earlier, and waited until it was known which session it meant."""
-
-
-transition = lru_cache(maxsize=256)(Transition)
-"""There are a few dozen different transitions at most, so sessions share them."""
 
 
 class Unmatched(NamedTuple):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from telstate.calls.session import Session, plain_uri
+from telstate.calls.address import plain_uri
+from telstate.calls.session import Session
 from telstate.calls.shelf import Shelf
 from telstate.events import Direction, Event
 

@@ -7,90 +7,18 @@ evidence, so it converges like the state: the same events in any order give the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from telstate.calls.outcome import Transition, transition
-from telstate.calls.table import RANK, TERMINAL, State
+from telstate.calls.address import plain_uri
+from telstate.calls.evidence import KINDS, Cause, EndedBy, Evidence, cause_of, ended_by_of
+from telstate.calls.table import TERMINAL, State
+from telstate.calls.transition import Transition, transition
 from telstate.events import Direction, Event
 
-__all__ = ["FACTS", "KINDS", "Cause", "EndedBy", "Evidence", "Kind", "Session", "bounded", "plain_uri"]
+__all__ = ["FACTS", "Session", "bounded"]
 
-
-class Cause(StrEnum):
-    """Why a session ended, strongest evidence first."""
-
-    FAILED = "failed"
-    """An error was told."""
-    REFUSED = "refused"
-    """Daily refused our start."""
-    TRANSFERRED = "transferred"
-    """It was handed on."""
-    COMPLETED = "completed"
-    """A dial-out that was answered, a dial-in that was connected, then stopped."""
-    UNANSWERED = "unanswered"
-    """Stopped before that: busy, declined, no answer, or the caller gave up."""
-    EXPIRED = "expired"
-    """Nothing was heard for the silence limit, and no end was ever told."""
-
-
-class EndedBy(StrEnum):
-    """Who ended a session, as far as can be known: Daily's events do not say."""
-
-    LOCAL = "local"
-    """This program asked for the stop."""
-    REMOTE = "remote"
-    """This program started or steers the session and did not ask."""
-    SYSTEM = "system"
-    """The silence limit passed."""
-    UNKNOWN = "unknown"
-    """Somebody else steers the session; this program only listens."""
-
-
-class Evidence:
-    """What was seen of a session, as bits of `Session.seen`. Plain integers: IntFlag costs a microsecond an operation."""
-
-    REQUESTED = 1
-    CONNECTED = 2
-    ANSWERED = 4
-    STOPPED = 8
-    ERROR = 16
-    REFUSED = 32
-    JOINED = 64
-    STOP_REQUESTED = 128
-    TRANSFER = 256
-    TRANSFER_REQUESTED = 512
-    EXPIRED = 1024
-
-
-class Kind:
-    """What an event of one type is to a session: its evidence, the state it stands for, whether it comes only once."""
-
-    __slots__ = ("at", "bit", "once", "rank")
-
-    def __init__(self, bit: int, state: State, at: str, *, once: bool = True) -> None:
-        self.bit = bit
-        self.rank = RANK[state]
-        self.at = at
-        """The session's field that keeps its time."""
-        self.once = once
-        """A lifecycle event: told again, it is a duplicate."""
-
-
-KINDS: Mapping[str, Kind] = {
-    "dialout-requested": Kind(Evidence.REQUESTED, State.IDLE, "requested_at"),
-    "dialout-connected": Kind(Evidence.CONNECTED, State.CONNECTED, "connected_at"),
-    "dialin-connected": Kind(Evidence.CONNECTED, State.CONNECTED, "connected_at"),
-    "dialout-answered": Kind(Evidence.ANSWERED, State.ANSWERED, "answered_at"),
-    "participant-joined": Kind(Evidence.JOINED, State.ANSWERED, "answered_at", once=False),
-    "dialout-stopped": Kind(Evidence.STOPPED, State.STOPPED, "ended_at"),
-    "dialin-stopped": Kind(Evidence.STOPPED, State.STOPPED, "ended_at"),
-    "dialout-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
-    "dialin-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
-    "dialout-refused": Kind(Evidence.REFUSED, State.ERROR, "ended_at"),
-}
 
 FACTS = (
     "sip_call_id",
@@ -244,34 +172,12 @@ class Session:
     @property
     def cause(self) -> Cause | None:
         """Why it ended; None while it lives."""
-        if not self.ended:
-            return None
-        seen = self.seen
-        if seen & Evidence.ERROR:
-            return Cause.FAILED
-        if seen & Evidence.REFUSED:
-            return Cause.REFUSED
-        if seen & (Evidence.TRANSFER | Evidence.TRANSFER_REQUESTED):
-            return Cause.TRANSFERRED
-        if not seen & Evidence.STOPPED:
-            return Cause.EXPIRED
-        reached = Evidence.ANSWERED
-        if self.direction is Direction.DIALIN:
-            reached = Evidence.CONNECTED | Evidence.JOINED
-        return Cause.COMPLETED if seen & reached else Cause.UNANSWERED
+        return cause_of(self.seen, self.direction) if self.ended else None
 
     @property
     def ended_by(self) -> EndedBy | None:
         """Who ended it, as far as that can be known; None while it lives."""
-        if not self.ended:
-            return None
-        seen = self.seen
-        if seen & Evidence.STOP_REQUESTED:
-            return EndedBy.LOCAL
-        if not seen & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED):
-            return EndedBy.SYSTEM
-        ours = Evidence.REQUESTED | Evidence.REFUSED | Evidence.TRANSFER_REQUESTED
-        return EndedBy.REMOTE if seen & ours else EndedBy.UNKNOWN
+        return ended_by_of(self.seen) if self.ended else None
 
     @property
     def started_at(self) -> float | None:
@@ -416,15 +322,6 @@ def _seconds(start: float | None, end: float | None) -> float | None:
 def _same(one: object, other: object) -> bool:
     """Compare addresses as people mean them: `sip:` or not, with or without a query."""
     return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
-
-
-def plain_uri(uri: str) -> str:
-    """Strip a SIP URI for comparing: no scheme, no query, the host in lower case (RFC 3261, 19.1.4)."""
-    scheme, colon, rest = uri.partition(":")
-    if colon and scheme.lower() in ("sip", "sips"):
-        uri = rest
-    user, at, host = uri.partition("?")[0].rpartition("@")
-    return f"{user}{at}{host.lower()}"
 
 
 def bounded(value: Any) -> Any:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from telstate.calls.session import Cause
+from telstate.calls.evidence import Cause
 from telstate.calls.table import State
 from telstate.events import Direction
 
