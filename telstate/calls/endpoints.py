@@ -94,14 +94,14 @@ class Endpoints:
         if self._place_of.get(session.session_id) == place:
             return Arrival(None, None, None)  # told again
         self.leave(session, now)
-        self.free.pop(place)
+        self.free.take(place)
         endpoint = self._get(uri, place[1])
         other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
-        call_id = self.forwarded.pop(place[0])
-        caller = self.callers.pop(call_id) if call_id is not None else None
-        source = self.transfers.pop(place[0])
+        call_id = self.forwarded.take(place[0])
+        caller = self.callers.take(call_id) if call_id is not None else None
+        source = self.transfers.take(place[0])
         if source is not None:
             self._reach(source, place[0], now)
         return Arrival(other, caller, source)
@@ -145,7 +145,7 @@ class Endpoints:
         if _reached(session_id, plain) in self.reached:
             return None
         if arrived and endpoint is not None and endpoint.session_id not in (None, session_id):
-            self.transfers.pop(plain)
+            self.transfers.take(plain)
             self._reach(session_id, plain, now)
             return endpoint.session_id
         if not arrived:

@@ -185,7 +185,7 @@ class Engine:
         session = known.registry.get(session_id)
         named = None if session is None else session.sip_call_id
         outcome = self._open(session_id, event, now) if session is None else self._step(session, event, now)
-        if (outcome.opened and len(known.early)) or len(known.unmatched):
+        if (outcome.opened and known.early.shelf) or known.unmatched.shelf:
             self._recall(outcome, named)
         return outcome
 
@@ -295,16 +295,16 @@ class Engine:
         if session.state is State.IDLE and session.seen & Evidence.REQUESTED:
             known.registry.await_news(session)
         if not event.local and (outcome.kind is MOVED or outcome.kind is NOTED):
-            self._hear(session, event)
+            self._hear(session, event, outcome.kind)
 
-    def _hear(self, session: Session, event: Event) -> None:
+    def _hear(self, session: Session, event: Event, kind: OutcomeKind) -> None:
         """Daily has news of the session. Somebody's leaving is news, but no sign that the call goes on."""
         known = self._known
         session.uncertain = False
         session.heard_at = known.clock
         if type(event) is not ParticipantLeft:
             session.alive_at = known.clock if event.occurred_at is None else event.occurred_at
-            if not session.ended:
+            if kind is NOTED and not session.ended:  # where it moved, the limits of its new state have just begun
                 known.patience.heard(session, known.now)
 
     def _rise(

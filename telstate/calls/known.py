@@ -90,8 +90,8 @@ class Known:
         return {
             **self.registry.sizes(),
             "keys": len(self.keys),
-            "early": len(self.early),
-            "unmatched": len(self.unmatched),
+            "early": len(self.early.shelf),
+            "unmatched": len(self.unmatched.shelf),
             "endpoints": len(self.endpoints),
             "callers": len(self.endpoints.callers),
             "limits": sum(len(shelf) for shelf in self.patience.shelves()),

@@ -40,9 +40,6 @@ class Parking:
         self._tickets = 0
         self._size = 0
 
-    def __len__(self) -> int:
-        return len(self.shelf)
-
     def park(self, number: int, event: Event, key: str | None, received_at: float | None, now: float) -> list[Parked]:
         """Let an event wait for `key`; return those that had to make room for it."""
         parked = Parked(event.to_json().decode(), received_at, number, key)
@@ -60,9 +57,9 @@ class Parking:
         """Take off what waits for `key` and is wanted, in order of arrival; usually nothing."""
         claimed = []
         for ticket in list(self._by_key.get(key, ())):
-            parked = self.shelf.get(ticket)
+            parked = self.shelf.find(ticket)
             if parked is not None and wanted(parked.event()):
-                self.shelf.pop(ticket)
+                self.shelf.take(ticket)
                 self._unindex(parked, ticket)
                 claimed.append(parked)
         return claimed
@@ -88,7 +85,7 @@ class Parking:
 
     def unmatched(self) -> list[Unmatched]:
         """All that still waits, as events."""
-        return [Unmatched(parked.event(), parked.received_at) for parked in self.shelf.values()]
+        return [Unmatched(parked.event(), parked.received_at) for _, parked in self.shelf.values()]
 
     def dump(self) -> dict[str, Any]:
         """Write it down as JSON values."""

@@ -55,18 +55,18 @@ class Patience:
             self._in_call.put(session.session_id, True, now)
         else:
             self._before.put(session.session_id, True, now)
-        if len(self._meeting):
-            self._meeting.pop(session.session_id)
+        if self._meeting:
+            self._meeting.take(session.session_id)
 
     def entered(self, session: Session, now: float, source: State | None = None) -> None:
         """The session entered a live or its first terminal state, from `source` if from any: other limits hold."""
         session_id, direction, state = session.session_id, session.direction, session.state
         if source is not None:
-            (self._in_call if (direction, source) in _IN_CALL else self._before).pop(session_id)
-            if len(self._meeting):
-                self._meeting.pop(session_id)
+            (self._in_call if (direction, source) in _IN_CALL else self._before).take(session_id)
+            if self._meeting:
+                self._meeting.take(session_id)
             for deadline in self._deadlines.values():
-                deadline.pop(session_id)
+                deadline.take(session_id)
         if state in TERMINAL:
             return
         self.heard(session, now)
@@ -94,7 +94,7 @@ class Patience:
     def told(self, event: DeadlinePassed) -> None:
         """Tell a deadline only once."""
         if event.deadline in self._deadlines and self.is_due(event):
-            self._deadlines[event.deadline].pop(event.session_id)
+            self._deadlines[event.deadline].take(event.session_id)
 
     def next_due(self) -> float | None:
         """When the next limit passes."""

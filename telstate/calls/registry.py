@@ -29,7 +29,7 @@ class Registry:
 
     def get(self, session_id: str) -> Session | None:
         """Find a session, live or ended and within retention."""
-        return self.live.get(session_id) or self.ended.get(session_id)
+        return self.live.get(session_id) or self.ended.find(session_id)
 
     def match(self, event: Event) -> str | None:
         """Find the session of an event that names none, by SIP Call-ID, else by the destination we asked for."""
@@ -123,7 +123,12 @@ class Registry:
 
     def all(self) -> Iterator[Session]:
         """Every known session, in order of first sight."""
-        return iter(sorted([*self.live.values(), *self.ended.values()], key=lambda session: session.opened))
+        return iter(
+            sorted(
+                [*self.live.values(), *(session for _, session in self.ended.values())],
+                key=lambda session: session.opened,
+            )
+        )
 
     def sizes(self) -> dict[str, int]:
         """How much is remembered."""

@@ -69,6 +69,7 @@ class Session:
         "domain_id",
         "dtmf",
         "duplicates",
+        "ended",
         "ended_at",
         "error_msg",
         "events",
@@ -103,6 +104,8 @@ class Session:
         self.opened = opened
         """The number of the event that opened it, counted from 1: the order of first sight."""
         self.state = State.IDLE
+        self.ended = False
+        """True in a terminal state."""
         self.transitions: tuple[Transition, ...] = ()
         self.seen = 0
         """What was seen of it: bits of Evidence."""
@@ -165,11 +168,6 @@ class Session:
         return self._context
 
     @property
-    def ended(self) -> bool:
-        """True in a terminal state."""
-        return self.state in TERMINAL
-
-    @property
     def cause(self) -> Cause | None:
         """Why it ended; None while it lives."""
         return cause_of(self.seen, self.direction) if self.ended else None
@@ -210,6 +208,7 @@ class Session:
         """Move to `target` and record it."""
         made = transition(self.state, target, event, parked)
         self.state = target
+        self.ended = target in TERMINAL
         self.transitions += (made,)
         return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum, StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -82,8 +83,8 @@ class Event(BaseModel):
     subject: ClassVar[Subject] = Subject.UNKNOWN
     local: ClassVar[bool] = False
     """True for what only this side knows; Daily's dialects never carry these."""
-    open_ended: ClassVar[bool] = False
-    """True if a field may hold any JSON."""
+    open_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that may hold any JSON."""
 
     action: str
     """Daily's name of the event as it came; the only one that differs from `name` is that of an UnknownEvent."""
@@ -117,7 +118,7 @@ class Event(BaseModel):
         action = cls.model_fields["action"].default
         if isinstance(action, str):
             cls.name = action
-            cls.open_ended = bool({"sip_headers", "details", "participant"} & cls.model_fields.keys())
+            cls.open_fields = tuple(name for name in ("sip_headers", "details") if name in cls.model_fields)
             _BY_NAME[action] = cls
 
     @property
@@ -139,8 +140,15 @@ def event_types() -> dict[str, type[Event]]:
 
 def _odd_fields(cls: type[BaseModel], extras: dict[str, Any]) -> tuple[str, ...]:
     """Find known keys among the extras: they are there only because their value was refused."""
-    known = {field.alias or name for name, field in cls.model_fields.items()}
-    return tuple(f"{key} came as {shorten(extras[key])}" for key in extras if key in known)
+    known = _known_keys(cls)
+    if known.isdisjoint(extras):
+        return ()
+    return tuple(f"{key} came as {shorten(value)}" for key, value in extras.items() if key in known)
+
+
+@cache
+def _known_keys(cls: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in cls.model_fields.items())
 
 
 def has_non_finite(value: Any) -> bool:

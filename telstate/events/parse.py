@@ -79,7 +79,7 @@ def read(raw: Raw, dialect: Dialect | str | None = None) -> Line:
         except ValidationError:
             pass
         else:
-            if not (event.__pydantic_extra__ or event.open_ended) or not _has_non_finite(event):
+            if not _has_non_finite(event):
                 return Line(event, event.sent_at or event.occurred_at)
     return _read_cold(data, dialect)
 
@@ -142,12 +142,14 @@ def _dialect(name: str) -> Dialect:
 
 def _has_non_finite(event: Event) -> bool:
     """Look for a NaN or an infinity wherever an event may hold anything."""
-    participant = event.__dict__.get("participant")
-    return (
-        has_non_finite(event.__pydantic_extra__)
-        or has_non_finite(event.__dict__)
-        or (isinstance(participant, around.Participant) and has_non_finite(participant.__pydantic_extra__))
-    )
+    if event.__pydantic_extra__ and has_non_finite(event.__pydantic_extra__):
+        return True
+    fields = event.__dict__
+    for name in event.open_fields:
+        if fields[name] is not None and has_non_finite(fields[name]):
+            return True
+    participant = fields.get("participant")
+    return participant is not None and has_non_finite(participant.__pydantic_extra__)
 
 
 # --- JSON that is nearly JSON ------------------------------------------------------------------------------------
