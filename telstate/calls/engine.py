@@ -134,6 +134,9 @@ class Engine:
             event: what happened.
             now: when it was received, in Unix seconds. If it is less than before, the earlier time holds. None where
                 the log has no time; then nothing falls due.
+
+        Raises:
+            ValueError: if `now` is no time in Unix seconds; the event is not taken in then.
         """
         known = self._known
         if now is not None:

@@ -20,6 +20,9 @@ from telstate.calls.shelf import Shelf
 __all__ = ["Known"]
 
 
+_YEAR_2100 = 4_102_444_800
+
+
 class Known:
     """The memory of an engine."""
 
@@ -43,7 +46,13 @@ class Known:
         self._tidy_at = float("-inf")
 
     def advance(self, now: float) -> None:
-        """Let it be `now`, unless it was later already; forget what is due."""
+        """Let it be `now`, unless it was later already; forget what is due.
+
+        Raises:
+            ValueError: if `now` is no time in Unix seconds before the year 2100; milliseconds are the usual cause.
+        """
+        if not 0 <= now < _YEAR_2100:
+            raise ValueError(f"now is a time in Unix seconds, and {now!r} is none; are these milliseconds?")
         if self.clock is None:
             for shelf in [*self._shelves(), *self.patience.shelves()]:
                 shelf.start_clock(now)

@@ -24,7 +24,7 @@ from telstate.events.dialects import TRANSLATORS, Dialect, detect, journal
 
 __all__ = ["Line", "encode", "parse", "read"]
 
-Raw = bytes | str | Mapping[str, Any]
+Raw = bytes | bytearray | memoryview | str | Mapping[str, Any]
 
 
 class Line(NamedTuple):
@@ -90,8 +90,8 @@ def encode(raw: Raw) -> bytes:
     Raises:
         ParseError: if `raw` is neither text nor a mapping, or cannot be written as JSON.
     """
-    if isinstance(raw, bytes):
-        return raw
+    if isinstance(raw, (bytes, bytearray, memoryview)):
+        return bytes(raw)
     if isinstance(raw, str):
         return raw.encode("utf-8", "replace")
     if not isinstance(raw, Mapping):

@@ -509,3 +509,14 @@ def test_time_never_falls() -> None:
     assert engine.now == 1000.0
     assert engine.advance(8199.0) == ()
     assert len(engine.advance(8200.0)) == 1
+
+
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), -1.0, 1_730_000_000_000.0])
+def test_a_time_that_is_none_is_misuse(now: float) -> None:
+    """Milliseconds would let everything fall due for ever; nothing has changed then."""
+    engine = Engine()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Unix seconds"):
+            feed(engine, js("dialin-connected", "a"), at=now)
+        assert engine.received == 0
+        engine.advance(5.0)

@@ -62,7 +62,10 @@ def test_every_documented_payload_parses_in_its_dialect(row: dict[str, Any]) -> 
     name = payload.get("action") or payload["type"].replace(".", "-")
     assert event.name == name
     assert not event.anomalies
-    assert event == parse(payload) == parse(json.dumps(payload)) == parse(json.dumps(payload).encode())
+    raw = json.dumps(payload).encode()
+    assert (
+        event == parse(payload) == parse(raw.decode()) == parse(raw) == parse(bytearray(raw)) == parse(memoryview(raw))
+    )
     assert round_trip(event) == event
 
 
