@@ -54,22 +54,21 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     """The same answer from every version of Python; on the others than this one, the tests of the core pass too."""
     subprocess.run([python, "-m", "venv", str(tmp_path / "venv")], check=True, capture_output=True, timeout=120)
     binary = tmp_path / "venv" / "bin"
-    pip = [binary / "python", "-m", "pip", "install", "-q"]
+    there = str(binary / "python")
+    pip = [there, "-m", "pip", "install", "-q"]
     subprocess.run([*pip, f"{wheel}[cli]"], check=True, capture_output=True, timeout=240)
-    replay = ["replay", "--json", LOG]
-    run = subprocess.run([binary / "telstate", *replay], capture_output=True, check=True, timeout=60, cwd=tmp_path)
+    replay = ["replay", "--json", str(LOG)]
+    run = subprocess.run([str(binary / "telstate"), *replay], capture_output=True, check=True, timeout=60, cwd=tmp_path)
     here = subprocess.run([sys.executable, "-m", "telstate", *replay], capture_output=True, check=True, timeout=60)
     assert run.stdout == here.stdout
     assert run.stdout
 
-    version = subprocess.run(
-        [binary / "python", "--version"], capture_output=True, check=True, timeout=60
-    ).stdout.decode()
+    version = subprocess.run([there, "--version"], capture_output=True, check=True, timeout=60).stdout.decode()
     if version.split()[1].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}."):
         return
     subprocess.run([*pip, "-U", "pip"], check=True, capture_output=True, timeout=240)
     subprocess.run([*pip, "--group", "test"], check=True, capture_output=True, timeout=240, cwd=ROOT)
     parts = [f"tests/{part}" for part in ("events", "calls", "corpus", "property", "sources", "testing")]
-    tests = [binary / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *parts]
+    tests = [there, "-m", "pytest", "-q", "-p", "no:cacheprovider", *parts]
     run = subprocess.run(tests, cwd=ROOT, capture_output=True, check=False, timeout=280)
     assert run.returncode == 0, run.stdout.decode()[-3000:]

@@ -377,6 +377,17 @@ def test_the_time_told_goes_before_the_time_received() -> None:
     assert only(engine).talk_s == 60.0
 
 
+@pytest.mark.parametrize("later_first", [True, False])
+def test_of_two_observers_times_the_earlier_counts(*, later_first: bool) -> None:
+    """So the order in which they tell does not matter."""
+    told = [(100.0, webhook("dialin.connected", timestamp="100")), (102.5, js("dialin-connected"))]
+    engine = Engine()
+    for _, payload in told[::-1] if later_first else told:
+        feed(engine, payload, at=102.5)
+    feed(engine, joined(), at=104.0)
+    assert (only(engine).started_at, only(engine).setup_s) == (100.0, 4.0)
+
+
 def test_durations_are_never_negative() -> None:
     """Webhooks round to seconds, clients do not."""
     engine = Engine()
