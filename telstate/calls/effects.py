@@ -8,7 +8,6 @@ from telstate.calls.evidence import Evidence
 from telstate.calls.known import Known
 from telstate.calls.registry import destination_of
 from telstate.calls.session import Session, bounded
-from telstate.calls.table import State
 from telstate.events import (
     DeadlinePassed,
     DialinConnected,
@@ -17,7 +16,6 @@ from telstate.events import (
     DialinWarning,
     DialoutError,
     DialoutRefused,
-    DialoutRequested,
     DialoutStopped,
     DialoutWarning,
     DtmfReceived,
@@ -35,12 +33,6 @@ from telstate.events import (
 __all__ = ["EFFECTS"]
 
 
-def _requested(known: Known, session: Session, _: Event) -> None:
-    """Until something is heard of it, its destination is a way to it."""
-    if session.state is State.IDLE:
-        known.registry.await_news(session)
-
-
 def _connected(known: Known, session: Session, _: Event) -> None:
     """A caller is on an endpoint now, unless it has left already."""
     if session.ended or session.sip_endpoint is None:
@@ -48,7 +40,7 @@ def _connected(known: Known, session: Session, _: Event) -> None:
     arrival = known.endpoints.take(session, session.sip_endpoint, known.now)
     if arrival.busy_with is not None:
         session.note_anomaly(f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
-    if arrival.caller is not None and session.caller is None:
+    if arrival.caller is not None:
         session.caller = arrival.caller["from"]
         session.pinless_call_id = arrival.caller["call_id"]
     if arrival.transferred_from is not None and known.registry.get(arrival.transferred_from) is not None:
@@ -118,7 +110,6 @@ def _failed(_: Known, session: Session, event: Event) -> None:
 
 
 EFFECTS: Mapping[type[Event], Callable[[Known, Session, Event], None]] = {
-    DialoutRequested: _requested,
     DialinConnected: _connected,
     StopRequested: _stop_requested,
     TransferRequested: _transferred,

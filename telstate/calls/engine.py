@@ -295,7 +295,9 @@ class Engine:
             effect(known, session, event)
         if target is not None:
             self._rise(session, outcome, event, target, parked=parked)
-        if session.state is State.IDLE and session.seen & Evidence.REQUESTED:
+        if (
+            session.state is State.IDLE and session.seen & Evidence.REQUESTED
+        ):  # until it moves, its destination names it
             known.registry.await_news(session)
         if not event.local and (outcome.kind is MOVED or outcome.kind is NOTED):
             self._hear(session, event, outcome.kind)

@@ -142,6 +142,7 @@ def test_an_idless_error_is_that_of_the_one_request_to_its_destination() -> None
     ],
     ids=[
         "room",
+        "domain",
         "destination",
         "no destination",
         "odd destination",
@@ -490,6 +491,16 @@ def test_the_clock_may_start_late() -> None:
     assert engine.session("a") is not None
     feed(engine, js("dialout-answered", "b"), at=1_700_007_200.0)
     assert engine.session("a") is None
+
+
+def test_retention_is_kept_to_the_second_for_each() -> None:
+    """Not only for the first that leaves."""
+    engine = Engine()
+    for n in range(5):
+        feed(engine, js("dialout-stopped", f"s{n}"), at=100.0 * n)
+    for n in range(5):
+        assert engine.advance(100.0 * n + 7199.9) == ()
+        assert [gone.session_id for gone in engine.advance(100.0 * n + 7200) if isinstance(gone, Session)] == [f"s{n}"]
 
 
 def test_after_retention_an_id_is_new() -> None:

@@ -51,6 +51,7 @@ LIVES: list[tuple[str, list[dict[str, Any]], State, Cause | None]] = [
     ("only warned of", [js("dialin-warning")], State.IDLE, None),
     ("dial-in", [js("dialin-connected"), joined(), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
     ("dial-in without media", [js("dialin-connected"), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
+    ("dial-in whose connected was lost", [joined(), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
     ("dial-in stopped at once", [js("dialin-stopped")], State.STOPPED, Cause.UNANSWERED),
     ("dial-in joined first", [joined(), js("dialin-connected")], State.ANSWERED, None),
     (
