@@ -15,6 +15,8 @@ from telstate.errors import DefinitionError, ParseError, TelstateError
 from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
 from telstate.events import __all__ as _events
 
+__version__ = "0.1.0"
+
 __all__ = [  # noqa: PLE0604 - both parts are lists of names
     "Cause",
     "DefinitionError",

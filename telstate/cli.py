@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from telstate import __version__
 from telstate.calls.outcome import Unmatched
 from telstate.calls.replay import Replay
 from telstate.calls.session import Session
@@ -35,8 +36,19 @@ _PATIENCE = 0.5
 """Seconds before a progress bar shows: a short log needs none."""
 
 
+def _version(*, asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"telstate {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def _telstate() -> None:
+def _telstate(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
     """Keep verbs as subcommands."""
 
 
@@ -54,7 +66,15 @@ def replay(
     ] = None,
     numbers: Annotated[bool, typer.Option("--numbers", help="Show phone numbers and SIP users in full.")] = False,
 ) -> None:
-    """Tell what happened to every call in recorded logs of events, in whichever dialect each line is."""
+    """Tell what happened to every call in recorded logs: one JSON object a line, each in its own dialect.
+
+    Dialects: daily-js (`action`), webhooks (`type` and `payload`), daily-python and pipecat (`handler` and `data`), and
+    telstate's journal. Sessions come in the order in which they ended. SETUP is the time from our request to ringing
+    (dial-out) or from connected to media (dial-in), RING until the answer or the end, TALK from there. Times that no event
+    tells are left empty. A replay has no timers: only a journal tells that a silence limit passed.
+
+    Example: telstate replay calls.jsonl, or: zcat *.gz | telstate replay --json
+    """
     names = files or [STDIN]
     told = {} if retain is None else {"retain_untimed": retain}
     with _tidy_exit():
@@ -75,6 +95,9 @@ class _Replayed:
 
     def run(self) -> int:
         """Read everything, tell everything; return how many lines could not be read."""
+        for name in self._names:
+            if name != STDIN:
+                Path(name).stat()  # before anything is told, see that all are there
         with self._progress:
             if isinstance(self._report, TextReport):
                 self._tell(self._report.head())
@@ -219,8 +242,10 @@ def diagram(
     write: Annotated[Path | None, typer.Option(help="Write all pictures into this folder, as Mermaid and SVG.")] = None,
 ) -> None:
     """Draw the state machine of a direction, or the way of an event, from the table that runs."""
-    if (what is None) == (write is None):
-        _misuse("diagram needs either what to draw (dialin, dialout, event) or --write FOLDER")
+    if what is None and write is None:
+        _misuse("diagram needs what to draw (dialin, dialout or event), or --write FOLDER for all")
+    if what is not None and write is not None:
+        _misuse("diagram takes either what to draw or --write, which draws all")
     with _tidy_exit():
         if write is not None:
             diagrams.write_all(write)

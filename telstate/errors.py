@@ -46,8 +46,11 @@ def shorten(value: object) -> str:
     """Show `value` in at most 80 characters, whatever its size: an error must not carry a 10 MB payload along."""
     if isinstance(value, (str, bytes)) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}… ({len(value)} long)"
-    if isinstance(value, (dict, list)):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if isinstance(value, dict):
+        keys = ", ".join(repr(str(key)[:20]) for key in list(value)[:5])
+        return f"an object with {keys}{', …' if len(value) > 5 else ''}"[:_SHOWN] if value else "an empty object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)[:_SHOWN]

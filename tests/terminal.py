@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import struct
 import subprocess
+import termios
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +20,7 @@ class Watched(NamedTuple):
 
     returncode: int
     shown: bytes
-    """All that came to the terminal (standard error)."""
+    """All that came to the terminal."""
     updates: int
     longest_pause: float
     """Seconds between two updates, from the first to the end."""
@@ -24,10 +28,11 @@ class Watched(NamedTuple):
     """Peak memory of the process, in KiB."""
 
 
-def watch(command: list[str], stdout: Path) -> Watched:
-    """Run a command whose standard error is a terminal and whose standard output is a file."""
+def watch(command: list[str], stdout: Path | None = None, columns: int = 200) -> Watched:
+    """Run a command whose standard error is a terminal, and its standard output too unless it goes to a file."""
     leader, follower = pty.openpty()
-    with stdout.open("wb") as out:
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
+    with stdout.open("wb") if stdout is not None else nullcontext(follower) as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=follower, env={**os.environ, "TERM": "xterm-256color"}
         )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from telstate import __version__ as telstate_version
+from tests.terminal import watch
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "examples" / "logs"
@@ -277,6 +281,28 @@ def test_the_table_for_people() -> None:
     assert "+12025550100" not in text
     assert "+12•••••••00" in text
     assert "+12025550100" in telstate("replay", "--numbers", given=CALL).stdout.decode()
+
+
+def test_a_narrow_terminal_keeps_the_whole_id() -> None:
+    """In two lines a session, as the id is what one copies."""
+    seen = watch([sys.executable, "-m", "telstate", "replay", str(LOGS / "busy-day.webhook.jsonl")], columns=110)
+    lines = seen.shown.decode().splitlines()
+    assert any(re.search(r"[0-9a-f-]{36}  out completed", line) for line in lines)
+    assert max(map(len, lines)) <= 110
+    wide = watch([sys.executable, "-m", "telstate", "replay", str(LOGS / "busy-day.webhook.jsonl")], columns=200)
+    assert len(wide.shown.splitlines()) < len(lines)
+
+
+def test_all_files_are_looked_for_before_anything_is_told() -> None:
+    """Half a report is worse than none."""
+    run = telstate("replay", LOGS / "busy-day.webhook.jsonl", "/no/such/file")
+    assert (run.returncode, run.stdout) == (2, b"")
+
+
+def test_version_and_a_log_that_is_none() -> None:
+    """What runs, and what to do about a compressed log."""
+    assert telstate("--version").stdout.decode() == f"telstate {telstate_version}\n"
+    assert "not compressed?" in telstate("replay", given=b"\x1f\x8b\n\n").stdout.decode()
 
 
 def test_head_of_a_pipe_is_no_error() -> None:

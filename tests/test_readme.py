@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from telstate import parse
 from telstate.calls.table import ROWS
 
 ROOT = Path(__file__).parents[1]
@@ -33,9 +34,18 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
+def test_the_lines_of_the_dialects_are_lines() -> None:
+    """The forms in the table, with their dots filled in, are what telstate reads."""
+    forms = re.findall(r"^\| [^|]+ \| `(\{.*?\})`(?:,|:| \|)", README, re.MULTILINE)
+    filled = [
+        form.replace("{…}", '{"session_id": "s", "action": "dialout-answered"}').replace("…", '"1"') for form in forms
+    ]
+    assert [parse(line).name for line in filled] == ["dialout-answered"] * 4
+
+
 def test_there_is_no_block_that_nothing_runs() -> None:
-    """Two commands, one look, one program."""
-    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", "python"]
+    """Two commands, one look, two programs."""
+    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", "python", "python"]
 
 
 @pytest.mark.parametrize("program", blocks("python"))
@@ -80,4 +90,4 @@ def test_the_table_is_the_table() -> None:
         for row in ROWS
         if row.target is not None
     ]
-    assert re.findall(r"^\| `.*$", README, re.MULTILINE) == rows
+    assert re.findall(r"^\| `\w+-.*$", README, re.MULTILINE) == rows

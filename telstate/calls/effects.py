@@ -58,6 +58,7 @@ def _transferred(known: Known, session: Session, event: Event) -> None:
     session.see(bit)
     if event.to_endpoint is None:
         return
+    session.transferred_to = session.transferred_to or bounded(event.to_endpoint)
     arrived = isinstance(event, (TransferAnswered, TransferCompleted))
     far = known.endpoints.transfer(session.session_id, event.to_endpoint, known.now, arrived=arrived)
     if far is not None:

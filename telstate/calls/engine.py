@@ -59,6 +59,8 @@ class Engine:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
+        if settings is not None and not isinstance(settings, Settings):
+            raise TypeError(f"settings: pass telstate.Settings(…), not {type(settings).__name__}")
         self._known = Known(settings or Settings())
         self.counts: dict[OutcomeKind, int] = dict.fromkeys(OutcomeKind, 0)
         """How many events had which outcome; together they are `received`."""
@@ -137,12 +139,17 @@ class Engine:
 
         Raises:
             ValueError: if `now` is no time in Unix seconds; the event is not taken in then.
+            TypeError: if `event` is none: parse the payload first.
         """
         known = self._known
+        try:
+            webhook_id = event.webhook_id
+        except AttributeError:
+            raise TypeError(f"expected an event, got {type(event).__name__}: use telstate.parse(payload)") from None
         if now is not None:
             known.advance(now)
         known.number += 1
-        if event.webhook_id is not None and self._is_repeat(event):
+        if webhook_id is not None and self._is_repeat(event):
             outcome = self._repeated(event)
         else:
             outcome = _RULES[event.subject](self, event, now)
@@ -418,15 +425,24 @@ class Engine:
         """Make an engine that answers as the one that wrote `snapshot`.
 
         Raises:
-            TelstateError: if a newer telstate wrote it.
+            TelstateError: if it is none, is damaged, or another telstate wrote it.
         """
-        if snapshot["version"] != _SNAPSHOT_VERSION:
+        try:
+            version = snapshot["version"]
+        except (KeyError, TypeError):
+            version = None
+        if version != _SNAPSHOT_VERSION:
             raise TelstateError(
-                f"this snapshot has version {snapshot['version']}: read it with the telstate that wrote it"
+                f"expected a snapshot of version {_SNAPSHOT_VERSION}, got {version!r}: read it with the telstate that wrote it"
             )
         engine = cls()
-        engine._known = Known.load(dict(snapshot))
-        engine.counts = {kind: snapshot["counts"][kind] for kind in OutcomeKind}
+        try:
+            engine._known = Known.load(dict(snapshot))
+            engine.counts = {kind: snapshot["counts"][kind] for kind in OutcomeKind}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TelstateError(
+                f"the snapshot is damaged ({error!r}): restore an older one, or replay the journal"
+            ) from error
         return engine
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from telstate.calls.table import RANK, State
 from telstate.events import Direction
 
-__all__ = ["KINDS", "Cause", "EndedBy", "Evidence", "Kind", "cause_of", "ended_by_of"]
+__all__ = ["KINDS", "Cause", "EndedBy", "Evidence", "Kind", "cause_of", "ended_by_of", "evidenced"]
 
 
 class Cause(StrEnum):
@@ -87,6 +87,13 @@ KINDS: Mapping[str, Kind] = {
     "dialin-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
     "dialout-refused": Kind(Evidence.REFUSED, State.ERROR, "ended_at"),
 }
+
+
+def evidenced(seen: int, direction: Direction) -> list[State]:
+    """The states that a session was in, by all that was seen of it, in their order; idle is not among them."""
+    answered = Evidence.ANSWERED if direction is Direction.DIALOUT else Evidence.JOINED
+    bits = {State.CONNECTED: Evidence.CONNECTED, State.ANSWERED: answered, State.STOPPED: Evidence.STOPPED}
+    return [state for state, bit in bits.items() if seen & bit]
 
 
 def cause_of(seen: int, direction: Direction) -> Cause:

@@ -90,6 +90,7 @@ class Session:
         "sip_from",
         "sip_headers",
         "state",
+        "transferred_to",
         "transitions",
         "uncertain",
         "unexpected",
@@ -129,6 +130,8 @@ class Session:
         self.caller: str | None = None
         """The number of the waiting caller (pinless dial-in) that became this session."""
         self.pinless_call_id: str | None = None
+        self.transferred_to: str | None = None
+        """Where it is or was being transferred."""
         self.error_msg: str | None = None
         """The text of the error or the refusal, or what came with the stop."""
         self.warnings: tuple[str, ...] = ()

@@ -16,9 +16,14 @@ _HOUR = 3600.0
 
 
 class Settings(BaseModel):
-    """The settings of an engine. All durations are in seconds."""
+    """The settings of an engine. All durations are in seconds.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `Settings(ring_deadline=30)` tells the handlers when a dial-out has rung for half a minute; so do `setup_deadline` and
+    `media_deadline` for theirs. The silence limits end a session of which nothing is heard. `help` of the fields:
+    `Settings.model_fields["ring_deadline"].description`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     key_ttl: Duration = 2 * _HOUR
     """How long a webhook's id is remembered, so that a redelivery is known as one. Daily tries for minutes to an hour."""

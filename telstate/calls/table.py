@@ -118,7 +118,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def machine(
-    direction: Direction | None = None, *, rows: Iterable[Row] = ROWS, model: Any = Machine.self_literal
+    direction: Direction | str | None = None, *, rows: Iterable[Row] | None = None, model: Any = Machine.self_literal
 ) -> Machine:
     """Build a fresh `transitions` machine of the table, for a user's own tools, tests and pictures.
 
@@ -126,13 +126,20 @@ def machine(
 
     Args:
         direction: the sessions it is for; None for both at once, with the moving rows only.
-        rows: the table.
+        rows: the table, if not telstate's own.
         model: what the machine moves; by default itself, None for nothing.
 
     Raises:
-        DefinitionError: if the rows break a rule of the theory above; the message names the row.
+        DefinitionError: if there is no such direction, or the rows break a rule: all states reachable from idle, states only
+            rise, only stopped → error leaves a terminal state, no event twice in a state. The message names the row.
     """
-    chosen = [row for row in rows if (direction in row.directions if direction else row.target is not None)]
+    if direction not in (None, *Direction):
+        raise DefinitionError(f"direction: expected {' or '.join(Direction)}, got {direction!r}")
+    chosen = [
+        row
+        for row in (ROWS if rows is None else rows)
+        if (direction in row.directions if direction else row.target is not None)
+    ]
     built = Machine(
         model=model,
         states=State,

@@ -11,14 +11,17 @@ __all__ = ["mask"]
 
 _NUMBER = re.compile(r"(?<![\w.\-])\+?\d[\d\-. ()]{5,20}\d(?![\w\-])")
 _SIP_USER = re.compile(r"(?i)((?:sips?:)?)([^@\s:;?<>\"]{1,256})@")
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_KEPT = re.compile(
+    r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\b\d{4}-\d\d-\d\d\b(?:[T ]\d\d:\d\d(?::\d\d)?)?"
+)
+"""Ids and dates look like numbers and are none."""
 
 
 def mask(text: str) -> str:
-    """Mask every phone number of any country and every SIP user in `text`; ids (UUIDs) stay readable."""
+    """Mask every phone number of any country and every SIP user in `text`; ids (UUIDs) and dates stay readable."""
     kept: list[str] = []
     end = 0
-    for found in _UUID.finditer(text):
+    for found in _KEPT.finditer(text):
         kept += [_mask(text[end : found.start()]), found[0]]
         end = found.end()
     return "".join([*kept, _mask(text[end:])])

@@ -254,7 +254,7 @@ def _spelled(key: str, dialect: Dialect) -> str:
 
 
 _EXPECTED = {
-    "missing": "an id: the event is about nothing else",
+    "missing": "an id, without which the event is about nothing",
     "string_type": "an id, as text",
     "string_too_short": "an id that is not empty",
     "string_too_long": "an id of at most 1024 characters",

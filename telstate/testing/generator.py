@@ -32,6 +32,12 @@ class Noise:
     """Up to `delay` seconds late, as Daily's webhook retries are."""
     delay: float = 900.0
 
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        for name in ("lost", "repeated", "swapped", "delayed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)!r}")
+
     @classmethod
     def of_a_bad_day(cls) -> Noise:
         """One event in fifty comes twice, one in thirty out of order, one in a hundred minutes late or never."""
@@ -59,7 +65,7 @@ def simulate(
     rooms: int = 12,
     start: float = 1_790_000_000.0,
     span: float = 8 * 3600.0,
-    dialects: Sequence[Dialect] = (Dialect.DAILY_JS,),
+    dialects: Sequence[Dialect | str] = (Dialect.DAILY_JS,),
     twice: float = 0.0,
     noise: Noise | None = None,
     scripts: Mapping[Script, float] = SCRIPTS,
@@ -72,11 +78,15 @@ def simulate(
         rooms: over how many rooms.
         start: when the day begins, in Unix seconds.
         span: seconds over which the calls begin.
-        dialects: each call is told in one of these.
+        dialects: each call is told in one of these (a list of Dialect, or of their names).
         twice: the share of calls told by two observers, each in a dialect of its own.
         noise: what happens to events on their way; None for nothing.
         scripts: what calls are like, with their weights.
+
+    Raises:
+        ValueError: if a dialect is unknown.
     """
+    spellings = [Dialect(dialect) for dialect in dialects]
     rng = Random(seed)  # noqa: S311 - a simulation must be repeatable
     ticket = count()
     under_way: list[tuple[float, int, Sent]] = []
@@ -87,7 +97,7 @@ def simulate(
         while under_way and under_way[0][0] <= begin:
             yield heapq.heappop(under_way)[2]
         call = rng.choices(choices, weights)[0](rng, begin, f"room-{rng.randrange(rooms)}")
-        observers = rng.sample(dialects, 2) if rng.random() < twice else [rng.choice(dialects)]
+        observers = rng.sample(spellings, 2) if rng.random() < twice else [rng.choice(spellings)]
         for dialect in observers:
             for sent in _observe(rng, call, dialect, noise or Noise()):
                 heapq.heappush(under_way, (sent.at, next(ticket), sent))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from telstate.calls.engine import Engine
+from telstate.calls.evidence import EndedBy, evidenced
 from telstate.calls.outcome import OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.errors import shorten
@@ -68,31 +69,36 @@ class JsonReport:
         return json.dumps({"summary": summary})
 
 
-_HEAD = ("START UTC", "SESSION", "", "WHO", "ROOM", "END", "BY", "SETUP", "RING", "TALK", "WHAT HAPPENED")
-_INDENT = " " * 16
+_WIDE = 170
+"""A terminal of this width takes a session in one line; a narrower one gets two."""
+_INDENT = " " * 21
 
 
 class TextReport:
-    """A table for a person. Each session is one line, with lines below it for what deserves attention.
+    """A table for a person. Below a session stands what deserves attention.
 
     Args:
-        width: the terminal's width in characters, None for a file or pipe; a narrow one gets short session ids.
+        width: the terminal's width in characters; None for a file or pipe, which take any.
         numbers: show phone numbers and SIP users in full.
     """
 
     def __init__(self, width: int | None = None, *, numbers: bool = False) -> None:
-        self._id_width = 36 if width is None or width >= 150 else 13
+        self._wide = width is None or width >= _WIDE
         self._numbers = numbers
         self._ends: Counter[str] = Counter()
         self._strange = 0
+        self._parked = False
 
     def head(self) -> str:
         """The table's head."""
-        return self._row(*_HEAD)
+        return self._row(
+            "START UTC", "SESSION", "", "WHO", "ROOM", "END", "BY", "SETUP", "RING", "TALK", "WHAT HAPPENED"
+        )
 
     def session(self, session: Session) -> str:
         """A session, with its notes below."""
         self._ends[session.cause or f"still {session.state}"] += 1
+        self._parked = self._parked or any(move.parked for move in session.transitions)
         row = self._row(
             _clock(session.started_at),
             session.session_id,
@@ -100,7 +106,7 @@ class TextReport:
             _cut(_without_scheme(self._hide(_who(session))), 24),
             _cut(session.room or "", 14),
             session.cause or f"({session.state})",
-            session.ended_by or "",
+            "" if session.ended_by in (None, EndedBy.UNKNOWN) else session.ended_by,
             _duration(session.setup_s),
             _duration(session.ring_s),
             _duration(session.talk_s),
@@ -116,10 +122,10 @@ class TextReport:
         if session.error_msg is not None:
             notes.append(f"error: {session.error_msg}")
         notes += [f"warning: {text}" for text in session.warnings]
-        if session.amended:
-            notes.append("amended: some of this was told only after the end")
-        if not session.ended and session.heard_at is not None:
-            notes.append(f"no end was told; last heard of at {_clock(session.heard_at)}")
+        if session.transferred_to is not None:
+            notes.append(f"transfer to {session.transferred_to}")
+        if not session.ended and session.started_at is not None:
+            notes.append(f"no end was told; last heard of at {_clock(session.alive_at)}")
         if session.uncertain:
             notes.append("uncertain: events may have been missed since it was last heard of")
         self._strange += bool(session.anomalies)
@@ -133,7 +139,9 @@ class TextReport:
         }
         facts = ", ".join(f"{_cut(key, 40)} {shorten(value)}" for key, value in list(said.items())[:12])
         name = _cut(event.action, 40)
-        return self._hide(f"{_clock(unmatched.received_at):<14}  ? {name}: no telling whose it is ({facts})")
+        return self._hide(
+            f"{_clock(unmatched.received_at):<19}  ? {name}: no telling whose it is ({facts or 'it says nothing'})"
+        )
 
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""
@@ -143,21 +151,24 @@ class TextReport:
         """The totals."""
         ends = ", ".join(f"{count} {end}" for end, count in self._ends.most_common())
         kinds = ", ".join(f"{count} {kind}" for kind, count in engine.counts.items() if count)
-        lines = [f"{_count(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"]
-        if self._strange:
-            lines[0] += f"; {self._strange} with anomalies (!)"
+        lines = ["* told by an event that came before its session was known", ""] if self._parked else [""]
+        sessions = f"{_count(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"
+        lines.append(f"{sessions}; {self._strange} with anomalies (!)" if self._strange else sessions)
         lines.append(f"{_count(engine.received, 'event')}{': ' if kinds else ''}{kinds}")
         if invalid:
             lines.append(f"{_count(invalid, 'line')} could not be read")
-        return "\n".join(["", *lines])
+        if invalid and not engine.received:
+            lines.append("Not one could: is this a log with one JSON object a line, and not compressed?")
+        return "\n".join(lines)
 
     def _row(self, *cells: str) -> str:
         start, session_id, way, who, room, end, by, setup, ring, talk, path = map(_plain, cells)
-        short = _cut(session_id, self._id_width)
-        return (
-            f"{start:<14}  {short:<{self._id_width}}  {way:<3} {who:<24} {room:<14} {end:<12} {by:<8}"
-            f"{setup:>7} {ring:>7} {talk:>7}  {path}"
-        ).rstrip()
+        times = f"{setup:>7} {ring:>7} {talk:>7}"
+        if self._wide:
+            return f"{start:<19}  {session_id:<36}  {way:<3} {who:<24} {room:<14} {end:<12} {by:<7}{times}  {path}".rstrip()
+        return f"{start:<19}  {session_id:<36}  {way:<3} {end:<12} {by:<7}{times}".rstrip() + (
+            f"\n{_INDENT}{' '.join(filter(None, (who, room, path)))}"
+        )
 
     def _hide(self, text: str) -> str:
         text = _plain(text)
@@ -180,8 +191,14 @@ def _cut(text: str, width: int) -> str:
 
 
 def _path(session: Session) -> str:
-    """The states it went through; `*` marks one told by an event that had to wait for its session."""
-    return " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
+    """The states it went through, then what was told only after it was past them.
+
+    `*` marks a state told by an event that had to wait for its session.
+    """
+    path = " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
+    been = {move.target for move in session.transitions}
+    late = [state for state in evidenced(session.seen, session.direction) if state not in been]
+    return f"{path} (late: {', '.join(late)})" if late else path
 
 
 def _count(number: int, noun: str) -> str:
@@ -189,7 +206,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _clock(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M:%S")
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _duration(seconds: float | None) -> str:

@@ -131,6 +131,7 @@ def test_an_idless_error_is_that_of_the_one_request_to_its_destination() -> None
     ("before", "nameless"),
     [
         ([REQUESTED], {**NAMELESS, "room": "another"}),
+        ([{**REQUESTED, "domainId": "d"}], {**NAMELESS, "domainId": "e"}),
         ([REQUESTED], {**NAMELESS, "details": {"destination": "+12025550199"}}),
         ([REQUESTED], {**NAMELESS, "details": {}}),
         ([REQUESTED], {**NAMELESS, "details": {"destination": ["+12025550100"]}}),

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from telstate import Cause, DialoutRefused, Direction, EndedBy, Engine, OutcomeKind, Session, State, parse
+from telstate import (
+    Cause,
+    DialoutRefused,
+    Direction,
+    EndedBy,
+    Engine,
+    OutcomeKind,
+    Session,
+    State,
+    TelstateError,
+    parse,
+)
 from tests.calls import SESSION, feed, joined, js, webhook
 
 MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
@@ -467,3 +478,35 @@ def test_context_is_the_programs_own() -> None:
     only(engine).context["bot"] = 1
     assert only(engine).context == {"bot": 1}
     assert "connected" in repr(only(engine))
+
+
+# --- misuse -------------------------------------------------------------------------------------------------------
+
+
+def test_a_payload_is_no_event() -> None:
+    """The commonest slip, and what to do."""
+    engine = Engine()
+    with pytest.raises(TypeError, match=r"use telstate\.parse\(payload\)"):
+        engine.receive(js("dialout-connected"))  # type: ignore[arg-type]
+    assert engine.received == 0
+    with pytest.raises(TypeError, match=r"telstate\.Settings"):
+        Engine({"ring_deadline": 5})  # type: ignore[arg-type]
+
+
+def test_what_is_no_snapshot_is_refused() -> None:
+    """Damaged, of another version, or nothing at all."""
+    engine = Engine()
+    feed(engine, js("dialout-connected"))
+    good = engine.snapshot()
+    bad: list[Any] = [{}, None, [], {"version": 1}]
+    bad += [{**good, key: value} for key, value in (("version", 2), ("registry", {}), ("settings", {"x": 1}))]
+    for snapshot in bad:
+        with pytest.raises(TelstateError, match="snapshot"):
+            Engine.restore(snapshot)
+
+
+def test_where_it_is_transferred_to_is_kept() -> None:
+    """The first target told."""
+    engine = Engine()
+    feed(engine, js("dialin-connected"), webhook("calltransfer.triggered", to_endpoint="sip:desk@pbx.example"))
+    assert only(engine).transferred_to == "sip:desk@pbx.example"

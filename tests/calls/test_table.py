@@ -57,6 +57,13 @@ def test_a_fresh_machine_for_users() -> None:
     assert {row.event for row in ROWS if row.target} == set(one.events)
 
 
+def test_an_unknown_direction_is_refused() -> None:
+    """With the two there are."""
+    with pytest.raises(DefinitionError, match="expected dialin or dialout, got 'inbound'"):
+        machine("inbound")
+    assert machine("dialin").state is IDLE
+
+
 BOTH = tuple(Direction)
 GOOD = [
     Row("a", BOTH, (IDLE,), CONNECTED, "x"),

@@ -21,6 +21,8 @@ from telstate.events.masking import mask
         ("sip:myroom.0@daily-2358023-app.dapp.signalwire.com", "sip:myr•••.0@daily-2358023-app.dapp.signalwire.com"),
         ("7d208e2a-520b-4a8d-a2c9-123456789012", "7d208e2a-520b-4a8d-a2c9-123456789012"),
         ("room-12", "room-12"),
+        ("2026-09-21 14:14:34 +12098888888", "2026-09-21 14:14:34 +12•••••••88"),
+        ("2024-01-01 INFO", "2024-01-01 INFO"),
         ("404", "404"),
         ("", ""),
     ],

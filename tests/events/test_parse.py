@@ -189,6 +189,9 @@ def test_participants_in_three_dialects() -> None:
         assert (event.session_id, event.participant.user_name) == ("s", "A")
         assert round_trip(event) == event
     assert (webhook.room, webhook.occurred_at) == ("r", 10.5)
+    both = parse({"handler": "on_participant_left", "data": [{"id": "s"}, "hidden"]})
+    assert isinstance(both, ParticipantLeft)
+    assert (both.session_id, both.reason) == ("s", "hidden")
     left = parse({"type": "participant.left", "payload": {"session_id": "s", "joined_at": 10.5, "duration": 5}})
     assert isinstance(left, ParticipantLeft)
     assert left.occurred_at == 15.5

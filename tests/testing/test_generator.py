@@ -68,6 +68,16 @@ def test_noise_does_what_it_says() -> None:
     assert engine.counts[OutcomeKind.DUPLICATE] > 100
 
 
+def test_dialects_may_be_named_and_mistakes_are_told() -> None:
+    """A misspelled one must not pass for another."""
+    (one, *_) = simulate(1, calls=1, dialects=["webhook"])
+    assert "type" in one.payload or "To" in one.payload
+    with pytest.raises(ValueError, match="pipecat"):
+        list(simulate(1, calls=1, dialects=["pipecat"]))
+    with pytest.raises(ValueError, match="lost is a share between 0 and 1, not 5"):
+        Noise(lost=5)
+
+
 def test_some_calls_are_told_by_two_observers() -> None:
     """Each in a dialect of its own."""
     told: dict[str, set[str]] = {}

@@ -1,6 +1,7 @@
 """daily-python and pipecat: a handler's name beside the dict it was called with.
 
-The dicts name no event, so whoever records them adds the handler: `{"handler": "on_dialout_answered", "data": {…}}`.
+The dicts name no event, so whoever records them adds the handler: `{"handler": "on_dialout_answered", "data": {…}}`; of a
+handler with two arguments `data` is the list of both.
 Source: the serialiser and the type list of daily-python 0.36; pipecat hands the same dicts on.
 """
 
@@ -26,6 +27,9 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     handler = payload.get("handler")
     data = payload.get("data")
     action = _action(handler)
+    if isinstance(data, list) and len(data) == 2 and isinstance(data[1], str):
+        data, reason = data  # on_participant_left(participant, reason)
+        payload = {"reason": reason, **payload}
     event: dict[str, Any] = {key: value for key, value in payload.items() if key not in ("handler", "data")}
     if action == "dialin-ready" and isinstance(data, str):
         event["sipEndpoint"] = data  # this one handler gets a bare string
