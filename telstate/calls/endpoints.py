@@ -91,8 +91,8 @@ class Endpoints:
     def take(self, session: Session, uri: str, now: float) -> Arrival:
         """A session connected at an endpoint."""
         place = (plain_uri(uri), scope_of(session))
-        if self._place_of.get(session.session_id) == place:
-            return Arrival(None, None, None)  # told again
+        if self._place_of.get(session.session_id, ("",))[0] == place[0]:
+            return Arrival(None, None, None)  # told again, perhaps by another observer, who knows the room
         self.leave(session, now)
         self.free.take(place)
         endpoint = self._get(uri, place[1])

@@ -302,9 +302,8 @@ class Engine:
             effect(known, session, event)
         if target is not None:
             self._rise(session, outcome, event, target, parked=parked)
-        if (
-            session.state is State.IDLE and session.seen & Evidence.REQUESTED
-        ):  # until it moves, its destination names it
+        if session.state is State.IDLE and session.seen & Evidence.REQUESTED:
+            # Until it moves, its destination is a way to it.
             known.registry.await_news(session)
         if not event.local and (outcome.kind is MOVED or outcome.kind is NOTED):
             self._hear(session, event, outcome.kind)

@@ -73,7 +73,6 @@ class Session:
         "ended_at",
         "error_msg",
         "events",
-        "first_at",
         "heard_at",
         "late",
         "opened",
@@ -89,6 +88,7 @@ class Session:
         "sip_endpoint",
         "sip_from",
         "sip_headers",
+        "started_at",
         "state",
         "transferred_to",
         "transitions",
@@ -144,7 +144,7 @@ class Session:
         """How many keys were pressed. Which ones is not kept: people type PINs."""
         self.anomalies: tuple[str, ...] = ()
 
-        self.first_at: float | None = None
+        self.started_at: float | None = None
         """The earliest time that any of its events tells; this and all times are Unix seconds, None if unknown."""
         self.requested_at: float | None = None
         self.connected_at: float | None = None
@@ -179,11 +179,6 @@ class Session:
     def ended_by(self) -> EndedBy | None:
         """Who ended it, as far as that can be known; None while it lives."""
         return ended_by_of(self.seen) if self.ended else None
-
-    @property
-    def started_at(self) -> float | None:
-        """The earliest time known of it, in Unix seconds."""
-        return self.first_at
 
     @property
     def setup_s(self) -> float | None:
@@ -223,14 +218,13 @@ class Session:
             at: when it happened, in Unix seconds, or None if nobody knows.
         """
         kind = KINDS.get(event.name)
-        if kind is not None and (
-            kind.once or self.direction is Direction.DIALIN
-        ):  # a dial-out's party joins as it rings
+        if kind is not None and (kind.once or self.direction is Direction.DIALIN):
+            # A dial-out's party joins while it rings, so its joining is evidence of nothing.
             self.see(kind.bit)
             if at is not None:
                 self.mark_time(kind.at, at)
         elif at is not None and not event.local:
-            self.mark_time("first_at", at)
+            self.mark_time("started_at", at)
         said = event.__dict__
         facts = _facts_of(type(event))
         if facts.of_event(said) != facts.of_session(self):
@@ -262,8 +256,8 @@ class Session:
         known = getattr(self, field)
         if known is None or at < known:
             setattr(self, field, at)
-        if self.first_at is None or at < self.first_at:
-            self.first_at = at
+        if self.started_at is None or at < self.started_at:
+            self.started_at = at
 
     def note_anomaly(self, text: str) -> None:
         """Record something odd once, and no more than twenty of them."""

@@ -366,6 +366,7 @@ def test_a_connected_told_again_takes_no_second_caller_along() -> None:
         feed(engine, {**PINLESS, "callId": call_id, "From": f"from {call_id}"})
         feed(engine, {"action": "pinless-forwarded", "callId": call_id, "sipEndpoint": URI})
         feed(engine, js("dialin-connected", "a", sipEndpoint=URI))
+    feed(engine, webhook("dialin.connected", "a", room="r"))
     feed(engine, js("dialin-stopped", "a"), js("dialin-connected", "b", sipEndpoint=URI))
     assert [session.caller for session in engine.sessions()] == ["from p", "from q"]
 
