@@ -11,22 +11,40 @@ from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State, machine
 from telstate.calls.transition import Transition
-from telstate.errors import DefinitionError, ParseError, TelstateError
+from telstate.errors import (
+    Busy,
+    CallEnded,
+    Closed,
+    DefinitionError,
+    JournalError,
+    ParseError,
+    RevisionConflict,
+    TelstateError,
+)
 from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
 from telstate.events import __all__ as _events
+from telstate.routing.dispatcher import Dispatcher
+from telstate.routing.router import Router
 
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - both parts are lists of names
+    "Busy",
+    "CallEnded",
     "Cause",
+    "Closed",
     "DefinitionError",
+    "Dispatcher",
     "EndedBy",
     "Endpoint",
     "Engine",
     "Outcome",
+    "JournalError",
     "OutcomeKind",
     "ParseError",
     "Replay",
+    "RevisionConflict",
+    "Router",
     "Session",
     "Settings",
     "State",

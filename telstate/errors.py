@@ -2,14 +2,30 @@
 
 TelstateError
 ├── ParseError        what came in is no event: the sender's fault
-└── DefinitionError   a table or a registration is wrong: the program's fault, told when it is built
+├── DefinitionError   a table or a registration is wrong: the program's fault, told when it is built
+├── Busy              more waits than the bound allows: try again later
+├── CallEnded         a session ended before the state that was waited for
+├── Closed            the dispatcher takes nothing in any more
+└── JournalError      a journal could not keep something: nothing was taken in
+    └── RevisionConflict   somebody else saved a checkpoint meanwhile
 
 What is merely odd on the wire (late, repeated, unmatched, of unknown type) is never an exception: it is an outcome.
 """
 
 from __future__ import annotations
 
-__all__ = ["DefinitionError", "ParseError", "TelstateError"]
+from typing import Any
+
+__all__ = [
+    "Busy",
+    "CallEnded",
+    "Closed",
+    "DefinitionError",
+    "JournalError",
+    "ParseError",
+    "RevisionConflict",
+    "TelstateError",
+]
 
 _SHOWN = 80
 
@@ -40,6 +56,34 @@ class ParseError(TelstateError):
 
 class DefinitionError(TelstateError):
     """Raised when a transition table or a registration contradicts itself; the message names the offender."""
+
+
+class Busy(TelstateError):
+    """Raised by `receive_nowait` when more handlers wait than the bound allows, and by `changes` when its reader lags."""
+
+
+class Closed(TelstateError):
+    """Raised when a dispatcher is used outside its `async with`, or takes nothing in any more."""
+
+
+class JournalError(TelstateError):
+    """Raised when a journal could not keep an event. Nothing was taken in; the cause is the journal's own error."""
+
+
+class RevisionConflict(JournalError):
+    """Raised when somebody else saved a checkpoint since it was read: what this side knows is old."""
+
+
+class CallEnded(TelstateError):
+    """Raised by `wait_for` when the session ended before it came to the state.
+
+    Attributes:
+        session: the session as it ended; its `cause` says why.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        super().__init__(f"{session!r} ended before that")
 
 
 def shorten(value: object) -> str:

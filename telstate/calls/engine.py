@@ -165,6 +165,11 @@ class Engine:
         self._known.advance(now)
         return self._known.take_leaving()
 
+    def retire(self) -> tuple[Session | Unmatched, ...]:
+        """Let every ended session leave now, as if its retention had passed: at the end of a log."""
+        self._known.retire(self._known.registry.ended.trim(0))
+        return self._known.take_leaving()
+
     # --- duplicates -----------------------------------------------------------------------------------------------
 
     def _is_repeat(self, event: Event) -> bool:

@@ -51,6 +51,11 @@ class Outcome:
     departed: tuple[Session | Unmatched, ...] = ()
     """What left memory with this step: ended sessions past retention, and events nobody claimed."""
 
+    event_id: str | None = None
+    """Which event it was, for good: `<journal id>:<sequence number>`. None outside a dispatcher."""
+    redelivered: bool = False
+    """True if its handlers may have run before: a crash came before they were marked as done."""
+
     def __init__(self, kind: OutcomeKind, event: Event, session: Session | None) -> None:
         self.kind = kind
         self.event = event

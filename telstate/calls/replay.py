@@ -36,7 +36,7 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        event, at, settings = read(raw)
+        event, at, _, settings = read(raw)
         if event is not None:
             return self.engine.receive(event, at)
         if settings is not None:

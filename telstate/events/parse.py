@@ -34,6 +34,8 @@ class Line(NamedTuple):
     """None where the line is telstate's own bookkeeping."""
     at: float | None
     """When the line was written or sent, in Unix seconds, if it says."""
+    dialect: Dialect = Dialect.DAILY_JS
+    """How the line is spelled."""
     settings: dict[str, Any] | None = None
     """The settings in the header of a journal."""
 
@@ -124,13 +126,13 @@ def _read_cold(data: bytes, dialect: Dialect | str | None) -> Line:
         raise ParseError("action", "a daily-js `action`, a webhook `type` and `payload`, or a `handler`", payload)
     if found is not Dialect.JOURNAL:
         event = _event(payload, found)
-        return Line(event, event.sent_at or event.occurred_at)
+        return Line(event, event.sent_at or event.occurred_at, found)
     if not journal.is_event(payload):
-        return Line(None, None, journal.settings_of(payload))
+        return Line(None, None, found, journal.settings_of(payload))
     name, inner = journal.event_of(payload)
     if not isinstance(inner, dict):
         raise ParseError("payload", "a JSON object", inner, "journal")
-    return Line(_event(inner, _dialect(name)), journal.time_of(payload))
+    return Line(_event(inner, _dialect(name)), journal.time_of(payload), found)
 
 
 def _dialect(name: str) -> Dialect:

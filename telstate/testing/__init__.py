@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from telstate.testing.clock import FakeClock
 from telstate.testing.generator import Noise, Sent, simulate
 from telstate.testing.scripts import SCRIPTS, Happening, Script, SimulatedCall
 from telstate.testing.spelling import spell
 
-__all__ = ["SCRIPTS", "Happening", "Noise", "Script", "Sent", "SimulatedCall", "simulate", "spell"]
+__all__ = ["SCRIPTS", "FakeClock", "Happening", "Noise", "Script", "Sent", "SimulatedCall", "simulate", "spell"]

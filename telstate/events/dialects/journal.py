@@ -1,9 +1,10 @@
 """telstate's own record around a payload: which sequence number it got, when it came, and in which dialect.
 
-Three kinds of line: an event, a mark that says an event's handlers are done, and the header that opens a journal.
+An event, a mark that says an event's handlers are done, a dead letter, and the header that opens a journal:
     {"v": 1, "journal": "…", "settings": {…}}
     {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": "daily-js", "event": null, "payload": {…}}
     {"v": 1, "done": 7}
+    {"v": 1, "dead": {"seq": 7, "reason": "ValueError", …}}
 `event` names the handler where the payload itself does not (a bare daily-python dict). This module only reads.
 """
 
@@ -19,22 +20,22 @@ VERSION = 1
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """A version, and one of the keys that tell the three kinds of line."""
-    return "v" in payload and ("dialect" in payload or "done" in payload or "journal" in payload)
+    """A version, and one of the keys that tell the kinds of line."""
+    return "v" in payload and ("dialect" in payload or "done" in payload or "dead" in payload or "journal" in payload)
 
 
 def is_event(record: dict[str, Any]) -> bool:
-    """Tell an event's record from a header or a mark.
+    """Tell an event's record from bookkeeping.
 
     Raises:
-        ParseError: if a newer telstate wrote it, or it is none of the three.
+        ParseError: if a newer telstate wrote it, or it is none of these.
     """
     version = record.get("v")
     if version != VERSION or isinstance(version, bool):
         raise ParseError("v", f"{VERSION} (read a newer journal with the telstate that wrote it)", version, "journal")
     if "payload" in record:
         return True
-    if "done" in record or "journal" in record:
+    if "done" in record or "dead" in record or "journal" in record:
         return False
     raise ParseError("payload", "the payload that was received", None, "journal")
 

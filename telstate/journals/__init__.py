@@ -1,0 +1,7 @@
+"""What is kept: journals that a dispatcher can write to."""
+
+from __future__ import annotations
+
+from telstate.journals.jsonl import JsonlJournal
+
+__all__ = ["JsonlJournal"]

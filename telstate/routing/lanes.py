@@ -1,0 +1,171 @@
+"""Lanes: the handlers of one session run one after another, those of different sessions at the same time.
+
+A lane exists only while its session has something to run; an idle session owns no task, no queue and no lock. Lanes with
+work stand in one line, and a pool of workers, as large as there are handlers that wait, takes them from it. A worker
+that finds more lanes in line wakes one other before it runs a handler, so however many lanes become ready in one tick,
+handlers that never wait are all run by one worker, and one that hangs holds up nobody but its own session.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+__all__ = ["Job", "Lane", "Lanes"]
+
+_IDLE_WORKERS = 64
+"""So many workers wait for work; further ones end. Waking one costs a tenth of starting one."""
+_FAIRNESS = 64
+"""After so many jobs without a pause a worker lets the event loop breathe."""
+
+
+class Job:
+    """The handlers of one event."""
+
+    __slots__ = ("calls", "event", "outcome", "seq", "session")
+
+    def __init__(self, seq: int, calls: tuple[Any, ...], event: Any, session: Any, outcome: Any) -> None:
+        self.seq = seq
+        self.calls = calls
+        self.event = event
+        self.session = session
+        self.outcome = outcome
+
+
+class Lane:
+    """The waiting jobs of one session, and what runs now."""
+
+    __slots__ = ("handler", "jobs", "key", "scope", "since", "told")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.jobs: deque[Job] = deque()
+        self.scope: anyio.CancelScope | None = None
+        """Around the handler that runs, if it is to be cancelled with its session."""
+        self.handler: str | None = None
+        """The handler that runs."""
+        self.since = 0.0
+        """Since when, by the event loop's clock."""
+        self.told = False
+        """True if it was told to be slow."""
+
+
+class Lanes:
+    """All lanes that have work.
+
+    Args:
+        run: runs the handlers of one job; it must raise nothing but cancellation.
+        done: told after each job that ran to its end.
+        limit: how many jobs may wait in one lane.
+    """
+
+    def __init__(self, run: Callable[[Lane, Job], Awaitable[None]], done: Callable[[Job], None], limit: int) -> None:
+        self._run = run
+        self._done = done
+        self._limit = limit
+        self._group: TaskGroup | None = None
+        self._lanes: dict[Hashable, Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self._idle: list[anyio.Event] = []
+        self._waking = False
+        self._closing = False
+        self._relief: anyio.Event | None = None
+        self.pending = 0
+        """How many jobs wait or run."""
+
+    def open(self, group: TaskGroup) -> None:
+        """Workers run in this task group from now on."""
+        self._group = group
+        self._closing = False
+
+    def put(self, key: Hashable, job: Job, *, force: bool = False) -> bool:
+        """Let a job wait its turn in a lane; False if the lane is full and it is not forced in."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+            self._ready.append(lane)
+        elif len(lane.jobs) >= self._limit and not force:
+            return False
+        lane.jobs.append(job)
+        self.pending += 1
+        if not self._waking:
+            self._wake()
+        return True
+
+    def find(self, key: Hashable) -> Lane | None:
+        """The lane of a session, if it has work."""
+        return self._lanes.get(key)
+
+    def running(self) -> list[Lane]:
+        """The lanes in which a handler runs now."""
+        return [lane for lane in self._lanes.values() if lane.handler is not None]
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    async def below(self, limit: int) -> None:
+        """Wait until fewer than `limit` jobs are pending."""
+        while self.pending >= limit:
+            if self._relief is None:
+                self._relief = anyio.Event()
+            await self._relief.wait()
+
+    async def empty(self) -> None:
+        """Wait until no job waits or runs."""
+        while self.pending:
+            await self.below(self.pending)
+
+    def close(self) -> None:
+        """Let idle workers go; those at work end when there is none left."""
+        self._closing = True
+        while self._idle:
+            self._idle.pop().set()
+
+    def _wake(self) -> None:
+        """Get one more worker going, unless one is on its way."""
+        self._waking = True
+        if self._idle:
+            self._idle.pop().set()
+        elif self._group is not None:
+            self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        """One worker: take lanes from the line as long as there are any, then wait for more."""
+        while True:
+            self._waking = False
+            while self._ready:
+                lane = self._ready.popleft()
+                if self._ready and not self._waking:
+                    self._wake()
+                await self._empty(lane)
+            if self._closing or len(self._idle) >= _IDLE_WORKERS:
+                return
+            woken = anyio.Event()
+            self._idle.append(woken)
+            await woken.wait()
+
+    async def _empty(self, lane: Lane) -> None:
+        """Run a lane's jobs until there are none left; then the lane is no more."""
+        count = 0
+        while lane.jobs:
+            job = lane.jobs.popleft()
+            await self._run(lane, job)
+            self.pending -= 1
+            self._done(job)
+            if self._relief is not None:
+                self._relief.set()
+                self._relief = None
+            count += 1
+            if count % _FAIRNESS == 0:
+                await anyio.lowlevel.checkpoint()
+        del self._lanes[lane.key]
+
+
+def is_cancelled() -> bool:
+    """Tell a real cancellation of this task from an exception that a handler got from somewhere else."""
+    return anyio.current_effective_deadline() == -math.inf

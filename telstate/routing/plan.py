@@ -1,0 +1,130 @@
+"""Which handlers an outcome calls for, in which order. Made once, when the dispatcher starts; then it is look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from telstate.calls.outcome import Outcome, OutcomeKind
+from telstate.calls.session import Session
+from telstate.calls.table import State
+from telstate.events import Event
+from telstate.routing.registration import Filters, Handler, Moment, Registration
+from telstate.routing.router import Router
+
+__all__ = ["Call", "Plan"]
+
+Given = Mapping[str, Any]
+
+
+class Call(NamedTuple):
+    """One handler with its middlewares around it."""
+
+    name: str
+    run: Callable[[Given], Awaitable[object]]
+    """Called with everything that can be given; it takes what it wants."""
+    registration: Registration
+
+
+class Plan:
+    """The handlers of a router and all it includes, by what calls for them."""
+
+    def __init__(self, router: Router) -> None:
+        self._calls = [_call(registration, around) for registration, around in router.walk()]
+        self._on: dict[str, tuple[Call, ...]] = {}
+        for call in self._of(Moment.EVENT):
+            for name in call.registration.events:
+                self._on[name] = (*self._on.get(name, ()), call)
+        self._start = self._of(Moment.START)
+        self._end = self._of(Moment.END)
+        self._state = {
+            state: tuple(call for call in self._of(Moment.STATE) if call.registration.state is state) for state in State
+        }
+        self.retired = self._of(Moment.RETIRED)
+        self.errors = self._of(Moment.ERROR)
+        self._unmatched = self._of(Moment.UNMATCHED)
+
+    def _of(self, moment: Moment) -> tuple[Call, ...]:
+        return tuple(call for call in self._calls if call.registration.moment is moment)
+
+    def calls_for(self, outcome: Outcome, failed: Callable[[Call, Exception], None]) -> tuple[Call, ...]:
+        """The handlers an outcome calls for: start, event, states, end; within each in order of registration.
+
+        Args:
+            outcome: what became of an event, just now: filters see the state as it is.
+            failed: told of a predicate that raised; its handler does not run.
+        """
+        event, session = outcome.event, outcome.session
+        found: tuple[Call, ...] = ()
+        if outcome.opened:
+            found += self._start
+        on = self._on.get(event.name)
+        if on is not None:
+            kind = outcome.kind
+            found += tuple(call for call in on if kind in call.registration.outcomes)
+        for move in outcome.moves:
+            found += self._state[move.target]
+        if outcome.ended:
+            found += self._end
+        if outcome.kind is OutcomeKind.UNMATCHED:
+            found += self._unmatched
+        if not found:
+            return found
+        return tuple(call for call in found if _passes(call, event, session, outcome, failed))
+
+
+def _passes(
+    call: Call,
+    event: Event,
+    session: Session | None,
+    outcome: Outcome,
+    failed: Callable[[Call, Exception], None],
+) -> bool:
+    """Hold a call's filters against the moment."""
+    filters = call.registration.filters
+    if filters == _NO_FILTERS:
+        return True
+    direction = session.direction if session is not None else event.direction
+    if filters.direction is not None and filters.direction is not direction:
+        return False
+    if filters.state is not None and (session is None or session.state is not filters.state):
+        return False
+    if filters.provider is not None and (session is None or session.provider != filters.provider):
+        return False
+    if filters.where is None:
+        return True
+    given = {"event": event, "session": session, "outcome": outcome}
+    try:
+        return bool(filters.where(**{name: given.get(name) for name in filters.wants}))
+    except Exception as error:
+        failed(call, error)
+        return False
+
+
+_NO_FILTERS = Filters()
+
+
+def _call(registration: Registration, around: tuple[Registration, ...]) -> Call:
+    """Fold the middlewares around a handler, the outermost outside."""
+    run = _bind(registration.handler, registration.wants)
+    for middleware in reversed(around):
+        run = _wrap(middleware, run, registration.name)
+    return Call(registration.name, run, registration)
+
+
+def _bind(handler: Handler, wants: tuple[str, ...]) -> Callable[[Given], Awaitable[object]]:
+    """A call that takes everything and gives the handler what it wants. Most want one or two things."""
+    if len(wants) == 1:
+        (only,) = wants
+        return lambda given: handler(**{only: given[only]})
+    return lambda given: handler(**{name: given[name] for name in wants})
+
+
+def _wrap(
+    middleware: Registration, inner: Callable[[Given], Awaitable[object]], name: str
+) -> Callable[[Given], Awaitable[object]]:
+    def run(given: Given) -> Awaitable[object]:
+        more = {**given, "handler": name, "call_next": lambda: inner(given)}
+        return middleware.handler(**{want: more.get(want) for want in middleware.wants})
+
+    return run

@@ -1,0 +1,100 @@
+"""What the edges must offer: a journal, and a clock. Whatever has these methods will do; one suite of tests holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Clock", "DeadLetter", "Entry", "Journal", "Record"]
+
+
+class Entry(NamedTuple):
+    """One payload to keep."""
+
+    at: float
+    """When it was received, in Unix seconds."""
+    dialect: str
+    payload: bytes
+    """The JSON object as it came."""
+
+
+class Record(NamedTuple):
+    """One payload that is kept."""
+
+    seq: int
+    """Its place: numbers rise, from 1."""
+    at: float
+    dialect: str
+    payload: bytes
+    done: bool
+    """True if all its handlers are known to have run."""
+
+
+class DeadLetter(NamedTuple):
+    """Something that was given up, to be looked at by a person."""
+
+    seq: int
+    """The event."""
+    reason: str
+    """`LaneFull`, or the name of the exception."""
+    handler: str | None
+    """The handler that was not run to its end; None for all of the event's."""
+    detail: str
+    """The exception's text."""
+    at: float
+
+
+class Journal(Protocol):
+    """An append-only log of payloads, with marks that say which were handled, checkpoints, and dead letters."""
+
+    @property
+    def id(self) -> str:
+        """The journal's own name, made once: with a sequence number it names an event for good."""
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """The settings that the journal was begun with; None in a new one."""
+
+    async def open(self, settings: dict[str, Any]) -> None:
+        """Make ready to append. A new journal keeps `settings` in its head."""
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+        """Keep entries, all or none; durable on return. Returns their sequence numbers."""
+
+    def read(self, after: int = 0) -> AsyncIterator[Record]:
+        """Read what was kept after a sequence number, in order."""
+
+    async def done(self, seqs: Sequence[int]) -> None:
+        """Mark events as handled. May be written late, with others: a crash in between runs their handlers again."""
+
+    async def save(self, key: str, state: bytes, revision: int | None) -> int:
+        """Keep a checkpoint if its revision is still the one given (None: there is none yet). Returns the new revision.
+
+        Raises:
+            RevisionConflict: if somebody else saved since.
+        """
+
+    async def load(self, key: str) -> tuple[bytes, int] | None:
+        """Read a checkpoint and its revision."""
+
+    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters."""
+
+    async def aclose(self) -> None:
+        """Write what is late, and let go."""
+
+
+class Clock(Protocol):
+    """The time, and the waiting for it."""
+
+    timers: bool
+    """False where time is only that of a recorded log, which has no timers to fire."""
+
+    def now(self) -> float | None:
+        """Unix seconds; None where no time was told yet."""
+
+    def follow(self, at: float | None) -> None:
+        """Told of the time that each payload carries, if it does."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""

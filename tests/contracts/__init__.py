@@ -1,0 +1,1 @@
+"""One suite for all that claim to be the same thing."""

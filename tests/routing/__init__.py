@@ -1,0 +1,1 @@
+"""Tests of the router and the dispatcher, on asyncio and trio."""

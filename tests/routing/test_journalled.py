@@ -1,0 +1,215 @@
+"""The dispatcher with a journal: kept before it is stepped, stepped in the order it was kept, and the same on replay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+import structlog
+
+from telstate import Cause, DialoutEvent, Dispatcher, Event, JournalError, Outcome, Replay, Router, Session, Settings
+from telstate.journals import JsonlJournal
+from telstate.routing.ports import Entry
+from telstate.testing import FakeClock, Noise, simulate
+from telstate.testing.clock import settle
+from telstate.views.report import session_as_dict
+from tests.calls import SESSION, js
+
+pytestmark = pytest.mark.anyio
+
+
+class Shaky(JsonlJournal):
+    """A journal that can be told to fail, and to take its time."""
+
+    failing = False
+    slow = 0.0
+    batches: list[int]
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+        """Fail, or append."""
+        self.batches = [*getattr(self, "batches", []), len(entries)]
+        await anyio.sleep(self.slow)
+        if self.failing:
+            raise OSError(28, "No space left on device")
+        return await super().append(entries)
+
+
+async def test_an_append_that_fails_changes_nothing_and_raises(tmp_path: Path) -> None:
+    """And when there is room again, it goes on."""
+    journal = Shaky(tmp_path / "calls.jsonl")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.failing = True
+        with pytest.raises(JournalError, match=r"was not taken in: .*No space left") as caught:
+            await calls.receive(js("dialout-connected"))
+        assert isinstance(caught.value.__cause__, OSError)
+        assert calls.session(SESSION) is None
+        assert sum(calls.counts.values()) == 0
+        journal.failing = False
+        outcome = await calls.receive(js("dialout-connected"))
+        assert outcome.event_id == f"{journal.id}:1"
+
+
+async def test_many_receives_share_a_commit_and_step_in_its_order(tmp_path: Path) -> None:
+    """Their outcomes come in the order of their numbers."""
+    journal = Shaky(tmp_path / "calls.jsonl")
+    outcomes: list[Outcome] = []
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.slow = 0.01
+
+        async def send(number: int) -> None:
+            outcomes.append(await calls.receive(js("dialout-connected", f"s{number}")))
+
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(send, number)
+    assert len(journal.batches) <= 4
+    assert sum(journal.batches) == 100
+    by_number = sorted(outcomes, key=lambda outcome: int(str(outcome.event_id).rpartition(":")[2]))
+    opened = [outcome.session.opened for outcome in by_number if outcome.session is not None]
+    assert opened == list(range(1, 101))
+
+
+async def test_a_cancelled_receive_is_kept_or_not_but_never_half(tmp_path: Path) -> None:
+    """What was begun is finished: the journal and the state agree."""
+    path = tmp_path / "calls.jsonl"
+    journal = Shaky(path)
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.slow = 0.005
+        for number in range(30):
+            with anyio.move_on_after(0.001 * (number % 8)):
+                await calls.receive(js("dialout-connected", f"s{number}"))
+        await calls.idle()
+        stepped = {session.session_id for session in calls.live()}
+    replay = Replay()
+    for line in path.read_bytes().splitlines():
+        replay.feed(line)
+    assert {session.session_id for session in replay.engine.sessions()} == stepped
+
+
+async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
+    """Promise 5, over a bad day, with limits that passed, to the byte."""
+    path = tmp_path / "calls.jsonl"
+    clock = FakeClock()
+    rng = Random(5)
+    settings = Settings(ring_deadline=20, setup_deadline=5)
+    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock, settings=settings) as calls:
+        for sent in simulate(
+            5,
+            calls=60,
+            noise=Noise(lost=0.15, repeated=0.05, swapped=0.05, delayed=0.02),
+            dialects=["daily-js", "webhook", "daily-python"],
+            twice=0.3,
+            start=clock.now(),
+            span=2000.0,
+        ):
+            await clock.advance(max(0.0, sent.at - clock.now()))
+            if rng.random() < 0.98:
+                await calls.receive(sent.payload)
+        await clock.advance(700.0)
+        await calls.idle()
+        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        counts = calls.counts
+    replay = Replay()
+    for line in path.read_bytes().splitlines():
+        replay.feed(line)
+    assert [session_as_dict(session) for session in replay.engine.sessions()] == live
+    assert replay.engine.counts == counts
+    assert any(session["cause"] == Cause.EXPIRED for session in live)
+    assert b"deadline-passed" in path.read_bytes()
+
+
+async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path: Path) -> None:
+    """With the same id, and said to be redelivered."""
+    path = tmp_path / "calls.jsonl"
+    router, seen = Router(), []
+    hang = anyio.Event()
+
+    @router.on(DialoutEvent)
+    async def work(event: Event, outcome: Outcome) -> None:
+        seen.append((event.name, outcome.event_id, outcome.redelivered))
+        if event.name == "dialout-answered" and not outcome.redelivered:
+            await hang.wait()
+
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(router, journal=JsonlJournal(path), drain=0.05) as calls:
+            await calls.receive(js("dialout-connected"))
+            await calls.receive(js("dialout-answered"))
+            await calls.receive(js("dialin-connected", "other"))
+    assert [log["events"] for log in logs if log["event"] == "dispatcher.left_unfinished"] == [1]
+    done = [json.loads(line)["done"] for line in path.read_bytes().splitlines() if b'"done"' in line]
+    assert sorted(done) == [1, 3]
+    first_run = list(seen)
+    async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
+        await calls.idle()
+        session = calls.session(SESSION)
+        assert session is not None
+        assert session.state == "answered"
+    assert seen[len(first_run) :] == [("dialout-answered", first_run[1][1], True)]
+
+
+async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
+    """It is not run again by itself; a person can look at it."""
+    path = tmp_path / "calls.jsonl"
+    router = Router()
+
+    @router.on(DialoutEvent)
+    async def breaks(session: Session) -> None:
+        raise ValueError("no such number")
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
+            await calls.receive(js("dialout-connected"))
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    (letter,) = [line["dead"] for line in lines if "dead" in line]
+    assert (letter["seq"], letter["reason"], letter["detail"]) == (1, "ValueError", "no such number")
+    assert [line["done"] for line in lines if "done" in line] == [1]
+
+
+async def test_payloads_are_kept_as_they_came(tmp_path: Path) -> None:
+    """Bytes to the byte, in their dialect; a record inside a record is unwrapped."""
+    path = tmp_path / "calls.jsonl"
+    raw = b'{"action": "dialout-connected", "sessionId": "a" , "new":[1, 2]}'
+    record = {
+        "v": 1,
+        "seq": 9,
+        "at": 5.0,
+        "dialect": "daily-js",
+        "event": None,
+        "payload": js("dialout-connected", "c"),
+    }
+    async with Dispatcher(Router(), journal=JsonlJournal(path)) as calls:
+        await calls.receive(raw)
+        await calls.receive({"handler": "on_dialout_connected", "data": {"sessionId": "b"}})
+        await calls.receive(record)
+        await calls.link("a", "b")
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()[1:] if b'"payload"' in line]
+    assert raw in path.read_bytes()
+    assert [line["dialect"] for line in lines] == ["daily-js", "daily-python", "daily-js", "daily-js"]
+    assert [line["payload"].get("action") for line in lines[2:]] == ["dialout-connected", "sessions-linked"]
+
+
+async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path) -> None:
+    """So a restart counts as before."""
+    path = tmp_path / "calls.jsonl"
+    async with Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=7)):
+        pass
+    clock = FakeClock()
+    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+        await calls.receive(js("dialout-connected"))
+        await settle()
+        await clock.advance(8)
+        await calls.idle()
+    assert b'"deadline":"ring"' in path.read_bytes()
+
+
+async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
+    """A second program may look."""
+    path = tmp_path / "calls.jsonl"
+    async with Dispatcher(Router(), journal=JsonlJournal(path)) as calls:
+        await calls.receive(js("dialout-connected"))
+        records: AsyncIterator[object] = JsonlJournal(path).read()
+        assert len([record async for record in records]) == 1
