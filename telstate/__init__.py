@@ -23,6 +23,7 @@ from telstate.errors import (
 )
 from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
 from telstate.events import __all__ as _events
+from telstate.routing.clock import LogClock
 from telstate.routing.dispatcher import Dispatcher
 from telstate.routing.router import Router
 
@@ -40,6 +41,7 @@ __all__ = [  # noqa: PLE0604 - both parts are lists of names
     "Engine",
     "Outcome",
     "JournalError",
+    "LogClock",
     "OutcomeKind",
     "ParseError",
     "Replay",

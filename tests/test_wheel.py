@@ -56,6 +56,8 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     binary = tmp_path / "venv" / "bin"
     there = str(binary / "python")
     pip = [there, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=240)
+    subprocess.run([there, "-W", "error", "-c", "import telstate"], check=True, timeout=60, cwd=tmp_path)
     subprocess.run([*pip, f"{wheel}[cli]"], check=True, capture_output=True, timeout=240)
     replay = ["replay", "--json", str(LOG)]
     run = subprocess.run([str(binary / "telstate"), *replay], capture_output=True, check=True, timeout=60, cwd=tmp_path)
@@ -68,7 +70,10 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
         return
     subprocess.run([*pip, "-U", "pip"], check=True, capture_output=True, timeout=240)
     subprocess.run([*pip, "--group", "test"], check=True, capture_output=True, timeout=240, cwd=ROOT)
-    parts = [f"tests/{part}" for part in ("events", "calls", "corpus", "property", "sources", "testing")]
+    parts = [
+        f"tests/{part}"
+        for part in ("events", "calls", "corpus", "property", "sources", "testing", "routing", "contracts", "journals")
+    ]
     tests = [there, "-m", "pytest", "-q", "-p", "no:cacheprovider", *parts]
     run = subprocess.run(tests, cwd=ROOT, capture_output=True, check=False, timeout=280)
     assert run.returncode == 0, run.stdout.decode()[-3000:]

@@ -43,6 +43,8 @@ Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
 _INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
 _CHANGES_LIMIT = 10_000
+_PAUSE_AFTER = 32
+"""A loop that only receives must let handlers run now and then; doing so each time costs five times the rest."""
 
 
 class _Waiting:
@@ -71,6 +73,7 @@ class Dispatcher:
         pending_limit: how many events may wait for handlers in all, before `receive` waits (and `receive_nowait` raises).
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left; what is not finished then is cancelled and not marked.
+        log_transitions: write a line for each transition, at level info.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Dispatcher:
         pending_limit: int = 10_000,
         slow_after: float = 5.0,
         drain: float = 30.0,
+        log_transitions: bool = False,
     ) -> None:
         self._router = router
         self._journal = journal
@@ -93,6 +97,7 @@ class Dispatcher:
         self._pending_limit = pending_limit
         self._slow_after = slow_after
         self._drain = drain
+        self._log_transitions = log_transitions
         self._plan = Plan(Router())
         self._lanes = Lanes(self._run, self._finished, lane_limit)
         self._id = ""
@@ -108,6 +113,7 @@ class Dispatcher:
         self._sleeping_until = math.inf
         self._limit_at = -math.inf
         self._shortest = 0.0
+        self._since_pause = 0
         self._waiters: dict[str, list[tuple[State, anyio.Event]]] = {}
         self._subscribers: list[_Subscriber] = []
         self._log = structlog.get_logger("telstate")
@@ -149,6 +155,10 @@ class Dispatcher:
             self._lanes.close()
             left = self._lanes.pending
             self._group.cancel_scope.cancel()
+            for waiting in self._inbox:  # the journal hangs: their events were not kept
+                waiting.error = Closed("the dispatcher was closed before the journal had the event")
+                waiting.done.set()
+            self._inbox.clear()
             for subscriber in self._subscribers:
                 subscriber.close()
             await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
@@ -206,7 +216,10 @@ class Dispatcher:
             self._check_open()
         if self._journal is None:
             outcome = self._step_now(event)
-            await anyio.lowlevel.cancel_shielded_checkpoint()  # let handlers begin; what is stepped is not undone
+            self._since_pause += 1
+            if self._since_pause >= _PAUSE_AFTER:
+                self._since_pause = 0
+                await anyio.lowlevel.cancel_shielded_checkpoint()  # what is stepped is not undone by a cancellation
             return outcome
         waiting = _Waiting(Entry(self._clock.now() or 0.0, spelling, data), event)
         self._inbox.append(waiting)
@@ -312,6 +325,15 @@ class Dispatcher:
 
     def _tell(self, session: Session, outcome: Outcome, now: float) -> None:
         """Wake those who wait for the session, end what ends with it, arm the timer anew."""
+        if self._log_transitions:
+            for move in outcome.moves:
+                self._log.info(
+                    "session.moved",
+                    source=str(move.source),
+                    target=str(move.target),
+                    cause=session.cause and str(session.cause),
+                    **_of(session),
+                )
         if session.session_id in self._waiters:
             self._wake_waiters(session)
         if outcome.ended and (lane := self._lanes.find(session.session_id)) is not None and lane.scope is not None:
@@ -414,9 +436,7 @@ class Dispatcher:
         self._log.error(
             what,
             handler=call.name,
-            session_id=session.session_id if session is not None else None,
-            sip_call_id=session.sip_call_id if session is not None else None,
-            direction=session.direction if session is not None else None,
+            **_of(session),
             name=outcome.event.action if outcome is not None else None,
             event_id=outcome.event_id if outcome is not None else None,
             exc_info=error,
@@ -639,6 +659,13 @@ def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes
         data, spelling = line.event.to_json(), Dialect.DAILY_JS  # a record inside a record would tell two times
         return line.event, data, spelling, line.at
     return line.event, data, line.dialect, line.at
+
+
+def _of(session: Session | None) -> dict[str, str | None]:
+    """What every line about a session carries. No numbers, no addresses."""
+    if session is None:
+        return {"session_id": None, "sip_call_id": None, "direction": None}
+    return {"session_id": session.session_id, "sip_call_id": session.sip_call_id, "direction": str(session.direction)}
 
 
 def _shortest_limit(settings: Settings) -> float:

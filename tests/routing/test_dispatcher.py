@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -21,6 +23,7 @@ from telstate import (
     DialoutEvent,
     Dispatcher,
     Event,
+    LogClock,
     Outcome,
     OutcomeKind,
     ParseError,
@@ -29,7 +32,7 @@ from telstate import (
     Settings,
     State,
 )
-from telstate.testing import FakeClock
+from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing.clock import settle
 from tests.calls import SESSION, joined, js
 
@@ -116,6 +119,49 @@ async def test_only_news_reaches_handlers_that_do_not_ask() -> None:
         "entered error",
     ]
     assert asked == ["late", "duplicate"]
+
+
+async def test_every_session_ends_once_whatever_the_day_brings() -> None:
+    """Promise 2: one on_end for each that ended, none for the others, over shuffled and repeated events."""
+    router, ends = Router(), Counter[str]()
+
+    @router.on_end()
+    async def end(session: Session) -> None:
+        ends[session.session_id] += 1
+
+    noise = Noise(lost=0.1, repeated=0.3, swapped=0.3, delayed=0.1)
+    async with Dispatcher(router, clock=LogClock()) as calls:
+        ended: set[str] = set()
+        for sent in simulate(
+            9, calls=300, dialects=["daily-js", "webhook", "daily-python"], twice=0.4, noise=noise, span=1800.0
+        ):
+            outcome = await calls.receive(sent.payload)
+            if outcome.session is not None and outcome.session.ended:
+                ended.add(outcome.session.session_id)
+        await quiet(calls)
+    assert set(ends) == ended
+    assert len(ended) > 250
+    assert set(ends.values()) == {1}
+
+
+async def test_transitions_are_logged_when_asked_without_numbers() -> None:
+    """One line each, with what finds the call again."""
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), log_transitions=True) as calls:
+            await calls.receive(js("dialout-answered", "s", sipCallId="c", destination="+12025550100"))
+            await calls.receive(js("dialout-warning", "s"))
+            await calls.receive(js("dialout-stopped", "s"))
+    line = {
+        "event": "session.moved",
+        "log_level": "info",
+        "session_id": "s",
+        "sip_call_id": "c",
+        "direction": "dialout",
+    }
+    assert logs == [
+        {**line, "source": "idle", "target": "answered", "cause": None},
+        {**line, "source": "answered", "target": "stopped", "cause": "completed"},
+    ]
 
 
 async def test_events_that_waited_run_state_handlers_but_not_event_handlers() -> None:
@@ -468,21 +514,29 @@ async def test_only_the_global_limit_makes_receive_wait_and_never_inside_a_handl
 
 
 async def test_a_flood_of_ten_times_what_handlers_can_take() -> None:
-    """Memory is bounded by the limit, not by the flood; every event is stepped."""
+    """Memory is bounded by the limit, not by the flood; every event is stepped, and every handler runs."""
     router = Router()
-    most = 0
+    most = runs = 0
 
     @router.on(DialoutEvent)
     async def work() -> None:
-        await anyio.sleep(0.001)
+        nonlocal runs
+        await anyio.sleep(0.002)
+        runs += 1
 
-    async with Dispatcher(router, pending_limit=50) as calls:
-        for number in range(2000):
-            await calls.receive(js("dialout-connected", f"s{number % 20}-{number // 20}"))
+    async with Dispatcher(router, pending_limit=500, settings=Settings(max_ended=100)) as calls:
+        tracemalloc.start()
+        for number in range(5000):
+            await calls.receive(
+                js("dialout-stopped", f"s{number}") if number % 2 else js("dialout-warning", f"w{number % 40}")
+            )
             most = max(most, calls.sizes()["pending"])
-        assert most <= 51
+        grown = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most <= 501
         await quiet(calls)
-    assert sum(calls.counts.values()) == 2000
+    assert runs == sum(calls.counts.values()) == 5000
+    assert grown < 20_000_000
 
 
 # --- waiting, following, asking -----------------------------------------------------------------------------------

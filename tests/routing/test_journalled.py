@@ -213,3 +213,25 @@ async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
         await calls.receive(js("dialout-connected"))
         records: AsyncIterator[object] = JsonlJournal(path).read()
         assert len([record async for record in records]) == 1
+
+
+async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(tmp_path: Path) -> None:
+    """Whoever waited for it when the dispatcher closed is told that the event was not kept."""
+    journal = Shaky(tmp_path / "calls.jsonl")
+    told: list[str] = []
+
+    async def send(calls: Dispatcher, number: int) -> None:
+        try:
+            await calls.receive(js("dialout-connected", f"s{number}"))
+            told.append("kept")
+        except JournalError:
+            told.append("not kept")
+
+    async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
+        journal.slow = 0.3
+        group.start_soon(send, calls, 1)
+        await settle()
+        group.start_soon(send, calls, 2)
+        await settle()
+    assert sorted(told) == ["kept", "not kept"]
+    assert b"s2" not in journal.path.read_bytes()

@@ -1,0 +1,258 @@
+"""The peers: each takes the same lines, finds the session, keeps its state, and awaits the same handler for each event.
+
+None of them does all that telstate does; what each leaves out is said. Each is written as somebody would write it who
+knows the library and wants it fast, and each is held to having called the handler for every event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+from transitions.extensions.asyncio import AsyncMachine
+
+from telstate import Dispatcher, Event, OutcomeKind, Replay, Router
+from telstate.calls.table import ROWS
+
+__all__ = ["PEERS"]
+
+Lines = list[bytes]
+Handler = Callable[[], Awaitable[None]]
+
+
+class Counter:
+    """The handler: it does nothing, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self) -> None:
+        """One event was handled."""
+        self.calls += 1
+
+
+# --- telstate -----------------------------------------------------------------------------------------------------
+
+
+async def telstate_live(lines: Lines) -> int:
+    """Everything on: typed, correlated, duplicates, anomalies, causes, limits, lanes. No journal."""
+    router, handler = Router(), Counter()
+
+    @router.on(Event, outcomes=OutcomeKind)  # the late ones too: the peers cannot tell them
+    async def handle() -> None:
+        await handler()
+
+    async with Dispatcher(router) as calls:
+        for line in lines:
+            await calls.receive(line)
+        await calls.idle()
+    return handler.calls
+
+
+async def telstate_replay(lines: Lines) -> int:
+    """The same without handlers: what `telstate replay` does with each line."""
+    replay = Replay()
+    for line in lines:
+        replay.feed(line)
+    return replay.engine.received
+
+
+# --- the pydantic floor -------------------------------------------------------------------------------------------
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel)
+
+    call_client_id: str | None = None
+    session_id: str
+    sip_call_id: str | None = None
+    provider: str | None = None
+    user_id: str | None = None
+    action_trace_id: str | None = None
+
+
+class _Dialin(_Model):
+    sip_from: str | None = None
+    sip_endpoint: str | None = None
+    sip_headers: dict[str, Any] | None = None
+    error_msg: str | None = None
+    details: dict[str, Any] | None = None
+    type: str | None = None
+
+
+class _Dialout(_Model):
+    destination: str | None = None
+    origin: str | None = None
+    caller_id: str | None = None
+    error_msg: str | None = None
+    details: dict[str, Any] | None = None
+    type: str | None = None
+
+
+class _DialinConnected(_Dialin):
+    action: Literal["dialin-connected"]
+
+
+class _DialinStopped(_Dialin):
+    action: Literal["dialin-stopped"]
+
+
+class _DialinError(_Dialin):
+    action: Literal["dialin-error"]
+
+
+class _DialinWarning(_Dialin):
+    action: Literal["dialin-warning"]
+
+
+class _DialoutConnected(_Dialout):
+    action: Literal["dialout-connected"]
+
+
+class _DialoutAnswered(_Dialout):
+    action: Literal["dialout-answered"]
+
+
+class _DialoutStopped(_Dialout):
+    action: Literal["dialout-stopped"]
+
+
+class _DialoutError(_Dialout):
+    action: Literal["dialout-error"]
+
+
+class _DialoutWarning(_Dialout):
+    action: Literal["dialout-warning"]
+
+
+_Any = Annotated[
+    _DialinConnected
+    | _DialinStopped
+    | _DialinError
+    | _DialinWarning
+    | _DialoutConnected
+    | _DialoutAnswered
+    | _DialoutStopped
+    | _DialoutError
+    | _DialoutWarning,
+    Field(discriminator="action"),
+]
+_ADAPTER: TypeAdapter[_Model] = TypeAdapter(_Any)
+
+_TABLE: dict[str, dict[str, str]] = {}
+for _row in ROWS:
+    for _source in _row.sources:
+        _TABLE.setdefault(str(_source), {})[_row.event] = str(_row.target or _source)
+
+
+async def pydantic_floor(lines: Lines) -> int:
+    """Validate, look up, await: no correlation, no duplicates, no order, nothing forgotten."""
+    states: dict[str, str] = {}
+    handler = Counter()
+    validate = _ADAPTER.validate_json
+    for line in lines:
+        event: Any = validate(line)
+        state = states.get(event.session_id, "idle")
+        states[event.session_id] = _TABLE[state].get(event.action, state)
+        await handler()
+    return handler.calls
+
+
+# --- dictionaries by hand -----------------------------------------------------------------------------------------
+
+
+async def dicts_by_hand(lines: Lines) -> int:
+    """json.loads and dictionaries, as most bots do: untyped, no correlation, no order."""
+    sessions: dict[str, dict[str, Any]] = {}
+    handler = Counter()
+    for line in lines:
+        event = json.loads(line)
+        session_id = event["sessionId"]
+        session = sessions.get(session_id)
+        if session is None:
+            session = sessions[session_id] = {"state": "idle", "events": 0}
+        session["events"] += 1
+        session["state"] = _TABLE[session["state"]].get(event["action"], session["state"])
+        if event.get("sipCallId"):
+            session["sip_call_id"] = event["sipCallId"]
+        await handler()
+    return handler.calls
+
+
+# --- pipecat's path -----------------------------------------------------------------------------------------------
+
+
+async def pipecats_path(lines: Lines) -> int:
+    """As its Daily transport does: a queue, one task that takes from it, and a task of its own for each handler.
+
+    The callbacks' dicts come from the native client there; here json.loads makes them. Handlers of successive events
+    may overlap and finish out of order.
+    """
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    handler = Counter()
+    running: set[asyncio.Task[None]] = set()
+
+    async def run_handler(_: dict[str, Any]) -> None:
+        await handler()
+
+    async def take() -> None:
+        while (event := await queue.get()) is not None:
+            task = asyncio.create_task(run_handler(event))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            queue.task_done()
+
+    taker = asyncio.create_task(take())
+    for line in lines:
+        await queue.put(json.loads(line))
+        if queue.qsize() > 100:
+            await asyncio.sleep(0)
+    await queue.put(None)
+    await taker
+    await asyncio.gather(*running)
+    return handler.calls
+
+
+# --- a transitions machine per session ----------------------------------------------------------------------------
+
+_TRANSITIONS = [
+    {"trigger": row.event, "source": [str(source) for source in row.sources], "dest": str(row.target)}
+    for row in ROWS
+    if row.target is not None
+]
+
+
+async def async_machine_per_session(lines: Lines) -> int:
+    """pydantic, and the obvious way to have a state machine per session: an AsyncMachine each."""
+    machines: dict[str, AsyncMachine] = {}
+    handler = Counter()
+    validate = _ADAPTER.validate_json
+    for line in lines:
+        event: Any = validate(line)
+        machine = machines.get(event.session_id)
+        if machine is None:
+            machine = machines[event.session_id] = AsyncMachine(
+                states=["idle", "connected", "answered", "stopped", "error"],
+                transitions=_TRANSITIONS,
+                initial="idle",
+                auto_transitions=False,
+                ignore_invalid_triggers=True,
+            )
+        if event.action in machine.events:
+            await machine.trigger(event.action)
+        await handler()
+    return handler.calls
+
+
+PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
+    "pydantic floor": pydantic_floor,
+    "telstate, live": telstate_live,
+    "telstate, replay": telstate_replay,
+    "dicts by hand": dicts_by_hand,
+    "pipecat's path": pipecats_path,
+    "AsyncMachine per session": async_machine_per_session,
+}

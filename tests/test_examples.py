@@ -1,0 +1,89 @@
+"""Every program in examples/ runs, and does what it says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LOGS = EXAMPLES / "logs"
+
+
+def run(program: str, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """As its docstring says."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments]
+    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=60)
+
+
+def test_each_has_a_test_here() -> None:
+    """Nothing is shown that is not run; make_logs has its own test."""
+    tested = {"bot_backend.py", "call_records.py", "dialout_app.py", "make_logs.py", "__init__.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_the_bot_backend_speaks_to_callers_and_cleans_up() -> None:
+    """Whatever the day brings, no bot is left behind."""
+    log = (LOGS / "busy-day.mixed.jsonl").read_bytes()
+    out = run("bot_backend.py", given=log).stdout.decode().splitlines()
+    live, bots = (int(word) for word in out[-1].split() if word.isdigit())
+    assert live == bots < 10
+    assert sum("bot: Hello" in line for line in out) > 50
+    assert sum(line.endswith(" closed") for line in out) > 200
+    assert sum(" failed: " in line for line in out) > 5
+
+
+def test_a_caller_who_hangs_up_is_not_spoken_to_any_more() -> None:
+    """The bot is cut off, then closed."""
+    events = [
+        {"action": "dialout-answered", "sessionId": "11111111"},
+        {"action": "dialout-stopped", "sessionId": "11111111"},
+    ]
+    out = run("bot_backend.py", given="\n".join(map(json.dumps, events)).encode() + b"\nnonsense\n")
+    lines = out.stdout.decode().splitlines()
+    assert lines[-2:] == ["11111111 closed", "0 calls still live, 0 bots open"]
+    assert not any("Let me look" in line for line in lines)
+    assert b"not understood" in out.stderr
+
+
+@pytest.mark.parametrize("log", ["busy-day.webhook", "busy-day.daily-js", "busy-day.mixed"])
+def test_call_records_of_every_session_that_ended(log: str) -> None:
+    """One line each, the same facts as `telstate replay`."""
+    path = str(LOGS / f"{log}.jsonl")
+    records = list(csv.DictReader(io.StringIO(run("call_records.py", path).stdout.decode())))
+    replayed = subprocess.run(
+        [sys.executable, "-m", "telstate", "replay", "--json", path], capture_output=True, check=True, timeout=60
+    )
+    lines = [json.loads(line) for line in replayed.stdout.splitlines()]
+    sessions = {line["session"]["session_id"]: line["session"] for line in lines if "session" in line}
+    ended = {key for key, session in sessions.items() if session["cause"]}
+    assert {record["session_id"] for record in records} == ended
+    assert len(records) == len(ended)
+    for record in records:
+        session = sessions[record["session_id"]]
+        assert (record["cause"], record["ended_by"]) == (session["cause"], session["ended_by"])
+        assert record["talk_s"] == ("" if session["talk_s"] is None else str(session["talk_s"]))
+
+
+def test_the_dial_out_app_needs_no_guards() -> None:
+    """Two calls at once, a refusal, an error, keys, and events upside down."""
+    told: dict[str, list[str]] = {}
+    for line in run("dialout_app.py").stdout.decode().splitlines():
+        number, _, status = line.partition(": ")
+        told.setdefault(number, []).append(status)
+    assert told == {  # in each session's order; between sessions there is none
+        "+12025550101": ["calling", "ringing", "connected", "key pressed", "completed, by local"],
+        "+12025550102": [
+            "calling",
+            "ringing",
+            "failed, by remote: DialOut failed with error: process error, Channel closed",
+        ],
+        "+9995550103": ["refused, by remote: NOT_ALLOWED"],
+        "+12025550104": ["calling", "connected", "completed, by remote"],
+        "odd": ["origin came as 5"] * 2,
+    }
