@@ -183,9 +183,17 @@ class JsonlJournal:
             if sync:
                 os.fdatasync(self._file)
         except OSError:
-            os.ftruncate(self._file, self._size)
+            self._take_back()
             raise
         self._size += len(data)
+
+    def _take_back(self) -> None:
+        """Cut off what was half written. If even that fails, nothing may be written behind it."""
+        assert self._file is not None  # noqa: S101
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError:
+            self._close()
 
     def _lines(self, *, torn: bool = False) -> Iterator[bytes]:
         with self.path.open("rb") as file:

@@ -121,19 +121,17 @@ class Dispatcher:
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._router.start()
+        if self._group is not None:
+            raise Closed("a dispatcher runs once: make another one, with the same router and journal if you like")
         self._plan = Plan(self._router)
         if self._journal is not None:
-            await self._journal.open(self._engine.settings.model_dump())
-            if self._settings is None and self._journal.settings is not None:
-                self._engine = Engine(Settings.model_validate(self._journal.settings))
+            await self._recover(self._journal)
         self._shortest = _shortest_limit(self._engine.settings)
         self._id = self._journal.id if self._journal is not None else f"memory-{uuid4()}"
+        self._router.start()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         self._lanes.open(self._group)
-        if self._journal is not None:
-            await self._recover(self._journal)
         if self._clock.timers:
             self._group.start_soon(self._run_timers)
         self._group.start_soon(self._watch_slow_handlers)
@@ -173,16 +171,24 @@ class Dispatcher:
             self._router.stop()
 
     async def _recover(self, journal: Journal) -> None:
-        """State is the fold of the journal. The handlers of what was not marked as done run again."""
-        async for record in journal.read():
-            event = parse(record.payload, record.dialect)
-            outcome = self._engine.receive(event, record.at)
-            outcome.event_id = f"{self._id}:{record.seq}"
-            if not record.done:
-                outcome.redelivered = True
-                self._call_handlers(outcome, record.seq, force=True)
-            if outcome.departed:
-                self._retire(outcome.departed)
+        """State is the fold of the journal. The handlers of what was not marked as done run again, once all is known.
+
+        Sessions that left memory in the course of it were told to `on_retired` before, and are not told again.
+        """
+        await journal.open(self._engine.settings.model_dump())
+        try:
+            if self._settings is None and journal.settings is not None:
+                self._engine = Engine(Settings.model_validate(journal.settings))
+            async for record in journal.read():
+                outcome = self._engine.receive(parse(record.payload, record.dialect), record.at)
+                outcome.event_id = f"{journal.id}:{record.seq}"
+                outcome.redelivered = not record.done
+                if outcome.redelivered:
+                    self._call_handlers(outcome, record.seq, force=True)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await journal.aclose()
+            raise
 
     async def idle(self) -> None:
         """Wait until everything that was received has been stepped and all its handlers have run; for tests and scripts."""
@@ -446,9 +452,14 @@ class Dispatcher:
         self._mark(job.seq)
 
     async def _watch_slow_handlers(self) -> None:
-        """Name handlers that run for long, once each. One look at all of them costs less than a timeout around each."""
+        """Name handlers that run for long, once each. One look at all of them costs less than a timeout around each.
+
+        By the way it writes the marks that no commit took along.
+        """
         while True:
             await anyio.sleep(self._slow_after / 2)
+            if self._marks and not self._committing:
+                await self._flush()
             now = anyio.current_time()
             for lane in self._lanes.running():
                 if not lane.told and now - lane.since >= self._slow_after:

@@ -79,9 +79,10 @@ class Lanes:
         """How many jobs wait or run."""
 
     def open(self, group: TaskGroup) -> None:
-        """Workers run in this task group from now on."""
+        """Workers run in this task group from now on; what was put before waited for them."""
         self._group = group
-        self._closing = False
+        if self._ready:
+            self._wake()
 
     def put(self, key: Hashable, job: Job, *, force: bool = False) -> bool:
         """Let a job wait its turn in a lane; False if the lane is full and it is not forced in."""
@@ -93,7 +94,7 @@ class Lanes:
             return False
         lane.jobs.append(job)
         self.pending += 1
-        if not self._waking:
+        if not self._waking and self._group is not None:
             self._wake()
         return True
 

@@ -11,7 +11,19 @@ import anyio
 import pytest
 import structlog
 
-from telstate import Cause, DialoutEvent, Dispatcher, Event, JournalError, Outcome, Replay, Router, Session, Settings
+from telstate import (
+    Cause,
+    Closed,
+    DialoutEvent,
+    Dispatcher,
+    Event,
+    JournalError,
+    Outcome,
+    Replay,
+    Router,
+    Session,
+    Settings,
+)
 from telstate.journals import JsonlJournal
 from telstate.routing.ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
@@ -149,6 +161,61 @@ async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path:
         assert session is not None
         assert session.state == "answered"
     assert seen[len(first_run) :] == [("dialout-answered", first_run[1][1], True)]
+
+
+async def test_what_runs_again_may_use_the_dispatcher_and_knows_all(tmp_path: Path) -> None:
+    """Recovery is over before the first handler begins."""
+    path = tmp_path / "calls.jsonl"
+    journal = JsonlJournal(path)
+    await journal.open(Settings().model_dump())
+    payloads = [json.dumps(js(name)).encode() for name in ("dialout-connected", "dialout-answered")]
+    await journal.append([Entry(1_790_000_000.0 + n, "daily-js", payload) for n, payload in enumerate(payloads)])
+    await journal.aclose()
+    router, seen = Router(), []
+
+    @router.on(DialoutEvent)
+    async def work(event: Event, session: Session, calls: Dispatcher) -> None:
+        seen.append(f"{event.name} in {session.state}")
+        if event.name == "dialout-connected":
+            await calls.receive(js("dialout-warning"))
+
+    async with Dispatcher(router, journal=JsonlJournal(path), clock=FakeClock()) as calls:
+        await calls.idle()
+    assert seen == ["dialout-connected in answered", "dialout-answered in answered", "dialout-warning in answered"]
+
+
+async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> None:
+    """Soon, not only at the next commit."""
+    path = tmp_path / "calls.jsonl"
+    router = Router()
+
+    @router.on(DialoutEvent)
+    async def work() -> None:
+        await anyio.sleep(0.01)
+
+    async with Dispatcher(router, journal=JsonlJournal(path), slow_after=0.1) as calls:
+        await calls.receive(js("dialout-connected"))
+        await anyio.sleep(0.3)
+        assert b'{"v":1,"done":1}' in path.read_bytes()
+
+
+async def test_a_journal_that_cannot_be_used_leaves_the_router_free(tmp_path: Path) -> None:
+    """And the file closed; the next dispatcher can use both. One dispatcher runs once."""
+    path = tmp_path / "calls.jsonl"
+    path.write_bytes(b"something else\n")
+    router = Router()
+    with pytest.raises(JournalError, match="no telstate journal"):
+        await Dispatcher(router, journal=JsonlJournal(path)).__aenter__()
+    router.on_start()(nothing)
+    path.unlink()
+    async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
+        pass
+    with pytest.raises(Closed, match="runs once"):
+        await calls.__aenter__()
+
+
+async def nothing() -> None:
+    """A handler."""
 
 
 async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
