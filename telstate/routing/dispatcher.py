@@ -11,10 +11,7 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Hashable, Mapping
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -28,36 +25,24 @@ from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
-from telstate.calls.table import RANK, TERMINAL, State
-from telstate.errors import Busy, CallEnded, Closed, JournalError, ParseError
+from telstate.calls.table import State
+from telstate.errors import Busy, Closed, JournalError, ParseError
 from telstate.events import Dialect, Event, SessionsLinked, encode, parse, read
 from telstate.routing.clock import SystemClock
-from telstate.routing.lanes import Job, Lane, Lanes, is_cancelled
-from telstate.routing.plan import Call, Plan
+from telstate.routing.followers import Followers
+from telstate.routing.keeper import Keeper
+from telstate.routing.lanes import Job, Lanes
+from telstate.routing.plan import Plan
 from telstate.routing.ports import Clock, DeadLetter, Entry, Journal
 from telstate.routing.router import Router
+from telstate.routing.runner import INSIDE, Runner, of_session
 
 __all__ = ["Dispatcher"]
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
-_INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
-_CHANGES_LIMIT = 10_000
 _PAUSE_AFTER = 32
 """A loop that only receives must let handlers run now and then; doing so each time costs five times the rest."""
-
-
-class _Waiting:
-    """One `receive` that waits for its commit."""
-
-    __slots__ = ("done", "entry", "error", "event", "outcome")
-
-    def __init__(self, entry: Entry, event: Event) -> None:
-        self.entry = entry
-        self.event = event
-        self.done = anyio.Event()
-        self.outcome: Outcome | None = None
-        self.error: Exception | None = None
 
 
 class Dispatcher:
@@ -99,23 +84,19 @@ class Dispatcher:
         self._drain = drain
         self._log_transitions = log_transitions
         self._plan = Plan(Router())
-        self._lanes = Lanes(self._run, self._finished, lane_limit)
+        self._runner = Runner(self, self._bury)
+        self._lanes = Lanes(self._runner.run, lambda job: self._mark(job.seq), lane_limit)
+        self._keeper = Keeper(journal, self._limits_before, self._step) if journal is not None else None
+        self._followers = Followers(self.session)
         self._id = ""
         self._seq = 0
         self._open = False
         self._group: TaskGroup | None = None
-        self._inbox: deque[_Waiting] = deque()
-        self._inbox_filled = anyio.Event()
-        self._committing = False
-        self._marks: list[int] = []
-        self._letters: list[DeadLetter] = []
         self._timer_wake = anyio.Event()
         self._sleeping_until = math.inf
         self._limit_at = -math.inf
         self._shortest = 0.0
         self._since_pause = 0
-        self._waiters: dict[str, list[tuple[State, anyio.Event]]] = {}
-        self._subscribers: list[_Subscriber] = []
         self._log = structlog.get_logger("telstate")
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -124,6 +105,7 @@ class Dispatcher:
         if self._group is not None:
             raise Closed("a dispatcher runs once: make another one, with the same router and journal if you like")
         self._plan = Plan(self._router)
+        self._runner.observers = self._plan.errors
         if self._journal is not None:
             await self._recover(self._journal)
         self._shortest = _shortest_limit(self._engine.settings)
@@ -134,9 +116,9 @@ class Dispatcher:
         self._lanes.open(self._group)
         if self._clock.timers:
             self._group.start_soon(self._run_timers)
-        self._group.start_soon(self._watch_slow_handlers)
-        if self._journal is not None:
-            self._group.start_soon(self._run_commits)
+        self._group.start_soon(self._watch)
+        if self._keeper is not None:
+            self._group.start_soon(self._keeper.run)
         self._open = True
         return self
 
@@ -153,20 +135,17 @@ class Dispatcher:
             self._lanes.close()
             left = self._lanes.pending
             self._group.cancel_scope.cancel()
-            for waiting in self._inbox:  # the journal hangs: their events were not kept
-                waiting.error = Closed("the dispatcher was closed before the journal had the event")
-                waiting.done.set()
-            self._inbox.clear()
-            for subscriber in self._subscribers:
-                subscriber.close()
+            self._followers.close()
+            if self._keeper is not None:
+                self._keeper.close()
             await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
             if left:
                 self._log.warning(
                     "dispatcher.left_unfinished", events=left, hint="their handlers run again at the next start"
                 )
-            if self._journal is not None:
+            if self._journal is not None and self._keeper is not None:
                 with anyio.CancelScope(shield=True):
-                    await self._flush()
+                    await self._keeper.flush()
                     await self._journal.aclose()
             self._router.stop()
 
@@ -192,11 +171,14 @@ class Dispatcher:
 
     async def idle(self) -> None:
         """Wait until everything that was received has been stepped and all its handlers have run; for tests and scripts."""
-        while self._committing or self._inbox or self._lanes.pending:
-            if self._committing or self._inbox:
+        while self._is_keeping() or self._lanes.pending:
+            if self._is_keeping():
                 await anyio.sleep(0.001)  # the disk is slower than that
             else:
                 await self._lanes.empty()
+
+    def _is_keeping(self) -> bool:
+        return self._keeper is not None and self._keeper.busy
 
     def _check_open(self) -> None:
         if not self._open:
@@ -217,26 +199,17 @@ class Dispatcher:
         self._check_open()
         event, data, spelling, at = _read(payload, dialect)
         self._clock.follow(at)
-        if self._lanes.pending >= self._pending_limit and not _INSIDE.get():
+        if self._lanes.pending >= self._pending_limit and not INSIDE.get():
             await self._lanes.below(self._pending_limit)
             self._check_open()
-        if self._journal is None:
+        if self._keeper is None:
             outcome = self._step_now(event)
             self._since_pause += 1
             if self._since_pause >= _PAUSE_AFTER:
                 self._since_pause = 0
                 await anyio.lowlevel.cancel_shielded_checkpoint()  # what is stepped is not undone by a cancellation
             return outcome
-        waiting = _Waiting(Entry(self._clock.now() or 0.0, spelling, data), event)
-        self._inbox.append(waiting)
-        self._inbox_filled.set()
-        await waiting.done.wait()
-        if waiting.error is not None:
-            raise JournalError(
-                f"the journal could not keep the event, so it was not taken in: {waiting.error}"
-            ) from waiting.error
-        assert waiting.outcome is not None  # noqa: S101
-        return waiting.outcome
+        return await self._keeper.keep(event, Entry(self._clock.now() or 0.0, spelling, data))
 
     def receive_nowait(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:
         """Take in one event at once, or not at all. Only without a journal: durability takes time.
@@ -272,38 +245,6 @@ class Dispatcher:
         self._seq += 1
         return self._step(event, now, self._seq)
 
-    async def _run_commits(self) -> None:
-        """With a journal: append whatever came since the last append, in one go, then step it in its order."""
-        while True:
-            await self._inbox_filled.wait()
-            self._inbox_filled = anyio.Event()
-            batch = list(self._inbox)
-            self._inbox.clear()
-            if not batch:
-                continue
-            self._committing = True
-            with anyio.CancelScope(shield=True):  # a batch is appended and stepped, or neither
-                await self._commit(batch)
-            self._committing = False
-
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        assert self._journal is not None  # noqa: S101
-        limits = self._limits_before(batch[0].entry.at)
-        entries = [_entry_of(limit, batch[0].entry.at) for limit in limits] + [waiting.entry for waiting in batch]
-        try:
-            seqs = await self._journal.append(entries)
-        except Exception as error:
-            for waiting in batch:
-                waiting.error = error
-                waiting.done.set()
-            return
-        for limit, seq in zip(limits, seqs, strict=False):
-            self._step(limit, batch[0].entry.at, seq)
-        for waiting, seq in zip(batch, seqs[len(limits) :], strict=True):
-            waiting.outcome = self._step(waiting.event, waiting.entry.at, seq)
-            waiting.done.set()
-        await self._flush()
-
     # --- stepping -------------------------------------------------------------------------------------------------
 
     def _step(self, event: Event, now: float | None, seq: int) -> Outcome:
@@ -320,14 +261,14 @@ class Dispatcher:
 
     def _call_handlers(self, outcome: Outcome, seq: int, *, force: bool = False) -> None:
         """Put the handlers an outcome calls for into their session's lane; without any, the event is done."""
-        calls = self._plan.calls_for(outcome, self._filter_failed)
+        calls = self._plan.calls_for(outcome, self._runner.filter_failed)
         if not calls:
             self._mark(seq)
             return
         event, session = outcome.event, outcome.session
         key: Hashable = session.session_id if session is not None else scope_of(event)
         if not self._lanes.put(key, Job(seq, calls, event, session, outcome), force=force):
-            self._give_up(seq, "LaneFull", None, f"more events of {key} wait than its lane takes")
+            self._give_up(seq, "LaneFull", f"more events of {key} wait than its lane takes")
 
     def _tell(self, session: Session, outcome: Outcome, now: float) -> None:
         """Wake those who wait for the session, end what ends with it, arm the timer anew."""
@@ -338,14 +279,11 @@ class Dispatcher:
                     source=str(move.source),
                     target=str(move.target),
                     cause=session.cause and str(session.cause),
-                    **_of(session),
+                    **of_session(session),
                 )
-        if session.session_id in self._waiters:
-            self._wake_waiters(session)
+        self._followers.tell(session, outcome)
         if outcome.ended and (lane := self._lanes.find(session.session_id)) is not None and lane.scope is not None:
             lane.scope.cancel()
-        for subscriber in self._subscribers:
-            subscriber.put(outcome)
         if self._sleeping_until > now + self._shortest:
             self._timer_wake.set()
 
@@ -355,122 +293,34 @@ class Dispatcher:
             if isinstance(gone, Session) and self._plan.retired:
                 job = Job(0, self._plan.retired, None, gone, None)
                 if not self._lanes.put(gone.session_id, job):
-                    self._give_up(0, "LaneFull", None, f"on_retired of {gone.session_id}")
+                    self._give_up(0, "LaneFull", f"on_retired of {gone.session_id}")
 
     def _mark(self, seq: int) -> None:
-        if self._journal is not None and seq:
-            self._marks.append(seq)
+        if self._keeper is not None and seq:
+            self._keeper.mark(seq)
 
-    def _give_up(self, seq: int, reason: str, handler: str | None, detail: str) -> None:
-        """Handlers that will not run, or raised: a dead letter, never silence."""
-        letter = DeadLetter(seq, reason, handler, detail[:1000], self._clock.now() or 0.0)
-        self._log.error(
-            "handlers.dead_letter", event_id=f"{self._id}:{seq}", reason=reason, handler=handler, detail=letter.detail
-        )
-        if self._journal is not None:
-            self._letters.append(letter)
-            self._mark(seq if handler is None else 0)
+    def _give_up(self, seq: int, reason: str, detail: str) -> None:
+        """An event's handlers will not run: a dead letter, never silence."""
+        letter = DeadLetter(seq, reason, None, detail, self._clock.now() or 0.0)
+        self._log.error("handlers.dead_letter", event_id=f"{self._id}:{seq}", reason=reason, detail=detail)
+        if self._keeper is not None:
+            self._keeper.bury(letter)
+            self._mark(seq)
 
-    async def _flush(self) -> None:
-        """Write marks and dead letters; late is soon enough, as a crash only runs handlers again."""
-        assert self._journal is not None  # noqa: S101
-        marks, self._marks = self._marks, []
-        letters, self._letters = self._letters, []
-        try:
-            if letters:
-                await self._journal.dead(letters)
-            if marks:
-                await self._journal.done(marks)
-        except Exception:
-            self._log.exception(
-                "journal.marks_failed", events=len(marks), hint="their handlers run again at the next start"
-            )
-
-    # --- handlers -------------------------------------------------------------------------------------------------
-
-    async def _run(self, lane: Lane, job: Job) -> None:
-        """Run the handlers of one event, one after another. Whatever one does, the next one runs."""
-        given = {"event": job.event, "session": job.session, "outcome": job.outcome, "calls": self}
-        for call in job.calls:
-            if call.registration.live_only and job.session is not None and job.session.ended:
-                continue
-            lane.handler, lane.since, lane.told = call.name, anyio.current_time(), False
-            try:
-                await self._run_one(lane, call, given)
-            finally:
-                lane.handler = None
-
-    async def _run_one(self, lane: Lane, call: Call, given: dict[str, Any]) -> None:
-        token = _INSIDE.set(True)
-        try:
-            if call.registration.live_only:
-                with anyio.CancelScope() as lane.scope:
-                    await call.run(given)
-            else:
-                await call.run(given)
-        except anyio.get_cancelled_exc_class() as error:
-            if is_cancelled():
-                raise
-            await self._failed(call, RuntimeError(f"cancelled by itself, not by the dispatcher: {error!r}"), given)
-        except Exception as error:
-            await self._failed(call, error, given)
-        finally:
-            lane.scope = None
-            _INSIDE.reset(token)
-
-    async def _failed(self, call: Call, error: Exception, given: dict[str, Any]) -> None:
-        """A handler raised: log it, keep a dead letter, tell the handlers of errors."""
-        session, outcome = given["session"], given["outcome"]
-        self._log_failure("handler.failed", call, error, session, outcome)
-        if self._journal is not None and outcome is not None:
+    def _bury(self, outcome: Outcome, handler: str, error: Exception) -> None:
+        """A handler raised: its event is done, but somebody should look at it."""
+        if self._keeper is not None and outcome.event_id is not None:
             seq = int(outcome.event_id.rpartition(":")[2])
-            self._letters.append(
-                DeadLetter(seq, type(error).__name__, call.name, str(error)[:1000], self._clock.now() or 0.0)
-            )
-        for observer in self._plan.errors:
-            try:
-                await observer.run({**given, "error": error, "handler": call.name})
-            except Exception as again:
-                self._log_failure("handler_error.failed", observer, again, session, outcome)
+            letter = DeadLetter(seq, type(error).__name__, handler, str(error)[:1000], self._clock.now() or 0.0)
+            self._keeper.bury(letter)
 
-    def _filter_failed(self, call: Call, error: Exception) -> None:
-        self._log_failure("filter.failed", call, error, None, None)
-
-    def _log_failure(
-        self, what: str, call: Call, error: Exception, session: Session | None, outcome: Outcome | None
-    ) -> None:
-        self._log.error(
-            what,
-            handler=call.name,
-            **_of(session),
-            name=outcome.event.action if outcome is not None else None,
-            event_id=outcome.event_id if outcome is not None else None,
-            exc_info=error,
-        )
-
-    def _finished(self, job: Job) -> None:
-        self._mark(job.seq)
-
-    async def _watch_slow_handlers(self) -> None:
-        """Name handlers that run for long, once each. One look at all of them costs less than a timeout around each.
-
-        By the way it writes the marks that no commit took along.
-        """
+    async def _watch(self) -> None:
+        """Now and then: name slow handlers, and write the marks that no commit took along."""
         while True:
             await anyio.sleep(self._slow_after / 2)
-            if self._marks and not self._committing:
-                await self._flush()
-            now = anyio.current_time()
-            for lane in self._lanes.running():
-                if not lane.told and now - lane.since >= self._slow_after:
-                    lane.told = True
-                    self._log.warning(
-                        "handler.slow",
-                        handler=lane.handler,
-                        lane=str(lane.key),
-                        seconds=round(now - lane.since, 1),
-                        waiting=len(lane.jobs),
-                    )
+            self._runner.name_slow_ones(self._lanes, self._slow_after)
+            if self._keeper is not None and not self._keeper.busy:
+                await self._keeper.flush()
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -506,22 +356,16 @@ class Dispatcher:
 
     async def _pass(self, now: float) -> None:
         for limit in self._engine.passed(now):
-            if self._journal is None:
+            if self._keeper is None:
                 self._seq += 1
                 self._step(limit, now, self._seq)
-            else:
-                await self._keep(limit, now)
+                continue
+            try:
+                await self._keeper.keep_local(limit, now)  # kept like any event, so that a replay sees it at its place
+            except JournalError as error:
+                self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
+                await self._clock.sleep(1.0)
         self._retire(self._engine.advance(now))
-
-    async def _keep(self, limit: Event, now: float) -> None:
-        """A limit goes through the journal like any event, so that a replay sees it at the same place."""
-        waiting = _Waiting(_entry_of(limit, now), limit)
-        self._inbox.append(waiting)
-        self._inbox_filled.set()
-        await waiting.done.wait()
-        if waiting.error is not None:
-            self._log.error("journal.limit_failed", hint="tried again in a second", error=str(waiting.error))
-            await self._clock.sleep(1.0)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -552,8 +396,7 @@ class Dispatcher:
             **self._engine.sizes(),
             "lanes": len(self._lanes),
             "pending": self._lanes.pending,
-            "waiters": sum(map(len, self._waiters.values())),
-            "subscribers": len(self._subscribers),
+            **self._followers.sizes(),
         }
 
     async def wait_for(self, session_id: str, state: State | str, timeout: float | None = None) -> Session:  # noqa: ASYNC109
@@ -571,91 +414,17 @@ class Dispatcher:
             TimeoutError: if the time passed.
         """
         self._check_open()
-        target = State(state)
         with anyio.fail_after(timeout):
-            while not self._arrived(session_id, target):
-                woken = anyio.Event()
-                waiting = (target, woken)
-                self._waiters.setdefault(session_id, []).append(waiting)
-                try:
-                    await woken.wait()
-                finally:
-                    self._stop_waiting(session_id, waiting)
-        session = self.session(session_id)
-        assert session is not None  # noqa: S101
-        return session
+            return await self._followers.wait_for(session_id, State(state))
 
-    def _arrived(self, session_id: str, target: State) -> bool:
-        session = self.session(session_id)
-        if session is None:
-            return False
-        if session.ended and target not in TERMINAL:
-            raise CallEnded(session)
-        return session.ended if target in TERMINAL else RANK[session.state] >= RANK[target]
-
-    def _wake_waiters(self, session: Session) -> None:
-        for target, woken in self._waiters[session.session_id]:
-            if session.ended or RANK[session.state] >= RANK[target]:
-                woken.set()
-
-    def _stop_waiting(self, session_id: str, waiting: tuple[State, anyio.Event]) -> None:
-        waiters = self._waiters[session_id]
-        waiters.remove(waiting)
-        if not waiters:
-            del self._waiters[session_id]
-
-    @asynccontextmanager
-    async def _subscription(self) -> AsyncIterator[_Subscriber]:
-        subscriber = _Subscriber()
-        self._subscribers.append(subscriber)
-        try:
-            yield subscriber
-        finally:
-            self._subscribers.remove(subscriber)
-
-    async def changes(self) -> AsyncIterator[Outcome]:
-        """Follow what changes: the outcome of every event that opened a session or let one rise, from now on.
+    def changes(self) -> AsyncIterator[Outcome]:
+        """Follow what changes: the outcome of every event that opened a session or let one rise, from the first turn on.
 
         Raises:
             Busy: if the reader lags by more than 10 000 changes; what it missed it can ask for.
         """
         self._check_open()
-        async with self._subscription() as subscriber:
-            while (outcome := await subscriber.next()) is not None:
-                yield outcome
-
-
-class _Subscriber:
-    """One who follows the changes, and what it has not read yet."""
-
-    def __init__(self) -> None:
-        self._unread: deque[Outcome] = deque()
-        self._filled = anyio.Event()
-        self._lost = False
-        self._closed = False
-
-    def put(self, outcome: Outcome) -> None:
-        if len(self._unread) >= _CHANGES_LIMIT:
-            self._lost = True
-        else:
-            self._unread.append(outcome)
-        self._filled.set()
-
-    def close(self) -> None:
-        self._closed = True
-        self._filled.set()
-
-    async def next(self) -> Outcome | None:
-        while not self._unread:
-            if self._lost:
-                raise Busy(
-                    f"this reader fell more than {_CHANGES_LIMIT} changes behind: ask for the sessions, and follow anew"
-                )
-            if self._closed:
-                return None
-            self._filled = anyio.Event()
-            await self._filled.wait()
-        return self._unread.popleft()
+        return self._followers.changes()
 
 
 def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes, str, float | None]:
@@ -672,19 +441,8 @@ def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes
     return line.event, data, line.dialect, line.at
 
 
-def _of(session: Session | None) -> dict[str, str | None]:
-    """What every line about a session carries. No numbers, no addresses."""
-    if session is None:
-        return {"session_id": None, "sip_call_id": None, "direction": None}
-    return {"session_id": session.session_id, "sip_call_id": session.sip_call_id, "direction": str(session.direction)}
-
-
 def _shortest_limit(settings: Settings) -> float:
     """The least of all durations after which something can pass: what is armed later is not due before that."""
     limits = (settings.silence_before_answer, settings.silence_in_call, settings.silence_after_meeting)
     deadlines = (settings.setup_deadline, settings.ring_deadline, settings.media_deadline)
     return min(*limits, *(deadline for deadline in deadlines if deadline is not None))
-
-
-def _entry_of(event: Event, at: float) -> Entry:
-    return Entry(at, Dialect.DAILY_JS, event.to_json())

@@ -1,0 +1,116 @@
+"""Those who wait for a session or follow what changes. They are woken at the step, before any handler runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+
+from telstate.calls.outcome import Outcome
+from telstate.calls.session import Session
+from telstate.calls.table import RANK, TERMINAL, State
+from telstate.errors import Busy, CallEnded
+
+__all__ = ["Followers"]
+
+_UNREAD_LIMIT = 10_000
+
+
+class Followers:
+    """All who wait or follow.
+
+    Args:
+        find: finds a session by its id.
+    """
+
+    def __init__(self, find: Callable[[str], Session | None]) -> None:
+        self._find = find
+        self._waiters: dict[str, list[tuple[State, anyio.Event]]] = {}
+        self._readers: list[_Reader] = []
+
+    def tell(self, session: Session, outcome: Outcome) -> None:
+        """A session was opened or rose."""
+        for target, woken in self._waiters.get(session.session_id, ()):
+            if session.ended or RANK[session.state] >= RANK[target]:
+                woken.set()
+        for reader in self._readers:
+            reader.put(outcome)
+
+    def close(self) -> None:
+        """Nothing will change any more."""
+        for reader in self._readers:
+            reader.close()
+
+    def sizes(self) -> dict[str, int]:
+        """How many there are."""
+        return {"waiters": sum(map(len, self._waiters.values())), "subscribers": len(self._readers)}
+
+    async def wait_for(self, session_id: str, target: State) -> Session:
+        """Wait until a session has come to a state, or passed it, and lives; for a terminal state, until it ended."""
+        while (session := self._arrived(session_id, target)) is None:
+            waiting = (target, anyio.Event())
+            self._waiters.setdefault(session_id, []).append(waiting)
+            try:
+                await waiting[1].wait()
+            finally:
+                self._stop_waiting(session_id, waiting)
+        return session
+
+    def _arrived(self, session_id: str, target: State) -> Session | None:
+        session = self._find(session_id)
+        if session is None:
+            return None
+        if session.ended and target not in TERMINAL:
+            raise CallEnded(session)
+        arrived = session.ended if target in TERMINAL else RANK[session.state] >= RANK[target]
+        return session if arrived else None
+
+    def _stop_waiting(self, session_id: str, waiting: tuple[State, anyio.Event]) -> None:
+        waiters = self._waiters[session_id]
+        waiters.remove(waiting)
+        if not waiters:
+            del self._waiters[session_id]
+
+    async def changes(self) -> AsyncIterator[Outcome]:
+        """Follow what is told from now on, until it closes."""
+        reader = _Reader()
+        self._readers.append(reader)
+        try:
+            while (outcome := await reader.next()) is not None:
+                yield outcome
+        finally:
+            self._readers.remove(reader)
+
+
+class _Reader:
+    """One who follows, and what it has not read yet."""
+
+    def __init__(self) -> None:
+        self._unread: deque[Outcome] = deque()
+        self._filled = anyio.Event()
+        self._lost = False
+        self._closed = False
+
+    def put(self, outcome: Outcome) -> None:
+        if len(self._unread) >= _UNREAD_LIMIT:
+            self._lost = True
+        else:
+            self._unread.append(outcome)
+        self._filled.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._filled.set()
+
+    async def next(self) -> Outcome | None:
+        while not self._unread:
+            if self._lost:
+                raise Busy(
+                    f"this reader fell over {_UNREAD_LIMIT} changes behind: ask for the sessions, and follow anew"
+                )
+            if self._closed:
+                return None
+            self._filled = anyio.Event()
+            await self._filled.wait()
+        return self._unread.popleft()

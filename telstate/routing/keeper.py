@@ -1,0 +1,150 @@
+"""The keeper: between the dispatcher and its journal. Many events share one append, and are stepped in the order it gave.
+
+Marks and dead letters are written with the next commit or soon after: late is early enough, as a crash only runs
+handlers again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import anyio
+import structlog
+
+from telstate.calls.outcome import Outcome
+from telstate.errors import Closed, JournalError
+from telstate.events import Dialect, Event
+from telstate.routing.ports import DeadLetter, Entry, Journal
+
+__all__ = ["Keeper"]
+
+
+class _Waiting:
+    """An event that waits for its commit, and whoever brought it."""
+
+    __slots__ = ("done", "entry", "error", "event", "outcome")
+
+    def __init__(self, entry: Entry, event: Event) -> None:
+        self.entry = entry
+        self.event = event
+        self.done = anyio.Event()
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+
+
+class Keeper:
+    """Keeps events, marks and dead letters in a journal.
+
+    Args:
+        journal: where.
+        passed: tells the limits that passed before a time; they are kept and stepped before the events of a commit.
+        step: takes in one event that is kept: with its time and its number.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        passed: Callable[[float], Sequence[Event]],
+        step: Callable[[Event, float, int], Outcome],
+    ) -> None:
+        self._journal = journal
+        self._passed = passed
+        self._step = step
+        self._inbox: deque[_Waiting] = deque()
+        self._filled = anyio.Event()
+        self._committing = False
+        self._marks: list[int] = []
+        self._letters: list[DeadLetter] = []
+        self._log = structlog.get_logger("telstate")
+
+    @property
+    def busy(self) -> bool:
+        """True while an event is not yet kept and stepped."""
+        return self._committing or bool(self._inbox)
+
+    async def keep(self, event: Event, entry: Entry) -> Outcome:
+        """Keep an event and step it.
+
+        Raises:
+            JournalError: if it could not be kept. It is not stepped then.
+        """
+        waiting = _Waiting(entry, event)
+        self._inbox.append(waiting)
+        self._filled.set()
+        await waiting.done.wait()
+        if waiting.error is not None:
+            raise JournalError(
+                f"the journal could not keep the event, so it was not taken in: {waiting.error}"
+            ) from waiting.error
+        assert waiting.outcome is not None  # noqa: S101
+        return waiting.outcome
+
+    async def keep_local(self, event: Event, at: float) -> Outcome:
+        """Keep an event of our own; raises as `keep`."""
+        return await self.keep(event, _entry_of(event, at))
+
+    async def run(self) -> None:
+        """Append whatever came since the last append, in one go, again and again."""
+        while True:
+            await self._filled.wait()
+            self._filled = anyio.Event()
+            batch = list(self._inbox)
+            self._inbox.clear()
+            if not batch:
+                continue
+            self._committing = True
+            with anyio.CancelScope(shield=True):  # a batch is appended and stepped, or neither
+                await self._commit(batch)
+            self._committing = False
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        at = batch[0].entry.at
+        limits = self._passed(at)
+        try:
+            seqs = await self._journal.append(
+                [*(_entry_of(limit, at) for limit in limits), *(one.entry for one in batch)]
+            )
+        except Exception as error:
+            for waiting in batch:
+                waiting.error = error
+                waiting.done.set()
+            return
+        for limit, seq in zip(limits, seqs, strict=False):
+            self._step(limit, at, seq)
+        for waiting, seq in zip(batch, seqs[len(limits) :], strict=True):
+            waiting.outcome = self._step(waiting.event, waiting.entry.at, seq)
+            waiting.done.set()
+        await self.flush()
+
+    def mark(self, seq: int) -> None:
+        """An event's handlers are done."""
+        self._marks.append(seq)
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Something was given up."""
+        self._letters.append(letter)
+
+    async def flush(self) -> None:
+        """Write marks and dead letters, if there are any."""
+        marks, self._marks = self._marks, []
+        letters, self._letters = self._letters, []
+        try:
+            if letters:
+                await self._journal.dead(letters)
+            if marks:
+                await self._journal.done(marks)
+        except Exception:
+            hint = "their handlers run again at the next start"
+            self._log.exception("journal.marks_failed", events=len(marks), hint=hint)
+
+    def close(self) -> None:
+        """Nothing is kept any more: tell those who still wait."""
+        for waiting in self._inbox:
+            waiting.error = Closed("the dispatcher was closed before the journal had the event")
+            waiting.done.set()
+        self._inbox.clear()
+
+
+def _entry_of(event: Event, at: float) -> Entry:
+    return Entry(at, Dialect.DAILY_JS, event.to_json())

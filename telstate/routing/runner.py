@@ -1,0 +1,111 @@
+"""The runner: calls the handlers of one event, one after another, and lets nothing that one of them does reach the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import structlog
+
+from telstate.calls.outcome import Outcome
+from telstate.calls.session import Session
+from telstate.routing.lanes import Job, Lane, Lanes, is_cancelled
+from telstate.routing.plan import Call
+
+__all__ = ["INSIDE", "Runner", "of_session"]
+
+INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
+"""True in a handler, and in what it started."""
+
+
+class Runner:
+    """Runs handlers.
+
+    Args:
+        calls: what handlers get as `calls`.
+        bury: told of a handler that raised: the event's outcome, the handler's name, the exception.
+    """
+
+    def __init__(self, calls: Any, bury: Callable[[Outcome, str, Exception], None]) -> None:
+        self._calls = calls
+        self._bury = bury
+        self.observers: tuple[Call, ...] = ()
+        """The handlers of errors."""
+        self._log = structlog.get_logger("telstate")
+
+    async def run(self, lane: Lane, job: Job) -> None:
+        """Run the handlers of one event. Raises nothing but cancellation."""
+        given = {"event": job.event, "session": job.session, "outcome": job.outcome, "calls": self._calls}
+        for call in job.calls:
+            if call.registration.live_only and job.session is not None and job.session.ended:
+                continue
+            lane.handler, lane.since, lane.told = call.name, anyio.current_time(), False
+            try:
+                await self._run_one(lane, call, given)
+            finally:
+                lane.handler = None
+
+    async def _run_one(self, lane: Lane, call: Call, given: dict[str, Any]) -> None:
+        token = INSIDE.set(True)
+        try:
+            if call.registration.live_only:
+                with anyio.CancelScope() as lane.scope:
+                    await call.run(given)
+            else:
+                await call.run(given)
+        except anyio.get_cancelled_exc_class() as error:
+            if is_cancelled():
+                raise
+            await self._failed(call, RuntimeError(f"cancelled by itself, not by the dispatcher: {error!r}"), given)
+        except Exception as error:
+            await self._failed(call, error, given)
+        finally:
+            lane.scope = None
+            INSIDE.reset(token)
+
+    async def _failed(self, call: Call, error: Exception, given: dict[str, Any]) -> None:
+        """A handler raised: log it, bury it, tell the handlers of errors."""
+        outcome = given["outcome"]
+        self.log_failure("handler.failed", call, error, given["session"], outcome)
+        if outcome is not None:
+            self._bury(outcome, call.name, error)
+        for observer in self.observers:
+            try:
+                await observer.run({**given, "error": error, "handler": call.name})
+            except Exception as again:
+                self.log_failure("handler_error.failed", observer, again, given["session"], outcome)
+
+    def filter_failed(self, call: Call, error: Exception) -> None:
+        """A predicate raised; its handler does not run."""
+        self.log_failure("filter.failed", call, error, None, None)
+
+    def log_failure(
+        self, what: str, call: Call, error: Exception, session: Session | None, outcome: Outcome | None
+    ) -> None:
+        """Say what failed, of which call, with the traceback."""
+        self._log.error(
+            what,
+            handler=call.name,
+            **of_session(session),
+            name=outcome.event.action if outcome is not None else None,
+            event_id=outcome.event_id if outcome is not None else None,
+            exc_info=error,
+        )
+
+    def name_slow_ones(self, lanes: Lanes, slow_after: float) -> None:
+        """Name handlers that run for long, once each. One look at all of them costs less than a timeout around each."""
+        now = anyio.current_time()
+        for lane in lanes.running():
+            if not lane.told and now - lane.since >= slow_after:
+                lane.told = True
+                facts = {"lane": str(lane.key), "seconds": round(now - lane.since, 1), "waiting": len(lane.jobs)}
+                self._log.warning("handler.slow", handler=lane.handler, **facts)
+
+
+def of_session(session: Session | None) -> dict[str, str | None]:
+    """What every line about a session carries. No numbers, no addresses."""
+    if session is None:
+        return {"session_id": None, "sip_call_id": None, "direction": None}
+    return {"session_id": session.session_id, "sip_call_id": session.sip_call_id, "direction": str(session.direction)}
