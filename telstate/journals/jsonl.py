@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -251,7 +252,7 @@ def _one_line(payload: bytes) -> bytes:
 
 
 def _take(lines: Iterator[bytes], count: int) -> list[bytes]:
-    return [line for line, _ in zip(lines, range(count), strict=False)]
+    return list(islice(lines, count))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -116,6 +116,18 @@ async def test_many_writers_share_it(make: Callable[[], Journal]) -> None:
     await journal.aclose()
 
 
+async def test_none_of_many_is_left_out(make: Callable[[], Journal]) -> None:
+    """However the reading is cut into pieces."""
+    journal = make()
+    await journal.open(SETTINGS)
+    for start in range(0, 3000, 700):
+        await journal.append([entry(n) for n in range(start, start + 700)])
+        await journal.done([start + 1])
+    assert [record.seq for record in await kept(journal)] == list(range(1, 3501))
+    assert [record.seq for record in await kept(journal) if record.done] == [start + 1 for start in range(0, 3000, 700)]
+    await journal.aclose()
+
+
 async def test_checkpoints_and_their_revisions(make: Callable[[], Journal]) -> None:
     """Whoever saves on an old one is told."""
     journal = make()
