@@ -35,7 +35,7 @@ from telstate.routing.lanes import Job, Lanes
 from telstate.routing.plan import Plan
 from telstate.routing.ports import Clock, DeadLetter, Entry, Journal
 from telstate.routing.router import Router
-from telstate.routing.runner import INSIDE, Runner, of_session
+from telstate.routing.runner import INSIDE, Runner, of_session, text_of
 
 __all__ = ["Dispatcher"]
 
@@ -74,6 +74,8 @@ class Dispatcher:
         drain: float = 30.0,
         log_transitions: bool = False,
     ) -> None:
+        if slow_after <= 0:
+            raise ValueError(f"slow_after is in seconds and above 0, not {slow_after!r}")
         self._router = router
         self._journal = journal
         self._settings = settings
@@ -92,8 +94,6 @@ class Dispatcher:
         self._seq = 0
         self._open = False
         self._group: TaskGroup | None = None
-        self._timer_wake = anyio.Event()
-        self._sleeping_until = math.inf
         self._limit_at = -math.inf
         self._shortest = 0.0
         self._since_pause = 0
@@ -138,16 +138,21 @@ class Dispatcher:
             self._followers.close()
             if self._keeper is not None:
                 self._keeper.close()
-            await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
+            try:
+                await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
+            finally:
+                await self._close_journal()
+                self._router.stop()
             if left:
                 self._log.warning(
                     "dispatcher.left_unfinished", events=left, hint="their handlers run again at the next start"
                 )
-            if self._journal is not None and self._keeper is not None:
-                with anyio.CancelScope(shield=True):
-                    await self._keeper.flush()
-                    await self._journal.aclose()
-            self._router.stop()
+
+    async def _close_journal(self) -> None:
+        if self._journal is not None and self._keeper is not None:
+            with anyio.CancelScope(shield=True):
+                await self._keeper.flush()
+                await self._journal.aclose()
 
     async def _recover(self, journal: Journal) -> None:
         """State is the fold of the journal. The handlers of what was not marked as done run again, once all is known.
@@ -203,13 +208,13 @@ class Dispatcher:
             await self._lanes.below(self._pending_limit)
             self._check_open()
         if self._keeper is None:
-            outcome = self._step_now(event)
             self._since_pause += 1
-            if self._since_pause >= _PAUSE_AFTER:
+            if self._since_pause >= _PAUSE_AFTER:  # before the step: what is stepped is not undone by a cancellation
                 self._since_pause = 0
-                await anyio.lowlevel.cancel_shielded_checkpoint()  # what is stepped is not undone by a cancellation
-            return outcome
-        return await self._keeper.keep(event, Entry(self._clock.now() or 0.0, spelling, data))
+                await anyio.lowlevel.checkpoint()
+                self._check_open()
+            return self._step_now(event)
+        return await self._keeper.keep(event, Entry(self._now() or 0.0, spelling, data))
 
     def receive_nowait(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:
         """Take in one event at once, or not at all. Only without a journal: durability takes time.
@@ -238,7 +243,7 @@ class Dispatcher:
 
     def _step_now(self, event: Event) -> Outcome:
         """Without a journal: the numbers are counted here, and nothing waits."""
-        now = self._clock.now()
+        now = self._now()
         for limit in self._limits_before(now) if now is not None else ():
             self._seq += 1
             self._step(limit, now, self._seq)
@@ -253,7 +258,7 @@ class Dispatcher:
         outcome.event_id = f"{self._id}:{seq}"
         session = outcome.session
         if session is not None and (outcome.opened or outcome.moves):
-            self._tell(session, outcome, now or 0.0)
+            self._tell(session, outcome)
         self._call_handlers(outcome, seq)
         if outcome.departed:
             self._retire(outcome.departed)
@@ -270,8 +275,8 @@ class Dispatcher:
         if not self._lanes.put(key, Job(seq, calls, event, session, outcome), force=force):
             self._give_up(seq, "LaneFull", f"more events of {key} wait than its lane takes")
 
-    def _tell(self, session: Session, outcome: Outcome, now: float) -> None:
-        """Wake those who wait for the session, end what ends with it, arm the timer anew."""
+    def _tell(self, session: Session, outcome: Outcome) -> None:
+        """Wake those who wait for the session, and end what ends with it."""
         if self._log_transitions:
             for move in outcome.moves:
                 self._log.info(
@@ -284,8 +289,6 @@ class Dispatcher:
         self._followers.tell(session, outcome)
         if outcome.ended and (lane := self._lanes.find(session.session_id)) is not None and lane.scope is not None:
             lane.scope.cancel()
-        if self._sleeping_until > now + self._shortest:
-            self._timer_wake.set()
 
     def _retire(self, departed: tuple[Session | Unmatched, ...]) -> None:
         """The final word on sessions that left memory."""
@@ -311,7 +314,7 @@ class Dispatcher:
         """A handler raised: its event is done, but somebody should look at it."""
         if self._keeper is not None and outcome.event_id is not None:
             seq = int(outcome.event_id.rpartition(":")[2])
-            letter = DeadLetter(seq, type(error).__name__, handler, str(error)[:1000], self._clock.now() or 0.0)
+            letter = DeadLetter(seq, type(error).__name__, handler, text_of(error), self._clock.now() or 0.0)
             self._keeper.bury(letter)
 
     async def _watch(self) -> None:
@@ -321,6 +324,11 @@ class Dispatcher:
             self._runner.name_slow_ones(self._lanes, self._slow_after)
             if self._keeper is not None and not self._keeper.busy:
                 await self._keeper.flush()
+
+    def _now(self) -> float | None:
+        """The clock's time, but never less than before: a journal must tell the times that were stepped with."""
+        now, known = self._clock.now(), self._engine.now
+        return now if now is None or known is None or now > known else known
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -335,24 +343,16 @@ class Dispatcher:
         return passed
 
     async def _run_timers(self) -> None:
-        """Apply limits when they are due, and let sessions go when their retention has passed."""
+        """Apply limits when they are due, and let sessions go when their retention has passed.
+
+        It never sleeps longer than the shortest of all durations, so nothing that begins meanwhile can be overslept.
+        """
         while True:
-            self._timer_wake = anyio.Event()
-            now, due = self._clock.now() or 0.0, self._engine.next_deadline()
+            now, due = self._now() or 0.0, self._engine.next_deadline()
             if due is not None and due <= now:
                 await self._pass(now)
-                continue
-            self._sleeping_until = math.inf if due is None else due
-            async with anyio.create_task_group() as either:
-                either.start_soon(self._wait_for_wake, either)
-                if due is not None:
-                    await self._clock.sleep(due - now)
-                    either.cancel_scope.cancel()
-            self._sleeping_until = -math.inf
-
-    async def _wait_for_wake(self, either: TaskGroup) -> None:
-        await self._timer_wake.wait()
-        either.cancel_scope.cancel()
+            else:
+                await self._clock.sleep(self._shortest if due is None else min(due - now, self._shortest))
 
     async def _pass(self, now: float) -> None:
         for limit in self._engine.passed(now):
@@ -430,7 +430,11 @@ class Dispatcher:
 def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes, str, float | None]:
     """Parse a payload; tell the bytes to keep, the dialect they are in, and the time they carry."""
     if isinstance(payload, Event):
-        return payload, payload.to_json(), Dialect.DAILY_JS, payload.sent_at or payload.occurred_at
+        try:
+            data = payload.to_json()
+        except ValueError as error:
+            raise ParseError("", f"an event that can be written as JSON ({error})", payload.action) from None
+        return payload, data, Dialect.DAILY_JS, payload.sent_at or payload.occurred_at
     data = encode(payload)
     line = read(data, dialect)
     if line.event is None:
@@ -442,7 +446,16 @@ def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes
 
 
 def _shortest_limit(settings: Settings) -> float:
-    """The least of all durations after which something can pass: what is armed later is not due before that."""
-    limits = (settings.silence_before_answer, settings.silence_in_call, settings.silence_after_meeting)
-    deadlines = (settings.setup_deadline, settings.ring_deadline, settings.media_deadline)
-    return min(*limits, *(deadline for deadline in deadlines if deadline is not None))
+    """The least of all durations after which something is due: what begins later is not due before that."""
+    durations = (
+        settings.silence_before_answer,
+        settings.silence_in_call,
+        settings.silence_after_meeting,
+        settings.setup_deadline,
+        settings.ring_deadline,
+        settings.media_deadline,
+        settings.key_ttl,
+        settings.retention,
+        settings.parked_ttl,
+    )
+    return min(duration for duration in durations if duration is not None)

@@ -10,7 +10,7 @@ import anyio
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
 from telstate.calls.table import RANK, TERMINAL, State
-from telstate.errors import Busy, CallEnded
+from telstate.errors import Busy, CallEnded, Closed
 
 __all__ = ["Followers"]
 
@@ -26,14 +26,15 @@ class Followers:
 
     def __init__(self, find: Callable[[str], Session | None]) -> None:
         self._find = find
-        self._waiters: dict[str, list[tuple[State, anyio.Event]]] = {}
+        self._waiters: dict[str, list[_Waiter]] = {}
         self._readers: list[_Reader] = []
 
     def tell(self, session: Session, outcome: Outcome) -> None:
         """A session was opened or rose."""
-        for target, woken in self._waiters.get(session.session_id, ()):
-            if session.ended or RANK[session.state] >= RANK[target]:
-                woken.set()
+        for waiter in self._waiters.get(session.session_id, ()):
+            if session.ended or RANK[session.state] >= RANK[waiter.target]:
+                waiter.session = session
+                waiter.woken.set()
         for reader in self._readers:
             reader.put(outcome)
 
@@ -41,6 +42,9 @@ class Followers:
         """Nothing will change any more."""
         for reader in self._readers:
             reader.close()
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.woken.set()
 
     def sizes(self) -> dict[str, int]:
         """How many there are."""
@@ -48,27 +52,22 @@ class Followers:
 
     async def wait_for(self, session_id: str, target: State) -> Session:
         """Wait until a session has come to a state, or passed it, and lives; for a terminal state, until it ended."""
-        while (session := self._arrived(session_id, target)) is None:
-            waiting = (target, anyio.Event())
-            self._waiters.setdefault(session_id, []).append(waiting)
+        session = self._find(session_id)
+        while session is None or not _has_arrived(session, target):
+            waiter = _Waiter(target)
+            self._waiters.setdefault(session_id, []).append(waiter)
             try:
-                await waiting[1].wait()
+                await waiter.woken.wait()
             finally:
-                self._stop_waiting(session_id, waiting)
+                self._stop_waiting(session_id, waiter)
+            if waiter.session is None:
+                raise Closed(f"the dispatcher was closed before {session_id} came to {target}")
+            session = waiter.session  # it may have left memory since
         return session
 
-    def _arrived(self, session_id: str, target: State) -> Session | None:
-        session = self._find(session_id)
-        if session is None:
-            return None
-        if session.ended and target not in TERMINAL:
-            raise CallEnded(session)
-        arrived = session.ended if target in TERMINAL else RANK[session.state] >= RANK[target]
-        return session if arrived else None
-
-    def _stop_waiting(self, session_id: str, waiting: tuple[State, anyio.Event]) -> None:
+    def _stop_waiting(self, session_id: str, waiter: _Waiter) -> None:
         waiters = self._waiters[session_id]
-        waiters.remove(waiting)
+        waiters.remove(waiter)
         if not waiters:
             del self._waiters[session_id]
 
@@ -83,6 +82,22 @@ class Followers:
             self._readers.remove(reader)
 
 
+class _Waiter:
+    """One who waits for a state."""
+
+    def __init__(self, target: State) -> None:
+        self.target = target
+        self.woken = anyio.Event()
+        self.session: Session | None = None
+        """What it waited for; None if it is woken because nothing will come any more."""
+
+
+def _has_arrived(session: Session, target: State) -> bool:
+    if session.ended and target not in TERMINAL:
+        raise CallEnded(session)
+    return session.ended if target in TERMINAL else RANK[session.state] >= RANK[target]
+
+
 class _Reader:
     """One who follows, and what it has not read yet."""
 
@@ -94,8 +109,8 @@ class _Reader:
 
     def put(self, outcome: Outcome) -> None:
         if len(self._unread) >= _UNREAD_LIMIT:
-            self._lost = True
-        else:
+            self._lost = True  # from here on nothing more: a gap in the middle would go unnoticed
+        if not self._lost:
             self._unread.append(outcome)
         self._filled.set()
 

@@ -127,16 +127,20 @@ class Keeper:
 
     async def flush(self) -> None:
         """Write marks and dead letters, if there are any."""
-        marks, self._marks = self._marks, []
         letters, self._letters = self._letters, []
+        marks, self._marks = self._marks, []
         try:
             if letters:
                 await self._journal.dead(letters)
+                letters = []
             if marks:
                 await self._journal.done(marks)
+                marks = []
         except Exception:
-            hint = "their handlers run again at the next start"
-            self._log.exception("journal.marks_failed", events=len(marks), hint=hint)
+            hint = "tried again later; if that never works, their handlers run again at the next start"
+            self._log.exception("journal.marks_failed", events=len(marks), letters=len(letters), hint=hint)
+        finally:
+            self._letters[:0], self._marks[:0] = letters, marks
 
     def close(self) -> None:
         """Nothing is kept any more: tell those who still wait."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import copy_context
 from typing import Any
 
 import anyio
@@ -69,11 +70,13 @@ class Lanes:
         self._done = done
         self._limit = limit
         self._group: TaskGroup | None = None
+        self._context = copy_context()
         self._lanes: dict[Hashable, Lane] = {}
         self._ready: deque[Lane] = deque()
         self._idle: list[anyio.Event] = []
         self._waking = False
         self._closing = False
+        self._since_pause = 0
         self._relief: anyio.Event | None = None
         self.pending = 0
         """How many jobs wait or run."""
@@ -81,6 +84,7 @@ class Lanes:
     def open(self, group: TaskGroup) -> None:
         """Workers run in this task group from now on; what was put before waited for them."""
         self._group = group
+        self._context = copy_context()
         if self._ready:
             self._wake()
 
@@ -111,7 +115,7 @@ class Lanes:
 
     async def below(self, limit: int) -> None:
         """Wait until fewer than `limit` jobs are pending."""
-        while self.pending >= limit:
+        while self.pending >= limit and not self._closing:
             if self._relief is None:
                 self._relief = anyio.Event()
             await self._relief.wait()
@@ -126,6 +130,8 @@ class Lanes:
         self._closing = True
         while self._idle:
             self._idle.pop().set()
+        if self._relief is not None:
+            self._relief.set()
 
     def _wake(self) -> None:
         """Get one more worker going, unless one is on its way."""
@@ -133,7 +139,8 @@ class Lanes:
         if self._idle:
             self._idle.pop().set()
         elif self._group is not None:
-            self._group.start_soon(self._work)
+            # Not in the context of whoever brought an event: the next handlers of this worker are other calls'.
+            self._context.copy().run(self._group.start_soon, self._work)
 
     async def _work(self) -> None:
         """One worker: take lanes from the line as long as there are any, then wait for more."""
@@ -152,7 +159,6 @@ class Lanes:
 
     async def _empty(self, lane: Lane) -> None:
         """Run a lane's jobs until there are none left; then the lane is no more."""
-        count = 0
         while lane.jobs:
             job = lane.jobs.popleft()
             await self._run(lane, job)
@@ -161,8 +167,9 @@ class Lanes:
             if self._relief is not None:
                 self._relief.set()
                 self._relief = None
-            count += 1
-            if count % _FAIRNESS == 0:
+            self._since_pause += 1
+            if self._since_pause >= _FAIRNESS:
+                self._since_pause = 0
                 await anyio.lowlevel.checkpoint()
         del self._lanes[lane.key]
 

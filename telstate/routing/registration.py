@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 from telstate.calls.outcome import OutcomeKind
@@ -166,7 +167,7 @@ def _outcomes(outcomes: Iterable[OutcomeKind | str], handler: Handler) -> frozen
 
 def _is_async(function: Any) -> bool:
     """An async function, or an object whose call is one, seen through functools.partial."""
-    while hasattr(function, "func"):
+    while isinstance(function, partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
@@ -192,7 +193,7 @@ def _check_annotation(handler: Handler, events: tuple[str, ...]) -> None:
     """A handler annotated for one event and registered for another is a slip."""
     try:
         hints = typing.get_type_hints(inspect.unwrap(handler))
-    except (NameError, TypeError, AttributeError):
+    except (NameError, TypeError, AttributeError, SyntaxError):
         return  # annotations that cannot be read say nothing
     wanted = hints.get("event")
     kinds = tuple(kind for kind in (typing.get_args(wanted) or (wanted,)) if isinstance(kind, type) and kind is not Any)

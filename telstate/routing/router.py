@@ -37,7 +37,7 @@ class Router:
         self._middlewares: list[Registration] = []
         self._included: list[Router] = []
         self._parent: Router | None = None
-        self._in_use = False
+        self._in_use = 0
 
     def __repr__(self) -> str:
         return f"<Router {self.name}: {len(self._registrations)} handlers, {len(self._included)} routers>"
@@ -167,11 +167,11 @@ class Router:
 
     def start(self) -> None:
         """Take no registrations any more."""
-        self._in_use = True
+        self._in_use += 1
 
     def stop(self) -> None:
         """Take registrations again."""
-        self._in_use = False
+        self._in_use -= 1
 
     def walk(self, outer: tuple[Registration, ...] = ()) -> Iterator[tuple[Registration, tuple[Registration, ...]]]:
         """Every handler with the middlewares around it, outermost first, in the order in which they run."""

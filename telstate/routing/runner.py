@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,7 +16,7 @@ from telstate.calls.session import Session
 from telstate.routing.lanes import Job, Lane, Lanes, is_cancelled
 from telstate.routing.plan import Call
 
-__all__ = ["INSIDE", "Runner", "of_session"]
+__all__ = ["INSIDE", "Runner", "of_session", "text_of"]
 
 INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
 """True in a handler, and in what it started."""
@@ -44,6 +46,7 @@ class Runner:
             lane.handler, lane.since, lane.told = call.name, anyio.current_time(), False
             try:
                 await self._run_one(lane, call, given)
+                await _forgive_cancellation()
             finally:
                 lane.handler = None
 
@@ -55,11 +58,15 @@ class Runner:
                     await call.run(given)
             else:
                 await call.run(given)
+            if is_cancelled():  # cut off by the drain, whatever it made of that: it did not finish
+                await anyio.lowlevel.checkpoint()
         except anyio.get_cancelled_exc_class() as error:
             if is_cancelled():
                 raise
             await self._failed(call, RuntimeError(f"cancelled by itself, not by the dispatcher: {error!r}"), given)
         except Exception as error:
+            if is_cancelled():
+                await anyio.lowlevel.checkpoint()
             await self._failed(call, error, given)
         finally:
             lane.scope = None
@@ -74,7 +81,9 @@ class Runner:
         for observer in self.observers:
             try:
                 await observer.run({**given, "error": error, "handler": call.name})
-            except Exception as again:
+            except (Exception, anyio.get_cancelled_exc_class()) as again:
+                if is_cancelled():
+                    raise
                 self.log_failure("handler_error.failed", observer, again, given["session"], outcome)
 
     def filter_failed(self, call: Call, error: Exception) -> None:
@@ -82,7 +91,7 @@ class Runner:
         self.log_failure("filter.failed", call, error, None, None)
 
     def log_failure(
-        self, what: str, call: Call, error: Exception, session: Session | None, outcome: Outcome | None
+        self, what: str, call: Call, error: BaseException, session: Session | None, outcome: Outcome | None
     ) -> None:
         """Say what failed, of which call, with the traceback."""
         self._log.error(
@@ -102,6 +111,28 @@ class Runner:
                 lane.told = True
                 facts = {"lane": str(lane.key), "seconds": round(now - lane.since, 1), "waiting": len(lane.jobs)}
                 self._log.warning("handler.slow", handler=lane.handler, **facts)
+
+
+async def _forgive_cancellation() -> None:
+    """On asyncio a handler can cancel the task it runs in, by `current_task().cancel()`; that is the worker of others too."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return  # not asyncio
+    if task is None or not task.cancelling() or is_cancelled():
+        return
+    while task.uncancel():
+        pass
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)  # the one that was asked for comes here, and goes no further
+
+
+def text_of(error: Exception) -> str:
+    """An exception's text, cut; some cannot even tell that."""
+    try:
+        return str(error)[:1000]
+    except Exception:
+        return f"a {type(error).__name__} whose text cannot be had"
 
 
 def of_session(session: Session | None) -> dict[str, str | None]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -418,6 +421,89 @@ async def test_a_cancellation_from_elsewhere_is_only_a_failure() -> None:
     assert seen == ["RuntimeError", "next"]
 
 
+async def test_a_handler_that_cancels_its_own_task_hurts_nobody(anyio_backend: str) -> None:
+    """asyncio lets it; the task is the worker's."""
+    if anyio_backend != "asyncio":
+        return
+    router, seen = Router(), []
+
+    @router.on(DialoutEvent)
+    async def work(event: Event, session: Session) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if session.session_id in ("before", "while"):
+            task.cancel()
+        if session.session_id == "while":
+            await checkpoint()
+        await checkpoint() if session.session_id.startswith("s") else None
+        seen.append(f"{session.session_id} {event.name}")
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router) as calls:
+            for name in ("connected", "answered"):
+                for session_id in ("s1", "before", "s2", "while", "s3"):
+                    await calls.receive(js(f"dialout-{name}", session_id))
+            await quiet(calls)
+            assert calls.sizes()["lanes"] == 0
+    assert sorted(seen) == sorted(
+        f"{key} dialout-{name}" for key in ("s1", "s2", "s3", "before") for name in ("connected", "answered")
+    )
+
+
+async def test_an_exception_that_cannot_say_its_text_and_a_watcher_that_is_cancelled() -> None:
+    """Neither reaches the next handler."""
+    router, seen = Router(), []
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @router.on("dialout-connected")
+    async def breaks() -> None:
+        raise Mute
+
+    @router.on_handler_error()
+    async def watch() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await checkpoint()
+            except anyio.get_cancelled_exc_class() as error:
+                cancelled = error
+        raise cancelled
+
+    @router.on("dialout-answered")
+    async def after() -> None:
+        seen.append("after")
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router) as calls:
+            await calls.receive(js("dialout-connected"))
+            await calls.receive(js("dialout-answered"))
+            await quiet(calls)
+    assert seen == ["after"]
+
+
+async def test_handlers_do_not_run_in_the_context_of_whoever_brought_the_event() -> None:
+    """A request's user must not be the user of the next call."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    router, seen = Router(), []
+
+    @router.on(DialoutEvent)
+    async def look() -> None:
+        seen.append(user.get())
+
+    async def request(calls: Dispatcher) -> None:
+        user.set("somebody")
+        await calls.receive(js("dialout-connected"))
+
+    async with Dispatcher(router) as calls:
+        async with anyio.create_task_group() as group:
+            group.start_soon(request, calls)
+        await quiet(calls)
+    assert seen == ["nobody"]
+
+
 async def test_live_only_handlers_end_with_their_session() -> None:
     """Cancelled when it ends, not started if it has."""
     router, seen = Router(), []
@@ -588,6 +674,45 @@ async def test_wait_for_what_will_not_come() -> None:
         assert (await calls.wait_for(SESSION, "error")).state is State.STOPPED
 
 
+async def test_nobody_waits_for_a_closed_dispatcher() -> None:
+    """Neither for a state nor for room."""
+    router, told = Router(), []
+
+    @router.on(DialoutEvent)
+    async def forever() -> None:
+        await anyio.sleep_forever()
+
+    async def expect_closed(wait: Any) -> None:
+        with pytest.raises(Closed):
+            await wait()
+        told.append("closed")
+
+    with structlog.testing.capture_logs():
+        async with anyio.create_task_group() as group:  # outlives the dispatcher  # noqa: SIM117
+            async with Dispatcher(router, pending_limit=1, drain=0.05) as calls:
+                await calls.receive(js("dialout-connected"))
+                group.start_soon(expect_closed, partial(calls.wait_for, "nobody", "answered"))
+                group.start_soon(expect_closed, partial(calls.receive, js("dialout-answered", "b")))
+                await settle()
+    assert told == ["closed", "closed"]
+
+
+async def test_who_waited_gets_a_session_that_has_left_memory_since() -> None:
+    """It was woken at the step, and had its turn only later."""
+    async with Dispatcher(Router()) as calls, anyio.create_task_group() as group:
+        found: list[Session] = []
+
+        async def wait() -> None:
+            found.append(await calls.wait_for(SESSION, "stopped"))
+
+        group.start_soon(wait)
+        await settle()
+        calls.receive_nowait(js("dialout-stopped"))
+        calls.retire()
+        assert calls.session(SESSION) is None
+    assert [session.cause for session in found] == ["unanswered"]
+
+
 async def test_changes_can_be_followed() -> None:
     """Each outcome that opened a session or let one rise, until the dispatcher closes."""
     seen: list[str] = []
@@ -743,6 +868,20 @@ async def test_a_shorter_limit_that_comes_later_is_not_overslept() -> None:
         await calls.receive(js("dialout-connected", "b"))
         await clock.advance(601)
         assert [session.session_id for session in calls.live()] == ["a"]
+
+
+async def test_a_limit_that_no_session_event_arms_is_kept_too() -> None:
+    """A meeting's end leaves its calls a minute."""
+    clock = FakeClock()
+    async with Dispatcher(Router(), clock=clock) as calls:
+        await calls.receive(js("dialout-answered", room="r"))
+        await clock.advance(1000)
+        ended = {"room": "r", "end_ts": clock.now()}
+        await calls.receive({"type": "meeting.ended", "id": "m", "payload": ended})
+        await clock.advance(59)
+        assert len(calls.live()) == 1
+        await clock.advance(2)
+        assert len(calls.live()) == 0
 
 
 async def test_what_is_due_before_an_event_goes_before_it_and_at_the_same_instant_the_event_wins() -> None:

@@ -25,7 +25,7 @@ from telstate import (
     Settings,
 )
 from telstate.journals import JsonlJournal
-from telstate.routing.ports import Entry
+from telstate.routing.ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing.clock import settle
 from telstate.views.report import session_as_dict
@@ -182,6 +182,79 @@ async def test_what_runs_again_may_use_the_dispatcher_and_knows_all(tmp_path: Pa
     async with Dispatcher(router, journal=JsonlJournal(path), clock=FakeClock()) as calls:
         await calls.idle()
     assert seen == ["dialout-connected in answered", "dialout-answered in answered", "dialout-warning in answered"]
+
+
+async def test_what_was_cut_off_is_not_marked_whatever_it_made_of_that(tmp_path: Path) -> None:
+    """It raised in its clean-up, or swallowed the cancellation: it did not finish."""
+    path = tmp_path / "calls.jsonl"
+    router = Router()
+
+    @router.on(DialoutEvent)
+    async def stubborn(session: Session) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if session.session_id == "raises":
+                raise ValueError("in its clean-up")
+            return  # noqa: B012 - what a bad handler does
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=JsonlJournal(path), drain=0.05) as calls:
+            await calls.receive(js("dialout-connected", "raises"))
+            await calls.receive(js("dialout-connected", "swallows"))
+            await settle()
+    assert b'"done"' not in path.read_bytes()
+
+
+async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: Path) -> None:
+    """The journal tells the times that were stepped with."""
+    path = tmp_path / "calls.jsonl"
+    clock = FakeClock()
+    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        await clock.advance(500)
+        clock._now -= 400
+        await calls.receive(js("dialout-connected", "b"))
+        for _ in range(6):
+            await clock.advance(300)
+            await calls.idle()
+        live = [session_as_dict(session) for session in calls._engine.sessions()]
+    replay = Replay()
+    for line in path.read_bytes().splitlines():
+        replay.feed(line)
+    assert [session_as_dict(session) for session in replay.engine.sessions()] == live
+    assert [session["cause"] for session in live] == ["expired", "expired"]
+
+
+async def test_marks_that_could_not_be_written_are_tried_again(tmp_path: Path) -> None:
+    """Dead letters too: never silence."""
+    path = tmp_path / "calls.jsonl"
+    router = Router()
+
+    class Full(JsonlJournal):
+        full = True
+
+        async def dead(self, letters: Sequence[DeadLetter]) -> None:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            await super().dead(letters)
+
+    @router.on("dialout-connected")
+    async def breaks() -> None:
+        raise ValueError("no")
+
+    journal = Full(path)
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=journal) as calls:
+            await calls.receive(js("dialout-connected"))
+            await calls.idle()
+            await calls.receive(js("dialout-answered"))
+            await calls.idle()
+            assert b'"dead"' not in path.read_bytes()
+            journal.full = False
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [line["dead"]["seq"] for line in lines if "dead" in line] == [1]
+    assert sorted(line["done"] for line in lines if "done" in line) == [1, 2]
 
 
 async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> None:

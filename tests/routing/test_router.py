@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -198,6 +199,30 @@ def test_circles_and_second_parents_are_refused() -> None:
         one.include(one)
     with pytest.raises(DefinitionError, match="included in one already"):
         three.include(two)
+
+
+def test_odd_things_are_refused_or_taken_and_never_hang() -> None:
+    """A mock has every attribute; annotations may be nonsense."""
+
+    async def odd(event: "nonsense (") -> None:  # type: ignore[valid-type]  # noqa: F722
+        """Its annotation cannot be read."""
+
+    router = Router()
+    router.on(DialoutAnswered)(odd)
+    with pytest.raises(DefinitionError, match="by position"):
+        router.on(DialoutAnswered)(AsyncMock())
+
+
+def test_a_router_used_twice_stays_closed_until_both_are_done() -> None:
+    """Two dispatchers may share it."""
+    router = Router()
+    router.start()
+    router.start()
+    router.stop()
+    with pytest.raises(DefinitionError, match="runs already"):
+        router.on_start()
+    router.stop()
+    router.on_start()(anything)
 
 
 def test_nothing_is_registered_while_it_runs() -> None:
