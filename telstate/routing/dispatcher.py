@@ -51,7 +51,7 @@ class Dispatcher:
     Args:
         router: whose handlers run.
         journal: keeps every event before it is stepped; None keeps nothing.
-        settings: how long and how much is remembered, and the deadlines.
+        settings: how long and how much is remembered, and the deadlines. An existing journal brings its own.
         clock: the time; for tests.
         lane_limit: how many events of one session may wait for their handlers; of more, the handlers do not run (a dead
             letter, `LaneFull`). Their effect on the state is never lost.
@@ -76,6 +76,8 @@ class Dispatcher:
     ) -> None:
         if slow_after <= 0:
             raise ValueError(f"slow_after is in seconds and above 0, not {slow_after!r}")
+        if journal is not None and clock is not None and not clock.timers:
+            raise ValueError("a recorded log needs no second journal: use the log's clock without one")
         self._router = router
         self._journal = journal
         self._settings = settings
@@ -148,6 +150,12 @@ class Dispatcher:
                     "dispatcher.left_unfinished", events=left, hint="their handlers run again at the next start"
                 )
 
+    def _use(self, kept: Settings) -> None:
+        """The settings in the journal's head hold: with others, a replay of it would come to other answers."""
+        if self._settings is not None and self._settings != kept:
+            raise JournalError("the journal was begun with other settings: leave settings= out, or begin a new journal")
+        self._engine = Engine(kept)
+
     async def _close_journal(self) -> None:
         if self._journal is not None and self._keeper is not None:
             with anyio.CancelScope(shield=True):
@@ -161,8 +169,8 @@ class Dispatcher:
         """
         await journal.open(self._engine.settings.model_dump())
         try:
-            if self._settings is None and journal.settings is not None:
-                self._engine = Engine(Settings.model_validate(journal.settings))
+            if journal.settings is not None:
+                self._use(Settings.model_validate(journal.settings))
             async for record in journal.read():
                 outcome = self._engine.receive(parse(record.payload, record.dialect), record.at)
                 outcome.event_id = f"{journal.id}:{record.seq}"

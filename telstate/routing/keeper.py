@@ -101,10 +101,9 @@ class Keeper:
     async def _commit(self, batch: list[_Waiting]) -> None:
         at = batch[0].entry.at
         limits = self._passed(at)
+        entries = [*(_entry_of(limit, at) for limit in limits), *(one.entry for one in batch)]
         try:
-            seqs = await self._journal.append(
-                [*(_entry_of(limit, at) for limit in limits), *(one.entry for one in batch)]
-            )
+            seqs = await self._append(entries)
         except Exception as error:
             for waiting in batch:
                 waiting.error = error
@@ -116,6 +115,12 @@ class Keeper:
             waiting.outcome = self._step(waiting.event, waiting.entry.at, seq)
             waiting.done.set()
         await self.flush()
+
+    async def _append(self, entries: list[Entry]) -> Sequence[int]:
+        seqs = await self._journal.append(entries)
+        if len(seqs) != len(entries):
+            raise JournalError(f"it gave {len(seqs)} numbers for {len(entries)} events, against its contract")
+        return seqs
 
     def mark(self, seq: int) -> None:
         """An event's handlers are done."""

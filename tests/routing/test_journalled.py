@@ -18,6 +18,7 @@ from telstate import (
     Dispatcher,
     Event,
     JournalError,
+    LogClock,
     Outcome,
     Replay,
     Router,
@@ -344,6 +345,39 @@ async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path
         await clock.advance(8)
         await calls.idle()
     assert b'"deadline":"ring"' in path.read_bytes()
+
+
+async def test_other_settings_than_the_journals_are_refused(tmp_path: Path) -> None:
+    """Live and replay would part; and the file is free again."""
+    path = tmp_path / "calls.jsonl"
+    async with Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=7)):
+        pass
+    with pytest.raises(JournalError, match="leave settings= out"):
+        await Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=8)).__aenter__()
+    async with Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=7)):
+        pass
+
+
+async def test_a_journal_that_breaks_its_contract_is_told_to_those_who_wait(tmp_path: Path) -> None:
+    """And goes on when it keeps it."""
+
+    class Forgetful(JsonlJournal):
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            seqs = await super().append(entries)
+            return seqs[:-1] if seqs[0] == 1 else seqs
+
+    async with Dispatcher(Router(), journal=Forgetful(tmp_path / "calls.jsonl")) as calls:
+        with pytest.raises(JournalError, match="0 numbers for 1 events"):
+            await calls.receive(js("dialout-connected"))
+        assert (await calls.receive(js("dialout-answered"))).session is not None
+
+
+async def test_a_recorded_log_needs_no_second_journal(tmp_path: Path) -> None:
+    """Its time may be unknown, and a journal's never is."""
+    with pytest.raises(ValueError, match="without one"):
+        Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl"), clock=LogClock())
+    with pytest.raises(ValueError, match="slow_after"):
+        Dispatcher(Router(), slow_after=0)
 
 
 async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
