@@ -16,11 +16,9 @@ from telstate.calls.registry import Registry
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.shelf import Shelf
+from telstate.events.base import YEAR_2100
 
 __all__ = ["Known"]
-
-
-_YEAR_2100 = 4_102_444_800
 
 
 class Known:
@@ -51,7 +49,7 @@ class Known:
         Raises:
             ValueError: if `now` is no time in Unix seconds before the year 2100; milliseconds are the usual cause.
         """
-        if not 0 <= now < _YEAR_2100:
+        if not 0 <= now < YEAR_2100:
             raise ValueError(f"now is a time in Unix seconds, and {now!r} is none; are these milliseconds?")
         if self.clock is None:
             for shelf in [*self._shelves(), *self.patience.shelves()]:

@@ -29,7 +29,7 @@ from telstate.events.local import (
     StopRequested,
     TransferRequested,
 )
-from telstate.events.parse import Line, encode, parse, read
+from telstate.events.parse import Line, encode, parse, read, read_event
 from telstate.events.telephony import (
     DialinConnected,
     DialinError,
@@ -90,4 +90,5 @@ __all__ = [
     "event_types",
     "parse",
     "read",
+    "read_event",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from enum import IntEnum, StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -18,12 +18,15 @@ from pydantic_core import to_json
 
 from telstate.errors import shorten
 
-__all__ = ["Direction", "Event", "Id", "Seconds", "Subject", "event_types"]
+__all__ = ["YEAR_2100", "Direction", "Event", "Id", "Seconds", "Subject", "event_types", "is_time"]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 """An id as Daily sends it. An empty one is no id; no known id comes near 1024 characters, and ids are kept in memory."""
 
-Seconds = Annotated[float, Field(ge=0, lt=4_102_444_800, allow_inf_nan=False)]
+YEAR_2100 = 4_102_444_800
+"""In Unix seconds: later times are none of ours, and milliseconds are all later."""
+
+Seconds = Annotated[float, Field(ge=0, lt=YEAR_2100, allow_inf_nan=False)]
 """Unix seconds up to the year 2100. Webhooks send them as string, integer or float; milliseconds do not pass."""
 
 
@@ -149,6 +152,11 @@ def _odd_fields(cls: type[BaseModel], extras: dict[str, Any]) -> tuple[str, ...]
 @cache
 def _known_keys(cls: type[BaseModel]) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in cls.model_fields.items())
+
+
+def is_time(value: Any) -> TypeGuard[float]:
+    """Tell a number that can be a time in Unix seconds, and can be added to another without harm."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < YEAR_2100
 
 
 def has_non_finite(value: Any) -> bool:

@@ -22,7 +22,7 @@ from telstate.events.around import UnknownEvent
 from telstate.events.base import _BY_NAME, Event, event_types, has_non_finite
 from telstate.events.dialects import TRANSLATORS, Dialect, detect, journal
 
-__all__ = ["Line", "encode", "parse", "read"]
+__all__ = ["Line", "encode", "parse", "read", "read_event"]
 
 Raw = bytes | bytearray | memoryview | str | Mapping[str, Any]
 
@@ -62,10 +62,15 @@ def parse(raw: Raw, dialect: Dialect | str | None = None) -> Event:
     Raises:
         ParseError: if it is no JSON object, or its type or an id it cannot do without is missing or wrong.
     """
-    event = read(raw, dialect).event
-    if event is None:
+    return read_event(raw, dialect)[0]
+
+
+def read_event(raw: Raw, dialect: Dialect | str | None = None) -> tuple[Event, Line]:
+    """Read one event, and what its line tells beside it; raises as `parse`."""
+    line = read(raw, dialect)
+    if line.event is None:
         raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
-    return event
+    return line.event, line
 
 
 def read(raw: Raw, dialect: Dialect | str | None = None) -> Line:

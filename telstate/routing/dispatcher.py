@@ -27,7 +27,7 @@ from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
 from telstate.errors import Busy, Closed, JournalError, ParseError
-from telstate.events import Dialect, Event, SessionsLinked, encode, parse, read
+from telstate.events import Dialect, Event, SessionsLinked, encode, parse, read_event
 from telstate.routing.clock import SystemClock
 from telstate.routing.followers import Followers
 from telstate.routing.keeper import Keeper
@@ -444,13 +444,10 @@ def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes
             raise ParseError("", f"an event that can be written as JSON ({error})", payload.action) from None
         return payload, data, Dialect.DAILY_JS, payload.sent_at or payload.occurred_at
     data = encode(payload)
-    line = read(data, dialect)
-    if line.event is None:
-        raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
-    if line.dialect is Dialect.JOURNAL:
-        data, spelling = line.event.to_json(), Dialect.DAILY_JS  # a record inside a record would tell two times
-        return line.event, data, spelling, line.at
-    return line.event, data, line.dialect, line.at
+    event, line = read_event(data, dialect)
+    if line.dialect is Dialect.JOURNAL:  # a record inside a record would tell two times
+        return event, event.to_json(), Dialect.DAILY_JS, line.at
+    return event, data, line.dialect, line.at
 
 
 def _shortest_limit(settings: Settings) -> float:

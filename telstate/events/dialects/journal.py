@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from telstate.errors import ParseError
+from telstate.events.base import is_time
 
 __all__ = ["VERSION", "event_of", "is_event", "matches", "settings_of", "time_of"]
 
@@ -53,7 +54,7 @@ def event_of(record: dict[str, Any]) -> tuple[str, Any]:
 def time_of(record: dict[str, Any]) -> float | None:
     """When the payload was received, in Unix seconds."""
     at = record.get("at")
-    return float(at) if isinstance(at, (int, float)) and not isinstance(at, bool) and 0 <= at < 4_102_444_800 else None
+    return float(at) if is_time(at) else None
 
 
 def settings_of(record: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,9 +5,9 @@ The pinless dial-in webhook (`room_creation_api`) has no envelope and is told by
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
-from telstate.events.base import _BY_NAME
+from telstate.events.base import _BY_NAME, is_time
 
 __all__ = ["is_pinless", "matches", "translate"]
 
@@ -82,11 +82,6 @@ def _participant(fields: dict[str, Any]) -> dict[str, Any]:
         event["room"] = fields["room"]
     event["participant"] = {key: value for key, value in fields.items() if key not in _OF_THE_ROOM}
     joined, stayed = fields.get("joined_at"), fields.get("duration")
-    if _is_time(joined):
-        event["occurredAt"] = joined + stayed if _is_time(stayed) else joined
+    if is_time(joined):  # what is odd stays with the participant as it came
+        event["occurredAt"] = joined + stayed if is_time(stayed) else joined
     return event
-
-
-def _is_time(value: Any) -> TypeGuard[float]:
-    """A number that can be added to another without harm; what is odd stays with the participant as it came."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 4_102_444_800
