@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -107,7 +108,7 @@ class Dispatcher:
         if self._group is not None:
             raise Closed("a dispatcher runs once: make another one, with the same router and journal if you like")
         self._plan = Plan(self._router)
-        self._runner.observers = self._plan.errors
+        self._runner.open(self._plan.errors)
         if self._journal is not None:
             await self._recover(self._journal)
         self._shortest = _shortest_limit(self._engine.settings)
@@ -212,7 +213,7 @@ class Dispatcher:
         self._check_open()
         event, data, spelling, at = _read(payload, dialect)
         self._clock.follow(at)
-        if self._lanes.pending >= self._pending_limit and not INSIDE.get():
+        if self._lanes.are_above(self._pending_limit) and not INSIDE.get():
             await self._lanes.below(self._pending_limit)
             self._check_open()
         if self._keeper is None:
@@ -236,7 +237,7 @@ class Dispatcher:
             raise Busy("an event is taken in only after the journal has it: await receive()")
         event, _, _, at = _read(payload, dialect)
         self._clock.follow(at)
-        if self._lanes.pending >= self._pending_limit:
+        if self._lanes.are_above(self._pending_limit):
             raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
         return self._step_now(event)
 
@@ -422,11 +423,12 @@ class Dispatcher:
             TimeoutError: if the time passed.
         """
         self._check_open()
-        with anyio.fail_after(timeout):
-            return await self._followers.wait_for(session_id, State(state))
+        target = State(state)
+        with anyio.fail_after(timeout), self._lanes.patience() if INSIDE.get() else nullcontext():
+            return await self._followers.wait_for(session_id, target)
 
     def changes(self) -> AsyncIterator[Outcome]:
-        """Follow what changes: the outcome of every event that opened a session or let one rise, from the first turn on.
+        """Follow what changes: the outcome of every event that opened a session or let one rise, from this call on.
 
         Raises:
             Busy: if the reader lags by more than 10 000 changes; what it missed it can ask for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from weakref import ref
 
 import anyio
 
@@ -27,7 +28,7 @@ class Followers:
     def __init__(self, find: Callable[[str], Session | None]) -> None:
         self._find = find
         self._waiters: dict[str, list[_Waiter]] = {}
-        self._readers: list[_Reader] = []
+        self._readers: list[ref[Changes]] = []
 
     def tell(self, session: Session, outcome: Outcome) -> None:
         """A session was opened or rose."""
@@ -36,12 +37,14 @@ class Followers:
                 waiter.session = session
                 waiter.woken.set()
         for reader in self._readers:
-            reader.put(outcome)
+            if (changes := reader()) is not None:
+                changes.put(outcome)
 
     def close(self) -> None:
         """Nothing will change any more."""
         for reader in self._readers:
-            reader.close()
+            if (changes := reader()) is not None:
+                changes.close()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.woken.set()
@@ -71,15 +74,11 @@ class Followers:
         if not waiters:
             del self._waiters[session_id]
 
-    async def changes(self) -> AsyncIterator[Outcome]:
+    def changes(self) -> Changes:
         """Follow what is told from now on, until it closes."""
-        reader = _Reader()
-        self._readers.append(reader)
-        try:
-            while (outcome := await reader.next()) is not None:
-                yield outcome
-        finally:
-            self._readers.remove(reader)
+        reader = Changes()
+        self._readers.append(ref(reader, self._readers.remove))
+        return reader
 
 
 class _Waiter:
@@ -98,8 +97,8 @@ def _has_arrived(session: Session, target: State) -> bool:
     return session.ended if target in TERMINAL else RANK[session.state] >= RANK[target]
 
 
-class _Reader:
-    """One who follows, and what it has not read yet."""
+class Changes(AsyncIterator[Outcome]):
+    """One who follows, and what it has not read yet. Whoever lets go of it follows no more."""
 
     def __init__(self) -> None:
         self._unread: deque[Outcome] = deque()
@@ -108,6 +107,7 @@ class _Reader:
         self._closed = False
 
     def put(self, outcome: Outcome) -> None:
+        """One more change."""
         if len(self._unread) >= _UNREAD_LIMIT:
             self._lost = True  # from here on nothing more: a gap in the middle would go unnoticed
         if not self._lost:
@@ -115,17 +115,18 @@ class _Reader:
         self._filled.set()
 
     def close(self) -> None:
+        """Nothing more will come."""
         self._closed = True
         self._filled.set()
 
-    async def next(self) -> Outcome | None:
+    async def __anext__(self) -> Outcome:
         while not self._unread:
             if self._lost:
                 raise Busy(
                     f"this reader fell over {_UNREAD_LIMIT} changes behind: ask for the sessions, and follow anew"
                 )
             if self._closed:
-                return None
+                raise StopAsyncIteration
             self._filled = anyio.Event()
             await self._filled.wait()
         return self._unread.popleft()

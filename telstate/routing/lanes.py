@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -80,6 +81,8 @@ class Lanes:
         self._relief: anyio.Event | None = None
         self.pending = 0
         """How many jobs wait or run."""
+        self.patient = 0
+        """How many of them wait for an event that is still to come; who counts them among the pending may wait for ever."""
 
     def open(self, group: TaskGroup) -> None:
         """Workers run in this task group from now on; what was put before waited for them."""
@@ -113,25 +116,46 @@ class Lanes:
     def __len__(self) -> int:
         return len(self._lanes)
 
+    def are_above(self, limit: int) -> bool:
+        """Tell whether `limit` jobs are pending, those left aside that wait for what is still to come."""
+        return self.pending - self.patient >= limit
+
     async def below(self, limit: int) -> None:
-        """Wait until fewer than `limit` jobs are pending."""
-        while self.pending >= limit and not self._closing:
-            if self._relief is None:
-                self._relief = anyio.Event()
-            await self._relief.wait()
+        """Wait until they are no longer above `limit`."""
+        while self.are_above(limit) and not self._closing:
+            await self._wait_for_relief()
 
     async def empty(self) -> None:
         """Wait until no job waits or runs."""
-        while self.pending:
-            await self.below(self.pending)
+        while self.pending and not self._closing:
+            await self._wait_for_relief()
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Around a handler's waiting for an event: it needs `receive` to go on."""
+        self.patient += 1
+        self._relieve()
+        try:
+            yield
+        finally:
+            self.patient -= 1
+
+    async def _wait_for_relief(self) -> None:
+        if self._relief is None:
+            self._relief = anyio.Event()
+        await self._relief.wait()
+
+    def _relieve(self) -> None:
+        if self._relief is not None:
+            self._relief.set()
+            self._relief = None
 
     def close(self) -> None:
         """Let idle workers go; those at work end when there is none left."""
         self._closing = True
         while self._idle:
             self._idle.pop().set()
-        if self._relief is not None:
-            self._relief.set()
+        self._relieve()
 
     def _wake(self) -> None:
         """Get one more worker going, unless one is on its way."""
@@ -165,8 +189,7 @@ class Lanes:
             self.pending -= 1
             self._done(job)
             if self._relief is not None:
-                self._relief.set()
-                self._relief = None
+                self._relieve()
             self._since_pause += 1
             if self._since_pause >= _FAIRNESS:
                 self._since_pause = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple
 
 from telstate.calls.outcome import Outcome, OutcomeKind
@@ -21,7 +21,7 @@ class Call(NamedTuple):
     """One handler with its middlewares around it."""
 
     name: str
-    run: Callable[[Given], Awaitable[object]]
+    run: Callable[[Given], Coroutine[Any, Any, object]]
     """Called with everything that can be given; it takes what it wants."""
     registration: Registration
 
@@ -112,7 +112,7 @@ def _call(registration: Registration, around: tuple[Registration, ...]) -> Call:
     return Call(registration.name, run, registration)
 
 
-def _bind(handler: Handler, wants: tuple[str, ...]) -> Callable[[Given], Awaitable[object]]:
+def _bind(handler: Handler, wants: tuple[str, ...]) -> Callable[[Given], Coroutine[Any, Any, object]]:
     """A call that takes everything and gives the handler what it wants. Most want one or two things."""
     if len(wants) == 1:
         (only,) = wants
@@ -121,9 +121,9 @@ def _bind(handler: Handler, wants: tuple[str, ...]) -> Callable[[Given], Awaitab
 
 
 def _wrap(
-    middleware: Registration, inner: Callable[[Given], Awaitable[object]], name: str
-) -> Callable[[Given], Awaitable[object]]:
-    def run(given: Given) -> Awaitable[object]:
+    middleware: Registration, inner: Callable[[Given], Coroutine[Any, Any, object]], name: str
+) -> Callable[[Given], Coroutine[Any, Any, object]]:
+    def run(given: Given) -> Coroutine[Any, Any, object]:
         more = {**given, "handler": name, "call_next": lambda: inner(given)}
         return middleware.handler(**{want: more.get(want) for want in middleware.wants})
 

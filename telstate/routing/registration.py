@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from telstate.events import Direction, Event, UnknownEvent, event_types
 
 __all__ = ["Filters", "Handler", "Moment", "Registration", "names_of", "register"]
 
-Handler = Callable[..., Awaitable[object]]
+Handler = Callable[..., Coroutine[Any, Any, object]]
 
 
 class Moment(IntEnum):

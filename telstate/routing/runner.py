@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 import anyio
@@ -13,6 +13,7 @@ import structlog
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
+from telstate.routing.isolation import Isolated
 from telstate.routing.lanes import Job, Lane, Lanes, is_cancelled
 from telstate.routing.plan import Call
 
@@ -20,6 +21,13 @@ __all__ = ["INSIDE", "Runner", "of_session", "text_of"]
 
 INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
 """True in a handler, and in what it started."""
+
+
+def _clean_context() -> Context:
+    """What handlers see: the context of whoever makes it, so not that of whoever brings an event."""
+    context = copy_context()
+    context.run(INSIDE.set, True)
+    return context
 
 
 class Runner:
@@ -33,9 +41,14 @@ class Runner:
     def __init__(self, calls: Any, bury: Callable[[Outcome, str, Exception], None]) -> None:
         self._calls = calls
         self._bury = bury
-        self.observers: tuple[Call, ...] = ()
-        """The handlers of errors."""
+        self._observers: tuple[Call, ...] = ()
+        self._context = _clean_context()
         self._log = structlog.get_logger("telstate")
+
+    def open(self, observers: tuple[Call, ...]) -> None:
+        """Handlers run in the present context from now on; `observers` are those of errors."""
+        self._observers = observers
+        self._context = _clean_context()
 
     async def run(self, lane: Lane, job: Job) -> None:
         """Run the handlers of one event. Raises nothing but cancellation."""
@@ -51,13 +64,13 @@ class Runner:
                 lane.handler = None
 
     async def _run_one(self, lane: Lane, call: Call, given: dict[str, Any]) -> None:
-        token = INSIDE.set(True)
         try:
+            handler = Isolated(call.run(given), self._context.copy())
             if call.registration.live_only:
                 with anyio.CancelScope() as lane.scope:
-                    await call.run(given)
+                    await handler
             else:
-                await call.run(given)
+                await handler
             if is_cancelled():  # cut off by the drain, whatever it made of that: it did not finish
                 await anyio.lowlevel.checkpoint()
         except anyio.get_cancelled_exc_class() as error:
@@ -70,7 +83,6 @@ class Runner:
             await self._failed(call, error, given)
         finally:
             lane.scope = None
-            INSIDE.reset(token)
 
     async def _failed(self, call: Call, error: Exception, given: dict[str, Any]) -> None:
         """A handler raised: log it, bury it, tell the handlers of errors."""
@@ -78,9 +90,10 @@ class Runner:
         self.log_failure("handler.failed", call, error, given["session"], outcome)
         if outcome is not None:
             self._bury(outcome, call.name, error)
-        for observer in self.observers:
+        for observer in self._observers:
             try:
-                await observer.run({**given, "error": error, "handler": call.name})
+                facts = {**given, "error": error, "handler": call.name}
+                await Isolated(observer.run(facts), self._context.copy())
             except (Exception, anyio.get_cancelled_exc_class()) as again:
                 if is_cancelled():
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import tracemalloc
 from collections import Counter
@@ -504,6 +505,50 @@ async def test_handlers_do_not_run_in_the_context_of_whoever_brought_the_event()
     assert seen == ["nobody"]
 
 
+async def test_what_a_handler_sets_in_its_context_no_other_handler_sees() -> None:
+    """Not the next of its session, not the next of its worker; what it calls and what it starts does."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    router, seen = Router(), []
+
+    async def inner(session: Session) -> None:
+        seen.append((session.session_id, "inner", user.get()))
+
+    @router.on(DialoutEvent)
+    async def bind(session: Session) -> None:
+        seen.append((session.session_id, "before", user.get()))
+        user.set(session.session_id)
+        await checkpoint()
+        async with anyio.create_task_group() as group:
+            group.start_soon(inner, session)
+        structlog.contextvars.bind_contextvars(session_id=session.session_id)
+        assert user.get() == session.session_id
+
+    @router.on(DialoutEvent)
+    async def next_of_the_same(session: Session) -> None:
+        assert structlog.contextvars.get_contextvars() == {}
+        seen.append((session.session_id, "next", user.get()))
+        raise RuntimeError("seen by the one that looks at errors")
+
+    @router.on_handler_error()
+    async def look(session: Session) -> None:
+        seen.append((session.session_id, "error", user.get()))
+
+    async with Dispatcher(router) as calls:
+        for number in range(3):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        await quiet(calls)
+    assert sorted(seen) == sorted(
+        one
+        for session_id in ("s0", "s1", "s2")
+        for one in (
+            (session_id, "before", "nobody"),
+            (session_id, "inner", session_id),
+            (session_id, "next", "nobody"),
+            (session_id, "error", "nobody"),
+        )
+    )
+
+
 async def test_live_only_handlers_end_with_their_session() -> None:
     """Cancelled when it ends, not started if it has."""
     router, seen = Router(), []
@@ -597,6 +642,23 @@ async def test_only_the_global_limit_makes_receive_wait_and_never_inside_a_handl
             gate.set()
         assert calls.session("more") is not None
         await quiet(calls)
+
+
+async def test_a_handler_that_waits_for_an_event_does_not_stand_in_its_way() -> None:
+    """At the global limit `receive` waits for handlers, but not for those that wait for what it brings."""
+    router, seen = Router(), []
+
+    @router.on("dialout-connected")
+    async def wait(session: Session, calls: Dispatcher) -> None:
+        seen.append(await calls.wait_for(session.session_id, "answered"))
+
+    async with Dispatcher(router, pending_limit=3) as calls:
+        with anyio.fail_after(5):
+            for name in ("dialout-connected", "dialout-answered"):
+                for number in range(10):
+                    await calls.receive(js(name, f"s{number}"))
+        await quiet(calls)
+    assert len(seen) == 10
 
 
 async def test_a_flood_of_ten_times_what_handlers_can_take() -> None:
@@ -724,8 +786,7 @@ async def test_changes_can_be_followed() -> None:
 
     async with anyio.create_task_group() as group:  # outlives the dispatcher  # noqa: SIM117
         async with Dispatcher(Router()) as calls:
-            group.start_soon(follow, calls.changes())
-            await settle()
+            changes = calls.changes()  # it follows from here on, whenever it is first read
             for payload in (
                 js("dialout-connected", "a"),
                 js("dialout-warning", "a"),
@@ -733,7 +794,13 @@ async def test_changes_can_be_followed() -> None:
                 js("dialout-answered", "a"),
             ):
                 await calls.receive(payload)
+            group.start_soon(follow, changes)
             await settle()
+            assert calls.sizes()["subscribers"] == 1
+            unread = calls.changes()
+            assert calls.sizes()["subscribers"] == 2
+            del unread
+            gc.collect()
             assert calls.sizes()["subscribers"] == 1
     assert seen == ["a dialout-connected", "b dialin-warning", "a dialout-answered"]
 
