@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from telstate.calls.address import plain_uri
-from telstate.calls.session import Session
+from telstate.calls.session import KEPT, Session
 from telstate.calls.shelf import Shelf
 from telstate.events import Direction, Event
 
@@ -141,10 +141,11 @@ class Registry:
         }
 
     def dump(self) -> dict[str, Any]:
-        """Write it down as JSON values; the indexes follow from the sessions, but for the links and who is awaited."""
+        """Write it down as JSON values."""
         return {
-            "live": [session.dump() for session in self.live.values()],
-            "ended": [[key, due, session.dump()] for key, due, session in self.ended.dump()],
+            "fields": KEPT,
+            "live": [session.freeze() for session in self.live.values()],
+            "ended": [(key, due, session.freeze()) for key, (due, session) in self.ended.items()],
             "by_sip_call": [[key, list(ids)] for key, ids in self._by_sip_call.items()],
             "requested": [[list(key), list(ids)] for key, ids in self._requested.items()],
             "links": [[key, sorted(others)] for key, others in self._links.items()],
@@ -152,8 +153,10 @@ class Registry:
 
     def load(self, dumped: dict[str, Any]) -> None:
         """Read what `dump` wrote."""
-        self.live = {session["session_id"]: Session.load(session) for session in dumped["live"]}
-        self.ended.load((key, due, Session.load(session)) for key, due, session in dumped["ended"])
+        fields = dumped["fields"]
+        live = (Session.thaw(fields, values) for values in dumped["live"])
+        self.live = {session.session_id: session for session in live}
+        self.ended.load((key, due, Session.thaw(fields, values)) for key, due, values in dumped["ended"])
         self._by_sip_call = {key: tuple(ids) for key, ids in dumped["by_sip_call"]}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
         self._links = {key: set(others) for key, others in dumped["links"]}

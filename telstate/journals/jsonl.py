@@ -164,12 +164,8 @@ class JsonlJournal:
 
     def _append(self, entries: Sequence[Entry]) -> list[int]:
         seqs = list(range(self._seq + 1, self._seq + 1 + len(entries)))
-        lines = b"".join(
-            b'{"v":1,"seq":%d,"at":%s,"dialect":"%s","event":null,"payload":%s}\n'
-            % (seq, repr(entry.at).encode(), entry.dialect.encode(), _one_line(entry.payload))
-            for seq, entry in zip(seqs, entries, strict=True)
-        )
-        self._write(lines, sync=True)
+        lines = [wrap(seq, *entry) for seq, entry in zip(seqs, entries, strict=True)]
+        self._write(b"".join(line + b"\n" for line in lines), sync=True)
         self._seq = seqs[-1] if seqs else self._seq
         return seqs
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, assert_type
 
-from telstate import DialoutAnswered, Dispatcher, Outcome, Router, Session, State
+from telstate import DialoutAnswered, DialoutStopped, Dispatcher, Outcome, Router, Session, State
 
 router = Router()
 
@@ -28,6 +28,13 @@ async def count(outcome: Outcome) -> int:
 
 assert_type(greet, Callable[[DialoutAnswered, Session], Coroutine[Any, Any, None]])  # type: ignore[assert-type]
 kept: Callable[[DialoutAnswered, Session], Coroutine[Any, Any, None]] = greet
+
+
+@router.on(DialoutAnswered)
+@router.on(DialoutStopped)
+async def both(event: DialoutAnswered | DialoutStopped) -> None:
+    """One handler for two events. A decorator whose type refused a handler of another event could not give back the very
+    function, and then these two could not stand one above the other; so that is refused at registration instead."""
 
 
 def sync(event: DialoutAnswered) -> None:

@@ -5,19 +5,51 @@ An event, a mark that says an event's handlers are done, a dead letter, and the 
     {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": "daily-js", "event": null, "payload": {…}}
     {"v": 1, "done": 7}
     {"v": 1, "dead": {"seq": 7, "reason": "ValueError", …}}
-`event` names the handler where the payload itself does not (a bare daily-python dict). This module only reads.
+`event` names the handler where the payload itself does not (a bare daily-python dict).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from telstate.errors import ParseError
 from telstate.events.base import is_time
 
-__all__ = ["VERSION", "event_of", "is_event", "matches", "settings_of", "time_of"]
+__all__ = ["VERSION", "Wrapped", "event_of", "is_event", "matches", "settings_of", "time_of", "unwrap", "wrap"]
 
 VERSION = 1
+
+_WRAPPED = re.compile(
+    rb'\{"v":1,"seq":(\d{1,18}),"at":(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?),"dialect":"([a-z-]+)","event":null,"payload":(.*)\}\s*',
+    re.DOTALL,
+)
+
+
+class Wrapped(NamedTuple):
+    """A payload and what telstate's own record says of it."""
+
+    seq: int
+    at: float
+    dialect: str
+    payload: bytes
+
+
+def wrap(seq: int, at: float, dialect: str, payload: bytes) -> bytes:
+    """Write a record, in one line without its end. The payload stays as it is, but for line breaks between its tokens."""
+    if b"\n" in payload or b"\r" in payload:
+        payload = payload.replace(b"\r", b" ").replace(b"\n", b" ")
+    head = b'{"v":1,"seq":%d,"at":%s,"dialect":"%s","event":null,"payload":'
+    return head % (seq, repr(at).encode(), dialect.encode()) + payload + b"}"
+
+
+def unwrap(line: bytes) -> Wrapped | None:
+    """Take a record apart that `wrap` wrote, without decoding the payload; None for every other line.
+
+    What it gives as payload is JSON only if the line was: a record that somebody added keys to is for the JSON decoder.
+    """
+    found = _WRAPPED.fullmatch(line)
+    return None if found is None else Wrapped(int(found[1]), float(found[2]), found[3].decode(), found[4])
 
 
 def matches(payload: dict[str, Any]) -> bool:
