@@ -20,6 +20,8 @@ from telstate.events import (
     DialoutWarning,
     DtmfReceived,
     Event,
+    Presence,
+    PresenceChecked,
     SessionsLinked,
     StopRequested,
     TransferAnswered,
@@ -84,6 +86,20 @@ def _limit_told(known: Known, _: Session, event: Event) -> None:
     known.patience.told(event)
 
 
+def _presence(known: Known, session: Session, event: Event) -> None:
+    """Alive is as good as news; asked is the beginning of another patience. Gone is judged, not done here."""
+    assert isinstance(event, PresenceChecked)  # noqa: S101
+    if session.ended:
+        return
+    if event.presence is Presence.ALIVE:
+        session.uncertain = False
+        session.alive_at = known.clock
+        known.patience.heard(session, known.now)
+    elif event.presence is Presence.UNKNOWN:
+        session.uncertain = True
+        known.patience.asked(session, known.now)
+
+
 def _warned(_: Known, session: Session, event: Event) -> None:
     assert isinstance(event, (DialinWarning, DialoutWarning))  # noqa: S101
     session.note_warning(event.error_msg or "a warning without text")
@@ -121,6 +137,7 @@ EFFECTS: Mapping[type[Event], Callable[[Known, Session, Event], None]] = {
     SessionsLinked: _linked,
     DtmfReceived: _pressed,
     DeadlinePassed: _limit_told,
+    PresenceChecked: _presence,
     DialinWarning: _warned,
     DialoutWarning: _warned,
     DialinStopped: _stopped,

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import ValidationError
+
 from telstate.calls.effects import EFFECTS
 from telstate.calls.endpoints import Endpoint, scope_of
 from telstate.calls.evidence import KINDS, Evidence
@@ -38,6 +40,9 @@ from telstate.events import (
     ParticipantLeft,
     PinlessDialin,
     PinlessForwarded,
+    Presence,
+    PresenceChecked,
+    SettingsChanged,
     SourceGap,
     Subject,
 )
@@ -80,7 +85,7 @@ class Engine:
     @property
     def received(self) -> int:
         """How many events it took in."""
-        return self._known.number
+        return sum(self.counts.values())
 
     def session(self, session_id: str) -> Session | None:
         """Find a session: live, or ended and within retention."""
@@ -155,10 +160,14 @@ class Engine:
             outcome = _RULES[event.subject](self, event, now)
         self.counts[outcome.kind] += 1
         if outcome.session is None:
-            outcome.anomalies = event.anomalies
+            outcome.anomalies += event.anomalies
         if known.leaving:
             outcome.departed = known.take_leaving()
         return outcome
+
+    def skip(self) -> None:
+        """Let an event's number pass that cannot be read any more, so that those after it keep theirs."""
+        self._known.number += 1
 
     def advance(self, now: float) -> tuple[Session | Unmatched, ...]:
         """Let time pass without an event; return what left memory. Limits are not applied: see `passed`."""
@@ -212,7 +221,7 @@ class Engine:
         session = self._known.registry.get(session_id)
         if session is not None:
             return self._step(session, event, now)
-        if not isinstance(event, DeadlinePassed):
+        if not isinstance(event, (DeadlinePassed, PresenceChecked)):
             self._known.early.park(self._known.number, event, session_id, now, self._known.now)
         return Outcome(NOTED, event, None)
 
@@ -260,6 +269,10 @@ class Engine:
             if not self._known.patience.is_due(event):
                 return LATE, None  # something was heard at the same instant or since, and that wins
             name = SILENCE_PASSED if event.deadline in SILENCES else name
+        elif type(event) is PresenceChecked and event.presence is Presence.GONE:
+            if not self._known.patience.awaits(session):
+                return LATE, None  # it was heard of since somebody was asked
+            name = SILENCE_PASSED
         target = MOVES[session.direction][session.state].get(name)
         if target is not None:
             return MOVED, target
@@ -334,10 +347,10 @@ class Engine:
     ) -> None:
         """Let the session rise, and do what follows from where it arrives."""
         trigger = event.name
-        if type(event) is DeadlinePassed:
+        if type(event) is DeadlinePassed or type(event) is PresenceChecked:
             trigger = SILENCE_PASSED
             session.seen |= Evidence.EXPIRED
-            session.mark_time("ended_at", event.due_at)
+            session.mark_time("ended_at", event.due_at if type(event) is DeadlinePassed else self._known.now)
         source = session.state
         if source is State.IDLE:
             self._known.registry.heard(session)
@@ -414,6 +427,15 @@ class Engine:
                 session.uncertain = True
         return self._on_other(event, now)
 
+    def _on_settings(self, event: Event, now: float | None) -> Outcome:
+        assert isinstance(event, SettingsChanged)  # noqa: S101
+        outcome = self._on_other(event, now)
+        try:
+            self._known.change(Settings.model_validate(event.settings))
+        except ValidationError as error:
+            outcome.anomalies = (f"settings that make no sense were not taken: {error.error_count()} errors",)
+        return outcome
+
     def _on_other(self, event: Event, now: float | None) -> Outcome:  # noqa: ARG002 - all rules take the same
         return Outcome(NOTED, event, None)
 
@@ -480,5 +502,6 @@ _RULES: Mapping[Subject, Callable[[Engine, Event, float | None], Outcome]] = {
     Subject.CALLER: Engine._on_caller,
     Subject.ROOM: Engine._on_room,
     Subject.SOURCE: Engine._on_source,
+    Subject.SETTINGS: Engine._on_settings,
     Subject.UNKNOWN: Engine._on_other,
 }

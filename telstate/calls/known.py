@@ -70,6 +70,18 @@ class Known:
         soonest = self.now + min(shelf.ttl for shelf in self._shelves())
         self._tidy_at = min(soonest, self.next_due() or soonest)
 
+    def change(self, settings: Settings) -> None:
+        """Other settings hold from now on, for what is remembered already too."""
+        self.settings = settings
+        self.registry.ended.change(settings.retention)
+        self.keys.change(settings.key_ttl, settings.max_keys)
+        self.early.shelf.change(settings.parked_ttl, settings.max_parked)
+        self.unmatched.shelf.change(settings.parked_ttl, settings.max_parked)
+        for shelf in self.endpoints.shelves():
+            shelf.change(settings.retention, settings.max_parked)
+        self.patience.change(settings)
+        self._tidy_at = float("-inf")
+
     def next_due(self) -> float | None:
         """When something is to be forgotten next."""
         return min((due for shelf in self._shelves() if (due := shelf.next_due()) is not None), default=None)

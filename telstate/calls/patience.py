@@ -16,8 +16,8 @@ from telstate.events import DeadlinePassed, Direction
 
 __all__ = ["SILENCES", "Patience"]
 
-SILENCES = ("silence", "meeting")
-"""The limits that end a session; all others only tell."""
+SILENCES = ("silence", "meeting", "presence")
+"""The limits that end a session, unless somebody can be asked whether it is still there; all others only tell."""
 
 _IN_CALL = {
     (Direction.DIALIN, State.CONNECTED),
@@ -33,19 +33,16 @@ class Patience:
         self._before = Shelf[str, bool](settings.silence_before_answer)
         self._in_call = Shelf[str, bool](settings.silence_in_call)
         self._meeting = Shelf[str, bool](settings.silence_after_meeting)
-        self._deadlines = {
-            name: Shelf[str, bool](ttl)
-            for name, ttl in (
-                ("setup", settings.setup_deadline),
-                ("ring", settings.ring_deadline),
-                ("media", settings.media_deadline),
-            )
-            if ttl is not None
-        }
-        self._shelves: list[tuple[str, Shelf[str, bool]]] = [
+        self._asked = Shelf[str, bool](settings.presence_retry)
+        self._deadlines = _deadlines(settings)
+
+    @property
+    def _shelves(self) -> list[tuple[str, Shelf[str, bool]]]:
+        return [
             ("silence", self._before),
             ("silence", self._in_call),
             ("meeting", self._meeting),
+            ("presence", self._asked),
             *self._deadlines.items(),
         ]
 
@@ -57,6 +54,21 @@ class Patience:
             self._before.put(session.session_id, True, now)
         if self._meeting:
             self._meeting.take(session.session_id)
+        if self._asked:
+            self._asked.take(session.session_id)
+
+    def asked(self, session: Session, now: float) -> None:
+        """Somebody is asked whether the session is still there; its silence is measured by that now."""
+        self._take_silences(session.session_id)
+        self._asked.put(session.session_id, True, now)
+
+    def awaits(self, session: Session) -> bool:
+        """Tell whether it is asked for, and nothing was heard of it since."""
+        return session.session_id in self._asked
+
+    def _take_silences(self, session_id: str) -> None:
+        for shelf in (self._before, self._in_call, self._meeting, self._asked):
+            shelf.take(session_id)
 
     def entered(self, session: Session, now: float, source: State | None = None) -> None:
         """The session entered a live or its first terminal state, from `source` if from any: other limits hold."""
@@ -65,6 +77,8 @@ class Patience:
             (self._in_call if (direction, source) in _IN_CALL else self._before).take(session_id)
             if self._meeting:
                 self._meeting.take(session_id)
+            if self._asked:
+                self._asked.take(session_id)
             for deadline in self._deadlines.values():
                 deadline.take(session_id)
         if state in TERMINAL:
@@ -104,6 +118,20 @@ class Patience:
         """All that is due at some time."""
         return [shelf for _, shelf in self._shelves]
 
+    def change(self, settings: Settings) -> None:
+        """Other settings hold from now on, for the limits that run as well; only a deadline that is new waits for new states."""
+        self._before.change(settings.silence_before_answer)
+        self._in_call.change(settings.silence_in_call)
+        self._meeting.change(settings.silence_after_meeting)
+        self._asked.change(settings.presence_retry)
+        for name, new in _deadlines(settings).items():
+            if name in self._deadlines:
+                self._deadlines[name].change(new.ttl)
+            else:
+                self._deadlines[name] = new
+        for name in self._deadlines.keys() - _deadlines(settings).keys():
+            del self._deadlines[name]
+
     def dump(self) -> list[Any]:
         """Write it down as JSON values."""
         return [[name, shelf.dump()] for name, shelf in self._shelves]
@@ -112,6 +140,15 @@ class Patience:
         """Read what `dump` wrote, with the same settings."""
         for (_, shelf), (_, entries) in zip(self._shelves, dumped, strict=True):
             shelf.load(entries)
+
+
+def _deadlines(settings: Settings) -> dict[str, Shelf[str, bool]]:
+    durations = (
+        ("setup", settings.setup_deadline),
+        ("ring", settings.ring_deadline),
+        ("media", settings.media_deadline),
+    )
+    return {name: Shelf[str, bool](ttl) for name, ttl in durations if ttl is not None}
 
 
 _DEADLINE_OF = {

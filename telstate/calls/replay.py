@@ -11,7 +11,7 @@ from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome
 from telstate.calls.settings import Settings
 from telstate.errors import ParseError
-from telstate.events import read
+from telstate.events import SettingsChanged, read
 
 __all__ = ["Replay"]
 
@@ -37,6 +37,8 @@ class Replay:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
         event, at, _, settings = read(raw)
+        if type(event) is SettingsChanged:
+            event = event.model_copy(update={"settings": {**event.settings, **self._told}})
         if event is not None:
             return self.engine.receive(event, at)
         if settings is not None:

@@ -44,6 +44,8 @@ class Settings(BaseModel):
     """Silence limit while a dial-in is connected, and while any session is answered: a long call says nothing."""
     silence_after_meeting: Duration = 60.0
     """Silence limit once the room's meeting has ended, and with it, by Daily's word, all its SIP connections."""
+    presence_retry: Duration = 60.0
+    """How long to wait for word of a session whose presence was asked for, before it is asked for again."""
 
     setup_deadline: Duration | None = None
     """Time from idle to connected, after which a DeadlinePassed tells the handlers; None for no deadline."""

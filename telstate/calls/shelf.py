@@ -75,6 +75,13 @@ class Shelf(dict[K, tuple[float, V]]):
         """Take off the oldest above `limit` (by default the shelf's own)."""
         return [self.pop(key)[1] for key in self.above_limit(limit)]
 
+    def change(self, ttl: float, limit: int | None = None) -> None:
+        """Let entries live for `ttl` from when they were put, those that are there as well."""
+        longer = ttl - self.ttl
+        self.ttl, self.limit = ttl, limit
+        for key, (due, value) in self.items():
+            self[key] = (due + longer, value)
+
     def start_clock(self, now: float) -> None:
         """Count all entries from `now`: they were put here before any time was known."""
         for key, (_, value) in self.items():

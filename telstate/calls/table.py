@@ -108,6 +108,7 @@ ROWS: tuple[Row, ...] = (
     Row("transfer-requested", BOTH, LIVE, None, "we asked; the stopped of this leg follows"),
     Row("sessions-linked", BOTH, tuple(State), None, "says which legs are one call, not how they fare"),
     Row("deadline-passed", BOTH, LIVE, None, "a deadline tells the handlers, who decide"),
+    Row("presence-checked", BOTH, LIVE, None, "alive goes on; gone is the silence limit's passing, not this"),
     Row(
         "calltransfer-triggered", BOTH, tuple(State), None, "transfers are told by webhooks, often after the leg ended"
     ),

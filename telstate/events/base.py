@@ -56,7 +56,9 @@ class Subject(IntEnum):
     """A whole room."""
     SOURCE = 6
     """The source of the events itself."""
-    UNKNOWN = 7
+    SETTINGS = 7
+    """How long and how much is remembered."""
+    UNKNOWN = 8
     """A type that this version of telstate does not know."""
 
 
@@ -121,7 +123,7 @@ class Event(BaseModel):
         action = cls.model_fields["action"].default
         if isinstance(action, str):
             cls.name = action
-            cls.open_fields = tuple(name for name in ("sip_headers", "details") if name in cls.model_fields)
+            cls.open_fields = tuple(name for name in ("sip_headers", "details", "settings") if name in cls.model_fields)
             _BY_NAME[action] = cls
 
     @property

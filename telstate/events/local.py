@@ -6,6 +6,7 @@ the names, so no webhook can pretend that we asked for a stop.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 from uuid import uuid4
 
@@ -18,7 +19,10 @@ __all__ = [
     "DialoutRefused",
     "DialoutRequested",
     "PinlessForwarded",
+    "Presence",
+    "PresenceChecked",
     "SessionsLinked",
+    "SettingsChanged",
     "SourceGap",
     "StopRequested",
     "TransferRequested",
@@ -96,6 +100,33 @@ class DeadlinePassed(_Local):
     """Which one: `setup`, `ring`, `media`, `silence` or `meeting`."""
     due_at: Seconds
     """When it was due, in Unix seconds. If the session was heard of since, the event is too late and does nothing."""
+
+
+class Presence(StrEnum):
+    """Whether a session is still there, by whoever can ask Daily."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """Nobody knows, or the question was just asked. A session is never ended for that."""
+
+
+class PresenceChecked(_Local):
+    """A session fell silent, or events may have been missed, and somebody was asked whether it is still there."""
+
+    action: Literal["presence-checked"] = "presence-checked"
+    presence: Presence
+
+
+class SettingsChanged(PlaceEvent):
+    """The program was started with other settings than before: from here on these hold, also in a replay."""
+
+    subject: ClassVar[Subject] = Subject.SETTINGS
+    local: ClassVar[bool] = True
+
+    action: Literal["settings-changed"] = "settings-changed"
+    settings: dict[str, Any]
+    """All of them, as `Settings.model_dump()` writes them."""
 
 
 class PinlessForwarded(PlaceEvent):

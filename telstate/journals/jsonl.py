@@ -8,24 +8,27 @@ by a crash was never acknowledged; it is cut off when the file is opened again. 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
-import anyio
 import anyio.to_thread
+from pydantic_core import from_json, to_json
 
 from telstate.errors import JournalError, RevisionConflict
-from telstate.routing.ports import DeadLetter, Entry, Record
+from telstate.events.dialects.journal import unwrap, wrap
+from telstate.journals.disk import Disk
+from telstate.journals.marks import Marks
+from telstate.routing.ports import DeadLetter, Entry, KeptLetter, Record
 
 __all__ = ["JsonlJournal"]
 
-T = TypeVar("T")
-_PAYLOAD = b',"payload":'
+_EVENT = re.compile(rb'\{"v":1,"seq":(\d+),')
+_DONE = re.compile(rb'\{"v":1,"done":(-?\d+)\}')
 
 
 class JsonlJournal:
@@ -38,21 +41,19 @@ class JsonlJournal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file: int | None = None
-        self._id = ""
-        self._settings: dict[str, Any] | None = None
-        self._seq = 0
+        self._index = _Index()
         self._size = 0
-        self._disk = anyio.Lock()
+        self._disk = Disk()
 
     @property
     def id(self) -> str:
         """The journal's own name, from its head."""
-        return self._id
+        return self._index.id
 
     @property
     def settings(self) -> dict[str, Any] | None:
         """The settings in its head."""
-        return self._settings
+        return self._index.settings
 
     async def open(self, settings: dict[str, Any]) -> None:
         """Open the file for appending; a new one gets a head with `settings`.
@@ -60,7 +61,7 @@ class JsonlJournal:
         Raises:
             JournalError: if another process writes it, or it is no journal, or a newer telstate wrote it.
         """
-        await self._do(lambda: self._open(settings))
+        await self._disk.do(lambda: self._open(settings))
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
         """Keep entries, all or none; on the disk on return.
@@ -68,27 +69,44 @@ class JsonlJournal:
         Raises:
             OSError: if the disk is full or broken. What was half written is taken back.
         """
-        return await self._do(lambda: self._append(entries))
+        return await self._disk.do(lambda: self._append(entries))
 
     async def read(self, after: int = 0) -> AsyncIterator[Record]:
         """Read what was kept after a sequence number, in order, with whether it is done."""
-        done = await anyio.to_thread.run_sync(self._done)
+        index = await self._known()
         lines = self._lines()
         while batch := await anyio.to_thread.run_sync(_take, lines, 500):
             for line in batch:
-                record, payload = _split(line)
-                if payload is not None and record["seq"] > after:
-                    yield Record(record["seq"], record["at"], record["dialect"], payload, record["seq"] in done)
+                event = _EVENT.match(line)
+                if event is not None and int(event[1]) > after:
+                    yield self._record(line, index)
 
     async def done(self, seqs: Sequence[int]) -> None:
-        """Mark events as handled. Not synced: lost in a crash, their handlers run again."""
-        text = "".join(f'{{"v":1,"done":{seq}}}\n' for seq in seqs)
-        await self._do(lambda: self._write(text.encode(), sync=False))
+        """Mark work as done. Not synced: lost in a crash, its handlers run again."""
+        await self._disk.do(lambda: self._done(seqs))
+
+    async def finished(self, seqs: Sequence[int]) -> set[int]:
+        """Tell which of these are marked."""
+        index = await self._known()
+        return {seq for seq in seqs if seq in index.done}
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters, as lines of their own."""
-        lines = [json.dumps({"v": 1, "dead": letter._asdict()}) for letter in letters]
-        await self._do(lambda: self._write("".join(f"{line}\n" for line in lines).encode(), sync=True))
+        await self._disk.do(lambda: self._dead(letters))
+
+    async def letters(self, *, again: bool = False) -> AsyncIterator[KeptLetter]:
+        """Read the dead letters that were not dropped, or only those that somebody asked to try again."""
+        index = await self._known()
+        for number in sorted(index.again if again else index.letters):
+            yield await self._disk.do(lambda number=number: self._letter(index, number))  # type: ignore[misc]
+
+    async def retry(self, numbers: Sequence[int]) -> None:
+        """Ask to try letters again; whoever opens the journal next to run handlers does it."""
+        await self._disk.do(lambda: self._judge(numbers, "again"))
+
+    async def drop(self, numbers: Sequence[int]) -> None:
+        """Forget letters; their lines stay, as in every log."""
+        await self._disk.do(lambda: self._judge(numbers, "dropped"))
 
     async def save(self, key: str, state: bytes, revision: int | None) -> int:
         """Keep a checkpoint if nobody saved since `revision`.
@@ -96,20 +114,19 @@ class JsonlJournal:
         Raises:
             RevisionConflict: if somebody did.
         """
-        return await self._do(lambda: self._save(key, state, revision))
+        return await self._disk.do(lambda: self._save(key, state, revision))
 
     async def load(self, key: str) -> tuple[bytes, int] | None:
         """Read a checkpoint and its revision."""
-        return await self._do(lambda: self._load(key))
+        return await self._disk.do(lambda: self._load(key))
 
     async def aclose(self) -> None:
         """Let go of the file."""
-        await self._do(self._close)
+        await self._disk.do(self._close)
 
-    async def _do(self, work: Callable[[], T]) -> T:
-        """Do something with the disk, in a thread, one at a time; once begun it is finished, whoever is cancelled."""
-        async with self._disk:
-            return await anyio.to_thread.run_sync(work, abandon_on_cancel=False)
+    async def _known(self) -> _Index:
+        """What the lines say: of an open journal it is known, else they are read."""
+        return self._index if self._file is not None else await self._disk.do(self._scan)
 
     # --- in the thread --------------------------------------------------------------------------------------------
 
@@ -125,54 +142,71 @@ class JsonlJournal:
             ) from None
         self._file = file
         try:
-            self._find_end()
+            self._index = self._scan()
+            self._cut_torn_end()
         except BaseException:
             self._close()
             raise
         if not self._size:
-            self._id, self._settings = str(uuid4()), settings
-            head = {"v": 1, "journal": self._id, "settings": settings}
-            self._write((json.dumps(head) + "\n").encode(), sync=True)
+            self._index.id, self._index.settings = str(uuid4()), settings
+            self._write([to_json({"v": 1, "journal": self._index.id, "settings": settings})], sync=True)
             _sync_folder(self.path.parent)
 
-    def _find_end(self) -> None:
-        """Read the head and the last number, and cut off a torn last line."""
-        assert self._file is not None  # noqa: S101
-        size, whole = os.fstat(self._file).st_size, 0
-        for line in self._lines(torn=True):
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            self._note(line, first=whole == len(line))
-        if whole < size:
-            os.ftruncate(self._file, whole)
-        self._size = whole
+    def _scan(self) -> _Index:
+        """Read what all whole lines say."""
+        index = _Index()
+        for line in self._lines():
+            try:
+                index.note(line)
+            except (ValueError, TypeError, KeyError, IndexError):
+                raise JournalError(f"{self.path} is no telstate journal, or is damaged, at {line[:60]!r}") from None
+            except JournalError as error:
+                raise JournalError(f"{self.path} {error}") from None
+        return index
 
-    def _note(self, line: bytes, *, first: bool) -> None:
-        try:
-            record, _ = _split(line)
-            version = record["v"]
-        except (ValueError, TypeError, KeyError):
-            raise JournalError(f"{self.path} is no telstate journal, or is damaged, at {line[:60]!r}") from None
-        if version != 1:
-            raise JournalError(f"{self.path} was written by a newer telstate (version {version}): use that one")
-        if first:
-            if "journal" not in record:
-                raise JournalError(f"{self.path} has no head: it is a log, not a journal that can be appended to")
-            self._id, self._settings = record["journal"], record.get("settings")
-        self._seq = max(self._seq, record.get("seq", 0))
+    def _cut_torn_end(self) -> None:
+        assert self._file is not None  # noqa: S101
+        self._size = self._index.size
+        if self._size < os.fstat(self._file).st_size:
+            os.ftruncate(self._file, self._size)
 
     def _append(self, entries: Sequence[Entry]) -> list[int]:
-        seqs = list(range(self._seq + 1, self._seq + 1 + len(entries)))
-        lines = [wrap(seq, *entry) for seq, entry in zip(seqs, entries, strict=True)]
-        self._write(b"".join(line + b"\n" for line in lines), sync=True)
-        self._seq = seqs[-1] if seqs else self._seq
+        first = self._index.seq + 1
+        seqs = list(range(first, first + len(entries)))
+        self._write([wrap(seq, *entry) for seq, entry in zip(seqs, entries, strict=True)], sync=True)
+        self._index.seq += len(entries)
         return seqs
 
-    def _write(self, data: bytes, *, sync: bool) -> None:
-        """Write all of `data` or nothing of it."""
+    def _done(self, seqs: Sequence[int]) -> None:
+        self._write([b'{"v":1,"done":%d}' % seq for seq in seqs], sync=False)
+        for seq in seqs:
+            self._index.done.add(seq)
+
+    def _dead(self, letters: Sequence[DeadLetter]) -> None:
+        lines = [to_json({"v": 1, "dead": _spelled(letter)}) for letter in letters]
+        start = self._size
+        self._write(lines, sync=True)
+        for line in lines:
+            self._index.bury(start)
+            start += len(line) + 1
+
+    def _letter(self, index: _Index, number: int) -> KeptLetter:
+        with self.path.open("rb") as file:
+            file.seek(index.letters[number])
+            told = from_json(file.readline())["dead"]
+        return KeptLetter(number, DeadLetter(**{**told, "payload": told["payload"].encode()}), number in index.again)
+
+    def _judge(self, numbers: Sequence[int], verdict: str) -> None:
+        known = [number for number in numbers if number in self._index.letters]
+        self._write([to_json({"v": 1, "dead": number, "now": verdict}) for number in known], sync=True)
+        for number in known:
+            self._index.judge(number, verdict)
+
+    def _write(self, lines: list[bytes], *, sync: bool) -> None:
+        """Write all lines or nothing of them."""
         if self._file is None:
             raise JournalError(f"{self.path} is not open")
+        data = b"".join([line + b"\n" for line in lines])
         try:
             rest = memoryview(data)
             while rest:
@@ -192,14 +226,18 @@ class JsonlJournal:
         except OSError:
             self._close()
 
-    def _lines(self, *, torn: bool = False) -> Iterator[bytes]:
+    def _lines(self) -> Iterator[bytes]:
+        """All whole lines."""
         with self.path.open("rb") as file:
             for line in file:
-                if torn or line.endswith(b"\n"):
+                if line.endswith(b"\n"):
                     yield line
 
-    def _done(self) -> set[int]:
-        return {seq for line in self._lines() if b'"done"' in line[:20] and (seq := json.loads(line).get("done"))}
+    def _record(self, line: bytes, index: _Index) -> Record:
+        found = unwrap(line)
+        if found is None:
+            raise JournalError(f"{self.path} is damaged at {line[:60]!r}: take that line out, and note what it was")
+        return Record(found.seq, found.at, found.dialect, found.payload, found.seq in index.done)
 
     def _close(self) -> None:
         if self._file is not None:
@@ -234,17 +272,66 @@ class JsonlJournal:
         return new
 
 
-def _split(line: bytes) -> tuple[dict[str, Any], bytes | None]:
-    """Take a line apart into what is ours and the payload, which stays as it came, to the byte."""
-    head, found, payload = line.partition(_PAYLOAD)
-    if not found:
-        return json.loads(line), None
-    return json.loads(head + b"}"), payload.rstrip(b"\n")[:-1]
+class _Index:
+    """What the lines of a journal say, but for the events themselves."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.settings: dict[str, Any] | None = None
+        self.seq = 0
+        self.size = 0
+        """Bytes, up to the end of the last whole line."""
+        self.done = Marks()
+        self.letters: dict[int, int] = {}
+        """Where the line of each dead letter begins, by its number."""
+        self.again: set[int] = set()
+        self._buried = 0
+
+    def note(self, line: bytes) -> None:
+        """Take in the next line.
+
+        Raises:
+            JournalError, ValueError, TypeError, KeyError, IndexError: if it is none that a journal can have there.
+        """
+        event = _EVENT.match(line)
+        if event is not None and self.size:
+            self.seq = int(event[1])
+        elif (mark := _DONE.match(line)) is not None and self.size:
+            self.done.add(int(mark[1]))
+        else:
+            self._note_rare(from_json(line))
+        self.size += len(line)
+
+    def _note_rare(self, record: dict[str, Any]) -> None:
+        if record["v"] != 1:
+            raise JournalError(f"was written by a newer telstate (version {record['v']}): use that one")
+        if not self.size:
+            if "journal" not in record:
+                raise JournalError("has no head: it is a log, not a journal that can be appended to")
+            self.id, self.settings = record["journal"], record.get("settings")
+        elif isinstance(record.get("dead"), dict):
+            self.bury(self.size)
+        elif "dead" in record:
+            self.judge(record["dead"], record["now"])
+        else:
+            self.seq = max(self.seq, record.get("seq", 0))
+
+    def bury(self, start: int) -> None:
+        """One more dead letter, whose line begins there."""
+        self._buried += 1
+        self.letters[self._buried] = start
+
+    def judge(self, number: int, verdict: str) -> None:
+        """A letter is to be tried again, or was dropped."""
+        if verdict == "again":
+            self.again.add(number)
+        else:
+            self.again.discard(number)
+            self.letters.pop(number, None)
 
 
-def _one_line(payload: bytes) -> bytes:
-    """A payload's own line breaks are white space to JSON, and would end our line."""
-    return payload.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in payload or b"\r" in payload else payload
+def _spelled(letter: DeadLetter) -> dict[str, Any]:
+    return {**letter._asdict(), "payload": letter.payload.decode("utf-8", "replace")}
 
 
 def _take(lines: Iterator[bytes], count: int) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "DeadLetter", "Entry", "Journal", "Record"]
+__all__ = ["Clock", "DeadLetter", "Entry", "Journal", "KeptLetter", "Record"]
 
 
 class Entry(NamedTuple):
@@ -31,10 +31,10 @@ class Record(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """Something that was given up, to be looked at by a person."""
+    """Something that was given up, to be looked at by a person, with all it takes to try it again."""
 
     seq: int
-    """The event."""
+    """The number of the work: see `Journal`. 0 for a payload that no journal has."""
     reason: str
     """`LaneFull`, or the name of the exception."""
     handler: str | None
@@ -42,10 +42,31 @@ class DeadLetter(NamedTuple):
     detail: str
     """The exception's text."""
     at: float
+    """When it was given up, in Unix seconds."""
+    dialect: str = "daily-js"
+    payload: bytes = b""
+    """The event; empty where a session was to be retired."""
+    facts: dict[str, Any] | None = None
+    """What else its handlers were given: see `telstate.routing.work`."""
+
+
+class KeptLetter(NamedTuple):
+    """A dead letter in a journal."""
+
+    number: int
+    """Its number there, from 1."""
+    letter: DeadLetter
+    again: bool
+    """True if somebody asked to try it again."""
 
 
 class Journal(Protocol):
-    """An append-only log of payloads, with marks that say which were handled, checkpoints, and dead letters."""
+    """An append-only log of payloads, with marks that say which were handled, checkpoints, and dead letters.
+
+    Work is numbered: n is the handlers of event n, and -n the handlers of the retirement of the session that event n opened.
+
+    `read` and `letters` work without `open` too, on what another process may be writing just then.
+    """
 
     @property
     def id(self) -> str:
@@ -65,7 +86,10 @@ class Journal(Protocol):
         """Read what was kept after a sequence number, in order."""
 
     async def done(self, seqs: Sequence[int]) -> None:
-        """Mark events as handled. May be written late, with others: a crash in between runs their handlers again."""
+        """Mark work as done. May be lost in a crash: then its handlers run again."""
+
+    async def finished(self, seqs: Sequence[int]) -> set[int]:
+        """Tell which of these are marked."""
 
     async def save(self, key: str, state: bytes, revision: int | None) -> int:
         """Keep a checkpoint if its revision is still the one given (None: there is none yet). Returns the new revision.
@@ -79,6 +103,15 @@ class Journal(Protocol):
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters."""
+
+    def letters(self, *, again: bool = False) -> AsyncIterator[KeptLetter]:
+        """Read the dead letters that were not dropped, in order; or only those that somebody asked to try again."""
+
+    async def retry(self, numbers: Sequence[int]) -> None:
+        """Ask to try letters again. Whoever runs the handlers does it."""
+
+    async def drop(self, numbers: Sequence[int]) -> None:
+        """Forget letters."""
 
     async def aclose(self) -> None:
         """Write what is late, and let go."""

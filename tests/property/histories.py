@@ -56,6 +56,15 @@ IDS = st.sampled_from(["a", "b", "c", "d"])
 TEXTS = st.sampled_from(["x", "sip:room.0@x", "+12025550100", "sip:to@x?y=1", ""])
 
 
+FEW: dict[str, Any] = {"max_ended": 3, "max_parked": 5, "retain_untimed": 2}
+OTHER_SETTINGS: list[dict[str, Any]] = [
+    FEW,
+    {**FEW, "retention": 7000, "key_ttl": 7000, "ring_deadline": 5},
+    {**FEW, "silence_in_call": 1, "parked_ttl": 60, "setup_deadline": 10},
+    {"unknown": 1},
+]
+
+
 @st.composite
 def any_events(draw: st.DrawFn) -> Event:
     """An event of any type with few different ids and values, so that everything meets everything."""
@@ -68,7 +77,11 @@ def any_events(draw: st.DrawFn) -> Event:
         if name == "participant":
             fields[key] = {"session_id": draw(IDS)}
         elif name == "deadline":
-            fields[key] = draw(st.sampled_from(["setup", "ring", "media", "silence", "meeting", "?"]))
+            fields[key] = draw(st.sampled_from(["setup", "ring", "media", "silence", "meeting", "presence", "?"]))
+        elif name == "presence":
+            fields[key] = draw(st.sampled_from(["alive", "gone", "unknown"]))
+        elif name == "settings":
+            fields[key] = draw(st.sampled_from(OTHER_SETTINGS))
         elif name in ("session_id", "other_session_id", "sip_call_id", "webhook_id", "call_id"):
             fields[key] = draw(IDS)
         elif "float" in str(field.annotation):

@@ -14,7 +14,7 @@ from telstate import Cause, Dialect, Engine, Event, Outcome, OutcomeKind, Sessio
 from telstate.calls.table import RANK, TERMINAL
 from telstate.testing import SimulatedCall, simulate
 from telstate.views.report import session_as_dict
-from tests.property.histories import any_events, calls, shuffled, tellings
+from tests.property.histories import FEW, any_events, calls, shuffled, tellings
 
 
 def answers(engine: Engine) -> dict[str, tuple[State, Cause | None]]:
@@ -104,11 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine(
-            Settings(
-                ring_deadline=30, setup_deadline=10, media_deadline=20, max_ended=3, max_parked=5, retain_untimed=2
-            )
-        )
+        self.engine = Engine(Settings(ring_deadline=30, setup_deadline=10, media_deadline=20, **FEW))
         self.copy: Engine | None = None
         self.departed: list[Session | Unmatched] = []
         self.highest: dict[int, State] = {}
