@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from telstate.journals.jsonl import JsonlJournal
+from telstate.journals.sqlite import SqliteJournal
 
-__all__ = ["JsonlJournal"]
+__all__ = ["JsonlJournal", "SqliteJournal"]

