@@ -132,14 +132,14 @@ class Patience:
         for name in self._deadlines.keys() - _deadlines(settings).keys():
             del self._deadlines[name]
 
-    def dump(self) -> list[Any]:
+    def dump(self) -> dict[str, Any]:
         """Write it down as JSON values."""
-        return [[name, shelf.dump()] for name, shelf in self._shelves]
+        return {f"{place} {name}": shelf.dump() for place, (name, shelf) in enumerate(self._shelves)}
 
-    def load(self, dumped: list[Any]) -> None:
+    def load(self, dumped: dict[str, Any]) -> None:
         """Read what `dump` wrote, with the same settings."""
-        for (_, shelf), (_, entries) in zip(self._shelves, dumped, strict=True):
-            shelf.load(entries)
+        for place, (name, shelf) in enumerate(self._shelves):
+            shelf.load(dumped[f"{place} {name}"])
 
 
 def _deadlines(settings: Settings) -> dict[str, Shelf[str, bool]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class JsonlJournal:
         """
         return await self._disk.do(lambda: self._append(entries))
 
-    async def read(self, after: int = 0) -> AsyncIterator[Record]:
+    async def read(self, after: int = 0) -> AsyncGenerator[Record, None]:
         """Read what was kept after a sequence number, in order, with whether it is done."""
         index = await self._known()
         lines = self._lines()
@@ -94,7 +94,7 @@ class JsonlJournal:
         """Keep dead letters, as lines of their own."""
         await self._disk.do(lambda: self._dead(letters))
 
-    async def letters(self, *, again: bool = False) -> AsyncIterator[KeptLetter]:
+    async def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Read the dead letters that were not dropped, or only those that somebody asked to try again."""
         index = await self._known()
         for number in sorted(index.again if again else index.letters):

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,7 +90,7 @@ class SqliteJournal:
         """
         return await self._disk.do(lambda: self._append(entries)) if entries else []
 
-    async def read(self, after: int = 0) -> AsyncIterator[Record]:
+    async def read(self, after: int = 0) -> AsyncGenerator[Record, None]:
         """Read what was kept after a sequence number, in order, with whether it is done."""
         while rows := await self._look(lambda database, after=after: _events(database, after)):  # type: ignore[misc]
             for seq, at, dialect, payload, done in rows:
@@ -114,7 +114,7 @@ class SqliteJournal:
         columns = "seq, reason, handler, detail, at, dialect, payload, facts"
         await self._write(f"INSERT INTO letters ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
 
-    async def letters(self, *, again: bool = False) -> AsyncIterator[KeptLetter]:
+    async def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Read the dead letters that were not dropped, or only those that somebody asked to try again."""
         after = 0
         while rows := await self._look(lambda database, after=after: _letters(database, after, again=again)):  # type: ignore[misc]

@@ -10,7 +10,7 @@ nothing and raises. Without a journal everything but the durability is the same.
 
 from __future__ import annotations
 
-import math
+import signal
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
@@ -28,20 +28,30 @@ from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
 from telstate.errors import Busy, Closed, JournalError, ParseError
-from telstate.events import Dialect, Event, SessionsLinked, encode, parse, read_event
+from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged, encode, read_event
+from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
 from telstate.routing.followers import Followers
 from telstate.routing.keeper import Keeper
 from telstate.routing.lanes import Job, Lanes
+from telstate.routing.letters import Letters
+from telstate.routing.limits import Limits
 from telstate.routing.plan import Plan
-from telstate.routing.ports import Clock, DeadLetter, Entry, Journal
+from telstate.routing.ports import Clock, DeadLetter, Entry, Journal, KeptLetter
+from telstate.routing.reconciler import Reconcile, Reconciler
+from telstate.routing.recovery import Recovery
 from telstate.routing.router import Router
 from telstate.routing.runner import INSIDE, Runner, of_session, text_of
+from telstate.routing.work import Present, key_of, letter_of, number_of_retirement, read_letter, spell
 
 __all__ = ["Dispatcher"]
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
+_CLOSE_WITHIN = 10.0
+"""Seconds that a journal gets to close; one whose disk hangs is left alone then."""
+_CHECKPOINT_EVERY = 20_000
+"""Events between two checkpoints, at least: reading so many again takes a second."""
 _PAUSE_AFTER = 32
 """A loop that only receives must let handlers run now and then; doing so each time costs five times the rest."""
 
@@ -52,13 +62,17 @@ class Dispatcher:
     Args:
         router: whose handlers run.
         journal: keeps every event before it is stepped; None keeps nothing.
-        settings: how long and how much is remembered, and the deadlines. An existing journal brings its own.
+        settings: how long and how much is remembered, and the deadlines; by default those of the journal, if it has any.
         clock: the time; for tests.
+        reconcile: an async function that tells of a session whether it is still there (a `Presence`), by asking Daily. It is
+            asked before a silence limit ends a session, and where events may have been missed. Only `GONE` ends one.
         lane_limit: how many events of one session may wait for their handlers; of more, the handlers do not run (a dead
             letter, `LaneFull`). Their effect on the state is never lost.
         pending_limit: how many events may wait for handlers in all, before `receive` waits (and `receive_nowait` raises).
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left; what is not finished then is cancelled and not marked.
+        stop_on_signals: leave the block at SIGTERM and SIGINT, as `stop` does; a second one ends the draining. In a program's
+            main thread only.
         log_transitions: write a line for each transition, at level info.
     """
 
@@ -69,10 +83,12 @@ class Dispatcher:
         journal: Journal | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
+        reconcile: Reconcile | None = None,
         lane_limit: int = 1000,
         pending_limit: int = 10_000,
         slow_after: float = 5.0,
         drain: float = 30.0,
+        stop_on_signals: bool = False,
         log_transitions: bool = False,
     ) -> None:
         if slow_after <= 0:
@@ -87,18 +103,31 @@ class Dispatcher:
         self._pending_limit = pending_limit
         self._slow_after = slow_after
         self._drain = drain
+        self._stop_on_signals = stop_on_signals
         self._log_transitions = log_transitions
         self._plan = Plan(Router())
         self._runner = Runner(self, self._bury)
-        self._lanes = Lanes(self._runner.run, lambda job: self._mark(job.seq), lane_limit)
+        self._lanes = Lanes(self._runner.run, self._done, lane_limit)
         self._keeper = Keeper(journal, self._limits_before, self._step) if journal is not None else None
         self._followers = Followers(self.session)
+        self._limits = Limits(self._engine, reconciles=False)
+        self._reconciler = Reconciler(reconcile, self.session, self.live, self._take) if reconcile is not None else None
+        self._letters = (
+            Letters(journal, self._revive, self._put, self.receive, self._keeper.drop)
+            if journal is not None and self._keeper is not None
+            else None
+        )
+        self._checkpoints: Checkpoints | None = None
+        self._checkpoint_due = anyio.Event()
+        self._since_checkpoint = 0
+        self._next_checkpoint = _CHECKPOINT_EVERY
         self._id = ""
         self._seq = 0
+        """The last event that was stepped."""
         self._open = False
         self._group: TaskGroup | None = None
-        self._limit_at = -math.inf
-        self._shortest = 0.0
+        self._body = anyio.CancelScope()
+        self._hurry = anyio.CancelScope()
         self._since_pause = 0
         self._log = structlog.get_logger("telstate")
 
@@ -111,77 +140,121 @@ class Dispatcher:
         self._runner.open(self._plan.errors)
         if self._journal is not None:
             await self._recover(self._journal)
-        self._shortest = _shortest_limit(self._engine.settings)
         self._id = self._journal.id if self._journal is not None else f"memory-{uuid4()}"
+        self._limits = Limits(self._engine, reconciles=self._reconciler is not None)
         self._router.start()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
+        self._body.__enter__()
         self._lanes.open(self._group)
-        if self._clock.timers:
-            self._group.start_soon(self._run_timers)
-        self._group.start_soon(self._watch)
-        if self._keeper is not None:
-            self._group.start_soon(self._keeper.run)
+        for task in (self._run_timers, self._watch, self._keep, self._save_checkpoints, self._heed_signals):
+            self._group.start_soon(task)
         self._open = True
+        if self._reconciler is not None:
+            self._reconciler.open(self._group)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    ) -> bool:
         """Take nothing in any more, let handlers finish until the drain's deadline, cancel what is left."""
         assert self._group is not None  # noqa: S101
         self._open = False
+        stopped = bool(self._body.__exit__(kind, error, traceback))
         try:
-            with anyio.move_on_after(self._drain):
+            if not self._hurry.cancel_called:
+                self._hurry.deadline = anyio.current_time() + self._drain
+            with self._hurry:
                 await self.idle()
         finally:
             self._lanes.close()
-            left = self._lanes.pending
+            left = self._lanes.unfinished()
             self._group.cancel_scope.cancel()
             self._followers.close()
             if self._keeper is not None:
-                self._keeper.close()
+                self._keeper.close(_CLOSE_WITHIN)
             try:
                 await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
             finally:
                 await self._close_journal()
                 self._router.stop()
             if left:
-                self._log.warning(
-                    "dispatcher.left_unfinished", events=left, hint="their handlers run again at the next start"
-                )
+                self._tell_what_is_left(left)
+        return stopped
 
-    def _use(self, kept: Settings) -> None:
-        """The settings in the journal's head hold: with others, a replay of it would come to other answers."""
-        if self._settings is not None and self._settings != kept:
-            raise JournalError("the journal was begun with other settings: leave settings= out, or begin a new journal")
-        self._engine = Engine(kept)
+    def stop(self) -> None:
+        """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more."""
+        if self._body.cancel_called:
+            self._hurry.cancel()
+        self._open = False
+        self._body.cancel()
+
+    async def _heed_signals(self) -> None:
+        if not self._stop_on_signals:
+            return
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                self._log.info(
+                    "dispatcher.stopping", signal=signal.Signals(number).name, unfinished=self._lanes.pending
+                )
+                self.stop()
+
+    def _tell_what_is_left(self, left: list[Job]) -> None:
+        """Of what the drain cut off, say whose it was."""
+        hint = (
+            "their handlers run again at the next start"
+            if self._journal is not None
+            else "without a journal it is lost"
+        )
+        named = [
+            job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
+        ]
+        self._log.warning("dispatcher.left_unfinished", events=len(left), of=named, hint=hint)
 
     async def _close_journal(self) -> None:
-        if self._journal is not None and self._keeper is not None:
-            with anyio.CancelScope(shield=True):
-                await self._keeper.flush()
-                await self._journal.aclose()
+        """Write what is late, and a last checkpoint. A disk that hangs must not keep the program from ending."""
+        if self._journal is None or self._keeper is None:
+            return
+        with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
+            await self._keeper.flush()
+            if self._since_checkpoint:
+                await self._save_checkpoint()
+            await self._journal.aclose()
+        if scope.cancelled_caught:
+            hint = "the disk hangs; nothing that was acknowledged is lost"
+            self._log.error("journal.not_closed", seconds=_CLOSE_WITHIN, hint=hint)
 
     async def _recover(self, journal: Journal) -> None:
-        """State is the fold of the journal. The handlers of what was not marked as done run again, once all is known.
-
-        Sessions that left memory in the course of it were told to `on_retired` before, and are not told again.
-        """
-        await journal.open(self._engine.settings.model_dump())
+        """Know again what the journal knows. Handlers of what was not done run again, once all is known."""
+        await journal.open((self._settings or Settings()).model_dump())
         try:
-            if journal.settings is not None:
-                self._use(Settings.model_validate(journal.settings))
-            async for record in journal.read():
-                outcome = self._engine.receive(parse(record.payload, record.dialect), record.at)
-                outcome.event_id = f"{journal.id}:{record.seq}"
-                outcome.redelivered = not record.done
-                if outcome.redelivered:
-                    self._call_handlers(outcome, record.seq, force=True)
+            recovery = Recovery(journal, self._plan, self._put, self._mark, self._runner.filter_failed)
+            checkpoints = self._checkpoints = Checkpoints(journal)
+            recovered = await recovery.run(self._settings, checkpoints, self._clock.now() or 0.0)
+            self._engine, self._seq, self._since_checkpoint = recovered
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
             raise
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    async def _save_checkpoints(self) -> None:
+        """Save one whenever so many events came that reading them again would take longer than reading it."""
+        while self._checkpoints is not None:
+            await self._checkpoint_due.wait()
+            self._checkpoint_due = anyio.Event()
+            await self._save_checkpoint()
+
+    async def _save_checkpoint(self) -> None:
+        assert self._checkpoints is not None  # noqa: S101
+        point = Point(self._seq, frozen(self._engine.snapshot), [spell(job) for job in self._lanes.unfinished()])
+        self._since_checkpoint = 0
+        self._next_checkpoint = max(_CHECKPOINT_EVERY, 3 * sum(self._engine.sizes().values()))
+        try:
+            await self._checkpoints.save(point)
+        except Exception:
+            self._log.exception("checkpoint.failed", hint="it is tried again; until then a start takes longer")
 
     async def idle(self) -> None:
         """Wait until everything that was received has been stepped and all its handlers have run; for tests and scripts."""
@@ -265,15 +338,27 @@ class Dispatcher:
         """Step one event and let everything follow; nothing here waits, and nothing but a bug raises."""
         outcome = self._engine.receive(event, now)
         outcome.event_id = f"{self._id}:{seq}"
+        self._seq = seq
         session = outcome.session
         if session is not None and (outcome.opened or outcome.moves):
             self._tell(session, outcome)
         self._call_handlers(outcome, seq)
+        if event.local:
+            self._see_local(event, session)
         if outcome.departed:
             self._retire(outcome.departed)
+        self._since_checkpoint += 1
+        if self._since_checkpoint == self._next_checkpoint:
+            self._checkpoint_due.set()
         return outcome
 
-    def _call_handlers(self, outcome: Outcome, seq: int, *, force: bool = False) -> None:
+    def _see_local(self, event: Event, session: Session | None) -> None:
+        if self._reconciler is not None:
+            self._reconciler.see(event, session)
+        if type(event) is SettingsChanged:
+            self._limits.changed()
+
+    def _call_handlers(self, outcome: Outcome, seq: int) -> None:
         """Put the handlers an outcome calls for into their session's lane; without any, the event is done."""
         calls = self._plan.calls_for(outcome, self._runner.filter_failed)
         if not calls:
@@ -281,8 +366,13 @@ class Dispatcher:
             return
         event, session = outcome.event, outcome.session
         key: Hashable = session.session_id if session is not None else scope_of(event)
-        if not self._lanes.put(key, Job(seq, calls, event, session, outcome), force=force):
-            self._give_up(seq, "LaneFull", f"more events of {key} wait than its lane takes")
+        job = Job(seq, calls, event, session, outcome)
+        if not self._lanes.put(key, job):
+            self._give_up(job, f"more events of {key} wait than its lane takes")
+
+    def _put(self, job: Job) -> None:
+        """Work that was begun before: its lane takes it however full it is."""
+        self._lanes.put(key_of(job.event, job.session), job, force=True)
 
     def _tell(self, session: Session, outcome: Outcome) -> None:
         """Wake those who wait for the session, and end what ends with it."""
@@ -302,29 +392,37 @@ class Dispatcher:
     def _retire(self, departed: tuple[Session | Unmatched, ...]) -> None:
         """The final word on sessions that left memory."""
         for gone in departed:
-            if isinstance(gone, Session) and self._plan.retired:
-                job = Job(0, self._plan.retired, None, gone, None)
-                if not self._lanes.put(gone.session_id, job):
-                    self._give_up(0, "LaneFull", f"on_retired of {gone.session_id}")
+            if isinstance(gone, Session):
+                job = Job(number_of_retirement(gone), self._plan.retired, None, gone, None)
+                if not job.calls:
+                    self._mark(job.seq)
+                elif not self._lanes.put(gone.session_id, job):
+                    self._give_up(job, f"on_retired of {gone.session_id} found its lane full")
+
+    def _done(self, job: Job) -> None:
+        """All handlers of it have run."""
+        if job.letter and self._letters is not None:
+            self._letters.settle(job.letter)
+        else:
+            self._mark(job.seq)
 
     def _mark(self, seq: int) -> None:
-        if self._keeper is not None and seq:
+        if self._keeper is not None:
             self._keeper.mark(seq)
 
-    def _give_up(self, seq: int, reason: str, detail: str) -> None:
+    def _give_up(self, job: Job, detail: str) -> None:
         """An event's handlers will not run: a dead letter, never silence."""
-        letter = DeadLetter(seq, reason, None, detail, self._clock.now() or 0.0)
-        self._log.error("handlers.dead_letter", event_id=f"{self._id}:{seq}", reason=reason, detail=detail)
+        event_id = job.outcome.event_id if job.outcome is not None else None
+        self._log.error("handlers.dead_letter", event_id=event_id, reason="LaneFull", detail=detail)
         if self._keeper is not None:
-            self._keeper.bury(letter)
-            self._mark(seq)
+            self._keeper.bury(letter_of(job, "LaneFull", detail, self._clock.now() or 0.0))
+            self._mark(job.seq)
 
-    def _bury(self, outcome: Outcome, handler: str, error: Exception) -> None:
+    def _bury(self, job: Job, handler: str, error: Exception) -> None:
         """A handler raised: its event is done, but somebody should look at it."""
-        if self._keeper is not None and outcome.event_id is not None:
-            seq = int(outcome.event_id.rpartition(":")[2])
-            letter = DeadLetter(seq, type(error).__name__, handler, text_of(error), self._clock.now() or 0.0)
-            self._keeper.bury(letter)
+        if self._keeper is not None:
+            at = self._clock.now() or 0.0
+            self._keeper.bury(letter_of(job, type(error).__name__, text_of(error), at, handler))
 
     async def _watch(self) -> None:
         """Now and then: name slow handlers, and write the marks that no commit took along."""
@@ -333,6 +431,21 @@ class Dispatcher:
             self._runner.name_slow_ones(self._lanes, self._slow_after)
             if self._keeper is not None and not self._keeper.busy:
                 await self._keeper.flush()
+            if self._letters is not None:
+                await self._take_up_letters(self._letters)
+
+    async def _take_up_letters(self, letters: Letters) -> None:
+        try:
+            await letters.take_up()
+        except Exception:
+            self._log.exception("letters.failed", hint="they are looked for again soon")
+
+    async def _keep(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.run()
+
+    def _revive(self, letter: DeadLetter) -> Job:
+        return read_letter(letter, Present(self._engine, self._plan, self._id))
 
     def _now(self) -> float | None:
         """The clock's time, but never less than before: a journal must tell the times that were stepped with."""
@@ -342,39 +455,62 @@ class Dispatcher:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def _limits_before(self, now: float) -> list[Event]:
-        """The limits that passed before `now`. One that is due at this very instant waits: the event wins."""
-        if now <= self._limit_at or not self._clock.timers:
-            return []
-        passed: list[Event] = [limit for limit in self._engine.passed(now) if limit.due_at < now]
-        if not passed:
-            due = self._engine.next_deadline()
-            self._limit_at = min(now + self._shortest, max(now, due) if due is not None else math.inf)
-        return passed
+        """The limits that passed before `now`."""
+        return self._limits.before(now) if self._clock.timers else []
 
     async def _run_timers(self) -> None:
-        """Apply limits when they are due, and let sessions go when their retention has passed.
-
-        It never sleeps longer than the shortest of all durations, so nothing that begins meanwhile can be overslept.
-        """
-        while True:
-            now, due = self._now() or 0.0, self._engine.next_deadline()
-            if due is not None and due <= now:
+        """Apply limits when they are due, and let sessions go when their retention has passed."""
+        while self._clock.timers:
+            now = self._now() or 0.0
+            wait = self._limits.wait(now)
+            if wait <= 0:
                 await self._pass(now)
             else:
-                await self._clock.sleep(self._shortest if due is None else min(due - now, self._shortest))
+                await self._clock.sleep(wait)
 
     async def _pass(self, now: float) -> None:
-        for limit in self._engine.passed(now):
-            if self._keeper is None:
-                self._seq += 1
-                self._step(limit, now, self._seq)
-                continue
+        for limit in self._limits.passed(now):
             try:
-                await self._keeper.keep_local(limit, now)  # kept like any event, so that a replay sees it at its place
+                await self._take(limit)
             except JournalError as error:
                 self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
                 await self._clock.sleep(1.0)
         self._retire(self._engine.advance(now))
+
+    async def _take(self, event: Event) -> None:
+        """Take in an event of our own: kept like any other, so that a replay sees it at its place."""
+        now = self._now()
+        if self._keeper is None:
+            self._seq += 1
+            self._step(event, now, self._seq)
+        else:
+            await self._keeper.keep_local(event, now or 0.0)
+
+    # --- dead letters ---------------------------------------------------------------------------------------------
+
+    async def dead_letters(self) -> list[KeptLetter]:
+        """What was given up and not dropped since: handlers that raised, events beyond a lane's limit.
+
+        Raises:
+            JournalError: without a journal, or if it cannot be read.
+        """
+        return [kept async for kept in self._journalled().letters()]
+
+    async def retry(self, *numbers: int) -> None:
+        """Try dead letters again, now. One that fails again is a new letter. Raises as `dead_letters`."""
+        await self._journalled().retry(numbers)
+        if self._letters is not None:
+            await self._letters.take_up()
+
+    async def drop(self, *numbers: int) -> None:
+        """Forget dead letters. Raises as `dead_letters`."""
+        await self._journalled().drop(numbers)
+
+    def _journalled(self) -> Journal:
+        self._check_open()
+        if self._journal is None:
+            raise JournalError("without a journal nothing is kept, dead letters neither: give the Dispatcher a journal")
+        return self._journal
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -450,19 +586,3 @@ def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes
     if line.dialect is Dialect.JOURNAL:  # a record inside a record would tell two times
         return event, event.to_json(), Dialect.DAILY_JS, line.at
     return event, data, line.dialect, line.at
-
-
-def _shortest_limit(settings: Settings) -> float:
-    """The least of all durations after which something is due: what begins later is not due before that."""
-    durations = (
-        settings.silence_before_answer,
-        settings.silence_in_call,
-        settings.silence_after_meeting,
-        settings.setup_deadline,
-        settings.ring_deadline,
-        settings.media_deadline,
-        settings.key_ttl,
-        settings.retention,
-        settings.parked_ttl,
-    )
-    return min(duration for duration in durations if duration is not None)

@@ -7,7 +7,7 @@ handlers again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 import structlog
@@ -17,7 +17,7 @@ from telstate.errors import Closed, JournalError
 from telstate.events import Dialect, Event
 from telstate.routing.ports import DeadLetter, Entry, Journal
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "entry_of"]
 
 
 class _Waiting:
@@ -53,26 +53,30 @@ class Keeper:
         self._step = step
         self._inbox: deque[_Waiting] = deque()
         self._filled = anyio.Event()
-        self._committing = False
+        self._commit_scope: anyio.CancelScope | None = None
         self._marks: list[int] = []
         self._letters: list[DeadLetter] = []
+        self._dropped: list[int] = []
         self._log = structlog.get_logger("telstate")
 
     @property
     def busy(self) -> bool:
         """True while an event is not yet kept and stepped."""
-        return self._committing or bool(self._inbox)
+        return self._commit_scope is not None or bool(self._inbox)
 
     async def keep(self, event: Event, entry: Entry) -> Outcome:
         """Keep an event and step it.
 
         Raises:
             JournalError: if it could not be kept. It is not stepped then.
+            Closed: if the dispatcher was closed before the journal answered. It is not stepped; the next start may find it.
         """
         waiting = _Waiting(entry, event)
         self._inbox.append(waiting)
         self._filled.set()
         await waiting.done.wait()
+        if isinstance(waiting.error, Closed):
+            raise waiting.error
         if waiting.error is not None:
             raise JournalError(
                 f"the journal could not keep the event, so it was not taken in: {waiting.error}"
@@ -82,7 +86,7 @@ class Keeper:
 
     async def keep_local(self, event: Event, at: float) -> Outcome:
         """Keep an event of our own; raises as `keep`."""
-        return await self.keep(event, _entry_of(event, at))
+        return await self.keep(event, entry_of(event, at))
 
     async def run(self) -> None:
         """Append whatever came since the last append, in one go, again and again."""
@@ -93,21 +97,26 @@ class Keeper:
             self._inbox.clear()
             if not batch:
                 continue
-            self._committing = True
-            with anyio.CancelScope(shield=True):  # a batch is appended and stepped, or neither
-                await self._commit(batch)
-            self._committing = False
+            try:
+                with anyio.CancelScope(
+                    shield=True
+                ) as self._commit_scope:  # a batch is appended and stepped, or neither
+                    await self._commit(batch)
+            finally:
+                self._commit_scope = None
+                _tell(
+                    batch,
+                    Closed("the dispatcher was closed before the journal answered: whether it has it is not known"),
+                )
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         at = batch[0].entry.at
         limits = self._passed(at)
-        entries = [*(_entry_of(limit, at) for limit in limits), *(one.entry for one in batch)]
+        entries = [*(entry_of(limit, at) for limit in limits), *(one.entry for one in batch)]
         try:
             seqs = await self._append(entries)
         except Exception as error:
-            for waiting in batch:
-                waiting.error = error
-                waiting.done.set()
+            _tell(batch, error)
             return
         for limit, seq in zip(limits, seqs, strict=False):
             self._step(limit, at, seq)
@@ -130,10 +139,15 @@ class Keeper:
         """Something was given up."""
         self._letters.append(letter)
 
+    def drop(self, letter: int) -> None:
+        """A dead letter was tried again."""
+        self._dropped.append(letter)
+
     async def flush(self) -> None:
-        """Write marks and dead letters, if there are any."""
+        """Write marks and dead letters, if there are any. Letters go first: what is marked is not looked at again."""
         letters, self._letters = self._letters, []
         marks, self._marks = self._marks, []
+        dropped, self._dropped = self._dropped, []
         try:
             if letters:
                 await self._journal.dead(letters)
@@ -141,19 +155,31 @@ class Keeper:
             if marks:
                 await self._journal.done(marks)
                 marks = []
+            if dropped:
+                await self._journal.drop(dropped)
+                dropped = []
         except Exception:
             hint = "tried again later; if that never works, their handlers run again at the next start"
             self._log.exception("journal.marks_failed", events=len(marks), letters=len(letters), hint=hint)
         finally:
-            self._letters[:0], self._marks[:0] = letters, marks
+            self._letters[:0], self._marks[:0], self._dropped[:0] = letters, marks, dropped
 
-    def close(self) -> None:
-        """Nothing is kept any more: tell those who still wait."""
-        for waiting in self._inbox:
-            waiting.error = Closed("the dispatcher was closed before the journal had the event")
-            waiting.done.set()
+    def close(self, within: float) -> None:
+        """Nothing more is kept: tell those who still wait, and give a commit that is under way so many seconds."""
+        _tell(self._inbox, Closed("the dispatcher was closed before the journal had the event"))
         self._inbox.clear()
+        if self._commit_scope is not None:
+            self._commit_scope.deadline = anyio.current_time() + within
 
 
-def _entry_of(event: Event, at: float) -> Entry:
+def _tell(batch: Iterable[_Waiting], error: Exception) -> None:
+    """Tell those who wait for nothing else that it failed."""
+    for waiting in batch:
+        if not waiting.done.is_set():
+            waiting.error = error
+            waiting.done.set()
+
+
+def entry_of(event: Event, at: float) -> Entry:
+    """An event of our own, as it is kept."""
     return Entry(at, Dialect.DAILY_JS, event.to_json())

@@ -29,10 +29,13 @@ _FAIRNESS = 64
 class Job:
     """The handlers of one event."""
 
-    __slots__ = ("calls", "event", "outcome", "seq", "session")
+    __slots__ = ("calls", "event", "letter", "outcome", "seq", "session")
 
     def __init__(self, seq: int, calls: tuple[Any, ...], event: Any, session: Any, outcome: Any) -> None:
         self.seq = seq
+        """Its number: see `Journal`."""
+        self.letter = 0
+        """The dead letter that is tried again by it; 0 for none."""
         self.calls = calls
         self.event = event
         self.session = session
@@ -42,11 +45,13 @@ class Job:
 class Lane:
     """The waiting jobs of one session, and what runs now."""
 
-    __slots__ = ("handler", "jobs", "key", "scope", "since", "told")
+    __slots__ = ("current", "handler", "jobs", "key", "scope", "since", "told")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.jobs: deque[Job] = deque()
+        self.current: Job | None = None
+        """The one that runs, or was cut off."""
         self.scope: anyio.CancelScope | None = None
         """Around the handler that runs, if it is to be cancelled with its session."""
         self.handler: str | None = None
@@ -112,6 +117,14 @@ class Lanes:
     def running(self) -> list[Lane]:
         """The lanes in which a handler runs now."""
         return [lane for lane in self._lanes.values() if lane.handler is not None]
+
+    def unfinished(self) -> list[Job]:
+        """All that waits or runs, or was cut off; of each lane in order."""
+        return [
+            job
+            for lane in self._lanes.values()
+            for job in (*((lane.current,) if lane.current is not None else ()), *lane.jobs)
+        ]
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -184,8 +197,9 @@ class Lanes:
     async def _empty(self, lane: Lane) -> None:
         """Run a lane's jobs until there are none left; then the lane is no more."""
         while lane.jobs:
-            job = lane.jobs.popleft()
+            lane.current = job = lane.jobs.popleft()
             await self._run(lane, job)
+            lane.current = None
             self.pending -= 1
             self._done(job)
             if self._relief is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, NamedTuple
 
 from telstate.calls.outcome import Outcome, OutcomeKind
@@ -55,10 +55,22 @@ class Plan:
             failed: told of a predicate that raised; its handler does not run.
         """
         event, session = outcome.event, outcome.session
+        found = self._candidates(outcome)
+        if not found:
+            return found
+        return tuple(call for call in found if _passes(call, event, session, outcome, failed))
+
+    def named(self, outcome: Outcome | None, names: Collection[str]) -> tuple[Call, ...]:
+        """Of the handlers that an outcome calls for (none: those of a retirement) the named ones: they passed their filters
+        when it was stepped."""
+        found = self.retired if outcome is None else self._candidates(outcome)
+        return tuple(call for call in found if call.name in names)
+
+    def _candidates(self, outcome: Outcome) -> tuple[Call, ...]:
         found: tuple[Call, ...] = ()
         if outcome.opened:
             found += self._start
-        on = self._on.get(event.name)
+        on = self._on.get(outcome.event.name)
         if on is not None:
             kind = outcome.kind
             found += tuple(call for call in on if kind in call.registration.outcomes)
@@ -68,9 +80,7 @@ class Plan:
             found += self._end
         if outcome.kind is OutcomeKind.UNMATCHED:
             found += self._unmatched
-        if not found:
-            return found
-        return tuple(call for call in found if _passes(call, event, session, outcome, failed))
+        return found
 
 
 def _passes(

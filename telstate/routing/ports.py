@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Clock", "DeadLetter", "Entry", "Journal", "KeptLetter", "Record"]
@@ -82,7 +82,7 @@ class Journal(Protocol):
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
         """Keep entries, all or none; durable on return. Returns their sequence numbers."""
 
-    def read(self, after: int = 0) -> AsyncIterator[Record]:
+    def read(self, after: int = 0) -> AsyncGenerator[Record, None]:
         """Read what was kept after a sequence number, in order."""
 
     async def done(self, seqs: Sequence[int]) -> None:
@@ -104,7 +104,7 @@ class Journal(Protocol):
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters."""
 
-    def letters(self, *, again: bool = False) -> AsyncIterator[KeptLetter]:
+    def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Read the dead letters that were not dropped, in order; or only those that somebody asked to try again."""
 
     async def retry(self, numbers: Sequence[int]) -> None:

@@ -35,10 +35,10 @@ class Runner:
 
     Args:
         calls: what handlers get as `calls`.
-        bury: told of a handler that raised: the event's outcome, the handler's name, the exception.
+        bury: told of a handler that raised: what it was to do, its name, the exception.
     """
 
-    def __init__(self, calls: Any, bury: Callable[[Outcome, str, Exception], None]) -> None:
+    def __init__(self, calls: Any, bury: Callable[[Job, str, Exception], None]) -> None:
         self._calls = calls
         self._bury = bury
         self._observers: tuple[Call, ...] = ()
@@ -58,12 +58,12 @@ class Runner:
                 continue
             lane.handler, lane.since, lane.told = call.name, anyio.current_time(), False
             try:
-                await self._run_one(lane, call, given)
+                await self._run_one(lane, job, call, given)
                 await _forgive_cancellation()
             finally:
                 lane.handler = None
 
-    async def _run_one(self, lane: Lane, call: Call, given: dict[str, Any]) -> None:
+    async def _run_one(self, lane: Lane, job: Job, call: Call, given: dict[str, Any]) -> None:
         try:
             handler = Isolated(call.run(given), self._context.copy())
             if call.registration.live_only:
@@ -76,20 +76,19 @@ class Runner:
         except anyio.get_cancelled_exc_class() as error:
             if is_cancelled():
                 raise
-            await self._failed(call, RuntimeError(f"cancelled by itself, not by the dispatcher: {error!r}"), given)
+            await self._failed(job, call, RuntimeError(f"cancelled by itself, not by the dispatcher: {error!r}"), given)
         except Exception as error:
             if is_cancelled():
                 await anyio.lowlevel.checkpoint()
-            await self._failed(call, error, given)
+            await self._failed(job, call, error, given)
         finally:
             lane.scope = None
 
-    async def _failed(self, call: Call, error: Exception, given: dict[str, Any]) -> None:
+    async def _failed(self, job: Job, call: Call, error: Exception, given: dict[str, Any]) -> None:
         """A handler raised: log it, bury it, tell the handlers of errors."""
-        outcome = given["outcome"]
-        self.log_failure("handler.failed", call, error, given["session"], outcome)
-        if outcome is not None:
-            self._bury(outcome, call.name, error)
+        outcome = job.outcome
+        self.log_failure("handler.failed", call, error, job.session, outcome)
+        self._bury(job, call.name, error)
         for observer in self._observers:
             try:
                 facts = {**given, "error": error, "handler": call.name}
@@ -97,7 +96,7 @@ class Runner:
             except (Exception, anyio.get_cancelled_exc_class()) as again:
                 if is_cancelled():
                     raise
-                self.log_failure("handler_error.failed", observer, again, given["session"], outcome)
+                self.log_failure("handler_error.failed", observer, again, job.session, outcome)
 
     def filter_failed(self, call: Call, error: Exception) -> None:
         """A predicate raised; its handler does not run."""

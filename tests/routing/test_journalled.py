@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
@@ -26,6 +27,7 @@ from telstate import (
     Settings,
 )
 from telstate.journals import JsonlJournal
+from telstate.routing import dispatcher
 from telstate.routing.ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing.clock import settle
@@ -347,15 +349,32 @@ async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path
     assert b'"deadline":"ring"' in path.read_bytes()
 
 
-async def test_other_settings_than_the_journals_are_refused(tmp_path: Path) -> None:
-    """Live and replay would part; and the file is free again."""
+async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: Path) -> None:
+    """The change is an event; what was remembered by then is measured anew."""
     path = tmp_path / "calls.jsonl"
-    async with Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=7)):
-        pass
-    with pytest.raises(JournalError, match="leave settings= out"):
-        await Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=8)).__aenter__()
-    async with Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=7)):
-        pass
+    clock = FakeClock()
+    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+        await calls.receive(js("dialout-connected", "before"))
+    other = Settings(silence_before_answer=60, ring_deadline=20)
+    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock, settings=other) as calls:
+        assert calls._engine.settings == other
+        await calls.receive(js("dialout-connected", "after"))
+        await clock.advance(61)
+        await calls.idle()
+        sessions = {session.session_id: session for session in calls._engine.sessions()}
+        assert sessions["before"].cause is sessions["after"].cause is Cause.EXPIRED
+        live = [session_as_dict(session) for session in calls._engine.sessions()]
+    kept = path.read_bytes()
+    assert kept.count(b"settings-changed") == 1
+    assert kept.count(b'"deadline":"ring"') == 1  # of the one that began to ring under it
+    replay = Replay()
+    for line in kept.splitlines():
+        replay.feed(line)
+    assert replay.engine.settings == other
+    assert [session_as_dict(session) for session in replay.engine.sessions()] == live
+    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+        assert calls._engine.settings == other
+    assert path.read_bytes().count(b"settings-changed") == 1
 
 
 async def test_a_journal_that_breaks_its_contract_is_told_to_those_who_wait(tmp_path: Path) -> None:
@@ -389,8 +408,8 @@ async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
         assert len([record async for record in records]) == 1
 
 
-async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(tmp_path: Path) -> None:
-    """Whoever waited for it when the dispatcher closed is told that the event was not kept."""
+async def test_whoever_waits_for_a_slow_journal_at_the_end_is_told(tmp_path: Path) -> None:
+    """What is under way is kept, what only waits is not, and both are told which."""
     journal = Shaky(tmp_path / "calls.jsonl")
     told: list[str] = []
 
@@ -398,7 +417,7 @@ async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(tmp_path: Path
         try:
             await calls.receive(js("dialout-connected", f"s{number}"))
             told.append("kept")
-        except JournalError:
+        except Closed:
             told.append("not kept")
 
     async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
@@ -409,3 +428,27 @@ async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(tmp_path: Path
         await settle()
     assert sorted(told) == ["kept", "not kept"]
     assert b"s2" not in journal.path.read_bytes()
+
+
+async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither who waits for its answer nor who leaves the block: a disk that hangs is left alone."""
+    monkeypatch.setattr(dispatcher, "_CLOSE_WITHIN", 0.1)
+    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    hangs = threading.Event()
+    told: list[str] = []
+
+    async def send(calls: Dispatcher) -> None:
+        with pytest.raises(Closed, match="whether it has it is not known"):
+            await calls.receive(js("dialout-connected"))
+        told.append("closed")
+
+    with structlog.testing.capture_logs() as logs, anyio.fail_after(5):
+        async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
+            monkeypatch.setattr("telstate.journals.jsonl.os.fdatasync", lambda _: hangs.wait(20))
+            group.start_soon(send, calls)
+            await settle()
+    hangs.set()
+    assert told == ["closed"]
+    assert "journal.not_closed" in [log["event"] for log in logs]

@@ -1,0 +1,72 @@
+"""Dead letters that somebody asked to try again: their handlers run in the lane of their session, as for a new event."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+import structlog
+
+from telstate.errors import ParseError
+from telstate.routing.lanes import Job
+from telstate.routing.ports import DeadLetter, Journal, KeptLetter
+
+__all__ = ["Letters"]
+
+
+class Letters:
+    """Takes up letters of a journal.
+
+    Args:
+        journal: where they are.
+        revive: makes a letter work again.
+        put: takes the work.
+        receive: takes in a payload that no journal has yet.
+        drop: told of a letter that is settled.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        revive: Callable[[DeadLetter], Job],
+        put: Callable[[Job], None],
+        receive: Callable[[bytes, str], Awaitable[object]],
+        drop: Callable[[int], None],
+    ) -> None:
+        self._journal = journal
+        self._revive = revive
+        self._put = put
+        self._receive = receive
+        self._drop = drop
+        self._taken: set[int] = set()
+        self._log = structlog.get_logger("telstate")
+
+    async def take_up(self) -> None:
+        """Take up what is asked for and was not taken up yet."""
+        async with aclosing(self._journal.letters(again=True)) as letters:
+            async for kept in letters:
+                if kept.number not in self._taken:
+                    self._taken.add(kept.number)
+                    await self._try(kept)
+
+    def settle(self, number: int) -> None:
+        """A letter's handlers have run. If they failed again, there is a new letter."""
+        self._taken.discard(number)
+        self._drop(number)
+
+    async def _try(self, kept: KeptLetter) -> None:
+        try:
+            if not kept.letter.seq:
+                await self._receive(kept.letter.payload, kept.letter.dialect)
+                self.settle(kept.number)
+                return
+            job = self._revive(kept.letter)
+        except (ParseError, KeyError, TypeError, ValueError) as error:
+            self._log.error("letter.unreadable", number=kept.number, error=str(error))
+            return
+        if not job.calls:
+            hint = "it is tried again when a program starts that has the handler"
+            self._log.error("letter.without_handler", number=kept.number, handler=kept.letter.handler, hint=hint)
+            return
+        job.letter = kept.number
+        self._put(job)

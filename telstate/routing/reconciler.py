@@ -1,0 +1,115 @@
+"""The reconciler: asks whether sessions are still there, of which nothing was heard for long or events may have been missed.
+
+Every question and every answer is an event, so that a replay and a recovery see the same. A session that nobody knows of is
+not ended for that: it is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from telstate.calls.session import Session
+from telstate.errors import Closed, JournalError
+from telstate.events import Event, Presence, PresenceChecked, SourceGap
+
+__all__ = ["Reconcile", "Reconciler"]
+
+Reconcile = Callable[[Session], Awaitable[Presence]]
+
+_AT_ONCE = 16
+"""How many questions are under way at the same time: Daily's API has a rate limit."""
+_TIMEOUT = 30.0
+"""Seconds for one answer."""
+
+
+class Reconciler:
+    """Asks.
+
+    Args:
+        reconcile: whom: a function that asks Daily, in the end.
+        find: finds a session by its id.
+        live: tells all live sessions.
+        take: takes in an event of our own.
+    """
+
+    def __init__(
+        self,
+        reconcile: Reconcile,
+        find: Callable[[str], Session | None],
+        live: Callable[[], list[Session]],
+        take: Callable[[Event], Awaitable[object]],
+    ) -> None:
+        self._reconcile = reconcile
+        self._find = find
+        self._live = live
+        self._take = take
+        self._waiting: deque[str] = deque()
+        self._asking: set[str] = set()
+        self._workers = 0
+        self._group: TaskGroup | None = None
+        self._log = structlog.get_logger("telstate")
+
+    def open(self, group: TaskGroup) -> None:
+        """Ask in this task group from now on, first for all of which nothing is certain."""
+        self._group = group
+        group.start_soon(self._doubt)
+
+    def see(self, event: Event, session: Session | None) -> None:
+        """An event of our own was stepped: it may be a question, or a reason for many."""
+        if self._group is None:
+            return
+        if type(event) is SourceGap:
+            self._group.start_soon(self._doubt)
+        elif type(event) is PresenceChecked and event.presence is Presence.UNKNOWN and session is not None:
+            self._ask(session, self._group)
+
+    async def _doubt(self) -> None:
+        """Ask for every session of which events may have been missed."""
+        for session in self._live():
+            if session.uncertain and not session.ended and session.session_id not in self._asking:
+                await self._tell(session.session_id, Presence.UNKNOWN)
+
+    def _ask(self, session: Session, group: TaskGroup) -> None:
+        if session.ended or session.session_id in self._asking:
+            return
+        self._asking.add(session.session_id)
+        self._waiting.append(session.session_id)
+        if self._workers < _AT_ONCE:
+            self._workers += 1
+            group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                session_id = self._waiting.popleft()
+                session = self._find(session_id)
+                presence = Presence.UNKNOWN
+                if session is not None and not session.ended:
+                    presence = await self._answer(session)
+                self._asking.discard(session_id)
+                if presence is not Presence.UNKNOWN:
+                    await self._tell(session_id, presence)
+        finally:
+            self._workers -= 1
+
+    async def _answer(self, session: Session) -> Presence:
+        """What the program's function says; whatever goes wrong in it, nothing is known then."""
+        try:
+            with anyio.fail_after(_TIMEOUT):
+                return Presence(await self._reconcile(session))
+        except Exception as error:
+            self._log.warning("reconcile.failed", session_id=session.session_id, error=repr(error), exc_info=True)
+            return Presence.UNKNOWN
+
+    async def _tell(self, session_id: str, presence: Presence) -> None:
+        try:
+            await self._take(PresenceChecked(session_id=session_id, presence=presence))
+        except Closed:
+            return
+        except JournalError as error:
+            self._log.error("reconcile.not_kept", session_id=session_id, error=str(error), hint="it is asked for again")
