@@ -25,6 +25,7 @@ from telstate.events import *  # noqa: F403 - the events are the vocabulary of e
 from telstate.events import __all__ as _events
 from telstate.routing.clock import LogClock
 from telstate.routing.dispatcher import Dispatcher
+from telstate.routing.retry import Retry
 from telstate.routing.router import Router
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [  # noqa: PLE0604 - both parts are lists of names
     "OutcomeKind",
     "ParseError",
     "Replay",
+    "Retry",
     "RevisionConflict",
     "Router",
     "Session",

@@ -10,6 +10,7 @@ from telstate.calls.session import Session
 from telstate.calls.table import State
 from telstate.events import Event
 from telstate.routing.registration import Filters, Handler, Moment, Registration
+from telstate.routing.retry import retrying
 from telstate.routing.router import Router
 
 __all__ = ["Call", "Plan"]
@@ -119,6 +120,8 @@ def _call(registration: Registration, around: tuple[Registration, ...]) -> Call:
     run = _bind(registration.handler, registration.wants)
     for middleware in reversed(around):
         run = _wrap(middleware, run, registration.name)
+    if registration.retry is not None:
+        run = retrying(run, registration.retry, registration.name)
     return Call(registration.name, run, registration)
 
 

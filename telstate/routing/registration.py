@@ -13,6 +13,7 @@ from telstate.calls.outcome import OutcomeKind
 from telstate.calls.table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
+from telstate.routing.retry import Retry, checked
 
 __all__ = ["Filters", "Handler", "Moment", "Registration", "names_of", "register"]
 
@@ -72,6 +73,7 @@ class Registration(NamedTuple):
     filters: Filters = Filters()
     outcomes: frozenset[OutcomeKind] = NEWS
     live_only: bool = False
+    retry: Retry | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +90,7 @@ def register(
     filters: Filters | None = None,
     outcomes: Iterable[OutcomeKind | str] = NEWS,
     live_only: bool = False,
+    retry: Retry | int | None = None,
 ) -> Registration:
     """Read a handler's signature and check that it can ever be called.
 
@@ -102,9 +105,8 @@ def register(
     events = names_of(event) if event is not None else ()
     if events:
         _check_annotation(handler, events)
-    return Registration(
-        handler, moment, wants, events, state, filters or Filters(), _outcomes(outcomes, handler), live_only
-    )
+    asked = _outcomes(outcomes, handler)
+    return Registration(handler, moment, wants, events, state, filters or Filters(), asked, live_only, checked(retry))
 
 
 def names_of(event: type[Event] | str) -> tuple[str, ...]:

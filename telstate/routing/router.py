@@ -18,6 +18,7 @@ from telstate.calls.table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event
 from telstate.routing.registration import NEWS, Handler, Moment, Registration, filters_of, register
+from telstate.routing.retry import Retry
 
 __all__ = ["Router"]
 
@@ -54,6 +55,7 @@ class Router:
         where: Callable[..., bool] | None = None,
         outcomes: Iterable[OutcomeKind | str] = NEWS,
         live_only: bool = False,
+        retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
         """Run a handler for events of a type.
 
@@ -65,6 +67,7 @@ class Router:
             where: a predicate, taking any of `event`, `session`, `outcome` by name.
             outcomes: for which outcomes; by default for what is news, `moved` and `noted`.
             live_only: not started if the session has ended, cancelled when it ends.
+            retry: try it again if it raises, before it is given up as a dead letter; a number means so many attempts.
 
         Raises:
             DefinitionError: if the handler or a filter cannot be right; also at all other registrations.
@@ -72,16 +75,20 @@ class Router:
         filters = filters_of(direction, state, provider, where)
         return self._decorator(
             lambda handler: register(
-                handler, Moment.EVENT, event=event, filters=filters, outcomes=outcomes, live_only=live_only
+                handler, Moment.EVENT, event=event, filters=filters, outcomes=outcomes, live_only=live_only, retry=retry
             )
         )
 
     def on_start(
-        self, *, direction: Direction | str | None = None, where: Callable[..., bool] | None = None
+        self,
+        *,
+        direction: Direction | str | None = None,
+        where: Callable[..., bool] | None = None,
+        retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
         """Run a handler at the first sight of a session."""
         filters = filters_of(direction, None, None, where)
-        return self._decorator(lambda handler: register(handler, Moment.START, filters=filters))
+        return self._decorator(lambda handler: register(handler, Moment.START, filters=filters, retry=retry))
 
     def on_state(
         self,
@@ -90,29 +97,36 @@ class Router:
         direction: Direction | str | None = None,
         where: Callable[..., bool] | None = None,
         live_only: bool = False,
+        retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
         """Run a handler when a session enters a state. A jump (idle → answered) enters the target only."""
         filters = filters_of(direction, state, None, where)
         entered = filters.state
         filters = filters._replace(state=None)  # it is entered, whatever state the session is in when all is applied
         return self._decorator(
-            lambda handler: register(handler, Moment.STATE, state=entered, filters=filters, live_only=live_only)
+            lambda handler: register(
+                handler, Moment.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
+            )
         )
 
     def on_end(
-        self, *, direction: Direction | str | None = None, where: Callable[..., bool] | None = None
+        self,
+        *,
+        direction: Direction | str | None = None,
+        where: Callable[..., bool] | None = None,
+        retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
         """Run a handler at the first terminal state of a session, once. What is told later only amends the session."""
         filters = filters_of(direction, None, None, where)
-        return self._decorator(lambda handler: register(handler, Moment.END, filters=filters))
+        return self._decorator(lambda handler: register(handler, Moment.END, filters=filters, retry=retry))
 
-    def on_retired(self) -> Callable[[H], H]:
+    def on_retired(self, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler when a session leaves memory: the final truth. The place to write call records."""
-        return self._decorator(lambda handler: register(handler, Moment.RETIRED))
+        return self._decorator(lambda handler: register(handler, Moment.RETIRED, retry=retry))
 
-    def on_unmatched(self) -> Callable[[H], H]:
+    def on_unmatched(self, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler for an event that speaks of a session which nothing names."""
-        return self._decorator(lambda handler: register(handler, Moment.UNMATCHED))
+        return self._decorator(lambda handler: register(handler, Moment.UNMATCHED, retry=retry))
 
     def on_handler_error(self) -> Callable[[H], H]:
         """Run a handler when another one raised; it may take `error` and `handler` (its name) too."""

@@ -1,0 +1,325 @@
+"""What was given up: kept with all it takes, looked at, tried again, dropped. And trying again before giving up."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+import structlog
+
+from telstate import (
+    DefinitionError,
+    DialoutAnswered,
+    DialoutEvent,
+    Dispatcher,
+    JournalError,
+    Outcome,
+    Retry,
+    Router,
+    Session,
+    Settings,
+)
+from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.routing.ports import DeadLetter, Journal
+from telstate.testing import FakeClock
+from tests.calls import SESSION, js
+from tests.routing import until
+
+pytestmark = pytest.mark.anyio
+FAST = Retry(attempts=4, wait_initial=0.001, wait_max=0.002, wait_jitter=0.0)
+
+
+@pytest.fixture(params=["jsonl", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Journal]:
+    """Opens the same journal, again and again."""
+    return lambda: (
+        JsonlJournal(tmp_path / "calls.jsonl") if request.param == "jsonl" else SqliteJournal(tmp_path / "calls.db")
+    )
+
+
+async def test_a_handler_that_raised_can_be_tried_again_and_only_that_one(make: Callable[[], Journal]) -> None:
+    """With the same event id, said to be redelivered; if it fails again, there is a new letter in place of the old."""
+    router = Router()
+    seen: list[tuple[object, ...]] = []
+    broken = True
+
+    @router.on(DialoutAnswered)
+    async def bill(outcome: Outcome, session: Session, event: DialoutAnswered) -> None:
+        seen.append(("bill", outcome.event_id, outcome.redelivered, session.state, event.session_id))
+        if broken:
+            raise LookupError("no such customer: +12025550101")
+
+    @router.on(DialoutAnswered)
+    async def greet() -> None:
+        seen.append(("greet",))
+
+    journal = make()
+    async with Dispatcher(router, journal=journal) as calls:
+        await calls.receive(js("dialout-connected"))
+        await calls.receive(js("dialout-answered"))
+        await calls.idle()
+        await calls._keeper.flush()  # type: ignore[union-attr]
+        (kept,) = await calls.dead_letters()
+        assert (kept.number, kept.letter.seq, kept.letter.reason, kept.again) == (1, 2, "LookupError", False)
+        assert kept.letter.handler is not None
+        assert kept.letter.handler.endswith("bill")
+        await calls.retry(1)
+        await calls.idle()
+        await calls._keeper.flush()  # type: ignore[union-attr]
+        (kept,) = await calls.dead_letters()
+        assert kept.number == 2
+        broken = False
+        await calls.retry(2)
+        await calls.idle()
+        await calls._keeper.flush()  # type: ignore[union-attr]
+        assert await calls.dead_letters() == []
+    first = ("bill", f"{journal.id}:2", False, "answered", SESSION)
+    again = ("bill", f"{journal.id}:2", True, "answered", SESSION)
+    assert seen == [first, ("greet",), again, again]
+
+
+async def test_a_letter_knows_its_session_though_it_has_left_memory(make: Callable[[], Journal]) -> None:
+    """As it was then; also that of an on_retired, which has no event; and after a restart."""
+    router = Router()
+    seen: list[tuple[object, ...]] = []
+    broken = True
+
+    @router.on("dialout-stopped")
+    async def write_down(session: Session, outcome: Outcome) -> None:
+        seen.append(("stopped", session.session_id, session.destination, session.cause, outcome.ended))
+        if broken:
+            raise OSError("disk")
+
+    @router.on_retired()
+    async def final(session: Session) -> None:
+        seen.append(("retired", session.session_id, session.destination, session.cause))
+        if broken:
+            raise OSError("disk")
+
+    clock = FakeClock()
+    short = Settings(retention=10, key_ttl=10)
+    async with Dispatcher(router, journal=make(), clock=clock, settings=short) as calls:
+        await calls.receive(js("dialout-answered", destination="+12025550101"))
+        await calls.receive(js("dialout-stopped"))
+        await clock.advance(11)
+        await calls.idle()
+        assert calls.session(SESSION) is None
+    broken = False
+    seen.clear()
+    reader = make()
+    numbers = [kept.number async for kept in reader.letters()]
+    assert len(numbers) == 2
+    journal = make()
+    await journal.open({})
+    await journal.retry(numbers)  # as the command does, while nobody runs
+    await journal.aclose()
+    async with Dispatcher(router, journal=make(), clock=clock, slow_after=0.02) as calls:
+        await until(lambda: len(seen) == 2)
+        await calls.idle()
+    assert seen == [
+        ("stopped", SESSION, "+12025550101", "completed", True),
+        ("retired", SESSION, "+12025550101", "completed"),
+    ]
+    assert [kept async for kept in make().letters()] == []
+
+
+async def test_another_process_asks_and_a_running_service_tries_again(tmp_path: Path) -> None:
+    """With SQLite nobody needs to stop."""
+    router, seen = Router(), []
+
+    @router.on(DialoutEvent)
+    async def fail_once(outcome: Outcome) -> None:
+        seen.append(outcome.redelivered)
+        if not outcome.redelivered:
+            raise ValueError("once")
+
+    async with Dispatcher(router, journal=SqliteJournal(tmp_path / "calls.db"), slow_after=0.02) as calls:
+        await calls.receive(js("dialout-connected"))
+        await until(lambda: seen == [False])
+        await calls.idle()
+        await calls._keeper.flush()  # type: ignore[union-attr]
+        other = SqliteJournal(tmp_path / "calls.db")
+        assert [kept.number async for kept in other.letters()] == [1]
+        await other.retry([1])
+        await until(lambda: seen == [False, True])
+    assert [kept async for kept in other.letters()] == []
+
+
+async def test_events_beyond_a_lanes_limit_can_be_tried_again(make: Callable[[], Journal]) -> None:
+    """All handlers that they called for."""
+    router, seen = Router(), []
+    gate = anyio.Event()
+
+    @router.on("dialout-warning")
+    async def warned(session: Session, outcome: Outcome) -> None:
+        await gate.wait()
+        seen.append(outcome.redelivered)
+
+    async with Dispatcher(router, journal=make(), lane_limit=2) as calls:
+        await calls.receive(js("dialout-connected"))
+        for _ in range(5):
+            await calls.receive(js("dialout-warning"))
+        gate.set()
+        await calls.idle()
+        await calls._keeper.flush()  # type: ignore[union-attr]
+        letters = await calls.dead_letters()
+        assert {kept.letter.reason for kept in letters} == {"LaneFull"}
+        assert len(letters) == 5 - seen.count(False) > 0
+        await calls.retry(*(kept.number for kept in letters))
+        await calls.idle()
+    assert len(seen) == 5
+    assert seen.count(True) == len(letters)
+
+
+async def test_letters_that_cannot_be_tried_are_told_and_stay(make: Callable[[], Journal]) -> None:
+    """The handler is gone, the payload still cannot be read, or somebody else wrote it."""
+    journal = make()
+    await journal.open(Settings().model_dump())
+    await journal.dead(
+        [
+            DeadLetter(
+                1,
+                "ValueError",
+                "gone",
+                "",
+                5.0,
+                payload=json.dumps(js("dialout-connected")).encode(),
+                facts={
+                    "session": None,
+                    "outcome": {"kind": "noted", "opened": False, "ended": False, "moves": [], "anomalies": []},
+                },
+            ),
+            DeadLetter(0, "ParseError", None, "", 5.0, "webhook", b"{"),
+            DeadLetter(3, "ValueError", "x", "", 5.0, payload=b'{"action":"dialout-connected"}', facts={"session": 5}),
+        ]
+    )
+    await journal.retry([1, 2, 3])
+    await journal.aclose()
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=make(), slow_after=0.01) as calls:
+            await anyio.sleep(0.1)
+            assert len(await calls.dead_letters()) == 3
+            await calls.drop(1, 2, 3)
+            assert await calls.dead_letters() == []
+    told = [log["event"] for log in logs if log["event"].startswith("letter.")]
+    assert (
+        sorted(told) == ["letter.unreadable"] * 2 + ["letter.without_handler"]
+        or sorted(told) == ["letter.unreadable"] * 3
+    )
+
+
+async def test_without_a_journal_there_are_no_letters() -> None:
+    """And that is said."""
+    async with Dispatcher(Router()) as calls:
+        with pytest.raises(JournalError, match="give the Dispatcher a journal"):
+            await calls.dead_letters()
+
+
+# --- trying again first ---------------------------------------------------------------------------------------------
+
+
+async def test_a_handler_is_tried_again_before_it_is_given_up(make: Callable[[], Journal]) -> None:
+    """With its middlewares around each attempt; the session's next handlers wait."""
+    router, seen = Router(), []
+
+    @router.middleware
+    async def around(call_next: Callable[[], Any], handler: str) -> None:
+        seen.append("around")
+        await call_next()
+
+    @router.on("dialout-connected", retry=FAST)
+    async def third_time_lucky() -> None:
+        seen.append("attempt")
+        if seen.count("attempt") < 3:
+            raise OSError("not yet")
+
+    @router.on("dialout-answered")
+    async def after() -> None:
+        seen.append("after")
+
+    async with Dispatcher(router, journal=make()) as calls:
+        await calls.receive(js("dialout-connected"))
+        await calls.receive(js("dialout-answered"))
+        await calls.idle()
+    assert seen == ["around", "attempt"] * 3 + ["around", "after"]
+    assert [kept async for kept in make().letters()] == []
+
+
+async def test_what_fails_for_good_is_a_letter_and_no_log_shows_a_number(make: Callable[[], Journal]) -> None:
+    """As many attempts as were asked for; an exception that is not worth it ends them at once."""
+    router = Router()
+    attempts = {"always": 0, "other": 0}
+
+    @router.on("dialout-connected", retry=FAST)
+    async def always(event: DialoutEvent) -> None:
+        attempts["always"] += 1
+        raise OSError("down")
+
+    @router.on("dialout-connected", retry=FAST._replace(on=OSError))
+    async def other() -> None:
+        attempts["other"] += 1
+        raise KeyError("bug")
+
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(router, journal=make()) as calls:
+            await calls.receive(js("dialout-connected", destination="+12025550101"))
+            await calls.idle()
+    assert attempts == {"always": 4, "other": 1}
+    assert [kept.letter.reason async for kept in make().letters()] == ["OSError", "KeyError"]
+    assert "12025550101" not in repr(logs)
+
+
+async def test_pauses_between_attempts_end_with_the_drain_and_with_the_session() -> None:
+    """Neither waits for a schedule that nobody needs any more."""
+    router, seen = Router(), []
+    slow = Retry(attempts=None, timeout=600, wait_initial=60, wait_max=60)
+
+    @router.on("dialout-connected", retry=slow, live_only=True)
+    async def while_it_lives(session: Session) -> None:
+        seen.append(session.session_id)
+        raise OSError("down")
+
+    with anyio.fail_after(5):
+        async with Dispatcher(router, drain=0.05) as calls:
+            await calls.receive(js("dialout-connected", "ends"))
+            await calls.receive(js("dialout-connected", "stays"))
+            await until(lambda: len(seen) == 2)
+            await calls.receive(js("dialout-stopped", "ends"))
+            await until(lambda: calls.sizes()["pending"] == 1)
+    assert sorted(seen) == ["ends", "stays"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (0, "0 attempts are none"),
+        (True, "takes a Retry, or a number of attempts"),
+        ("3", "takes a Retry, or a number of attempts"),
+        (Retry(attempts=None, timeout=None), "would never end"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(wrong: object, complaint: str) -> None:
+    """At registration, like everything."""
+
+    async def handler() -> None:
+        """Never called."""
+
+    with pytest.raises(DefinitionError, match=complaint):
+        Router().on_end(retry=cast("Any", wrong))(handler)
+
+
+def test_without_stamina_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At registration, not at the first failure."""
+
+    async def handler() -> None:
+        """Never called."""
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr("telstate.routing.retry.find_spec", lambda name: None if name == "stamina" else find(name))
+    with pytest.raises(DefinitionError, match=r"pip install 'telstate\[retry\]'"):
+        Router().on_end(retry=3)(handler)
