@@ -274,7 +274,9 @@ class SqliteJournal:
 
 
 def is_sqlite(path: str | os.PathLike[str]) -> bool:
-    """Tell a SQLite database from other files by its first bytes."""
+    """Tell a SQLite database from other files by its first bytes; of a pipe nobody may take any."""
+    if not os.path.isfile(path):
+        return False
     with open(path, "rb") as file:
         return file.read(16) == b"SQLite format 3\0"
 

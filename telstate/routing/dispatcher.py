@@ -156,7 +156,7 @@ class Dispatcher:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:  # with bool alone, type checkers would think that the block may swallow any exception
         """Take nothing in any more, let handlers finish until the drain's deadline, cancel what is left."""
         assert self._group is not None  # noqa: S101
         self._open = False

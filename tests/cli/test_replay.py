@@ -11,7 +11,7 @@ from pathlib import Path
 from telstate import __version__ as telstate_version
 from tests.terminal import watch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "examples" / "logs"
 CALL = b'{"action":"dialout-connected","sessionId":"s","destination":"+12025550100"}\n'
 STOP = b'{"action":"dialout-stopped","sessionId":"s"}\n'

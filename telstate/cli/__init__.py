@@ -1,0 +1,39 @@
+"""The command line: arguments, terminal and process exit. Everything else is done elsewhere; each verb has a file."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from telstate import __version__
+from telstate.cli import dead, diagram, replay
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Where every phone call stands, from Daily's dial-in and dial-out events.",
+)
+app.command()(replay.replay)
+app.command()(diagram.diagram)
+app.add_typer(dead.verbs, name="dead")
+
+
+def _version(*, asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"telstate {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _telstate(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Keep verbs as subcommands."""

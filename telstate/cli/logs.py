@@ -1,0 +1,44 @@
+"""Logs as the verbs read them: files of JSON lines, standard input, and SQLite journals, also while a service writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals.sqlite import is_sqlite, lines
+from telstate.sources.lines import STDIN, LogLine, read_lines
+
+__all__ = ["open_journal", "read_log", "size_of"]
+
+
+def read_log(names: list[str]) -> Iterator[LogLine]:
+    """Read logs one after another, line by line; a database gives the lines that a JSONL journal would have.
+
+    Raises:
+        OSError: if one cannot be opened or read.
+        JournalError: if a database is no journal, or damaged.
+    """
+    for name in names:
+        if name != STDIN and is_sqlite(name):
+            for number, line in enumerate(lines(name), 1):
+                yield LogLine(name, number, line, len(line))
+        else:
+            yield from read_lines([name])
+
+
+def size_of(names: list[str]) -> int | None:
+    """Bytes to read, or None if that cannot be known."""
+    try:
+        return sum(Path(name).stat().st_size for name in names) if STDIN not in names else None
+    except OSError:
+        return None
+
+
+def open_journal(path: str) -> JsonlJournal | SqliteJournal:
+    """The journal in a file, by what is in the file.
+
+    Raises:
+        OSError: if there is none.
+    """
+    return SqliteJournal(path) if is_sqlite(path) else JsonlJournal(path)
