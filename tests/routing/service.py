@@ -1,0 +1,40 @@
+"""A service as a process, for the tests that send it signals: `python -m tests.routing.service JOURNAL DRAIN BACKEND`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import anyio
+
+from telstate import DialoutEvent, Dispatcher, Router, Session
+from telstate.journals import SqliteJournal
+from tests.calls import js
+
+router = Router()
+
+
+@router.on(DialoutEvent)
+async def work(session: Session) -> None:
+    """Some calls take a moment, some for ever."""
+    await anyio.sleep(0.3 if session.session_id == "quick" else 3600)
+    say(f"handled {session.session_id}")
+
+
+def say(text: str) -> None:
+    """To whoever runs the test."""
+    os.write(1, f"{text}\n".encode())
+
+
+async def main(journal: str, drain: float) -> None:
+    """Take two calls, then wait for more, as services do."""
+    async with Dispatcher(router, journal=SqliteJournal(journal), drain=drain, stop_on_signals=True) as calls:
+        await calls.receive(js("dialout-connected", "quick"))
+        await calls.receive(js("dialout-connected", "stuck"))
+        say("ready")
+        await anyio.sleep_forever()
+    say("left the block")
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1], float(sys.argv[2]), backend=sys.argv[3])
