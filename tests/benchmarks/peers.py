@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -17,6 +18,8 @@ from transitions.extensions.asyncio import AsyncMachine
 
 from telstate import Dispatcher, Event, OutcomeKind, Replay, Router
 from telstate.calls.table import ROWS
+from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.routing.ports import Journal
 
 __all__ = ["PEERS"]
 
@@ -51,6 +54,55 @@ async def telstate_live(lines: Lines) -> int:
             await calls.receive(line)
         await calls.idle()
     return handler.calls
+
+
+IN_FLIGHT = 256
+"""How many senders wait for their answer at the same time: a commit has that many events at most."""
+
+
+async def _many_senders(journal: Journal | None, lines: Lines, senders: int) -> int:
+    """As telstate_live, but the events come from many at once, as webhooks do, and each waits until its event is kept."""
+    router, handler = Router(), Counter()
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def handle() -> None:
+        await handler()
+
+    rest = iter(lines)
+
+    async def send(calls: Dispatcher) -> None:
+        for line in rest:
+            await calls.receive(line)
+
+    async with Dispatcher(router, journal=journal) as calls:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(senders):
+                group.create_task(send(calls))
+        await calls.idle()
+    return handler.calls
+
+
+async def telstate_in_memory(lines: Lines) -> int:
+    """Many at once, nothing kept: what the journalled ones are measured against."""
+    return await _many_senders(None, lines, IN_FLIGHT)
+
+
+async def telstate_sqlite(lines: Lines) -> int:
+    """Many at once, each durable before `receive` returns."""
+    with TemporaryDirectory() as folder:
+        return await _many_senders(SqliteJournal(f"{folder}/calls.db"), lines, IN_FLIGHT)
+
+
+async def telstate_jsonl(lines: Lines) -> int:
+    """The same in a file of lines."""
+    with TemporaryDirectory() as folder:
+        return await _many_senders(JsonlJournal(f"{folder}/calls.jsonl"), lines, IN_FLIGHT)
+
+
+async def telstate_commit_each(lines: Lines) -> int:
+    """One at a time: no group to commit, each event waits for the disk alone."""
+    with TemporaryDirectory() as folder:
+        return await _many_senders(SqliteJournal(f"{folder}/calls.db"), lines, 1)
 
 
 async def telstate_replay(lines: Lines) -> int:
@@ -252,6 +304,10 @@ PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
     "pydantic floor": pydantic_floor,
     "telstate, live": telstate_live,
     "telstate, replay": telstate_replay,
+    "telstate, 256 in flight": telstate_in_memory,
+    "… kept in SQLite": telstate_sqlite,
+    "… kept in a JSONL file": telstate_jsonl,
+    "… SQLite, a commit each": telstate_commit_each,
     "dicts by hand": dicts_by_hand,
     "pipecat's path": pipecats_path,
     "AsyncMachine per session": async_machine_per_session,
