@@ -44,14 +44,14 @@ def test_the_lines_of_the_dialects_are_lines() -> None:
 
 
 def test_there_is_no_block_that_nothing_runs() -> None:
-    """Two commands, one look, three programs."""
-    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", "python", "python", "python"]
+    """Two commands, one look, four programs."""
+    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 4]
 
 
 @pytest.mark.parametrize("program", blocks("python"))
-def test_the_program_runs(program: str) -> None:
+def test_the_program_runs(program: str, tmp_path: Path) -> None:
     """As it stands."""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("block", blocks("console"))
