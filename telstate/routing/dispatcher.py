@@ -232,6 +232,8 @@ class Dispatcher:
             checkpoints = self._checkpoints = Checkpoints(journal)
             recovered = await recovery.run(self._settings, checkpoints, self._clock.now() or 0.0)
             self._engine, self._seq, self._since_checkpoint = recovered
+            if self._since_checkpoint >= self._next_checkpoint:
+                self._checkpoint_due.set()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
@@ -348,7 +350,7 @@ class Dispatcher:
         if outcome.departed:
             self._retire(outcome.departed)
         self._since_checkpoint += 1
-        if self._since_checkpoint == self._next_checkpoint:
+        if self._since_checkpoint >= self._next_checkpoint:
             self._checkpoint_due.set()
         return outcome
 
