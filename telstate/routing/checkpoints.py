@@ -7,10 +7,12 @@ few hundred things, because encoding all at once would keep the event loop waiti
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import anyio
 import anyio.to_thread
+import structlog
 from pydantic_core import from_json, to_json
 
 from telstate.routing.ports import Journal
@@ -20,6 +22,10 @@ __all__ = ["Checkpoints", "Point", "frozen"]
 _KEY = "engine"
 _VERSION = 1
 _AT_ONCE = 500
+_EVERY = 20_000
+"""Events between two checkpoints, at least: reading so many again takes half a second."""
+_BYTES_PER_EVENT = 100
+"""Writing and reading so much of a checkpoint takes as long as an event."""
 
 
 class Point(NamedTuple):
@@ -37,12 +43,31 @@ class Checkpoints:
     """The checkpoints of one journal, of which the last counts.
 
     Args:
-        journal: where they are kept.
+        journal: where they are kept; None if nothing is.
+        take: takes all there is, between two steps.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal | None, take: Callable[[], Point]) -> None:
         self._journal = journal
+        self._take = take
         self._revision: int | None = None
+        self._since = 0
+        self._enough = _EVERY
+        self._due = anyio.Event()
+        self._log = structlog.get_logger("telstate")
+
+    def stepped(self, events: int = 1) -> None:
+        """So many more events came that no checkpoint has."""
+        self._since += events
+        if self._since >= self._enough:
+            self._due.set()
+
+    async def run(self) -> None:
+        """Save one whenever reading again what came since would take longer than reading it."""
+        while self._journal is not None:
+            await self._due.wait()
+            self._due = anyio.Event()
+            await self.save()
 
     async def load(self) -> Point | None:
         """Read the last one; None if there is none that can be used here.
@@ -50,8 +75,8 @@ class Checkpoints:
         Raises:
             ValueError, KeyError, TypeError: if it cannot be read.
         """
-        kept = await self._journal.load(_KEY)
-        if kept is None:
+        kept = await self._journal.load(_KEY) if self._journal is not None else None
+        if self._journal is None or kept is None:
             return None
         state, self._revision = kept
         told = await anyio.to_thread.run_sync(_decode, state)
@@ -59,11 +84,19 @@ class Checkpoints:
             return None
         return Point(told["seq"], told["engine"], told["work"])
 
-    async def save(self, point: Point) -> None:
-        """Keep one in place of the last."""
+    async def save(self) -> None:
+        """Keep one in place of the last, if anything came since. One that fails is told: only the next start gets slower."""
+        if self._journal is None or not self._since:
+            return
+        point = self._take()
+        self._since = 0
         told = {"version": _VERSION, "journal": self._journal.id, **point._asdict()}
-        state = await anyio.to_thread.run_sync(_encode, told)
-        self._revision = await self._journal.save(_KEY, state, self._revision)
+        try:
+            state = await anyio.to_thread.run_sync(_encode, told)
+            self._enough = max(_EVERY, len(state) // _BYTES_PER_EVENT)
+            self._revision = await self._journal.save(_KEY, state, self._revision)
+        except Exception:
+            self._log.exception("checkpoint.failed", hint="it is tried again; until then a start takes longer")
 
 
 def frozen(snapshot: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from uuid import uuid4
 
 import anyio
@@ -27,8 +27,8 @@ from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
-from telstate.errors import Busy, Closed, JournalError, ParseError
-from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged, encode, read_event
+from telstate.errors import Busy, Closed, JournalError
+from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
 from telstate.routing.followers import Followers
@@ -36,6 +36,7 @@ from telstate.routing.keeper import Keeper
 from telstate.routing.lanes import Job, Lanes
 from telstate.routing.letters import Letters
 from telstate.routing.limits import Limits
+from telstate.routing.payload import Payload, read_payload
 from telstate.routing.plan import Plan
 from telstate.routing.ports import Clock, DeadLetter, Entry, Journal, KeptLetter
 from telstate.routing.reconciler import Reconcile, Reconciler
@@ -46,12 +47,8 @@ from telstate.routing.work import Present, key_of, letter_of, number_of_retireme
 
 __all__ = ["Dispatcher"]
 
-Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
-
 _CLOSE_WITHIN = 10.0
 """Seconds that a journal gets to close; one whose disk hangs is left alone then."""
-_CHECKPOINT_EVERY = 20_000
-"""Events between two checkpoints, at least: reading so many again takes a second."""
 _PAUSE_AFTER = 32
 """A loop that only receives must let handlers run now and then; doing so each time costs five times the rest."""
 
@@ -117,10 +114,7 @@ class Dispatcher:
             if journal is not None and self._keeper is not None
             else None
         )
-        self._checkpoints: Checkpoints | None = None
-        self._checkpoint_due = anyio.Event()
-        self._since_checkpoint = 0
-        self._next_checkpoint = _CHECKPOINT_EVERY
+        self._checkpoints = Checkpoints(journal, self._point)
         self._id = ""
         self._seq = 0
         """The last event that was stepped."""
@@ -147,7 +141,7 @@ class Dispatcher:
         await self._group.__aenter__()
         self._body.__enter__()
         self._lanes.open(self._group)
-        for task in (self._run_timers, self._watch, self._keep, self._save_checkpoints, self._heed_signals):
+        for task in (self._run_timers, self._watch, self._keep, self._checkpoints.run, self._heed_signals):
             self._group.start_soon(task)
         self._open = True
         if self._reconciler is not None:
@@ -217,8 +211,7 @@ class Dispatcher:
             return
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
             await self._keeper.flush()
-            if self._since_checkpoint:
-                await self._save_checkpoint()
+            await self._checkpoints.save()
             await self._journal.aclose()
         if scope.cancelled_caught:
             hint = "the disk hangs; nothing that was acknowledged is lost"
@@ -229,34 +222,17 @@ class Dispatcher:
         await journal.open((self._settings or Settings()).model_dump())
         try:
             recovery = Recovery(journal, self._plan, self._put, self._mark, self._runner.filter_failed)
-            checkpoints = self._checkpoints = Checkpoints(journal)
-            recovered = await recovery.run(self._settings, checkpoints, self._clock.now() or 0.0)
-            self._engine, self._seq, self._since_checkpoint = recovered
-            if self._since_checkpoint >= self._next_checkpoint:
-                self._checkpoint_due.set()
+            recovered = await recovery.run(self._settings, self._checkpoints, self._clock.now() or 0.0)
+            self._engine, self._seq, unsaved = recovered
+            self._checkpoints.stepped(unsaved)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
             raise
 
-    # --- checkpoints ----------------------------------------------------------------------------------------------
-
-    async def _save_checkpoints(self) -> None:
-        """Save one whenever so many events came that reading them again would take longer than reading it."""
-        while self._checkpoints is not None:
-            await self._checkpoint_due.wait()
-            self._checkpoint_due = anyio.Event()
-            await self._save_checkpoint()
-
-    async def _save_checkpoint(self) -> None:
-        assert self._checkpoints is not None  # noqa: S101
-        point = Point(self._seq, frozen(self._engine.snapshot), [spell(job) for job in self._lanes.unfinished()])
-        self._since_checkpoint = 0
-        self._next_checkpoint = max(_CHECKPOINT_EVERY, 3 * sum(self._engine.sizes().values()))
-        try:
-            await self._checkpoints.save(point)
-        except Exception:
-            self._log.exception("checkpoint.failed", hint="it is tried again; until then a start takes longer")
+    def _point(self) -> Point:
+        """All there is, now, between two steps."""
+        return Point(self._seq, frozen(self._engine.snapshot), [spell(job) for job in self._lanes.unfinished()])
 
     async def idle(self) -> None:
         """Wait until everything that was received has been stepped and all its handlers have run; for tests and scripts."""
@@ -286,7 +262,7 @@ class Dispatcher:
             Closed: outside the `async with`.
         """
         self._check_open()
-        event, data, spelling, at = _read(payload, dialect)
+        event, data, spelling, at = read_payload(payload, dialect)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit) and not INSIDE.get():
             await self._lanes.below(self._pending_limit)
@@ -310,7 +286,7 @@ class Dispatcher:
         self._check_open()
         if self._journal is not None:
             raise Busy("an event is taken in only after the journal has it: await receive()")
-        event, _, _, at = _read(payload, dialect)
+        event, _, _, at = read_payload(payload, dialect)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit):
             raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
@@ -349,9 +325,7 @@ class Dispatcher:
             self._see_local(event, session)
         if outcome.departed:
             self._retire(outcome.departed)
-        self._since_checkpoint += 1
-        if self._since_checkpoint >= self._next_checkpoint:
-            self._checkpoint_due.set()
+        self._checkpoints.stepped()
         return outcome
 
     def _see_local(self, event: Event, session: Session | None) -> None:
@@ -573,18 +547,3 @@ class Dispatcher:
         """
         self._check_open()
         return self._followers.changes()
-
-
-def _read(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes, str, float | None]:
-    """Parse a payload; tell the bytes to keep, the dialect they are in, and the time they carry."""
-    if isinstance(payload, Event):
-        try:
-            data = payload.to_json()
-        except ValueError as error:
-            raise ParseError("", f"an event that can be written as JSON ({error})", payload.action) from None
-        return payload, data, Dialect.DAILY_JS, payload.sent_at or payload.occurred_at
-    data = encode(payload)
-    event, line = read_event(data, dialect)
-    if line.dialect is Dialect.JOURNAL:  # a record inside a record would tell two times
-        return event, event.to_json(), Dialect.DAILY_JS, line.at
-    return event, data, line.dialect, line.at
