@@ -470,7 +470,10 @@ class Dispatcher:
         Raises:
             JournalError: without a journal, or if it cannot be read.
         """
-        return [kept async for kept in self._journalled().letters()]
+        journal = self._journalled()
+        if self._keeper is not None:
+            await self._keeper.flush()
+        return [kept async for kept in journal.letters()]
 
     async def retry(self, *numbers: int) -> None:
         """Try dead letters again, now. One that fails again is a new letter. Raises as `dead_letters`."""

@@ -57,6 +57,7 @@ class Keeper:
         self._marks: list[int] = []
         self._letters: list[DeadLetter] = []
         self._dropped: list[int] = []
+        self._flushing = anyio.Lock()
         self._log = structlog.get_logger("telstate")
 
     @property
@@ -144,12 +145,16 @@ class Keeper:
         self._dropped.append(letter)
 
     async def flush(self) -> None:
-        """Write marks and dead letters, if there are any. Letters go first: what is marked is not looked at again."""
+        """Write marks and dead letters, if there are any; on return all that was told before is written, or a try failed."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         letters, self._letters = self._letters, []
         marks, self._marks = self._marks, []
         dropped, self._dropped = self._dropped, []
         try:
-            if letters:
+            if letters:  # first: what is marked is not looked at again
                 await self._journal.dead(letters)
                 letters = []
             if marks:

@@ -63,20 +63,17 @@ async def test_a_handler_that_raised_can_be_tried_again_and_only_that_one(make: 
         await calls.receive(js("dialout-connected"))
         await calls.receive(js("dialout-answered"))
         await calls.idle()
-        await calls._keeper.flush()  # type: ignore[union-attr]
         (kept,) = await calls.dead_letters()
         assert (kept.number, kept.letter.seq, kept.letter.reason, kept.again) == (1, 2, "LookupError", False)
         assert kept.letter.handler is not None
         assert kept.letter.handler.endswith("bill")
         await calls.retry(1)
         await calls.idle()
-        await calls._keeper.flush()  # type: ignore[union-attr]
         (kept,) = await calls.dead_letters()
         assert kept.number == 2
         broken = False
         await calls.retry(2)
         await calls.idle()
-        await calls._keeper.flush()  # type: ignore[union-attr]
         assert await calls.dead_letters() == []
     first = ("bill", f"{journal.id}:2", False, "answered", SESSION)
     again = ("bill", f"{journal.id}:2", True, "answered", SESSION)
@@ -170,7 +167,6 @@ async def test_events_beyond_a_lanes_limit_can_be_tried_again(make: Callable[[],
             await calls.receive(js("dialout-warning"))
         gate.set()
         await calls.idle()
-        await calls._keeper.flush()  # type: ignore[union-attr]
         letters = await calls.dead_letters()
         assert {kept.letter.reason for kept in letters} == {"LaneFull"}
         assert len(letters) == 5 - seen.count(False) > 0
