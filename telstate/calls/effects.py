@@ -81,9 +81,10 @@ def _pressed(_: Known, session: Session, __: Event) -> None:
     session.dtmf += 1
 
 
-def _limit_told(known: Known, _: Session, event: Event) -> None:
+def _limit_told(known: Known, session: Session, event: Event) -> None:
     assert isinstance(event, DeadlinePassed)  # noqa: S101
-    known.patience.told(event)
+    if not session.ended:
+        known.patience.told(event, session, known.now)
 
 
 def _presence(known: Known, session: Session, event: Event) -> None:

@@ -14,10 +14,12 @@ from telstate.calls.shelf import Shelf
 from telstate.calls.table import TERMINAL, State
 from telstate.events import DeadlinePassed, Direction
 
-__all__ = ["SILENCES", "Patience"]
+__all__ = ["PRESENCE", "SILENCES", "Patience"]
 
-SILENCES = ("silence", "meeting", "presence")
+SILENCES = ("silence", "meeting")
 """The limits that end a session, unless somebody can be asked whether it is still there; all others only tell."""
+PRESENCE = "presence"
+"""The limit for an answer to that question. Nobody is ended for want of one: it is asked again, or silence begins anew."""
 
 _IN_CALL = {
     (Direction.DIALIN, State.CONNECTED),
@@ -42,7 +44,7 @@ class Patience:
             ("silence", self._before),
             ("silence", self._in_call),
             ("meeting", self._meeting),
-            ("presence", self._asked),
+            (PRESENCE, self._asked),
             *self._deadlines.items(),
         ]
 
@@ -105,9 +107,13 @@ class Patience:
             name == event.deadline and shelf.due_at(event.session_id) == event.due_at for name, shelf in self._shelves
         )
 
-    def told(self, event: DeadlinePassed) -> None:
-        """Tell a deadline only once."""
-        if event.deadline in self._deadlines and self.is_due(event):
+    def told(self, event: DeadlinePassed, session: Session, now: float) -> None:
+        """Tell a deadline only once; and where nobody asks any more, wait for a silence as if nobody had asked."""
+        if not self.is_due(event):
+            return
+        if event.deadline == PRESENCE:
+            self.heard(session, now)
+        elif event.deadline in self._deadlines:
             self._deadlines[event.deadline].take(event.session_id)
 
     def next_due(self) -> float | None:

@@ -97,7 +97,7 @@ class DeadlinePassed(_Local):
 
     action: Literal["deadline-passed"] = "deadline-passed"
     deadline: str
-    """Which one: `setup`, `ring`, `media`, `silence` or `meeting`."""
+    """Which one: `setup`, `ring`, `media`, `silence`, `meeting` or `presence`."""
     due_at: Seconds
     """When it was due, in Unix seconds. If the session was heard of since, the event is too late and does nothing."""
 

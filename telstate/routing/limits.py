@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from telstate.calls.engine import Engine
-from telstate.calls.patience import SILENCES
+from telstate.calls.patience import PRESENCE, SILENCES
 from telstate.calls.settings import Settings
 from telstate.events import DeadlinePassed, Event, Presence, PresenceChecked
 
@@ -52,7 +52,7 @@ class Limits:
         self._shortest = _shortest(self._engine.settings)
 
     def _event(self, limit: DeadlinePassed) -> Event:
-        if self._reconciles and limit.deadline in SILENCES:
+        if self._reconciles and limit.deadline in (*SILENCES, PRESENCE):
             return PresenceChecked(session_id=limit.session_id, presence=Presence.UNKNOWN)
         return limit
 
