@@ -253,7 +253,7 @@ class JsonlJournal:
         except FileNotFoundError:
             return None
         revision, _, state = data.partition(b"\n")
-        return state, int(revision)
+        return state, int(revision) if revision.isdigit() else 0  # a damaged one can be replaced like any other
 
     def _save(self, key: str, state: bytes, revision: int | None) -> int:
         known = self._load(key)

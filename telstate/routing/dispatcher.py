@@ -105,10 +105,14 @@ class Dispatcher:
         self._plan = Plan(Router())
         self._runner = Runner(self, self._bury)
         self._lanes = Lanes(self._runner.run, self._done, lane_limit)
-        self._keeper = Keeper(journal, self._limits_before, self._step) if journal is not None else None
+        self._keeper = Keeper(journal, self._limits_by, self._step) if journal is not None else None
         self._followers = Followers(self.session)
         self._limits = Limits(self._engine, reconciles=False)
-        self._reconciler = Reconciler(reconcile, self.session, self.live, self._take) if reconcile is not None else None
+        self._reconciler = (
+            Reconciler(reconcile, self.session, self.live, self._take, self._clock.sleep)
+            if reconcile is not None
+            else None
+        )
         self._letters = (
             Letters(journal, self._revive, self._put, self.receive, self._keeper.drop)
             if journal is not None and self._keeper is not None
@@ -269,11 +273,15 @@ class Dispatcher:
             self._check_open()
         if self._keeper is None:
             self._since_pause += 1
-            if self._since_pause >= _PAUSE_AFTER:  # before the step: what is stepped is not undone by a cancellation
-                self._since_pause = 0
-                await anyio.lowlevel.checkpoint()
-                self._check_open()
-            return self._step_now(event)
+            if self._since_pause < _PAUSE_AFTER:
+                return self._step_now(event)
+            self._since_pause = 0
+            await anyio.lowlevel.checkpoint_if_cancelled()  # before the step, which is not undone by a cancellation
+            outcome = self._step_now(event)
+            await (
+                anyio.lowlevel.cancel_shielded_checkpoint()
+            )  # and the pause after it, or later events would overtake it
+            return outcome
         return await self._keeper.keep(event, Entry(self._now() or 0.0, spelling, data))
 
     def receive_nowait(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:
@@ -304,7 +312,7 @@ class Dispatcher:
     def _step_now(self, event: Event) -> Outcome:
         """Without a journal: the numbers are counted here, and nothing waits."""
         now = self._now()
-        for limit in self._limits_before(now) if now is not None else ():
+        for limit in self._limits_by(now) if now is not None else ():
             self._seq += 1
             self._step(limit, now, self._seq)
         self._seq += 1
@@ -430,9 +438,11 @@ class Dispatcher:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def _limits_before(self, now: float) -> list[Event]:
-        """The limits that passed before `now`."""
-        return self._limits.before(now) if self._clock.timers else []
+    def _limits_by(self, now: float, alone: bool = False) -> list[Event]:
+        """The limits that passed before `now`, or, if no event comes that would win over them, by `now`."""
+        if not self._clock.timers:
+            return []
+        return self._limits.passed(now) if alone else self._limits.before(now)
 
     async def _run_timers(self) -> None:
         """Apply limits when they are due, and let sessions go when their retention has passed."""
@@ -445,12 +455,15 @@ class Dispatcher:
                 await self._clock.sleep(wait)
 
     async def _pass(self, now: float) -> None:
-        for limit in self._limits.passed(now):
-            try:
-                await self._take(limit)
-            except JournalError as error:
-                self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
-                await self._clock.sleep(1.0)
+        try:
+            if self._keeper is not None:
+                await self._keeper.keep_limits(now)
+            else:
+                for limit in self._limits.passed(now):
+                    await self._take(limit)
+        except JournalError as error:
+            self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
+            await self._clock.sleep(1.0)
         self._retire(self._engine.advance(now))
 
     async def _take(self, event: Event) -> None:

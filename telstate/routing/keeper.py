@@ -21,13 +21,14 @@ __all__ = ["Keeper", "entry_of"]
 
 
 class _Waiting:
-    """An event that waits for its commit, and whoever brought it."""
+    """An event that waits for its commit, and whoever brought it; without an event, it is the time that passed."""
 
-    __slots__ = ("done", "entry", "error", "event", "outcome")
+    __slots__ = ("at", "done", "entry", "error", "event", "outcome")
 
-    def __init__(self, entry: Entry, event: Event) -> None:
-        self.entry = entry
+    def __init__(self, at: float, event: Event | None = None, entry: Entry | None = None) -> None:
+        self.at = at
         self.event = event
+        self.entry = entry
         self.done = anyio.Event()
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
@@ -38,14 +39,15 @@ class Keeper:
 
     Args:
         journal: where.
-        passed: tells the limits that passed before a time; they are kept and stepped before the events of a commit.
+        passed: tells the limits that passed by a time, which are kept and stepped first; `alone` is true if no event comes
+            after them, which would win over a limit of its own instant.
         step: takes in one event that is kept: with its time and its number.
     """
 
     def __init__(
         self,
         journal: Journal,
-        passed: Callable[[float], Sequence[Event]],
+        passed: Callable[[float, bool], Sequence[Event]],
         step: Callable[[Event, float, int], Outcome],
     ) -> None:
         self._journal = journal
@@ -72,7 +74,19 @@ class Keeper:
             JournalError: if it could not be kept. It is not stepped then.
             Closed: if the dispatcher was closed before the journal answered. It is not stepped; the next start may find it.
         """
-        waiting = _Waiting(entry, event)
+        outcome = await self._wait(_Waiting(entry.at, event, entry))
+        assert outcome is not None  # noqa: S101
+        return outcome
+
+    async def keep_local(self, event: Event, at: float) -> Outcome:
+        """Keep an event of our own; raises as `keep`."""
+        return await self.keep(event, entry_of(event, at))
+
+    async def keep_limits(self, at: float) -> None:
+        """Keep and step whatever limits have passed by then; raises as `keep`."""
+        await self._wait(_Waiting(at))
+
+    async def _wait(self, waiting: _Waiting) -> Outcome | None:
         self._inbox.append(waiting)
         self._filled.set()
         await waiting.done.wait()
@@ -82,12 +96,7 @@ class Keeper:
             raise JournalError(
                 f"the journal could not keep the event, so it was not taken in: {waiting.error}"
             ) from waiting.error
-        assert waiting.outcome is not None  # noqa: S101
         return waiting.outcome
-
-    async def keep_local(self, event: Event, at: float) -> Outcome:
-        """Keep an event of our own; raises as `keep`."""
-        return await self.keep(event, entry_of(event, at))
 
     async def run(self) -> None:
         """Append whatever came since the last append, in one go, again and again."""
@@ -111,9 +120,11 @@ class Keeper:
                 )
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        at = batch[0].entry.at
-        limits = self._passed(at)
-        entries = [*(entry_of(limit, at) for limit in limits), *(one.entry for one in batch)]
+        at = batch[0].at
+        events = [one for one in batch if one.entry is not None]
+        # Asked here and nowhere else: what was listed any earlier could be kept twice, or be overtaken by an event.
+        limits = self._passed(at, not events)
+        entries = [entry_of(limit, at) for limit in limits] + [one.entry for one in events if one.entry is not None]
         try:
             seqs = await self._append(entries)
         except Exception as error:
@@ -121,13 +132,16 @@ class Keeper:
             return
         for limit, seq in zip(limits, seqs, strict=False):
             self._step(limit, at, seq)
-        for waiting, seq in zip(batch, seqs[len(limits) :], strict=True):
-            waiting.outcome = self._step(waiting.event, waiting.entry.at, seq)
+        for waiting, seq in zip(events, seqs[len(limits) :], strict=True):
+            assert waiting.event is not None  # noqa: S101
+            waiting.outcome = self._step(waiting.event, waiting.at, seq)
+            waiting.done.set()
+        for waiting in batch:
             waiting.done.set()
         await self.flush()
 
     async def _append(self, entries: list[Entry]) -> Sequence[int]:
-        seqs = await self._journal.append(entries)
+        seqs = await self._journal.append(entries) if entries else []
         if len(seqs) != len(entries):
             raise JournalError(f"it gave {len(seqs)} numbers for {len(entries)} events, against its contract")
         return seqs

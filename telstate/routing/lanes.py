@@ -8,7 +8,6 @@ handlers that never wait are all run by one worker, and one that hangs holds up 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -209,8 +208,3 @@ class Lanes:
                 self._since_pause = 0
                 await anyio.lowlevel.checkpoint()
         del self._lanes[lane.key]
-
-
-def is_cancelled() -> bool:
-    """Tell a real cancellation of this task from an exception that a handler got from somewhere else."""
-    return anyio.current_effective_deadline() == -math.inf

@@ -16,7 +16,7 @@ from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
-from telstate.errors import JournalError, ParseError, TelstateError
+from telstate.errors import JournalError, ParseError
 from telstate.events import Event, SettingsChanged, SourceGap, parse
 from telstate.routing.checkpoints import Checkpoints
 from telstate.routing.keeper import entry_of
@@ -82,6 +82,9 @@ class Recovery:
         self._engine = Engine(told if kept is None else Settings.model_validate(kept))
         if not await self._begin_at_checkpoint(checkpoints):
             await self._fold(0)
+        # What has left memory by now may have been told before: time that passes leaves no trace in the journal but the marks.
+        self._note_retired(self._engine.advance(max(now, self._engine.now or 0.0)))
+        await self._retire()
         await self._tell_of_start(told, now)
         return Recovered(self._engine, self._seq, self._since)
 
@@ -94,7 +97,9 @@ class Recovery:
             engine = Engine.restore(point.engine)
             present = Present(engine, self._plan, self._journal.id)
             jobs = [read(work, present) for work in point.work]
-        except (TelstateError, ParseError, ValueError, KeyError, TypeError) as error:
+        except JournalError:
+            raise
+        except Exception as error:  # whatever is wrong with it, it is only a shortcut
             hint = "the whole journal is read instead, which takes longer"
             self._log.warning("checkpoint.unreadable", error=str(error), hint=hint)
             return False
@@ -133,11 +138,14 @@ class Recovery:
     def _follow(self, outcome: Outcome, seq: int, *, done: bool) -> None:
         """What an event calls for, unless it was done."""
         outcome.event_id = f"{self._journal.id}:{seq}"
-        self._retired += [gone for gone in outcome.departed if not isinstance(gone, Unmatched)]
+        self._note_retired(outcome.departed)
         if not done:
             outcome.redelivered = True
             calls = self._plan.calls_for(outcome, self._failed)
             self._again(Job(seq, calls, outcome.event, outcome.session, outcome))
+
+    def _note_retired(self, departed: tuple[Session | Unmatched, ...]) -> None:
+        self._retired += [gone for gone in departed if isinstance(gone, Session)]
 
     def _again(self, job: Job) -> None:
         if job.calls:

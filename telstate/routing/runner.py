@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
@@ -13,8 +11,9 @@ import structlog
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
+from telstate.routing.cancellation import forgive_cancellation, is_cancelled
 from telstate.routing.isolation import Isolated
-from telstate.routing.lanes import Job, Lane, Lanes, is_cancelled
+from telstate.routing.lanes import Job, Lane, Lanes
 from telstate.routing.plan import Call
 
 __all__ = ["INSIDE", "Runner", "of_session", "text_of"]
@@ -59,7 +58,7 @@ class Runner:
             lane.handler, lane.since, lane.told = call.name, anyio.current_time(), False
             try:
                 await self._run_one(lane, job, call, given)
-                await _forgive_cancellation()
+                await forgive_cancellation()
             finally:
                 lane.handler = None
 
@@ -123,20 +122,6 @@ class Runner:
                 lane.told = True
                 facts = {"lane": str(lane.key), "seconds": round(now - lane.since, 1), "waiting": len(lane.jobs)}
                 self._log.warning("handler.slow", handler=lane.handler, **facts)
-
-
-async def _forgive_cancellation() -> None:
-    """On asyncio a handler can cancel the task it runs in, by `current_task().cancel()`; that is the worker of others too."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return  # not asyncio
-    if task is None or not task.cancelling() or is_cancelled():
-        return
-    while task.uncancel():
-        pass
-    with suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)  # the one that was asked for comes here, and goes no further
 
 
 def text_of(error: Exception) -> str:

@@ -1,0 +1,315 @@
+"""Silence limits and deadlines through a dispatcher: every call ends, none that lives is cut off, and a replay agrees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from telstate import (
+    Cause,
+    DeadlinePassed,
+    Dispatcher,
+    EndedBy,
+    Engine,
+    Outcome,
+    OutcomeKind,
+    Router,
+    Session,
+    Settings,
+    State,
+    parse,
+)
+from telstate.routing.ports import Journal
+from telstate.testing import FakeClock, Noise, Sent, simulate
+from tests.calls import joined, js
+from tests.routing.kept import actions, journal_at, replayed, rest, state_of
+
+pytestmark = pytest.mark.anyio
+
+HOUR = 3600.0
+TERMINAL = ("dialin-stopped", "dialout-stopped", "dialin-error", "dialout-error")
+ALL = ("none", "jsonl", "sqlite")
+every_journal = pytest.mark.parametrize("kind", ALL)
+
+
+def kept_at(kind: str, path: Path) -> Journal | None:
+    """A journal, or none."""
+    return None if kind == "none" else journal_at(kind, path)
+
+
+async def pass_time(calls: Dispatcher, clock: FakeClock, seconds: float) -> None:
+    """Let time pass, and everything due in it happen, on the disk too."""
+    await clock.advance(seconds)
+    await rest(calls)
+
+
+def expect_the_same(kind: str, path: Path, engine: Engine) -> None:
+    """A replay of the journal, if there is one, comes to the same sessions, transitions and counts."""
+    if kind != "none":
+        again = replayed(kind, path)
+        assert state_of(again) == state_of(engine)
+        assert again.counts == engine.counts
+
+
+# --- many calls ---------------------------------------------------------------------------------------------------
+
+
+def a_bad_burst() -> tuple[list[Sent], set[str]]:
+    """Ten thousand calls in ten minutes, of which 17 % lose every sign of their end; and the ids of those."""
+    noise = Noise(repeated=0.03, swapped=0.05, delayed=0.01, delay=300.0)
+    day = list(
+        simulate(
+            17,
+            calls=10_000,
+            span=600.0,
+            dialects=["daily-js", "webhook", "daily-python"],
+            twice=0.2,
+            noise=noise,
+        )
+    )
+    ids = sorted({sent.call.session_id for sent in day})
+    lost = {session_id for place, session_id in enumerate(ids) if place % 100 < 17}
+    kept = [sent for sent in day if sent.call.session_id not in lost or parse(sent.payload).name not in TERMINAL]
+    return kept, lost
+
+
+async def send_in_bursts(calls: Dispatcher, clock: FakeClock, day: list[Sent]) -> None:
+    """Events of the same second come together, as they do to a busy server."""
+    for second, burst in groupby(day, key=lambda sent: int(sent.at)):
+        await clock.advance(max(0.0, second - clock.now()))
+        async with anyio.create_task_group() as group:
+            for sent in burst:
+                group.start_soon(calls.receive, sent.payload)
+
+
+@every_journal
+async def test_ten_thousand_calls_of_which_every_sixth_loses_its_end(kind: str, tmp_path: Path) -> None:
+    """All end: the lost ones as expired, by the system; the others as they truly did."""
+    path, clock, router = tmp_path / "calls", FakeClock(), Router()
+    ends, retired = Counter[str](), dict[str, Session]()
+
+    @router.on_end()
+    async def end(session: Session) -> None:
+        ends[session.session_id] += 1
+
+    @router.on_retired()
+    async def final(session: Session) -> None:
+        assert session.session_id not in retired
+        retired[session.session_id] = session
+
+    day, lost = a_bad_burst()
+    known = set[str]()
+    async with Dispatcher(router, journal=kept_at(kind, path), clock=clock) as calls:
+        await send_in_bursts(calls, clock, day)
+        await rest(calls)
+        engine = calls._engine
+        known |= {session.session_id for session in engine.sessions()}
+        assert len(known) > 9_800  # of a busy one only the end is told, if it is
+        await pass_time(calls, clock, 700.0)
+        expect_the_same(kind, path, engine)
+        in_call = {session.session_id for session in calls.live()}
+        assert in_call < lost & known  # those that rang are given up by now, those that talk are not
+        assert len(in_call) > 1_000
+        await pass_time(calls, clock, 24 * HOUR)
+        assert calls.live() == []
+        counts = engine.counts
+        await pass_time(calls, clock, 3 * HOUR)
+        assert set(calls.sizes().values()) == {0}
+    assert set(ends) == set(retired) == known
+    assert set(ends.values()) == {1}
+    truth = {sent.call.session_id: sent.call for sent in day}
+    for session_id, session in retired.items():
+        call = truth[session_id]
+        if session_id in lost:
+            assert session.state is State.STOPPED
+            assert session.ended_by is EndedBy.SYSTEM
+            assert session.cause is (Cause.TRANSFERRED if session.transferred_to else Cause.EXPIRED)
+        else:
+            assert session.state is call.state
+            told = call.cause
+            if told is Cause.TRANSFERRED and not session.transferred_to:
+                told = Cause.COMPLETED  # daily-python tells of no transfer
+            assert session.cause is told
+            assert session.ended_by is not EndedBy.SYSTEM
+    assert {session.cause for session in retired.values()} == set(Cause) - {Cause.REFUSED}
+    if kind != "none":
+        again = replayed(kind, path)
+        assert again.counts == counts
+        assert again.live() == []
+
+
+# --- one call -----------------------------------------------------------------------------------------------------
+
+
+@every_journal
+@pytest.mark.parametrize("noisy", [False, True], ids=["silent", "somebody leaves"])
+@pytest.mark.parametrize("direction", ["dialin", "dialout"])
+async def test_a_call_answered_23_hours_ago_lives_and_a_day_of_silence_ends_it(
+    kind: str, noisy: bool, direction: str, tmp_path: Path
+) -> None:
+    """No age ends a call, only silence; somebody's leaving is no sign of life."""
+    path, clock = tmp_path / "calls", FakeClock()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock) as calls:
+        begun = clock.now()
+        await calls.receive(js(f"{direction}-connected", "a"))
+        await calls.receive(joined("a") if direction == "dialin" else js("dialout-answered", "a"))
+        for _ in range(23):
+            await pass_time(calls, clock, HOUR)
+            if noisy:
+                await calls.receive(joined("a", "participant-left"))
+        (session,) = calls.live()
+        assert session.state is State.ANSWERED
+        await pass_time(calls, clock, HOUR - 1)
+        assert calls.live() == [session]
+        await pass_time(calls, clock, 2)
+        assert calls.live() == []
+        assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.EXPIRED, EndedBy.SYSTEM)
+        assert session.ended_at == begun + 24 * HOUR
+        expect_the_same(kind, path, calls._engine)
+
+
+async def test_a_sign_of_life_begins_the_day_anew() -> None:
+    """A key press in the 23rd hour: it lives through the 46th."""
+    clock = FakeClock()
+    async with Dispatcher(Router(), clock=clock) as calls:
+        await calls.receive(js("dialout-answered", "a"))
+        await clock.advance(23 * HOUR)
+        await calls.receive(js("dtmf-event", "a", tone="1"))
+        await clock.advance(23 * HOUR)
+        assert len(calls.live()) == 1
+        await clock.advance(HOUR + 1)
+        assert calls.live() == []
+
+
+@every_journal
+@pytest.mark.parametrize(
+    "first",
+    [js("dialout-requested", "a"), js("dialin-warning", "a"), js("dialout-connected", "a")],
+    ids=["idle dial-out", "idle dial-in", "ringing"],
+)
+async def test_ten_minutes_before_the_answer(kind: str, first: dict[str, Any], tmp_path: Path) -> None:
+    """Idle, or a dial-out that rings: after ten minutes it is over, and not before."""
+    path, clock = tmp_path / "calls", FakeClock()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock) as calls:
+        begun = clock.now()
+        await calls.receive(first)
+        await pass_time(calls, clock, 599)
+        (session,) = calls.live()
+        await pass_time(calls, clock, 2)
+        assert calls.live() == []
+        assert (session.cause, session.ended_by, session.ended_at) == (Cause.EXPIRED, EndedBy.SYSTEM, begun + 600)
+        assert [move.event for move in session.transitions][-1] == "silence-passed"
+        expect_the_same(kind, path, calls._engine)
+
+
+async def test_a_dialin_that_is_connected_has_a_day() -> None:
+    """Its media may be told by nobody: it may be talking."""
+    clock = FakeClock()
+    async with Dispatcher(Router(), clock=clock) as calls:
+        await calls.receive(js("dialin-connected", "a"))
+        await clock.advance(24 * HOUR - 1)
+        assert len(calls.live()) == 1
+        await clock.advance(2)
+        assert calls.live() == []
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+@every_journal
+async def test_deadlines_reach_their_handlers_once_and_end_nothing(kind: str, tmp_path: Path) -> None:
+    """Setup, ring and media: each for the sessions that are late, none for those that got there in time."""
+    path, clock, router = tmp_path / "calls", FakeClock(), Router()
+    told: list[tuple[str, str, int, OutcomeKind]] = []
+    begun = clock.now()
+
+    @router.on(DeadlinePassed)
+    async def late(event: DeadlinePassed, session: Session, outcome: Outcome) -> None:
+        assert not session.ended
+        told.append((session.session_id, event.deadline, round(clock.now() - begun), outcome.kind))
+
+    settings = Settings(setup_deadline=10, ring_deadline=30, media_deadline=20)
+    async with Dispatcher(router, journal=kept_at(kind, path), clock=clock, settings=settings) as calls:
+        for payload in (
+            js("dialout-requested", "idle"),
+            js("dialout-connected", "rings"),
+            js("dialin-connected", "no media"),
+            js("dialout-connected", "answered"),
+            js("dialin-connected", "media"),
+            js("dialout-requested", "set up"),
+        ):
+            await calls.receive(payload)
+        await pass_time(calls, clock, 9)
+        for payload in (js("dialout-answered", "answered"), joined("media"), js("dialout-answered", "set up")):
+            await calls.receive(payload)
+        for _ in range(60):
+            await pass_time(calls, clock, 5)
+        assert len(calls.live()) == 6
+        expect_the_same(kind, path, calls._engine)
+    noted = OutcomeKind.NOTED
+    assert sorted((who, which, kind_) for who, which, _, kind_ in told) == [
+        ("idle", "setup", noted),
+        ("no media", "media", noted),
+        ("rings", "ring", noted),
+    ]
+    at = {which: seconds for _, which, seconds, _ in told}
+    if kind == "none":  # with a journal a handler runs once the disk has the event, and the test's clock is ahead then
+        assert at == {"setup": 10, "media": 20, "ring": 30}
+    else:
+        assert [payload["deadline"] for payload in actions(kind, path) if payload["action"] == "deadline-passed"] == [
+            "setup",
+            "media",
+            "ring",
+        ]
+
+
+@every_journal
+@pytest.mark.parametrize(("ahead", "cause"), [(600.0, None), (600.001, Cause.EXPIRED)], ids=["same", "after"])
+async def test_an_event_at_the_same_instant_wins(kind: str, ahead: float, cause: Cause | None, tmp_path: Path) -> None:
+    """Whatever is due before an event goes before it, but at the very instant somebody spoke."""
+    path, clock = tmp_path / "calls", FakeClock()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        clock._now += ahead
+        outcome = await calls.receive(js("dialout-answered", "a"))
+        assert outcome.session is not None
+        assert outcome.session.cause is cause
+        await pass_time(calls, clock, 1)
+        assert outcome.session.cause is cause
+        expect_the_same(kind, path, calls._engine)
+
+
+@pytest.mark.parametrize("kind", ALL[1:])
+async def test_a_clock_that_wakes_too_late_tells_each_limit_once(kind: str, tmp_path: Path) -> None:
+    """As all real clocks do. One limit, one event: a journal has no room for the same thing twice."""
+    path, clock = tmp_path / "calls", FakeClock()
+    settings = Settings(ring_deadline=30)
+    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, settings=settings) as calls:
+        for number in range(20):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        clock._now += 0.004
+        await pass_time(calls, clock, 30.004)
+        clock._now += 600.004
+        await pass_time(calls, clock, 60)
+        assert calls.live() == []
+    told = Counter(
+        (payload["sessionId"], payload["deadline"])
+        for payload in actions(kind, path)
+        if payload["action"] == "deadline-passed"
+    )
+    assert len(told) == 40
+    assert set(told.values()) == {1}
+
+
+def test_the_burst_is_what_it_is_said_to_be() -> None:
+    """Both directions, all dialects, 17 % lost."""
+    day, lost = a_bad_burst()
+    assert {sent.call.direction for sent in day} == {"dialin", "dialout"}
+    assert 0.165 < len(lost) / len({sent.call.session_id for sent in day} | lost) < 0.175
+    shapes = {next(key for key in ("action", "type", "handler", "From") if key in sent.payload) for sent in day}
+    assert {"action", "type", "handler"} <= shapes

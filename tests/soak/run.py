@@ -1,0 +1,258 @@
+"""The run itself, and what it holds telstate to.
+
+Memory is the resident set of this process (`/proc/self/statm`), read after `gc.collect()` and glibc's `malloc_trim(0)`: once
+when a tenth of the events is taken in, and once when the last was. The retention is a twentieth of the run, so that at both
+times just as many ended calls are remembered. Without the trimming the reading goes up and down by what a checkpoint needed
+while it was written and the allocator keeps; that is told too, and how many pieces of memory Python has given out, which
+should not grow at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from telstate import DialoutAnswered, Dispatcher, Router, Session, Settings
+from telstate.journals import JsonlJournal, SqliteJournal
+from tests.soak.calls import RATE, Told, number_of, told
+
+__all__ = ["JOURNALS", "SoakFailed", "copied", "soak"]
+
+JOURNALS = {"sqlite": SqliteJournal, "jsonl": JsonlJournal}
+IN_FLIGHT = 256
+_MEMORY = 20 * 1024 * 1024
+"""How many bytes the process may grow by, from a tenth of the run to its end."""
+_DRAINED_WITHIN = 300.0
+
+
+class SoakFailed(Exception):
+    """What was promised is not so."""
+
+
+class SoakClock:
+    """The time of the events: it goes as they come, so that hours pass in seconds."""
+
+    timers = True
+
+    def __init__(self, start: float) -> None:
+        self._now = start
+        self._sleepers: list[tuple[float, anyio.Event]] = []
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._now
+
+    def follow(self, at: float | None) -> None:
+        """The soak moves it."""
+
+    def move(self, now: float) -> None:
+        """Let it be `now`, and wake whoever slept until then."""
+        self._now = max(self._now, now)
+        for until, woken in self._sleepers:
+            if until <= self._now:
+                woken.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until it was moved so far."""
+        sleeper = (self._now + seconds, anyio.Event())
+        self._sleepers.append(sleeper)
+        try:
+            await sleeper[1].wait()
+        finally:
+            self._sleepers.remove(sleeper)
+
+
+class Tally:
+    """What handlers were told, one byte a call."""
+
+    def __init__(self, calls: int) -> None:
+        self.starts = (
+            bytearray(b"\0") * calls
+        )  # written to here: else the process would grow whenever one is first used
+        self.ends = bytearray(b"\0") * calls
+        self.retired = bytearray(b"\0") * calls
+        self.answered = 0
+
+    def router(self) -> Router:
+        """Trivial handlers that count."""
+        router = Router()
+
+        @router.on_start()
+        async def start(session: Session) -> None:
+            self.starts[number_of(session.session_id)] += 1
+
+        @router.on(DialoutAnswered)
+        async def answered() -> None:
+            self.answered += 1
+
+        @router.on_end()
+        async def end(session: Session) -> None:
+            self.ends[number_of(session.session_id)] += 1
+
+        @router.on_retired()
+        async def retired(session: Session) -> None:
+            self.retired[number_of(session.session_id)] += 1
+
+        return router
+
+    def expect_each_once(self) -> None:
+        """Nobody was forgotten, and nobody told twice."""
+        for name, counts in (("on_start", self.starts), ("on_end", self.ends), ("on_retired", self.retired)):
+            wrong = len(counts) - counts.count(1)
+            _hold(not wrong, f"{name} did not come exactly once for {wrong} of {len(counts)} calls")
+
+
+async def soak(calls: int, journal: str, retention: float | None = None) -> dict[str, Any]:
+    """Run it.
+
+    Args:
+        calls: how many.
+        journal: `sqlite`, `jsonl` or `none`.
+        retention: seconds; by default a twentieth of the run.
+
+    Raises:
+        SoakFailed: if a promise does not hold.
+    """
+    with tempfile.TemporaryDirectory(prefix="telstate-soak-") as folder:
+        return await _soak(calls, journal, retention or calls / RATE / 20, Path(folder))
+
+
+async def _soak(calls: int, kind: str, retention: float, folder: Path) -> dict[str, Any]:
+    settings = Settings(retention=retention, key_ttl=retention, parked_ttl=retention)
+    tally, source = Tally(calls), told(calls)
+    events = _Counted(source, 4 * calls // 10)  # every call is told by four events
+    clock = SoakClock(1_790_000_000.0)
+    path = folder / "calls"
+    kept = JOURNALS[kind](path) if kind in JOURNALS else None
+    report: dict[str, Any] = {"calls": calls, "journal": kind, "retention_s": retention}
+    async with Dispatcher(tally.router(), journal=kept, settings=settings, clock=clock) as dispatcher:
+        begun = time.perf_counter()
+        async with anyio.create_task_group() as group:
+            for _ in range(IN_FLIGHT):
+                group.start_soon(_receive, dispatcher, clock, events)
+        await dispatcher.idle()
+        seconds = time.perf_counter() - begun
+        grown = _in_use() - events.in_use
+        report |= {"events": events.count, "seconds": round(seconds, 1), "events_per_s": round(events.count / seconds)}
+        report |= {"rss_at_each_tenth_mb": [_mb(size) for size in events.memory], "rss_growth_mb": _mb(grown)}
+        report["rss_trimmed_at_a_tenth_mb"] = _mb(events.in_use)
+        report["python_blocks_at_each_tenth"] = events.blocks
+        report["sizes_at_the_end_of_the_run"] = {key: size for key, size in dispatcher.sizes().items() if size}
+        counts, at = dispatcher.counts, clock.now()
+        _hold(sum(counts.values()) == events.count, f"{events.count} events have outcomes {counts}")
+        _hold(not dispatcher.live(), f"{len(dispatcher.live())} calls did not end")
+        if kept is not None:
+            copied(path, folder / "copy")
+        clock.move(at + 3 * retention + 1)
+        with anyio.fail_after(_DRAINED_WITHIN):
+            while any(dispatcher.sizes().values()):  # noqa: ASYNC110 - as the service would be looked at from outside
+                await anyio.sleep(0.01)
+        _hold(not any(dispatcher._engine.sizes().values()), f"the engine remembers {dispatcher._engine.sizes()}")
+        _hold(sum(dispatcher.counts.values()) == events.count, "the outcomes of limits were counted with the events'")
+    tally.expect_each_once()
+    report["memory_holds"] = grown < _MEMORY and max(events.blocks) < 1.05 * events.blocks[0]
+    report |= {"outcomes": {str(kind): count for kind, count in counts.items()}}
+    report["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if kept is not None:
+        report |= await _recover(JOURNALS[kind](folder / "copy" / "calls"), calls, SoakClock(at), counts)
+    return report
+
+
+class _Counted:
+    """The events, counted as they are taken; at each tenth of them the memory is read."""
+
+    def __init__(self, source: Iterator[Told], tenth: int) -> None:
+        self._source = source
+        self._tenth = tenth
+        self.count = 0
+        self.in_use = 0
+        self.memory: list[int] = []
+        self.blocks: list[int] = []
+        """How many pieces of memory Python has given out: they tell a leak from memory that is only scattered."""
+
+    def __iter__(self) -> Iterator[Told]:
+        return self
+
+    def __next__(self) -> Told:
+        one = next(self._source)
+        self.count += 1
+        if self.count % self._tenth == 0:
+            gc.collect()
+            self.memory.append(_resident())
+            self.blocks.append(sys.getallocatedblocks())
+            if len(self.memory) == 1:
+                self.in_use = _in_use()
+        return one
+
+
+async def _receive(dispatcher: Dispatcher, clock: SoakClock, events: _Counted) -> None:
+    for one in events:
+        clock.move(one.at)
+        await dispatcher.receive(one.payload)
+        await checkpoint()  # as a server's I/O does: else events of a task that waits are overtaken by hours of others
+
+
+async def _recover(journal: Any, calls: int, clock: SoakClock, counts: object) -> dict[str, Any]:
+    """Start on what a crash left behind, and tell how long that took."""
+    again = Tally(calls)
+    gc.collect()
+    begun = time.perf_counter()
+    async with Dispatcher(again.router(), journal=journal, clock=clock) as dispatcher:
+        seconds = time.perf_counter() - begun
+        _hold(dispatcher.counts == counts, f"recovered {dispatcher.counts}, not {counts}")
+        _hold(not dispatcher.live(), "calls came back to life")
+        since = dispatcher._checkpoints._since
+        await dispatcher.idle()
+        handled_again = sum(again.starts) + sum(again.ends) + sum(again.retired)
+    return {
+        "recovery_s": round(seconds, 2),
+        "recovered_without_checkpoint": since,
+        "handlers_run_again": handled_again,
+    }
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """Copy a journal as a crash would leave it: the checkpoint first, which must never be ahead of the events.
+
+    Another process copies: closing a file of SQLite's in this one would drop the locks it holds on it.
+    """
+    folder.mkdir()
+    for suffix in (".checkpoints", "", "-wal"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            subprocess.run(["cp", "-r", str(source), str(folder)], check=True)
+    return folder / path.name
+
+
+def _in_use() -> int:
+    """Bytes of memory that the process has, once the allocator gave back what it only keeps."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library has none; then its reading is the upper bound
+        ctypes.CDLL(None).malloc_trim(0)
+    return _resident()
+
+
+def _resident() -> int:
+    """Bytes of memory that the process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _mb(size: int) -> float:
+    return round(size / 1024 / 1024, 1)
+
+
+def _hold(promise: bool, otherwise: str) -> None:
+    if not promise:
+        raise SoakFailed(otherwise)
