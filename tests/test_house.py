@@ -136,7 +136,7 @@ def test_tests_mirror_the_house() -> None:
     parts = {path.name for path in PACKAGE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
     assert parts <= folders
-    assert folders - parts <= {"corpus", "property", "contracts", "benchmarks", "soak"}
+    assert folders - parts <= {"corpus", "property", "contracts", "benchmarks", "crash", "soak"}
 
 
 @pytest.mark.parametrize(

@@ -260,10 +260,10 @@ class JsonlJournal:
         if (None if known is None else known[1]) != revision:
             raise RevisionConflict(f"{key}: somebody saved revision {known and known[1]} since {revision}")
         path = self._checkpoint(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = (revision or 0) + 1
         draft = path.with_name(f"{path.name}.new")
-        with draft.open("wb") as file:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(b"%d\n" % new + state)
             file.flush()
             os.fsync(file.fileno())

@@ -125,11 +125,12 @@ class SqliteJournal:
 
     async def retry(self, numbers: Sequence[int]) -> None:
         """Ask to try letters again; the process that runs the handlers sees it within seconds."""
-        await self._write("UPDATE letters SET again = 1 WHERE number = ?", [(number,) for number in numbers])
+        rows = [(number,) for number in numbers]
+        await self._write("UPDATE letters SET again = 1 WHERE number = ?", rows, settling=True)
 
     async def drop(self, numbers: Sequence[int]) -> None:
         """Forget letters."""
-        await self._write("DELETE FROM letters WHERE number = ?", [(number,) for number in numbers])
+        await self._write("DELETE FROM letters WHERE number = ?", [(number,) for number in numbers], settling=True)
 
     async def save(self, key: str, state: bytes, revision: int | None) -> int:
         """Keep a checkpoint if nobody saved since `revision`; it holds once all of it is there.
@@ -157,9 +158,11 @@ class SqliteJournal:
         """Ask the database: the one that is open, else another connection that can only read."""
         return await self._disk.do(lambda: self._ask(ask))
 
-    async def _write(self, statement: str, rows: Sequence[tuple[Any, ...]], *, sync: bool = True) -> None:
+    async def _write(
+        self, statement: str, rows: Sequence[tuple[Any, ...]], *, sync: bool = True, settling: bool = False
+    ) -> None:
         if rows:
-            await self._disk.do(lambda: self._change(statement, rows, sync=sync))
+            await self._disk.do(lambda: self._change(statement, rows, sync=sync, settling=settling))
 
     # --- in the thread --------------------------------------------------------------------------------------------
 
@@ -182,12 +185,18 @@ class SqliteJournal:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file for writing; `Disk` sees to it that one thread at a time uses it."""
+        """Open the file for writing, unless it is somebody else's; `Disk` sees to it that one thread at a time uses it."""
         if not self.path.exists():
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # phone numbers: nobody else's to read
         database = sqlite3.connect(self.path, timeout=self._busy, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
+        try:
+            if not _is_empty(database):
+                _check(database, self.path)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def _prepare(self, settings: dict[str, Any]) -> None:
@@ -200,7 +209,6 @@ class SqliteJournal:
                 self._database.execute(f"PRAGMA user_version={_VERSION}")
                 self._database.execute("INSERT INTO head VALUES (?, ?)", (str(uuid4()), json.dumps(settings)))
             else:
-                _check(self._database, self.path)
                 self._settings = _head(self._database)[1]
             self._id, _ = _head(self._database)
             self._seq = self._database.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
@@ -212,8 +220,10 @@ class SqliteJournal:
         self._seq = seqs[-1]
         return seqs
 
-    def _change(self, statement: str, rows: Sequence[tuple[Any, ...]], *, sync: bool = True) -> None:
-        with self._explained(), self._writable() as database:
+    def _change(
+        self, statement: str, rows: Sequence[tuple[Any, ...]], *, sync: bool = True, settling: bool = False
+    ) -> None:
+        with self._explained(), self._opened(settling=settling) as database:
             if not sync:
                 database.execute("PRAGMA synchronous=NORMAL")  # what comes next with FULL takes it to the disk as well
             try:
@@ -225,12 +235,12 @@ class SqliteJournal:
 
     def _begin_saving(self, key: str, revision: int | None) -> None:
         """See that nobody saved since, and throw away what somebody left half saved."""
-        with self._explained(), self._writable() as database, _transaction(database):
+        with self._explained(), self._opened() as database, _transaction(database):
             _expect(database, key, revision)
             database.execute("DELETE FROM pieces WHERE key = ? AND revision <> ?", (key, revision or 0))
 
     def _save(self, key: str, revision: int | None, new: int) -> None:
-        with self._explained(), self._writable() as database, _transaction(database):
+        with self._explained(), self._opened() as database, _transaction(database):
             _expect(database, key, revision)
             database.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (key, new))
             database.execute("DELETE FROM pieces WHERE key = ? AND revision <> ?", (key, new))
@@ -243,16 +253,17 @@ class SqliteJournal:
                 return ask(database)
 
     @contextmanager
-    def _writable(self) -> Iterator[sqlite3.Connection]:
-        """The open database; of one that is not, a connection for a moment: a letter may be dropped while a service runs."""
+    def _opened(self, *, settling: bool = False) -> Iterator[sqlite3.Connection]:
+        """The open database. To settle letters another connection may do, for a moment: a service may have it open."""
         if self._database is not None:
             yield self._database
-            return
-        if not self.path.exists():
+        elif not settling:
+            raise JournalError(f"{self.path} is not open")
+        elif not self.path.exists():
             raise JournalError(f"there is no journal {self.path}")
-        with closing(self._connect()) as database:
-            _check(database, self.path)
-            yield database
+        else:
+            with closing(self._connect()) as database:
+                yield database
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -307,6 +318,12 @@ def _readable(path: Path) -> sqlite3.Connection:
         _check(database, path)
     except sqlite3.OperationalError:
         database.close()
+        log = Path(f"{path}-wal")
+        if log.exists() and log.stat().st_size:
+            raise JournalError(
+                f"{path}: the last of it is in {log.name}, which SQLite cannot read in a folder that cannot be written:"
+                " copy both into another folder, and read them there"
+            ) from None
         database = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         _check(database, path)
     return database
@@ -403,7 +420,7 @@ _ADVICE = {
     "SQLITE_LOCKED": "another program holds a transaction on it: end that one",
     "SQLITE_READONLY": "it, or its folder, cannot be written by this user",
     "SQLITE_CANTOPEN": "it, or its folder, cannot be opened by this user",
-    "SQLITE_NOTADB": "it is no SQLite database: use another file",
+    "SQLITE_NOTADB": "it is no SQLite database: use another file; or it was one, and its head is damaged",
     "SQLITE_CORRUPT": "it is damaged: move it away, and save what can be read with `sqlite3 FILE .recover`",
     "SQLITE_IOERR": "the disk failed or is full; nothing of it was kept",
 }

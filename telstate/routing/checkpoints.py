@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import anyio
@@ -40,6 +40,8 @@ class Point(NamedTuple):
     """The engine's snapshot."""
     work: list[dict[str, Any]]
     """What is not done: see `telstate.routing.work`."""
+    marks: list[int]
+    """What is done and was not marked yet."""
 
 
 class Checkpoints:
@@ -47,10 +49,10 @@ class Checkpoints:
 
     Args:
         journal: where they are kept; None if nothing is.
-        take: takes all there is, between two steps.
+        take: takes all there is.
     """
 
-    def __init__(self, journal: Journal | None, take: Callable[[], Point]) -> None:
+    def __init__(self, journal: Journal | None, take: Callable[[], Awaitable[Point]]) -> None:
         self._journal = journal
         self._take = take
         self._revision: int | None = None
@@ -88,16 +90,16 @@ class Checkpoints:
             raise ValueError(f"a newer telstate wrote it (version {told['version']})")
         if told["journal"] != self._journal.id:
             raise ValueError("it is that of another journal")
-        return Point(int(told["seq"]), told["engine"], told["work"])
+        return Point(int(told["seq"]), told["engine"], told["work"], told["marks"])
 
     async def save(self) -> None:
         """Keep one in place of the last, if anything came since. One that fails is told: only the next start gets slower."""
         if self._journal is None or not self._since:
             return
-        point = self._take()
-        self._since = 0
-        told = {"version": _VERSION, "journal": self._journal.id, **point._asdict()}
         try:
+            point = await self._take()
+            self._since = 0
+            told = {"version": _VERSION, "journal": self._journal.id, **point._asdict()}
             state = await anyio.to_thread.run_sync(_encode, told)
             self._enough = max(_EVERY, min(len(state) // _BYTES_PER_EVENT, _AT_MOST))
             self._revision = await self._journal.save(_KEY, state, self._revision)

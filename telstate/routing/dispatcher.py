@@ -105,7 +105,7 @@ class Dispatcher:
         self._plan = Plan(Router())
         self._runner = Runner(self, self._bury)
         self._lanes = Lanes(self._runner.run, self._done, lane_limit)
-        self._keeper = Keeper(journal, self._limits_by, self._step) if journal is not None else None
+        self._keeper = Keeper(journal, self._limits_by, self._step, self._advance) if journal is not None else None
         self._followers = Followers(self.session)
         self._limits = Limits(self._engine, reconciles=False)
         self._reconciler = (
@@ -120,6 +120,7 @@ class Dispatcher:
         )
         self._checkpoints = Checkpoints(journal, self._point)
         self._id = ""
+        self._latest = 0.0
         self._seq = 0
         """The last event that was stepped."""
         self._open = False
@@ -214,8 +215,8 @@ class Dispatcher:
         if self._journal is None or self._keeper is None:
             return
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
-            await self._keeper.flush()
             await self._checkpoints.save()
+            await self._keeper.flush()
             await self._journal.aclose()
         if scope.cancelled_caught:
             hint = "the disk hangs; nothing that was acknowledged is lost"
@@ -234,9 +235,14 @@ class Dispatcher:
                 await journal.aclose()
             raise
 
-    def _point(self) -> Point:
-        """All there is, now, between two steps."""
-        return Point(self._seq, frozen(self._engine.snapshot), [spell(job) for job in self._lanes.unfinished()])
+    async def _point(self) -> Point:
+        """All there is, between two steps. What is done is no work any more, so what came of it must be kept by then."""
+        marks: list[int] = []
+        if self._keeper is not None:
+            await self._keeper.settle()
+            marks = self._keeper.unwritten
+        work = [spell(job) for job in self._lanes.unfinished()]
+        return Point(self._seq, frozen(self._engine.snapshot), work, marks)
 
     async def idle(self) -> None:
         """Wait until everything that was received has been stepped and all its handlers have run; for tests and scripts."""
@@ -432,9 +438,11 @@ class Dispatcher:
         return read_letter(letter, Present(self._engine, self._plan, self._id))
 
     def _now(self) -> float | None:
-        """The clock's time, but never less than before: a journal must tell the times that were stepped with."""
+        """The clock's time, but never less than was told or stepped with: in a journal and in memory it must be the same."""
         now, known = self._clock.now(), self._engine.now
-        return now if now is None or known is None or now > known else known
+        if now is not None:
+            now = self._latest = max(now, self._latest, known or 0.0)
+        return now
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -457,13 +465,16 @@ class Dispatcher:
     async def _pass(self, now: float) -> None:
         try:
             if self._keeper is not None:
-                await self._keeper.keep_limits(now)
+                await self._keeper.pass_time(now)
             else:
                 for limit in self._limits.passed(now):
                     await self._take(limit)
+                self._advance(now)
         except JournalError as error:
             self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
             await self._clock.sleep(1.0)
+
+    def _advance(self, now: float) -> None:
         self._retire(self._engine.advance(now))
 
     async def _take(self, event: Event) -> None:

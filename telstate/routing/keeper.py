@@ -19,6 +19,8 @@ from telstate.routing.ports import DeadLetter, Entry, Journal
 
 __all__ = ["Keeper", "entry_of"]
 
+_TRIES = 10
+
 
 class _Waiting:
     """An event that waits for its commit, and whoever brought it; without an event, it is the time that passed."""
@@ -42,6 +44,7 @@ class Keeper:
         passed: tells the limits that passed by a time, which are kept and stepped first; `alone` is true if no event comes
             after them, which would win over a limit of its own instant.
         step: takes in one event that is kept: with its time and its number.
+        advance: lets time pass where no event does.
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class Keeper:
         journal: Journal,
         passed: Callable[[float, bool], Sequence[Event]],
         step: Callable[[Event, float, int], Outcome],
+        advance: Callable[[float], None],
     ) -> None:
         self._journal = journal
         self._passed = passed
         self._step = step
+        self._advance = advance
         self._inbox: deque[_Waiting] = deque()
         self._filled = anyio.Event()
         self._commit_scope: anyio.CancelScope | None = None
@@ -82,8 +87,9 @@ class Keeper:
         """Keep an event of our own; raises as `keep`."""
         return await self.keep(event, entry_of(event, at))
 
-    async def keep_limits(self, at: float) -> None:
-        """Keep and step whatever limits have passed by then; raises as `keep`."""
+    async def pass_time(self, at: float) -> None:
+        """Keep and step whatever limits have passed by then, and let time pass, all of it after the events that came before;
+        raises as `keep`."""
         await self._wait(_Waiting(at))
 
     async def _wait(self, waiting: _Waiting) -> Outcome | None:
@@ -121,22 +127,23 @@ class Keeper:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         at = batch[0].at
-        events = [one for one in batch if one.entry is not None]
+        events = [one.entry for one in batch if one.entry is not None]
         # Asked here and nowhere else: what was listed any earlier could be kept twice, or be overtaken by an event.
         limits = self._passed(at, not events)
-        entries = [entry_of(limit, at) for limit in limits] + [one.entry for one in events if one.entry is not None]
+        entries = [*(entry_of(limit, at) for limit in limits), *events]
         try:
             seqs = await self._append(entries)
         except Exception as error:
             _tell(batch, error)
             return
-        for limit, seq in zip(limits, seqs, strict=False):
-            self._step(limit, at, seq)
-        for waiting, seq in zip(events, seqs[len(limits) :], strict=True):
-            assert waiting.event is not None  # noqa: S101
-            waiting.outcome = self._step(waiting.event, waiting.at, seq)
-            waiting.done.set()
+        numbers = iter(seqs)
+        for limit in limits:
+            self._step(limit, at, next(numbers))
         for waiting in batch:
+            if waiting.event is not None:
+                waiting.outcome = self._step(waiting.event, waiting.at, next(numbers))
+            else:
+                self._advance(waiting.at)
             waiting.done.set()
         await self.flush()
 
@@ -153,6 +160,23 @@ class Keeper:
     def bury(self, letter: DeadLetter) -> None:
         """Something was given up."""
         self._letters.append(letter)
+
+    async def settle(self) -> None:
+        """Write the letters there are, so that who freezes what there is directly after loses none.
+
+        Raises:
+            JournalError: if they cannot be written.
+        """
+        for _ in range(_TRIES):
+            await self.flush()
+            if not self._letters:
+                return
+        raise JournalError("dead letters could not be written")
+
+    @property
+    def unwritten(self) -> list[int]:
+        """The marks that are not written yet."""
+        return list(self._marks)
 
     def drop(self, letter: int) -> None:
         """A dead letter was tried again."""

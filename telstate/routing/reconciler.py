@@ -65,7 +65,8 @@ class Reconciler:
     def open(self, group: TaskGroup) -> None:
         """Ask in this task group from now on, first for all of which nothing is certain."""
         self._group = group
-        group.start_soon(self._doubt)
+        if any(session.uncertain for session in self._live()):
+            group.start_soon(self._doubt)
 
     def see(self, event: Event, session: Session | None) -> None:
         """An event of our own was stepped: it may be a question, or a reason for many."""

@@ -110,6 +110,8 @@ class Recovery:
             self._log.warning("checkpoint.of_another_journal", seq=point.seq, hint=hint)
             return False
         self._engine, self._seq = engine, point.seq
+        for number in point.marks:
+            self._mark(int(number))
         finished = await self._journal.finished([job.seq for job in jobs])
         for job in jobs:
             if job.seq not in finished:

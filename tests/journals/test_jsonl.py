@@ -11,9 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
-from telstate import JournalError, Settings
+from telstate import Dispatcher, JournalError, Router, Settings
 from telstate.journals import JsonlJournal
-from telstate.routing.ports import Entry
+from telstate.routing.ports import DeadLetter, Entry
+from tests.calls import js
 
 pytestmark = pytest.mark.anyio
 ENTRY = Entry(1_790_000_000.5, "daily-js", b'{"action":"dialin-stopped","sessionId":"s"}')
@@ -123,3 +124,95 @@ async def test_it_is_a_log_that_replay_reads(tmp_path: Path) -> None:
     session = json.loads(run.stdout.splitlines()[0])["session"]
     assert (session["state"], session["ended_at"]) == ("stopped", ENTRY.at)
     assert path.stat().st_mode & 0o077 == 0  # phone numbers are nobody else's business
+
+
+async def test_a_full_disk_is_told_through_the_dispatcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was taken in; why is said; it goes on when there is room."""
+    journal = JsonlJournal(tmp_path / "calls.jsonl")
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    async with Dispatcher(Router(), journal=journal) as calls:
+        await calls.receive(js("dialout-connected"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", full)
+            with pytest.raises(JournalError, match=r"was not taken in: .*No space left"):
+                await calls.receive(js("dialout-answered"))
+        assert sum(calls.counts.values()) == 1
+        assert (await calls.receive(js("dialout-answered"))).event_id == f"{journal.id}:2"
+    assert [record.seq async for record in JsonlJournal(journal.path).read()] == [1, 2]
+
+
+@pytest.mark.parametrize("garbage", [b"\x00" * 40, b'{"v":1,"seq":2,"at"' + b"\xa5" * 30])
+async def test_damage_in_the_middle_is_told_with_its_place(tmp_path: Path, garbage: bytes) -> None:
+    """Whoever comes upon it, when it is opened or read; nothing is cut off because of it."""
+    path = tmp_path / "calls.jsonl"
+    journal = await opened(path)
+    await journal.append([ENTRY] * 3)
+    await journal.aclose()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], garbage + b"\n", *lines[3:]]))
+    before = path.read_bytes()
+
+    async def read() -> None:
+        again = await opened(path)
+        try:
+            _ = [record async for record in again.read()]
+        finally:
+            await again.aclose()
+
+    with pytest.raises(JournalError, match=r"damaged,? at b'"):
+        await read()
+    assert path.read_bytes() == before
+
+
+async def test_it_is_read_from_a_folder_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """Reading makes no file and takes no lock."""
+    path = tmp_path / "archive" / "calls.jsonl"
+    journal = await opened(path)
+    await journal.append([ENTRY] * 3)
+    await journal.aclose()
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        assert [record.seq async for record in JsonlJournal(path).read()] == [1, 2, 3]
+        assert [file.name for file in path.parent.iterdir()] == ["calls.jsonl"]
+    finally:
+        path.parent.chmod(0o700)
+
+
+async def test_a_half_saved_checkpoint_is_never_loaded(tmp_path: Path) -> None:
+    """A draft that was left by a crash is written over by the next."""
+    journal = await opened(tmp_path / "calls.jsonl")
+    await journal.save("engine", b"one", None)
+    (kept,) = (tmp_path / "calls.jsonl.checkpoints").iterdir()
+    kept.with_name(f"{kept.name}.new").write_bytes(b"2\nhal")
+    assert await journal.load("engine") == (b"one", 1)
+    assert await journal.save("engine", b"two", 1) == 2
+    assert await journal.load("engine") == (b"two", 2)
+    assert [file.name for file in (tmp_path / "calls.jsonl.checkpoints").iterdir()] == [kept.name]
+    await journal.aclose()
+
+
+async def test_checkpoints_are_nobody_elses_to_read(tmp_path: Path) -> None:
+    """They have the same phone numbers as the journal."""
+    journal = await opened(tmp_path / "calls.jsonl")
+    await journal.save("engine", b"one", None)
+    await journal.aclose()
+    (kept,) = (tmp_path / "calls.jsonl.checkpoints").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+async def test_letters_cannot_be_dropped_unheard(tmp_path: Path) -> None:
+    """A second instance drops them, or says that it cannot."""
+    journal = await opened(tmp_path / "calls.jsonl")
+    await journal.append([ENTRY])
+    await journal.dead([DeadLetter(1, "ValueError", "greet", "no such number", 5.0)])
+    await journal.aclose()
+    beside = JsonlJournal(journal.path)
+    try:
+        await beside.drop([1])
+    except JournalError:
+        return
+    assert [kept.number async for kept in JsonlJournal(journal.path).letters()] == []

@@ -299,7 +299,7 @@ class Slow(JsonlJournal):
 
 
 async def test_who_speaks_while_the_disk_is_slow_is_not_asked_for(tmp_path: Path) -> None:
-    """Two fall silent; while the first question is written, the second speaks. It is alive, whatever anybody says."""
+    """Two fall silent; while that is written, the second speaks. It is alive, whatever anybody says."""
     clock, daily = FakeClock(), Daily(GONE)
     journal = Slow(tmp_path / "calls")
     async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=daily) as calls:
@@ -314,7 +314,6 @@ async def test_who_speaks_while_the_disk_is_slow_is_not_asked_for(tmp_path: Path
         await rest(calls)
         await rest(calls)
         assert [session.session_id for session in calls.live()] == ["b"]
-    assert daily.asked == ["a"]
 
 
 # --- events that may have been missed -----------------------------------------------------------------------------

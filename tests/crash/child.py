@@ -1,0 +1,211 @@
+"""The process that is killed: `python -m tests.crash.child FOLDER jsonl|sqlite SEED [--backend NAME] [--finish]`.
+
+It feeds simulated calls to a dispatcher, and writes down what was acknowledged and which handlers finished, each by one
+`os.write`, which a SIGKILL does not take back. It begins where the acknowledgements of the last process end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path
+from random import random
+from typing import Any
+from unittest.mock import patch
+from zlib import crc32
+
+import anyio
+import structlog
+
+from telstate import Dispatcher, Event, Outcome, OutcomeKind, Router, Session, Settings, State
+from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.testing import Noise, simulate
+
+__all__ = ["FEEDERS", "SETTINGS", "digest", "is_to_fail", "journal_in", "lines_of", "router_of"]
+
+FEEDERS = 4
+SETTINGS = Settings(
+    retention=1.0, key_ttl=1.0, parked_ttl=1.0, ring_deadline=0.3, silence_before_answer=2.0, silence_in_call=4.0
+)
+"""So short that sessions leave memory, and limits pass, in every run."""
+_CALLS = 40
+"""Simulated calls in a chunk of a feeder's events."""
+_CHECKPOINT_EVERY = 50
+
+Finished = Callable[[str, str, bool | None], None]
+
+
+def journal_in(folder: Path, kind: str) -> JsonlJournal | SqliteJournal:
+    """The journal of a run."""
+    return JsonlJournal(folder / "calls.jsonl") if kind == "jsonl" else SqliteJournal(folder / "calls.db")
+
+
+def digest(payload: bytes) -> str:
+    """What was sent, in a few letters."""
+    return blake2b(payload, digest_size=12).hexdigest()
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of ours, but for those that a kill has torn: a write can end where a page of memory does."""
+    told = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            told.append(json.loads(line))
+        except ValueError:
+            continue
+    return told
+
+
+def is_to_fail(event_id: str, handler: str) -> bool:
+    """A handler fails for the same events each time, so that it is known which dead letters there must be."""
+    return crc32(f"{event_id} {handler}".encode()) % 31 == 0
+
+
+class Log:
+    """A file to which one line is added at a time.
+
+    Args:
+        path: the file; it is made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            os.write(self._file, b"\n")
+
+    def write(self, **facts: object) -> None:
+        """Add a line."""
+        os.write(self._file, json.dumps(facts).encode() + b"\n")
+
+
+def router_of(finished: Finished) -> Router:
+    """The handlers of the process: one of each kind; some take a while, some raise.
+
+    Args:
+        finished: told the event's id, the handler's name, and whether it was said to be run again (None: nothing says it).
+    """
+    router = Router()
+
+    async def work(outcome: Outcome, handler: str, seconds: float) -> None:
+        await anyio.sleep(seconds * random())
+        await end(str(outcome.event_id), handler, outcome.redelivered)
+
+    async def end(event_id: str, handler: str, again: bool | None) -> None:
+        finished(event_id, handler, again)
+        if is_to_fail(event_id, handler):
+            raise RuntimeError("as it is to")
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def every(outcome: Outcome) -> None:
+        await end(str(outcome.event_id), "every", outcome.redelivered)
+
+    @router.on(Event)
+    async def news(outcome: Outcome) -> None:
+        await work(outcome, "news", 0.004)
+
+    @router.on_start()
+    async def start(outcome: Outcome) -> None:
+        await work(outcome, "start", 0.002)
+
+    @router.on_state(State.ANSWERED)
+    async def answered(outcome: Outcome) -> None:
+        await work(outcome, "answered", 0.02)
+
+    @router.on_end()
+    async def ended(outcome: Outcome) -> None:
+        await work(outcome, "ended", 0.01)
+
+    @router.on_unmatched()
+    async def unmatched(outcome: Outcome) -> None:
+        await work(outcome, "unmatched", 0.001)
+
+    @router.on_retired()
+    async def retired(session: Session, calls: Dispatcher) -> None:
+        await anyio.sleep(0.005 * random())
+        await end(f"{calls._id}:{-session.opened}", "retired", None)
+
+    return router
+
+
+def events_of(seed: int, feeder: int, chunk: int) -> Iterator[bytes]:
+    """A piece of what a feeder sends: the same each time."""
+    for sent in simulate(
+        crc32(b"%d %d %d" % (seed, feeder, chunk)),
+        calls=_CALLS,
+        dialects=["webhook", "daily-js"],
+        twice=0.2,
+        noise=Noise(lost=0.03, repeated=0.05, swapped=0.05, delayed=0.02),
+        span=600.0,
+    ):
+        yield sent.line().strip()
+
+
+async def feed(calls: Dispatcher, acks: Log, seed: int, feeder: int, after: tuple[int, int], *, finish: bool) -> None:
+    """Send one event after another, as a sender does that waits for the answer, from the first unanswered one on."""
+    first, done = after
+    for chunk in count(first):
+        for place, payload in enumerate(events_of(seed, feeder, chunk)):
+            if (chunk, place) > (first, done):
+                outcome = await calls.receive(payload)
+                acks.write(
+                    feeder=feeder,
+                    chunk=chunk,
+                    place=place,
+                    id=outcome.event_id,
+                    kind=outcome.kind,
+                    sent=digest(payload),
+                )
+        if finish:
+            return
+
+
+async def ask_for_checkpoints(calls: Dispatcher) -> None:
+    """Far more of them than the dispatcher makes by itself, so that some are cut short, and all starts begin at one."""
+    while True:
+        await anyio.sleep(0.05 * random())
+        calls._checkpoints._due.set()
+
+
+async def run(folder: Path, kind: str, seed: int, *, finish: bool) -> None:
+    """Go on until killed; or, to finish, to the end of what was begun, and tell what is known then."""
+    after = {told["feeder"]: (told["chunk"], told["place"]) for told in lines_of(folder / "acks.jsonl")}
+    acks, runs = Log(folder / "acks.jsonl"), Log(folder / "runs.jsonl")
+    router = router_of(lambda event_id, handler, again: runs.write(id=event_id, handler=handler, again=again))
+    with patch("telstate.routing.checkpoints._EVERY", _CHECKPOINT_EVERY):
+        calls = Dispatcher(router, journal=journal_in(folder, kind), settings=SETTINGS)
+        async with calls:
+            os.write(1, b"ready\n")
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask_for_checkpoints, calls)
+                async with anyio.create_task_group() as feeders:
+                    for feeder in range(FEEDERS):
+                        begin = after.get(feeder, (0, -1))
+                        feeders.start_soon(lambda f=feeder, b=begin: feed(calls, acks, seed, f, b, finish=finish))  # type: ignore[misc]
+                await anyio.sleep(SETTINGS.retention + 0.2)
+                group.cancel_scope.cancel()
+    (folder / "end.json").write_text(json.dumps({"now": calls._engine.now, "engine": calls._engine.snapshot()}))
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.child", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("kind", choices=["jsonl", "sqlite"])
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
+    parser.add_argument("--finish", action="store_true", help="go to the end of what was begun, and tell what is known")
+    options = parser.parse_args()
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    anyio.run(lambda: run(options.folder, options.kind, options.seed, finish=options.finish), backend=options.backend)
+
+
+if __name__ == "__main__":
+    main()

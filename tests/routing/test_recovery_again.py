@@ -1,0 +1,129 @@
+"""Found by killing processes: what a recovery, or the time that passes beside a slow disk, may not change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+import structlog
+
+from telstate import Dispatcher, Event, Replay, Router, Session, Settings
+from telstate.journals import JsonlJournal
+from telstate.routing.ports import Entry
+from telstate.testing import FakeClock
+from telstate.testing.clock import settle
+from tests.calls import js
+
+pytestmark = pytest.mark.anyio
+
+SHORT = Settings(retention=10, key_ttl=10, parked_ttl=10)
+
+
+class Noting(JsonlJournal):
+    """A journal that can be made to wait, and counts its checkpoints."""
+
+    gate: anyio.Event | None = None
+    saved = 0
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+        """Append, once the gate is open."""
+        if self.gate is not None:
+            await self.gate.wait()
+        return await super().append(entries)
+
+    async def save(self, key: str, state: bytes, revision: int | None) -> int:
+        """Save, and count."""
+        self.saved += 1
+        return await super().save(key, state, revision)
+
+
+async def test_what_is_due_while_the_disk_is_slow_is_forgotten_after_the_event_that_came_before(tmp_path: Path) -> None:
+    """A replay knows only when the event came: it finds the session that was there then, and so must the dispatcher."""
+    clock, journal = FakeClock(), Noting(tmp_path / "calls.jsonl")
+    answered = anyio.Event()
+
+    async def send(calls: Dispatcher) -> None:
+        await calls.receive(js("dialout-connected", "a"))
+        answered.set()
+
+    async with (
+        anyio.create_task_group() as group,
+        Dispatcher(Router(), journal=journal, clock=clock, settings=SHORT) as calls,
+    ):
+        await calls.receive(js("dialout-stopped", "a"))
+        await clock.advance(9.9)
+        gate = journal.gate = anyio.Event()
+        group.start_soon(send, calls)
+        await settle()
+        await clock.advance(0.2)
+        gate.set()
+        await answered.wait()
+        counts = calls.counts
+    replay = Replay()
+    for line in journal.path.read_bytes().splitlines():
+        replay.feed(line)
+    assert counts == replay.engine.counts
+
+
+async def test_a_session_retires_once_however_often_the_program_starts(tmp_path: Path) -> None:
+    """Call records are written there; no event came since, so no checkpoint knows that it has left."""
+    clock, router, seen = FakeClock(), Router(), []
+
+    @router.on_retired()
+    async def gone(session: Session) -> None:
+        seen.append(session.session_id)
+
+    for start in range(4):
+        journal = JsonlJournal(tmp_path / "calls.jsonl")
+        async with Dispatcher(router, journal=journal, clock=clock, settings=SHORT) as calls:
+            if not start:
+                await calls.receive(js("dialout-stopped", "a"))
+                continue
+            await clock.advance(20)
+            await calls.idle()
+    assert seen == ["a"]
+
+
+async def test_checkpoints_are_made_also_after_a_long_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More events than lie between two checkpoints were read again: one is due at once, not never."""
+    monkeypatch.setattr("telstate.routing.checkpoints._EVERY", 50)
+    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    await journal.open(Settings().model_dump())
+    payloads = [json.dumps(js("dialout-stopped", f"s{number}")).encode() for number in range(60)]
+    await journal.append([Entry(1_790_000_000.0, "daily-js", payload) for payload in payloads])
+    await journal.aclose()
+    noting = Noting(tmp_path / "calls.jsonl")
+    async with Dispatcher(Router(), journal=noting, clock=FakeClock()) as calls:
+        for _ in range(500):
+            await calls.receive(js("dialout-warning", "s1"))
+        await anyio.sleep(0.1)
+        assert noting.saved > 0
+
+
+async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: Path) -> None:
+    """What a checkpoint no longer has among its work is marked by then, and its letters are kept; else they are lost."""
+    router, folder = Router(), tmp_path / "live"
+
+    @router.on(Event)
+    async def breaks(event: Event) -> None:
+        if event.session_id == "breaks":
+            raise ValueError("no such number")
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=JsonlJournal(folder / "calls.jsonl")) as calls:
+            await calls.receive(js("dialout-connected", "works"))
+            await calls.receive(js("dialout-connected", "breaks"))
+            await calls._lanes.empty()
+            await calls._checkpoints.save()
+            shutil.copytree(folder, tmp_path / "crash")  # all that a kill at this moment would leave
+    journal = JsonlJournal(tmp_path / "crash" / "calls.jsonl")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        await calls.idle()
+        letters = await calls.dead_letters()
+    assert [kept.letter.detail for kept in letters] == ["no such number"]
+    # the source gap of the restart is the third
+    assert [record.done async for record in JsonlJournal(journal.path).read()] == [True, True, True]
