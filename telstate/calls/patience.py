@@ -130,13 +130,11 @@ class Patience:
         self._in_call.change(settings.silence_in_call)
         self._meeting.change(settings.silence_after_meeting)
         self._asked.change(settings.presence_retry)
-        for name, new in _deadlines(settings).items():
-            if name in self._deadlines:
-                self._deadlines[name].change(new.ttl)
-            else:
-                self._deadlines[name] = new
-        for name in self._deadlines.keys() - _deadlines(settings).keys():
-            del self._deadlines[name]
+        known, self._deadlines = self._deadlines, _deadlines(settings)
+        for name, new in self._deadlines.items():
+            if name in known:
+                known[name].change(new.ttl)
+                self._deadlines[name] = known[name]
 
     def dump(self) -> dict[str, Any]:
         """Write it down as JSON values."""

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["Settings"]
 
-Duration = Annotated[float, Field(gt=0, le=31_536_000)]
-"""Seconds, up to a year."""
+Duration = Annotated[float, Field(ge=0.01, le=31_536_000)]
+"""Seconds, from a hundredth up to a year."""
 Count = Annotated[int, Field(gt=0)]
 
 _HOUR = 3600.0

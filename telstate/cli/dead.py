@@ -13,6 +13,7 @@ import typer
 
 from telstate.cli.logs import open_journal
 from telstate.cli.terminal import misuse, tidy_exit
+from telstate.events.base import is_time
 from telstate.events.masking import mask
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.routing.ports import KeptLetter
@@ -129,4 +130,6 @@ def _as_dict(kept: KeptLetter) -> dict[str, Any]:
 
 
 def _time(at: float) -> str:
+    if not is_time(at):
+        return "?"
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

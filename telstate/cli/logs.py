@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from telstate.errors import JournalError
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.journals.sqlite import is_sqlite, lines
 from telstate.sources.lines import STDIN, LogLine, read_lines
@@ -40,5 +41,8 @@ def open_journal(path: str) -> JsonlJournal | SqliteJournal:
 
     Raises:
         OSError: if there is none.
+        JournalError: if it is no file: a journal is read more than once.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise JournalError(f"{path} is no file")
     return SqliteJournal(path) if is_sqlite(path) else JsonlJournal(path)

@@ -28,6 +28,8 @@ from telstate.routing.ports import DeadLetter, Entry, KeptLetter, Record
 __all__ = ["JsonlJournal"]
 
 _EVENT = re.compile(rb'\{"v":1,"seq":(\d+),')
+_BATCH = 500
+_HEAD = b'{"v":1,"journal":'
 _DONE = re.compile(rb'\{"v":1,"done":(-?\d+)\}')
 
 
@@ -75,7 +77,7 @@ class JsonlJournal:
         """Read what was kept after a sequence number, in order, with whether it is done."""
         index = await self._known()
         lines = self._lines()
-        while batch := await anyio.to_thread.run_sync(_take, lines, 500):
+        while batch := await anyio.to_thread.run_sync(_take, lines, _BATCH):
             for line in batch:
                 event = _EVENT.match(line)
                 if event is not None and int(event[1]) > after:
@@ -97,8 +99,11 @@ class JsonlJournal:
     async def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Read the dead letters that were not dropped, or only those that somebody asked to try again."""
         index = await self._known()
-        for number in sorted(index.again if again else index.letters):
-            yield await self._disk.do(lambda number=number: self._letter(index, number))  # type: ignore[misc]
+        numbers = sorted(index.again if again else index.letters)
+        for start in range(0, len(numbers), _BATCH):
+            some = numbers[start : start + _BATCH]
+            for kept in await self._disk.do(lambda some=some: self._letters(index, some)):  # type: ignore[misc]
+                yield kept
 
     async def retry(self, numbers: Sequence[int]) -> None:
         """Ask to try letters again; whoever opens the journal next to run handlers does it."""
@@ -131,6 +136,8 @@ class JsonlJournal:
     # --- in the thread --------------------------------------------------------------------------------------------
 
     def _open(self, settings: dict[str, Any]) -> None:
+        if self._file is not None:
+            raise JournalError(f"{self.path} is open already: one journal serves one dispatcher")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -167,8 +174,14 @@ class JsonlJournal:
     def _cut_torn_end(self) -> None:
         assert self._file is not None  # noqa: S101
         self._size = self._index.size
-        if self._size < os.fstat(self._file).st_size:
-            os.ftruncate(self._file, self._size)
+        if self._size == os.fstat(self._file).st_size:
+            return
+        if not self._size:  # not even a head: a journal's own torn one may go, everything else is somebody's
+            with self.path.open("rb") as file:
+                begins = file.read(len(_HEAD))
+            if not _HEAD.startswith(begins):
+                raise JournalError(f"{self.path} is no telstate journal: use another file")
+        os.ftruncate(self._file, self._size)
 
     def _append(self, entries: Sequence[Entry]) -> list[int]:
         first = self._index.seq + 1
@@ -190,11 +203,21 @@ class JsonlJournal:
             self._index.bury(start)
             start += len(line) + 1
 
-    def _letter(self, index: _Index, number: int) -> KeptLetter:
+    def _letters(self, index: _Index, numbers: list[int]) -> list[KeptLetter]:
+        found = []
         with self.path.open("rb") as file:
-            file.seek(index.letters[number])
-            told = from_json(file.readline())["dead"]
-        return KeptLetter(number, DeadLetter(**{**told, "payload": told["payload"].encode()}), number in index.again)
+            for number in numbers:
+                if number in index.letters:  # else it was dropped meanwhile
+                    file.seek(index.letters[number])
+                    found.append(KeptLetter(number, self._letter(file.readline()), number in index.again))
+        return found
+
+    def _letter(self, line: bytes) -> DeadLetter:
+        try:
+            told = from_json(line)["dead"]
+            return DeadLetter(**{**told, "payload": told["payload"].encode()})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise JournalError(f"{self.path} is damaged at {line[:60]!r}") from None
 
     def _judge(self, numbers: Sequence[int], verdict: str) -> None:
         known = [number for number in numbers if number in self._index.letters]
@@ -236,7 +259,9 @@ class JsonlJournal:
     def _record(self, line: bytes, index: _Index) -> Record:
         found = unwrap(line)
         if found is None:
-            raise JournalError(f"{self.path} is damaged at {line[:60]!r}: take that line out, and note what it was")
+            raise JournalError(
+                f"{self.path} is damaged at {line[:60]!r}: restore it, or move it away and begin a new one"
+            )
         return Record(found.seq, found.at, found.dialect, found.payload, found.seq in index.done)
 
     def _close(self) -> None:
@@ -297,7 +322,10 @@ class _Index:
         if event is not None and self.size:
             self.seq = int(event[1])
         elif (mark := _DONE.match(line)) is not None and self.size:
-            self.done.add(int(mark[1]))
+            number = int(mark[1])
+            if abs(number) > self.seq:
+                raise ValueError("a mark of an event that there is none of")
+            self.done.add(number)
         else:
             self._note_rare(from_json(line))
         self.size += len(line)

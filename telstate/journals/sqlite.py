@@ -167,6 +167,8 @@ class SqliteJournal:
     # --- in the thread --------------------------------------------------------------------------------------------
 
     def _open(self, settings: dict[str, Any]) -> None:
+        if self._lock is not None:
+            raise JournalError(f"{self.path} is open already: one journal serves one dispatcher")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:

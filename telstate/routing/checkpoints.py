@@ -16,6 +16,7 @@ import anyio.to_thread
 import structlog
 from pydantic_core import from_json, to_json
 
+from telstate.errors import RevisionConflict
 from telstate.routing.ports import Journal
 
 __all__ = ["Checkpoints", "Point", "frozen"]
@@ -74,6 +75,14 @@ class Checkpoints:
             self._due = anyio.Event()
             await self.save()
 
+    async def _replace(self, journal: Journal, state: bytes) -> None:
+        """A save that was cancelled may have been done all the same; nobody else saves here."""
+        try:
+            self._revision = await journal.save(_KEY, state, self._revision)
+        except RevisionConflict:
+            kept = await journal.load(_KEY)
+            self._revision = await journal.save(_KEY, state, kept and kept[1])
+
     async def load(self) -> Point | None:
         """Read the last one; None if there is none.
 
@@ -102,7 +111,7 @@ class Checkpoints:
             told = {"version": _VERSION, "journal": self._journal.id, **point._asdict()}
             state = await anyio.to_thread.run_sync(_encode, told)
             self._enough = max(_EVERY, min(len(state) // _BYTES_PER_EVENT, _AT_MOST))
-            self._revision = await self._journal.save(_KEY, state, self._revision)
+            await self._replace(self._journal, state)
         except Exception:
             self._log.exception("checkpoint.failed", hint="it is tried again; until then a start takes longer")
 

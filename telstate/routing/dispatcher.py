@@ -27,7 +27,7 @@ from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
-from telstate.errors import Busy, Closed, JournalError
+from telstate.errors import Busy, Closed, JournalError, ParseError
 from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
@@ -123,8 +123,9 @@ class Dispatcher:
         self._latest = 0.0
         self._seq = 0
         """The last event that was stepped."""
-        self._open = False
+        self._open = self._draining = False
         self._group: TaskGroup | None = None
+        self._nap = anyio.CancelScope()
         self._body = anyio.CancelScope()
         self._hurry = anyio.CancelScope()
         self._since_pause = 0
@@ -163,9 +164,11 @@ class Dispatcher:
         try:
             if not self._hurry.cancel_called:
                 self._hurry.deadline = anyio.current_time() + self._drain
+            self._draining = True
             with self._hurry:
                 await self.idle()
         finally:
+            self._draining = False
             self._lanes.close()
             left = self._lanes.unfinished()
             self._group.cancel_scope.cancel()
@@ -224,16 +227,19 @@ class Dispatcher:
 
     async def _recover(self, journal: Journal) -> None:
         """Know again what the journal knows. Handlers of what was not done run again, once all is known."""
-        await journal.open((self._settings or Settings()).model_dump())
+        try:
+            await journal.open((self._settings or Settings()).model_dump())
+        except anyio.get_cancelled_exc_class():
+            await _let_go(journal)  # it may be opened all the same; where it raised, it let go itself
+            raise
         try:
             recovery = Recovery(journal, self._plan, self._put, self._mark, self._runner.filter_failed)
             recovered = await recovery.run(self._settings, self._checkpoints, self._clock.now() or 0.0)
-            self._engine, self._seq, unsaved = recovered
-            self._checkpoints.stepped(unsaved)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await journal.aclose()
+            await _let_go(journal)
             raise
+        self._engine, self._seq, unsaved = recovered
+        self._checkpoints.stepped(unsaved)
 
     async def _point(self) -> Point:
         """All there is, between two steps. What is done is no work any more, so what came of it must be kept by then."""
@@ -256,7 +262,8 @@ class Dispatcher:
         return self._keeper is not None and self._keeper.busy
 
     def _check_open(self) -> None:
-        if not self._open:
+        """While it drains, handlers may still do what they need to finish."""
+        if not self._open and not (self._draining and INSIDE.get()):
             raise Closed("the dispatcher takes nothing in: use it inside `async with Dispatcher(router) as calls:`")
 
     # --- taking in ------------------------------------------------------------------------------------------------
@@ -273,6 +280,8 @@ class Dispatcher:
         """
         self._check_open()
         event, data, spelling, at = read_payload(payload, dialect)
+        if event.local:
+            self._check_is_ours(event, payload, dialect)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit) and not INSIDE.get():
             await self._lanes.below(self._pending_limit)
@@ -301,10 +310,18 @@ class Dispatcher:
         if self._journal is not None:
             raise Busy("an event is taken in only after the journal has it: await receive()")
         event, _, _, at = read_payload(payload, dialect)
+        if event.local:
+            self._check_is_ours(event, payload, dialect)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit):
             raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
         return self._step_now(event)
+
+    def _check_is_ours(self, event: Event, payload: Payload, dialect: Dialect | str | None) -> None:
+        """What only this side can know must not come in with somebody's request; a recorded log may have it."""
+        if not isinstance(payload, Event) and dialect is None and self._clock.timers:
+            hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or say dialect="
+            raise ParseError("action", hint, event.action)
 
     async def link(self, one: str, other: str) -> Outcome:
         """Say that two sessions are legs of one call. One of them may still be unknown."""
@@ -347,6 +364,7 @@ class Dispatcher:
             self._reconciler.see(event, session)
         if type(event) is SettingsChanged:
             self._limits.changed()
+            self._nap.cancel()
 
     def _call_handlers(self, outcome: Outcome, seq: int) -> None:
         """Put the handlers an outcome calls for into their session's lane; without any, the event is done."""
@@ -460,7 +478,8 @@ class Dispatcher:
             if wait <= 0:
                 await self._pass(now)
             else:
-                await self._clock.sleep(wait)
+                with anyio.CancelScope() as self._nap:
+                    await self._clock.sleep(wait)
 
     async def _pass(self, now: float) -> None:
         try:
@@ -477,14 +496,15 @@ class Dispatcher:
     def _advance(self, now: float) -> None:
         self._retire(self._engine.advance(now))
 
-    async def _take(self, event: Event) -> None:
-        """Take in an event of our own: kept like any other, so that a replay sees it at its place."""
+    async def _take(self, *events: Event) -> None:
+        """Take in events of our own: kept like any other, so that a replay sees them at their place."""
         now = self._now()
-        if self._keeper is None:
+        if self._keeper is not None:
+            await self._keeper.keep_local(events, now or 0.0)
+            return
+        for event in events:
             self._seq += 1
             self._step(event, now, self._seq)
-        else:
-            await self._keeper.keep_local(event, now or 0.0)
 
     # --- dead letters ---------------------------------------------------------------------------------------------
 
@@ -574,3 +594,8 @@ class Dispatcher:
         """
         self._check_open()
         return self._followers.changes()
+
+
+async def _let_go(journal: Journal) -> None:
+    with anyio.move_on_after(_CLOSE_WITHIN, shield=True):
+        await journal.aclose()

@@ -6,8 +6,8 @@ handlers again.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import anyio
 import structlog
@@ -20,6 +20,8 @@ from telstate.routing.ports import DeadLetter, Entry, Journal
 __all__ = ["Keeper", "entry_of"]
 
 _TRIES = 10
+_AT_ONCE = 1000
+"""Events in one commit at most: they are stepped in one go."""
 
 
 class _Waiting:
@@ -58,7 +60,8 @@ class Keeper:
         self._passed = passed
         self._step = step
         self._advance = advance
-        self._inbox: deque[_Waiting] = deque()
+        self._inbox: dict[_Waiting, None] = {}
+        """In order; a dict, so that one can leave from the middle."""
         self._filled = anyio.Event()
         self._commit_scope: anyio.CancelScope | None = None
         self._marks: list[int] = []
@@ -79,23 +82,30 @@ class Keeper:
             JournalError: if it could not be kept. It is not stepped then.
             Closed: if the dispatcher was closed before the journal answered. It is not stepped; the next start may find it.
         """
-        outcome = await self._wait(_Waiting(entry.at, event, entry))
+        outcome = await self._wait(self._enter(_Waiting(entry.at, event, entry)))
         assert outcome is not None  # noqa: S101
         return outcome
 
-    async def keep_local(self, event: Event, at: float) -> Outcome:
-        """Keep an event of our own; raises as `keep`."""
-        return await self.keep(event, entry_of(event, at))
+    async def keep_local(self, events: Iterable[Event], at: float) -> None:
+        """Keep events of our own, in one commit if they are not too many; raises as `keep`."""
+        for waiting in [self._enter(_Waiting(at, event, entry_of(event, at))) for event in events]:
+            await self._wait(waiting)
 
     async def pass_time(self, at: float) -> None:
         """Keep and step whatever limits have passed by then, and let time pass, all of it after the events that came before;
         raises as `keep`."""
-        await self._wait(_Waiting(at))
+        await self._wait(self._enter(_Waiting(at)))
+
+    def _enter(self, waiting: _Waiting) -> _Waiting:
+        self._inbox[waiting] = None
+        self._filled.set()
+        return waiting
 
     async def _wait(self, waiting: _Waiting) -> Outcome | None:
-        self._inbox.append(waiting)
-        self._filled.set()
-        await waiting.done.wait()
+        try:
+            await waiting.done.wait()
+        finally:
+            self._inbox.pop(waiting, None)  # who gave up before its commit began leaves nothing behind
         if isinstance(waiting.error, Closed):
             raise waiting.error
         if waiting.error is not None:
@@ -108,9 +118,11 @@ class Keeper:
         """Append whatever came since the last append, in one go, again and again."""
         while True:
             await self._filled.wait()
-            self._filled = anyio.Event()
-            batch = list(self._inbox)
-            self._inbox.clear()
+            batch = list(islice(self._inbox, _AT_ONCE))
+            for waiting in batch:
+                del self._inbox[waiting]
+            if not self._inbox:
+                self._filled = anyio.Event()
             if not batch:
                 continue
             try:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import structlog
 
-from telstate.errors import ParseError
+from telstate.errors import JournalError, ParseError
 from telstate.routing.lanes import Job
 from telstate.routing.ports import DeadLetter, Journal, KeptLetter
 
@@ -43,15 +43,17 @@ class Letters:
 
     async def take_up(self) -> None:
         """Take up what is asked for and was not taken up yet."""
+        asked: set[int] = set()
         async with aclosing(self._journal.letters(again=True)) as letters:
             async for kept in letters:
+                asked.add(kept.number)
                 if kept.number not in self._taken:
                     self._taken.add(kept.number)
                     await self._try(kept)
+        self._taken &= asked  # the others are dropped for good
 
     def settle(self, number: int) -> None:
         """A letter's handlers have run. If they failed again, there is a new letter."""
-        self._taken.discard(number)
         self._drop(number)
 
     async def _try(self, kept: KeptLetter) -> None:
@@ -61,6 +63,9 @@ class Letters:
                 self.settle(kept.number)
                 return
             job = self._revive(kept.letter)
+        except JournalError:
+            self._taken.discard(kept.number)
+            raise
         except (ParseError, KeyError, TypeError, ValueError) as error:
             self._log.error("letter.unreadable", number=kept.number, error=str(error))
             return

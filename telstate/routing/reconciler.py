@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 import anyio
 import structlog
@@ -26,6 +27,7 @@ _AT_ONCE = 16
 """How many questions are under way at the same time: Daily's API has a rate limit."""
 _TIMEOUT = 30.0
 """Seconds for one answer."""
+_IN_ONE_COMMIT = 500
 _PAUSE = 1.0
 """Seconds after which a question that could not be kept is tried again."""
 
@@ -37,7 +39,7 @@ class Reconciler:
         reconcile: whom: a function that asks Daily, in the end.
         find: finds a session by its id.
         live: tells all live sessions.
-        take: takes in an event of our own.
+        take: takes in events of our own.
         sleep: waits.
     """
 
@@ -46,7 +48,7 @@ class Reconciler:
         reconcile: Reconcile,
         find: Callable[[str], Session | None],
         live: Callable[[], list[Session]],
-        take: Callable[[Event], Awaitable[object]],
+        take: Callable[..., Awaitable[object]],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._reconcile = reconcile
@@ -56,7 +58,10 @@ class Reconciler:
         self._sleep = sleep
         self._waiting: deque[str] = deque()
         self._asking: set[str] = set()
-        self._doubted: set[str] = set()
+        self._doubtful: dict[str, None] = {}
+        """Those to be asked for because events may have been missed."""
+        self._doubting = False
+        self._doubted: dict[str, None] = {}
         """Of those asked for, the ones about which something may have been missed since: their answer is too old."""
         self._workers = 0
         self._group: TaskGroup | None = None
@@ -65,27 +70,39 @@ class Reconciler:
     def open(self, group: TaskGroup) -> None:
         """Ask in this task group from now on, first for all of which nothing is certain."""
         self._group = group
-        if any(session.uncertain for session in self._live()):
-            group.start_soon(self._doubt)
+        self._doubt(group)
 
     def see(self, event: Event, session: Session | None) -> None:
         """An event of our own was stepped: it may be a question, or a reason for many."""
         if self._group is None:
             return
         if type(event) is SourceGap:
-            self._group.start_soon(self._doubt)
+            self._doubt(self._group)
         elif type(event) is PresenceChecked and event.presence is Presence.UNKNOWN and session is not None:
             self._ask(session, self._group)
 
-    async def _doubt(self) -> None:
-        """Ask for every session of which events may have been missed."""
-        doubtful = [session for session in self._live() if session.uncertain]
-        self._doubted.update(session.session_id for session in doubtful if session.session_id in self._asking)
-        for session in doubtful:
-            while session.uncertain and not session.ended and session.session_id not in self._asking:
-                if await self._tell(session.session_id, Presence.UNKNOWN):
-                    break
+    def _doubt(self, group: TaskGroup) -> None:
+        """Ask for every session of which events may have been missed; who is just being asked for, once more."""
+        for session in self._live():
+            if session.uncertain:
+                (self._doubted if session.session_id in self._asking else self._doubtful)[session.session_id] = None
+        if self._doubtful and not self._doubting:
+            self._doubting = True
+            group.start_soon(self._ask_for_doubtful)
+
+    async def _ask_for_doubtful(self) -> None:
+        while self._doubtful:
+            some = list(islice(self._doubtful, _IN_ONE_COMMIT))
+            if await self._tell(Presence.UNKNOWN, *filter(self._is_uncertain, some)):
+                for session_id in some:
+                    del self._doubtful[session_id]
+            else:
                 await self._sleep(_PAUSE)
+        self._doubting = False
+
+    def _is_uncertain(self, session_id: str) -> bool:
+        session = self._find(session_id)
+        return session is not None and session.uncertain and not session.ended and session_id not in self._asking
 
     def _ask(self, session: Session, group: TaskGroup) -> None:
         if session.ended or session.session_id in self._asking:
@@ -106,11 +123,11 @@ class Reconciler:
                     presence = await self._answer(session)
                     await forgive_cancellation()
                 if presence is not Presence.UNKNOWN and session_id not in self._doubted:
-                    await self._tell(session_id, presence)
+                    await self._tell(presence, session_id)
                 self._asking.discard(session_id)
                 if session_id in self._doubted:
-                    self._doubted.discard(session_id)
-                    await self._tell(session_id, Presence.UNKNOWN)
+                    del self._doubted[session_id]
+                    await self._tell(Presence.UNKNOWN, session_id)
         finally:
             self._workers -= 1
 
@@ -125,13 +142,14 @@ class Reconciler:
             self._log.warning("reconcile.failed", session_id=session.session_id, error=repr(error), exc_info=True)
             return Presence.UNKNOWN
 
-    async def _tell(self, session_id: str, presence: Presence) -> bool:
-        """Make it an event; False if that could not be kept."""
+    async def _tell(self, presence: Presence, *session_ids: str) -> bool:
+        """Make events of it; False if they could not be kept."""
         try:
-            await self._take(PresenceChecked(session_id=session_id, presence=presence))
+            await self._take(*(PresenceChecked(session_id=one, presence=presence) for one in session_ids))
         except Closed:
             return True
         except JournalError as error:
-            self._log.error("reconcile.not_kept", session_id=session_id, error=str(error), hint="it is asked for again")
+            hint = "they are asked for again"
+            self._log.error("reconcile.not_kept", session_ids=session_ids[:20], error=str(error), hint=hint)
             return False
         return True

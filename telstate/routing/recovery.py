@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
+from pydantic import ValidationError
 
 from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome, Unmatched
@@ -67,7 +68,8 @@ class Recovery:
         self._engine = Engine()
         self._seq = 0
         self._since = 0
-        self._retired: list[Session] = []
+        self._found: list[Job] = []
+        """Work that may be done: retirements are looked up many at once."""
         self._log = structlog.get_logger("telstate")
 
     async def run(self, told: Settings | None, checkpoints: Checkpoints, now: float) -> Recovered:
@@ -79,12 +81,12 @@ class Recovery:
             now: Unix seconds.
         """
         kept = self._journal.settings
-        self._engine = Engine(told if kept is None else Settings.model_validate(kept))
+        self._engine = Engine(told if kept is None else _settings(kept))
         if not await self._begin_at_checkpoint(checkpoints):
             await self._fold(0)
         # What has left memory by now may have been told before: time that passes leaves no trace in the journal but the marks.
         self._note_retired(self._engine.advance(max(now, self._engine.now or 0.0)))
-        await self._retire()
+        await self._settle()
         await self._tell_of_start(told, now)
         return Recovered(self._engine, self._seq, self._since)
 
@@ -123,7 +125,7 @@ class Recovery:
         async with aclosing(self._journal.read(after)) as records:
             async for record in records:
                 await self._take(record)
-        await self._retire()
+        await self._settle()
 
     async def _take(self, record: Record) -> None:
         self._seq = record.seq
@@ -134,20 +136,22 @@ class Recovery:
             await self._give_up(record, error)
             return
         self._follow(self._engine.receive(event, record.at), record.seq, done=record.done)
-        if len(self._retired) >= _AT_ONCE:
-            await self._retire()
+        if len(self._found) >= _AT_ONCE:
+            await self._settle()
 
     def _follow(self, outcome: Outcome, seq: int, *, done: bool) -> None:
         """What an event calls for, unless it was done."""
         outcome.event_id = f"{self._journal.id}:{seq}"
-        self._note_retired(outcome.departed)
         if not done:
             outcome.redelivered = True
             calls = self._plan.calls_for(outcome, self._failed)
-            self._again(Job(seq, calls, outcome.event, outcome.session, outcome))
+            self._found.append(Job(seq, calls, outcome.event, outcome.session, outcome))
+        self._note_retired(outcome.departed)
 
     def _note_retired(self, departed: tuple[Session | Unmatched, ...]) -> None:
-        self._retired += [gone for gone in departed if isinstance(gone, Session)]
+        for gone in departed:
+            if isinstance(gone, Session):
+                self._found.append(Job(number_of_retirement(gone), self._plan.retired, None, gone, None))
 
     def _again(self, job: Job) -> None:
         if job.calls:
@@ -155,14 +159,13 @@ class Recovery:
         else:
             self._mark(job.seq)
 
-    async def _retire(self) -> None:
-        """Sessions that left memory meanwhile, unless the handlers of that are known to have run."""
-        gone, self._retired = self._retired, []
-        finished = await self._journal.finished([number_of_retirement(session) for session in gone])
-        for session in gone:
-            number = number_of_retirement(session)
-            if number not in finished:
-                self._again(Job(number, self._plan.retired, None, session, None))
+    async def _settle(self) -> None:
+        """Do again what was found, in order, unless it is a retirement whose handlers are known to have run."""
+        found, self._found = self._found, []
+        finished = await self._journal.finished([job.seq for job in found if job.seq < 0])
+        for job in found:
+            if job.seq not in finished:
+                self._again(job)
 
     async def _give_up(self, record: Record, error: ParseError) -> None:
         """An event that was read once and cannot be any more must keep nobody from starting."""
@@ -192,4 +195,13 @@ class Recovery:
             outcome = self._engine.receive(event, now)
             self._follow(outcome, seq, done=False)
             outcome.redelivered = False
-        await self._retire()
+        await self._settle()
+
+
+def _settings(kept: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(kept)
+    except ValidationError as error:
+        raise JournalError(
+            f"the journal's settings are not for this telstate: use the one that wrote it ({error})"
+        ) from None

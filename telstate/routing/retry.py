@@ -47,6 +47,8 @@ def checked(retry: Retry | int | None) -> Retry | None:
         retry = Retry(attempts=retry)
     if not isinstance(retry, Retry):
         raise DefinitionError(f"retry= takes a Retry, or a number of attempts, not {retry!r}")
+    if not all(isinstance(one, type) and issubclass(one, Exception) for one in _several(retry.on)):
+        raise DefinitionError(f"retry=: on= takes an exception class, or a tuple of them, not {retry.on!r}")
     if retry.attempts is not None and retry.attempts < 1:
         raise DefinitionError(f"retry=: {retry.attempts} attempts are none; 1 means never again")
     if retry.attempts is None and retry.timeout is None:
@@ -54,6 +56,10 @@ def checked(retry: Retry | int | None) -> Retry | None:
     if find_spec("stamina") is None:
         raise DefinitionError("retry= needs stamina: pip install 'telstate[retry]'")
     return retry
+
+
+def _several(on: Any) -> tuple[Any, ...]:
+    return on if isinstance(on, tuple) else (on,)
 
 
 def retrying(run: Run, retry: Retry, name: str) -> Run:

@@ -80,6 +80,14 @@ class Runner:
             if is_cancelled():
                 await anyio.lowlevel.checkpoint()
             await self._failed(job, call, error, given)
+        except BaseExceptionGroup as group:  # of a task group that was cancelled, and had something to say to that
+            ours, theirs = group.split(anyio.get_cancelled_exc_class())
+            if ours is None or (theirs is not None and not isinstance(theirs, Exception)):
+                raise
+            if is_cancelled():
+                self.log_failure("handler.failed", call, group, job.session, job.outcome)
+                await anyio.lowlevel.checkpoint()
+            await self._failed(job, call, theirs or RuntimeError(f"cancelled by itself: {group!r}"), given)
         finally:
             lane.scope = None
 
@@ -127,7 +135,7 @@ class Runner:
 def text_of(error: Exception) -> str:
     """An exception's text, cut; some cannot even tell that."""
     try:
-        return str(error)[:1000]
+        return str(error)[:1000].encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
     except Exception:
         return f"a {type(error).__name__} whose text cannot be had"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from telstate import Cause, EndedBy, Engine, OutcomeKind, Settings, State
+from telstate import Cause, EndedBy, Engine, OutcomeKind, Settings, SettingsChanged, State, parse
 from tests.calls import feed, joined, js, webhook
 
 HOUR = 3600.0
@@ -184,3 +186,17 @@ def test_settings_that_contradict_themselves_are_refused() -> None:
         Settings(max_keys=0)
     with pytest.raises(ValueError, match="Extra inputs"):
         Settings(retention_s=5)  # type: ignore[call-arg]
+
+
+def test_deadlines_that_are_added_later_are_in_a_snapshot_like_others() -> None:
+    """In whichever order they came."""
+    engine = Engine(Settings(ring_deadline=5))
+    engine.receive(parse({"action": "dialout-connected", "sessionId": "s"}), 1000.0)
+    engine.receive(SettingsChanged(settings=Settings(ring_deadline=7, setup_deadline=3).model_dump()), 1001.0)
+    again = Engine.restore(json.loads(json.dumps(engine.snapshot())))
+    assert [(limit.deadline, limit.due_at) for limit in again.passed(1010.0)] == [("ring", 1007.0)]
+    engine.receive(SettingsChanged(settings=Settings().model_dump()), 1002.0)
+    assert engine.passed(1010.0) == []
+    outcome = engine.receive(SettingsChanged(settings={"retention": -1, "x": 2}), 1003.0)
+    assert outcome.anomalies
+    assert engine.settings == Settings()

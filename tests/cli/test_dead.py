@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,18 @@ def test_replay_reads_a_database_as_it_reads_a_file(tmp_path: Path) -> None:
     run = telstate("replay", tmp_path / "other.db")
     assert run.returncode == 2
     assert b"no telstate journal" in run.stderr
+
+
+def test_odd_journals_are_told_in_one_line(tmp_path: Path) -> None:
+    """No traceback, and nothing that hangs."""
+    path = tmp_path / "calls.jsonl"
+    head = b'{"v":1,"journal":"j","settings":{}}\n'
+    for odd in (b'{"v":1,"dead":{}}\n', b'{"v":1,"done":99999999999999999}\n', b"x\n"):
+        path.write_bytes(head + odd)
+        run = telstate("dead", "list", path)
+        assert (run.returncode, len(run.stderr.splitlines())) == (2, 1), run.stderr
+        assert b"is damaged" in run.stderr
+    path.unlink()
+    os.mkfifo(path)
+    run = telstate("dead", "list", path)
+    assert (run.returncode, b"is no file" in run.stderr) == (2, True)

@@ -307,7 +307,7 @@ def test_a_refusal_gets_an_id_made_here() -> None:
 
 def test_every_event_survives_writing_with_all_its_fields() -> None:
     """Whatever is built in Python is the same after the journal."""
-    texts = {"deadline": "ring", "type": "start-failed"}
+    texts = {"deadline": "ring", "type": "start-failed", "presence": "gone"}
     for cls in event_types().values():
         values: dict[str, Any] = {}
         for name, field in cls.model_fields.items():

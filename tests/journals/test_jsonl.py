@@ -216,3 +216,30 @@ async def test_letters_cannot_be_dropped_unheard(tmp_path: Path) -> None:
     except JournalError:
         return
     assert [kept.number async for kept in JsonlJournal(journal.path).letters()] == []
+
+
+@pytest.mark.parametrize("found", [b'{"important": "all my data"}', b"\x00\x01binary", b'{"v":1,"seq":1', b"{"])
+async def test_a_file_that_is_somebody_elses_is_left_alone(tmp_path: Path, found: bytes) -> None:
+    """Also one without any line end; only a head of ours that was torn may be begun anew."""
+    path = tmp_path / "calls.jsonl"
+    path.write_bytes(found)
+    journal = JsonlJournal(path)
+    if b'{"v":1,"journal":'.startswith(found):
+        await journal.open({})
+        await journal.aclose()
+        return
+    with pytest.raises(JournalError, match="no telstate journal"):
+        await journal.open({})
+    assert path.read_bytes() == found
+
+
+async def test_marks_of_events_that_there_are_none_of_are_damage(tmp_path: Path) -> None:
+    """And no reason to ask for so much memory."""
+    path = tmp_path / "calls.jsonl"
+    journal = JsonlJournal(path)
+    await journal.open({})
+    await journal.aclose()
+    with path.open("ab") as file:
+        file.write(b'{"v":1,"done":99999999999999999}\n')
+    with pytest.raises(JournalError, match="is damaged"):
+        await JsonlJournal(path).open({})

@@ -323,3 +323,38 @@ def test_without_stamina_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("telstate.routing.retry.find_spec", lambda name: None if name == "stamina" else find(name))
     with pytest.raises(DefinitionError, match=r"pip install 'telstate\[retry\]'"):
         Router().on_end(retry=3)(handler)
+
+
+async def test_a_letter_that_was_tried_again_is_not_tried_twice(make: Callable[[], Journal]) -> None:
+    """However often somebody asks before it is dropped for good."""
+    router, seen = Router(), []
+
+    @router.on(DialoutEvent)
+    async def fail_once(session: Session, outcome: Outcome) -> None:
+        if not outcome.redelivered:
+            raise ValueError("once")
+        seen.append(session.session_id)
+
+    async with Dispatcher(router, journal=make()) as calls:
+        for number in range(5):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        await calls.idle()
+        for kept in await calls.dead_letters():
+            await calls.retry(kept.number)
+            await calls.idle()
+    assert seen == [f"s{number}" for number in range(5)]
+    assert [kept async for kept in make().letters()] == []
+
+
+async def test_a_text_that_can_be_written_nowhere_costs_no_letter(make: Callable[[], Journal]) -> None:
+    """Half an emoji in an exception's text; neither its own letter nor those after it are lost."""
+    router = Router()
+
+    @router.on("dialout-connected")
+    async def bad(session: Session) -> None:
+        raise ValueError(f"half an emoji: \ud83d {session.session_id}")
+
+    async with Dispatcher(router, journal=make()) as calls:
+        for number in range(3):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+    assert [kept.letter.detail async for kept in make().letters()] == [f"half an emoji: ? s{n}" for n in range(3)]

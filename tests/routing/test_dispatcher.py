@@ -963,3 +963,44 @@ async def test_what_is_due_before_an_event_goes_before_it_and_at_the_same_instan
             assert session is not None
             assert session.cause == cause
             assert math.isfinite(clock.now())
+
+
+async def test_a_handler_whose_clean_up_fails_when_it_is_cut_off_ends_nothing_else() -> None:
+    """On trio such a thing comes together with the cancellation, in one group."""
+    router, seen = Router(), []
+
+    async def child() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append("cleaned")
+            raise ValueError("while cleaning up")
+
+    async def two_children() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            group.start_soon(anyio.sleep_forever)
+
+    @router.on("dialout-connected", live_only=True)
+    async def while_it_lives() -> None:
+        await two_children()
+
+    @router.on("dialin-connected")
+    async def cut_off() -> None:
+        await two_children()
+
+    @router.on("dialout-warning")
+    async def another() -> None:
+        seen.append("another")
+
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(router, drain=0.05) as calls:
+            await calls.receive(js("dialout-connected", "a"))
+            await calls.receive(js("dialin-connected", "b"))
+            await settle()
+            await calls.receive(js("dialout-stopped", "a"))
+            await settle()
+            await calls.receive(js("dialout-warning", "c"))
+            await settle()
+    assert seen == ["cleaned", "another", "cleaned"]
+    assert [log["event"] for log in logs].count("handler.failed") >= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -21,12 +22,14 @@ from telstate import (
     JournalError,
     LogClock,
     Outcome,
+    ParseError,
     Replay,
     Router,
     Session,
     Settings,
+    StopRequested,
 )
-from telstate.journals import JsonlJournal
+from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.routing import dispatcher
 from telstate.routing.ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
@@ -452,3 +455,82 @@ async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(
     hangs.set()
     assert told == ["closed"]
     assert "journal.not_closed" in [log["event"] for log in logs]
+
+
+async def test_a_program_ends_though_its_disk_hangs(tmp_path: Path, anyio_backend_name: str) -> None:
+    """No thread of ours keeps the interpreter."""
+    code = f"""
+import anyio, os, time
+from telstate import Closed, Dispatcher, Router
+from telstate.journals import JsonlJournal
+from telstate.routing import dispatcher
+dispatcher._CLOSE_WITHIN = 0.2
+async def main():
+    async with anyio.create_task_group() as group, Dispatcher(
+        Router(), journal=JsonlJournal({str(tmp_path / "calls.jsonl")!r}), drain=0.1
+    ) as calls:
+        os.fdatasync = lambda _: time.sleep(3600)
+        async def send():
+            try:
+                await calls.receive({{"action": "dialout-connected", "sessionId": "s"}})
+            except Closed:
+                print("told")
+        group.start_soon(send)
+        await anyio.sleep(0.1)
+anyio.run(main, backend={anyio_backend_name!r})
+"""
+    with anyio.fail_after(30):
+        run = await anyio.run_process([sys.executable, "-c", code])
+    assert b"told" in run.stdout
+
+
+async def test_a_start_that_is_cancelled_leaves_the_journal_free(tmp_path: Path) -> None:
+    """The next one finds nobody who writes it."""
+    for make in (JsonlJournal, SqliteJournal):
+        path = tmp_path / make.__name__
+        for tenths in range(30):
+            with anyio.move_on_after(tenths / 10_000):
+                async with Dispatcher(Router(), journal=make(path)):
+                    pass
+        async with Dispatcher(Router(), journal=make(path)) as calls:
+            await calls.receive(js("dialout-connected"))
+
+
+async def test_one_journal_serves_one_dispatcher(tmp_path: Path) -> None:
+    """The second is refused, and the first goes on."""
+    for journal in (JsonlJournal(tmp_path / "calls.jsonl"), SqliteJournal(tmp_path / "calls.db")):
+        async with Dispatcher(Router(), journal=journal) as calls:
+            with pytest.raises(JournalError, match="is open already"):
+                await Dispatcher(Router(), journal=journal).__aenter__()
+            await calls.receive(js("dialout-connected"))
+        async with Dispatcher(Router(), journal=journal) as calls:
+            assert len(calls.live()) == 1
+
+
+async def test_what_only_this_side_knows_does_not_come_in_with_a_request(tmp_path: Path) -> None:
+    """A body that says `stop-requested` is somebody's who should not; a program passes the event, or names the dialect."""
+    async with Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl")) as calls:
+        for body in (b'{"action":"stop-requested","sessionId":"s"}', {"action": "settings-changed", "settings": {}}):
+            with pytest.raises(ParseError, match=r"pass StopRequested|pass SettingsChanged"):
+                await calls.receive(body)
+        await calls.receive(StopRequested(session_id="s"))
+        await calls.receive({"action": "stop-requested", "sessionId": "s"}, dialect="daily-js")
+        with pytest.raises(ParseError, match="pass StopRequested"):
+            await calls.receive({"action": "stop-requested", "sessionId": "s"})
+        assert sum(calls.counts.values()) == 2
+
+
+async def test_who_gives_up_on_a_slow_journal_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Ten thousand requests that timed out while the disk stood still are not written when it goes on."""
+    journal = Shaky(tmp_path / "calls.jsonl")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.slow = 0.3
+        async with anyio.create_task_group() as group:
+            for number in range(2000):
+                group.start_soon(calls.receive, js("dialout-connected", f"s{number}"))
+            await anyio.sleep(0.1)
+            group.cancel_scope.cancel()
+        await calls.idle()
+        assert len(calls.live()) <= 1000
+        assert calls._keeper is not None
+        assert not calls._keeper._inbox

@@ -13,9 +13,11 @@ import pytest
 from telstate import (
     Cause,
     DeadlinePassed,
+    DialoutRequested,
     Dispatcher,
     EndedBy,
     Engine,
+    Event,
     Outcome,
     OutcomeKind,
     Router,
@@ -189,10 +191,10 @@ async def test_a_sign_of_life_begins_the_day_anew() -> None:
 @every_journal
 @pytest.mark.parametrize(
     "first",
-    [js("dialout-requested", "a"), js("dialin-warning", "a"), js("dialout-connected", "a")],
+    [DialoutRequested(session_id="a"), js("dialin-warning", "a"), js("dialout-connected", "a")],
     ids=["idle dial-out", "idle dial-in", "ringing"],
 )
-async def test_ten_minutes_before_the_answer(kind: str, first: dict[str, Any], tmp_path: Path) -> None:
+async def test_ten_minutes_before_the_answer(kind: str, first: Event | dict[str, Any], tmp_path: Path) -> None:
     """Idle, or a dial-out that rings: after ten minutes it is over, and not before."""
     path, clock = tmp_path / "calls", FakeClock()
     async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock) as calls:
@@ -236,12 +238,12 @@ async def test_deadlines_reach_their_handlers_once_and_end_nothing(kind: str, tm
     settings = Settings(setup_deadline=10, ring_deadline=30, media_deadline=20)
     async with Dispatcher(router, journal=kept_at(kind, path), clock=clock, settings=settings) as calls:
         for payload in (
-            js("dialout-requested", "idle"),
+            DialoutRequested(session_id="idle"),
             js("dialout-connected", "rings"),
             js("dialin-connected", "no media"),
             js("dialout-connected", "answered"),
             js("dialin-connected", "media"),
-            js("dialout-requested", "set up"),
+            DialoutRequested(session_id="set up"),
         ):
             await calls.receive(payload)
         await pass_time(calls, clock, 9)

@@ -20,6 +20,7 @@ from telstate import (
     Router,
     Session,
     Settings,
+    SettingsChanged,
     SourceGap,
     State,
 )
@@ -572,3 +573,28 @@ async def test_unknown_told_by_the_program_ends_nothing() -> None:
         await calls.receive(PresenceChecked(session_id=SESSION, presence=UNKNOWN))
         await clock.advance(2 * RETRY)
         assert len(calls.live()) == 1
+
+
+async def test_a_source_that_comes_and_goes_does_not_multiply_questions() -> None:
+    """Fifty gaps in a row are one doubt: each session is asked for, and, as it may be too old, once more."""
+    clock, daily = FakeClock(), Daily()
+    async with Dispatcher(Router(), clock=clock, reconcile=daily) as calls:
+        for number in range(200):
+            await calls.receive(js("dialout-answered", f"s{number}"))
+        for _ in range(50):
+            await calls.receive(SourceGap())
+        await settle()
+        assert calls.counts[OutcomeKind.NOTED] <= 50 + 200 * 4
+        assert not any(session.uncertain for session in calls.live())
+    assert len(daily.asked) <= 400
+
+
+async def test_a_shorter_limit_that_is_set_while_it_runs_is_not_overslept() -> None:
+    """The timer looks again."""
+    clock = FakeClock()
+    async with Dispatcher(Router(), clock=clock) as calls:
+        await calls.receive(js("dialout-connected"))
+        await settle()
+        await calls.receive(SettingsChanged(settings={"silence_before_answer": 5.0}))
+        await clock.advance(6)
+        assert calls.live() == []
