@@ -315,19 +315,25 @@ def _readable(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"there is no journal {path}")
     uri = path.absolute().as_uri()
-    database = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
     try:
-        _check(database, path)
+        return _checked(f"{uri}?mode=ro", path)
     except sqlite3.OperationalError:
-        database.close()
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:
             raise JournalError(
                 f"{path}: the last of it is in {log.name}, which SQLite cannot read in a folder that cannot be written:"
                 " copy both into another folder, and read them there"
             ) from None
-        database = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        return _checked(f"{uri}?mode=ro&immutable=1", path)
+
+
+def _checked(uri: str, path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
+    try:
         _check(database, path)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

@@ -287,7 +287,7 @@ async def test_it_is_read_while_another_process_writes(tmp_path: Path) -> None:
 
 
 _AS_NOBODY = """
-import os, sys
+import os, sys, urllib.parse  # what is imported as nobody may not be found
 from telstate import JournalError
 from telstate.journals.sqlite import lines
 if os.getuid() == 0:

@@ -61,13 +61,13 @@ def expect_the_same(kind: str, path: Path, engine: Engine) -> None:
 # --- many calls ---------------------------------------------------------------------------------------------------
 
 
-def a_bad_burst() -> tuple[list[Sent], set[str]]:
-    """Ten thousand calls in ten minutes, of which 17 % lose every sign of their end; and the ids of those."""
+def a_bad_burst(calls: int) -> tuple[list[Sent], set[str]]:
+    """Many calls in ten minutes, of which 17 % lose every sign of their end; and the ids of those."""
     noise = Noise(repeated=0.03, swapped=0.05, delayed=0.01, delay=300.0)
     day = list(
         simulate(
             17,
-            calls=10_000,
+            calls=calls,
             span=600.0,
             dialects=["daily-js", "webhook", "daily-python"],
             twice=0.2,
@@ -90,8 +90,12 @@ async def send_in_bursts(calls: Dispatcher, clock: FakeClock, day: list[Sent]) -
 
 
 @every_journal
-async def test_ten_thousand_calls_of_which_every_sixth_loses_its_end(kind: str, tmp_path: Path) -> None:
-    """All end: the lost ones as expired, by the system; the others as they truly did."""
+async def test_ten_thousand_calls_of_which_every_sixth_loses_its_end(
+    kind: str, tmp_path: Path, anyio_backend_name: str
+) -> None:
+    """All end: the lost ones as expired, by the system; the others as they truly did. (A fifth of them where the event loop
+    or the journal is the other one: what they do differently does not take so many.)"""
+    count = 10_000 if kind != "jsonl" and anyio_backend_name == "asyncio" else 2_000
     path, clock, router = tmp_path / "calls", FakeClock(), Router()
     ends, retired = Counter[str](), dict[str, Session]()
 
@@ -104,19 +108,19 @@ async def test_ten_thousand_calls_of_which_every_sixth_loses_its_end(kind: str, 
         assert session.session_id not in retired
         retired[session.session_id] = session
 
-    day, lost = a_bad_burst()
+    day, lost = a_bad_burst(count)
     known = set[str]()
     async with Dispatcher(router, journal=kept_at(kind, path), clock=clock) as calls:
         await send_in_bursts(calls, clock, day)
         await rest(calls)
         engine = calls._engine
         known |= {session.session_id for session in engine.sessions()}
-        assert len(known) > 9_800  # of a busy one only the end is told, if it is
+        assert len(known) > 0.98 * count  # of a busy one only the end is told, if it is
         await pass_time(calls, clock, 700.0)
         expect_the_same(kind, path, engine)
         in_call = {session.session_id for session in calls.live()}
         assert in_call < lost & known  # those that rang are given up by now, those that talk are not
-        assert len(in_call) > 1_000
+        assert len(in_call) > count / 10
         await pass_time(calls, clock, 24 * HOUR)
         assert calls.live() == []
         counts = engine.counts
@@ -310,7 +314,7 @@ async def test_a_clock_that_wakes_too_late_tells_each_limit_once(kind: str, tmp_
 
 def test_the_burst_is_what_it_is_said_to_be() -> None:
     """Both directions, all dialects, 17 % lost."""
-    day, lost = a_bad_burst()
+    day, lost = a_bad_burst(10_000)
     assert {sent.call.direction for sent in day} == {"dialin", "dialout"}
     assert 0.165 < len(lost) / len({sent.call.session_id for sent in day} | lost) < 0.175
     shapes = {next(key for key in ("action", "type", "handler", "From") if key in sent.payload) for sent in day}
