@@ -89,7 +89,7 @@ class Event(BaseModel):
     local: ClassVar[bool] = False
     """True for what only this side knows; Daily's dialects never carry these."""
     open_fields: ClassVar[tuple[str, ...]] = ()
-    """The fields that may hold any JSON."""
+    """The fields that may hold any JSON somewhere."""
 
     action: str
     """Daily's name of the event as it came; the only one that differs from `name` is that of an UnknownEvent."""
@@ -123,7 +123,9 @@ class Event(BaseModel):
         action = cls.model_fields["action"].default
         if isinstance(action, str):
             cls.name = action
-            cls.open_fields = tuple(name for name in ("sip_headers", "details", "settings") if name in cls.model_fields)
+            cls.open_fields = tuple(
+                name for name in ("sip_headers", "details", "settings", "participant") if name in cls.model_fields
+            )
             _BY_NAME[action] = cls
 
     @property

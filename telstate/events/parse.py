@@ -88,7 +88,7 @@ def read(raw: Raw, dialect: Dialect | str | None = None) -> Line:
         except ValidationError:
             pass
         else:
-            if not _has_non_finite(event):
+            if not (event.__pydantic_extra__ or event.open_fields) or not _has_non_finite(event):
                 return Line(event, event.sent_at or event.occurred_at)
     return _read_cold(data, dialect)
 
@@ -168,10 +168,10 @@ def _has_non_finite(event: Event) -> bool:
         return True
     fields = event.__dict__
     for name in event.open_fields:
-        if fields[name] is not None and has_non_finite(fields[name]):
+        value = fields[name]
+        if value is not None and has_non_finite(value.__pydantic_extra__ if name == "participant" else value):
             return True
-    participant = fields.get("participant")
-    return participant is not None and has_non_finite(participant.__pydantic_extra__)
+    return False
 
 
 # --- JSON that is nearly JSON ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import anyio
 
-__all__ = ["forgive_cancellation", "is_cancelled"]
+__all__ = ["current_task", "forgive_cancellation", "is_cancelled"]
 
 
 def is_cancelled() -> bool:
@@ -16,12 +16,16 @@ def is_cancelled() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
-async def forgive_cancellation() -> None:
-    """On asyncio a function can cancel the task it runs in, by `current_task().cancel()`; that is the worker of others too."""
+def current_task() -> asyncio.Task[object] | None:
+    """The asyncio task that this runs in; None on trio."""
     try:
-        task = asyncio.current_task()
+        return asyncio.current_task()
     except RuntimeError:
-        return  # not asyncio
+        return None
+
+
+async def forgive_cancellation(task: asyncio.Task[object] | None) -> None:
+    """On asyncio a function can cancel the task it runs in, by `current_task().cancel()`; that is the worker of others too."""
     if task is None or not task.cancelling() or is_cancelled():
         return
     while task.uncancel():

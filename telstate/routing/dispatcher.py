@@ -142,6 +142,7 @@ class Dispatcher:
             await self._recover(self._journal)
         self._id = self._journal.id if self._journal is not None else f"memory-{uuid4()}"
         self._limits = Limits(self._engine, reconciles=self._reconciler is not None)
+        self._latest = self._engine.now or 0.0
         self._router.start()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
@@ -278,7 +279,8 @@ class Dispatcher:
             JournalError: if the journal could not keep it; nothing has changed then.
             Closed: outside the `async with`.
         """
-        self._check_open()
+        if not self._open:
+            self._check_open()
         event, data, spelling, at = read_payload(payload, dialect)
         if event.local:
             self._check_is_ours(event, payload, dialect)
@@ -335,11 +337,10 @@ class Dispatcher:
     def _step_now(self, event: Event) -> Outcome:
         """Without a journal: the numbers are counted here, and nothing waits."""
         now = self._now()
-        for limit in self._limits_by(now) if now is not None else ():
-            self._seq += 1
-            self._step(limit, now, self._seq)
-        self._seq += 1
-        return self._step(event, now, self._seq)
+        if now is not None and now > self._limits.look_at:
+            for limit in self._limits_by(now):
+                self._step(limit, now, self._seq + 1)
+        return self._step(event, now, self._seq + 1)
 
     # --- stepping -------------------------------------------------------------------------------------------------
 
@@ -356,7 +357,8 @@ class Dispatcher:
             self._see_local(event, session)
         if outcome.departed:
             self._retire(outcome.departed)
-        self._checkpoints.stepped()
+        if self._keeper is not None:
+            self._checkpoints.stepped()
         return outcome
 
     def _see_local(self, event: Event, session: Session | None) -> None:
@@ -457,10 +459,11 @@ class Dispatcher:
 
     def _now(self) -> float | None:
         """The clock's time, but never less than was told or stepped with: in a journal and in memory it must be the same."""
-        now, known = self._clock.now(), self._engine.now
-        if now is not None:
-            now = self._latest = max(now, self._latest, known or 0.0)
-        return now
+        now = self._clock.now()
+        if now is None:
+            return None
+        self._latest = max(self._latest, now)
+        return self._latest
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -503,8 +506,7 @@ class Dispatcher:
             await self._keeper.keep_local(events, now or 0.0)
             return
         for event in events:
-            self._seq += 1
-            self._step(event, now, self._seq)
+            self._step(event, now, self._seq + 1)
 
     # --- dead letters ---------------------------------------------------------------------------------------------
 

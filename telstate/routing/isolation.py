@@ -21,11 +21,13 @@ class Isolated:
         context: where it runs; nobody else may be in it.
     """
 
-    __slots__ = ("_context", "_coroutine")
+    __slots__ = ("_context", "_coroutine", "suspended")
 
     def __init__(self, coroutine: Coroutine[Any, Any, object], context: Context) -> None:
         self._coroutine = coroutine
         self._context = context
+        self.suspended = False
+        """True once it has waited for something: before that, nobody can have cancelled it."""
 
     def __await__(self) -> Generator[Any, Any, object]:
         """Hand on what the event loop sends or throws, and what the coroutine waits for."""
@@ -36,6 +38,7 @@ class Isolated:
                 waits_for = run(step, given)
             except StopIteration as end:
                 return end.value
+            self.suspended = True
             try:
                 given = yield waits_for
                 step = coroutine.send

@@ -8,6 +8,7 @@ handlers that never wait are all run by one worker, and one that hangs holds up 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+
+from telstate.routing.cancellation import current_task
 
 __all__ = ["Job", "Lane", "Lanes"]
 
@@ -44,7 +47,7 @@ class Job:
 class Lane:
     """The waiting jobs of one session, and what runs now."""
 
-    __slots__ = ("current", "handler", "jobs", "key", "scope", "since", "told")
+    __slots__ = ("current", "handler", "jobs", "key", "scope", "since", "task", "told")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
@@ -56,7 +59,9 @@ class Lane:
         self.handler: str | None = None
         """The handler that runs."""
         self.since = 0.0
-        """Since when, by the event loop's clock."""
+        """Since when, by the monotonic clock."""
+        self.task: asyncio.Task[object] | None = None
+        """The worker that runs it, on asyncio."""
         self.told = False
         """True if it was told to be slow."""
 
@@ -180,12 +185,14 @@ class Lanes:
 
     async def _work(self) -> None:
         """One worker: take lanes from the line as long as there are any, then wait for more."""
+        task = current_task()
         while True:
             self._waking = False
             while self._ready:
                 lane = self._ready.popleft()
                 if self._ready and not self._waking:
                     self._wake()
+                lane.task = task
                 await self._empty(lane)
             if self._closing or len(self._idle) >= _IDLE_WORKERS:
                 return

@@ -23,17 +23,18 @@ class Limits:
     def __init__(self, engine: Engine, *, reconciles: bool) -> None:
         self._engine = engine
         self._reconciles = reconciles
-        self._look_at = -math.inf
+        self.look_at = -math.inf
+        """Up to then nothing is due, so nobody needs to ask."""
         self._shortest = _shortest(engine.settings)
 
     def before(self, now: float) -> list[Event]:
         """What passed before `now`, as events to step first. What is due at this very instant waits: the event wins."""
-        if now <= self._look_at:
+        if now <= self.look_at:
             return []
         passed = [self._event(limit) for limit in self._engine.passed(now) if limit.due_at < now]
         if not passed:
             due = self._engine.next_deadline()
-            self._look_at = min(now + self._shortest, max(now, due) if due is not None else math.inf)
+            self.look_at = min(now + self._shortest, max(now, due) if due is not None else math.inf)
         return passed
 
     def passed(self, now: float) -> list[Event]:
@@ -48,7 +49,7 @@ class Limits:
 
     def changed(self) -> None:
         """Other settings hold: look again at all."""
-        self._look_at = -math.inf
+        self.look_at = -math.inf
         self._shortest = _shortest(self._engine.settings)
 
     def _event(self, limit: DeadlinePassed) -> Event:

@@ -25,6 +25,9 @@ class Call(NamedTuple):
     run: Callable[[Given], Coroutine[Any, Any, object]]
     """Called with everything that can be given; it takes what it wants."""
     registration: Registration
+    live_only: bool
+    plain: bool
+    """True if it has no filters: most have none."""
 
 
 class Plan:
@@ -32,10 +35,13 @@ class Plan:
 
     def __init__(self, router: Router) -> None:
         self._calls = [_call(registration, around) for registration, around in router.walk()]
-        self._on: dict[str, tuple[Call, ...]] = {}
+        self._plain = all(call.plain for call in self._calls)
+        self._on: dict[str, dict[OutcomeKind, tuple[Call, ...]]] = {}
         for call in self._of(Moment.EVENT):
             for name in call.registration.events:
-                self._on[name] = (*self._on.get(name, ()), call)
+                by_kind = self._on.setdefault(name, dict.fromkeys(OutcomeKind, ()))
+                for kind in call.registration.outcomes:
+                    by_kind[kind] += (call,)
         self._start = self._of(Moment.START)
         self._end = self._of(Moment.END)
         self._state = {
@@ -57,9 +63,9 @@ class Plan:
         """
         event, session = outcome.event, outcome.session
         found = self._candidates(outcome)
-        if not found:
+        if self._plain or not found:
             return found
-        return tuple(call for call in found if _passes(call, event, session, outcome, failed))
+        return tuple(call for call in found if call.plain or _passes(call, event, session, outcome, failed))
 
     def named(self, outcome: Outcome | None, names: Collection[str]) -> tuple[Call, ...]:
         """Of the handlers that an outcome calls for (none: those of a retirement) the named ones: they passed their filters
@@ -73,8 +79,7 @@ class Plan:
             found += self._start
         on = self._on.get(outcome.event.name)
         if on is not None:
-            kind = outcome.kind
-            found += tuple(call for call in on if kind in call.registration.outcomes)
+            found += on[outcome.kind]
         for move in outcome.moves:
             found += self._state[move.target]
         if outcome.ended:
@@ -93,8 +98,6 @@ def _passes(
 ) -> bool:
     """Hold a call's filters against the moment."""
     filters = call.registration.filters
-    if filters == _NO_FILTERS:
-        return True
     direction = session.direction if session is not None else event.direction
     if filters.direction is not None and filters.direction is not direction:
         return False
@@ -112,9 +115,6 @@ def _passes(
         return False
 
 
-_NO_FILTERS = Filters()
-
-
 def _call(registration: Registration, around: tuple[Registration, ...]) -> Call:
     """Fold the middlewares around a handler, the outermost outside."""
     run = _bind(registration.handler, registration.wants)
@@ -122,7 +122,7 @@ def _call(registration: Registration, around: tuple[Registration, ...]) -> Call:
         run = _wrap(middleware, run, registration.name)
     if registration.retry is not None:
         run = retrying(run, registration.retry, registration.name)
-    return Call(registration.name, run, registration)
+    return Call(registration.name, run, registration, registration.live_only, registration.filters == Filters())
 
 
 def _bind(handler: Handler, wants: tuple[str, ...]) -> Callable[[Given], Coroutine[Any, Any, object]]:

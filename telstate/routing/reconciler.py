@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from telstate.calls.session import Session
 from telstate.errors import Closed, JournalError
 from telstate.events import Event, Presence, PresenceChecked, SourceGap
-from telstate.routing.cancellation import forgive_cancellation, is_cancelled
+from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
 
 __all__ = ["Reconcile", "Reconciler"]
 
@@ -121,7 +121,7 @@ class Reconciler:
                 presence = Presence.UNKNOWN
                 if session is not None and not session.ended:
                     presence = await self._answer(session)
-                    await forgive_cancellation()
+                    await forgive_cancellation(current_task())
                 if presence is not Presence.UNKNOWN and session_id not in self._doubted:
                     await self._tell(presence, session_id)
                 self._asking.discard(session_id)

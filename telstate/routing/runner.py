@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -53,24 +54,25 @@ class Runner:
         """Run the handlers of one event. Raises nothing but cancellation."""
         given = {"event": job.event, "session": job.session, "outcome": job.outcome, "calls": self._calls}
         for call in job.calls:
-            if call.registration.live_only and job.session is not None and job.session.ended:
+            if call.live_only and job.session is not None and job.session.ended:
                 continue
-            lane.handler, lane.since, lane.told = call.name, anyio.current_time(), False
+            lane.handler, lane.since, lane.told = call.name, monotonic(), False
             try:
                 await self._run_one(lane, job, call, given)
-                await forgive_cancellation()
+                if lane.task is not None and lane.task.cancelling():
+                    await forgive_cancellation(lane.task)
             finally:
                 lane.handler = None
 
     async def _run_one(self, lane: Lane, job: Job, call: Call, given: dict[str, Any]) -> None:
         try:
             handler = Isolated(call.run(given), self._context.copy())
-            if call.registration.live_only:
+            if call.live_only:
                 with anyio.CancelScope() as lane.scope:
                     await handler
             else:
                 await handler
-            if is_cancelled():  # cut off by the drain, whatever it made of that: it did not finish
+            if handler.suspended and is_cancelled():  # cut off, whatever it made of that: it did not finish
                 await anyio.lowlevel.checkpoint()
         except anyio.get_cancelled_exc_class() as error:
             if is_cancelled():
@@ -124,7 +126,7 @@ class Runner:
 
     def name_slow_ones(self, lanes: Lanes, slow_after: float) -> None:
         """Name handlers that run for long, once each. One look at all of them costs less than a timeout around each."""
-        now = anyio.current_time()
+        now = monotonic()
         for lane in lanes.running():
             if not lane.told and now - lane.since >= slow_after:
                 lane.told = True
