@@ -59,8 +59,10 @@ def show(
     """Show one in full: the event, the session as it was, and what the handler said."""
     with tidy_exit():
         told = _as_dict(_find(_letters(path), [number])[0])
-        text = json.dumps(told) if as_json else json.dumps(told, indent=2, ensure_ascii=False)
-        sys.stdout.write((text if numbers or as_json else mask(text)) + "\n")
+        text = json.dumps(
+            told if numbers or as_json else _masked(told), indent=None if as_json else 2, ensure_ascii=as_json
+        )
+        sys.stdout.write(text + "\n")
 
 
 @verbs.command()
@@ -127,6 +129,15 @@ def _as_dict(kept: KeptLetter) -> dict[str, Any]:
     except ValueError:
         letter["payload"] = payload
     return {"number": kept.number, "again": kept.again, **letter}
+
+
+def _masked(value: Any) -> Any:
+    """Mask what is text: a time is a number too."""
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 def _time(at: float) -> str:

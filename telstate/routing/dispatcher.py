@@ -27,7 +27,7 @@ from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
-from telstate.errors import Busy, Closed, JournalError, ParseError
+from telstate.errors import Busy, Closed, DefinitionError, JournalError, ParseError
 from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
@@ -41,6 +41,7 @@ from telstate.routing.plan import Plan
 from telstate.routing.ports import Clock, DeadLetter, Entry, Journal, KeptLetter
 from telstate.routing.reconciler import Reconcile, Reconciler
 from telstate.routing.recovery import Recovery
+from telstate.routing.registration import is_async
 from telstate.routing.router import Router
 from telstate.routing.runner import INSIDE, Runner, of_session, text_of
 from telstate.routing.work import Present, key_of, letter_of, number_of_retirement, read_letter, spell
@@ -68,8 +69,9 @@ class Dispatcher:
         pending_limit: how many events may wait for handlers in all, before `receive` waits (and `receive_nowait` raises).
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left; what is not finished then is cancelled and not marked.
-        stop_on_signals: leave the block at SIGTERM and SIGINT, as `stop` does; a second one ends the draining. In a program's
-            main thread only.
+        stop_on_signals: leave the block at SIGTERM and SIGINT, as `stop` does; a second one ends the draining, or, if the body
+            does not end (it may wait for a thread, as for a line from standard input), the process. In a program's main
+            thread only.
         log_transitions: write a line for each transition, at level info.
     """
 
@@ -88,6 +90,10 @@ class Dispatcher:
         stop_on_signals: bool = False,
         log_transitions: bool = False,
     ) -> None:
+        if journal is not None and not hasattr(journal, "append"):
+            raise TypeError(f"journal= takes a journal, such as telstate.journals.SqliteJournal({journal!r})")
+        if reconcile is not None and not is_async(reconcile):
+            raise DefinitionError(f"reconcile= takes an async function that returns a Presence, not {reconcile!r}")
         if slow_after <= 0:
             raise ValueError(f"slow_after is in seconds and above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -123,11 +129,11 @@ class Dispatcher:
         self._latest = 0.0
         self._seq = 0
         """The last event that was stepped."""
-        self._open = self._draining = False
+        self._open = self._draining = self._leaving = False
         self._group: TaskGroup | None = None
-        self._nap = anyio.CancelScope()
-        self._body = anyio.CancelScope()
-        self._hurry = anyio.CancelScope()
+        self._nap: anyio.CancelScope | None = None
+        self._body: anyio.CancelScope | None = None
+        self._hurry: anyio.CancelScope | None = None
         self._since_pause = 0
         self._log = structlog.get_logger("telstate")
 
@@ -146,7 +152,8 @@ class Dispatcher:
         self._router.start()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._body.__enter__()
+        self._hurry = anyio.CancelScope()
+        self._body = anyio.CancelScope().__enter__()
         self._lanes.open(self._group)
         for task in (self._run_timers, self._watch, self._keep, self._checkpoints.run, self._heed_signals):
             self._group.start_soon(task)
@@ -160,7 +167,9 @@ class Dispatcher:
     ) -> bool | None:  # with bool alone, type checkers would think that the block may swallow any exception
         """Take nothing in any more, let handlers finish until the drain's deadline, cancel what is left."""
         assert self._group is not None  # noqa: S101
-        self._open = False
+        assert self._body is not None  # noqa: S101
+        assert self._hurry is not None  # noqa: S101
+        self._open, self._leaving = False, True
         stopped = bool(self._body.__exit__(kind, error, traceback))
         try:
             if not self._hurry.cancel_called:
@@ -187,20 +196,31 @@ class Dispatcher:
 
     def stop(self) -> None:
         """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more."""
-        if self._body.cancel_called:
-            self._hurry.cancel()
         self._open = False
-        self._body.cancel()
+        if self._body is not None and self._hurry is not None:
+            if self._body.cancel_called:
+                self._hurry.cancel()
+            self._body.cancel()
 
     async def _heed_signals(self) -> None:
         if not self._stop_on_signals:
             return
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
-                self._log.info(
-                    "dispatcher.stopping", signal=signal.Signals(number).name, unfinished=self._lanes.pending
-                )
+                if self._cannot_be_hurried():
+                    signal.signal(
+                        number, signal.SIG_DFL
+                    )  # as if nobody had listened: nothing acknowledged is lost by it
+                    signal.raise_signal(number)
+                name = signal.Signals(number).name
+                self._log.info("dispatcher.stopping", signal=name, unfinished=self._lanes.pending)
                 self.stop()
+
+    def _cannot_be_hurried(self) -> bool:
+        """True if it was told to end, and either its body does not (it may wait for a thread), or it was hurried already."""
+        if self._body is None or self._hurry is None or not self._body.cancel_called:
+            return False
+        return not self._leaving or self._hurry.cancel_called
 
     def _tell_what_is_left(self, left: list[Job]) -> None:
         """Of what the drain cut off, say whose it was."""
@@ -236,11 +256,14 @@ class Dispatcher:
         try:
             recovery = Recovery(journal, self._plan, self._put, self._mark, self._runner.filter_failed)
             recovered = await recovery.run(self._settings, self._checkpoints, self._clock.now() or 0.0)
+            self._engine, self._seq, unsaved = recovered
+            self._checkpoints.stepped(unsaved)
+            self._id = journal.id
+            if self._letters is not None:
+                await self._take_up_letters(self._letters)
         except BaseException:
             await _let_go(journal)
             raise
-        self._engine, self._seq, unsaved = recovered
-        self._checkpoints.stepped(unsaved)
 
     async def _point(self) -> Point:
         """All there is, between two steps. What is done is no work any more, so what came of it must be kept by then."""
@@ -366,7 +389,8 @@ class Dispatcher:
             self._reconciler.see(event, session)
         if type(event) is SettingsChanged:
             self._limits.changed()
-            self._nap.cancel()
+            if self._nap is not None:
+                self._nap.cancel()
 
     def _call_handlers(self, outcome: Outcome, seq: int) -> None:
         """Put the handlers an outcome calls for into their session's lane; without any, the event is done."""

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import structlog
 
-from telstate.errors import JournalError, ParseError
+from telstate.errors import Closed, JournalError, ParseError
 from telstate.routing.lanes import Job
 from telstate.routing.ports import DeadLetter, Journal, KeptLetter
 
@@ -63,6 +63,9 @@ class Letters:
                 self.settle(kept.number)
                 return
             job = self._revive(kept.letter)
+        except Closed:
+            self._taken.discard(kept.number)  # it is taken up once events can be taken in
+            return
         except JournalError:
             self._taken.discard(kept.number)
             raise

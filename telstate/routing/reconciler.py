@@ -18,6 +18,7 @@ from telstate.calls.session import Session
 from telstate.errors import Closed, JournalError
 from telstate.events import Event, Presence, PresenceChecked, SourceGap
 from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
+from telstate.routing.runner import traceback_of
 
 __all__ = ["Reconcile", "Reconciler"]
 
@@ -139,7 +140,7 @@ class Reconciler:
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             if is_cancelled():
                 raise
-            self._log.warning("reconcile.failed", session_id=session.session_id, error=repr(error), exc_info=True)
+            self._log.warning("reconcile.failed", session_id=session.session_id, exception=traceback_of(error))
             return Presence.UNKNOWN
 
     async def _tell(self, presence: Presence, *session_ids: str) -> bool:

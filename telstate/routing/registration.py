@@ -15,7 +15,7 @@ from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
 from telstate.routing.retry import Retry, checked
 
-__all__ = ["Filters", "Handler", "Moment", "Registration", "names_of", "register"]
+__all__ = ["Filters", "Handler", "Moment", "Registration", "is_async", "names_of", "register"]
 
 Handler = Callable[..., Coroutine[Any, Any, object]]
 
@@ -97,7 +97,7 @@ def register(
     Raises:
         DefinitionError: if it is no async function, takes what its moment cannot give, or is annotated for another event.
     """
-    if not _is_async(handler):
+    if not is_async(handler):
         raise DefinitionError(f"{_name(handler)} is not an async function: write `async def {_name(handler)}(…)`")
     wants = _wants(handler, _GIVEN[moment])
     if moment is Moment.MIDDLEWARE and "call_next" not in wants:
@@ -125,7 +125,9 @@ def names_of(event: type[Event] | str) -> tuple[str, ...]:
         return (event,)
     given: Any = event
     if not (isinstance(given, type) and issubclass(given, Event)):
-        raise DefinitionError(f"on() takes an event type or Daily's name of one, not {event!r}")
+        raise DefinitionError(
+            f"on() takes an event type or Daily's name of one, as in @on(DialoutAnswered), not {event!r}"
+        )
     if event is UnknownEvent:
         return ("",)
     names = tuple(name for name, cls in known.items() if issubclass(cls, event))
@@ -141,7 +143,7 @@ def filters_of(
     """Check the filters of a registration."""
     if where is not None and not callable(where):
         raise DefinitionError(f"where= takes a predicate, not {where!r}")
-    if where is not None and _is_async(where):
+    if where is not None and is_async(where):
         raise DefinitionError(f"where={_name(where)} is async: a filter answers at once, about the state as it is then")
     return Filters(
         _member(Direction, direction, "direction"),
@@ -167,7 +169,7 @@ def _outcomes(outcomes: Iterable[OutcomeKind | str], handler: Handler) -> frozen
     return frozenset(_member(OutcomeKind, kind, "outcomes") for kind in outcomes)
 
 
-def _is_async(function: Any) -> bool:
+def is_async(function: Any) -> bool:
     """An async function, or an object whose call is one, seen through functools.partial."""
     while isinstance(function, partial):
         function = function.func

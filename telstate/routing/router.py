@@ -17,7 +17,7 @@ from telstate.calls.outcome import OutcomeKind
 from telstate.calls.table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event
-from telstate.routing.registration import NEWS, Handler, Moment, Registration, filters_of, register
+from telstate.routing.registration import NEWS, Handler, Moment, Registration, filters_of, names_of, register
 from telstate.routing.retry import Retry
 
 __all__ = ["Router"]
@@ -72,6 +72,7 @@ class Router:
         Raises:
             DefinitionError: if the handler or a filter cannot be right; also at all other registrations.
         """
+        names_of(event)  # now, and not when it decorates: `@router.on` without its parentheses would lose the handler
         filters = filters_of(direction, state, provider, where)
         return self._decorator(
             lambda handler: register(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from time import monotonic
+from traceback import format_exception
 from typing import Any
 
 import anyio
@@ -12,12 +14,13 @@ import structlog
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
+from telstate.events.masking import mask
 from telstate.routing.cancellation import forgive_cancellation, is_cancelled
 from telstate.routing.isolation import Isolated
 from telstate.routing.lanes import Job, Lane, Lanes
 from telstate.routing.plan import Call
 
-__all__ = ["INSIDE", "Runner", "of_session", "text_of"]
+__all__ = ["INSIDE", "Runner", "of_session", "text_of", "traceback_of"]
 
 INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
 """True in a handler, and in what it started."""
@@ -114,15 +117,16 @@ class Runner:
     def log_failure(
         self, what: str, call: Call, error: BaseException, session: Session | None, outcome: Outcome | None
     ) -> None:
-        """Say what failed, of which call, with the traceback."""
-        self._log.error(
-            what,
-            handler=call.name,
-            **of_session(session),
-            name=outcome.event.action if outcome is not None else None,
-            event_id=outcome.event_id if outcome is not None else None,
-            exc_info=error,
-        )
+        """Say what failed, of which call, with the traceback: without local variables, and with masked numbers."""
+        with suppress(Exception):  # a log that cannot be written must not end the handling of calls
+            self._log.error(
+                what,
+                handler=call.name,
+                **of_session(session),
+                name=outcome.event.action if outcome is not None else None,
+                event_id=outcome.event_id if outcome is not None else None,
+                exception=traceback_of(error),
+            )
 
     def name_slow_ones(self, lanes: Lanes, slow_after: float) -> None:
         """Name handlers that run for long, once each. One look at all of them costs less than a timeout around each."""
@@ -140,6 +144,14 @@ def text_of(error: Exception) -> str:
         return str(error)[:1000].encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
     except Exception:
         return f"a {type(error).__name__} whose text cannot be had"
+
+
+def traceback_of(error: BaseException) -> str:
+    """An exception as Python shows it, without anybody's phone number."""
+    try:
+        return mask("".join(format_exception(error)))
+    except Exception:
+        return f"a {type(error).__name__} whose traceback cannot be had"
 
 
 def of_session(session: Session | None) -> dict[str, str | None]:

@@ -59,6 +59,7 @@ def test_letters_are_listed_shown_asked_for_and_dropped(journal: Path) -> None:
     assert [letter["number"] for letter in letters] == [1, 2, 3]
     shown = telstate("dead", "show", journal, "2").stdout.decode()
     assert NUMBER not in shown
+    assert json.loads(shown)["at"] == told(telstate("dead", "list", journal, "--json"))[1]["at"]
     full = json.loads(telstate("dead", "show", journal, "2", "--json").stdout)
     assert full["payload"]["action"] == "dialout-answered"
     assert full["facts"]["session"]["destination"] == NUMBER

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -22,6 +23,7 @@ from telstate import (
     Busy,
     CallEnded,
     Closed,
+    DefinitionError,
     DialinEvent,
     DialoutAnswered,
     DialoutEvent,
@@ -36,6 +38,7 @@ from telstate import (
     Settings,
     State,
 )
+from telstate.journals import SqliteJournal
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing.clock import settle
 from tests.calls import SESSION, joined, js
@@ -389,7 +392,8 @@ async def test_a_handler_that_raises_stops_nothing_and_is_told_in_full() -> None
         "dialout",
     )
     assert failed["event_id"] == outcome.event_id
-    assert failed["exc_info"].__traceback__ is not None
+    assert failed["exception"].startswith("Traceback (most recent call last)")
+    assert "no such number" in failed["exception"]
     assert watcher["event"] == "handler_error.failed"
 
 
@@ -1004,3 +1008,40 @@ async def test_a_handler_whose_clean_up_fails_when_it_is_cut_off_ends_nothing_el
             await settle()
     assert seen == ["cleaned", "another", "cleaned"]
     assert [log["event"] for log in logs].count("handler.failed") >= 1
+
+
+def test_it_is_made_without_an_event_loop(tmp_path: Path) -> None:
+    """As a module's global; what it cannot be made of is told at once."""
+    Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"))
+    with pytest.raises(TypeError, match=r"such as telstate.journals.SqliteJournal\('calls.db'\)"):
+        Dispatcher(Router(), journal=cast("Any", "calls.db"))
+    with pytest.raises(DefinitionError, match="takes an async function that returns a Presence"):
+        Dispatcher(Router(), reconcile=cast("Any", print))
+
+
+async def test_a_failure_is_told_without_phone_numbers() -> None:
+    """Those in its text as well; and a log that cannot be written ends nothing."""
+    router = Router()
+
+    @router.on("dialout-connected")
+    async def bad(event: DialoutEvent) -> None:
+        raise ValueError("cannot call +12025550101")
+
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(router) as calls:
+            await calls.receive(js("dialout-connected", "s", destination="+12025550101"))
+            await quiet(calls)
+    assert "+12" in repr(logs)
+    assert "2025550101" not in repr(logs)
+
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    structlog.configure(processors=[broken])  # type: ignore[list-item]
+    try:
+        async with Dispatcher(router) as calls:
+            await calls.receive(js("dialout-connected", "s"))
+            await quiet(calls)
+            await calls.receive(js("dialout-stopped", "s"))
+    finally:
+        structlog.reset_defaults()

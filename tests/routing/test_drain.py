@@ -168,3 +168,27 @@ async def test_while_it_drains_handlers_may_still_do_what_they_need_to_finish(tm
         await calls.receive(js("dialout-stopped"))
     assert await marks(tmp_path / "calls.db") == [True, True, True]
     assert [kept async for kept in SqliteJournal(tmp_path / "calls.db").letters()] == []
+
+
+async def test_a_second_signal_ends_a_program_whose_body_does_not_end(tmp_path: Path) -> None:
+    """It waits for a thread, as for a line from standard input, which nobody can cancel. Nothing acknowledged is lost."""
+    code = f"""
+import anyio, sys, time
+from telstate import Dispatcher, Router
+from telstate.journals import SqliteJournal
+async def main():
+    async with Dispatcher(Router(), journal=SqliteJournal({str(tmp_path / "calls.db")!r}), stop_on_signals=True) as calls:
+        await calls.receive({{"action": "dialout-connected", "sessionId": "s"}})
+        print("ready", flush=True)
+        await anyio.to_thread.run_sync(time.sleep, 600)
+anyio.run(main)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)  # noqa: ASYNC251 - the process is another one
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == -signal.SIGTERM
+    assert len(await marks(tmp_path / "calls.db")) == 1
