@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 
 from telstate.errors import RevisionConflict
 from telstate.routing.ports import Journal
+from telstate.routing.telling import traceback_of
 
 __all__ = ["Checkpoints", "Point", "frozen"]
 
@@ -112,8 +113,9 @@ class Checkpoints:
             state = await anyio.to_thread.run_sync(_encode, told)
             self._enough = max(_EVERY, min(len(state) // _BYTES_PER_EVENT, _AT_MOST))
             await self._replace(self._journal, state)
-        except Exception:
-            self._log.exception("checkpoint.failed", hint="it is tried again; until then a start takes longer")
+        except Exception as error:
+            hint = "it is tried again; until then a start takes longer"
+            self._log.error("checkpoint.failed", exception=traceback_of(error), hint=hint)
 
 
 def frozen(snapshot: Any) -> dict[str, Any]:

@@ -43,7 +43,8 @@ from telstate.routing.reconciler import Reconcile, Reconciler
 from telstate.routing.recovery import Recovery
 from telstate.routing.registration import is_async
 from telstate.routing.router import Router
-from telstate.routing.runner import INSIDE, Runner, of_session, text_of
+from telstate.routing.runner import INSIDE, Runner
+from telstate.routing.telling import of_session, text_of, traceback_of
 from telstate.routing.work import Present, key_of, letter_of, number_of_retirement, read_letter, spell
 
 __all__ = ["Dispatcher"]
@@ -471,8 +472,9 @@ class Dispatcher:
     async def _take_up_letters(self, letters: Letters) -> None:
         try:
             await letters.take_up()
-        except Exception:
-            self._log.exception("letters.failed", hint="they are looked for again soon")
+        except Exception as error:
+            hint = "they are looked for again soon"
+            self._log.error("letters.failed", exception=traceback_of(error), hint=hint)
 
     async def _keep(self) -> None:
         if self._keeper is not None:

@@ -16,6 +16,7 @@ from telstate.calls.outcome import Outcome
 from telstate.errors import Closed, JournalError
 from telstate.events import Dialect, Event
 from telstate.routing.ports import DeadLetter, Entry, Journal
+from telstate.routing.telling import traceback_of
 
 __all__ = ["Keeper", "entry_of"]
 
@@ -213,9 +214,10 @@ class Keeper:
             if dropped:
                 await self._journal.drop(dropped)
                 dropped = []
-        except Exception:
+        except Exception as error:
             hint = "tried again later; if that never works, their handlers run again at the next start"
-            self._log.exception("journal.marks_failed", events=len(marks), letters=len(letters), hint=hint)
+            facts = {"events": len(marks), "letters": len(letters), "exception": traceback_of(error)}
+            self._log.error("journal.marks_failed", **facts, hint=hint)
         finally:
             self._letters[:0], self._marks[:0], self._dropped[:0] = letters, marks, dropped
 

@@ -18,7 +18,7 @@ from telstate.calls.session import Session
 from telstate.errors import Closed, JournalError
 from telstate.events import Event, Presence, PresenceChecked, SourceGap
 from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
-from telstate.routing.runner import traceback_of
+from telstate.routing.telling import traceback_of
 
 __all__ = ["Reconcile", "Reconciler"]
 

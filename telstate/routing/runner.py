@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from time import monotonic
-from traceback import format_exception
 from typing import Any
 
 import anyio
@@ -14,13 +13,13 @@ import structlog
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
-from telstate.events.masking import mask
 from telstate.routing.cancellation import forgive_cancellation, is_cancelled
 from telstate.routing.isolation import Isolated
 from telstate.routing.lanes import Job, Lane, Lanes
 from telstate.routing.plan import Call
+from telstate.routing.telling import of_session, traceback_of
 
-__all__ = ["INSIDE", "Runner", "of_session", "text_of", "traceback_of"]
+__all__ = ["INSIDE", "Runner"]
 
 INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
 """True in a handler, and in what it started."""
@@ -136,26 +135,3 @@ class Runner:
                 lane.told = True
                 facts = {"lane": str(lane.key), "seconds": round(now - lane.since, 1), "waiting": len(lane.jobs)}
                 self._log.warning("handler.slow", handler=lane.handler, **facts)
-
-
-def text_of(error: Exception) -> str:
-    """An exception's text, cut; some cannot even tell that."""
-    try:
-        return str(error)[:1000].encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
-    except Exception:
-        return f"a {type(error).__name__} whose text cannot be had"
-
-
-def traceback_of(error: BaseException) -> str:
-    """An exception as Python shows it, without anybody's phone number."""
-    try:
-        return mask("".join(format_exception(error)))
-    except Exception:
-        return f"a {type(error).__name__} whose traceback cannot be had"
-
-
-def of_session(session: Session | None) -> dict[str, str | None]:
-    """What every line about a session carries. No numbers, no addresses."""
-    if session is None:
-        return {"session_id": None, "sip_call_id": None, "direction": None}
-    return {"session_id": session.session_id, "sip_call_id": session.sip_call_id, "direction": str(session.direction)}
