@@ -11,7 +11,7 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
@@ -21,13 +21,13 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from telstate.calls.endpoints import Endpoint, scope_of
+from telstate.calls.endpoints import Endpoint
 from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
-from telstate.errors import Busy, Closed, DefinitionError, JournalError, ParseError
+from telstate.errors import Busy, Closed, DefinitionError, JournalError
 from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
@@ -147,7 +147,8 @@ class Dispatcher:
         self._runner.open(self._plan.errors)
         if self._journal is not None:
             await self._recover(self._journal)
-        self._id = self._journal.id if self._journal is not None else f"memory-{uuid4()}"
+        else:
+            self._id = f"memory-{uuid4()}"
         self._limits = Limits(self._engine, reconciles=self._reconciler is not None)
         self._latest = self._engine.now or 0.0
         self._router.start()
@@ -209,9 +210,8 @@ class Dispatcher:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 if self._cannot_be_hurried():
-                    signal.signal(
-                        number, signal.SIG_DFL
-                    )  # as if nobody had listened: nothing acknowledged is lost by it
+                    # As if nobody had listened: nothing acknowledged is lost by it.
+                    signal.signal(number, signal.SIG_DFL)
                     signal.raise_signal(number)
                 name = signal.Signals(number).name
                 self._log.info("dispatcher.stopping", signal=name, unfinished=self._lanes.pending)
@@ -305,9 +305,7 @@ class Dispatcher:
         """
         if not self._open:
             self._check_open()
-        event, data, spelling, at = read_payload(payload, dialect)
-        if event.local:
-            self._check_is_ours(event, payload, dialect)
+        event, data, spelling, at = read_payload(payload, dialect, live=self._clock.timers)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit) and not INSIDE.get():
             await self._lanes.below(self._pending_limit)
@@ -317,11 +315,10 @@ class Dispatcher:
             if self._since_pause < _PAUSE_AFTER:
                 return self._step_now(event)
             self._since_pause = 0
-            await anyio.lowlevel.checkpoint_if_cancelled()  # before the step, which is not undone by a cancellation
+            # Cancelled before the step, which is not undone; the pause after it, or later events would overtake this one.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             outcome = self._step_now(event)
-            await (
-                anyio.lowlevel.cancel_shielded_checkpoint()
-            )  # and the pause after it, or later events would overtake it
+            await anyio.lowlevel.cancel_shielded_checkpoint()
             return outcome
         return await self._keeper.keep(event, Entry(self._now() or 0.0, spelling, data))
 
@@ -335,19 +332,11 @@ class Dispatcher:
         self._check_open()
         if self._journal is not None:
             raise Busy("an event is taken in only after the journal has it: await receive()")
-        event, _, _, at = read_payload(payload, dialect)
-        if event.local:
-            self._check_is_ours(event, payload, dialect)
+        event, _, _, at = read_payload(payload, dialect, live=self._clock.timers)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit):
             raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
         return self._step_now(event)
-
-    def _check_is_ours(self, event: Event, payload: Payload, dialect: Dialect | str | None) -> None:
-        """What only this side can know must not come in with somebody's request; a recorded log may have it."""
-        if not isinstance(payload, Event) and dialect is None and self._clock.timers:
-            hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or say dialect="
-            raise ParseError("action", hint, event.action)
 
     async def link(self, one: str, other: str) -> Outcome:
         """Say that two sessions are legs of one call. One of them may still be unknown."""
@@ -399,9 +388,8 @@ class Dispatcher:
         if not calls:
             self._mark(seq)
             return
-        event, session = outcome.event, outcome.session
-        key: Hashable = session.session_id if session is not None else scope_of(event)
-        job = Job(seq, calls, event, session, outcome)
+        key = key_of(outcome.event, outcome.session)
+        job = Job(seq, calls, outcome.event, outcome.session, outcome)
         if not self._lanes.put(key, job):
             self._give_up(job, f"more events of {key} wait than its lane takes")
 
@@ -436,8 +424,8 @@ class Dispatcher:
 
     def _done(self, job: Job) -> None:
         """All handlers of it have run."""
-        if job.letter and self._letters is not None:
-            self._letters.settle(job.letter)
+        if job.letter and self._keeper is not None:
+            self._keeper.drop(job.letter)  # if its handlers failed again, there is a new one
         else:
             self._mark(job.seq)
 

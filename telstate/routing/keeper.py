@@ -18,7 +18,7 @@ from telstate.events import Dialect, Event
 from telstate.routing.ports import DeadLetter, Entry, Journal
 from telstate.routing.telling import traceback_of
 
-__all__ = ["Keeper", "entry_of"]
+__all__ = ["Keeper", "append", "entry_of"]
 
 _TRIES = 10
 _AT_ONCE = 1000
@@ -127,9 +127,8 @@ class Keeper:
             if not batch:
                 continue
             try:
-                with anyio.CancelScope(
-                    shield=True
-                ) as self._commit_scope:  # a batch is appended and stepped, or neither
+                # Shielded: a batch is appended and stepped, or neither.
+                with anyio.CancelScope(shield=True) as self._commit_scope:
                     await self._commit(batch)
             finally:
                 self._commit_scope = None
@@ -145,7 +144,7 @@ class Keeper:
         limits = self._passed(at, not events)
         entries = [*(entry_of(limit, at) for limit in limits), *events]
         try:
-            seqs = await self._append(entries)
+            seqs = await append(self._journal, entries)
         except Exception as error:
             _tell(batch, error)
             return
@@ -159,12 +158,6 @@ class Keeper:
                 self._advance(waiting.at)
             waiting.done.set()
         await self.flush()
-
-    async def _append(self, entries: list[Entry]) -> Sequence[int]:
-        seqs = await self._journal.append(entries) if entries else []
-        if len(seqs) != len(entries):
-            raise JournalError(f"it gave {len(seqs)} numbers for {len(entries)} events, against its contract")
-        return seqs
 
     def mark(self, seq: int) -> None:
         """An event's handlers are done."""
@@ -235,6 +228,14 @@ def _tell(batch: Iterable[_Waiting], error: Exception) -> None:
         if not waiting.done.is_set():
             waiting.error = error
             waiting.done.set()
+
+
+async def append(journal: Journal, entries: Sequence[Entry]) -> Sequence[int]:
+    """Append to a journal, and see that it gave a number for each."""
+    seqs = await journal.append(entries) if entries else []
+    if len(seqs) != len(entries):
+        raise JournalError(f"it gave {len(seqs)} numbers for {len(entries)} events, against its contract")
+    return seqs
 
 
 def entry_of(event: Event, at: float) -> Entry:

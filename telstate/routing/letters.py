@@ -52,15 +52,11 @@ class Letters:
                     await self._try(kept)
         self._taken &= asked  # the others are dropped for good
 
-    def settle(self, number: int) -> None:
-        """A letter's handlers have run. If they failed again, there is a new letter."""
-        self._drop(number)
-
     async def _try(self, kept: KeptLetter) -> None:
         try:
             if not kept.letter.seq:
                 await self._receive(kept.letter.payload, kept.letter.dialect)
-                self.settle(kept.number)
+                self._drop(kept.number)
                 return
             job = self._revive(kept.letter)
         except Closed:

@@ -13,20 +13,35 @@ __all__ = ["Payload", "read_payload"]
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
 
-def read_payload(payload: Payload, dialect: Dialect | str | None) -> tuple[Event, bytes, str, float | None]:
-    """Parse a payload; tell the bytes to keep, the dialect they are in, and the time they carry."""
-    if type(payload) is bytes:  # first, as most are: isinstance of a pydantic class costs half a microsecond
-        event, line = read_event(payload, dialect)
-        if line.dialect is not Dialect.JOURNAL:
-            return event, payload, line.dialect, line.at
-    if isinstance(payload, Event):
-        try:
-            data = payload.to_json()
-        except ValueError as error:
-            raise ParseError("", f"an event that can be written as JSON ({error})", payload.action) from None
-        return payload, data, Dialect.DAILY_JS, payload.sent_at or payload.occurred_at
-    data = encode(payload)
-    event, line = read_event(data, dialect)
+def read_payload(
+    payload: Payload, dialect: Dialect | str | None, *, live: bool
+) -> tuple[Event, bytes, str, float | None]:
+    """Parse a payload; tell the bytes to keep, the dialect they are in, and the time they carry.
+
+    Args:
+        payload: an event, or what can be parsed.
+        dialect: how it is spelled; None to find out.
+        live: True where it may be somebody's request, which must not say what only this side can know; a recorded log may.
+
+    Raises:
+        ParseError: if it is no event, or none that may come in so.
+    """
+    if type(payload) is not bytes:  # most are; isinstance of a pydantic class costs half a microsecond
+        if isinstance(payload, Event):
+            return _as_json(payload)
+        payload = encode(payload)
+    event, line = read_event(payload, dialect)
+    if live and event.local and dialect is None:
+        hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or say dialect="
+        raise ParseError("action", hint, event.action)
     if line.dialect is Dialect.JOURNAL:  # a record inside a record would tell two times
         return event, event.to_json(), Dialect.DAILY_JS, line.at
-    return event, data, line.dialect, line.at
+    return event, payload, line.dialect, line.at
+
+
+def _as_json(event: Event) -> tuple[Event, bytes, str, float | None]:
+    try:
+        data = event.to_json()
+    except ValueError as error:
+        raise ParseError("", f"an event that can be written as JSON ({error})", event.action) from None
+    return event, data, Dialect.DAILY_JS, event.sent_at or event.occurred_at

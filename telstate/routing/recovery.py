@@ -20,7 +20,7 @@ from telstate.calls.settings import Settings
 from telstate.errors import JournalError, ParseError
 from telstate.events import Event, SettingsChanged, SourceGap, parse
 from telstate.routing.checkpoints import Checkpoints
-from telstate.routing.keeper import entry_of
+from telstate.routing.keeper import append, entry_of
 from telstate.routing.lanes import Job
 from telstate.routing.plan import Call, Plan
 from telstate.routing.ports import DeadLetter, Journal, Record
@@ -184,11 +184,7 @@ class Recovery:
         if self._engine.live():
             events.append(SourceGap(reason="the program was not running"))
         now = max(now, self._engine.now or 0.0)
-        if not events:
-            return
-        seqs = await self._journal.append([entry_of(event, now) for event in events])
-        if len(seqs) != len(events):
-            raise JournalError(f"it gave {len(seqs)} numbers for {len(events)} events, against its contract")
+        seqs = await append(self._journal, [entry_of(event, now) for event in events])
         for seq, event in zip(seqs, events, strict=True):
             self._seq = seq
             self._since += 1

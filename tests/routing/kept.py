@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from telstate.journals.sqlite import lines
 from telstate.testing.clock import settle
 from telstate.views.report import session_as_dict
 
-__all__ = ["KINDS", "actions", "journal_at", "lines_at", "replayed", "rest", "state_of", "until"]
+__all__ = ["KINDS", "actions", "journal_at", "lines_at", "replayed", "rest", "state_of"]
 
 KINDS = ("jsonl", "sqlite")
 
@@ -68,10 +68,3 @@ async def rest(calls: Dispatcher) -> None:
             while calls._is_keeping():
                 await calls.idle()
                 await settle()
-
-
-async def until(holds: Callable[[], bool], within: float = 10.0) -> None:
-    """Wait until something holds that only real time can bring."""
-    with anyio.fail_after(within):
-        while not holds():  # noqa: ASYNC110 - what is waited for is on the disk, or in another task's hands
-            await anyio.sleep(0.005)

@@ -30,7 +30,8 @@ from telstate.routing.ports import Entry, Journal
 from telstate.testing import FakeClock
 from telstate.testing.clock import settle
 from tests.calls import SESSION, joined, js
-from tests.routing.kept import KINDS, actions, journal_at, replayed, rest, state_of, until
+from tests.routing import until
+from tests.routing.kept import KINDS, actions, journal_at, replayed, rest, state_of
 
 pytestmark = pytest.mark.anyio
 
@@ -416,13 +417,13 @@ async def test_a_restart_asks_for_whatever_was_live(kind: str, tmp_path: Path) -
     daily = Daily(UNKNOWN)
     async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
         await rest(calls)
-        await until(lambda: len(daily.asked) == 39)
+        await until(lambda: len(daily.asked) == 39, 10.0)
         assert all(session.uncertain for session in calls.live())
         expect_the_same(kind, path, calls)
     assert [payload["action"] for payload in actions(kind, path)].count("source-gap") == 1
     daily = Daily(ALIVE)
     async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
-        await until(lambda: not any(session.uncertain for session in calls.live()))
+        await until(lambda: not any(session.uncertain for session in calls.live()), 10.0)
         await rest(calls)
         assert len(calls.live()) == len(daily.asked) == 39
         expect_the_same(kind, path, calls)
@@ -445,7 +446,7 @@ async def test_leaving_while_questions_hang_does_not_hang(kind: str, tmp_path: P
     if kind != "none":
         daily = Daily()
         async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
-            await until(lambda: not any(session.uncertain for session in calls.live()))
+            await until(lambda: not any(session.uncertain for session in calls.live()), 10.0)
         assert set(daily.asked) == {f"s{number}" for number in range(30)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -36,7 +35,9 @@ from telstate.routing.ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing.clock import settle
 from tests.calls import SESSION, js
-from tests.routing.kept import KINDS, journal_at, replayed, rest, state_of, until
+from tests.routing import until
+from tests.routing.kept import KINDS, journal_at, replayed, rest, state_of
+from tests.soak.run import copied
 
 pytestmark = pytest.mark.anyio
 
@@ -46,17 +47,8 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 
 def crash(path: Path, name: str) -> Path:
-    """Copy a journal as a crash would leave it, while a dispatcher writes it: the checkpoint first, then the events.
-
-    Another process copies: closing a file of SQLite's in this one would drop the locks it holds on it.
-    """
-    folder = path.parent / name
-    folder.mkdir()
-    for suffix in (".checkpoints", "", "-wal"):
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            subprocess.run(["cp", "-r", str(source), str(folder)], check=True)
-    return folder / path.name
+    """Copy a journal as a crash would leave it, while a dispatcher writes it."""
+    return copied(path, path.parent / name)
 
 
 def checkpoint_of(kind: str, path: Path) -> bytes | None:
@@ -413,7 +405,7 @@ async def test_retired_at_least_once_over_a_crash_and_marked_then(
 async def rest_but_lanes(calls: Dispatcher) -> None:
     """Wait for the journal only: handlers hang."""
     await settle()
-    await until(lambda: not calls._is_keeping())
+    await until(lambda: not calls._is_keeping(), 10.0)
     await settle()
 
 

@@ -23,6 +23,7 @@ from anyio.lowlevel import checkpoint
 
 from telstate import DialoutAnswered, Dispatcher, Router, Session, Settings
 from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.testing import FakeClock
 from tests.soak.calls import RATE, Told, number_of, told
 
 __all__ = ["JOURNALS", "SoakFailed", "copied", "soak"]
@@ -38,37 +39,15 @@ class SoakFailed(Exception):
     """What was promised is not so."""
 
 
-class SoakClock:
+class SoakClock(FakeClock):
     """The time of the events: it goes as they come, so that hours pass in seconds."""
 
-    timers = True
-
-    def __init__(self, start: float) -> None:
-        self._now = start
-        self._sleepers: list[tuple[float, anyio.Event]] = []
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return self._now
-
-    def follow(self, at: float | None) -> None:
-        """The soak moves it."""
-
     def move(self, now: float) -> None:
-        """Let it be `now`, and wake whoever slept until then."""
+        """Let it be `now`, and wake whoever slept until then, without waiting for them."""
         self._now = max(self._now, now)
         for until, woken in self._sleepers:
             if until <= self._now:
                 woken.set()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until it was moved so far."""
-        sleeper = (self._now + seconds, anyio.Event())
-        self._sleepers.append(sleeper)
-        try:
-            await sleeper[1].wait()
-        finally:
-            self._sleepers.remove(sleeper)
 
 
 class Tally:
