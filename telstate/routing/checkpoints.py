@@ -106,13 +106,17 @@ class Checkpoints:
         """Keep one in place of the last, if anything came since. One that fails is told: only the next start gets slower."""
         if self._journal is None or not self._since:
             return
+        since = 0
         try:
             point = await self._take()
-            self._since = 0
+            since, self._since = self._since, 0
             told = {"version": _VERSION, "journal": self._journal.id, **point._asdict()}
             state = await anyio.to_thread.run_sync(_encode, told)
             self._enough = max(_EVERY, min(len(state) // _BYTES_PER_EVENT, _AT_MOST))
             await self._replace(self._journal, state)
+        except anyio.get_cancelled_exc_class():
+            self._since += since  # the one at the end is not to think that this one was saved
+            raise
         except Exception as error:
             hint = "it is tried again; until then a start takes longer"
             self._log.error("checkpoint.failed", exception=traceback_of(error), hint=hint)
