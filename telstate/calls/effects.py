@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from telstate.calls.evidence import Evidence
 from telstate.calls.known import Known
@@ -53,9 +54,8 @@ def _stop_requested(_: Known, session: Session, __: Event) -> None:
     session.see(Evidence.STOP_REQUESTED)
 
 
-def _transferred(known: Known, session: Session, event: Event) -> None:
+def _transferred(known: Known, session: Session, event: TransferEvent | TransferRequested) -> None:
     """It is handed on; if the target is an endpoint of ours, the session there is its far leg."""
-    assert isinstance(event, (TransferEvent, TransferRequested))  # noqa: S101
     bit = Evidence.TRANSFER_REQUESTED if isinstance(event, TransferRequested) else Evidence.TRANSFER
     session.see(bit)
     if event.to_endpoint is None:
@@ -67,9 +67,8 @@ def _transferred(known: Known, session: Session, event: Event) -> None:
         known.registry.link(session.session_id, far)
 
 
-def _linked(known: Known, _: Session, event: Event) -> None:
+def _linked(known: Known, _: Session, event: SessionsLinked) -> None:
     """Link two sessions once both are known; until then wait for the one that is missing."""
-    assert isinstance(event, SessionsLinked)  # noqa: S101
     for session_id in (event.session_id, event.other_session_id):
         if known.registry.get(session_id) is None:
             known.early.park(known.number, event, session_id, known.clock, known.now)
@@ -81,15 +80,13 @@ def _pressed(_: Known, session: Session, __: Event) -> None:
     session.dtmf += 1
 
 
-def _limit_told(known: Known, session: Session, event: Event) -> None:
-    assert isinstance(event, DeadlinePassed)  # noqa: S101
+def _limit_told(known: Known, session: Session, event: DeadlinePassed) -> None:
     if not session.ended:
         known.patience.told(event, session, known.now)
 
 
-def _presence(known: Known, session: Session, event: Event) -> None:
+def _presence(known: Known, session: Session, event: PresenceChecked) -> None:
     """Alive is as good as news; asked is the beginning of another patience. Gone is judged, not done here."""
-    assert isinstance(event, PresenceChecked)  # noqa: S101
     if session.ended:
         return
     if event.presence is Presence.ALIVE:
@@ -101,33 +98,29 @@ def _presence(known: Known, session: Session, event: Event) -> None:
         known.patience.asked(session, known.now)
 
 
-def _warned(_: Known, session: Session, event: Event) -> None:
-    assert isinstance(event, (DialinWarning, DialoutWarning))  # noqa: S101
+def _warned(_: Known, session: Session, event: DialinWarning | DialoutWarning) -> None:
     session.note_warning(event.error_msg or "a warning without text")
 
 
-def _stopped(_: Known, session: Session, event: Event) -> None:
-    assert isinstance(event, (DialinStopped, DialoutStopped))  # noqa: S101
+def _stopped(_: Known, session: Session, event: DialinStopped | DialoutStopped) -> None:
     if session.error_msg is None and event.error_msg is not None:
         session.error_msg = bounded(event.error_msg)
 
 
-def _refused(_: Known, session: Session, event: Event) -> None:
-    assert isinstance(event, DialoutRefused)  # noqa: S101
+def _refused(_: Known, session: Session, event: DialoutRefused) -> None:
     if event.error_msg is not None and not session.seen & Evidence.ERROR:
         session.error_msg = bounded(event.error_msg)
 
 
-def _failed(_: Known, session: Session, event: Event) -> None:
+def _failed(_: Known, session: Session, event: DialinError | DialoutError) -> None:
     """An error's text outweighs any other; its details may name whom it was about."""
-    assert isinstance(event, (DialinError, DialoutError))  # noqa: S101
     if event.error_msg is not None:
         session.error_msg = bounded(event.error_msg)
     if session.destination is None and isinstance(event, DialoutError):
         session.destination = bounded(destination_of(event))
 
 
-EFFECTS: Mapping[type[Event], Callable[[Known, Session, Event], None]] = {
+EFFECTS: Mapping[type[Event], Callable[[Known, Session, Any], None]] = {
     DialinConnected: _connected,
     StopRequested: _stop_requested,
     TransferRequested: _transferred,

@@ -60,6 +60,9 @@ class Arrival(NamedTuple):
     """The session whose transfer named it as target."""
 
 
+_NOBODY = Arrival(None, None, None)
+
+
 class Endpoints:
     """All endpoints; the free ones are forgotten after retention."""
 
@@ -83,22 +86,27 @@ class Endpoints:
 
     def set_ready(self, uri: str, scope: Scope, now: float) -> None:
         """An endpoint can be dialled."""
-        endpoint = self._get(uri, scope)
+        plain = plain_uri(uri)
+        endpoint = self._get(plain, scope, uri)
         endpoint.ready = True
-        if not endpoint.busy:
-            self._set_free(endpoint, now)
+        if not endpoint.sessions:
+            self._set_free((plain, scope), now)
 
     def take(self, session: Session, uri: str, now: float) -> Arrival:
         """A session connected at an endpoint."""
         place = (plain_uri(uri), scope_of(session))
-        if self._place_of.get(session.session_id, ("",))[0] == place[0]:
-            return Arrival(None, None, None)  # told again, perhaps by another observer, who knows the room
-        self.leave(session, now)
-        self.free.take(place)
-        endpoint = self._get(uri, place[1])
+        before = self._place_of.get(session.session_id)
+        if before is not None:
+            if before[0] == place[0]:
+                return _NOBODY  # told again, perhaps by another observer, who knows the room
+            self.leave(session, now)
+        self.free.pop(place, None)
+        endpoint = self._get(*place, uri)
         other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
+        if other is None and not self.forwarded and not self.transfers:
+            return _NOBODY
         call_id = self.forwarded.take(place[0])
         caller = self.callers.take(call_id) if call_id is not None else None
         source = self.transfers.take(place[0])
@@ -114,7 +122,7 @@ class Endpoints:
         endpoint = self._by_uri[place[0]][place[1]]
         endpoint.sessions.remove(session.session_id)
         if not endpoint.sessions:
-            self._set_free(endpoint, now)
+            self._set_free(place, now)
 
     def close_room(self, room: str, domain_id: str | None) -> None:
         """A room's meeting ended: its free endpoints cannot be dialled any more."""
@@ -193,19 +201,25 @@ class Endpoints:
         for name in ("callers", "forwarded", "transfers", "reached"):
             getattr(self, name).load(dumped[name])
 
-    def _get(self, uri: str, scope: Scope) -> Endpoint:
-        scopes = self._by_uri.setdefault(plain_uri(uri), {})
-        return scopes.get(scope) or scopes.setdefault(scope, Endpoint(uri, scope))
+    def _get(self, plain: str, scope: Scope, uri: str) -> Endpoint:
+        scopes = self._by_uri.get(plain)
+        if scopes is None:
+            scopes = self._by_uri[plain] = {}
+        endpoint = scopes.get(scope)
+        if endpoint is None:
+            endpoint = scopes[scope] = Endpoint(uri, scope)
+        return endpoint
 
     def _reach(self, session_id: str, plain: str, now: float) -> None:
         self.reached.put(_reached(session_id, plain), True, now)
         self.reached.trim()
 
-    def _set_free(self, endpoint: Endpoint, now: float) -> None:
-        self.free.put((plain_uri(endpoint.uri), endpoint.scope), True, now)
-        for key in self.free.above_limit():
-            self.free.pop(key)
-            self._drop(*key)
+    def _set_free(self, place: tuple[str, Scope], now: float) -> None:
+        self.free.put(place, True, now)
+        if self.free.limit is not None and len(self.free) > self.free.limit:
+            for key in self.free.above_limit():
+                self.free.pop(key)
+                self._drop(*key)
 
     def _drop(self, plain: str, scope: Scope) -> None:
         scopes = self._by_uri[plain]

@@ -19,16 +19,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from telstate.calls.effects import EFFECTS
 from telstate.calls.endpoints import Endpoint, scope_of
-from telstate.calls.evidence import KINDS, Evidence
+from telstate.calls.evidence import Evidence
 from telstate.calls.known import Known
 from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.parking import Parked
 from telstate.calls.patience import SILENCES
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
-from telstate.calls.table import LASTING, MOVES, RANK, SILENCE_PASSED, State
+from telstate.calls.table import MOVES, RANK, SILENCE_PASSED, State
+from telstate.calls.traits import TRAITS, Trait
 from telstate.errors import TelstateError
 from telstate.events import (
     DeadlinePassed,
@@ -37,7 +37,6 @@ from telstate.events import (
     DialoutWarning,
     Event,
     MeetingEnded,
-    ParticipantLeft,
     PinlessDialin,
     PinlessForwarded,
     Presence,
@@ -147,17 +146,14 @@ class Engine:
             TypeError: if `event` is none: parse the payload first.
         """
         known = self._known
-        try:
-            webhook_id = event.webhook_id
-        except AttributeError:
-            raise TypeError(f"expected an event, got {type(event).__name__}: use telstate.parse(payload)") from None
+        trait = TRAITS[type(event)]
         if now is not None:
             known.advance(now)
         known.number += 1
-        if webhook_id is not None and self._is_repeat(event):
+        if event.webhook_id is not None and self._is_repeat(event):
             outcome = self._repeated(event)
         else:
-            outcome = _RULES[event.subject](self, event, now)
+            outcome = _RULES[trait.subject](self, event, trait, now)
         self.counts[outcome.kind] += 1
         if outcome.session is None:
             outcome.anomalies += event.anomalies
@@ -200,7 +196,7 @@ class Engine:
 
     # --- events of a session --------------------------------------------------------------------------------------
 
-    def _on_session(self, event: Event, now: float | None) -> Outcome:
+    def _on_session(self, event: Event, trait: Trait, now: float | None) -> Outcome:
         """A lifecycle event or a warning: it opens its session if need be."""
         known = self._known
         session_id = event.session_id or known.registry.match(event)
@@ -208,20 +204,23 @@ class Engine:
             return self._wait_for_name(event, now)
         session = known.registry.get(session_id)
         named = None if session is None else session.sip_call_id
-        outcome = self._open(session_id, event, now) if session is None else self._step(session, event, now)
+        if session is None:
+            outcome = self._open(session_id, event, trait, now)
+        else:
+            outcome = self._step(session, event, trait, now)
         if (outcome.opened and known.early.shelf) or known.unmatched.shelf:
             self._recall(outcome, named)
         return outcome
 
-    def _on_attached(self, event: Event, now: float | None) -> Outcome:
+    def _on_attached(self, event: Event, trait: Trait, now: float | None) -> Outcome:
         """Something that befell a session; if that is not known yet, it waits for it."""
         session_id = event.session_id
         if session_id is None:
             return self._wait_for_name(event, now)
         session = self._known.registry.get(session_id)
         if session is not None:
-            return self._step(session, event, now)
-        if not isinstance(event, (DeadlinePassed, PresenceChecked)):
+            return self._step(session, event, trait, now)
+        if not trait.conditional:
             self._known.early.park(self._known.number, event, session_id, now, self._known.now)
         return Outcome(NOTED, event, None)
 
@@ -230,134 +229,128 @@ class Engine:
         known.give_up(known.unmatched.park(known.number, event, event.sip_call_id, now, known.now))
         return Outcome(UNMATCHED, event, None)
 
-    def _open(self, session_id: str, event: Event, now: float | None) -> Outcome:
+    def _open(self, session_id: str, event: Event, trait: Trait, now: float | None) -> Outcome:
         """Open a session in idle, and apply the event that opened it."""
-        assert event.direction is not None  # noqa: S101 - every event that opens a session tells its direction
-        session = Session(session_id, event.direction, self._known.number)
-        self._known.registry.add(session)
-        self._known.patience.entered(session, self._known.now)
-        outcome = self._step(session, event, now)
+        assert trait.direction is not None  # noqa: S101 - every event that opens a session tells its direction
+        session = Session(session_id, trait.direction, self._known.number)
+        self._known.registry.live[session_id] = session
+        outcome = self._step(session, event, trait, now)
         outcome.opened = True
+        if session.state is State.IDLE:  # most move on at once, to a state with limits of its own
+            self._known.patience.entered(session, self._known.now)
         return outcome
 
-    def _step(self, session: Session, event: Event, now: float | None) -> Outcome:
+    def _step(self, session: Session, event: Event, trait: Trait, now: float | None) -> Outcome:
         """Apply an event to its session: say what it is to it, then do what follows."""
-        odd_before = len(session.anomalies)
+        odd_before = session.anomalies
         session.events += 1
-        kind, target = self._judge(session, event)
-        outcome = Outcome(kind, event, session)
-        if kind is DUPLICATE:
-            session.duplicates += 1
-        elif kind is UNEXPECTED:
-            session.unexpected += 1
-        elif kind is LATE:
-            session.late += 1
-        self._apply(session, outcome, event, target, now)
-        if len(session.anomalies) > odd_before:
-            outcome.anomalies = session.anomalies[odd_before:]
+        if trait.direction is not None and trait.direction is not session.direction:
+            kind = self._judge_stranger(session, trait)
+            outcome = Outcome(kind, event, session)
+        else:
+            kind, target = self._judge(session, event, trait)
+            outcome = Outcome(kind, event, session)
+            self._apply(outcome, session, event, trait, target, now)
+        if kind is not MOVED and kind is not NOTED:
+            _count_odd(session, kind)
+        if session.anomalies is not odd_before:
+            outcome.anomalies = session.anomalies[len(odd_before) :]
         return outcome
 
-    def _judge(self, session: Session, event: Event) -> tuple[OutcomeKind, State | None]:
+    def _judge(self, session: Session, event: Event, trait: Trait) -> tuple[OutcomeKind, State | None]:
         """Say what the event is to its session, and where it leads; nothing of it is recorded yet."""
-        name = event.name
-        kind = KINDS.get(name)
-        if event.direction is not None and event.direction is not session.direction:
-            return self._judge_stranger(session, name), None
-        if kind is not None and kind.once and session.seen & kind.bit:
+        if session.seen & trait.once:
             return DUPLICATE, None
-        if type(event) is DeadlinePassed:  # isinstance costs half a microsecond: pydantic's metaclass overrides it
-            if not self._known.patience.is_due(event):
-                return LATE, None  # something was heard at the same instant or since, and that wins
-            name = SILENCE_PASSED if event.deadline in SILENCES else name
-        elif type(event) is PresenceChecked and event.presence is Presence.GONE:
-            if not self._known.patience.awaits(session):
-                return LATE, None  # it was heard of since somebody was asked
-            name = SILENCE_PASSED
-        target = MOVES[session.direction][session.state].get(name)
+        if trait.conditional:
+            return self._judge_limit(session, event, trait)
+        target = trait.moves[session.direction].get(session.state)
         if target is not None:
             return MOVED, target
         if session.ended:
-            return (NOTED if name in LASTING else LATE), None
-        if kind is not None and kind.once and kind.rank < RANK[session.state]:
+            return (NOTED if trait.lasting else LATE), None
+        if trait.once and trait.kind is not None and trait.kind.rank < RANK[session.state]:
             return LATE, None
         return NOTED, None
 
-    def _judge_stranger(self, session: Session, name: str) -> OutcomeKind:
-        """An event of the other direction; told twice, it is a duplicate all the same."""
-        if name in KINDS:
-            if name in session.wrong_kinds:
+    def _judge_limit(self, session: Session, event: Event, trait: Trait) -> tuple[OutcomeKind, State | None]:
+        """A limit passed, or somebody was asked: what was heard at the same instant or since wins over both."""
+        if isinstance(event, DeadlinePassed):
+            stale, ends = not self._known.patience.is_due(event), event.deadline in SILENCES
+        else:
+            assert isinstance(event, PresenceChecked)  # noqa: S101
+            ends = event.presence is Presence.GONE
+            stale = ends and not self._known.patience.awaits(session)
+        if stale:
+            return LATE, None
+        target = MOVES[session.direction][session.state].get(SILENCE_PASSED if ends else trait.name)
+        if target is not None:
+            return MOVED, target
+        return (LATE if session.ended and not trait.lasting else NOTED), None
+
+    def _judge_stranger(self, session: Session, trait: Trait) -> OutcomeKind:
+        """An event of the other direction; told twice, it is a duplicate all the same. It says nothing of this session."""
+        if trait.kind is not None:
+            if trait.name in session.wrong_kinds:
                 return DUPLICATE
-            session.wrong_kinds += (name,)
-        session.note_anomaly(f"{name} came for a {session.direction} session")
+            session.wrong_kinds += (trait.name,)
+        session.note_anomaly(f"{trait.name} came for a {session.direction} session")
         return UNEXPECTED
 
-    def _apply(
+    def _apply(  # noqa: PLR0917 - by name they would cost each event more than the parking they serve
         self,
-        session: Session,
         outcome: Outcome,
+        session: Session,
         event: Event,
+        trait: Trait,
         target: State | None,
         received_at: float | None,
-        *,
         parked: bool = False,
     ) -> None:
         """Record what the event says, and let the session rise.
 
         What is late is recorded too, and what a second observer repeats: a webhook knows the room and the time, a
-        client the SIP Call-ID, of the same session. Only an event of the other direction says nothing of this one.
+        client the SIP Call-ID, of the same session.
         """
-        if event.direction is not None and event.direction is not session.direction:
-            return
-        known = self._known
-        session.record(event, received_at if event.occurred_at is None else event.occurred_at)
-        if event.__pydantic_extra__ or event.subject is Subject.PARTICIPANT:
+        known, said = self._known, event.__dict__
+        named, occurred_at = session.sip_call_id, said["occurred_at"]
+        at = received_at if occurred_at is None else occurred_at
+        session.record(said, trait.kind, trait.facts, at if trait.timed else None)
+        if event.__pydantic_extra__ or trait.takes_odd:
             for text in event.anomalies:
-                session.note_anomaly(f"{event.name}: {text}")
-        if event.sip_call_id is not None:
+                session.note_anomaly(f"{trait.name}: {text}")
+        if session.sip_call_id is not named:
             known.registry.index_sip_call(session)
-        effect = EFFECTS.get(type(event))
-        if effect is not None:
-            effect(known, session, event)
+        if trait.effect is not None:
+            trait.effect(known, session, event)
         if target is not None:
-            self._rise(session, outcome, event, target, parked=parked)
+            self._rise(outcome, session, event, trait, target, parked)
         if session.state is State.IDLE and session.seen & Evidence.REQUESTED:
             # Until it moves, its destination is a way to it.
             known.registry.await_news(session)
-        if not event.local and (outcome.kind is MOVED or outcome.kind is NOTED):
-            self._hear(session, event, outcome.kind)
+        if not trait.local and (outcome.kind is MOVED or outcome.kind is NOTED):
+            # Daily has news of the session. Somebody's leaving is news, but no sign that the call goes on.
+            session.uncertain = False
+            session.heard_at = known.clock
+            if trait.alive:
+                session.alive_at = known.clock if occurred_at is None else occurred_at
+                if outcome.kind is NOTED and not session.ended:  # where it moved, its limits have just begun
+                    known.patience.heard(session, known.now)
 
-    def _hear(self, session: Session, event: Event, kind: OutcomeKind) -> None:
-        """Daily has news of the session. Somebody's leaving is news, but no sign that the call goes on."""
-        known = self._known
-        session.uncertain = False
-        session.heard_at = known.clock
-        if type(event) is not ParticipantLeft:
-            session.alive_at = known.clock if event.occurred_at is None else event.occurred_at
-            if kind is NOTED and not session.ended:  # where it moved, the limits of its new state have just begun
-                known.patience.heard(session, known.now)
-
-    def _rise(
-        self,
-        session: Session,
-        outcome: Outcome,
-        event: Event,
-        target: State,
-        *,
-        parked: bool,
+    def _rise(  # noqa: PLR0917
+        self, outcome: Outcome, session: Session, event: Event, trait: Trait, target: State, parked: bool
     ) -> None:
         """Let the session rise, and do what follows from where it arrives."""
-        trigger = event.name
-        if type(event) is DeadlinePassed or type(event) is PresenceChecked:
-            trigger = SILENCE_PASSED
+        known, name = self._known, trait.name
+        if trait.conditional:
+            name = SILENCE_PASSED
             session.seen |= Evidence.EXPIRED
-            session.mark_time("ended_at", event.due_at if type(event) is DeadlinePassed else self._known.now)
-        source = session.state
+            session.mark_time("ended_at", event.due_at if isinstance(event, DeadlinePassed) else known.now)
+        source, ended_before = session.state, session.ended
         if source is State.IDLE:
-            self._known.registry.heard(session)
-        ended_before = session.ended
-        outcome.moves += (session.rise(target, trigger, parked=parked),)
+            known.registry.heard(session)
+        outcome.moves += (session.rise(target, name, parked),)
         if not ended_before:
-            self._known.patience.entered(session, self._known.now, source)
+            known.patience.entered(session, known.now, source)
             if session.ended:
                 outcome.ended = True
                 self._end(session)
@@ -390,53 +383,53 @@ class Engine:
     def _apply_parked(self, session: Session, outcome: Outcome, parked: Parked) -> None:
         """Give a session what waited for it: its effect, but no outcome of its own, for it had one when it came."""
         event = parked.event()
+        trait = TRAITS[type(event)]
         session.events += 1
-        _, target = self._judge(session, event)
-        self._apply(session, outcome, event, target, parked.received_at, parked=True)
+        if trait.direction is not None and trait.direction is not session.direction:
+            self._judge_stranger(session, trait)
+            return
+        _, target = self._judge(session, event, trait)
+        self._apply(outcome, session, event, trait, target, parked.received_at, parked=True)
 
     # --- events of no session -------------------------------------------------------------------------------------
 
-    def _on_endpoint(self, event: Event, now: float | None) -> Outcome:
-        assert isinstance(event, DialinReady)  # noqa: S101
+    def _on_endpoint(self, event: DialinReady, trait: Trait, now: float | None) -> Outcome:
         self._known.endpoints.set_ready(event.sip_endpoint, scope_of(event), self._known.now)
-        return self._on_other(event, now)
+        return self._on_other(event, trait, now)
 
-    def _on_caller(self, event: Event, now: float | None) -> Outcome:
+    def _on_caller(self, event: Event, trait: Trait, now: float | None) -> Outcome:
         endpoints = self._known.endpoints
         if isinstance(event, PinlessDialin):
             endpoints.wait(event, self._known.now)
         elif isinstance(event, PinlessForwarded):
             endpoints.forward(event.call_id, event.sip_endpoint, self._known.now)
-        return self._on_other(event, now)
+        return self._on_other(event, trait, now)
 
-    def _on_room(self, event: Event, now: float | None) -> Outcome:
+    def _on_room(self, event: MeetingEnded, trait: Trait, now: float | None) -> Outcome:
         """A meeting ended, and with it all its calls: whatever was not heard of since is given a minute to say so."""
-        assert isinstance(event, MeetingEnded)  # noqa: S101
         if event.room is not None:
             self._known.endpoints.close_room(event.room, event.domain_id)
         for session in self._known.registry.live.values():
             if _was_in(session, event):
                 self._known.patience.meeting_ended(session, self._known.now)
-        return self._on_other(event, now)
+        return self._on_other(event, trait, now)
 
-    def _on_source(self, event: Event, now: float | None) -> Outcome:
+    def _on_source(self, event: SourceGap, trait: Trait, now: float | None) -> Outcome:
         """Events may have been missed: of the sessions concerned nothing is certain until they are heard of again."""
-        assert isinstance(event, SourceGap)  # noqa: S101
         for session in self._known.registry.live.values():
             if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
                 session.uncertain = True
-        return self._on_other(event, now)
+        return self._on_other(event, trait, now)
 
-    def _on_settings(self, event: Event, now: float | None) -> Outcome:
-        assert isinstance(event, SettingsChanged)  # noqa: S101
-        outcome = self._on_other(event, now)
+    def _on_settings(self, event: SettingsChanged, trait: Trait, now: float | None) -> Outcome:
+        outcome = self._on_other(event, trait, now)
         try:
             self._known.change(Settings.model_validate(event.settings))
         except ValidationError as error:
             outcome.anomalies = (f"settings that make no sense were not taken: {error.error_count()} errors",)
         return outcome
 
-    def _on_other(self, event: Event, now: float | None) -> Outcome:  # noqa: ARG002 - all rules take the same
+    def _on_other(self, event: Event, trait: Trait, now: float | None) -> Outcome:  # noqa: ARG002 - all rules take the same
         return Outcome(NOTED, event, None)
 
     # --- snapshots ------------------------------------------------------------------------------------------------
@@ -472,6 +465,15 @@ class Engine:
         return engine
 
 
+def _count_odd(session: Session, kind: OutcomeKind) -> None:
+    if kind is DUPLICATE:
+        session.duplicates += 1
+    elif kind is UNEXPECTED:
+        session.unexpected += 1
+    else:
+        session.late += 1
+
+
 def _key(event: Event) -> str:
     """What makes a webhook the same as another. Daily reuses the ids of some: then more must agree."""
     key = f"{event.action} {event.webhook_id}"
@@ -494,7 +496,7 @@ def _was_in(session: Session, ended: MeetingEnded) -> bool:
     )
 
 
-_RULES: Mapping[Subject, Callable[[Engine, Event, float | None], Outcome]] = {
+_RULES: Mapping[Subject, Callable[[Engine, Any, Trait, float | None], Outcome]] = {
     Subject.SESSION: Engine._on_session,
     Subject.ATTACHED: Engine._on_attached,
     Subject.PARTICIPANT: Engine._on_attached,

@@ -40,27 +40,45 @@ class Unmatched(NamedTuple):
 class Outcome:
     """What `Engine.receive` made of one event."""
 
-    opened: bool = False
-    """True if the session was opened by this event."""
-    ended: bool = False
-    """True if the session reached its first terminal state by this event."""
-    moves: tuple[Transition, ...] = ()
-    """The rises it caused: its own, then those of events that had waited for it."""
-    anomalies: tuple[str, ...] = ()
-    """What is odd about it, one sentence each."""
-    departed: tuple[Session | Unmatched, ...] = ()
-    """What left memory with this step: ended sessions past retention, and events nobody claimed."""
-
-    event_id: str | None = None
-    """Which event it was, for good: `<journal id>:<sequence number>`. None outside a dispatcher."""
-    redelivered: bool = False
-    """True if its handlers may have run before: a crash came before they were marked as done."""
+    __slots__ = (
+        "anomalies",
+        "departed",
+        "ended",
+        "event",
+        "journal_id",
+        "kind",
+        "moves",
+        "opened",
+        "redelivered",
+        "seq",
+        "session",
+    )
 
     def __init__(self, kind: OutcomeKind, event: Event, session: Session | None) -> None:
         self.kind = kind
         self.event = event
         self.session = session
         """The session it was about; None where none is, or none could be named."""
+        self.opened = False
+        """True if the session was opened by this event."""
+        self.ended = False
+        """True if the session reached its first terminal state by this event."""
+        self.moves: tuple[Transition, ...] = ()
+        """The rises it caused: its own, then those of events that had waited for it."""
+        self.anomalies: tuple[str, ...] = ()
+        """What is odd about it, one sentence each."""
+        self.departed: tuple[Session | Unmatched, ...] = ()
+        """What left memory with this step: ended sessions past retention, and events nobody claimed."""
+        self.journal_id: str | None = None
+        """Of the journal that keeps the event, and below its number there; None outside a dispatcher."""
+        self.seq = 0
+        self.redelivered = False
+        """True if its handlers may have run before: a crash came before they were marked as done."""
+
+    @property
+    def event_id(self) -> str | None:
+        """Which event it was, for good: `<journal id>:<sequence number>`. None outside a dispatcher."""
+        return None if self.journal_id is None else f"{self.journal_id}:{self.seq}"
 
     def __repr__(self) -> str:
         of = f" of {self.session.session_id}" if self.session is not None else ""

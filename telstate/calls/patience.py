@@ -11,7 +11,7 @@ from typing import Any
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.shelf import Shelf
-from telstate.calls.table import TERMINAL, State
+from telstate.calls.table import State
 from telstate.events import DeadlinePassed, Direction
 
 __all__ = ["PRESENCE", "SILENCES", "Patience"]
@@ -22,10 +22,10 @@ PRESENCE = "presence"
 """The limit for an answer to that question. Nobody is ended for want of one: it is asked again, or silence begins anew."""
 
 _IN_CALL = {
-    (Direction.DIALIN, State.CONNECTED),
-    (Direction.DIALIN, State.ANSWERED),
-    (Direction.DIALOUT, State.ANSWERED),
+    Direction.DIALIN: (State.CONNECTED, State.ANSWERED),
+    Direction.DIALOUT: (State.ANSWERED,),
 }
+"""The states of a call under way: it may say nothing for long."""
 
 
 class Patience:
@@ -50,14 +50,14 @@ class Patience:
 
     def heard(self, session: Session, now: float) -> None:
         """Daily has news of the session: its silence starts anew."""
-        if (session.direction, session.state) in _IN_CALL:
-            self._in_call.put(session.session_id, True, now)
-        else:
-            self._before.put(session.session_id, True, now)
+        shelf = self._in_call if session.state in _IN_CALL[session.direction] else self._before
+        session_id = session.session_id
+        shelf.pop(session_id, None)  # as `Shelf.put`, without another call: nearly every event comes here
+        shelf[session_id] = (now + shelf.ttl, True)
         if self._meeting:
-            self._meeting.take(session.session_id)
+            self._meeting.take(session_id)
         if self._asked:
-            self._asked.take(session.session_id)
+            self._asked.take(session_id)
 
     def asked(self, session: Session, now: float) -> None:
         """Somebody is asked whether the session is still there; its silence is measured by that now."""
@@ -76,14 +76,15 @@ class Patience:
         """The session entered a live or its first terminal state, from `source` if from any: other limits hold."""
         session_id, direction, state = session.session_id, session.direction, session.state
         if source is not None:
-            (self._in_call if (direction, source) in _IN_CALL else self._before).take(session_id)
+            (self._in_call if source in _IN_CALL[direction] else self._before).pop(session_id, None)
             if self._meeting:
                 self._meeting.take(session_id)
             if self._asked:
                 self._asked.take(session_id)
-            for deadline in self._deadlines.values():
-                deadline.take(session_id)
-        if state in TERMINAL:
+            if self._deadlines:
+                for deadline in self._deadlines.values():
+                    deadline.take(session_id)
+        if session.ended:
             return
         self.heard(session, now)
         if self._deadlines and (name := _DEADLINE_OF.get((direction, state))) in self._deadlines:

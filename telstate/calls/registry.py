@@ -29,7 +29,10 @@ class Registry:
 
     def get(self, session_id: str) -> Session | None:
         """Find a session, live or ended and within retention."""
-        return self.live.get(session_id) or self.ended.find(session_id)
+        session = self.live.get(session_id)
+        if session is None and (ended := self.ended.get(session_id)) is not None:
+            return ended[1]
+        return session
 
     def match(self, event: Event) -> str | None:
         """Find the session of an event that names none, by SIP Call-ID, else by the destination we asked for."""
@@ -58,16 +61,14 @@ class Registry:
             and (None in (event.domain_id, session.domain_id) or event.domain_id == session.domain_id)
         )
 
-    def add(self, session: Session) -> None:
-        """Enter a new session."""
-        self.live[session.session_id] = session
-
     def index_sip_call(self, session: Session) -> None:
         """Make the session known by its SIP Call-ID."""
         sip_call_id = session.sip_call_id
         if sip_call_id is not None:
-            known = self._by_sip_call.get(sip_call_id, ())
-            if session.session_id not in known:
+            known = self._by_sip_call.get(sip_call_id)
+            if known is None:
+                self._by_sip_call[sip_call_id] = (session.session_id,)
+            elif session.session_id not in known:
                 self._by_sip_call[sip_call_id] = (*known, session.session_id)
 
     def await_news(self, session: Session) -> None:

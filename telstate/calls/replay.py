@@ -12,6 +12,7 @@ from telstate.calls.outcome import Outcome
 from telstate.calls.settings import Settings
 from telstate.errors import ParseError
 from telstate.events import SettingsChanged, read
+from telstate.events.parse import BARE, read_at_once
 
 __all__ = ["Replay"]
 
@@ -36,6 +37,8 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
+        if raw.startswith(BARE) and (bare := read_at_once(raw)) is not None and type(bare) is not SettingsChanged:
+            return self.engine.receive(bare, bare.sent_at or bare.occurred_at)
         event, at, _, settings = read(raw)
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._told}})

@@ -7,17 +7,16 @@ evidence, so it converges like the state: the same events in any order give the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from telstate.calls.address import plain_uri
-from telstate.calls.evidence import KINDS, Cause, EndedBy, Evidence, cause_of, ended_by_of
+from telstate.calls.evidence import Cause, EndedBy, Evidence, Kind, cause_of, ended_by_of
 from telstate.calls.table import TERMINAL, State
 from telstate.calls.transition import Transition, transition
-from telstate.events import Direction, Event
+from telstate.events import Direction
 
-__all__ = ["FACTS", "KEPT", "Session", "bounded"]
+__all__ = ["FACTS", "KEPT", "Facts", "Session", "bounded"]
 
 
 FACTS = (
@@ -202,7 +201,7 @@ class Session:
 
     # --- what only the engine calls -------------------------------------------------------------------------------
 
-    def rise(self, target: State, event: str, *, parked: bool = False) -> Transition:
+    def rise(self, target: State, event: str, parked: bool = False) -> Transition:
         """Move to `target` and record it."""
         made = transition(self.state, target, event, parked)
         self.state = target
@@ -210,44 +209,44 @@ class Session:
         self.transitions += (made,)
         return made
 
-    def record(self, event: Event, at: float | None) -> None:
+    def record(self, said: Mapping[str, Any], kind: Kind | None, facts: Facts, at: float | None) -> None:
         """Keep what an event says, also when it is late: it may be the first to say it.
 
         Args:
-            event: an event of this session.
-            at: when it happened, in Unix seconds, or None if nobody knows.
+            said: the fields of an event of this session.
+            kind: what an event of its type is evidence of.
+            facts: what an event of its type can say of a session.
+            at: when it happened, in Unix seconds, or None if nobody knows, or that says nothing of the session.
         """
-        kind = KINDS.get(event.name)
         if kind is not None and (kind.once or self.direction is Direction.DIALIN):
             # A dial-out's party joins while it rings, so its joining is evidence of nothing.
-            self.see(kind.bit)
+            if not self.seen & kind.bit:
+                self.see(kind.bit)
             if at is not None:
                 self.mark_time(kind.at, at)
-        elif at is not None and not event.local:
-            self.mark_time("started_at", at)
-        said = event.__dict__
-        facts = _facts_of(type(event))
-        if facts.of_event(said) != facts.of_session(self):
-            self._learn(said, facts.names)
+        elif at is not None and (self.started_at is None or at < self.started_at):
+            self.started_at = at
+        told = facts.of_event(said)
+        if told != facts.of_session(self):
+            self._learn(zip(facts.names, told, strict=True))
 
     def see(self, bit: int) -> None:
         """Add evidence; after the end it amends what was told, unless it is the stopped that follows an error."""
         if self.seen & bit:
             return
-        cause = self.cause
+        cause = self.cause if self.ended else None
         self.seen |= bit
         if cause is not None and (bit != Evidence.STOPPED or self.cause is not cause):
             self.amended = True
 
-    def _learn(self, said: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    def _learn(self, told: Iterable[tuple[str, Any]]) -> None:
         """Of each fact the first value seen wins; one that disagrees is an anomaly."""
-        for name in names:
-            value = said[name]
+        for name, value in told:
             if value is None:
                 continue
             known = getattr(self, name)
             if known is None:
-                setattr(self, name, bounded(value))
+                setattr(self, name, value if type(value) is str and len(value) <= _TEXT_LIMIT else bounded(value))
             elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
                 self.note_anomaly(f"{name}: was told {_short(known)}, then {_short(value)}")
 
@@ -295,18 +294,12 @@ KEPT = tuple(name for name in Session.__slots__ if name != "_context")
 _frozen = attrgetter(*KEPT)
 
 
-class _Facts(NamedTuple):
+class Facts(NamedTuple):
     """The facts that one type of event can say, read off both sides at once: mostly they agree, and that is quick."""
 
     names: tuple[str, ...]
-    of_event: Callable[[Mapping[str, Any]], Any]
-    of_session: Callable[[Session], Any]
-
-
-@cache
-def _facts_of(event_type: type[Event]) -> _Facts:
-    names = tuple(name for name in FACTS if name in event_type.model_fields)
-    return _Facts(names, itemgetter(*names), attrgetter(*names))
+    of_event: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    of_session: Callable[[Session], tuple[Any, ...]]
 
 
 def _seconds(start: float | None, end: float | None) -> float | None:

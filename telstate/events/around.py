@@ -59,8 +59,9 @@ class ParticipantEvent(Event):
     @property
     def anomalies(self) -> tuple[str, ...]:
         """Odd fields of the event and of its participant."""
-        inner = self.participant.__pydantic_extra__
-        return super().anomalies + (_odd_fields(Participant, inner) if inner else ())
+        outer, inner = self.__pydantic_extra__, self.participant.__pydantic_extra__
+        odd = _odd_fields(type(self), outer) if outer else ()
+        return odd + _odd_fields(Participant, inner) if inner else odd
 
 
 class ParticipantJoined(ParticipantEvent):

@@ -168,5 +168,13 @@ def has_non_finite(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):
-        return any(has_non_finite(item) for item in value.values())
-    return isinstance(value, list) and any(has_non_finite(item) for item in value)
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    for item in value:  # noqa: SIM110 - a generator costs more than all the texts, which nearly all of them are
+        if type(item) in _CAN_HIDE and has_non_finite(item):
+            return True
+    return False
+
+
+_CAN_HIDE = frozenset({float, dict, list})

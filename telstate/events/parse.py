@@ -22,7 +22,7 @@ from telstate.events.around import UnknownEvent
 from telstate.events.base import _BY_NAME, Event, event_types, has_non_finite, is_time
 from telstate.events.dialects import TRANSLATORS, Dialect, detect, journal
 
-__all__ = ["Line", "encode", "parse", "read", "read_event"]
+__all__ = ["BARE", "Line", "encode", "parse", "read", "read_at_once", "read_event"]
 
 Raw = bytes | bytearray | memoryview | str | Mapping[str, Any]
 
@@ -47,6 +47,9 @@ def _validator() -> SchemaValidator:
     assert isinstance(validator, SchemaValidator)  # noqa: S101 - a plugin may wrap it; then this line is the place to look
     return validator
 
+
+BARE = b'{"action":'
+"""How daily-js begins, as it mostly comes: worth a try with `read_at_once`."""
 
 _VALIDATOR = _validator()
 _validate_json = _VALIDATOR.validate_json
@@ -82,15 +85,23 @@ def read(raw: Raw, dialect: Dialect | str | None = None) -> Line:
     data = raw if isinstance(raw, bytes) else encode(raw)
     if data.startswith(b'{"v":') and (line := _read_wrapped(data, dialect)) is not None:
         return line
-    if b'"action"' in data and (dialect is None or dialect == "daily-js"):
-        try:
-            event: Event = _validate_json(data, by_alias=True, by_name=False)
-        except ValidationError:
-            pass
-        else:
-            if not (event.__pydantic_extra__ or event.open_fields) or not _has_non_finite(event):
-                return Line(event, event.sent_at or event.occurred_at)
+    if b'"action"' in data and (dialect is None or dialect == "daily-js") and (event := read_at_once(data)) is not None:
+        return Line(event, event.sent_at or event.occurred_at)
     return _read_cold(data, dialect)
+
+
+def read_at_once(data: bytes) -> Event | None:
+    """Read daily-js as it mostly comes: straight into the validator. None where a closer look is needed: then `read` it.
+
+    Whoever has many bytes to read and no use for a `Line` asks this first; it saves a third of `read`.
+    """
+    try:
+        event: Event = _validate_json(data, by_alias=True, by_name=False)
+    except ValidationError:
+        return None
+    if (event.__pydantic_extra__ or event.open_fields) and _has_non_finite(event):
+        return None
+    return event
 
 
 def _read_wrapped(data: bytes, dialect: Dialect | str | None) -> Line | None:

@@ -360,7 +360,7 @@ class Dispatcher:
     def _step(self, event: Event, now: float | None, seq: int) -> Outcome:
         """Step one event and let everything follow; nothing here waits, and nothing but a bug raises."""
         outcome = self._engine.receive(event, now)
-        outcome.event_id = f"{self._id}:{seq}"
+        outcome.journal_id, outcome.seq = self._id, seq
         self._seq = seq
         session = outcome.session
         if session is not None and (outcome.opened or outcome.moves):

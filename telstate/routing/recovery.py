@@ -141,7 +141,7 @@ class Recovery:
 
     def _follow(self, outcome: Outcome, seq: int, *, done: bool) -> None:
         """What an event calls for, unless it was done."""
-        outcome.event_id = f"{self._journal.id}:{seq}"
+        outcome.journal_id, outcome.seq = self._journal.id, seq
         if not done:
             outcome.redelivered = True
             calls = self._plan.calls_for(outcome, self._failed)

@@ -95,7 +95,7 @@ def _job(seq: int, event: Event | None, facts: Mapping[str, Any], names: list[st
     session = None if facts["session"] is None else _session(facts["session"], present.engine)
     outcome = None if event is None else _outcome(facts["outcome"], event, session)
     if outcome is not None:
-        outcome.event_id, outcome.redelivered = f"{present.journal}:{seq}", True
+        outcome.journal_id, outcome.seq, outcome.redelivered = present.journal, seq, True
     return Job(seq, present.plan.named(outcome, names), event, session, outcome)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -120,6 +120,9 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel)
 
     call_client_id: str | None = None
+
+
+class _Session(_Model):
     session_id: str
     sip_call_id: str | None = None
     provider: str | None = None
@@ -127,7 +130,7 @@ class _Model(BaseModel):
     action_trace_id: str | None = None
 
 
-class _Dialin(_Model):
+class _Dialin(_Session):
     sip_from: str | None = None
     sip_endpoint: str | None = None
     sip_headers: dict[str, Any] | None = None
@@ -136,7 +139,7 @@ class _Dialin(_Model):
     type: str | None = None
 
 
-class _Dialout(_Model):
+class _Dialout(_Session):
     destination: str | None = None
     origin: str | None = None
     caller_id: str | None = None
@@ -181,6 +184,46 @@ class _DialoutWarning(_Dialout):
     action: Literal["dialout-warning"]
 
 
+class _DialinReady(_Model):
+    action: Literal["dialin-ready"]
+    session_id: ClassVar[None] = None
+    sip_endpoint: str
+    provider: str | None = None
+
+
+class _Dtmf(_Model):
+    action: Literal["dtmf-event"]
+    session_id: str
+    tone: str
+    volume: float | None = None
+    method: str | None = None
+
+
+class _Participant(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    session_id: str
+    user_name: str | None = None
+    local: bool | None = None
+    owner: bool | None = None
+
+
+class _WithParticipant(_Model):
+    participant: _Participant
+
+    @property
+    def session_id(self) -> str:
+        return self.participant.session_id
+
+
+class _ParticipantJoined(_WithParticipant):
+    action: Literal["participant-joined"]
+
+
+class _ParticipantLeft(_WithParticipant):
+    action: Literal["participant-left"]
+
+
 _Any = Annotated[
     _DialinConnected
     | _DialinStopped
@@ -190,7 +233,11 @@ _Any = Annotated[
     | _DialoutAnswered
     | _DialoutStopped
     | _DialoutError
-    | _DialoutWarning,
+    | _DialoutWarning
+    | _DialinReady
+    | _Dtmf
+    | _ParticipantJoined
+    | _ParticipantLeft,
     Field(discriminator="action"),
 ]
 _ADAPTER: TypeAdapter[_Model] = TypeAdapter(_Any)
@@ -208,8 +255,10 @@ async def pydantic_floor(lines: Lines) -> int:
     validate = _ADAPTER.validate_json
     for line in lines:
         event: Any = validate(line)
-        state = states.get(event.session_id, "idle")
-        states[event.session_id] = _TABLE[state].get(event.action, state)
+        session_id = event.session_id
+        if session_id is not None:
+            state = states.get(session_id, "idle")
+            states[session_id] = _TABLE[state].get(event.action, state)
         await handler()
     return handler.calls
 
@@ -223,14 +272,15 @@ async def dicts_by_hand(lines: Lines) -> int:
     handler = Counter()
     for line in lines:
         event = json.loads(line)
-        session_id = event["sessionId"]
-        session = sessions.get(session_id)
-        if session is None:
-            session = sessions[session_id] = {"state": "idle", "events": 0}
-        session["events"] += 1
-        session["state"] = _TABLE[session["state"]].get(event["action"], session["state"])
-        if event.get("sipCallId"):
-            session["sip_call_id"] = event["sipCallId"]
+        session_id = event.get("sessionId") or event.get("participant", {}).get("session_id")
+        if session_id is not None:
+            session = sessions.get(session_id)
+            if session is None:
+                session = sessions[session_id] = {"state": "idle", "events": 0}
+            session["events"] += 1
+            session["state"] = _TABLE[session["state"]].get(event["action"], session["state"])
+            if event.get("sipCallId"):
+                session["sip_call_id"] = event["sipCallId"]
         await handler()
     return handler.calls
 
@@ -286,7 +336,7 @@ async def async_machine_per_session(lines: Lines) -> int:
     for line in lines:
         event: Any = validate(line)
         machine = machines.get(event.session_id)
-        if machine is None:
+        if machine is None and event.session_id is not None:
             machine = machines[event.session_id] = AsyncMachine(
                 states=["idle", "connected", "answered", "stopped", "error"],
                 transitions=_TRANSITIONS,
@@ -294,7 +344,7 @@ async def async_machine_per_session(lines: Lines) -> int:
                 auto_transitions=False,
                 ignore_invalid_triggers=True,
             )
-        if event.action in machine.events:
+        if machine is not None and event.action in machine.events:
             await machine.trigger(event.action)
         await handler()
     return handler.calls
