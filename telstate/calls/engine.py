@@ -27,7 +27,7 @@ from telstate.calls.parking import Parked
 from telstate.calls.patience import SILENCES
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
-from telstate.calls.table import MOVES, RANK, SILENCE_PASSED, State
+from telstate.calls.table import IDLE, MOVES, RANK, SILENCE_PASSED, State
 from telstate.calls.traits import TRAITS, Trait
 from telstate.errors import TelstateError
 from telstate.events import (
@@ -236,7 +236,7 @@ class Engine:
         self._known.registry.live[session_id] = session
         outcome = self._step(session, event, trait, now)
         outcome.opened = True
-        if session.state is State.IDLE:  # most move on at once, to a state with limits of its own
+        if session.state is IDLE:  # most move on at once, to a state with limits of its own
             self._known.patience.entered(session, self._known.now)
         return outcome
 
@@ -324,7 +324,7 @@ class Engine:
             trait.effect(known, session, event)
         if target is not None:
             self._rise(outcome, session, event, trait, target, parked)
-        if session.state is State.IDLE and session.seen & Evidence.REQUESTED:
+        if session.state is IDLE and session.seen & Evidence.REQUESTED:
             # Until it moves, its destination is a way to it.
             known.registry.await_news(session)
         if not trait.local and (outcome.kind is MOVED or outcome.kind is NOTED):
@@ -346,7 +346,7 @@ class Engine:
             session.seen |= Evidence.EXPIRED
             session.mark_time("ended_at", event.due_at if isinstance(event, DeadlinePassed) else known.now)
         source, ended_before = session.state, session.ended
-        if source is State.IDLE:
+        if source is IDLE:
             known.registry.heard(session)
         outcome.moves += (session.rise(target, name, parked),)
         if not ended_before:

@@ -43,7 +43,7 @@ from transitions import Machine
 from telstate.errors import DefinitionError
 from telstate.events import Direction
 
-__all__ = ["LASTING", "MOVES", "RANK", "ROWS", "SILENCE_PASSED", "TERMINAL", "Row", "State", "machine"]
+__all__ = ["IDLE", "LASTING", "MOVES", "RANK", "ROWS", "SILENCE_PASSED", "TERMINAL", "Row", "State", "machine"]
 
 
 class State(StrEnum):

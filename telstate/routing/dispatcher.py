@@ -53,6 +53,8 @@ _CLOSE_WITHIN = 10.0
 """Seconds that a journal gets to close; one whose disk hangs is left alone then."""
 _PAUSE_AFTER = 32
 """A loop that only receives must let handlers run now and then; doing so each time costs five times the rest."""
+_PAUSE_ABOVE = 500
+"""Many such loops at the same time together must not fill a lane before the first handler runs."""
 
 
 class Dispatcher:
@@ -104,6 +106,7 @@ class Dispatcher:
         self._settings = settings
         self._engine = Engine(settings)
         self._clock = clock or SystemClock()
+        self._live = self._clock.timers
         self._pending_limit = pending_limit
         self._slow_after = slow_after
         self._drain = drain
@@ -111,7 +114,7 @@ class Dispatcher:
         self._log_transitions = log_transitions
         self._plan = Plan(Router())
         self._runner = Runner(self, self._bury)
-        self._lanes = Lanes(self._runner.run, self._done, lane_limit)
+        self._lanes = Lanes(self._runner.begin, self._done, lane_limit)
         self._keeper = Keeper(journal, self._limits_by, self._step, self._advance) if journal is not None else None
         self._followers = Followers(self.session)
         self._limits = Limits(self._engine, reconciles=False)
@@ -305,14 +308,15 @@ class Dispatcher:
         """
         if not self._open:
             self._check_open()
-        event, data, spelling, at = read_payload(payload, dialect, live=self._clock.timers)
-        self._clock.follow(at)
-        if self._lanes.are_above(self._pending_limit) and not INSIDE.get():
+        event, data, spelling, at = read_payload(payload, dialect, live=self._live)
+        if not self._live:
+            self._clock.follow(at)
+        if self._lanes.pending >= self._pending_limit and not INSIDE.get():
             await self._lanes.below(self._pending_limit)
             self._check_open()
         if self._keeper is None:
             self._since_pause += 1
-            if self._since_pause < _PAUSE_AFTER:
+            if self._since_pause < _PAUSE_AFTER and self._lanes.untaken < _PAUSE_ABOVE:
                 return self._step_now(event)
             self._since_pause = 0
             # Cancelled before the step, which is not undone; the pause after it, or later events would overtake this one.
@@ -332,7 +336,7 @@ class Dispatcher:
         self._check_open()
         if self._journal is not None:
             raise Busy("an event is taken in only after the journal has it: await receive()")
-        event, _, _, at = read_payload(payload, dialect, live=self._clock.timers)
+        event, _, _, at = read_payload(payload, dialect, live=self._live)
         self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit):
             raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
@@ -363,9 +367,16 @@ class Dispatcher:
         outcome.journal_id, outcome.seq = self._id, seq
         self._seq = seq
         session = outcome.session
-        if session is not None and (outcome.opened or outcome.moves):
+        if session is not None and (outcome.moves or outcome.opened):
             self._tell(session, outcome)
-        self._call_handlers(outcome, seq)
+        calls = self._plan.calls_for(outcome, self._runner.filter_failed)
+        if calls:
+            key = session.session_id if session is not None else key_of(event, None)
+            job = Job(seq, calls, event, session, outcome)
+            if not self._lanes.put(key, job):
+                self._give_up(job, f"more events of {key} wait than its lane takes")
+        else:
+            self._mark(seq)
         if event.local:
             self._see_local(event, session)
         if outcome.departed:
@@ -381,17 +392,6 @@ class Dispatcher:
             self._limits.changed()
             if self._nap is not None:
                 self._nap.cancel()
-
-    def _call_handlers(self, outcome: Outcome, seq: int) -> None:
-        """Put the handlers an outcome calls for into their session's lane; without any, the event is done."""
-        calls = self._plan.calls_for(outcome, self._runner.filter_failed)
-        if not calls:
-            self._mark(seq)
-            return
-        key = key_of(outcome.event, outcome.session)
-        job = Job(seq, calls, outcome.event, outcome.session, outcome)
-        if not self._lanes.put(key, job):
-            self._give_up(job, f"more events of {key} wait than its lane takes")
 
     def _put(self, job: Job) -> None:
         """Work that was begun before: its lane takes it however full it is."""
@@ -424,10 +424,12 @@ class Dispatcher:
 
     def _done(self, job: Job) -> None:
         """All handlers of it have run."""
-        if job.letter and self._keeper is not None:
+        if self._keeper is None:
+            return
+        if job.letter:
             self._keeper.drop(job.letter)  # if its handlers failed again, there is a new one
         else:
-            self._mark(job.seq)
+            self._keeper.mark(job.seq)
 
     def _mark(self, seq: int) -> None:
         if self._keeper is not None:
@@ -483,13 +485,13 @@ class Dispatcher:
 
     def _limits_by(self, now: float, alone: bool = False) -> list[Event]:
         """The limits that passed before `now`, or, if no event comes that would win over them, by `now`."""
-        if not self._clock.timers:
+        if not self._live:
             return []
         return self._limits.passed(now) if alone else self._limits.before(now)
 
     async def _run_timers(self) -> None:
         """Apply limits when they are due, and let sessions go when their retention has passed."""
-        while self._clock.timers:
+        while self._live:
             now = self._now() or 0.0
             wait = self._limits.wait(now)
             if wait <= 0:

@@ -13,37 +13,45 @@ from typing import Any
 __all__ = ["Isolated"]
 
 
+_NOT_BEGUN = object()
+
+
 class Isolated:
     """Awaits a coroutine, each of its steps inside a context.
 
     Args:
-        coroutine: not begun yet.
+        coroutine: not begun yet, or come to where it first waits.
         context: where it runs; nobody else may be in it.
+        waits_for: what it handed to the event loop, if it has begun.
     """
 
-    __slots__ = ("_context", "_coroutine", "suspended")
+    __slots__ = ("_context", "_coroutine", "_waits_for")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object], context: Context) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, object], context: Context, waits_for: Any = _NOT_BEGUN) -> None:
         self._coroutine = coroutine
         self._context = context
-        self.suspended = False
-        """True once it has waited for something: before that, nobody can have cancelled it."""
+        self._waits_for = waits_for
 
-    def __await__(self) -> Generator[Any, Any, object]:
+    @property
+    def suspended(self) -> bool:
+        """True once it has waited for something: before that, nobody can have cancelled it."""
+        return self._waits_for is not _NOT_BEGUN
+
+    def __await__(self) -> Generator[Any, Any, None]:
         """Hand on what the event loop sends or throws, and what the coroutine waits for."""
         run, coroutine = self._context.run, self._coroutine
-        step, given = coroutine.send, None
-        while True:
-            try:
-                waits_for = run(step, given)
-            except StopIteration as end:
-                return end.value
-            self.suspended = True
-            try:
-                given = yield waits_for
-                step = coroutine.send
-            except GeneratorExit:
-                run(coroutine.close)
-                raise
-            except BaseException as error:  # a cancellation above all: it is the coroutine's to see
-                step, given = coroutine.throw, error
+        try:
+            if not self.suspended:
+                self._waits_for = run(coroutine.send, None)
+            while True:
+                try:
+                    given = yield self._waits_for
+                except GeneratorExit:
+                    run(coroutine.close)
+                    raise
+                except BaseException as error:  # a cancellation above all: it is the coroutine's to see
+                    self._waits_for = run(coroutine.throw, error)
+                else:
+                    self._waits_for = run(coroutine.send, given)
+        except StopIteration:
+            return

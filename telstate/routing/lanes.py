@@ -24,6 +24,7 @@ __all__ = ["Job", "Lane", "Lanes"]
 
 _IDLE_WORKERS = 64
 """So many workers wait for work; further ones end. Waking one costs a tenth of starting one."""
+_SPARE_LANES = 64
 _FAIRNESS = 64
 """After so many jobs without a pause a worker lets the event loop breathe."""
 
@@ -49,15 +50,15 @@ class Lane:
 
     __slots__ = ("current", "handler", "jobs", "key", "scope", "since", "task", "told")
 
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
+    def __init__(self) -> None:
+        self.key: Hashable = None
         self.jobs: deque[Job] = deque()
         self.current: Job | None = None
         """The one that runs, or was cut off."""
         self.scope: anyio.CancelScope | None = None
         """Around the handler that runs, if it is to be cancelled with its session."""
         self.handler: str | None = None
-        """The handler that runs."""
+        """The handler that runs, if it has waited for anything: before that nobody can ask."""
         self.since = 0.0
         """Since when, by the monotonic clock."""
         self.task: asyncio.Task[object] | None = None
@@ -70,24 +71,31 @@ class Lanes:
     """All lanes that have work.
 
     Args:
-        run: runs the handlers of one job; it must raise nothing but cancellation.
+        begin: runs the handlers of one job up to where one waits, and returns the rest to be awaited, if there is any; neither
+            may raise anything but cancellation.
         done: told after each job that ran to its end.
         limit: how many jobs may wait in one lane.
     """
 
-    def __init__(self, run: Callable[[Lane, Job], Awaitable[None]], done: Callable[[Job], None], limit: int) -> None:
-        self._run = run
+    def __init__(
+        self, begin: Callable[[Lane, Job], Awaitable[None] | None], done: Callable[[Job], None], limit: int
+    ) -> None:
+        self._begin = begin
         self._done = done
         self._limit = limit
         self._group: TaskGroup | None = None
         self._context = copy_context()
         self._lanes: dict[Hashable, Lane] = {}
+        self._spare: list[Lane] = []
+        """Lanes without work, for whoever has some next: making one costs as much as running a handler."""
         self._ready: deque[Lane] = deque()
         self._idle: list[anyio.Event] = []
         self._waking = False
         self._closing = False
         self._since_pause = 0
         self._relief: anyio.Event | None = None
+        self.untaken = 0
+        """How many jobs were put since a worker last took one: who puts many in one turn of the event loop should pause."""
         self.pending = 0
         """How many jobs wait or run."""
         self.patient = 0
@@ -104,12 +112,14 @@ class Lanes:
         """Let a job wait its turn in a lane; False if the lane is full and it is not forced in."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(key)
+            lane = self._lanes[key] = self._spare.pop() if self._spare else Lane()
+            lane.key = key
             self._ready.append(lane)
         elif len(lane.jobs) >= self._limit and not force:
             return False
         lane.jobs.append(job)
         self.pending += 1
+        self.untaken += 1
         if not self._waking and self._group is not None:
             self._wake()
         return True
@@ -193,25 +203,29 @@ class Lanes:
                 if self._ready and not self._waking:
                     self._wake()
                 lane.task = task
-                await self._empty(lane)
+                while lane.jobs:
+                    self.untaken = 0
+                    lane.current = job = lane.jobs.popleft()
+                    rest = self._begin(lane, job)
+                    if rest is not None:
+                        await rest
+                    self._finish(lane, job)
+                    if self._since_pause >= _FAIRNESS:
+                        self._since_pause = 0
+                        await anyio.lowlevel.checkpoint()
+                del self._lanes[lane.key]
+                if len(self._spare) < _SPARE_LANES:
+                    self._spare.append(lane)
             if self._closing or len(self._idle) >= _IDLE_WORKERS:
                 return
             woken = anyio.Event()
             self._idle.append(woken)
             await woken.wait()
 
-    async def _empty(self, lane: Lane) -> None:
-        """Run a lane's jobs until there are none left; then the lane is no more."""
-        while lane.jobs:
-            lane.current = job = lane.jobs.popleft()
-            await self._run(lane, job)
-            lane.current = None
-            self.pending -= 1
-            self._done(job)
-            if self._relief is not None:
-                self._relieve()
-            self._since_pause += 1
-            if self._since_pause >= _FAIRNESS:
-                self._since_pause = 0
-                await anyio.lowlevel.checkpoint()
-        del self._lanes[lane.key]
+    def _finish(self, lane: Lane, job: Job) -> None:
+        lane.current = None
+        self.pending -= 1
+        self._since_pause += 1
+        self._done(job)
+        if self._relief is not None:
+            self._relieve()

@@ -7,8 +7,11 @@ from typing import Any
 
 from telstate.errors import ParseError
 from telstate.events import Dialect, Event, encode, read_event
+from telstate.events.parse import BARE, read_at_once
 
 __all__ = ["Payload", "read_payload"]
+
+_DAILY_JS = Dialect.DAILY_JS
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
@@ -26,6 +29,10 @@ def read_payload(
     Raises:
         ParseError: if it is no event, or none that may come in so.
     """
+    if type(payload) is bytes and dialect is None and payload.startswith(BARE):
+        bare = read_at_once(payload)
+        if bare is not None and not bare.local:
+            return bare, payload, _DAILY_JS, bare.sent_at or bare.occurred_at
     if type(payload) is not bytes:  # most are; isinstance of a pydantic class costs half a microsecond
         if isinstance(payload, Event):
             return _as_json(payload)

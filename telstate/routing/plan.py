@@ -6,9 +6,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, NamedTuple
 
 from telstate.calls.outcome import Outcome, OutcomeKind
-from telstate.calls.session import Session
 from telstate.calls.table import State
-from telstate.events import Event
 from telstate.routing.registration import Filters, Handler, Moment, Registration
 from telstate.routing.retry import retrying
 from telstate.routing.router import Router
@@ -50,6 +48,8 @@ class Plan:
         self.retired = self._of(Moment.RETIRED)
         self.errors = self._of(Moment.ERROR)
         self._unmatched = self._of(Moment.UNMATCHED)
+        self._only_events = not (self._start or self._end or self._unmatched or any(self._state.values()))
+        """True if all handlers are of events: then there is little to ask."""
 
     def _of(self, moment: Moment) -> tuple[Call, ...]:
         return tuple(call for call in self._calls if call.registration.moment is moment)
@@ -61,11 +61,10 @@ class Plan:
             outcome: what became of an event, just now: filters see the state as it is.
             failed: told of a predicate that raised; its handler does not run.
         """
-        event, session = outcome.event, outcome.session
         found = self._candidates(outcome)
         if self._plain or not found:
             return found
-        return tuple(call for call in found if call.plain or _passes(call, event, session, outcome, failed))
+        return tuple(call for call in found if call.plain or _passes(call, outcome, failed))
 
     def named(self, outcome: Outcome | None, names: Collection[str]) -> tuple[Call, ...]:
         """Of the handlers that an outcome calls for (none: those of a retirement) the named ones: they passed their filters
@@ -74,12 +73,12 @@ class Plan:
         return tuple(call for call in found if call.name in names)
 
     def _candidates(self, outcome: Outcome) -> tuple[Call, ...]:
-        found: tuple[Call, ...] = ()
-        if outcome.opened:
-            found += self._start
         on = self._on.get(outcome.event.name)
-        if on is not None:
-            found += on[outcome.kind]
+        found = () if on is None else on[outcome.kind]
+        if self._only_events:
+            return found
+        if outcome.opened:
+            found = self._start + found
         for move in outcome.moves:
             found += self._state[move.target]
         if outcome.ended:
@@ -89,15 +88,9 @@ class Plan:
         return found
 
 
-def _passes(
-    call: Call,
-    event: Event,
-    session: Session | None,
-    outcome: Outcome,
-    failed: Callable[[Call, Exception], None],
-) -> bool:
+def _passes(call: Call, outcome: Outcome, failed: Callable[[Call, Exception], None]) -> bool:
     """Hold a call's filters against the moment."""
-    filters = call.registration.filters
+    filters, event, session = call.registration.filters, outcome.event, outcome.session
     direction = session.direction if session is not None else event.direction
     if filters.direction is not None and filters.direction is not direction:
         return False
@@ -127,6 +120,8 @@ def _call(registration: Registration, around: tuple[Registration, ...]) -> Call:
 
 def _bind(handler: Handler, wants: tuple[str, ...]) -> Callable[[Given], Coroutine[Any, Any, object]]:
     """A call that takes everything and gives the handler what it wants. Most want one or two things."""
+    if not wants:
+        return lambda _: handler()
     if len(wants) == 1:
         (only,) = wants
         return lambda given: handler(**{only: given[only]})

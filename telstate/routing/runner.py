@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from time import monotonic
@@ -52,23 +52,57 @@ class Runner:
         self._observers = observers
         self._context = _clean_context()
 
-    async def run(self, lane: Lane, job: Job) -> None:
-        """Run the handlers of one event. Raises nothing but cancellation."""
+    def begin(self, lane: Lane, job: Job) -> Coroutine[Any, Any, None] | None:
+        """Run the handlers of one event up to where one waits; what is left then is returned, to be awaited.
+
+        Mostly that is nothing. Hence this is a function: a coroutine around each event, and one around each handler, cost more
+        than all else that is done here.
+        """
         given = {"event": job.event, "session": job.session, "outcome": job.outcome, "calls": self._calls}
-        for call in job.calls:
+        for number, call in enumerate(job.calls):
+            if call.live_only:
+                return self._rest(lane, job, given, number)
+            context = self._context.copy()
+            try:
+                coroutine = call.run(given)
+                waits_for = context.run(coroutine.send, None)
+            except StopIteration:
+                if lane.task is not None and lane.task.cancelling():
+                    return self._rest(lane, job, given, number + 1)
+            except BaseException as error:
+                return self._rest(lane, job, given, number, error)
+            else:
+                return self._rest(lane, job, given, number, Isolated(coroutine, context, waits_for))
+        return None
+
+    async def _rest(
+        self, lane: Lane, job: Job, given: dict[str, Any], number: int, begun: Isolated | BaseException | None = None
+    ) -> None:
+        """Run the handlers of one event from the one with this number on; raises nothing but cancellation.
+
+        Args:
+            begun: how far the first of them has come, if it was begun: to where it waits, or to what it raised.
+        """
+        if begun is None:
+            await forgive_cancellation(lane.task)  # of the one before it
+        for call in job.calls[number:]:
             if call.live_only and job.session is not None and job.session.ended:
                 continue
             lane.handler, lane.since, lane.told = call.name, monotonic(), False
             try:
-                await self._run_one(lane, job, call, given)
-                if lane.task is not None and lane.task.cancelling():
-                    await forgive_cancellation(lane.task)
+                await self._run_one(lane, job, call, given, begun)
+                await forgive_cancellation(lane.task)
             finally:
                 lane.handler = None
+            begun = None
 
-    async def _run_one(self, lane: Lane, job: Job, call: Call, given: dict[str, Any]) -> None:
+    async def _run_one(
+        self, lane: Lane, job: Job, call: Call, given: dict[str, Any], begun: Isolated | BaseException | None
+    ) -> None:
         try:
-            handler = Isolated(call.run(given), self._context.copy())
+            if isinstance(begun, BaseException):
+                raise begun  # noqa: TRY301 - what follows is the same, wherever it came from
+            handler = begun or Isolated(call.run(given), self._context.copy())
             if call.live_only:
                 with anyio.CancelScope() as lane.scope:
                     await handler
