@@ -67,7 +67,13 @@ class Closed(TelstateError):
 
 
 class JournalError(TelstateError):
-    """Raised when a journal could not keep an event. Nothing was taken in; the cause is the journal's own error."""
+    """Raised when a journal could not keep an event. Nothing was taken in; the cause is the journal's own error.
+
+    Attributes:
+        taken: of many events how many were taken in before, and stay so.
+    """
+
+    taken: int = 0
 
 
 class RevisionConflict(JournalError):

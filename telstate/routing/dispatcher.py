@@ -11,8 +11,9 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import nullcontext
+from itertools import islice
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -27,7 +28,7 @@ from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
-from telstate.errors import Busy, Closed, DefinitionError, JournalError
+from telstate.errors import Busy, Closed, DefinitionError, JournalError, ParseError
 from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
@@ -53,8 +54,8 @@ _CLOSE_WITHIN = 10.0
 """Seconds that a journal gets to close; one whose disk hangs is left alone then."""
 _PAUSE_AFTER = 32
 """A loop that only receives must let handlers run now and then; doing so each time costs five times the rest."""
-_PAUSE_ABOVE = 500
-"""Many such loops at the same time together must not fill a lane before the first handler runs."""
+_BURST = 500
+"""So many events are taken in at most before handlers get a turn, however many bring them: they might all be of one lane."""
 
 
 class Dispatcher:
@@ -108,6 +109,7 @@ class Dispatcher:
         self._clock = clock or SystemClock()
         self._live = self._clock.timers
         self._pending_limit = pending_limit
+        self._burst = max(1, min(_BURST, lane_limit // 2))  # half of it may wait for a turn when another half comes
         self._slow_after = slow_after
         self._drain = drain
         self._stop_on_signals = stop_on_signals
@@ -115,7 +117,18 @@ class Dispatcher:
         self._plan = Plan(Router())
         self._runner = Runner(self, self._bury)
         self._lanes = Lanes(self._runner.begin, self._done, lane_limit)
-        self._keeper = Keeper(journal, self._limits_by, self._step, self._advance) if journal is not None else None
+        self._keeper = (
+            Keeper(
+                journal,
+                passed=self._limits_by,
+                step=self._step,
+                advance=self._advance,
+                have_turns=self._have_turns,
+                at_once=self._burst,
+            )
+            if journal is not None
+            else None
+        )
         self._followers = Followers(self.session)
         self._limits = Limits(self._engine, reconciles=False)
         self._reconciler = (
@@ -312,19 +325,87 @@ class Dispatcher:
         if not self._live:
             self._clock.follow(at)
         if self._lanes.pending >= self._pending_limit and not INSIDE.get():
-            await self._lanes.below(self._pending_limit)
-            self._check_open()
-        if self._keeper is None:
-            self._since_pause += 1
-            if self._since_pause < _PAUSE_AFTER and self._lanes.untaken < _PAUSE_ABOVE:
-                return self._step_now(event)
-            self._since_pause = 0
-            # Cancelled before the step, which is not undone; the pause after it, or later events would overtake this one.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            outcome = self._step_now(event)
-            await anyio.lowlevel.cancel_shielded_checkpoint()
-            return outcome
-        return await self._keeper.keep(event, Entry(self._now() or 0.0, spelling, data))
+            await self._make_room()
+        if self._keeper is not None:
+            return await self._keeper.keep(event, Entry(self._now() or 0.0, spelling, data))
+        self._since_pause += 1
+        if self._since_pause < _PAUSE_AFTER and self._lanes.runnable < self._burst:
+            return self._step_now(event)
+        # Cancelled before the step, which is not undone; the pause after it, or later events would overtake this one.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        outcome = self._step_now(event)
+        await self._pause()
+        return outcome
+
+    async def receive_many(
+        self, payloads: Iterable[Payload], dialect: Dialect | str | None = None
+    ) -> list[Outcome | ParseError]:
+        """Take in many events, in this order, as a log or a broker has them: one commit and one wake-up for each 500 of them.
+
+        Returns:
+            For each payload its outcome. One that is no event holds up no other: its ParseError stands in its place.
+
+        Raises:
+            JournalError: if the journal could not keep them. The first `error.taken` of them were taken in before, in whole
+                commits; of the rest nothing has changed.
+            Closed: outside the `async with`, or if it was left meanwhile.
+        """
+        self._check_open()
+        answers: list[Outcome | ParseError] = []
+        waiting = iter(payloads)
+        while chunk := list(islice(waiting, self._burst)):
+            if self._lanes.pending >= self._pending_limit and not INSIDE.get():
+                await self._make_room()
+            if self._keeper is not None:
+                try:
+                    answers += await self._keep_many(self._keeper, chunk, dialect)
+                except JournalError as error:
+                    error.taken = len(answers)
+                    raise
+            else:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                answers += [self._read_and_step(payload, dialect) for payload in chunk]
+                await self._pause()
+        return answers
+
+    async def _keep_many(
+        self, keeper: Keeper, payloads: list[Payload], dialect: Dialect | str | None
+    ) -> list[Outcome | ParseError]:
+        events, entries, now = [], [], self._now() or 0.0
+        answers: list[Outcome | ParseError | None] = []
+        for payload in payloads:
+            try:
+                event, data, spelling, _ = read_payload(payload, dialect, live=self._live)
+            except ParseError as error:
+                answers.append(error)
+            else:
+                answers.append(None)
+                events.append(event)
+                entries.append(Entry(now, spelling, data))
+        outcomes = iter(await keeper.keep_many(events, entries))
+        return [answer or next(outcomes) for answer in answers]
+
+    def _read_and_step(self, payload: Payload, dialect: Dialect | str | None) -> Outcome | ParseError:
+        try:
+            event, _, _, at = read_payload(payload, dialect, live=self._live)
+        except ParseError as error:
+            return error
+        self._clock.follow(at)
+        return self._step_now(event)
+
+    async def _make_room(self) -> None:
+        """Wait until handlers have caught up."""
+        await self._lanes.below(self._pending_limit)
+        self._check_open()
+
+    async def _have_turns(self) -> None:
+        await self._lanes.have_turns(self._burst)
+
+    async def _pause(self) -> None:
+        """Let handlers run, and whoever else waits for the event loop."""
+        self._since_pause = 0
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        await self._lanes.have_turns(self._burst)
 
     def receive_nowait(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:
         """Take in one event at once, or not at all. Only without a journal: durability takes time.

@@ -6,8 +6,7 @@ handlers again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 import structlog
@@ -21,21 +20,19 @@ from telstate.routing.telling import traceback_of
 __all__ = ["Keeper", "append", "entry_of"]
 
 _TRIES = 10
-_AT_ONCE = 1000
-"""Events in one commit at most: they are stepped in one go."""
 
 
 class _Waiting:
-    """An event that waits for its commit, and whoever brought it; without an event, it is the time that passed."""
+    """Events that wait for their commit together, and whoever brought them; without any, it is the time that passed."""
 
-    __slots__ = ("at", "done", "entry", "error", "event", "outcome")
+    __slots__ = ("at", "done", "entries", "error", "events", "outcomes")
 
-    def __init__(self, at: float, event: Event | None = None, entry: Entry | None = None) -> None:
+    def __init__(self, at: float, events: Sequence[Event] = (), entries: Sequence[Entry] = ()) -> None:
         self.at = at
-        self.event = event
-        self.entry = entry
+        self.events = events
+        self.entries = entries
         self.done = anyio.Event()
-        self.outcome: Outcome | None = None
+        self.outcomes: list[Outcome] = []
         self.error: Exception | None = None
 
 
@@ -48,19 +45,26 @@ class Keeper:
             after them, which would win over a limit of its own instant.
         step: takes in one event that is kept: with its time and its number.
         advance: lets time pass where no event does.
+        have_turns: lets handlers run that wait only for their turn, so that a fast disk does not fill their lanes.
+        at_once: events in one commit at most: they are stepped in one go.
     """
 
     def __init__(
         self,
         journal: Journal,
+        *,
         passed: Callable[[float, bool], Sequence[Event]],
         step: Callable[[Event, float, int], Outcome],
         advance: Callable[[float], None],
+        have_turns: Callable[[], Awaitable[None]],
+        at_once: int,
     ) -> None:
         self._journal = journal
+        self._at_once = at_once
         self._passed = passed
         self._step = step
         self._advance = advance
+        self._have_turns = have_turns
         self._inbox: dict[_Waiting, None] = {}
         """In order; a dict, so that one can leave from the middle."""
         self._filled = anyio.Event()
@@ -83,14 +87,15 @@ class Keeper:
             JournalError: if it could not be kept. It is not stepped then.
             Closed: if the dispatcher was closed before the journal answered. It is not stepped; the next start may find it.
         """
-        outcome = await self._wait(self._enter(_Waiting(entry.at, event, entry)))
-        assert outcome is not None  # noqa: S101
-        return outcome
+        return (await self._wait(self._enter(_Waiting(entry.at, (event,), (entry,)))))[0]
 
-    async def keep_local(self, events: Iterable[Event], at: float) -> None:
-        """Keep events of our own, in one commit if they are not too many; raises as `keep`."""
-        for waiting in [self._enter(_Waiting(at, event, entry_of(event, at))) for event in events]:
-            await self._wait(waiting)
+    async def keep_many(self, events: Sequence[Event], entries: Sequence[Entry]) -> list[Outcome]:
+        """Keep events in one commit, and step them; all or none. Raises as `keep`."""
+        return await self._wait(self._enter(_Waiting(entries[0].at, events, entries))) if entries else []
+
+    async def keep_local(self, events: Sequence[Event], at: float) -> None:
+        """Keep events of our own; raises as `keep`."""
+        await self.keep_many(events, [entry_of(event, at) for event in events])
 
     async def pass_time(self, at: float) -> None:
         """Keep and step whatever limits have passed by then, and let time pass, all of it after the events that came before;
@@ -102,7 +107,7 @@ class Keeper:
         self._filled.set()
         return waiting
 
-    async def _wait(self, waiting: _Waiting) -> Outcome | None:
+    async def _wait(self, waiting: _Waiting) -> list[Outcome]:
         try:
             await waiting.done.wait()
         finally:
@@ -113,15 +118,14 @@ class Keeper:
             raise JournalError(
                 f"the journal could not keep the event, so it was not taken in: {waiting.error}"
             ) from waiting.error
-        return waiting.outcome
+        return waiting.outcomes
 
     async def run(self) -> None:
         """Append whatever came since the last append, in one go, again and again."""
         while True:
             await self._filled.wait()
-            batch = list(islice(self._inbox, _AT_ONCE))
-            for waiting in batch:
-                del self._inbox[waiting]
+            await self._have_turns()
+            batch = self._take()
             if not self._inbox:
                 self._filled = anyio.Event()
             if not batch:
@@ -137,9 +141,22 @@ class Keeper:
                     Closed("the dispatcher was closed before the journal answered: whether it has it is not known"),
                 )
 
+    def _take(self) -> list[_Waiting]:
+        """What goes into the next commit: as much as is bounded, but at least something."""
+        batch: list[_Waiting] = []
+        room = self._at_once
+        for waiting in self._inbox:
+            room -= max(1, len(waiting.events))
+            if batch and room < 0:
+                break
+            batch.append(waiting)
+        for waiting in batch:
+            del self._inbox[waiting]
+        return batch
+
     async def _commit(self, batch: list[_Waiting]) -> None:
         at = batch[0].at
-        events = [one.entry for one in batch if one.entry is not None]
+        events = [entry for waiting in batch for entry in waiting.entries]
         # Asked here and nowhere else: what was listed any earlier could be kept twice, or be overtaken by an event.
         limits = self._passed(at, not events)
         entries = [*(entry_of(limit, at) for limit in limits), *events]
@@ -152,9 +169,9 @@ class Keeper:
         for limit in limits:
             self._step(limit, at, next(numbers))
         for waiting in batch:
-            if waiting.event is not None:
-                waiting.outcome = self._step(waiting.event, waiting.at, next(numbers))
-            else:
+            for event, entry in zip(waiting.events, waiting.entries, strict=True):
+                waiting.outcomes.append(self._step(event, entry.at, next(numbers)))
+            if not waiting.events:
                 self._advance(waiting.at)
             waiting.done.set()
         await self.flush()

@@ -48,7 +48,7 @@ class Job:
 class Lane:
     """The waiting jobs of one session, and what runs now."""
 
-    __slots__ = ("current", "handler", "jobs", "key", "scope", "since", "task", "told")
+    __slots__ = ("current", "handler", "jobs", "key", "scope", "since", "task", "told", "waits")
 
     def __init__(self) -> None:
         self.key: Hashable = None
@@ -65,6 +65,8 @@ class Lane:
         """The worker that runs it, on asyncio."""
         self.told = False
         """True if it was told to be slow."""
+        self.waits = False
+        """True while its handler waits for something."""
 
 
 class Lanes:
@@ -94,8 +96,8 @@ class Lanes:
         self._closing = False
         self._since_pause = 0
         self._relief: anyio.Event | None = None
-        self.untaken = 0
-        """How many jobs were put since a worker last took one: who puts many in one turn of the event loop should pause."""
+        self.runnable = 0
+        """How many jobs wait for nothing but a turn of the event loop: no handler that waits stands before them."""
         self.pending = 0
         """How many jobs wait or run."""
         self.patient = 0
@@ -119,7 +121,8 @@ class Lanes:
             return False
         lane.jobs.append(job)
         self.pending += 1
-        self.untaken += 1
+        if not lane.waits:
+            self.runnable += 1
         if not self._waking and self._group is not None:
             self._wake()
         return True
@@ -167,6 +170,11 @@ class Lanes:
         finally:
             self.patient -= 1
 
+    async def have_turns(self, limit: int) -> None:
+        """Let the event loop turn until fewer than `limit` jobs wait only for that. No handler is waited for."""
+        while self.runnable >= limit and not self._closing:
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+
     async def _wait_for_relief(self) -> None:
         if self._relief is None:
             self._relief = anyio.Event()
@@ -204,11 +212,11 @@ class Lanes:
                     self._wake()
                 lane.task = task
                 while lane.jobs:
-                    self.untaken = 0
+                    self.runnable -= 1
                     lane.current = job = lane.jobs.popleft()
                     rest = self._begin(lane, job)
                     if rest is not None:
-                        await rest
+                        await self._wait_for(lane, rest)
                     self._finish(lane, job)
                     if self._since_pause >= _FAIRNESS:
                         self._since_pause = 0
@@ -221,6 +229,16 @@ class Lanes:
             woken = anyio.Event()
             self._idle.append(woken)
             await woken.wait()
+
+    async def _wait_for(self, lane: Lane, rest: Awaitable[None]) -> None:
+        """A handler waits, and what is behind it in its lane can only wait too."""
+        lane.waits = True
+        self.runnable -= len(lane.jobs)
+        try:
+            await rest
+        finally:
+            lane.waits = False
+            self.runnable += len(lane.jobs)
 
     def _finish(self, lane: Lane, job: Job) -> None:
         lane.current = None

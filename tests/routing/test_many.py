@@ -1,0 +1,173 @@
+"""Many events at once: the same as one after another, in one commit and one wake-up, and a bad one holds up no other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from telstate import Closed, Dispatcher, Event, JournalError, LogClock, Outcome, OutcomeKind, ParseError, Router
+from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.routing.ports import Entry
+from telstate.testing import FakeClock, Noise, simulate
+from tests.calls import SESSION, js
+from tests.routing.kept import KINDS, journal_at, replayed, state_of
+
+pytestmark = pytest.mark.anyio
+
+
+class Counting(SqliteJournal):
+    """A journal that tells how many events each of its commits had, and can be told to fail from one of them on."""
+
+    commits: list[int]
+    fails_at = 1_000_000
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+        """Append, or fail."""
+        self.commits = [*getattr(self, "commits", []), len(entries)]
+        if len(self.commits) >= self.fails_at:
+            raise OSError(28, "No space left on device")
+        return await super().append(entries)
+
+
+def day(events: int) -> list[bytes]:
+    """A bad day's lines."""
+    return [sent.line() for sent in islice(simulate(3, calls=events, noise=Noise.of_a_bad_day()), events)]
+
+
+def told(outcome: Outcome | ParseError) -> tuple[object, ...]:
+    """What a handler could tell of an outcome."""
+    assert isinstance(outcome, Outcome)
+    session = outcome.session.session_id if outcome.session is not None else None
+    return outcome.kind, session, outcome.moves, outcome.opened, outcome.ended, outcome.seq
+
+
+@pytest.mark.parametrize("kind", ["none", *KINDS])
+async def test_it_is_the_same_as_one_after_another(kind: str, tmp_path: Path) -> None:
+    """Every outcome, every session, and what a replay of the journal ends with."""
+    lines = day(1_700)
+    found = []
+    for many in (False, True):
+        path = tmp_path / f"{many}"
+        journal = None if kind == "none" else journal_at(kind, path)
+        async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+            answers = await calls.receive_many(lines) if many else [await calls.receive(line) for line in lines]
+            found.append(([told(answer) for answer in answers], state_of(calls._engine)))
+        if journal is not None:
+            assert state_of(replayed(kind, path)) == found[-1][1]
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 1_700
+
+
+async def test_five_hundred_share_a_commit(tmp_path: Path) -> None:
+    """That is what it is for."""
+    journal = Counting(tmp_path / "calls.db")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        await calls.receive_many(day(1_200))
+    assert journal.commits == [500, 500, 200]
+
+
+@pytest.mark.parametrize("kind", ["none", *KINDS])
+async def test_one_that_is_no_event_holds_up_no_other(kind: str, tmp_path: Path) -> None:
+    """Its error stands in its place."""
+    payloads: list[Any] = [js("dialout-connected"), b"{", b"", {"action": 7}, js("dialout-answered")]
+    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        answers = await calls.receive_many(payloads)
+        assert [type(answer) for answer in answers] == [Outcome, ParseError, ParseError, ParseError, Outcome]
+        assert calls.counts[OutcomeKind.MOVED] == 2
+        assert await calls.receive_many([]) == []
+        assert [type(answer) for answer in await calls.receive_many([b"{"])] == [ParseError]
+
+
+async def test_a_journal_that_fails_in_the_middle_says_how_many_it_took(tmp_path: Path) -> None:
+    """Whole commits, and of the rest nothing has changed."""
+    journal = Counting(tmp_path / "calls.db")
+    journal.fails_at = 2
+    async with Dispatcher(Router(), journal=journal) as calls:
+        with pytest.raises(JournalError, match="No space left") as caught:
+            await calls.receive_many([b"{", *day(1_200)])
+        assert caught.value.taken == 500
+        assert sum(calls.counts.values()) == 499  # and one was no event
+        journal.fails_at = 1_000_000
+
+
+@pytest.mark.parametrize("kind", ["none", *KINDS])
+async def test_no_lane_overflows(kind: str, tmp_path: Path) -> None:
+    """However few may wait in it: handlers get their turn in time."""
+    handled: Counter[str] = Counter()
+    router = Router()
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def handle(event: Event) -> None:
+        handled[event.action] += 1
+
+    keys = [{"action": "dtmf-event", "sessionId": SESSION, "tone": "1"}] * 700
+    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+    async with Dispatcher(router, journal=journal, lane_limit=20) as calls:
+        await calls.receive_many([js("dialout-answered"), *keys])
+        await calls.idle()
+    assert handled == {"dialout-answered": 1, "dtmf-event": 700}
+
+
+async def test_many_senders_at_once_overflow_no_lane() -> None:
+    """None of them waits for the others' handlers, but all of them for a turn of the event loop."""
+    handled: Counter[str] = Counter()
+    router = Router()
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def handle(event: Event) -> None:
+        handled[event.action] += 1
+
+    async def send(calls: Dispatcher) -> None:
+        for _ in range(40):
+            await calls.receive({"action": "dialin-ready", "sipEndpoint": "sip:1@room.example", "callClientId": "c"})
+
+    async with Dispatcher(router) as calls:
+        async with anyio.create_task_group() as group:
+            for _ in range(256):
+                group.start_soon(send, calls)
+        await calls.idle()
+    assert handled == {"dialin-ready": 256 * 40}
+
+
+async def test_the_pending_limit_holds_for_many_too() -> None:
+    """They wait for handlers then, as `receive` does, between one commit's worth and the next."""
+    router, may_go = Router(), anyio.Event()
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def handle() -> None:
+        await may_go.wait()
+
+    async with Dispatcher(router, pending_limit=600) as calls, anyio.create_task_group() as group:
+        group.start_soon(calls.receive_many, day(3_000))
+        await anyio.wait_all_tasks_blocked()
+        assert calls.sizes()["pending"] == 1_000
+        may_go.set()
+    assert sum(calls.counts.values()) == 3_000
+
+
+async def test_a_recorded_log_brings_its_own_time(tmp_path: Path) -> None:
+    """Each line its own, though they come together."""
+    lines = [
+        b'{"type": "dialout.connected", "id": "1", "event_ts": 1730000000, "payload": {"session_id": "s", "timestamp": 1730000000}}',
+        b'{"type": "dialout.answered", "id": "2", "event_ts": 1730000010, "payload": {"session_id": "s", "timestamp": 1730000010}}',
+    ]
+    async with Dispatcher(Router(), clock=LogClock()) as calls:
+        await calls.receive_many(lines)
+        session = calls.session("s")
+        assert session is not None
+        assert session.ring_s == 10.0
+        assert session.heard_at == 1730000010
+
+
+async def test_outside_the_block_nothing_is_taken_in(tmp_path: Path) -> None:
+    """As with one."""
+    calls = Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl"))
+    with pytest.raises(Closed):
+        await calls.receive_many([js("dialout-connected")])
