@@ -50,7 +50,7 @@ __all__ = ["Engine"]
 
 MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 
-_SNAPSHOT_VERSION = 1
+_SNAPSHOT_VERSION = 2
 _LONG_KEY = 200
 """Keys are remembered for hours; from this length on their digest is."""
 

@@ -52,8 +52,8 @@ class Known:
         if not 0 <= now < YEAR_2100:
             raise ValueError(f"now is a time in Unix seconds, and {now!r} is none; are these milliseconds?")
         if self.clock is None:
-            for shelf in [*self._shelves(), *self.patience.shelves()]:
-                shelf.start_clock(now)
+            for one in [*self._shelves(), *self.patience.limits()]:
+                one.start_clock(now)
             self.clock = self.now = now
         elif now > self.now:
             self.clock = self.now = now
@@ -113,7 +113,7 @@ class Known:
             "unmatched": len(self.unmatched.shelf),
             "endpoints": len(self.endpoints),
             "callers": len(self.endpoints.callers),
-            "limits": sum(len(shelf) for shelf in self.patience.shelves()),
+            "limits": sum(len(limit.ends) for limit in self.patience.limits()),
         }
 
     def dump(self) -> dict[str, Any]:

@@ -23,7 +23,10 @@ class Registry:
     def __init__(self, retention: float) -> None:
         self.live: dict[str, Session] = {}
         self.ended: Shelf[str, Session] = Shelf(retention)
-        self._by_sip_call: dict[str, tuple[str, ...]] = {}
+        self._by_sip_call: dict[str, str] = {}
+        """The first session of a SIP Call-ID. Nothing but texts, so the garbage collector never looks into it."""
+        self._further_legs: dict[str, tuple[str, ...]] = {}
+        """The others, where a SIP Call-ID has several."""
         self._requested: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._links: dict[str, set[str]] = {}
 
@@ -36,7 +39,7 @@ class Registry:
 
     def match(self, event: Event) -> str | None:
         """Find the session of an event that names none, by SIP Call-ID, else by the destination we asked for."""
-        found = self._by_sip_call.get(event.sip_call_id, ()) if event.sip_call_id else ()
+        found = self._of_sip_call(event.sip_call_id) if event.sip_call_id else ()
         if len(found) > 1:
             found = self._of_direction(found, event)
         if not found and event.direction is Direction.DIALOUT and not event.local:
@@ -63,13 +66,25 @@ class Registry:
 
     def index_sip_call(self, session: Session) -> None:
         """Make the session known by its SIP Call-ID."""
-        sip_call_id = session.sip_call_id
-        if sip_call_id is not None:
-            known = self._by_sip_call.get(sip_call_id)
-            if known is None:
-                self._by_sip_call[sip_call_id] = (session.session_id,)
-            elif session.session_id not in known:
-                self._by_sip_call[sip_call_id] = (*known, session.session_id)
+        sip_call_id, session_id = session.sip_call_id, session.session_id
+        if sip_call_id is None or self._by_sip_call.setdefault(sip_call_id, session_id) == session_id:
+            return
+        known = self._further_legs.get(sip_call_id, ())
+        if session_id not in known:
+            self._further_legs[sip_call_id] = (*known, session_id)
+
+    def _of_sip_call(self, sip_call_id: str) -> tuple[str, ...]:
+        first = self._by_sip_call.get(sip_call_id)
+        return () if first is None else (first, *self._further_legs.get(sip_call_id, ()))
+
+    def _forget_sip_call(self, sip_call_id: str, session_id: str) -> None:
+        further = self._further_legs.get(sip_call_id)
+        if further is None:
+            self._by_sip_call.pop(sip_call_id, None)
+            return
+        if self._by_sip_call[sip_call_id] == session_id:
+            self._by_sip_call[sip_call_id] = session_id = further[0]
+        _remove(self._further_legs, sip_call_id, session_id)
 
     def await_news(self, session: Session) -> None:
         """Remember that a dial-out was requested, until something is heard of it."""
@@ -92,7 +107,7 @@ class Registry:
     def forget(self, session: Session) -> None:
         """Remove all that leads to a session that left `ended`."""
         if session.sip_call_id is not None:
-            _remove(self._by_sip_call, session.sip_call_id, session.session_id)
+            self._forget_sip_call(session.sip_call_id, session.session_id)
         for other in self._links.pop(session.session_id, ()):
             self._links[other].discard(session.session_id)
             if not self._links[other]:
@@ -106,7 +121,7 @@ class Registry:
 
     def call(self, any_id: str) -> list[Session]:
         """Find every leg of the call that a session id or a SIP Call-ID names, in order of first sight."""
-        waiting = [any_id] if self.get(any_id) is not None else list(self._by_sip_call.get(any_id, ()))
+        waiting = [any_id] if self.get(any_id) is not None else list(self._of_sip_call(any_id))
         legs: dict[str, Session] = {}
         sip_calls = {""}
         while waiting:
@@ -118,7 +133,7 @@ class Registry:
             sip_call_id = session.sip_call_id or ""
             if sip_call_id not in sip_calls:
                 sip_calls.add(sip_call_id)
-                waiting.extend(self._by_sip_call.get(sip_call_id, ()))
+                waiting.extend(self._of_sip_call(sip_call_id))
             waiting.extend(self._links.get(session_id, ()))
         return sorted(legs.values(), key=lambda leg: leg.opened)
 
@@ -147,7 +162,8 @@ class Registry:
             "fields": KEPT,
             "live": [session.freeze() for session in self.live.values()],
             "ended": [(key, due, session.freeze()) for key, (due, session) in self.ended.items()],
-            "by_sip_call": [[key, list(ids)] for key, ids in self._by_sip_call.items()],
+            "by_sip_call": dict(self._by_sip_call),
+            "further_legs": {key: list(ids) for key, ids in self._further_legs.items()},
             "requested": [[list(key), list(ids)] for key, ids in self._requested.items()],
             "links": [[key, sorted(others)] for key, others in self._links.items()],
         }
@@ -158,7 +174,8 @@ class Registry:
         live = (Session.thaw(fields, values) for values in dumped["live"])
         self.live = {session.session_id: session for session in live}
         self.ended.load((key, due, Session.thaw(fields, values)) for key, due, values in dumped["ended"])
-        self._by_sip_call = {key: tuple(ids) for key, ids in dumped["by_sip_call"]}
+        self._by_sip_call = dict(dumped["by_sip_call"])
+        self._further_legs = {key: tuple(ids) for key, ids in dumped["further_legs"].items()}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
         self._links = {key: set(others) for key, others in dumped["links"]}
 

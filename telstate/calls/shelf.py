@@ -42,11 +42,6 @@ class Shelf(dict[K, tuple[float, V]]):
         entry = self.pop(key, None)
         return None if entry is None else entry[1]
 
-    def due_at(self, key: K) -> float | None:
-        """When an entry is due."""
-        entry = self.get(key)
-        return None if entry is None else entry[0]
-
     def next_due(self) -> float | None:
         """When the oldest entry is due; None if there is none."""
         for due, _ in self.values():

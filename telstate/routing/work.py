@@ -13,8 +13,7 @@ from telstate.calls.endpoints import scope_of
 from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome, OutcomeKind
 from telstate.calls.session import KEPT, Session
-from telstate.calls.table import State
-from telstate.calls.transition import transition
+from telstate.calls.transition import path_of, transitions_of
 from telstate.events import Event, parse
 from telstate.routing.lanes import Job
 from telstate.routing.plan import Plan
@@ -110,7 +109,5 @@ def _outcome(told: Mapping[str, Any], event: Event, session: Session | None) -> 
     outcome = Outcome(OutcomeKind(told["kind"]), event, session)
     outcome.opened, outcome.ended = told["opened"], told["ended"]
     outcome.anomalies = tuple(told["anomalies"])
-    outcome.moves = tuple(
-        transition(State(source), State(target), name, parked) for source, target, name, parked in told["moves"]
-    )
+    outcome.moves = transitions_of(path_of(told["moves"]))
     return outcome

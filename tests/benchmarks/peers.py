@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
+from statemachine import State as Configuration
+from statemachine import StateMachine
+from statemachine.exceptions import TransitionNotAllowed
 from transitions.extensions.asyncio import AsyncMachine
 
 from telstate import Dispatcher, Event, OutcomeKind, Replay, Router
-from telstate.calls.table import ROWS
+from telstate.calls.table import ROWS, State
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.routing.ports import Journal
 
@@ -41,19 +45,43 @@ class Counter:
 # --- telstate -----------------------------------------------------------------------------------------------------
 
 
-async def telstate_live(lines: Lines) -> int:
-    """Everything on: typed, correlated, duplicates, anomalies, causes, limits, lanes. No journal."""
+def _counting() -> tuple[Router, Counter]:
     router, handler = Router(), Counter()
 
     @router.on(Event, outcomes=OutcomeKind)  # the late ones too: the peers cannot tell them
     async def handle() -> None:
         await handler()
 
+    return router, handler
+
+
+async def telstate_live(lines: Lines) -> int:
+    """Everything on: typed, correlated, duplicates, anomalies, causes, limits, lanes. No journal."""
+    router, handler = _counting()
     async with Dispatcher(router) as calls:
         for line in lines:
             await calls.receive(line)
         await calls.idle()
     return handler.calls
+
+
+async def _in_batches(journal: Journal | None, lines: Lines) -> int:
+    router, handler = _counting()
+    async with Dispatcher(router, journal=journal) as calls:
+        await calls.receive_many(lines)
+        await calls.idle()
+    return handler.calls
+
+
+async def telstate_in_batches(lines: Lines) -> int:
+    """The same, taken in together, as a log or a broker has them."""
+    return await _in_batches(None, lines)
+
+
+async def telstate_batches_sqlite(lines: Lines) -> int:
+    """Together, and each batch durable before the next."""
+    with TemporaryDirectory() as folder:
+        return await _in_batches(SqliteJournal(f"{folder}/calls.db"), lines)
 
 
 IN_FLIGHT = 256
@@ -62,12 +90,7 @@ IN_FLIGHT = 256
 
 async def _many_senders(journal: Journal | None, lines: Lines, senders: int) -> int:
     """As telstate_live, but the events come from many at once, as webhooks do, and each waits until its event is kept."""
-    router, handler = Router(), Counter()
-
-    @router.on(Event, outcomes=OutcomeKind)
-    async def handle() -> None:
-        await handler()
-
+    router, handler = _counting()
     rest = iter(lines)
 
     async def send(calls: Dispatcher) -> None:
@@ -338,7 +361,7 @@ async def async_machine_per_session(lines: Lines) -> int:
         machine = machines.get(event.session_id)
         if machine is None and event.session_id is not None:
             machine = machines[event.session_id] = AsyncMachine(
-                states=["idle", "connected", "answered", "stopped", "error"],
+                states=[str(state) for state in State],
                 transitions=_TRANSITIONS,
                 initial="idle",
                 auto_transitions=False,
@@ -350,15 +373,94 @@ async def async_machine_per_session(lines: Lines) -> int:
     return handler.calls
 
 
+# --- one shared transitions machine -------------------------------------------------------------------------------
+
+
+class _Model:
+    """What a shared machine moves: it is handed over with each trigger, as adding it would cost milliseconds later on."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state = "idle"
+
+
+async def shared_async_machine(lines: Lines) -> int:
+    """pydantic, and one AsyncMachine for all sessions."""
+    machine = AsyncMachine(
+        model=None,
+        states=[str(state) for state in State],
+        transitions=_TRANSITIONS,
+        initial="idle",
+        auto_transitions=False,
+        ignore_invalid_triggers=True,
+    )
+    models: dict[str, _Model] = {}
+    handler = Counter()
+    validate = _ADAPTER.validate_json
+    for line in lines:
+        event: Any = validate(line)
+        if event.session_id is not None and event.action in machine.events:
+            model = models.get(event.session_id)
+            if model is None:
+                model = models[event.session_id] = _Model()
+            await machine.events[event.action].trigger(model)
+        await handler()
+    return handler.calls
+
+
+# --- python-statemachine ------------------------------------------------------------------------------------------
+
+
+def _statechart() -> type[StateMachine]:
+    """The same table, as python-statemachine writes it; its async engine runs once there is an async callback."""
+    states = {str(state): Configuration(initial=state is State.IDLE, final=state is State.ERROR) for state in State}
+    events: dict[str, Any] = {}
+    for row in ROWS:
+        for source in row.sources if row.target is not None else ():
+            arrow = states[str(source)].to(states[str(row.target)])
+            name = row.event.replace("-", "_")
+            events[name] = events[name] | arrow if name in events else arrow
+
+    async def on_transition(_: StateMachine) -> None:
+        """Nothing; but it is async."""
+
+    return type("Call", (StateMachine,), {**states, **events, "on_transition": on_transition})
+
+
+async def python_statemachine(lines: Lines) -> int:
+    """pydantic, and a machine of python-statemachine for each session."""
+    chart = _statechart()
+    charts: dict[str, Any] = {}
+    handler = Counter()
+    validate = _ADAPTER.validate_json
+    moving = {row["trigger"]: str(row["trigger"]).replace("-", "_") for row in _TRANSITIONS}
+    for line in lines:
+        event: Any = validate(line)
+        if event.session_id is not None and event.action in moving:
+            machine = charts.get(event.session_id)
+            if machine is None:
+                machine = charts[event.session_id] = chart()
+                await machine.activate_initial_state()
+            with suppress(TransitionNotAllowed):  # late, or told again
+                await machine.send(moving[event.action])
+        await handler()
+    return handler.calls
+
+
 PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
     "pydantic floor": pydantic_floor,
     "telstate, live": telstate_live,
     "telstate, replay": telstate_replay,
+    "telstate, in batches": telstate_in_batches,
     "telstate, 256 in flight": telstate_in_memory,
-    "… kept in SQLite": telstate_sqlite,
-    "… kept in a JSONL file": telstate_jsonl,
-    "… SQLite, a commit each": telstate_commit_each,
+    "telstate, 256 in flight, SQLite": telstate_sqlite,
+    "telstate, 256 in flight, JSONL": telstate_jsonl,
+    "telstate, in batches, SQLite": telstate_batches_sqlite,
+    "telstate, a commit each, SQLite": telstate_commit_each,
     "dicts by hand": dicts_by_hand,
     "pipecat's path": pipecats_path,
+    "shared AsyncMachine": shared_async_machine,
     "AsyncMachine per session": async_machine_per_session,
+    "python-statemachine per session": python_statemachine,
 }

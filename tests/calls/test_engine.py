@@ -498,8 +498,8 @@ def test_what_is_no_snapshot_is_refused() -> None:
     engine = Engine()
     feed(engine, js("dialout-connected"))
     good = engine.snapshot()
-    bad: list[Any] = [{}, None, [], {"version": 1}]
-    bad += [{**good, key: value} for key, value in (("version", 2), ("registry", {}), ("settings", {"x": 1}))]
+    bad: list[Any] = [{}, None, [], {"version": 2}]
+    bad += [{**good, key: value} for key, value in (("version", 1), ("registry", {}), ("settings", {"x": 1}))]
     for snapshot in bad:
         with pytest.raises(TelstateError, match="snapshot"):
             Engine.restore(snapshot)

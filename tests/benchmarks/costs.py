@@ -1,0 +1,177 @@
+"""What telstate costs beside time per event: memory, garbage collection, how it scales, importing it, and latency."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from random import Random
+from typing import NamedTuple
+
+from telstate import Dispatcher, Engine, Event, OutcomeKind, Router, parse
+from tests.benchmarks.harness import lines_of
+
+__all__ = ["Latency", "bytes_per_session", "collection_ms", "cost_at", "import_ratio", "latency"]
+
+_NOW = 1_790_000_000.0
+
+
+def _line(name: str, number: int) -> bytes:
+    """One event of a dial-out as daily-js tells it; all that differs between two sessions does."""
+    number_called = f"+1202555{number % 10_000:04}"
+    return (
+        f'{{"action":"{name}","callClientId":"17225364729060.9442072768918943",'
+        f'"sessionId":"c2ce6f44-7ed4-457b-9e2f-{number:012x}","userId":"user-{number}","origin":"+12025550126",'
+        f'"destination":"{number_called}","callerId":"+12025550112",'
+        f'"sipCallId":"{number:016x}@sip.daily.example","provider":"daily"}}'
+    ).encode()
+
+
+def _engine_with(sessions: int) -> Engine:
+    engine = Engine()
+    for number in range(sessions):
+        engine.receive(parse(_line("dialout-connected", number)), _NOW)
+    return engine
+
+
+def bytes_per_session(sessions: int = 20_000) -> float:
+    """Memory of a live idle session, with what it knows and all that leads to it, as tracemalloc counts it."""
+    _engine_with(1_000)  # what is made once
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    engine = _engine_with(sessions)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(engine.live()) == sessions
+    return (after - before) / sessions
+
+
+def collection_ms(sessions: int = 100_000) -> float:
+    """How many milliseconds a full collection spends on that many live sessions: the least of several, as noise only adds."""
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at
+    try:
+        engine = _engine_with(sessions)
+        gc.collect()
+        times = []
+        for _ in range(7):
+            started = time.perf_counter()
+            gc.collect()
+            times.append(time.perf_counter() - started)
+    finally:
+        gc.unfreeze()
+    assert len(engine.live()) == sessions
+    return min(times) * 1000
+
+
+async def _handled(calls: Dispatcher, lines: list[bytes]) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    for line in lines:
+        await calls.receive(line)
+    await calls.idle()
+    return (time.perf_counter() - started) / len(lines) * 1e6
+
+
+def cost_at(levels: list[int], events: int = 20_000) -> list[float]:
+    """Microseconds per event through the dispatcher, with its handler, at that many live sessions.
+
+    The events answer sessions taken at random, stop them, and open others in their place.
+    """
+
+    async def at_levels() -> list[float]:
+        router = Router()
+
+        @router.on(Event)
+        async def handle() -> None:
+            """Nothing."""
+
+        random, opened, costs = Random(1), 0, []  # noqa: S311 - the same again
+        live: list[int] = []
+        async with Dispatcher(router) as calls:
+            for level in levels:
+                while len(live) < level:
+                    await calls.receive(_line("dialout-connected", opened))
+                    live.append(opened)
+                    opened += 1
+                await calls.idle()
+                lines = []
+                for _ in range(events // 3):
+                    place = random.randrange(len(live))
+                    lines += [_line("dialout-answered", live[place]), _line("dialout-stopped", live[place])]
+                    lines.append(_line("dialout-connected", opened))
+                    live[place] = opened
+                    opened += 1
+                costs.append(await _handled(calls, lines))
+                assert len(calls.live()) == level
+        return costs
+
+    return asyncio.run(at_levels())
+
+
+def import_ratio(rounds: int = 7) -> float:
+    """How much longer `import telstate` takes than importing the four libraries it stands on; medians of turns."""
+    ours, theirs = [], []
+    for _ in range(rounds):
+        theirs.append(_time_of("import pydantic, transitions, anyio, structlog"))
+        ours.append(_time_of("import telstate"))
+    return statistics.median(one / base for one, base in zip(ours, theirs, strict=True))
+
+
+def _time_of(statement: str) -> float:
+    program = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    return float(run.stdout)
+
+
+class Latency(NamedTuple):
+    """From `receive` being called to the handler running, in microseconds."""
+
+    p50: float
+    p99: float
+    rate: int
+    """Events a second that were sent: half of what it takes in as fast as it can."""
+
+
+def latency(events: int = 20_000) -> Latency:
+    """At half load, evenly sent by the clock."""
+
+    async def run() -> Latency:
+        router = Router()
+        sent: dict[int, float] = {}
+        waited: list[float] = []
+
+        @router.on(Event, outcomes=OutcomeKind)
+        async def handle(event: Event) -> None:
+            waited.append(time.perf_counter() - sent.pop(id(event)))
+
+        lines = lines_of(events)
+        async with Dispatcher(router) as calls:
+            full = await _unhurried(calls, [parse(line) for line in lines], sent, 0.0)
+            sent.clear()
+            waited.clear()
+        async with Dispatcher(router) as calls:
+            await _unhurried(calls, [parse(line) for line in lines], sent, 2 * full)
+        waited.sort()
+        return Latency(waited[len(waited) // 2] * 1e6, waited[len(waited) * 99 // 100] * 1e6, int(1 / (2 * full)))
+
+    return asyncio.run(run())
+
+
+async def _unhurried(calls: Dispatcher, events: list[Event], sent: dict[int, float], pause: float) -> float:
+    """Send an event each `pause` seconds; tell how long each took."""
+    gc.collect()
+    started = time.perf_counter()
+    for number, event in enumerate(events):
+        while time.perf_counter() < started + number * pause:
+            await asyncio.sleep(0)
+        sent[id(event)] = time.perf_counter()
+        await calls.receive(event)
+    await calls.idle()
+    return (time.perf_counter() - started) / len(events)
