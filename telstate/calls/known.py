@@ -52,8 +52,10 @@ class Known:
         if not 0 <= now < YEAR_2100:
             raise ValueError(f"now is a time in Unix seconds, and {now!r} is none; are these milliseconds?")
         if self.clock is None:
-            for one in [*self._shelves(), *self.patience.limits()]:
-                one.start_clock(now)
+            for shelf in self._shelves():
+                shelf.start_clock(now)
+            for limit in self.patience.limits():
+                limit.start_clock(now)
             self.clock = self.now = now
         elif now > self.now:
             self.clock = self.now = now

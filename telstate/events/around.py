@@ -3,8 +3,6 @@
 Most participants are no callers, and transfers are told by webhooks only. None of these opens a session.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

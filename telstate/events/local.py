@@ -4,8 +4,6 @@ These are written and read as daily-js events with names of our own. The decoder
 the names, so no webhook can pretend that we asked for a stop.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 from uuid import uuid4

@@ -5,8 +5,6 @@ the serialiser of daily-python 0.36. No dialect sends all of them, and older one
 the endpoint of a `dialin-ready`, which is about nothing else.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from telstate.events.base import Direction, Event, Id, Subject

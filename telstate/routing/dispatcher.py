@@ -353,7 +353,9 @@ class Dispatcher:
         self._check_open()
         answers: list[Outcome | ParseError] = []
         waiting = iter(payloads)
-        while chunk := list(islice(waiting, self._burst)):
+        # Without a journal there is no commit to share, and more at once would only leave the caches.
+        size = self._burst if self._keeper is not None else min(self._burst, _PAUSE_AFTER)
+        while chunk := list(islice(waiting, size)):
             if self._lanes.pending >= self._pending_limit and not INSIDE.get():
                 await self._make_room()
             if self._keeper is not None:

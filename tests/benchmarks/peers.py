@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -65,10 +66,15 @@ async def telstate_live(lines: Lines) -> int:
     return handler.calls
 
 
+BATCH = 500
+
+
 async def _in_batches(journal: Journal | None, lines: Lines) -> int:
     router, handler = _counting()
+    rest = iter(lines)
     async with Dispatcher(router, journal=journal) as calls:
-        await calls.receive_many(lines)
+        while batch := list(islice(rest, BATCH)):
+            await calls.receive_many(batch)
         await calls.idle()
     return handler.calls
 
@@ -376,7 +382,7 @@ async def async_machine_per_session(lines: Lines) -> int:
 # --- one shared transitions machine -------------------------------------------------------------------------------
 
 
-class _Model:
+class _Moved:
     """What a shared machine moves: it is handed over with each trigger, as adding it would cost milliseconds later on."""
 
     __slots__ = ("state",)
@@ -395,7 +401,7 @@ async def shared_async_machine(lines: Lines) -> int:
         auto_transitions=False,
         ignore_invalid_triggers=True,
     )
-    models: dict[str, _Model] = {}
+    models: dict[str, _Moved] = {}
     handler = Counter()
     validate = _ADAPTER.validate_json
     for line in lines:
@@ -403,7 +409,7 @@ async def shared_async_machine(lines: Lines) -> int:
         if event.session_id is not None and event.action in machine.events:
             model = models.get(event.session_id)
             if model is None:
-                model = models[event.session_id] = _Model()
+                model = models[event.session_id] = _Moved()
             await machine.events[event.action].trigger(model)
         await handler()
     return handler.calls

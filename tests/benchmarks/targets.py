@@ -1,0 +1,57 @@
+"""What is aimed at, and what of it is met: every target is a ratio within one run, or a size that no machine changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tests.benchmarks.harness import FLOOR
+
+__all__ = ["Figure", "of_costs", "of_peers"]
+
+LIVE = "telstate, live"
+
+
+class Figure(NamedTuple):
+    """One measured figure."""
+
+    what: str
+    value: float
+    unit: str
+    """`x` for a ratio."""
+    target: float | None = None
+    """What it should be at most; None where nothing is aimed at."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is; None without a target."""
+        return None if self.target is None else self.value <= self.target
+
+
+def of_peers(ratios: Mapping[str, float]) -> list[Figure]:
+    """The targets that compare peers; `ratios` are theirs to the floor."""
+
+    def figure(what: str, one: str, other: str, target: float | None) -> Figure:
+        return Figure(what, ratios[one] / ratios[other], "x", target)
+
+    memory = "telstate, 256 in flight"
+    return [
+        figure("live, against the pydantic floor", LIVE, FLOOR, 1.6),
+        figure("live, against dictionaries by hand", LIVE, "dicts by hand", 1.2),
+        figure("live, against pipecat's path", LIVE, "pipecat's path", 0.45),
+        figure("live, against an AsyncMachine per session", LIVE, "AsyncMachine per session", 0.05),
+        figure("live in batches, against the pydantic floor", "telstate, in batches", FLOOR, None),
+        figure("replay of a log, against the pydantic floor", "telstate, replay", FLOOR, 1.1),
+        figure("SQLite, 256 in flight, against memory", f"{memory}, SQLite", memory, 4.0),
+        figure("SQLite, in batches, against memory", "telstate, in batches, SQLite", "telstate, in batches", None),
+    ]
+
+
+def of_costs(bytes_per_session: float, collection_ms: float, scaling: float, import_ratio: float) -> list[Figure]:
+    """The targets beside time per event."""
+    return [
+        Figure("memory of a live idle session", bytes_per_session, "bytes", 1500),
+        Figure("full garbage collection, 100 000 live sessions", collection_ms, "ms", 20),
+        Figure("an event at 1 000 000 live sessions, against 1 000", scaling, "x", 1.5),
+        Figure("import telstate, against its four libraries", import_ratio, "x", 1.5),
+    ]
