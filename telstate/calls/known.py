@@ -49,6 +49,9 @@ class Known:
         Raises:
             ValueError: if `now` is no time in Unix seconds before the year 2100; milliseconds are the usual cause.
         """
+        if self.now < now < self._tidy_at:  # nearly always: nothing is due before that, and it is a time
+            self.clock = self.now = now
+            return
         if not 0 <= now < YEAR_2100:
             raise ValueError(f"now is a time in Unix seconds, and {now!r} is none; are these milliseconds?")
         if self.clock is None:
@@ -70,7 +73,7 @@ class Known:
         self.retire(self.registry.ended.expire(self.now))
         self.endpoints.expire(self.now)
         soonest = self.now + min(shelf.ttl for shelf in self._shelves())
-        self._tidy_at = min(soonest, self.next_due() or soonest)
+        self._tidy_at = min(soonest, self.next_due() or soonest, YEAR_2100)
 
     def change(self, settings: Settings) -> None:
         """Other settings hold from now on, for what is remembered already too."""

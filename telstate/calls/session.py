@@ -215,15 +215,20 @@ class Session:
         """
         if kind is not None and (kind.once or self.direction is Direction.DIALIN):
             # A dial-out's party joins while it rings, so its joining is evidence of nothing.
-            if not self.seen & kind.bit:
+            if self.ended:
                 self.see(kind.bit)
+            else:
+                self.seen |= kind.bit
             if at is not None:
                 self.mark_time(kind.at, at)
         elif at is not None and (self.started_at is None or at < self.started_at):
             self.started_at = at
-        told = facts.of_event(said)
-        if told != facts.of_session(self):
-            self._learn(zip(facts.names, told, strict=True))
+        told, known = facts.of_event(said), facts.of_session(self.__dict__)
+        if told != known:
+            if known == facts.none and all(map(_is_short, told)):
+                self.__dict__.update(zip(facts.names, told, strict=True))
+            else:
+                self._learn(zip(facts.names, told, strict=True))
 
     def see(self, bit: int) -> None:
         """Add evidence; after the end it amends what was told, unless it is the stopped that follows an error."""
@@ -241,7 +246,7 @@ class Session:
                 continue
             known = getattr(self, name)
             if known is None:
-                setattr(self, name, value if type(value) is str and len(value) <= _TEXT_LIMIT else bounded(value))
+                setattr(self, name, bounded(value))
             elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
                 self.note_anomaly(f"{name}: was told {_short(known)}, then {_short(value)}")
 
@@ -291,7 +296,14 @@ class Facts(NamedTuple):
 
     names: tuple[str, ...]
     of_event: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    of_session: Callable[[Session], tuple[Any, ...]]
+    of_session: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    none: tuple[None, ...]
+    """What a session has that knows none of them."""
+
+
+def _is_short(value: Any) -> bool:
+    """Whether it can be kept as it is."""
+    return value is None or (type(value) is str and len(value) <= _TEXT_LIMIT)
 
 
 def _seconds(start: float | None, end: float | None) -> float | None:

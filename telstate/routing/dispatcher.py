@@ -436,7 +436,9 @@ class Dispatcher:
 
     def _step_now(self, event: Event) -> Outcome:
         """Without a journal: the numbers are counted here, and nothing waits."""
-        now = self._now()
+        now = self._clock.now()
+        if now is not None:
+            self._latest = now = now if now > self._latest else self._latest  # noqa: FURB136 - a call costs more
         if now is not None and now > self._limits.look_at:
             for limit in self._limits_by(now):
                 self._step(limit, now, self._seq + 1)

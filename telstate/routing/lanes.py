@@ -217,7 +217,12 @@ class Lanes:
                     rest = self._begin(lane, job)
                     if rest is not None:
                         await self._wait_for(lane, rest)
-                    self._finish(lane, job)
+                    lane.current = None
+                    self.pending -= 1
+                    self._done(job)
+                    if self._relief is not None:
+                        self._relieve()
+                    self._since_pause += 1
                     if self._since_pause >= _FAIRNESS:
                         self._since_pause = 0
                         await anyio.lowlevel.checkpoint()
@@ -239,11 +244,3 @@ class Lanes:
         finally:
             lane.waits = False
             self.runnable += len(lane.jobs)
-
-    def _finish(self, lane: Lane, job: Job) -> None:
-        lane.current = None
-        self.pending -= 1
-        self._since_pause += 1
-        self._done(job)
-        if self._relief is not None:
-            self._relieve()
