@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from telstate import __version__
-from telstate.cli import dead, diagram, replay
+from telstate.cli import dead, diagram, replay, serve
 
 __all__ = ["app"]
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(replay.replay)
 app.command()(diagram.diagram)
+app.command()(serve.serve)
 app.add_typer(dead.verbs, name="dead")
 
 

@@ -30,6 +30,7 @@ from telstate.calls.settings import Settings
 from telstate.calls.table import State
 from telstate.errors import Busy, Closed, DefinitionError, JournalError, ParseError
 from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
+from telstate.events.masking import mask
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
 from telstate.routing.followers import Followers
@@ -301,6 +302,11 @@ class Dispatcher:
 
     def _is_keeping(self) -> bool:
         return self._keeper is not None and self._keeper.busy
+
+    @property
+    def is_open(self) -> bool:
+        """True inside the `async with`, while events are taken in."""
+        return self._open
 
     def _check_open(self) -> None:
         """While it drains, handlers may still do what they need to finish."""
@@ -621,6 +627,24 @@ class Dispatcher:
         if self._keeper is not None:
             await self._keeper.flush()
         return [kept async for kept in journal.letters()]
+
+    async def bury(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
+        """Keep what is no event as a dead letter, on the disk on return: for sources that must not answer no, as webhooks.
+
+        `telstate dead retry` has it read again, by a later version. Without a journal it is only told in the log.
+
+        Raises:
+            JournalError: if it could not be kept.
+            Closed: outside the `async with`.
+        """
+        self._check_open()
+        detail, kept = text_of(error), self._keeper is not None
+        self._log.error("payload.dead_letter", dialect=str(dialect), size=len(payload), detail=mask(detail), kept=kept)
+        if self._keeper is not None:
+            at = self._now() or 0.0
+            letter = DeadLetter(0, type(error).__name__, None, detail, at, str(dialect), payload)
+            self._keeper.bury(letter)
+            await self._keeper.settle()
 
     async def retry(self, *numbers: int) -> None:
         """Try dead letters again, now. One that fails again is a new letter. Raises as `dead_letters`."""
