@@ -27,7 +27,13 @@ ALLOWED = {
     "telstate.sources": {"telstate.events", "telstate.calls", "telstate.routing"},
     "telstate.control": {"telstate.events", "telstate.calls", "telstate.routing"},
     "telstate.views": {"telstate.events", "telstate.calls", "telstate.routing"},
-    "telstate.testing": {"telstate.events", "telstate.calls", "telstate.routing", "telstate.sources", "telstate.control"},
+    "telstate.testing": {
+        "telstate.events",
+        "telstate.calls",
+        "telstate.routing",
+        "telstate.sources",
+        "telstate.control",
+    },
 }
 PURE = ("telstate.errors", "telstate.events", "telstate.calls")
 PURE_MAY = {"pydantic", "pydantic_core", "transitions"}

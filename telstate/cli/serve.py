@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
+import signal
 import socket
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -52,9 +55,7 @@ def serve(
     SIGTERM: nothing more is taken in, handlers get half a minute to finish, and what they leave is done at the next start.
     """
     try:
-        import uvicorn  # noqa: PLC0415 - an extra
-
-        from telstate.sources.webhooks import receiver  # noqa: PLC0415
+        from telstate.sources.webhooks import receiver  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -69,24 +70,38 @@ def serve(
             misuse(
                 f"without a secret it listens only on this machine: give --secret or {_ENVIRONMENT}, or leave --host"
             )
-        listening = _listen(host, port)
-        config = uvicorn.Config(
+        asyncio.run(_serve(calls, app, _listen(host, port), journal))
+
+
+async def _serve(calls: Dispatcher, app: Any, listening: socket.socket, journal: str) -> None:
+    """Know again what the journal knows, serve until a signal, then let handlers finish."""
+    import uvicorn  # noqa: PLC0415 - an extra
+
+    server = uvicorn.Server(
+        uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
-            lifespan="on",
+            lifespan="off",  # the dispatcher is entered here: what is wrong with a journal is said in one line
             limit_concurrency=_CONNECTIONS,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=15,
         )
-        server = uvicorn.Server(config)
-        address = listening.getsockname()
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        sys.stderr.write(f"telstate: listening on http://{shown}:{address[1]}, journal {journal}\n")
+    )
+    async with calls:
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        sys.stderr.write(f"telstate: listening on http://{shown}:{port}, journal {journal}\n")
         sys.stderr.flush()
-        server.run(sockets=[listening])
-        if not server.started:
-            raise typer.Exit(1)
+        # The server stops at a signal, and raises it once more when it has: then there is still something to finish.
+        _at_signals(lambda *_: None)
+        await server.serve(sockets=[listening])
+        _at_signals(lambda *_: calls.stop())
+
+
+def _at_signals(handler: Callable[..., None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 def _load(program: str | None) -> Router:

@@ -217,7 +217,7 @@ class Dispatcher:
         """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more."""
         self._open = False
         if self._body is not None and self._hurry is not None:
-            if self._body.cancel_called:
+            if self._body.cancel_called or self._leaving:
                 self._hurry.cancel()
             self._body.cancel()
 

@@ -38,8 +38,12 @@ _READ_WITHIN = 10.0
 """Seconds in which a body must have come."""
 _HELD = 10.0
 """Seconds a request is held while events cannot be taken in, before Daily is told to come again."""
-_COME_AGAIN = "5"
-"""Seconds after which, as Retry-After tells it."""
+_MORE = {
+    503: {"Retry-After": "5"},
+    408: {"Connection": "close"},  # the rest of the body is not waited for
+    413: {"Connection": "close"},
+}
+"""What an answer says beside its status."""
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -140,10 +144,10 @@ class _Desk:
         except _Refused as refused:
             facts = {"path": request.url.path, "status": refused.status, "error": refused.error}
             self._log.warning("webhook.refused", client=request.client and request.client.host, **facts)
-            again = {"Retry-After": _COME_AGAIN} if refused.status == 503 else {}
+            more = _MORE.get(refused.status, {})
             # Why a signature was refused is for the log alone.
             told = "not signed with a known secret, or too long ago" if refused.status == 401 else refused.error
-            return JSONResponse({"error": told}, refused.status, again)
+            return JSONResponse({"error": told}, refused.status, more)
 
     async def _read(self, request: Request) -> bytes:
         """The body, as long as it is neither too long nor too slow: whoever sends it has shown nothing yet."""

@@ -112,7 +112,7 @@ class WebhookSender:
         now = self._clock()
         timestamp = str(int(now * 1000)) if self._headers is PINLESS else f"{now:.3f}"
         signed = sign(self._secret, timestamp, body, self._headers) if self._secret is not None else {}
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
         self.tries += 1
         return await self._client.post(
             self._url, content=body, headers={"content-type": "application/json", **signed, **given}

@@ -1,0 +1,354 @@
+"""The receiver, over real HTTP: what Daily may send, what others may send, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+
+from telstate import Dispatcher, Event, Router, State
+from telstate.journals import SqliteJournal
+from telstate.journals.sqlite import lines
+from telstate.routing.ports import Entry
+from telstate.sources import webhooks
+from telstate.sources.signatures import PINLESS, Secret, sign
+from telstate.sources.webhooks import receiver
+from telstate.testing.sender import WebhookSender, body_of
+from tests.sources.serving import serving
+
+pytestmark = pytest.mark.asyncio
+
+SECRET, OTHER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "c29tZXRoaW5nIGVsc2U="
+ANSWERED = {
+    "version": "1.0.0",
+    "type": "dialout.answered",
+    "id": "1-dial-out-ans-s",
+    "payload": {"session_id": "s", "room": "lobby", "destination": "+12025550101", "timestamp": "1730000000"},
+    "event_ts": 1730000001.5,
+}
+
+
+def dispatcher(path: Path, router: Router | None = None, **how: Any) -> Dispatcher:
+    """One with a journal, as a service has."""
+    return Dispatcher(router or Router(), journal=SqliteJournal(path / "calls.db"), **how)
+
+
+@asynccontextmanager
+async def receiving(calls: Dispatcher, **how: Any) -> AsyncIterator[str]:
+    """A receiver of it, and its address."""
+    async with serving(receiver(calls, **{"secrets": [SECRET], **how})) as url:
+        yield url
+
+
+def kept(path: Path) -> list[Any]:
+    """The payloads in the journal."""
+    return [json.loads(line)["payload"] for line in lines(str(path / "calls.db")) if b'"payload":' in line]
+
+
+async def test_a_signed_event_is_kept_stepped_and_handled(tmp_path: Path) -> None:
+    """And answered with what became of it; told once more, it is a duplicate."""
+    router, handled = Router(), []
+
+    @router.on(Event)
+    async def handle(event: Event) -> None:
+        handled.append(event.action)
+
+    calls = dispatcher(tmp_path, router)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        answer = await sender.post(body_of(ANSWERED))
+        assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "moved"})
+        assert (await sender.post(body_of(ANSWERED))).json() == {"ok": True, "outcome": "duplicate"}
+        session = calls.session("s")
+        assert session is not None
+        assert (session.state, session.room, session.duplicates) == (State.ANSWERED, "lobby", 1)
+        await calls.idle()
+        assert handled == ["dialout-answered"]
+    assert kept(tmp_path) == [ANSWERED, ANSWERED]
+
+
+async def test_handlers_run_after_the_answer(tmp_path: Path) -> None:
+    """A slow one keeps nobody waiting."""
+    router, may_end = Router(), asyncio.Event()
+
+    @router.on(Event)
+    async def handle() -> None:
+        await may_end.wait()
+
+    calls = dispatcher(tmp_path, router)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        assert (await sender.post(body_of(ANSWERED))).status_code == 200
+        assert calls.sizes()["pending"] == 1
+        may_end.set()
+
+
+async def test_what_is_not_signed_right_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    """Wrong, truncated, missing, of another body, too old; and the sender is not told which."""
+    body = body_of(ANSWERED)
+    now = f"{time.time():.0f}"
+    right = sign(Secret(SECRET), now, body)
+    old = sign(Secret(SECRET), f"{time.time() - 7300:.0f}", body)
+    signature, timestamp = "x-webhook-signature", "x-webhook-timestamp"
+    wrong = [
+        {},
+        {timestamp: now},
+        {signature: right[signature]},
+        {**right, signature: right[signature][:-4]},
+        {**right, signature: ""},
+        {**right, timestamp: "0"},
+        sign(Secret(OTHER), now, body),
+        sign(Secret(SECRET), now, body + b" "),
+        sign(Secret(SECRET), now, body, PINLESS),
+        old,
+    ]
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, httpx.AsyncClient() as client:
+        for headers in wrong:
+            answer = await client.post(f"{url}/webhooks", content=body, headers=headers)
+            assert answer.status_code == 401
+            assert answer.json() == {"error": "not signed with a known secret, or too long ago"}
+        assert sum(calls.counts.values()) == 0
+        assert (await client.post(f"{url}/webhooks", content=body, headers=right)).status_code == 200
+    assert kept(tmp_path) == [ANSWERED]
+
+
+async def test_one_secret_takes_anothers_place(tmp_path: Path) -> None:
+    """While both hold, either is right."""
+    calls = dispatcher(tmp_path)
+    async with receiving(calls, secrets=[OTHER, SECRET]) as url:
+        for secret in (SECRET, OTHER):
+            async with WebhookSender(f"{url}/webhooks", secret) as sender:
+                assert (await sender.post(body_of(ANSWERED))).status_code == 200
+
+
+@pytest.mark.parametrize("body", [b'{"test":"test"}', b'{"Test": "test"}', b'{"To":"+12025550100"}'])
+@pytest.mark.parametrize("path", ["/webhooks", "/pinless"])
+async def test_dailys_own_tests_are_answered_and_are_no_events(tmp_path: Path, path: str, body: bytes) -> None:
+    """They come when a webhook is created, perhaps before there is a secret to sign with."""
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, httpx.AsyncClient() as client:
+        assert (await client.post(url + path, content=body)).status_code == 200
+    assert kept(tmp_path) == []
+
+
+async def test_a_signed_body_that_is_no_event_is_a_dead_letter(tmp_path: Path) -> None:
+    """And answered with 200: three failures in a row, and Daily would switch the webhook off."""
+    bodies = [
+        b"",
+        b"{",
+        b"[1]",
+        b"\xff\xfe\x00",
+        b'{"type": "dialout.answered", "id": "2", "payload": {"session_id": 5}}',
+    ]
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        for body in bodies:
+            answer = await sender.post(body)
+            assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "dead letter"})
+        assert sum(calls.counts.values()) == 0
+    async with dispatcher(tmp_path) as again:
+        letters = [kept.letter for kept in await again.dead_letters()]
+    assert [(letter.seq, letter.payload, letter.dialect) for letter in letters] == [
+        (0, body, "webhook") for body in bodies
+    ]
+    assert {letter.reason for letter in letters} == {"ParseError"}
+
+
+async def test_events_that_this_side_alone_can_tell_are_none_of_daily(tmp_path: Path) -> None:
+    """A signed request must not pretend that we asked for a stop; types that are new to telstate are taken."""
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        for payload, outcome in (
+            ({"action": "stop-requested", "sessionId": "s"}, "dead letter"),
+            ({"type": "stop-requested", "id": "1", "payload": {"session_id": "s"}}, "dead letter"),
+            ({"type": "dialout.hummed", "id": "2", "payload": {"session_id": "s"}}, "noted"),
+        ):
+            assert (await sender.post(body_of(payload))).json()["outcome"] == outcome
+        assert calls.live() == []
+
+
+async def test_a_long_body_is_refused_while_it_comes(tmp_path: Path) -> None:
+    """Told by its length or not: the answer comes before the body has ended, and the connection is closed."""
+    calls = dispatcher(tmp_path)
+    async with receiving(calls, max_body=10_000) as url:
+        for how in ("Content-Length: 1000000000", "Transfer-Encoding: chunked"):
+            part = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" if "chunked" in how else b"x" * 0x1000
+            assert (await half_sent(url, how, part * 3)).startswith(b"HTTP/1.1 413")
+        async with WebhookSender(f"{url}/webhooks", SECRET) as sender:
+            padded = {**ANSWERED, "padding": "x" * (10_000 - len(body_of({**ANSWERED, "padding": ""})))}
+            assert (await sender.post(body_of(padded))).status_code == 200
+
+
+async def test_a_slow_body_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends it has shown nothing yet."""
+    monkeypatch.setattr(webhooks, "_READ_WITHIN", 0.3)
+    async with receiving(dispatcher(tmp_path)) as url:
+        started = time.monotonic()
+        assert (await half_sent(url, "Content-Length: 100", b"{")).startswith(b"HTTP/1.1 408")
+        assert 0.2 < time.monotonic() - started < 3
+
+
+async def half_sent(url: str, how: str, part: bytes) -> bytes:
+    """Send the beginning of a request and read what is answered, until the server closes."""
+    port = int(url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"POST /webhooks HTTP/1.1\r\nHost: x\r\n{how}\r\n\r\n".encode() + part)
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def test_under_pressure_a_request_is_held_and_then_told_to_come_again(tmp_path: Path) -> None:
+    """With 503 and Retry-After; nothing has changed then, and when there is room, it is taken."""
+    router, may_end = Router(), asyncio.Event()
+
+    @router.on(Event)
+    async def handle() -> None:
+        await may_end.wait()
+
+    calls = dispatcher(tmp_path, router, pending_limit=1)
+    second = {**ANSWERED, "id": "2", "payload": {"session_id": "t", "timestamp": "1730000000"}}
+    async with receiving(calls, held=0.3) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        assert (await sender.post(body_of(ANSWERED))).status_code == 200
+        started = time.monotonic()
+        answer = await sender.post(body_of(second))
+        assert 0.25 < time.monotonic() - started < 3
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert calls.session("t") is None
+        held = asyncio.create_task(sender.post(body_of(second)))
+        await asyncio.sleep(0.1)
+        may_end.set()
+        assert (await held).status_code == 200
+        assert calls.session("t") is not None
+
+
+class Full(SqliteJournal):
+    """A journal on a disk that is full for a while."""
+
+    full = True
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+        """Fail, or append."""
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return await super().append(entries)
+
+
+async def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path) -> None:
+    """Daily sends it again."""
+    journal = Full(tmp_path / "calls.db")
+    calls = Dispatcher(Router(), journal=journal)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET, pauses=(0.1, 0.1)) as sender:
+        assert (await sender.post(body_of(ANSWERED))).status_code == 503
+        assert calls.session("s") is None
+        delivery = asyncio.create_task(sender.deliver(ANSWERED))
+        await asyncio.sleep(0.15)
+        journal.full = False
+        assert await delivery
+        assert calls.session("s") is not None
+    assert kept(tmp_path) == [ANSWERED]
+
+
+async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> None:
+    """And no proxy on it, through which anybody could come."""
+    calls = dispatcher(tmp_path)
+    async with receiving(calls, secrets=[]) as url, httpx.AsyncClient() as client:
+        body = body_of(ANSWERED)
+        for header in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
+            answer = await client.post(f"{url}/webhooks", content=body, headers={header: "203.0.113.9"})
+            assert answer.status_code == 401
+        assert (await client.post(f"{url}/webhooks", content=body)).status_code == 200
+    remote = httpx.AsyncClient(
+        transport=httpx.ASGITransport(receiver(dispatcher(tmp_path / "other")), client=("203.0.113.9", 1)),
+        base_url="http://x",
+    )
+    assert (await remote.post("/webhooks", content=body)).status_code == 401
+
+
+async def test_a_caller_on_hold_comes_by_pinless(tmp_path: Path) -> None:
+    """Signed in headers of its own, with milliseconds."""
+    caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url:
+        async with WebhookSender(f"{url}/pinless", SECRET) as sender:
+            assert (await sender.post(body_of(caller))).json() == {"ok": True, "outcome": "noted"}
+            assert calls.sizes()["callers"] == 1
+        async with WebhookSender(f"{url}/webhooks", SECRET) as wrong:
+            wrong._url = f"{url}/pinless"
+            assert (await wrong.post(body_of(caller))).status_code == 401
+
+
+async def test_it_mounts_into_fastapi(tmp_path: Path) -> None:
+    """Whose lifespan enters the dispatcher; beside it the app's own routes."""
+    calls = dispatcher(tmp_path)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with calls:
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+    app.mount("/daily", receiver(calls, secrets=[SECRET]))
+
+    @app.get("/live")
+    async def live() -> list[str]:
+        return [session.session_id for session in calls.live()]
+
+    async with serving(app) as url, httpx.AsyncClient() as client:
+        async with WebhookSender(f"{url}/daily/webhooks", SECRET) as sender:
+            assert (await sender.post(body_of(ANSWERED))).status_code == 200
+        assert (await client.get(f"{url}/live")).json() == ["s"]
+        assert (await client.get(f"{url}/daily/health")).json() == {"ok": True}
+
+
+async def test_a_dispatcher_that_nobody_entered_takes_nothing(tmp_path: Path) -> None:
+    """Mounted without a lifespan: Daily is told to come again, and health says so."""
+    calls = dispatcher(tmp_path)
+    app = Starlette()
+    app.mount("/daily", receiver(calls, secrets=[SECRET]))
+    async with serving(app) as url, httpx.AsyncClient() as client:
+        async with WebhookSender(f"{url}/daily/webhooks", SECRET) as sender:
+            assert (await sender.post(body_of(ANSWERED))).status_code == 503
+        assert (await client.get(f"{url}/daily/health")).status_code == 503
+
+
+async def test_other_methods_and_paths_are_nobodys(tmp_path: Path) -> None:
+    """404 and 405."""
+    async with receiving(dispatcher(tmp_path)) as url, httpx.AsyncClient() as client:
+        assert (await client.get(f"{url}/webhooks")).status_code == 405
+        assert (await client.post(f"{url}/")).status_code == 404
+
+
+async def test_secrets_are_a_list() -> None:
+    """A text is one of letters."""
+    with pytest.raises(TypeError, match="takes a list of secrets"):
+        receiver(Dispatcher(Router()), secrets=SECRET)
+    with pytest.raises(ValueError, match="base64"):
+        receiver(Dispatcher(Router()), secrets=["no base64!"])
+
+
+async def test_neither_bodies_nor_numbers_nor_secrets_are_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not of what is refused, and not of what is no event."""
+    number = "+12025550187"
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        await sender.post(b'{"type": 5, "id": "1", "payload": {"destination": "%s"}}' % number.encode())
+        await sender.post(number.encode())
+        await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")
+    logged = "".join(capsys.readouterr())
+    assert "payload.dead_letter" in logged
+    assert "webhook.refused" in logged
+    assert number not in logged
+    assert SECRET not in logged
+    assert "AAAA" not in logged

@@ -1,0 +1,84 @@
+"""The sender does with a receiver's answers what Daily does."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from telstate.sources.signatures import PINLESS, WEBHOOK, Secret, verify
+from telstate.testing import simulate
+from telstate.testing.sender import WebhookSender, body_of
+from tests.sources.serving import serving
+
+pytestmark = pytest.mark.asyncio
+
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+class Endpoint:
+    """A receiver that answers as it is told, and keeps what came."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.came: list[tuple[dict[str, str], bytes]] = []
+        self.app = Starlette(routes=[Route("/{any:path}", self.answer, methods=["POST"])])
+
+    async def answer(self, request: Request) -> Response:
+        """The next status, or 200."""
+        self.came.append((dict(request.headers), await request.body()))
+        return Response(status_code=self.statuses.pop(0) if self.statuses else 200)
+
+
+async def test_it_tries_five_times_at_most_and_signs_each_try_anew() -> None:
+    """As `exponential` does."""
+    endpoint, now = Endpoint(500, 503, 404), iter([1730000000.0, 1730000060.0, 1730000120.0, 1730000180.0])
+    async with serving(endpoint.app) as url:
+        async with WebhookSender(url, SECRET, pauses=(0, 0, 0, 0), clock=lambda: next(now)) as sender:
+            assert await sender.deliver({"type": "dialout.answered", "id": "1", "payload": {}})
+        assert len({body for _, body in endpoint.came}) == 1
+        for at, (headers, body) in zip((0, 60, 120, 180), endpoint.came, strict=True):
+            verify([Secret(SECRET)], WEBHOOK, headers, body, 1730000000.0 + at, tolerance=1)
+        endpoint.statuses = [500] * 9
+        async with WebhookSender(url, SECRET, pauses=(0, 0, 0, 0)) as sender:
+            assert not await sender.deliver({})
+            assert (sender.tries, sender.state) == (5, "ACTIVE")
+
+
+async def test_three_failures_in_a_row_switch_a_circuit_breaker_off() -> None:
+    """Then nothing is sent until it is activated again; a success begins the count anew."""
+    endpoint = Endpoint(500, 500, 200, 500, 500, 500)
+    async with serving(endpoint.app) as url, WebhookSender(url, SECRET, retry="circuit-breaker") as sender:
+        assert [await sender.deliver({}) for _ in range(8)] == [False, False, True, False, False, False, False, False]
+        assert (sender.state, sender.tries, len(endpoint.came)) == ("FAILED", 6, 6)
+        sender.reactivate()
+        assert await sender.deliver({})
+
+
+async def test_no_answer_is_a_failure() -> None:
+    """Nobody listens there."""
+    async with WebhookSender("http://127.0.0.1:9/", SECRET, pauses=(0,)) as sender:
+        assert not await sender.deliver({})
+        assert sender.failed_count == 2
+        with pytest.raises(httpx.ConnectError):
+            await sender.post(b"")
+
+
+async def test_generated_calls_and_pinless_ones_are_signed() -> None:
+    """Bytes as JavaScript writes them."""
+    endpoint = Endpoint()
+    async with serving(endpoint.app) as url:
+        async with WebhookSender(f"{url}/webhooks", SECRET) as sender:
+            for sent in simulate(1, calls=3, dialects=["webhook"]):
+                assert await sender.deliver(sent.payload)
+        async with WebhookSender(f"{url}/pinless", SECRET, clock=lambda: 1730000000.0) as sender:
+            assert await sender.deliver({"To": "1", "From": "2"})
+    assert len(endpoint.came) > 6
+    headers, body = endpoint.came.pop()
+    verify([Secret(SECRET)], PINLESS, headers, body, 1730000000.0, tolerance=1)
+    assert headers["x-pinless-timestamp"] == "1730000000000"
+    assert body == b'{"To":"1","From":"2"}'
+    assert body_of({"a": "é", "b": [1, None]}) == '{"a":"é","b":[1,null]}'.encode()
