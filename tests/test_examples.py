@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import DEVNULL
 
+import httpx
 import pytest
+
+from telstate.testing.sender import WebhookSender, body_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LOGS = EXAMPLES / "logs"
@@ -23,7 +31,7 @@ def run(program: str, *arguments: str, given: bytes = b"") -> subprocess.Complet
 
 def test_each_has_a_test_here() -> None:
     """Nothing is shown that is not run; make_logs has its own test."""
-    tested = {"bot_backend.py", "call_records.py", "dialout_app.py", "make_logs.py", "__init__.py"}
+    tested = {"bot_backend.py", "call_records.py", "dialout_app.py", "fastapi_app.py", "make_logs.py", "__init__.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -87,3 +95,39 @@ def test_the_dial_out_app_needs_no_guards() -> None:
         "+12025550104": ["calling", "connected", "completed, by remote"],
         "odd": ["origin came as 5"] * 2,
     }
+
+
+def test_the_fastapi_app_receives_and_tells(tmp_path: Path) -> None:
+    """Run as its docstring says; a kill between two webhooks, and it still knows the call."""
+    secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_app:app"]
+    environment = {**os.environ, "TELSTATE_WEBHOOK_SECRET": secret, "PYTHONPATH": str(EXAMPLES.parent)}
+    url = f"http://127.0.0.1:{port}"
+
+    async def send(name: str) -> int:
+        payload = {"session_id": "s", "room": "lobby", "timestamp": str(int(time.time()))}
+        async with WebhookSender(f"{url}/daily/webhooks", secret) as sender:
+            event = {"type": f"dialout.{name}", "id": name, "payload": payload, "event_ts": time.time()}
+            return (await sender.post(body_of(event))).status_code
+
+    for name, state in (("answered", "answered"), ("stopped", "stopped")):
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=DEVNULL, stderr=DEVNULL)
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    assert httpx.get(f"{url}/daily/health").json() == {"ok": True}
+                    break
+                except httpx.TransportError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            assert asyncio.run(send(name)) == 200
+            told = httpx.get(f"{url}/calls/s").json()
+            assert (told["state"], told["room"]) == (state, "lobby")
+            assert len(httpx.get(f"{url}/calls").json()) == (name == "answered")
+            assert httpx.get(f"{url}/calls/t").status_code == 404
+        finally:
+            process.kill()
+            process.wait()

@@ -1,0 +1,58 @@
+"""A FastAPI backend with telstate's receiver mounted into it.
+
+    TELSTATE_WEBHOOK_SECRET=… uvicorn --app-dir examples fastapi_app:app
+
+Give Daily the address https://<your host>/daily/webhooks. The app's lifespan enters the dispatcher: what the journal knows is known
+again, unfinished handlers run again, and at the end those that run get time to finish.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+
+from telstate import Dispatcher, Router, Session
+from telstate.journals import SqliteJournal
+from telstate.sources.webhooks import receiver
+
+router = Router("backend")
+calls = Dispatcher(router, journal=SqliteJournal(os.environ.get("TELSTATE_JOURNAL", "calls.db")))
+
+
+@router.on_retired()
+async def write_record(session: Session) -> None:
+    """The final word on a call: here it goes to your database."""
+    print(f"{session.session_id} {session.cause} {session.talk_s}")
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async with calls:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+app.mount("/daily", receiver(calls, secrets=os.environ.get("TELSTATE_WEBHOOK_SECRET", "").split()))
+
+
+def facts(session: Session) -> dict[str, Any]:
+    return {"id": session.session_id, "state": session.state, "cause": session.cause, "room": session.room}
+
+
+@app.get("/calls")
+async def live() -> list[dict[str, Any]]:
+    """Every call that has not ended."""
+    return [facts(session) for session in calls.live()]
+
+
+@app.get("/calls/{session_id}")
+async def one(session_id: str) -> dict[str, Any]:
+    """Where a call stands."""
+    session = calls.session(session_id)
+    if session is None:
+        raise HTTPException(404, "no such call, or it ended more than two hours ago")
+    return facts(session)
