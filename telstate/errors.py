@@ -63,7 +63,13 @@ class Busy(TelstateError):
 
 
 class Closed(TelstateError):
-    """Raised when a dispatcher is used outside its `async with`, or takes nothing in any more."""
+    """Raised when a dispatcher is used outside its `async with`, or takes nothing in any more.
+
+    Attributes:
+        taken: of many events how many were taken in before, and stay so.
+    """
+
+    taken: int = 0
 
 
 class JournalError(TelstateError):

@@ -354,26 +354,28 @@ class Dispatcher:
         Raises:
             JournalError: if the journal could not keep them. The first `error.taken` of them were taken in before, in whole
                 commits; of the rest nothing has changed.
-            Closed: outside the `async with`, or if it was left meanwhile.
+            Closed: outside the `async with`, or if it was left meanwhile; then too the first `error.taken` were taken in.
+            Whatever `payloads` raises while it is iterated: what it gave before, but for the last 500 at most, was taken in.
         """
-        self._check_open()
         answers: list[Outcome | ParseError] = []
         waiting = iter(payloads)
         # Without a journal there is no commit to share, and more at once would only leave the caches.
         size = self._burst if self._keeper is not None else min(self._burst, _PAUSE_AFTER)
-        while chunk := list(islice(waiting, size)):
-            if self._lanes.pending >= self._pending_limit and not INSIDE.get():
-                await self._make_room()
-            if self._keeper is not None:
-                try:
+        try:
+            self._check_open()
+            while chunk := list(islice(waiting, size)):
+                self._check_open()
+                if self._lanes.pending >= self._pending_limit and not INSIDE.get():
+                    await self._make_room()
+                if self._keeper is not None:
                     answers += await self._keep_many(self._keeper, chunk, dialect)
-                except JournalError as error:
-                    error.taken = len(answers)
-                    raise
-            else:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                answers += [self._read_and_step(payload, dialect) for payload in chunk]
-                await self._pause()
+                else:
+                    await anyio.lowlevel.checkpoint_if_cancelled()
+                    answers += [self._read_and_step(payload, dialect) for payload in chunk]
+                    await self._pause()
+        except (JournalError, Closed) as error:
+            error.taken = len(answers)
+            raise
         return answers
 
     async def _keep_many(
@@ -398,7 +400,8 @@ class Dispatcher:
             event, _, _, at = read_payload(payload, dialect, live=self._live)
         except ParseError as error:
             return error
-        self._clock.follow(at)
+        if not self._live:
+            self._clock.follow(at)
         return self._step_now(event)
 
     async def _make_room(self) -> None:
@@ -426,7 +429,8 @@ class Dispatcher:
         if self._journal is not None:
             raise Busy("an event is taken in only after the journal has it: await receive()")
         event, _, _, at = read_payload(payload, dialect, live=self._live)
-        self._clock.follow(at)
+        if not self._live:
+            self._clock.follow(at)
         if self._lanes.are_above(self._pending_limit):
             raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
         return self._step_now(event)

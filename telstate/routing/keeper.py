@@ -73,6 +73,7 @@ class Keeper:
         self._letters: list[DeadLetter] = []
         self._dropped: list[int] = []
         self._flushing = anyio.Lock()
+        self._closed = False
         self._log = structlog.get_logger("telstate")
 
     @property
@@ -103,6 +104,8 @@ class Keeper:
         await self._wait(self._enter(_Waiting(at)))
 
     def _enter(self, waiting: _Waiting) -> _Waiting:
+        if self._closed:
+            raise Closed("the dispatcher was closed before the journal had the event")
         self._inbox[waiting] = None
         self._filled.set()
         return waiting
@@ -233,6 +236,7 @@ class Keeper:
 
     def close(self, within: float) -> None:
         """Nothing more is kept: tell those who still wait, and give a commit that is under way so many seconds."""
+        self._closed = True
         _tell(self._inbox, Closed("the dispatcher was closed before the journal had the event"))
         self._inbox.clear()
         if self._commit_scope is not None:

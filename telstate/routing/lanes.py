@@ -18,13 +18,15 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from telstate.routing.cancellation import current_task
+from telstate.routing.cancellation import current_task, is_cancelled
 
 __all__ = ["Job", "Lane", "Lanes"]
 
 _IDLE_WORKERS = 64
 """So many workers wait for work; further ones end. Waking one costs a tenth of starting one."""
 _SPARE_LANES = 64
+_TURNS = 100
+"""More turns than it takes to run all that may wait for one."""
 _FAIRNESS = 64
 """After so many jobs without a pause a worker lets the event loop breathe."""
 
@@ -171,8 +173,11 @@ class Lanes:
             self.patient -= 1
 
     async def have_turns(self, limit: int) -> None:
-        """Let the event loop turn until fewer than `limit` jobs wait only for that. No handler is waited for."""
-        while self.runnable >= limit and not self._closing:
+        """Let the event loop turn until fewer than `limit` jobs wait only for that. No handler is waited for, and whoever is
+        cancelled meanwhile is not held up: the workers may be no more by then."""
+        for _ in range(_TURNS):
+            if self.runnable < limit or self._closing or is_cancelled():
+                return
             await anyio.lowlevel.cancel_shielded_checkpoint()
 
     async def _wait_for_relief(self) -> None:
@@ -204,6 +209,8 @@ class Lanes:
     async def _work(self) -> None:
         """One worker: take lanes from the line as long as there are any, then wait for more."""
         task = current_task()
+        lane: Lane | None
+        job: Job | None
         while True:
             self._waking = False
             while self._ready:
@@ -231,6 +238,7 @@ class Lanes:
                     self._spare.append(lane)
             if self._closing or len(self._idle) >= _IDLE_WORKERS:
                 return
+            lane = job = rest = None  # who waits for work must not keep what it did last
             woken = anyio.Event()
             self._idle.append(woken)
             await woken.wait()

@@ -65,6 +65,9 @@ class Runner:
             context = self._context.copy()
             try:
                 coroutine = call.run(given)
+            except BaseException as error:
+                return self._rest(lane, job, given, number, error)
+            try:
                 waits_for = context.run(coroutine.send, None)
             except StopIteration:
                 if lane.task is not None and lane.task.cancelling():
@@ -101,7 +104,11 @@ class Runner:
     ) -> None:
         try:
             if isinstance(begun, BaseException):
-                raise begun  # noqa: TRY301 - what follows is the same, wherever it came from
+                raised, begun = begun, None
+                try:
+                    raise raised
+                finally:
+                    del raised  # else it and this frame would keep each other, and the event
             handler = begun or Isolated(call.run(given), self._context.copy())
             if call.live_only:
                 with anyio.CancelScope() as lane.scope:

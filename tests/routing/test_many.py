@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,19 @@ from typing import Any
 import anyio
 import pytest
 
-from telstate import Closed, Dispatcher, Event, JournalError, LogClock, Outcome, OutcomeKind, ParseError, Router
+from telstate import (
+    Closed,
+    DialoutConnected,
+    Dispatcher,
+    DtmfReceived,
+    Event,
+    JournalError,
+    LogClock,
+    Outcome,
+    OutcomeKind,
+    ParseError,
+    Router,
+)
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.routing.ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
@@ -171,3 +184,97 @@ async def test_outside_the_block_nothing_is_taken_in(tmp_path: Path) -> None:
     calls = Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl"))
     with pytest.raises(Closed):
         await calls.receive_many([js("dialout-connected")])
+
+
+def flood() -> Iterator[dict[str, str]]:
+    """Events of one lane, without an end."""
+    while True:
+        yield {"action": "dialin-ready", "sipEndpoint": "sip:1@room.example", "callClientId": "c"}
+
+
+@pytest.mark.parametrize("senders", [1, 64])
+async def test_who_is_cancelled_while_waiting_for_turns_is_not_held_up(senders: int) -> None:
+    """The workers are cancelled with them, so nobody would ever give them a turn."""
+    router = Router()
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def handle() -> None:
+        """Nothing."""
+
+    async def send(calls: Dispatcher) -> None:
+        for payload in flood():
+            await calls.receive(payload)
+
+    with anyio.fail_after(10), anyio.move_on_after(0.3):
+        async with Dispatcher(router, lane_limit=20) as calls, anyio.create_task_group() as group:
+            for _ in range(senders):
+                group.start_soon(send, calls)
+
+
+async def test_a_handler_that_ends_everything_ends_who_waits_for_turns() -> None:
+    """A BaseException goes through; nobody spins behind it."""
+
+    class Stop(BaseException):
+        pass
+
+    router, count = Router(), 0
+
+    @router.on(Event, outcomes=OutcomeKind)
+    async def handle() -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise Stop
+
+    with pytest.raises(BaseExceptionGroup) as caught, anyio.fail_after(10):
+        async with Dispatcher(router, lane_limit=20) as calls:
+            await calls.receive_many(flood())
+    assert caught.group_contains(Stop)
+
+
+@pytest.mark.parametrize("kind", ["none", *KINDS])
+async def test_many_end_when_the_block_is_left(kind: str, tmp_path: Path) -> None:
+    """What comes after it is not taken in, and the error says how many were."""
+    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+    calls, caught = Dispatcher(Router(), journal=journal, drain=5.0), []
+
+    async def bring() -> None:
+        try:
+            await calls.receive_many(flood())
+        except Closed as error:
+            caught.append(error.taken)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group, calls:
+            group.start_soon(bring)
+            await anyio.sleep(0.2)
+            before = sum(calls.counts.values())
+    assert before <= sum(calls.counts.values()) <= before + 1_000
+    assert caught == [sum(calls.counts.values())]
+
+
+async def test_nothing_is_kept_of_an_event_after_its_handlers() -> None:
+    """Not by a worker that has nothing to do, and not by an exception and its traceback."""
+    router = Router()
+
+    @router.on(DialoutConnected)
+    async def wait() -> None:
+        await anyio.sleep(0.005)
+
+    @router.on(DtmfReceived)
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with Dispatcher(router) as calls:
+            for number in range(30):
+                await calls.receive({"action": "dialout-connected", "sessionId": f"s{number}"})
+                await calls.receive({"action": "dtmf-event", "sessionId": f"s{number}", "tone": "1"})
+            await calls.idle()
+            await anyio.sleep(0.05)
+            left = [thing for thing in gc.get_objects() if type(thing) in (DialoutConnected, DtmfReceived, ValueError)]
+            assert left == []
+    finally:
+        gc.enable()
