@@ -36,7 +36,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-app.mount("/daily", receiver(calls, secrets=os.environ.get("TELSTATE_WEBHOOK_SECRET", "").split()))
+app.mount("/daily", receiver(calls, secrets=os.environ["TELSTATE_WEBHOOK_SECRET"].replace(",", " ").split()))
 
 
 def facts(session: Session) -> dict[str, Any]:

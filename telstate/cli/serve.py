@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Annotated, Any
 
 import structlog
@@ -26,8 +25,9 @@ __all__ = ["serve"]
 
 _ENVIRONMENT = "TELSTATE_WEBHOOK_SECRET"
 _CONNECTIONS = 2_000
-"""Requests at the same time; more are answered with 503 at once."""
-_BACKLOG = 2048
+_BACKLOG = 2_048
+_FILES = 4 * _CONNECTIONS
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
@@ -55,7 +55,8 @@ def serve(
     SIGTERM: nothing more is taken in, handlers get half a minute to finish, and what they leave is done at the next start.
     """
     try:
-        from telstate.sources.webhooks import receiver  # noqa: PLC0415 - an extra
+        from telstate.sources.server import make_server  # noqa: PLC0415 - an extra
+        from telstate.sources.webhooks import is_loopback, receiver  # noqa: PLC0415
     except ModuleNotFoundError as error:
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -66,42 +67,50 @@ def serve(
             app = receiver(calls, secrets=secrets, tolerance=tolerance)
         except ValueError as error:
             misuse(str(error))
-        if not secrets and not _is_loopback(host):
+        if not secrets and not is_loopback(host):
             misuse(
                 f"without a secret it listens only on this machine: give --secret or {_ENVIRONMENT}, or leave --host"
             )
-        asyncio.run(_serve(calls, app, _listen(host, port), journal))
+        _allow_many_connections()
+        server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
+        asyncio.run(_serve(calls, server, _listen(host, port), journal))
 
 
-async def _serve(calls: Dispatcher, app: Any, listening: socket.socket, journal: str) -> None:
+async def _serve(calls: Dispatcher, server: Any, listening: socket.socket, journal: str) -> None:
     """Know again what the journal knows, serve until a signal, then let handlers finish."""
-    import uvicorn  # noqa: PLC0415 - an extra
-
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",  # the dispatcher is entered here: what is wrong with a journal is said in one line
-            limit_concurrency=_CONNECTIONS,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=15,
-        )
-    )
-    async with calls:
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"telstate: listening on http://{shown}:{port}, journal {journal}\n")
-        sys.stderr.flush()
-        # The server stops at a signal, and raises it once more when it has: then there is still something to finish.
-        _at_signals(lambda *_: None)
-        await server.serve(sockets=[listening])
-        _at_signals(lambda *_: calls.stop())
+    _heed_signals(server, calls)
+    try:
+        async with calls:
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            sys.stderr.write(f"telstate: listening on http://{shown}:{port}, journal {journal}\n")
+            sys.stderr.flush()
+            await server.serve(sockets=[listening])
+    finally:
+        # What still runs now is a thread of a handler, which nothing can stop: the next signal ends the process.
+        for number in _SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
 
 
-def _at_signals(handler: Callable[..., None]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handler)
+def _heed_signals(server: Any, calls: Dispatcher) -> None:
+    """The first signal: take in nothing more and let handlers finish. The second: drop what runs, the journal has it. A third
+    one is the system's."""
+    count = 0
+
+    def heed() -> None:
+        nonlocal count
+        count += 1
+        server.should_exit = True
+        if count == 2:
+            server.force_exit = True
+            calls.stop()
+            calls.stop()
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, heed)
 
 
 def _load(program: str | None) -> Router:
@@ -109,17 +118,20 @@ def _load(program: str | None) -> Router:
     if program is None:
         return Router()
     module, _, name = program.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")):
+        misuse(f"{program!r} names no module: give MODULE:ROUTER, as in `telstate serve app:router`")
     sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), name or "router")
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         misuse(f"there is no module {module!r} here: give MODULE:ROUTER, as in `telstate serve app:router`")
-    except AttributeError:
-        misuse(f"{module} has no {name or 'router'!r}: give MODULE:ROUTER, as in `telstate serve app:router`")
     except DefinitionError as error:
         misuse(f"{module}: {error}")
+    found = getattr(imported, name or "router", None)
+    if found is None:
+        misuse(f"{module} has no {name or 'router'!r}: give MODULE:ROUTER, as in `telstate serve app:router`")
     if not isinstance(found, Router):
         misuse(f"{program} is no telstate.Router, but {type(found).__name__}")
     return found
@@ -127,21 +139,24 @@ def _load(program: str | None) -> Router:
 
 def _journal(path: str) -> JsonlJournal | SqliteJournal:
     """What is there decides; a new one is SQLite, unless its name says otherwise."""
-    if os.path.exists(path):
+    if not path:
+        misuse("--journal takes the name of a file")
+    if os.path.exists(path) and os.path.getsize(path):
         return open_journal(path)
     return JsonlJournal(path) if path.endswith(".jsonl") else SqliteJournal(path)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        misuse(f"cannot listen on {host}:{port}: {error.strerror or error}")
+    except (OSError, TypeError, ValueError) as error:
+        misuse(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}")
+
+
+def _allow_many_connections() -> None:
+    """Each takes a file, and systems allow a thousand unless they are asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _FILES:
+        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -215,7 +216,8 @@ class JsonlJournal:
     def _letter(self, line: bytes) -> DeadLetter:
         try:
             told = from_json(line)["dead"]
-            return DeadLetter(**{**told, "payload": told["payload"].encode()})
+            raw = b64decode(told.pop("base64")) if "base64" in told else told["payload"].encode()
+            return DeadLetter(**{**told, "payload": raw})
         except (ValueError, TypeError, KeyError, AttributeError):
             raise JournalError(f"{self.path} is damaged at {line[:60]!r}") from None
 
@@ -359,7 +361,11 @@ class _Index:
 
 
 def _spelled(letter: DeadLetter) -> dict[str, Any]:
-    return {**letter._asdict(), "payload": letter.payload.decode("utf-8", "replace")}
+    """As JSON values; what is no text is kept to the byte all the same."""
+    try:
+        return {**letter._asdict(), "payload": letter.payload.decode()}
+    except UnicodeDecodeError:
+        return {**letter._asdict(), "payload": "", "base64": b64encode(letter.payload).decode()}
 
 
 def _take(lines: Iterator[bytes], count: int) -> list[bytes]:

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
-import structlog
 from pydantic_core import from_json, to_json
 
 from telstate.errors import RevisionConflict
 from telstate.routing.ports import Journal
-from telstate.routing.telling import traceback_of
+from telstate.routing.telling import Log, traceback_of
 
 __all__ = ["Checkpoints", "Point", "frozen"]
 
@@ -61,7 +60,7 @@ class Checkpoints:
         self._since = 0
         self._enough = _EVERY
         self._due = anyio.Event()
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     def stepped(self, events: int = 1) -> None:
         """So many more events came that no checkpoint has."""

@@ -19,7 +19,6 @@ from typing import Self
 from uuid import uuid4
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from telstate.calls.endpoints import Endpoint
@@ -46,7 +45,7 @@ from telstate.routing.recovery import Recovery
 from telstate.routing.registration import is_async
 from telstate.routing.router import Router
 from telstate.routing.runner import INSIDE, Runner
-from telstate.routing.telling import of_session, text_of, traceback_of
+from telstate.routing.telling import Log, of_session, text_of, traceback_of
 from telstate.routing.work import Present, key_of, letter_of, number_of_retirement, read_letter, spell
 
 __all__ = ["Dispatcher"]
@@ -153,7 +152,7 @@ class Dispatcher:
         self._body: anyio.CancelScope | None = None
         self._hurry: anyio.CancelScope | None = None
         self._since_pause = 0
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -642,13 +641,14 @@ class Dispatcher:
             Closed: outside the `async with`.
         """
         self._check_open()
-        detail, kept = text_of(error), self._keeper is not None
-        self._log.error("payload.dead_letter", dialect=str(dialect), size=len(payload), detail=mask(detail), kept=kept)
         if self._keeper is not None:
             at = self._now() or 0.0
-            letter = DeadLetter(0, type(error).__name__, None, detail, at, str(dialect), payload)
-            self._keeper.bury(letter)
-            await self._keeper.settle()
+            letter = DeadLetter(0, type(error).__name__, None, text_of(error), at, str(dialect), payload)
+            await self._keeper.bury_now(letter)
+        # Not what came: it may be anything, and somebody's number.
+        facts = {"field": mask(error.field)[:100], "expected": mask(error.expected)[:200], "size": len(payload)}
+        kept = self._keeper is not None
+        self._log.error("payload.dead_letter", dialect=str(dialect), kept=kept, **facts)
 
     async def retry(self, *numbers: int) -> None:
         """Try dead letters again, now. One that fails again is a new letter. Raises as `dead_letters`."""

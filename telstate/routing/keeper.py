@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
-import structlog
 
 from telstate.calls.outcome import Outcome
 from telstate.errors import Closed, JournalError
 from telstate.events import Dialect, Event
 from telstate.routing.ports import DeadLetter, Entry, Journal
-from telstate.routing.telling import traceback_of
+from telstate.routing.telling import Log, traceback_of
 
 __all__ = ["Keeper", "append", "entry_of"]
 
@@ -74,7 +73,7 @@ class Keeper:
         self._dropped: list[int] = []
         self._flushing = anyio.Lock()
         self._closed = False
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     @property
     def busy(self) -> bool:
@@ -186,6 +185,20 @@ class Keeper:
     def bury(self, letter: DeadLetter) -> None:
         """Something was given up."""
         self._letters.append(letter)
+
+    async def bury_now(self, letter: DeadLetter) -> None:
+        """Write one letter, on the disk on return; who is refused brings it again, so nothing is kept of it then.
+
+        Raises:
+            JournalError: if it cannot be written.
+        """
+        async with self._flushing:
+            try:
+                await self._journal.dead([letter])
+            except JournalError:
+                raise
+            except Exception as error:
+                raise JournalError(f"the journal could not keep the dead letter: {error}") from error
 
     async def settle(self) -> None:
         """Write the letters there are, so that who freezes what there is directly after loses none.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-import structlog
-
 from telstate.errors import Closed, JournalError, ParseError
 from telstate.routing.lanes import Job
 from telstate.routing.ports import DeadLetter, Journal, KeptLetter
+from telstate.routing.telling import Log
 
 __all__ = ["Letters"]
 
@@ -39,7 +38,7 @@ class Letters:
         self._receive = receive
         self._drop = drop
         self._taken: set[int] = set()
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     async def take_up(self) -> None:
         """Take up what is asked for and was not taken up yet."""

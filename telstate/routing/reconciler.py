@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from telstate.calls.session import Session
 from telstate.errors import Closed, JournalError
 from telstate.events import Event, Presence, PresenceChecked, SourceGap
 from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
-from telstate.routing.telling import traceback_of
+from telstate.routing.telling import Log, traceback_of
 
 __all__ = ["Reconcile", "Reconciler"]
 
@@ -66,7 +65,7 @@ class Reconciler:
         """Of those asked for, the ones about which something may have been missed since: their answer is too old."""
         self._workers = 0
         self._group: TaskGroup | None = None
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     def open(self, group: TaskGroup) -> None:
         """Ask in this task group from now on, first for all of which nothing is certain."""

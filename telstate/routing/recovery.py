@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-import structlog
 from pydantic import ValidationError
 
 from telstate.calls.engine import Engine
@@ -24,6 +23,7 @@ from telstate.routing.keeper import append, entry_of
 from telstate.routing.lanes import Job
 from telstate.routing.plan import Call, Plan
 from telstate.routing.ports import DeadLetter, Journal, Record
+from telstate.routing.telling import Log
 from telstate.routing.work import Present, number_of_retirement, read
 
 __all__ = ["Recovered", "Recovery"]
@@ -70,7 +70,7 @@ class Recovery:
         self._since = 0
         self._found: list[Job] = []
         """Work that may be done: retirements are looked up many at once."""
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     async def run(self, told: Settings | None, checkpoints: Checkpoints, now: float) -> Recovered:
         """Fold the journal, then tell it that the program started.

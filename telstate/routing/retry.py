@@ -6,9 +6,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import structlog
-
 from telstate.errors import DefinitionError
+from telstate.routing.telling import Log
 
 __all__ = ["Retry", "checked", "retrying"]
 
@@ -66,7 +65,7 @@ def retrying(run: Run, retry: Retry, name: str) -> Run:
     """Wrap a handler, with its middlewares, so that it is tried again."""
     import stamina  # noqa: PLC0415 - an extra
 
-    log = structlog.get_logger("telstate")
+    log = Log()
     schedule = {key: value for key, value in retry._asdict().items() if key != "on"}
 
     async def run_again(given: Mapping[str, Any]) -> object:

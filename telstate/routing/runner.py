@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 
 import anyio
-import structlog
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
@@ -17,7 +16,7 @@ from telstate.routing.cancellation import forgive_cancellation, is_cancelled
 from telstate.routing.isolation import Isolated
 from telstate.routing.lanes import Job, Lane, Lanes
 from telstate.routing.plan import Call
-from telstate.routing.telling import of_session, traceback_of
+from telstate.routing.telling import Log, of_session, traceback_of
 
 __all__ = ["INSIDE", "Runner"]
 
@@ -45,7 +44,7 @@ class Runner:
         self._bury = bury
         self._observers: tuple[Call, ...] = ()
         self._context = _clean_context()
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     def open(self, observers: tuple[Call, ...]) -> None:
         """Handlers run in the present context from now on; `observers` are those of errors."""

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 __all__ = ["PINLESS", "TOLERANCE", "WEBHOOK", "BadSignature", "Headers", "Secret", "sign", "verify"]
 
 TOLERANCE = 2 * 3600.0
-"""Seconds a signature may be old. Daily tells none; it may sign a retry with its first timestamp, and retries for up to an
-hour. Within this time telstate remembers every webhook's id, so what is sent once more is a duplicate."""
+"""Seconds for which a signature holds. Daily tells none; it may sign a retry with its first timestamp, and retries for up to an
+hour. For so long telstate remembers every webhook's id, so what is sent once more is a duplicate."""
 _AHEAD = 300.0
-"""Seconds that the sender's clock may be ahead of ours."""
+"""Seconds of these that lie ahead: the sender's clock may be before ours."""
 _MILLISECONDS_FROM = 1e11
 """From here on a timestamp is in milliseconds, as pinless dial-in sends them: seconds are this large in the year 5138."""
 
@@ -87,7 +87,7 @@ def verify(
         given: the request's headers, by names in lower case.
         body: the request's body, as it came.
         now: Unix seconds.
-        tolerance: seconds a signature may be old.
+        tolerance: seconds for which a signature holds, five minutes of them ahead.
 
     Raises:
         BadSignature: if not.
@@ -101,8 +101,9 @@ def verify(
     if not any(matches):
         raise BadSignature("the signature is of another secret, or of another body")
     age = now - _seconds(timestamp)
-    if not -_AHEAD <= age <= tolerance:
-        raise BadSignature(f"the signature is {age:.0f} seconds old, and {tolerance:.0f} are allowed")
+    ahead = min(_AHEAD, tolerance)
+    if not -ahead <= age <= tolerance - ahead:
+        raise BadSignature(f"the signature is {age:.0f} seconds old, and {tolerance - ahead:.0f} are allowed")
 
 
 def _seconds(timestamp: str) -> float:

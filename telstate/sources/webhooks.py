@@ -14,12 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from time import time
 from typing import Any
 
 import anyio
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -28,9 +27,10 @@ from starlette.routing import Route
 from telstate.errors import Closed, JournalError, ParseError
 from telstate.events import Dialect
 from telstate.routing.dispatcher import Dispatcher
+from telstate.routing.telling import Log
 from telstate.sources.signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Headers, Secret, verify
 
-__all__ = ["MAX_BODY", "receiver"]
+__all__ = ["MAX_BODY", "is_loopback", "receiver"]
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body at most: Daily's are a few kilobytes."""
@@ -40,11 +40,15 @@ _HELD = 10.0
 """Seconds a request is held while events cannot be taken in, before Daily is told to come again."""
 _MORE = {
     503: {"Retry-After": "5"},
-    408: {"Connection": "close"},  # the rest of the body is not waited for
+    401: {"Connection": "close"},  # the rest of the body is not waited for
+    408: {"Connection": "close"},
     413: {"Connection": "close"},
 }
 """What an answer says beside its status."""
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_UNSIGNED = 200
+"""Bytes that are read of a request without a signature: as long as Daily's tests may be, which need none."""
+_BY_OTHERS = ("forwarded", "x-forwarded", "via", "x-real-ip", "cf-", "true-client-ip", "origin", "referer")
+"""How headers begin that proxies add, and browsers."""
 
 
 def receiver(
@@ -64,18 +68,25 @@ def receiver(
     Args:
         calls: takes the events in. Give it a journal: without one, what was acknowledged is lost with the process.
         secrets: the webhook's `hmac` in base64, as Daily shows it; several while one takes another's place. Without any, only
-            requests from this very machine are taken, and none that came through a proxy.
-        tolerance: seconds a signature may be old. Beyond two hours, duplicates might not be known as such any more.
+            requests from this very machine and to it by name are taken, none of a browser or a proxy. A proxy that hides
+            itself and the name is not seen: give a secret wherever others can reach the address.
+        tolerance: seconds for which a signature holds. Beyond two hours, duplicates might not be known as such any more.
         max_body: bytes of a body at most.
         held: seconds a request waits while events cannot be taken in.
         clock: Unix seconds; for tests.
 
     Raises:
-        ValueError: if a secret is no base64.
+        ValueError: if a secret is no base64, or a number makes no sense.
+        TypeError: if `secrets` is no list of secrets.
     """
+    if not tolerance > 0 or max_body < 1 or not held > 0:
+        raise ValueError("tolerance=, max_body= and held= are above 0")
     if isinstance(secrets, (str, Secret)):
         raise TypeError("secrets= takes a list of secrets, so that one can take another's place: secrets=[…]")
     known = [secret if isinstance(secret, Secret) else Secret(secret) for secret in secrets]
+    if not known:
+        hint = "requests of this machine alone are taken, unsigned: pass secrets=[…]"
+        Log().warning("webhooks.without_secret", hint=hint)
     desk = _Desk(calls, known, tolerance=tolerance, max_body=max_body, held=held, clock=clock)
 
     @asynccontextmanager
@@ -85,8 +96,9 @@ def receiver(
 
     return Starlette(
         routes=[
-            Route("/webhooks", desk.webhook, methods=["POST"]),
-            Route("/pinless", desk.pinless, methods=["POST"]),
+            # With a slash at the end too: a redirection is a failure to Daily.
+            *(Route(f"/webhooks{end}", desk.webhook, methods=["POST"]) for end in ("", "/")),
+            *(Route(f"/pinless{end}", desk.pinless, methods=["POST"]) for end in ("", "/")),
             Route("/health", desk.health, methods=["GET"]),
         ],
         lifespan=lifespan,
@@ -120,7 +132,7 @@ class _Desk:
         self._max_body = max_body
         self._held = held
         self._clock = clock
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks`."""
@@ -136,7 +148,7 @@ class _Desk:
 
     async def _answer(self, request: Request, headers: Headers) -> Response:
         try:
-            body = await self._read(request)
+            body = await self._read(request, headers)
             if _is_test(body):
                 return JSONResponse({"ok": True})
             self._check(request, headers, body)
@@ -149,15 +161,19 @@ class _Desk:
             told = "not signed with a known secret, or too long ago" if refused.status == 401 else refused.error
             return JSONResponse({"error": told}, refused.status, more)
 
-    async def _read(self, request: Request) -> bytes:
-        """The body, as long as it is neither too long nor too slow: whoever sends it has shown nothing yet."""
+    async def _read(self, request: Request, headers: Headers) -> bytes:
+        """The body, as long as it is neither too long nor too slow: whoever sends it has shown nothing yet. Of what bears no
+        signature, and so can be nothing but a test, next to nothing is read."""
         chunks, size = [], 0
+        is_signed = headers.signature in request.headers and headers.timestamp in request.headers
         try:
             with anyio.fail_after(_READ_WITHIN):
                 async for chunk in request.stream():
                     size += len(chunk)
                     if size > self._max_body:
                         raise _Refused(413, f"the body is longer than {self._max_body} bytes")
+                    if size > _UNSIGNED and self._secrets and not is_signed:
+                        raise _Refused(401, f"the request has no {headers.signature} or no {headers.timestamp}")
                     chunks.append(chunk)
         except TimeoutError:
             raise _Refused(408, f"the body did not come within {_READ_WITHIN:.0f} seconds") from None
@@ -194,7 +210,7 @@ class _Desk:
 def _is_test(body: bytes) -> bool:
     """Tell the requests with which Daily tries an address, when a webhook or a pinless dial-in is set up. They say nothing, so
     they need no signature: `{"test": "test"}` in several spellings, and, for pinless dial-in, a `To` alone."""
-    if len(body) > 200:
+    if len(body) > _UNSIGNED:
         return False
     try:
         told: Any = json.loads(body)
@@ -204,10 +220,17 @@ def _is_test(body: bytes) -> bool:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Tell whether a request comes from this machine, and not through a proxy on it."""
-    if request.client is None or any(name in request.headers for name in _FORWARDED):
+    """Tell whether a request comes from this machine and is meant for it, and not through a proxy or a browser on it."""
+    if request.client is None or any(name.startswith(_BY_OTHERS) for name in request.headers):
         return False
+    return is_loopback(request.client.host) and is_loopback(request.url.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell a name or an address of this machine that no other can reach."""
     try:
-        return ip_address(request.client.host).is_loopback
+        address = ip_address(host)
     except ValueError:
-        return False
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)

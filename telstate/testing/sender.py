@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -50,12 +51,12 @@ class WebhookSender:
         timeout: float = 10.0,
     ) -> None:
         self._url = url
-        self._headers = PINLESS if url.rstrip("/").endswith("/pinless") else WEBHOOK
+        self._headers = PINLESS if urlsplit(url).path.rstrip("/").endswith("/pinless") else WEBHOOK
         self._secret = Secret(secret) if isinstance(secret, str) else secret
         self._pauses = tuple(pauses) if retry == "exponential" else ()
         self._breaks = retry == "circuit-breaker"
         self._clock = clock
-        self._client = httpx.AsyncClient(timeout=timeout)
+        self._client = httpx.AsyncClient(timeout=timeout, trust_env=False)  # it is for receivers at hand
         self.failed_count = 0
         """Failures in a row."""
         self.tries = 0

@@ -46,7 +46,8 @@ def is_pinless(payload: dict[str, Any]) -> bool:
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
     """Take the event out of its envelope and spell its keys as daily-js does; unknown keys keep their spelling."""
     if "type" not in payload and is_pinless(payload):
-        return {**payload, "action": "pinless-dialin"}
+        # It has no envelope; one caller on hold has one call id, so that tells a redelivery.
+        return {"webhookId": payload.get("callId"), **payload, "action": "pinless-dialin"}
     inner = payload.get("payload")
     fields = inner if isinstance(inner, dict) else {}
     kind = payload.get("type")
