@@ -15,11 +15,13 @@ from telstate.errors import (
     Busy,
     CallEnded,
     Closed,
+    DailyError,
     DefinitionError,
     JournalError,
     ParseError,
     RevisionConflict,
     TelstateError,
+    UnknownResult,
 )
 from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
 from telstate.events import __all__ as _events
@@ -35,6 +37,7 @@ __all__ = [  # noqa: PLE0604 - both parts are lists of names
     "CallEnded",
     "Cause",
     "Closed",
+    "DailyError",
     "DefinitionError",
     "Dispatcher",
     "EndedBy",
@@ -54,6 +57,7 @@ __all__ = [  # noqa: PLE0604 - both parts are lists of names
     "State",
     "TelstateError",
     "Transition",
+    "UnknownResult",
     "Unmatched",
     "machine",
     *_events,

@@ -6,8 +6,10 @@ TelstateError
 ├── Busy              more waits than the bound allows: try again later
 ├── CallEnded         a session ended before the state that was waited for
 ├── Closed            the dispatcher takes nothing in any more
-└── JournalError      a journal could not keep something: nothing was taken in
-    └── RevisionConflict   somebody else saved a checkpoint meanwhile
+├── JournalError      a journal could not keep something: nothing was taken in
+│   └── RevisionConflict   somebody else saved a checkpoint meanwhile
+└── DailyError        Daily refused a request, or could not be asked
+    └── UnknownResult      a request got no answer and may have been carried out: look before you send it again
 
 What is merely odd on the wire (late, repeated, unmatched, of unknown type) is never an exception: it is an outcome.
 """
@@ -20,11 +22,13 @@ __all__ = [
     "Busy",
     "CallEnded",
     "Closed",
+    "DailyError",
     "DefinitionError",
     "JournalError",
     "ParseError",
     "RevisionConflict",
     "TelstateError",
+    "UnknownResult",
 ]
 
 _SHOWN = 80
@@ -63,7 +67,7 @@ class Busy(TelstateError):
 
 
 class Closed(TelstateError):
-    """Raised when a dispatcher is used outside its `async with`, or takes nothing in any more.
+    """Raised when a dispatcher or a `DailyApi` is used outside its `async with`, or takes nothing in any more.
 
     Attributes:
         taken: of many events how many were taken in before, and stay so.
@@ -84,6 +88,31 @@ class JournalError(TelstateError):
 
 class RevisionConflict(JournalError):
     """Raised when somebody else saved a checkpoint since it was read: what this side knows is old."""
+
+
+class DailyError(TelstateError):
+    """Raised when Daily refused a request, could not be reached, or gave an answer that nobody can read.
+
+    The message says what Daily said, cut short, and what to do. Neither it nor the attributes hold the API key.
+
+    Attributes:
+        status: the HTTP status; None where no answer came.
+        error: Daily's name of the error, for example `invalid-request-error`. These names are stable.
+        info: what Daily said about it, cut short; for people, and it may change. Source of both:
+            docs.daily.co/docs/rest-api/errors.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, error: str | None = None, info: str | None = None
+    ) -> None:
+        self.status = status
+        self.error = error
+        self.info = info
+        super().__init__(message)
+
+
+class UnknownResult(DailyError):
+    """Raised when the answer to a request that changes something was lost: it may have been carried out, or not."""
 
 
 class CallEnded(TelstateError):

@@ -72,7 +72,18 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     subprocess.run([*pip, "--group", "test"], check=True, capture_output=True, timeout=240, cwd=ROOT)
     parts = [
         f"tests/{part}"
-        for part in ("events", "calls", "corpus", "property", "sources", "testing", "routing", "contracts", "journals")
+        for part in (
+            "events",
+            "calls",
+            "corpus",
+            "property",
+            "sources",
+            "testing",
+            "routing",
+            "contracts",
+            "journals",
+            "control",
+        )
     ]
     # The long ones, which no version of Python makes a difference to, are left out.
     parts += [f"--ignore=tests/routing/test_{name}.py" for name in ("limits", "reconcile", "recovery")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from telstate import __version__
-from telstate.cli import dead, diagram, replay, serve
+from telstate.cli import dead, diagram, replay, serve, webhook
 
 __all__ = ["app"]
 
@@ -22,6 +22,7 @@ app.command()(replay.replay)
 app.command()(diagram.diagram)
 app.command()(serve.serve)
 app.add_typer(dead.verbs, name="dead")
+app.add_typer(webhook.verbs, name="webhook")
 
 
 def _version(*, asked: bool) -> None:

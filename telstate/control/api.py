@@ -1,0 +1,253 @@
+"""Daily's REST API: one request, its answer or one clear error, and nothing done twice that must not be.
+
+    async with DailyApi(key) as api:
+        rooms = await api.request("GET", "/rooms")
+
+What only asks (GET) is tried again when Daily cannot be reached, has too much to do or fails. What changes something is tried
+again only where it is certain that nothing was sent. The key stays in here: no error leaves with one of httpx's behind it,
+because those hold the request with its headers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import anyio
+import structlog
+from pydantic import SecretStr
+
+from telstate.errors import Closed, DailyError, DefinitionError, UnknownResult
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["DAILY", "DailyApi"]
+
+DAILY = "https://api.daily.co/v1"
+"""Source: docs.daily.co/reference/rest-api."""
+
+_PAUSES = (0.5, 1.0, 2.0)
+_LONGEST_PAUSE = 60.0
+"""Seconds. If Daily asks for more, the caller is told, and decides."""
+_LONGEST_ANSWER = 10_000_000
+"""Bytes; a list of all rooms is far below it."""
+_SHOWN = 500
+"""Characters of what Daily says that an error shows."""
+_KEY = re.compile(r"[!-~]+")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+# What a status means: docs.daily.co/docs/rest-api/errors.
+_WHAT_TO_DO = {
+    401: "The API key is not valid: take it from the Developers section of Daily's dashboard.",
+    403: "The API key may not do this: see that it is of the right domain, and that Daily has opened this for the account.",
+    404: "It is not there, or no longer, or belongs to another domain than the API key: see its name or id for a typo.",
+}
+
+
+class _Tried(NamedTuple):
+    """What became of one try."""
+
+    status: int | None = None
+    body: bytes = b""
+    retry_after: float = 0.0
+    """Seconds that Daily asks to wait."""
+    trouble: str = ""
+    """Why there is no answer, or none that can be used."""
+    sent: bool = True
+    """False if it is certain that Daily has seen nothing of it."""
+
+
+class DailyApi:
+    """Daily's REST API with one domain's key; an async context manager. One serves any number of tasks at once.
+
+    Args:
+        key: the domain's API key (Daily's dashboard, Developers). It is shown nowhere.
+        url: where the API is; https, or http on this machine, because the key travels in each request.
+        timeout: seconds to connect, and seconds that Daily may stay silent; an answer may take twice that in all.
+        pauses: seconds before each further try; none at all means that nothing is tried again.
+
+    Raises:
+        DefinitionError: if httpx is not installed, or the key or the URL can be none.
+    """
+
+    def __init__(
+        self, key: str | SecretStr, *, url: str = DAILY, timeout: float = 10.0, pauses: Sequence[float] = _PAUSES
+    ) -> None:
+        if find_spec("httpx") is None:
+            raise DefinitionError("Daily's REST API needs httpx: pip install 'telstate[rest]'")
+        self._key = SecretStr((key.get_secret_value() if isinstance(key, SecretStr) else key).strip())
+        if not _KEY.fullmatch(self._key.get_secret_value()):  # httpx would name it in its complaint
+            raise DefinitionError("the API key is empty, or has characters that no key has: copy it again from Daily")
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            raise DefinitionError(f"{url!r} must begin with https://: the API key travels in each request")
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._pauses = tuple(pauses)
+        self._client: httpx.AsyncClient | None = None
+        self._log = structlog.get_logger("telstate")
+
+    def __repr__(self) -> str:
+        return f"DailyApi(url={self._url!r})"
+
+    async def __aenter__(self) -> Self:
+        import httpx  # noqa: PLC0415 - an extra
+
+        # The key is put in by a function at the last moment, so that it stands in no argument and no default header.
+        self._client = httpx.AsyncClient(auth=self._sign)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def request(self, method: str, path: str, body: Any = None, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - httpx tells apart what timed out
+        """Ask Daily, and return its answer, decoded from JSON; None if it is empty.
+
+        Args:
+            method: `GET`, `POST` or `DELETE`.
+            path: from the base URL on, beginning with a slash; quote what comes from elsewhere.
+            body: what to send as JSON.
+            timeout: seconds, for this request alone.
+
+        Raises:
+            DailyError: if Daily refused it, could not be reached, or an answer to a GET could not be had.
+            UnknownResult: if the answer to another method was lost, cannot be read, or says that Daily failed.
+            Closed: outside the `async with`.
+            DefinitionError: if the path can be none.
+        """
+        if self._client is None:
+            raise Closed("use a DailyApi in an `async with`")
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        answer = await self._ask(self._client, method.upper(), path, content, timeout or self._timeout)
+        if isinstance(answer, DailyError):  # raised here, where no local variable holds what came
+            raise answer
+        return answer
+
+    async def _ask(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        content: bytes | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Any:
+        """Try as often as it may be tried; return the answer, or the error."""
+        for pause in (*self._pauses, None):
+            tried = await self._try(client, method, path, content, timeout)
+            if not tried.trouble and tried.status is not None and 200 <= tried.status < 300:
+                try:
+                    return json.loads(tried.body) if tried.body else None
+                except (ValueError, RecursionError):
+                    tried = tried._replace(trouble="an answer that is no JSON")
+            passing = tried.status is None or tried.status == 429 or tried.status >= 500
+            again = not tried.sent or (method == "GET" and passing)
+            if pause is None or not again or tried.retry_after > _LONGEST_PAUSE:
+                break
+            wait = max(pause, tried.retry_after)
+            why = self._clean(tried.trouble) or tried.status
+            self._log.info("daily.again", method=method, path=path, why=why, seconds=wait)
+            await anyio.sleep(wait)
+        return self._error(method, path, tried)
+
+    def _sign(self, request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
+        return request
+
+    async def _try(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        content: bytes | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> _Tried:
+        """One try. It returns what went wrong: raised from here, it would have httpx's exception for its context."""
+        import httpx  # noqa: PLC0415 - an extra
+
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        request = {"content": content, "headers": headers, "timeout": timeout}
+        try:
+            with anyio.fail_after(2 * timeout) as scope:
+                async with client.stream(method, self._url + path, **request) as response:  # type: ignore[arg-type]
+                    tried = _Tried(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
+                    body = bytearray()
+                    async for chunk in response.aiter_bytes():
+                        body += chunk
+                        if len(body) > _LONGEST_ANSWER:
+                            scope.cancel()  # to break off would leave httpx's generators open
+                    if len(body) <= _LONGEST_ANSWER:
+                        return tried._replace(body=bytes(body))
+            return tried._replace(trouble=f"an answer of more than {_LONGEST_ANSWER:,} bytes")
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            return _Tried(trouble=str(error) or type(error).__name__, sent=False)
+        except TimeoutError:
+            return _Tried(trouble=f"no whole answer within {2 * timeout:g} seconds")
+        except httpx.TimeoutException:
+            return _Tried(trouble=f"no answer within {timeout:g} seconds")
+        except httpx.HTTPError as error:
+            return _Tried(trouble=str(error) or type(error).__name__)
+        except httpx.InvalidURL:
+            raise DefinitionError(f"{path!r} is no path of a URL") from None
+
+    def _error(self, method: str, path: str, tried: _Tried) -> DailyError:
+        """The error that says it: what was asked, what came, what to do."""
+        asked = f"{method} {path}"
+        trouble = self._clean(tried.trouble)
+        if not tried.sent:
+            return DailyError(f"{asked} was not sent, {self._url} cannot be reached: {trouble}")
+        error, info = self._said(tried.body)
+        got = trouble or ": ".join(filter(None, [f"Daily answered {tried.status}", error, info]))
+        kind = DailyError
+        if tried.status is None or tried.status < 300 or tried.status >= 500:
+            what = "Try again later."
+            if method != "GET":
+                kind, what = UnknownResult, "It may have been done: look before you send it again."
+        elif tried.status == 429:
+            when = f"in {tried.retry_after:.0f} seconds" if tried.retry_after else "later"
+            what = f"There were too many requests, and this one was not done: try again {when}."
+        else:
+            what = _WHAT_TO_DO.get(tried.status, "")
+        text = f"{asked}: {got.rstrip('.')}. {what}".rstrip()
+        return kind(text, status=tried.status, error=error, info=info)
+
+    def _said(self, body: bytes) -> tuple[str | None, str | None]:
+        """Daily's usual error is `{"error": …, "info": …}`; a gateway on the way says anything."""
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            return None, self._clean(body.decode("utf-8", "replace")) or None
+        error, info = told.get("error"), told.get("info")
+        return (self._clean(str(error)) if error else None), (self._clean(str(info)) if info else None)
+
+    def _clean(self, text: str) -> str:
+        """On one line, cut short, and without the key, should somebody repeat it to us."""
+        text = text.replace(self._key.get_secret_value(), "•••")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _seconds(retry_after: str | None) -> float:
+    """`Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3); 0 if it is neither."""
+    if retry_after is None:
+        return 0.0
+    if re.fullmatch(r"\d{1,9}", retry_after, re.ASCII):
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+        return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,300 @@
+"""One request: answered, tried again, or refused in one clear sentence; and the key stays secret."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import urlsplit
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from telstate.control import DailyApi
+from telstate.errors import Closed, DailyError, DefinitionError, UnknownResult
+from tests.control.daily import KEY, FakeDaily, Fault, cut, drip, flood, hang, instead
+
+QUICK = (0.01, 0.02)
+pytestmark = pytest.mark.anyio
+
+
+def of(daily: FakeDaily, *, timeout: float = 20.0, pauses: tuple[float, ...] = QUICK) -> DailyApi:
+    """A client with short pauses."""
+    return DailyApi(KEY, url=daily.url, timeout=timeout, pauses=pauses)
+
+
+async def refusal(daily: FakeDaily, method: str, *faults: Fault, timeout: float = 20.0) -> DailyError:  # noqa: ASYNC109
+    """The error that comes of faults."""
+    daily.faults.extend(faults)
+    async with of(daily, timeout=timeout) as api:
+        with pytest.raises(DailyError) as raised:
+            await api.request(method, "/webhooks", None if method == "GET" else {"url": daily.receiver})
+    return raised.value
+
+
+async def test_it_asks_with_the_key_and_decodes_the_answer(daily: FakeDaily) -> None:
+    """An empty answer is None."""
+    async with of(daily) as api:
+        assert await api.request("GET", "/webhooks") == []
+        daily.faults.append(instead(204))
+        assert await api.request("delete", "/webhooks/x") is None
+    assert [(one.method, one.path, one.authorization) for one in daily.seen] == [
+        ("GET", "/v1/webhooks", f"Bearer {KEY}"),
+        ("DELETE", "/v1/webhooks/x", f"Bearer {KEY}"),
+    ]
+
+
+@pytest.mark.parametrize("fault", [instead(500), instead(502, b"<html>"), instead(429), cut])
+async def test_what_only_asks_is_tried_again(daily: FakeDaily, fault: Fault) -> None:
+    """As often as there are pauses."""
+    daily.faults.extend([fault] * len(QUICK))
+    async with of(daily) as api:
+        assert await api.request("GET", "/webhooks") == []
+    assert len(daily.seen) == 1 + len(QUICK)
+
+
+@pytest.mark.parametrize("fault", [instead(500), instead(429), cut])
+async def test_and_then_given_up(daily: FakeDaily, fault: Fault) -> None:
+    """Nothing was to be done, so nothing is unknown."""
+    error = await refusal(daily, "GET", *[fault] * 5)
+    assert not isinstance(error, UnknownResult)
+    assert "ry again later" in str(error)
+    assert len(daily.seen) == 1 + len(QUICK)
+
+
+@pytest.mark.parametrize("dated", [False, True])
+async def test_retry_after_is_honoured(daily: FakeDaily, *, dated: bool) -> None:
+    """As seconds, and as a date, which has whole seconds only."""
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True) if dated else "1"
+    daily.faults.append(instead(429, retry_after=when))
+    began = time.monotonic()
+    async with of(daily) as api:
+        assert await api.request("GET", "/webhooks") == []
+    assert 1.0 <= time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("when", ["soon", "-1", "1e9", "Mon, 99 Foo 2026 00:00:00 GMT", "9" * 5000])
+async def test_an_odd_retry_after_costs_nothing(daily: FakeDaily, when: str) -> None:
+    """The usual pause then."""
+    daily.faults.append(instead(429, retry_after=when))
+    async with of(daily) as api:
+        assert await api.request("GET", "/webhooks") == []
+    assert len(daily.seen) == 2
+
+
+async def test_nobody_is_kept_waiting_for_an_hour(daily: FakeDaily) -> None:
+    """It is told instead."""
+    error = await refusal(daily, "GET", instead(429, retry_after="3600"))
+    assert (error.status, len(daily.seen)) == (429, 1)
+    assert "try again in 3600 seconds" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (instead(500), UnknownResult),
+        (instead(504, b"<html>gateway timeout</html>"), UnknownResult),
+        (instead(200, b"<html>hello</html>"), UnknownResult),
+        (cut, UnknownResult),
+        (hang, UnknownResult),
+        (instead(429, b'{"error": "rate-limit-error", "info": "slow down"}'), DailyError),
+        (instead(400, b'{"error": "invalid-request-error", "info": "no"}'), DailyError),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_what_changes_something_is_sent_once(
+    daily: FakeDaily, method: str, fault: Fault, kind: type[DailyError]
+) -> None:
+    """And whether it was carried out is said to be unknown, unless Daily has refused it."""
+    error = await refusal(daily, method, fault, timeout=0.3 if fault is hang else 20)
+    assert type(error) is kind
+    assert ("look before you send it again" in str(error)) == (kind is UnknownResult)
+    assert len(daily.seen) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_where_nothing_was_sent_anything_is_tried_again(method: str) -> None:
+    """A port at which nobody listens yet, and then somebody does."""
+    nobody = FakeDaily()
+    nobody.close()
+    came: list[FakeDaily] = []
+
+    def serve() -> None:
+        time.sleep(0.3)
+        with FakeDaily(urlsplit(nobody.url).port or 0).running() as daily:
+            came.append(daily)
+            done.wait(10)
+
+    done = threading.Event()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        async with DailyApi(KEY, url=nobody.url, pauses=[0.1] * 50) as api:
+            await api.request(method, "/webhooks", {"url": nobody.receiver} if method == "POST" else None)
+    finally:
+        done.set()
+        thread.join()
+    assert [one.method for one in came[0].seen] == [method]
+
+
+async def test_nobody_there() -> None:
+    """Certainly nothing was sent, so nothing is unknown."""
+    gone = FakeDaily()
+    gone.close()
+    async with of(gone) as api:
+        for method in ("GET", "POST"):
+            with pytest.raises(
+                DailyError, match=r"was not sent, http://127\.0\.0\.1:\d+/v1 cannot be reached"
+            ) as raised:
+                await api.request(method, "/webhooks")
+            assert type(raised.value) is DailyError
+            assert raised.value.status is None
+
+
+async def test_a_connection_that_is_not_accepted() -> None:
+    """Nothing was sent then, either. A full queue of connections makes the kernel say nothing at all."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as waiting:
+        for _ in range(4):
+            filler = waiting.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+        async with DailyApi(KEY, url=f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.2, pauses=[0.01]) as api:
+            with pytest.raises(DailyError, match="was not sent") as raised:
+                await api.request("POST", "/webhooks")
+            assert type(raised.value) is DailyError
+
+
+@pytest.mark.parametrize("fault", [hang, drip])
+async def test_nobody_waits_for_ever(daily: FakeDaily, fault: Fault) -> None:
+    """Also not where something comes all the time."""
+    began = time.monotonic()
+    error = await refusal(daily, "POST", fault, timeout=0.2)
+    assert "within 0." in str(error)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (instead(200, b"<html>\x1b[2J hello"), "is no JSON"),
+        (instead(200, b"\xff\xfe"), "is no JSON"),
+        (instead(200, b"[" * 100_000), "is no JSON"),
+        (instead(200, b"[" + b"1," * 5_100_000 + b"1]"), "more than 10,000,000 bytes"),
+        (flood, "more than 10,000,000 bytes"),
+    ],
+    ids=["html", "bytes", "deep", "huge", "endless"],
+)
+async def test_an_answer_nobody_can_read(daily: FakeDaily, fault: Fault, said: str) -> None:
+    """It is not asked for again: it would be the same."""
+    error = await refusal(daily, "GET", fault)
+    assert said in str(error)
+    assert len(str(error)) < 200
+    assert len(daily.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [(401, "Developers section"), (403, "may not do this"), (404, "for a typo"), (429, "not done: try again later")],
+)
+async def test_what_daily_said_and_what_to_do(daily: FakeDaily, status: int, advice: str) -> None:
+    """Both in one line, however long and odd it is."""
+    info = b'{"error": "some-error", "info": "' + b"first\\nthen\\u001b[31m " + b"x" * 100_000 + b'"}'
+    error = await refusal(daily, "POST", instead(status, info))
+    assert (error.status, error.error) == (status, "some-error")
+    assert str(error).startswith(f"POST /webhooks: Daily answered {status}: some-error: first then [31m xxx")
+    assert advice in str(error)
+    assert len(str(error)) < 800
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'"no"', b"null", b'{"error": {"a": 1}, "info": ["b"]}', b"<p>no</p>"])
+async def test_odd_refusals_are_refusals(daily: FakeDaily, body: bytes) -> None:
+    """Whatever their form."""
+    error = await refusal(daily, "POST", instead(403, body))
+    assert error.status == 403
+    assert "403" in str(error)
+
+
+async def test_a_redirect_is_not_followed(daily: FakeDaily) -> None:
+    """The key is for Daily only."""
+    error = await refusal(daily, "GET", instead(302, location=f"{daily.url}/webhooks"))
+    assert (error.status, len(daily.seen)) == (302, 1)
+
+
+async def test_the_key_is_shown_nowhere(daily: FakeDaily, caplog: pytest.LogCaptureFixture) -> None:
+    """In no log at any level, no repr, no error, and no traceback that shows local variables."""
+    echoes = [instead(status, f"you sent: Bearer {KEY}".encode()) for status in (200, 401, 429, 500)]
+    faults = [cut, hang, drip, *echoes]
+    told: list[str] = []
+    with caplog.at_level(logging.DEBUG), structlog.testing.capture_logs() as logs:
+        for method in ("GET", "POST"):
+            for fault in faults:
+                timeout = 0.2 if fault in (hang, drip) else 20
+                error = await refusal(daily, method, *[fault] * (1 + len(QUICK)), timeout=timeout)
+                daily.faults.clear()
+                assert error.__context__ is None
+                told += traceback.TracebackException.from_exception(error, capture_locals=True).format()
+                told += [repr(error), repr(vars(error))]
+        gone = FakeDaily()
+        gone.close()
+        async with of(gone) as api:
+            told += [repr(api), str(vars(api))]
+            with pytest.raises(DailyError) as raised:
+                await api.request("POST", "/webhooks")
+            assert raised.value.__context__ is None
+            told += traceback.TracebackException.from_exception(raised.value, capture_locals=True).format()
+    assert any("httpcore" in record.name for record in caplog.records)
+    assert any(line["event"] == "daily.again" for line in logs)
+    assert "•••" in "".join(told)
+    everything = "".join([*told, caplog.text, repr(logs)])
+    assert KEY not in everything
+    assert KEY[:20] not in everything
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "ключ", "a\nb", "a\x00b"])
+def test_what_can_be_no_key(key: str) -> None:
+    """And it is not repeated."""
+    with pytest.raises(DefinitionError, match=r"copy it again from Daily$"):
+        DailyApi(key)
+
+
+def test_a_key_may_come_wrapped_and_with_a_line_end() -> None:
+    """As files and environments have it; and a wrong URL is refused before the key goes anywhere."""
+    assert repr(DailyApi(SecretStr(f"{KEY}\n"))) == "DailyApi(url='https://api.daily.co/v1')"
+    for url in ("http://api.daily.co/v1", "api.daily.co/v1", "ftp://localhost", "http://localhost.example.com"):
+        with pytest.raises(DefinitionError, match="must begin with https://"):
+            DailyApi(KEY, url=url)
+
+
+async def test_outside_its_context_it_asks_nothing(daily: FakeDaily) -> None:
+    """Before and after."""
+    api = of(daily)
+    for _ in range(2):
+        with pytest.raises(Closed, match="async with"):
+            await api.request("GET", "/webhooks")
+        async with api:
+            assert await api.request("GET", "/webhooks") == []
+    assert len(daily.seen) == 2
+
+
+async def test_a_path_that_is_none(daily: FakeDaily) -> None:
+    """Nothing is sent."""
+    async with of(daily) as api:
+        with pytest.raises(DefinitionError, match="no path of a URL"):
+            await api.request("POST", "/a\x00b")
+    assert not daily.seen
+
+
+def test_without_httpx_it_says_what_to_install() -> None:
+    """And the package can still be imported."""
+    code = "import sys; sys.modules['httpx'] = None\nfrom telstate.control import DailyApi\nDailyApi('key')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert run.stderr.decode().splitlines()[-1].endswith("needs httpx: pip install 'telstate[rest]'")
