@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from telstate import __version__
-from telstate.cli import dead, diagram, replay, serve, webhook
+from telstate.cli import dead, diagram, replay, serve, tail, webhook
 
 __all__ = ["app"]
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Where every phone call stands, from Daily's dial-in and dial-out events.",
 )
 app.command()(replay.replay)
+app.command()(tail.tail)
 app.command()(diagram.diagram)
 app.command()(serve.serve)
 app.add_typer(dead.verbs, name="dead")

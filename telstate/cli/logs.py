@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from telstate.errors import JournalError
+from telstate.errors import JournalError, ParseError
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.journals.sqlite import is_sqlite, lines
-from telstate.sources.lines import STDIN, LogLine, read_lines
+from telstate.sources.lines import MAX_LINE, STDIN, LogLine, read_lines
 
-__all__ = ["open_journal", "read_log", "size_of"]
+__all__ = ["TOO_LONG", "open_journal", "read_log", "refusal", "size_of"]
+
+TOO_LONG = f"the line is longer than {MAX_LINE} bytes"
+"""What is told of a line that was not held in memory."""
+_RECORD = b'{"v":'
 
 
 def read_log(names: list[str]) -> Iterator[LogLine]:
@@ -46,3 +50,14 @@ def open_journal(path: str) -> JsonlJournal | SqliteJournal:
     if Path(path).exists() and not Path(path).is_file():
         raise JournalError(f"{path} is no file")
     return SqliteJournal(path) if is_sqlite(path) else JsonlJournal(path)
+
+
+def refusal(line: LogLine, error: ParseError) -> str | None:
+    """What to tell of a line that could not be read; None where nobody need know.
+
+    A journal's last line may be cut: its append never returned, so nobody was told that it was kept.
+    """
+    if line.whole:
+        return str(error)
+    is_cut_record = not error.field and (line.raw.startswith(_RECORD) or _RECORD.startswith(line.raw))
+    return None if is_cut_record else f"the last line has no end, it may be torn: {error}"

@@ -10,10 +10,10 @@ import typer
 from telstate.calls.outcome import Unmatched
 from telstate.calls.replay import Replay
 from telstate.calls.session import Session
-from telstate.cli.logs import read_log, size_of
+from telstate.cli.logs import TOO_LONG, read_log, refusal, size_of
 from telstate.cli.terminal import Bar, tidy_exit, width
 from telstate.errors import ParseError
-from telstate.sources.lines import MAX_LINE, STDIN, LogLine
+from telstate.sources.lines import STDIN, LogLine
 from telstate.views.report import JsonReport, TextReport
 
 __all__ = ["replay"]
@@ -79,15 +79,13 @@ class _Replayed:
 
     def _read(self, line: LogLine) -> None:
         if line.too_long:
-            self._refuse(line, f"the line is longer than {MAX_LINE} bytes")
+            self._refuse(line, TOO_LONG)
             return
         try:
             outcome = self._replay.feed(line.raw)
         except ParseError as error:
-            if line.whole:
-                self._refuse(line, str(error))
-            elif error.field or not _begins_as_record(line.raw):
-                self._refuse(line, f"the last line has no end, it may be torn: {error}")
+            if (said := refusal(line, error)) is not None:
+                self._refuse(line, said)
             return
         if outcome is not None:
             for gone in outcome.departed:
@@ -102,11 +100,3 @@ class _Replayed:
 
     def _tell(self, text: str) -> None:
         self._progress.print(text)
-
-
-_RECORD = b'{"v":'
-
-
-def _begins_as_record(raw: bytes) -> bool:
-    """A journal's last line may be cut: its append never returned, so nobody was told that it was kept."""
-    return raw.startswith(_RECORD) or _RECORD.startswith(raw)

@@ -1,1 +1,1 @@
-"""Where events come from. So far: files and standard input."""
+"""Where events come from: files, standard input, and whatever an iterator brings to a dispatcher (`feed`)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, cast
 
 __all__ = ["MAX_LINE", "STDIN", "LogLine", "read_lines"]
 
@@ -45,13 +45,13 @@ def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
         if name == STDIN:
             if sys.stdin is None:
                 raise OSError("standard input is closed")
-            yield from _lines(STDIN, sys.stdin.buffer)
+            yield from _lines(STDIN, cast("io.BufferedReader", sys.stdin.buffer))
             continue
         with open(name, "rb") as file:
             yield from _lines(name, file)
 
 
-def _lines(name: str, file: BinaryIO) -> Iterator[LogLine]:
+def _lines(name: str, file: io.BufferedReader) -> Iterator[LogLine]:
     size = 0
     number = 0
     source = _as_utf8(file)
@@ -74,7 +74,7 @@ def _lines(name: str, file: BinaryIO) -> Iterator[LogLine]:
 class _Utf16(io.RawIOBase):
     """A UTF-16 file, as PowerShell's `>` writes it, read as UTF-8."""
 
-    def __init__(self, file: BinaryIO, head: bytes) -> None:
+    def __init__(self, file: io.BufferedReader, head: bytes) -> None:
         raw: io.RawIOBase = _Headed(file, head)
         self._text = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-16", errors="replace", newline="")
 
@@ -90,7 +90,7 @@ class _Utf16(io.RawIOBase):
 class _Headed(io.RawIOBase):
     """A stream whose first bytes were read already: standard input cannot be rewound."""
 
-    def __init__(self, file: BinaryIO, head: bytes) -> None:
+    def __init__(self, file: io.BufferedReader, head: bytes) -> None:
         self._file = file
         self._head = head
 
@@ -99,12 +99,12 @@ class _Headed(io.RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
-        data = data or self._file.read(len(buffer))
+        data = data or self._file.read1(len(buffer))  # of a pipe what there is: `read` would wait for a whole buffer
         buffer[: len(data)] = data
         return len(data)
 
 
-def _as_utf8(file: BinaryIO) -> io.BufferedReader[io.RawIOBase]:
+def _as_utf8(file: io.BufferedReader) -> io.BufferedReader[io.RawIOBase]:
     """Look at the first two bytes for a UTF-16 byte order mark."""
     head = file.read(2)
     raw: io.RawIOBase = _Utf16(file, head) if head in (b"\xff\xfe", b"\xfe\xff") else _Headed(file, head)

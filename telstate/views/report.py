@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 from telstate.calls.engine import Engine
@@ -14,6 +13,7 @@ from telstate.calls.session import Session
 from telstate.errors import shorten
 from telstate.events import Direction
 from telstate.events.masking import mask
+from telstate.views.text import clock, cut, plain
 
 __all__ = ["JsonReport", "TextReport", "session_as_dict"]
 
@@ -100,11 +100,11 @@ class TextReport:
         self._ends[session.cause or f"still {session.state}"] += 1
         self._parked = self._parked or any(move.parked for move in session.transitions)
         row = self._row(
-            _clock(session.started_at),
+            clock(session.started_at),
             session.session_id,
             "in " if session.direction is Direction.DIALIN else "out",
-            _cut(_without_scheme(self._hide(_who(session))), 24),
-            _cut(session.room or "", 14),
+            cut(_without_scheme(self._hide(_who(session))), 24),
+            cut(session.room or "", 14),
             session.cause or f"({session.state})",
             "" if session.ended_by in (None, EndedBy.UNKNOWN) else session.ended_by,
             _duration(session.setup_s),
@@ -125,7 +125,7 @@ class TextReport:
         if session.transferred_to is not None:
             notes.append(f"transfer to {session.transferred_to}")
         if not session.ended and session.started_at is not None:
-            notes.append(f"no end was told; last heard of at {_clock(session.alive_at)}")
+            notes.append(f"no end was told; last heard of at {clock(session.alive_at)}")
         if session.uncertain:
             notes.append("uncertain: events may have been missed since it was last heard of")
         self._strange += bool(session.anomalies)
@@ -137,15 +137,15 @@ class TextReport:
         said = {
             key: value for key, value in json.loads(event.to_json()).items() if key != "action" and value is not None
         }
-        facts = ", ".join(f"{_cut(key, 40)} {shorten(value)}" for key, value in list(said.items())[:12])
-        name = _cut(event.action, 40)
+        facts = ", ".join(f"{cut(key, 40)} {shorten(value)}" for key, value in list(said.items())[:12])
+        name = cut(event.action, 40)
         return self._hide(
-            f"{_clock(unmatched.received_at):<19}  ? {name}: no telling whose it is ({facts or 'it says nothing'})"
+            f"{clock(unmatched.received_at):<19}  ? {name}: no telling whose it is ({facts or 'it says nothing'})"
         )
 
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""
-        return self._hide(f"{_plain(file)}:{line}: not read: {error}")
+        return self._hide(f"{plain(file)}:{line}: not read: {error}")
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The totals."""
@@ -162,7 +162,7 @@ class TextReport:
         return "\n".join(lines)
 
     def _row(self, *cells: str) -> str:
-        start, session_id, way, who, room, end, by, setup, ring, talk, path = map(_plain, cells)
+        start, session_id, way, who, room, end, by, setup, ring, talk, path = map(plain, cells)
         times = f"{setup:>7} {ring:>7} {talk:>7}"
         if self._wide:
             return f"{start:<19}  {session_id:<36}  {way:<3} {who:<24} {room:<14} {end:<12} {by:<7}{times}  {path}".rstrip()
@@ -171,7 +171,7 @@ class TextReport:
         )
 
     def _hide(self, text: str) -> str:
-        text = _plain(text)
+        text = plain(text)
         return text if self._numbers else mask(text)
 
 
@@ -184,10 +184,6 @@ def _who(session: Session) -> str:
 
 def _without_scheme(uri: str) -> str:
     return uri.partition(":")[2] if uri.lower().startswith(("sip:", "sips:")) else uri
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _path(session: Session) -> str:
@@ -205,10 +201,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _clock(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _duration(seconds: float | None) -> str:
     """Seconds as people say them: 1.2s, 45s, 3m07s, 2h05m."""
     if seconds is None:
@@ -219,8 +211,3 @@ def _duration(seconds: float | None) -> str:
     if whole < 60:
         return f"{whole}s"
     return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
-
-
-def _plain(text: str) -> str:
-    """Take out what would move the cursor or ring the bell: logs hold what strangers sent."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

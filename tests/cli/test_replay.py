@@ -323,7 +323,7 @@ def test_without_its_packages_the_command_says_what_to_install() -> None:
 
 def test_help_tells_of_every_verb() -> None:
     """And no verb is without a word."""
-    for arguments in (["--help"], ["replay", "--help"], ["diagram", "--help"]):
+    for arguments in (["--help"], ["replay", "--help"], ["tail", "--help"], ["diagram", "--help"]):
         run = telstate(*arguments)
         assert run.returncode == 0
     assert b"replay" in telstate("--help").stdout

@@ -1,0 +1,12 @@
+"""Everything here runs on both event loops."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop of a test."""
+    name: str = request.param
+    return name

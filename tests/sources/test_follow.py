@@ -1,0 +1,128 @@
+"""Following a file on an event loop, while somebody else writes and rotates it."""
+
+from __future__ import annotations
+
+import logging.handlers
+import os
+import threading
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from telstate import LogClock, SourceGap
+from telstate.sources import follow as module
+from telstate.sources.follow import follow
+from telstate.sources.splitting import Splitter
+from tests.routing import until
+
+pytestmark = pytest.mark.anyio
+
+LAST = b"last"
+
+
+async def all_of(path: Path, *, from_start: bool = True) -> list[bytes | SourceGap]:
+    """Everything up to the last line."""
+    found: list[bytes | SourceGap] = []
+    with anyio.fail_after(30):
+        async with aclosing(follow(path, from_start=from_start, poll=0.005)) as items:
+            async for item in items:
+                found.append(item)
+                if item == LAST:
+                    break
+    return found
+
+
+async def test_a_writer_who_rotates_in_another_thread(tmp_path: Path) -> None:
+    """As Python's own handler does: rename, make anew, a few hundred lines each. Nothing is missing and nothing twice."""
+    log = tmp_path / "calls.log"
+
+    def write() -> None:
+        handler = logging.handlers.RotatingFileHandler(log, maxBytes=20_000, backupCount=1000)
+        for number in range(5_000):
+            handler.emit(logging.makeLogRecord({"msg": f'{{"number": {number}}}'}))
+            if number % 100 == 0:
+                time.sleep(0.005)
+        handler.emit(logging.makeLogRecord({"msg": "last"}))
+        handler.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    found = await all_of(log)
+    thread.join()
+    written = [*(b'{"number": %d}' % number for number in range(5_000)), LAST]
+    told = [item for item in found if isinstance(item, bytes)]
+    if len(told) < len(written):  # a machine that does not keep up is told of it
+        assert SourceGap in map(type, found)
+    there = set(told)
+    assert told == [line for line in written if line in there]
+    assert len(os.listdir(tmp_path)) > 3
+
+
+async def test_a_file_that_comes_later_is_waited_for_and_told_once(tmp_path: Path) -> None:
+    """In the log, with what to make of it."""
+    log = tmp_path / "log"
+    with capture_logs() as logged:
+        async with anyio.create_task_group() as group:
+
+            async def read() -> None:
+                assert await all_of(log, from_start=False) == [b"a", LAST]
+
+            group.start_soon(read)
+            await until(lambda: bool(logged))
+            (tmp_path / "made").write_bytes(b"a\nlast\n")
+            (tmp_path / "made").rename(log)
+    assert [entry["event"] for entry in logged] == ["source.waiting"]
+
+
+async def test_a_line_that_is_too_long_is_skipped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says is in no log."""
+    monkeypatch.setattr(module, "Splitter", lambda file, *, inside=False: Splitter(file, inside=inside, limit=10))
+    log = tmp_path / "log"
+    log.write_bytes(b"a\n" + b"x" * 30 + b"\nlast\n")
+    with capture_logs() as logged:
+        assert await all_of(log) == [b"a", LAST]
+    assert [(entry["event"], entry["line"], entry["bytes"]) for entry in logged] == [("source.line_too_long", 2, 31)]
+    assert "xxx" not in str(logged)
+
+
+async def test_a_gap_stands_where_lines_may_be_missing(tmp_path: Path) -> None:
+    """As an event, whose reason names the file."""
+    log = tmp_path / "log"
+    log.write_bytes(b"a\nbb\n")
+    with anyio.fail_after(30):
+        async with aclosing(follow(log, poll=0.005)) as items:
+            assert [await anext(items), await anext(items)] == [b"a", b"bb"]
+            os.truncate(log, 0)
+            gap = await anext(items)
+            assert isinstance(gap, SourceGap)
+            assert str(gap.reason).startswith("log was cut to nothing")
+            log.write_bytes(b"c\n")
+            assert await anext(items) == b"c"
+
+
+async def test_it_can_be_left_at_any_time_and_leaves_nothing_open(tmp_path: Path) -> None:
+    """Cancelled while it waits, or between two lines."""
+    log = tmp_path / "log"
+    log.write_bytes(b"a\nb\n")
+    before = len(os.listdir("/proc/self/fd"))
+    for lines in (1, 2, 3):
+        with anyio.move_on_after(0.2 if lines == 3 else 30) as scope:
+            async with aclosing(follow(log, poll=0.005)) as items:
+                for _ in range(lines):
+                    await anext(items)
+        assert scope.cancelled_caught == (lines == 3)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the loop may have opened one of its own
+
+
+async def test_misuse_is_told(tmp_path: Path) -> None:
+    """At the first line that is asked for."""
+    with pytest.raises(ValueError, match="above 0"):
+        await anext(follow(tmp_path / "log", poll=0))
+    with pytest.raises(ValueError, match="never"):
+        await anext(follow(tmp_path / "log", clock=LogClock()))
+    with pytest.raises(IsADirectoryError):
+        await anext(follow(tmp_path))
