@@ -69,7 +69,7 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     if version.split()[1].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}."):
         return
     subprocess.run([*pip, "-U", "pip"], check=True, capture_output=True, timeout=240)
-    subprocess.run([*pip, "--group", "test"], check=True, capture_output=True, timeout=240, cwd=ROOT)
+    subprocess.run([*pip, "--group", "core"], check=True, capture_output=True, timeout=240, cwd=ROOT)
     parts = [
         f"tests/{part}"
         for part in (
@@ -87,6 +87,7 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     ]
     # The long ones, which no version of Python makes a difference to, are left out.
     parts += [f"--ignore=tests/routing/test_{name}.py" for name in ("limits", "reconcile", "recovery")]
+    parts += [f"--ignore=tests/sources/test_{name}.py" for name in ("daily", "pipecat")]
     tests = [there, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *parts]
     run = subprocess.run(tests, cwd=ROOT, capture_output=True, check=False, timeout=280)
     assert run.returncode == 0, run.stdout.decode()[-3000:]

@@ -1,1 +1,1 @@
-"""Where events come from: files, standard input, and whatever an iterator brings to a dispatcher (`feed`)."""
+"""Where events come from: files, webhooks, daily-python, pipecat, and whatever an iterator brings to a dispatcher (`feed`)."""
