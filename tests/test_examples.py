@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from telstate.testing.sender import WebhookSender, body_of
+from tests.sources.live import installed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LOGS = EXAMPLES / "logs"
@@ -31,7 +33,15 @@ def run(program: str, *arguments: str, given: bytes = b"") -> subprocess.Complet
 
 def test_each_has_a_test_here() -> None:
     """Nothing is shown that is not run; make_logs has its own test."""
-    tested = {"bot_backend.py", "call_records.py", "dialout_app.py", "fastapi_app.py", "make_logs.py", "__init__.py"}
+    tested = {
+        "bot_backend.py",
+        "call_records.py",
+        "dialout_app.py",
+        "fastapi_app.py",
+        "make_logs.py",
+        "pipecat_dialin.py",
+        "__init__.py",
+    }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -131,3 +141,40 @@ def test_the_fastapi_app_receives_and_tells(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.wait()
+
+
+async def _a_dialin(said: list[str]) -> None:
+    """A call on the real transport, which has joined nothing: what Daily would tell it is told by its own registry."""
+    transport = installed("pipecat.transports.daily.transport").DailyTransport("https://x.daily.co/room", None, "bot")
+    left = asyncio.Event()
+
+    async def say(text: str) -> None:
+        said.append(text)
+
+    async def leave() -> None:
+        left.set()
+
+    async def talk() -> None:
+        await transport._on_dialin_ready("sip:room@example.sip.daily.co")
+        await transport._on_dialin_connected({"sessionId": "s", "sipFrom": "sip:bob@pbx.example"})
+        await transport._call_event_handler("on_participant_joined", {"id": "s", "info": {}})
+        while not said:
+            await asyncio.sleep(0.005)
+        await transport._on_dtmf_event({"sessionId": "s", "tone": "1"})
+        await transport._on_dialin_stopped({"sessionId": "s"})
+        await transport._on_dialin_stopped({"sessionId": "s"})  # told twice, and the bot leaves once
+        await asyncio.wait_for(left.wait(), 20)
+
+    await importlib.import_module("examples.pipecat_dialin").bot(transport, say, leave, talk)
+
+
+def test_the_pipecat_bot_greets_who_dials_in_and_leaves_when_they_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bot is pipecat-shaped; no room is joined, and no pipeline runs."""
+    said: list[str] = []
+    asyncio.run(_a_dialin(said))
+    assert said == ["Hello, you call from sip:bob@pbx.example.", "You pressed a key."]
+    assert capsys.readouterr().out.count("s: completed") == 1
+    source = (EXAMPLES / "pipecat_dialin.py").read_text()
+    for line in source.splitlines():
+        if line.strip().startswith("from pipecat"):
+            exec(line.strip())  # noqa: S102 - what main imports is there in the installed version

@@ -44,8 +44,8 @@ def test_the_lines_of_the_dialects_are_lines() -> None:
 
 
 def test_there_is_no_block_that_nothing_runs() -> None:
-    """Two commands, one look, four programs."""
-    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 4]
+    """Two commands, one look, five programs."""
+    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 5]
 
 
 @pytest.mark.parametrize("program", blocks("python"))

@@ -11,14 +11,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import anyio
-import structlog
 
 from telstate.errors import Closed, JournalError, ParseError
 from telstate.events import Dialect, Event, SourceGap
 from telstate.events.masking import mask
 from telstate.routing.dispatcher import Dispatcher
 from telstate.routing.payload import Payload, read_payload
-from telstate.routing.telling import text_of
+from telstate.routing.telling import Log, text_of
 
 __all__ = ["Fed", "feed"]
 
@@ -92,7 +91,7 @@ class _Feed:
         self._ended = False
         self._lost: Exception | None = None
         self._received = self._refused = 0
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     async def run(self) -> Fed:
         failed: Exception | None = None

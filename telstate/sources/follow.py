@@ -19,11 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
-import structlog
 
 from telstate.events import SourceGap
 from telstate.routing.clock import SystemClock
 from telstate.routing.ports import Clock
+from telstate.routing.telling import Log
 from telstate.sources.lines import MAX_LINE, LogLine
 from telstate.sources.splitting import Splitter
 
@@ -65,7 +65,7 @@ async def follow(
     clock = clock or SystemClock()
     if not clock.timers:
         raise ValueError("a recorded log's clock never wakes who waits: use follow without clock=")
-    log = structlog.get_logger("telstate")
+    log = Log()
     follower = Follower(path, from_start=from_start)
     waited = False
     try:

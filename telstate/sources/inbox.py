@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import anyio
-import structlog
 
 from telstate.errors import Closed, JournalError, ParseError
 from telstate.events import Dialect, Event, SourceGap, encode
 from telstate.routing.dispatcher import Dispatcher
+from telstate.routing.telling import Log
 
 __all__ = ["LIMIT", "Inbox"]
 
@@ -75,7 +75,7 @@ class Inbox:
         self._task: asyncio.Task[None] | None = None
         self._leaving = self._closed = False
         self._taken = self._in_hand = 0
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     def gap(self, reason: str) -> SourceGap:
         """Make the event that says that from here on something may be missed."""
