@@ -134,11 +134,88 @@ def test_what_cannot_work_is_said_before_it_starts(tmp_path: Path) -> None:
     assert "app has no 'routes'" in failing(tmp_path, "app:routes")
     assert "is no telstate.Router, but int" in failing(tmp_path, "app:router")
     assert "there is no event 'dialout-answerd'" in failing(tmp_path, "broken")
+    (tmp_path / "buggy.py").write_text("import os\nos.no_such_thing\n")
+    for name in (":router", "", "..app:router", "./app.py:router"):
+        assert "names no module" in failing(tmp_path, name)
+    run = subprocess.run(
+        [sys.executable, "-m", "telstate", "serve", "buggy"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "no_such_thing" in run.stderr  # the program's own mistake, with its traceback
+    assert "--journal takes" in failing(tmp_path, "--journal", "")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"cannot listen on 127.0.0.1:{port}" in failing(tmp_path, "--port", port)
     (tmp_path / "calls.db").write_text("this is no database at all, but some text that is long enough to look like one")
     assert "calls.db" in failing(tmp_path)
+
+
+SLOW = """
+import asyncio
+from telstate import DialoutEvent, Router
+
+router = Router()
+
+
+@router.on(DialoutEvent)
+async def write(event: DialoutEvent) -> None:
+    await asyncio.sleep(60)
+"""
+
+
+def test_a_second_signal_shortens_the_end(tmp_path: Path) -> None:
+    """What was cut off is handled again at the next start."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    with serving(tmp_path, "slow", TELSTATE_WEBHOOK_SECRET=SECRET) as (process, url):
+        assert asyncio.run(sent(url, SECRET, event(1))) == [200]
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        assert process.poll() is None  # its handler gets time to finish
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+        assert time.monotonic() - started < 10
+    (tmp_path / "slow.py").write_text(PROGRAM)
+    with serving(tmp_path, "slow", TELSTATE_WEBHOOK_SECRET=SECRET):
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "handled").exists() or (tmp_path / "handled").read_text() != "1-answered\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_thread_that_never_ends_is_ended_by_one_more_signal(tmp_path: Path) -> None:
+    """Nothing can stop it from inside."""
+    (tmp_path / "stuck.py").write_text(
+        SLOW.replace("asyncio.sleep(60)", "asyncio.to_thread(__import__('time').sleep, 60)")
+    )
+    with serving(tmp_path, "stuck", TELSTATE_WEBHOOK_SECRET=SECRET) as (process, url):
+        assert asyncio.run(sent(url, SECRET, event(1))) == [200]
+        started = time.monotonic()
+        while process.poll() is None and time.monotonic() - started < 30:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1.0)
+        assert process.poll() in (0, -signal.SIGTERM)
+
+
+def test_connections_on_which_nobody_asks_are_closed(tmp_path: Path) -> None:
+    """Else a few thousand of them would keep Daily out."""
+    with serving(tmp_path) as (_, url):
+        port = int(url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+            assert silent.recv(1) == b""
+
+
+def test_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
+    """Of the kind that its name says, as where a container's file was made before."""
+    (tmp_path / "calls.db").touch()
+    with serving(tmp_path) as (_, url):
+        assert asyncio.run(sent(url, None, event(1))) == [200]
+    assert (tmp_path / "calls.db").read_bytes().startswith(b"SQLite format 3")
 
 
 BURST = 5_000

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from telstate import Dispatcher, Event, Router, State
-from telstate.journals import SqliteJournal
+from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.journals.sqlite import lines
-from telstate.routing.ports import Entry
+from telstate.routing.ports import DeadLetter, Entry
 from telstate.sources import webhooks
 from telstate.sources.signatures import PINLESS, Secret, sign
 from telstate.sources.webhooks import receiver
@@ -141,6 +142,12 @@ async def test_dailys_own_tests_are_answered_and_are_no_events(tmp_path: Path, p
 
 async def test_a_signed_body_that_is_no_event_is_a_dead_letter(tmp_path: Path) -> None:
     """And answered with 200: three failures in a row, and Daily would switch the webhook off."""
+    await check_dead_letters(lambda: SqliteJournal(tmp_path / "calls.db"))
+    await check_dead_letters(lambda: JsonlJournal(tmp_path / "calls.jsonl"))
+
+
+async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]) -> None:
+    """To the byte, in both journals."""
     bodies = [
         b"",
         b"{",
@@ -148,13 +155,13 @@ async def test_a_signed_body_that_is_no_event_is_a_dead_letter(tmp_path: Path) -
         b"\xff\xfe\x00",
         b'{"type": "dialout.answered", "id": "2", "payload": {"session_id": 5}}',
     ]
-    calls = dispatcher(tmp_path)
+    calls = Dispatcher(Router(), journal=journal())
     async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for body in bodies:
             answer = await sender.post(body)
             assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "dead letter"})
         assert sum(calls.counts.values()) == 0
-    async with dispatcher(tmp_path) as again:
+    async with Dispatcher(Router(), journal=journal()) as again:
         letters = [kept.letter for kept in await again.dead_letters()]
     assert [(letter.seq, letter.payload, letter.dialect) for letter in letters] == [
         (0, body, "webhook") for body in bodies
@@ -263,9 +270,20 @@ async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> No
     calls = dispatcher(tmp_path)
     async with receiving(calls, secrets=[]) as url, httpx.AsyncClient() as client:
         body = body_of(ANSWERED)
-        for header in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
-            answer = await client.post(f"{url}/webhooks", content=body, headers={header: "203.0.113.9"})
-            assert answer.status_code == 401
+        for header in (
+            *(
+                "Forwarded",
+                "X-Forwarded-For",
+                "X-Forwarded-Host",
+                "X-Real-IP",
+                "Via",
+                "CF-Connecting-IP",
+                "True-Client-IP",
+            ),
+            *("Origin", "Host"),  # a page in a browser here, or a proxy that tells nothing but the name it is called by
+        ):
+            answer = await client.post(f"{url}/webhooks", content=body, headers={header: "evil.example"})
+            assert answer.status_code == 401, header
         assert (await client.post(f"{url}/webhooks", content=body)).status_code == 200
     remote = httpx.AsyncClient(
         transport=httpx.ASGITransport(receiver(dispatcher(tmp_path / "other")), client=("203.0.113.9", 1)),
@@ -328,8 +346,82 @@ async def test_other_methods_and_paths_are_nobodys(tmp_path: Path) -> None:
         assert (await client.post(f"{url}/")).status_code == 404
 
 
+async def test_of_what_is_not_signed_next_to_nothing_is_read(tmp_path: Path) -> None:
+    """It can be no more than one of Daily's tests, so nobody can fill the memory with it."""
+    async with receiving(dispatcher(tmp_path)) as url:
+        assert (await half_sent(url, "Content-Length: 1000000", b"x" * 201)).startswith(b"HTTP/1.1 401")
+
+
+async def test_with_a_slash_at_the_end_it_is_the_same(tmp_path: Path) -> None:
+    """A redirection would be a failure to Daily."""
+    async with receiving(dispatcher(tmp_path)) as url, WebhookSender(f"{url}/webhooks/", SECRET) as sender:
+        assert (await sender.post(body_of(ANSWERED))).status_code == 200
+
+
+class Broken:
+    """A log that cannot be written."""
+
+    def msg(self, _: str) -> None:
+        """Fail."""
+        raise OSError(28, "No space left on device")
+
+    log = debug = info = warn = warning = error = critical = exception = msg
+
+
+async def test_a_log_that_cannot_be_written_changes_no_answer(tmp_path: Path) -> None:
+    """And a dead letter is kept before anything is told."""
+    structlog.configure(logger_factory=lambda *_: Broken())
+    try:
+        calls = dispatcher(tmp_path)
+        async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+            assert (await sender.post(b"{")).status_code == 200
+            assert (await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")).status_code == 401
+            assert (await sender.post(body_of(ANSWERED))).status_code == 200
+            assert len(await calls.dead_letters()) == 1
+    finally:
+        structlog.reset_defaults()
+
+
+class Unwritable(SqliteJournal):
+    """A journal that keeps events, but no dead letters for a while."""
+
+    refuses = True
+
+    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        """Fail, or keep them."""
+        if self.refuses:
+            raise OSError(28, "No space left on device")
+        await super().dead(letters)
+
+
+async def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
+    """A body that could not become a dead letter comes again, and is one letter then."""
+    journal = Unwritable(tmp_path / "calls.db")
+    calls = Dispatcher(Router(), journal=journal)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        for _ in range(3):
+            assert (await sender.post(b"{")).status_code == 503
+        journal.refuses = False
+        assert (await sender.post(b"{")).status_code == 200
+        assert len(await calls.dead_letters()) == 1
+
+
+async def test_a_caller_on_hold_who_is_told_again_is_a_duplicate(tmp_path: Path) -> None:
+    """Daily repeats what was not answered, and nobody prepares a second room; another caller is another."""
+    caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, WebhookSender(f"{url}/pinless", SECRET) as sender:
+        outcomes = [
+            (await sender.post(body_of(told))).json()["outcome"] for told in (caller, caller, {**caller, "callId": "c"})
+        ]
+    assert outcomes == ["noted", "duplicate", "noted"]
+
+
 async def test_secrets_are_a_list() -> None:
-    """A text is one of letters."""
+    """A text is one of letters; and a number that makes no sense is refused at once."""
+    for wrong in ({"tolerance": 0}, {"tolerance": float("nan")}, {"max_body": 0}, {"held": -1}):
+        with pytest.raises(ValueError, match="are above 0"):
+            receiver(Dispatcher(Router()), secrets=[SECRET], **wrong)
     with pytest.raises(TypeError, match="takes a list of secrets"):
         receiver(Dispatcher(Router()), secrets=SECRET)
     with pytest.raises(ValueError, match="base64"):
