@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import structlog
@@ -48,7 +49,7 @@ def serve(
             "as arguments can be seen in the list of processes."
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Seconds a signature may be old.")] = 7200.0,
+    tolerance: Annotated[float, typer.Option(help="Seconds for which a signature holds.")] = 7200.0,
 ) -> None:
     """Receive Daily's webhooks on POST /webhooks and /pinless: verify, keep, answer, then run handlers.
 
@@ -159,4 +160,5 @@ def _allow_many_connections() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FILES:
         wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
