@@ -131,10 +131,12 @@ class Webhooks:
                 Daily's own default, sends nothing more after three failures in a row.
 
         Raises:
-            DefinitionError: if the secret is not base64.
+            DefinitionError: if the secret is not base64, or the URL is none.
             DailyError: if Daily refuses, also because the receiver did not answer.
             UnknownResult: if the answer was lost: see by `list` whether there is one now.
         """
+        if not url.startswith(("https://", "http://")):
+            raise DefinitionError(f"{url!r} is no address Daily can send to: give https://<your host>/webhooks")
         body: dict[str, Any] = {"url": url, "eventTypes": list(event_types), "retryType": retry}
         if secret is not None:
             body["hmac"] = _base64(secret)

@@ -11,7 +11,7 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from types import TracebackType
@@ -353,9 +353,12 @@ class Dispatcher:
         Raises:
             JournalError: if the journal could not keep them. The first `error.taken` of them were taken in before, in whole
                 commits; of the rest nothing has changed.
+            TypeError: if `payloads` is a single one.
             Closed: outside the `async with`, or if it was left meanwhile; then too the first `error.taken` were taken in.
             Whatever `payloads` raises while it is iterated: what it gave before, but for the last 500 at most, was taken in.
         """
+        if isinstance(payloads, (bytes, bytearray, memoryview, str, Mapping, Event)):
+            raise TypeError("receive_many takes several payloads: for a single one, await receive(payload)")
         answers: list[Outcome | ParseError] = []
         waiting = iter(payloads)
         # Without a journal there is no commit to share, and more at once would only leave the caches.

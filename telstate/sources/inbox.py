@@ -85,17 +85,22 @@ class Inbox:
         """Begin to take in what was put and will be put.
 
         Raises:
-            Closed: if it was opened before.
+            Closed: if it was opened before, or the dispatcher is not open.
             RuntimeError: without a running asyncio event loop.
         """
         if self._loop is not None:
             raise Closed("a source runs once: make another one")
         try:
-            self._loop = asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError(
                 "daily-python and pipecat need asyncio: do this in a coroutine that asyncio runs"
             ) from None
+        if not self._calls.is_open:
+            raise Closed(
+                "the dispatcher takes nothing in yet: enter `async with Dispatcher(router) as calls:` before the source"
+            )
+        self._loop = loop
         self._task = self._loop.create_task(self._run(), name="telstate source")
 
     def put(self, handler: str, payload: Mapping[str, Any] | Event) -> None:

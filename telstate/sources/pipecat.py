@@ -70,6 +70,7 @@ def attach(calls: Dispatcher, transport: Any, *, client: str | None = None, limi
     Raises:
         TypeError: if the transport has no events, or none of telephony.
         ValueError: if the limit is below 1, or `client` is no id.
+        Closed: if the dispatcher is not open: attach inside its `async with`.
         RuntimeError: without a running asyncio event loop.
     """
     add = getattr(transport, "add_event_handler", None)

@@ -231,7 +231,8 @@ async def test_watching_says_nothing_twice(daily: FakeDaily) -> None:
                     else:
                         break
     assert told == [made.uuid, "new", "new"]
-    assert [(line["event"], line["uuid"]) for line in logs] == [
+    # A slow machine may lose a connection that was idle; that it was asked again is told too, and is no warning.
+    assert [(line["event"], line["uuid"]) for line in logs if line["log_level"] == "warning"] == [
         ("webhook.silent", made.uuid),
         ("webhook.gone", made.uuid),
     ]

@@ -325,6 +325,12 @@ async def test_a_gap_speaks_of_its_client_only() -> None:
         assert {session.session_id: session.uncertain for session in calls.live()} == {"a": True, "b": False}
 
 
+async def test_a_dispatcher_that_is_not_open_is_told_at_once() -> None:
+    """Not when the source is left, and all is lost."""
+    with pytest.raises(Closed, match="before the source"):
+        Inbox(Dispatcher(Router()), None, 1).open()
+
+
 def test_wrong_arguments_are_refused_at_once() -> None:
     """Not when the first gap comes; and trio is told from asyncio."""
     calls = Dispatcher(Router())
