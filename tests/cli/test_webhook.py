@@ -214,8 +214,9 @@ def test_what_goes_wrong_is_told_in_one_line(daily: FakeDaily, tmp_path: Path) -
     (tmp_path / "empty").touch()
     (tmp_path / "odd").write_bytes(b"\xff\x00")
     for name in ("empty", "odd"):
-        assert "must be base64" in complaint(webhook(daily, "create", "u", "--secret-file", tmp_path / name))
-    assert "cannot read" in complaint(webhook(daily, "create", "u", "--secret-file", tmp_path / "not there"))
+        assert "must be base64" in complaint(webhook(daily, "create", "https://u", "--secret-file", tmp_path / name))
+    assert "is no address Daily can send to" in complaint(webhook(daily, "create", "ftp://u"))
+    assert "cannot read" in complaint(webhook(daily, "create", "https://u", "--secret-file", tmp_path / "not there"))
     assert "must begin with https://" in complaint(webhook(daily, "list", "--api-url", "http://daily.example"))
 
 
