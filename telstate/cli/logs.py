@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from telstate.calls.outcome import Outcome
+from telstate.calls.replay import Replay
 from telstate.errors import JournalError, ParseError
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.journals.sqlite import is_sqlite, lines
 from telstate.sources.lines import MAX_LINE, STDIN, LogLine, read_lines
 
-__all__ = ["TOO_LONG", "open_journal", "read_log", "refusal", "size_of"]
+__all__ = ["feed_line", "open_journal", "read_log", "size_of"]
 
-TOO_LONG = f"the line is longer than {MAX_LINE} bytes"
-"""What is told of a line that was not held in memory."""
 _RECORD = b'{"v":'
 
 
@@ -52,7 +52,26 @@ def open_journal(path: str) -> JsonlJournal | SqliteJournal:
     return SqliteJournal(path) if is_sqlite(path) else JsonlJournal(path)
 
 
-def refusal(line: LogLine, error: ParseError) -> str | None:
+def feed_line(replay: Replay, line: LogLine, refuse: Callable[[LogLine, str], None]) -> Outcome | None:
+    """Give a line to a replay; return what became of its event, or None where it has none.
+
+    Args:
+        replay: takes it.
+        line: of a log.
+        refuse: told of a line that could not be read, and why.
+    """
+    if line.too_long:
+        refuse(line, f"the line is longer than {MAX_LINE} bytes")
+        return None
+    try:
+        return replay.feed(line.raw)
+    except ParseError as error:
+        if (said := _refusal(line, error)) is not None:
+            refuse(line, said)
+        return None
+
+
+def _refusal(line: LogLine, error: ParseError) -> str | None:
     """What to tell of a line that could not be read; None where nobody need know.
 
     A journal's last line may be cut: its append never returned, so nobody was told that it was kept.

@@ -10,9 +10,8 @@ import typer
 from telstate.calls.outcome import Unmatched
 from telstate.calls.replay import Replay
 from telstate.calls.session import Session
-from telstate.cli.logs import TOO_LONG, read_log, refusal, size_of
+from telstate.cli.logs import feed_line, read_log, size_of
 from telstate.cli.terminal import Bar, tidy_exit, width
-from telstate.errors import ParseError
 from telstate.sources.lines import STDIN, LogLine
 from telstate.views.report import JsonReport, TextReport
 
@@ -78,15 +77,7 @@ class _Replayed:
         return self._invalid
 
     def _read(self, line: LogLine) -> None:
-        if line.too_long:
-            self._refuse(line, TOO_LONG)
-            return
-        try:
-            outcome = self._replay.feed(line.raw)
-        except ParseError as error:
-            if (said := refusal(line, error)) is not None:
-                self._refuse(line, said)
-            return
+        outcome = feed_line(self._replay, line, self._refuse)
         if outcome is not None:
             for gone in outcome.departed:
                 self._tell_gone(gone)

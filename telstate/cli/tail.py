@@ -13,9 +13,8 @@ from typing import Annotated
 import typer
 
 from telstate.calls.replay import Replay
-from telstate.cli.logs import TOO_LONG, read_log, refusal
+from telstate.cli.logs import feed_line, read_log
 from telstate.cli.terminal import misuse, tidy_exit
-from telstate.errors import ParseError
 from telstate.events import SourceGap
 from telstate.journals.sqlite import is_sqlite
 from telstate.sources.follow import POLL, Follower
@@ -98,15 +97,7 @@ class _Tail:
             rests = follower.rests
 
     def _take(self, line: LogLine) -> None:
-        if line.too_long:
-            self._refuse(line, TOO_LONG)
-            return
-        try:
-            outcome = self._replay.feed(line.raw)
-        except ParseError as error:
-            if (said := refusal(line, error)) is not None:
-                self._refuse(line, said)
-            return
+        outcome = feed_line(self._replay, line, self._refuse)
         if outcome is not None:
             at = outcome.event.occurred_at or outcome.event.sent_at
             if at is None and line.raw.startswith(b'{"v"'):
