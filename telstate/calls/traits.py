@@ -59,7 +59,7 @@ class Trait:
         self.alive = event_type is not ParticipantLeft
         """False for news that is no sign that the call goes on."""
         names = tuple(name for name in FACTS if name in event_type.model_fields)
-        self.facts = Facts(names, itemgetter(*names), itemgetter(*names), (None,) * len(names))
+        self.facts = Facts(names, itemgetter(*names), (None,) * len(names))
         self.effect = EFFECTS.get(event_type)
         self.takes_odd = self.subject is Subject.PARTICIPANT
         """True if something odd can hide deeper than in its own extras."""
