@@ -8,8 +8,16 @@ TelstateError
 ├── Closed            the dispatcher takes nothing in any more
 ├── JournalError      a journal could not keep something: nothing was taken in
 │   └── RevisionConflict   somebody else saved a checkpoint meanwhile
+├── NotSupported      the way to Daily that was chosen cannot carry this: take the other one, or leave it out
 └── DailyError        Daily refused a request, or could not be asked
-    └── UnknownResult      a request got no answer and may have been carried out: look before you send it again
+    ├── UnknownResult      a request got no answer and may have been carried out: look before you send it again
+    ├── NotAllowed         the account, the room or the key may not do this: not without a change there
+    ├── NotHosting         nobody is in the room, so it hosts no call
+    ├── NoSuchSession      Daily knows no such session in that room, or no longer
+    ├── DialoutInProgress  a dial-out is under way there already
+    ├── RoomFull           the room has as many SIP and PSTN sessions as it may have
+    ├── TemporarilyNotAvailable  Daily has no worker free, or too many requests: try again shortly
+    └── ForwardingFailed   a waiting caller could not be connected to the endpoint
 
 What is merely odd on the wire (late, repeated, unmatched, of unknown type) is never an exception: it is an outcome.
 """
@@ -24,10 +32,18 @@ __all__ = [
     "Closed",
     "DailyError",
     "DefinitionError",
+    "DialoutInProgress",
+    "ForwardingFailed",
     "JournalError",
+    "NoSuchSession",
+    "NotAllowed",
+    "NotHosting",
+    "NotSupported",
     "ParseError",
     "RevisionConflict",
+    "RoomFull",
     "TelstateError",
+    "TemporarilyNotAvailable",
     "UnknownResult",
 ]
 
@@ -115,8 +131,49 @@ class UnknownResult(DailyError):
     """Raised when the answer to a request that changes something was lost: it may have been carried out, or not."""
 
 
+class NotAllowed(DailyError):
+    """Raised when the account, the room or the API key may not do what was asked. To ask again is of no use.
+
+    Daily's `NOT_ALLOWED`, a key of another domain, a dial-out that is not enabled for the room, the domain or the country.
+    """
+
+
+class NotHosting(DailyError):
+    """Raised when the room hosts no call: nobody is in it, or the last one has just left. Let somebody (the bot) join first."""
+
+
+class NoSuchSession(DailyError):
+    """Raised when Daily knows no such session in that room: it ended, it is in another room, or the id is of something else."""
+
+
+class DialoutInProgress(DailyError):
+    """Raised when Daily says that a dial-out is under way already."""
+
+
+class RoomFull(DailyError):
+    """Raised when the room has as many SIP and PSTN sessions as it may have: 5, unless Daily raised it for the domain."""
+
+
+class TemporarilyNotAvailable(DailyError):
+    """Raised when Daily has no worker free, or got too many requests. Nothing was done: try again, after a while.
+
+    Attributes:
+        retry_after: seconds that Daily asks to wait; 0 if it does not say.
+    """
+
+    retry_after: float = 0.0
+
+
+class ForwardingFailed(DailyError):
+    """Raised when a waiting caller could not be connected: he has hung up, or the endpoint was not ready or is in use."""
+
+
+class NotSupported(TelstateError):
+    """Raised before anything is sent: the way to Daily that was chosen (REST, a call client) cannot carry this."""
+
+
 class CallEnded(TelstateError):
-    """Raised by `wait_for` when the session ended before it came to the state.
+    """Raised by `wait_for` when the session ended before it came to the state, and by all that acts on one that has ended.
 
     Attributes:
         session: the session as it ended; its `cause` says why.
@@ -124,7 +181,7 @@ class CallEnded(TelstateError):
 
     def __init__(self, session: Any) -> None:
         self.session = session
-        super().__init__(f"{session!r} ended before that")
+        super().__init__(f"{session!r} has ended")
 
 
 def shorten(value: object) -> str:

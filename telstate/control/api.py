@@ -24,7 +24,8 @@ import anyio
 import structlog
 from pydantic import SecretStr
 
-from telstate.errors import Closed, DailyError, DefinitionError, UnknownResult
+from telstate.control.meanings import ADVICE, meaning_of
+from telstate.errors import Closed, DailyError, DefinitionError, NotAllowed, TemporarilyNotAvailable, UnknownResult
 
 if TYPE_CHECKING:
     import httpx
@@ -44,7 +45,8 @@ _SHOWN = 500
 _KEY = re.compile(r"[!-~]+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
-# What a status means: docs.daily.co/docs/rest-api/errors.
+_BY_STATUS = {401: NotAllowed, 403: NotAllowed}
+"""What a status means where the text says nothing: docs.daily.co/docs/rest-api/errors."""
 _WHAT_TO_DO = {
     401: "The API key is not valid: take it from the Developers section of Daily's dashboard.",
     403: "The API key may not do this: see that it is of the right domain, and that Daily has opened this for the account.",
@@ -122,7 +124,8 @@ class DailyApi:
             timeout: seconds, for this request alone.
 
         Raises:
-            DailyError: if Daily refused it, could not be reached, or an answer to a GET could not be had.
+            DailyError: if Daily refused it, could not be reached, or an answer to a GET could not be had. Where Daily's words
+                say why, it is the subclass that means that: see `telstate.errors`.
             UnknownResult: if the answer to another method was lost, cannot be read, or says that Daily failed.
             Closed: outside the `async with`.
             DefinitionError: if the path can be none.
@@ -209,18 +212,33 @@ class DailyApi:
             return DailyError(f"{asked} was not sent, {self._url} cannot be reached: {trouble}")
         error, info = self._said(tried.body)
         got = trouble or ": ".join(filter(None, [f"Daily answered {tried.status}", error, info]))
-        kind = DailyError
-        if tried.status is None or tried.status < 300 or tried.status >= 500:
-            what = "Try again later."
-            if method != "GET":
-                kind, what = UnknownResult, "It may have been done: look before you send it again."
-        elif tried.status == 429:
-            when = f"in {tried.retry_after:.0f} seconds" if tried.retry_after else "later"
-            what = f"There were too many requests, and this one was not done: try again {when}."
-        else:
-            what = _WHAT_TO_DO.get(tried.status, "")
+        kind, what = self._meaning(tried, f"{error} {info}")
+        if method == "GET" and kind is UnknownResult:
+            kind, what = DailyError, "Try again later."
         text = f"{asked}: {got.rstrip('.')}. {what}".rstrip()
-        return kind(text, status=tried.status, error=error, info=info)
+        told = kind(text, status=tried.status, error=error, info=info)
+        if isinstance(told, TemporarilyNotAvailable):
+            told.retry_after = tried.retry_after
+        return told
+
+    def _meaning(self, tried: _Tried, said: str) -> tuple[type[DailyError], str]:
+        """Which error it is, and what to do."""
+        refused = not tried.trouble and tried.status is not None and tried.status >= 300
+        kind = meaning_of(said) if refused else DailyError
+        if not refused or (tried.status or 0) >= 500:
+            # A gateway may have failed after it passed the request on; only Daily itself can say that nothing was done.
+            if kind is TemporarilyNotAvailable:
+                return kind, ADVICE[kind]
+            return UnknownResult, "It may have been done: look before you send it again."
+        if tried.status == 429:
+            when = f"in {tried.retry_after:.0f} seconds" if tried.retry_after else "later"
+            return (
+                TemporarilyNotAvailable,
+                f"There were too many requests, and this one was not done: try again {when}.",
+            )
+        if kind is not DailyError:
+            return kind, ADVICE[kind]
+        return _BY_STATUS.get(tried.status or 0, DailyError), _WHAT_TO_DO.get(tried.status or 0, "")
 
     def _said(self, body: bytes) -> tuple[str | None, str | None]:
         """Daily's usual error is `{"error": …, "info": …}`; a gateway on the way says anything."""

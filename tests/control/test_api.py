@@ -19,7 +19,7 @@ import structlog
 from pydantic import SecretStr
 
 from telstate.control import DailyApi
-from telstate.errors import Closed, DailyError, DefinitionError, UnknownResult
+from telstate.errors import Closed, DailyError, DefinitionError, TemporarilyNotAvailable, UnknownResult
 from tests.control.daily import KEY, FakeDaily, Fault, cut, drip, flood, hang, instead
 
 QUICK = (0.01, 0.02)
@@ -105,7 +105,7 @@ async def test_nobody_is_kept_waiting_for_an_hour(daily: FakeDaily) -> None:
         (instead(200, b"<html>hello</html>"), UnknownResult),
         (cut, UnknownResult),
         (hang, UnknownResult),
-        (instead(429, b'{"error": "rate-limit-error", "info": "slow down"}'), DailyError),
+        (instead(429, b'{"error": "rate-limit-error", "info": "slow down"}'), TemporarilyNotAvailable),
         (instead(400, b'{"error": "invalid-request-error", "info": "no"}'), DailyError),
     ],
 )

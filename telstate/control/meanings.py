@@ -1,0 +1,74 @@
+"""What Daily's refusals mean: from its texts to errors of telstate's, so that nobody has to compare texts.
+
+Daily documents no codes for these, only texts, and they differ by where they are told: daily-js has names (`NOT_ALLOWED`), the
+REST pages sentences, daily-python sentences of its own. A text that is not known here stays a plain `DailyError`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from telstate.errors import (
+    DailyError,
+    DialoutInProgress,
+    ForwardingFailed,
+    NoSuchSession,
+    NotAllowed,
+    NotHosting,
+    RoomFull,
+    TemporarilyNotAvailable,
+)
+
+__all__ = ["ADVICE", "is_lasting", "meaning_of"]
+
+_MEANINGS: tuple[tuple[type[DailyError], str], ...] = (
+    # docs.daily.co: startDialOut (daily-js), Errors
+    (TemporarilyNotAvailable, r"TEMPORARILY_NOT_AVAILABLE|no workers? (is |are )?available"),
+    # startDialOut, Errors; rooms/:name/dialOut/start, 400; daily-python 0.36
+    (DialoutInProgress, r"DIALOUT_IN_PROGRESS|dialout already (started|exists)"),
+    # No page tells this text, only the property's name and that its default is 5.
+    (RoomFull, r"max_sip_pstn_sessions|(maximum|limit|too many)[^.]*\b(sip|pstn)\b[^.]*sessions?"),
+    # stopDialOut, Errors; dialOut/stop, sendDTMF, sipCallTransfer, sipRefer, 404
+    (NoSuchSession, r"NOT_FOUND|no dialout to stop|no session running|invalid sessionId"),
+    # every page below rooms/:name that speaks to a call, 404; 400 where the call ended meanwhile
+    (NotHosting, r"not hosting a call|call closed before command could be delivered"),
+    # dialin/pinlessCallUpdate, 404
+    (ForwardingFailed, r"call forwarding failed"),
+    # startDialOut, Errors; texts that users have published; daily-python 0.36
+    (
+        NotAllowed,
+        r"NOT_ALLOWED|not enabled for (the )?(room|domain)|not supported\. Contact sales|with your current plan"
+        r"|is dialout enabled\?",
+    ),
+)
+_KNOWN = tuple((kind, re.compile(text, re.IGNORECASE)) for kind, text in _MEANINGS)
+
+ADVICE: dict[type[DailyError], str] = {
+    TemporarilyNotAvailable: "Nothing was done: try again shortly.",
+    DialoutInProgress: "Wait for its end, or stop it first.",
+    RoomFull: "Wait until a session of the room ends, or have Daily raise max_sip_pstn_sessions_per_room.",
+    NoSuchSession: "It has ended, or the session id or the room is of another call.",
+    NotHosting: "Somebody has to be in the room: let the bot join first.",
+    ForwardingFailed: "The caller has hung up, or the endpoint was not ready (wait for dialin-ready) or is in use.",
+    NotAllowed: "See that Daily has opened this for the account, and that the room has it enabled (enable_dialout); the token of"
+    " a call client must be an owner's.",
+}
+"""What to do about each."""
+
+_LASTING = (NotAllowed, NotHosting, DialoutInProgress)
+
+
+def meaning_of(text: str) -> type[DailyError]:
+    """Say what a refusal means, by what Daily said, in whatever words; `DailyError` itself if they are not known."""
+    return next((kind for kind, known in _KNOWN if known.search(text)), DailyError)
+
+
+def is_lasting(error: DailyError) -> bool:
+    """True if the same request would be refused in a moment too: something must change first.
+
+    What was refused in words that nobody knows is taken for lasting if Daily answered with a status of 400 to 499: it says that
+    the request is at fault.
+    """
+    if isinstance(error, _LASTING):
+        return True
+    return type(error) is DailyError and error.status is not None and 400 <= error.status < 500
