@@ -21,6 +21,10 @@ Scope = tuple[str, str, str]
 """Where an endpoint's name holds: ("room", domain, room), else ("client", call client, "")."""
 
 
+Caller = dict[str, Any]
+"""A caller on hold: `from`, `to`, `call_id`, and `number`, that of the event which told of him."""
+
+
 class Endpoint:
     """One SIP endpoint of a room. Read-only for users."""
 
@@ -54,7 +58,7 @@ class Arrival(NamedTuple):
 
     busy_with: str | None
     """The session that was still on it: an anomaly."""
-    caller: dict[str, str | None] | None
+    caller: Caller | None
     """The waiting caller who was forwarded to it."""
     transferred_from: str | None
     """The session whose transfer named it as target."""
@@ -70,7 +74,7 @@ class Endpoints:
         self._by_uri: dict[str, dict[Scope, Endpoint]] = {}
         self._place_of: dict[str, tuple[str, Scope]] = {}
         self.free: Shelf[tuple[str, Scope], bool] = Shelf(ttl, limit)
-        self.callers: Shelf[str, dict[str, str | None]] = Shelf(ttl, limit)
+        self.callers: Shelf[str, Caller] = Shelf(ttl, limit)
         """Waiting callers by their pinless call id."""
         self.forwarded: Shelf[str, str] = Shelf(ttl, limit)
         """To which endpoint a waiting caller was forwarded."""
@@ -132,18 +136,25 @@ class Endpoints:
                 self.free.pop(place)
                 self._drop(*place)
 
-    def wait(self, event: PinlessDialin, now: float) -> None:
+    def wait(self, event: PinlessDialin, number: int, now: float) -> None:
         """A caller is on hold."""
         if event.call_id is not None:
-            caller = {"from": bounded(event.from_), "to": bounded(event.to), "call_id": event.call_id}
+            caller = {"from": bounded(event.from_), "to": bounded(event.to), "call_id": event.call_id, "number": number}
             self.callers.put(event.call_id, caller, now)
             self.callers.trim()
 
-    def forward(self, call_id: str, uri: str, now: float) -> None:
-        """A waiting caller is on the way to an endpoint."""
+    def forward(self, call_id: str, uri: str, now: float) -> str | None:
+        """A waiting caller is on the way to an endpoint; tell which session is on it already."""
         if call_id in self.callers:
             self.forwarded.put(plain_uri(uri), call_id, now)
             self.forwarded.trim()
+        endpoint = self.find(uri)
+        return endpoint.session_id if endpoint is not None else None
+
+    def arrive(self, call_id: str, uri: str) -> Caller | None:
+        """The waiting caller is there."""
+        self.forwarded.take(plain_uri(uri))
+        return self.callers.take(call_id)
 
     def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
         """A session is being transferred to `uri`; tell the far leg if it has `arrived` there, else wait for it."""

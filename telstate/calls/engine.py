@@ -400,10 +400,24 @@ class Engine:
     def _on_caller(self, event: Event, trait: Trait, now: float | None) -> Outcome:
         endpoints = self._known.endpoints
         if isinstance(event, PinlessDialin):
-            endpoints.wait(event, self._known.now)
+            endpoints.wait(event, self._known.number, self._known.now)
         elif isinstance(event, PinlessForwarded):
-            endpoints.forward(event.call_id, event.sip_endpoint, self._known.now)
+            self._forward(event)
         return self._on_other(event, trait, now)
+
+    def _forward(self, event: PinlessForwarded) -> None:
+        """He is on the way. Daily's answer and the connection race: who connected there while he waited is he.
+
+        Daily forwards to a free endpoint only, so whoever is on it since before his call can only be one whose end was lost.
+        """
+        known = self._known
+        waiting = known.endpoints.callers.find(event.call_id)
+        there = known.registry.get(known.endpoints.forward(event.call_id, event.sip_endpoint, known.now) or "")
+        if waiting is None or there is None or there.pinless_call_id is not None:
+            return
+        if there.opened > waiting.get("number", there.opened):
+            known.endpoints.arrive(event.call_id, event.sip_endpoint)
+            there.caller, there.pinless_call_id = waiting["from"], waiting["call_id"]
 
     def _on_room(self, event: MeetingEnded, trait: Trait, now: float | None) -> Outcome:
         """A meeting ended, and with it all its calls: whatever was not heard of since is given a minute to say so."""

@@ -105,8 +105,8 @@ def _heed_signals(server: Any, calls: Dispatcher) -> None:
         server.should_exit = True
         if count == 2:
             server.force_exit = True
-            calls.stop()
-            calls.stop()
+            calls.shut_down()
+            calls.shut_down()
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
 

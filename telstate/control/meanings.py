@@ -37,8 +37,7 @@ _MEANINGS: tuple[tuple[type[DailyError], str], ...] = (
     # startDialOut, Errors; texts that users have published; daily-python 0.36
     (
         NotAllowed,
-        r"NOT_ALLOWED|not enabled for (the )?(room|domain)|not supported\. Contact sales|with your current plan"
-        r"|is dialout enabled\?",
+        r"NOT_ALLOWED|not enabled for (the )?(room|domain)|Contact sales|with your current plan|is dialout enabled\?",
     ),
 )
 _KNOWN = tuple((kind, re.compile(text, re.IGNORECASE)) for kind, text in _MEANINGS)

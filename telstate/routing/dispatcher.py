@@ -28,8 +28,9 @@ from telstate.calls.session import Session
 from telstate.calls.settings import Settings
 from telstate.calls.table import State
 from telstate.errors import Busy, Closed, DefinitionError, JournalError, ParseError
-from telstate.events import Dialect, Event, SessionsLinked, SettingsChanged
+from telstate.events import Dialect, DialinReady, Event, SessionsLinked, SettingsChanged
 from telstate.events.masking import mask
+from telstate.routing.acting import Acting
 from telstate.routing.checkpoints import Checkpoints, Point, frozen
 from telstate.routing.clock import SystemClock
 from telstate.routing.followers import Followers
@@ -39,7 +40,7 @@ from telstate.routing.letters import Letters
 from telstate.routing.limits import Limits
 from telstate.routing.payload import Payload, read_payload
 from telstate.routing.plan import Plan
-from telstate.routing.ports import Clock, DeadLetter, Entry, Journal, KeptLetter
+from telstate.routing.ports import Clock, Control, DeadLetter, Entry, Journal, KeptLetter
 from telstate.routing.reconciler import Reconcile, Reconciler
 from telstate.routing.recovery import Recovery
 from telstate.routing.registration import is_async
@@ -58,12 +59,13 @@ _BURST = 500
 """So many events are taken in at most before handlers get a turn, however many bring them: they might all be of one lane."""
 
 
-class Dispatcher:
+class Dispatcher(Acting):
     """Runs a router's handlers for the events it receives. Use it as `async with`, on asyncio or trio.
 
     Args:
         router: whose handlers run.
         journal: keeps every event before it is stepped; None keeps nothing.
+        control: how `stop`, `send_dtmf`, `transfer`, `refer` and `forward` reach Daily: a `RestControl` or a `ClientControl`.
         settings: how long and how much is remembered, and the deadlines; by default those of the journal, if it has any.
         clock: the time; for tests.
         reconcile: an async function that tells of a session whether it is still there (a `Presence`), by asking Daily. It is
@@ -73,7 +75,7 @@ class Dispatcher:
         pending_limit: how many events may wait for handlers in all, before `receive` waits (and `receive_nowait` raises).
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left; what is not finished then is cancelled and not marked.
-        stop_on_signals: leave the block at SIGTERM and SIGINT, as `stop` does; a second one ends the draining, or, if the body
+        stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does; a second one ends the draining, or, if the body
             does not end (it may wait for a thread, as for a line from standard input), the process. In a program's main
             thread only.
         log_transitions: write a line for each transition, at level info.
@@ -84,6 +86,7 @@ class Dispatcher:
         router: Router,
         *,
         journal: Journal | None = None,
+        control: Control | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
         reconcile: Reconcile | None = None,
@@ -104,6 +107,7 @@ class Dispatcher:
             raise ValueError("a recorded log needs no second journal: use the log's clock without one")
         self._router = router
         self._journal = journal
+        self._control = control
         self._settings = settings
         self._engine = Engine(settings)
         self._clock = clock or SystemClock()
@@ -129,7 +133,7 @@ class Dispatcher:
             if journal is not None
             else None
         )
-        self._followers = Followers(self.session)
+        self._followers = Followers(self.session, self.endpoint)
         self._limits = Limits(self._engine, reconciles=False)
         self._reconciler = (
             Reconciler(reconcile, self.session, self.live, self._take, self._clock.sleep)
@@ -212,7 +216,7 @@ class Dispatcher:
                 self._tell_what_is_left(left)
         return stopped
 
-    def stop(self) -> None:
+    def shut_down(self) -> None:
         """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more."""
         self._open = False
         if self._body is not None and self._hurry is not None:
@@ -231,7 +235,7 @@ class Dispatcher:
                     signal.raise_signal(number)
                 name = signal.Signals(number).name
                 self._log.info("dispatcher.stopping", signal=name, unfinished=self._lanes.pending)
-                self.stop()
+                self.shut_down()
 
     def _cannot_be_hurried(self) -> bool:
         """True if it was told to end, and either its body does not (it may wait for a thread), or it was hurried already."""
@@ -476,6 +480,8 @@ class Dispatcher:
             self._mark(seq)
         if event.local:
             self._see_local(event, session)
+        elif session is None and type(event) is DialinReady:
+            self._followers.tell_ready(event.sip_endpoint)
         if outcome.departed:
             self._retire(outcome.departed)
         if self._keeper is not None:
@@ -719,6 +725,20 @@ class Dispatcher:
         target = State(state)
         with anyio.fail_after(timeout), self._lanes.patience() if INSIDE.get() else nullcontext():
             return await self._followers.wait_for(session_id, target)
+
+    async def wait_ready(self, sip_endpoint: str, timeout: float | None = None) -> Endpoint:  # noqa: ASYNC109
+        """Wait until a SIP endpoint is ready, that is, may be dialled or have a waiting caller forwarded to it.
+
+        Args:
+            sip_endpoint: its URI, with or without `sip:`, as the room's `sip_uri` tells it.
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: if the time passed.
+        """
+        self._check_open()
+        with anyio.fail_after(timeout), self._lanes.patience() if INSIDE.get() else nullcontext():
+            return await self._followers.wait_ready(sip_endpoint)
 
     def changes(self) -> AsyncIterator[Outcome]:
         """Follow what changes: the outcome of every event that opened a session or let one rise, from this call on.

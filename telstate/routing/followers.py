@@ -8,6 +8,8 @@ from weakref import ref
 
 import anyio
 
+from telstate.calls.address import plain_uri
+from telstate.calls.endpoints import Endpoint
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
 from telstate.calls.table import RANK, TERMINAL, State
@@ -23,11 +25,15 @@ class Followers:
 
     Args:
         find: finds a session by its id.
+        find_endpoint: finds an endpoint by its URI.
     """
 
-    def __init__(self, find: Callable[[str], Session | None]) -> None:
+    def __init__(self, find: Callable[[str], Session | None], find_endpoint: Callable[[str], Endpoint | None]) -> None:
         self._find = find
+        self._find_endpoint = find_endpoint
         self._waiters: dict[str, list[_Waiter]] = {}
+        self._at_endpoints: dict[str, list[anyio.Event]] = {}
+        self._closed = False
         self._readers: list[ref[Changes]] = []
 
     def tell(self, session: Session, outcome: Outcome) -> None:
@@ -40,8 +46,17 @@ class Followers:
             if (changes := reader()) is not None:
                 changes.put(outcome)
 
+    def tell_ready(self, uri: str | None) -> None:
+        """An endpoint became ready."""
+        for woken in self._at_endpoints.get(plain_uri(uri or ""), ()):
+            woken.set()
+
     def close(self) -> None:
         """Nothing will change any more."""
+        self._closed = True
+        for waiting in self._at_endpoints.values():
+            for woken in waiting:
+                woken.set()
         for reader in self._readers:
             if (changes := reader()) is not None:
                 changes.close()
@@ -51,7 +66,8 @@ class Followers:
 
     def sizes(self) -> dict[str, int]:
         """How many there are."""
-        return {"waiters": sum(map(len, self._waiters.values())), "subscribers": len(self._readers)}
+        waiters = sum(map(len, self._waiters.values())) + sum(map(len, self._at_endpoints.values()))
+        return {"waiters": waiters, "subscribers": len(self._readers)}
 
     async def wait_for(self, session_id: str, target: State) -> Session:
         """Wait until a session has come to a state, or passed it, and lives; for a terminal state, until it ended."""
@@ -73,6 +89,23 @@ class Followers:
         waiters.remove(waiter)
         if not waiters:
             del self._waiters[session_id]
+
+    async def wait_ready(self, uri: str) -> Endpoint:
+        """Wait until an endpoint is ready."""
+        plain = plain_uri(uri)
+        while (endpoint := self._find_endpoint(uri)) is None or not endpoint.ready:
+            if self._closed:
+                raise Closed(f"the dispatcher was closed before {uri} was ready")
+            woken = anyio.Event()
+            waiting = self._at_endpoints.setdefault(plain, [])
+            waiting.append(woken)
+            try:
+                await woken.wait()
+            finally:
+                waiting.remove(woken)
+                if not waiting:
+                    self._at_endpoints.pop(plain, None)
+        return endpoint
 
     def changes(self) -> Changes:
         """Follow what is told from now on, until it closes."""

@@ -1,11 +1,14 @@
-"""What the edges must offer: a journal, and a clock. Whatever has these methods will do; one suite of tests holds them all."""
+"""What the edges must offer: a journal, a clock, a way to act. Whatever has these methods will do; for each there is one suite
+of tests that holds all of its kind."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "DeadLetter", "Entry", "Journal", "KeptLetter", "Record"]
+from telstate.calls.session import Session
+
+__all__ = ["Clock", "Control", "DeadLetter", "Entry", "Journal", "KeptLetter", "Record"]
 
 
 class Entry(NamedTuple):
@@ -131,3 +134,38 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+
+
+class Control(Protocol):
+    """A way to act on a call: Daily's REST API or a call client; see `telstate.control`.
+
+    Every method returns once Daily has accepted. All raise:
+        DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
+        NotSupported: if this way cannot carry it. Nothing was sent.
+        ValueError: if an argument is none that Daily takes. Nothing was sent.
+    """
+
+    async def stop(self, session: Session) -> None:
+        """End a session."""
+
+    async def send_dtmf(
+        self, session: Session, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
+    ) -> None:
+        """Press keys."""
+
+    async def transfer(
+        self,
+        session: Session,
+        to: str,
+        *,
+        caller_id: str | None = None,
+        extension: str | None = None,
+        wait_before_extension_dial_sec: int | None = None,
+    ) -> None:
+        """Hand a session on to a SIP URI or a number; Daily stays in its path."""
+
+    async def refer(self, session: Session, to: str) -> None:
+        """Hand a session on to a SIP URI; Daily leaves it."""
+
+    async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:
+        """Connect a caller on hold to a SIP endpoint that is ready."""

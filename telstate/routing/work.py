@@ -14,7 +14,7 @@ from telstate.calls.engine import Engine
 from telstate.calls.outcome import Outcome, OutcomeKind
 from telstate.calls.session import KEPT, Session
 from telstate.calls.transition import path_of, transitions_of
-from telstate.events import Event, parse
+from telstate.events import Event, PinlessDialin, PinlessForwarded, parse
 from telstate.routing.lanes import Job
 from telstate.routing.plan import Plan
 from telstate.routing.ports import DeadLetter
@@ -23,9 +23,14 @@ __all__ = ["Present", "facts_of", "key_of", "letter_of", "number_of_retirement",
 
 
 def key_of(event: Event | None, session: Session | None) -> Hashable:
-    """In whose lane it is done: its session's, else that of its room or client."""
+    """In whose lane it is done: its session's, or its waiting caller's, else that of its room or client.
+
+    Callers on hold have no room yet. In one lane for all of them each would wait until the one before has found his.
+    """
     if session is not None:
         return session.session_id
+    if isinstance(event, (PinlessDialin, PinlessForwarded)) and event.call_id is not None:
+        return ("caller", event.call_id)
     return None if event is None else scope_of(event)
 
 

@@ -300,6 +300,21 @@ def test_a_waiting_caller_becomes_the_session_at_the_endpoint_it_was_forwarded_t
     assert engine.sizes()["callers"] == 0
 
 
+def test_a_waiting_caller_who_connected_before_we_had_daily_s_answer() -> None:
+    """The answer to the forwarding and the connection race; who was on the endpoint before the call is not he."""
+    forwarded = {"action": "pinless-forwarded", "callId": "p", "sipEndpoint": URI}
+    engine = Engine()
+    feed(engine, js("dialin-connected", "stale", sipEndpoint=URI), PINLESS, forwarded)
+    assert engine.session("stale").caller is None  # type: ignore[union-attr]
+    engine = Engine()
+    feed(engine, PINLESS, js("dialin-connected", "a", sipEndpoint=URI), forwarded)
+    (session,) = engine.sessions()
+    assert (session.caller, session.pinless_call_id) == ("+12025550155", "p")
+    assert engine.sizes()["callers"] == 0
+    feed(engine, js("dialin-stopped", "a"), js("dialin-connected", "b", sipEndpoint=URI))
+    assert engine.session("b").caller is None  # type: ignore[union-attr]
+
+
 def test_a_waiting_caller_nobody_forwarded_joins_nothing() -> None:
     """However well the times would fit."""
     engine = Engine()

@@ -85,7 +85,7 @@ async def test_stop_ends_the_block_from_anywhere() -> None:
 
     @router.on(DialoutEvent)
     async def enough(calls: Dispatcher) -> None:
-        calls.stop()
+        calls.shut_down()
         await anyio.sleep(0.01)
         seen.append("finished")
 
@@ -110,8 +110,8 @@ async def test_a_stop_that_is_told_twice_does_not_drain() -> None:
 
             async def stop_again() -> None:
                 await until(lambda: not calls._open)
-                calls.stop()
-                calls.stop()
+                calls.shut_down()
+                calls.shut_down()
 
             group.start_soon(stop_again)
     (left,) = [log for log in logs if log["event"] == "dispatcher.left_unfinished"]
@@ -124,7 +124,7 @@ async def test_an_error_of_the_block_is_not_swallowed_by_a_stop() -> None:
 
     async def fail() -> None:
         async with Dispatcher(Router()) as calls:
-            calls.stop()
+            calls.shut_down()
             raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):

@@ -257,7 +257,7 @@ async def test_a_program_that_is_told_to_stop_leaves_at_once() -> None:
             inbox = Inbox(calls, None, 100)
             inbox.open()
             try:
-                calls.stop()
+                calls.shut_down()
                 put(inbox, 0, 1)
                 await anyio.sleep_forever()
             finally:

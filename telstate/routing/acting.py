@@ -1,0 +1,139 @@
+"""Acting on calls: what a program asks of Daily, and what telstate then knows of it.
+
+What Daily accepted becomes an event of our own, so that the journal, a replay and the session's `ended_by` know that we asked.
+The call's own events may be here before Daily's answer is; the order does not matter, only `on_end` may then have been told
+less than is known a moment later (`session.amended`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import anyio
+
+from telstate.calls.outcome import Outcome
+from telstate.calls.session import Session
+from telstate.errors import CallEnded, DefinitionError, NoSuchSession
+from telstate.events import Event, PinlessDialin, PinlessForwarded, StopRequested, TransferRequested
+from telstate.routing.payload import Payload
+from telstate.routing.ports import Control
+
+__all__ = ["Acting"]
+
+
+class Acting:
+    """The part of a dispatcher that acts on calls, by its `control`.
+
+    All methods take a session or its id, return once Daily has accepted, and raise:
+        CallEnded: if the session has ended. Nothing was sent.
+        NoSuchSession: if no session has that id, here or at Daily.
+        DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
+        NotSupported: if the `control` cannot carry it. Nothing was sent.
+        ValueError: if an argument is none that Daily takes. Nothing was sent.
+        JournalError: if Daily accepted, but the journal could not keep that.
+        DefinitionError: if the dispatcher has no `control`.
+        Closed: outside the `async with`.
+    """
+
+    _control: Control | None
+
+    @abstractmethod
+    def session(self, session_id: str) -> Session | None:
+        """Find a session."""
+
+    @abstractmethod
+    async def receive(self, payload: Payload) -> Outcome:
+        """Take in one event."""
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise `Closed` where nothing is taken in."""
+
+    async def stop(self, session: Session | str) -> None:
+        """End a session. Its end is then `local`; it comes with Daily's event, as any other end."""
+        known = self._acted_on(session)
+        await self._controlled().stop(known)
+        await self._know(StopRequested(session_id=known.session_id))
+
+    async def send_dtmf(
+        self, session: Session | str, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
+    ) -> None:
+        """Press keys, to find the way through somebody's menu.
+
+        Args:
+            session: whose.
+            tones: up to 20 of `0` to `9`, `*`, `#`, `A` to `D`.
+            method: `telephone-event` (most compatible), `sip-info` or `auto`; by a call client only.
+            digit_duration_ms: milliseconds for each, 50 to 2000; Daily's default is 500.
+        """
+        known = self._acted_on(session)
+        await self._controlled().send_dtmf(known, tones, method=method, digit_duration_ms=digit_duration_ms)
+
+    async def transfer(
+        self,
+        session: Session | str,
+        to: str,
+        *,
+        caller_id: str | None = None,
+        extension: str | None = None,
+        wait_before_extension_dial_sec: int | None = None,
+    ) -> None:
+        """Hand a session on; Daily stays in its path, and both legs are billed. It then ends as `transferred`.
+
+        Args:
+            session: who is handed on.
+            to: a SIP URI (also of another room) or a number in E.164.
+            caller_id: for a number only: the purchased number that the called phone shows.
+            extension: for a number only: up to 20 characters to dial once it is connected.
+            wait_before_extension_dial_sec: seconds before that, 0 to 60.
+        """
+        known = self._acted_on(session)
+        await self._controlled().transfer(
+            known,
+            to,
+            caller_id=caller_id,
+            extension=extension,
+            wait_before_extension_dial_sec=wait_before_extension_dial_sec,
+        )
+        await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
+
+    async def refer(self, session: Session | str, to: str) -> None:
+        """Hand a SIP session on to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
+        known = self._acted_on(session)
+        await self._controlled().refer(known, to)
+        await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
+
+    async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
+        """Connect a caller on hold to a SIP endpoint, once that is ready: see `wait_ready`. Before, the call would be dropped.
+
+        Raises what all raise, and `ForwardingFailed`: the caller has hung up, or the endpoint is not ready or in use.
+        """
+        if caller.call_id is None or caller.call_domain is None:
+            raise ValueError(
+                "this caller cannot be forwarded: the request that told of him had no callId or no callDomain"
+            )
+        await self._controlled().forward(caller.call_id, caller.call_domain, sip_endpoint)
+        await self._know(PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint))
+
+    def _acted_on(self, session: Session | str) -> Session:
+        self._check_open()
+        known = session if isinstance(session, Session) else self.session(session)
+        if known is None:
+            raise NoSuchSession(f"no session {session!r} is known here: it is too long ago, or nothing told of it yet")
+        if known.ended:
+            raise CallEnded(known)
+        return known
+
+    def _controlled(self) -> Control:
+        self._check_open()
+        if self._control is None:
+            raise DefinitionError(
+                "to act on calls a dispatcher needs a way to Daily: Dispatcher(router, control=RestControl(api)) or"
+                " ClientControl(client), both in telstate.control"
+            )
+        return self._control
+
+    async def _know(self, event: Event) -> None:
+        """Daily has accepted: whatever becomes of the caller, that must be known."""
+        with anyio.CancelScope(shield=True):
+            await self.receive(event)
