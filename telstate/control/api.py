@@ -4,7 +4,7 @@
         rooms = await api.request("GET", "/rooms")
 
 What only asks (GET) is tried again when Daily cannot be reached, has too much to do or fails. What changes something is tried
-again only where it is certain that nothing was sent. The key stays in here: no error leaves with one of httpx's behind it,
+again only where it is certain that nothing was sent, or where doing it twice is doing it once. The key stays in here: no error leaves with one of httpx's behind it,
 because those hold the request with its headers.
 """
 
@@ -114,7 +114,15 @@ class DailyApi:
         if client is not None:
             await client.aclose()
 
-    async def request(self, method: str, path: str, body: Any = None, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - httpx tells apart what timed out
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpx tells apart what timed out
+        again: bool = False,
+    ) -> Any:
         """Ask Daily, and return its answer, decoded from JSON; None if it is empty.
 
         Args:
@@ -122,6 +130,7 @@ class DailyApi:
             path: from the base URL on, beginning with a slash; quote what comes from elsewhere.
             body: what to send as JSON.
             timeout: seconds, for this request alone.
+            again: True for what does no more if it is done twice: it is then tried again as a GET is.
 
         Raises:
             DailyError: if Daily refused it, could not be reached, or an answer to a GET could not be had. Where Daily's words
@@ -133,7 +142,7 @@ class DailyApi:
         if self._client is None:
             raise Closed("use a DailyApi in an `async with`")
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
-        answer = await self._ask(self._client, method.upper(), path, content, timeout or self._timeout)
+        answer = await self._ask(self._client, method.upper(), path, content, timeout or self._timeout, again)
         if isinstance(answer, DailyError):  # raised here, where no local variable holds what came
             raise answer
         return answer
@@ -145,6 +154,7 @@ class DailyApi:
         path: str,
         content: bytes | None,
         timeout: float,  # noqa: ASYNC109
+        safe: bool,
     ) -> Any:
         """Try as often as it may be tried; return the answer, or the error."""
         for pause in (*self._pauses, None):
@@ -155,7 +165,7 @@ class DailyApi:
                 except (ValueError, RecursionError):
                     tried = tried._replace(trouble="an answer that is no JSON")
             passing = tried.status is None or tried.status == 429 or tried.status >= 500
-            again = not tried.sent or (method == "GET" and passing)
+            again = not tried.sent or (passing and (safe or method == "GET"))
             if pause is None or not again or tried.retry_after > _LONGEST_PAUSE:
                 break
             wait = max(pause, tried.retry_after)

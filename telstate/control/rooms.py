@@ -1,0 +1,115 @@
+"""Rooms, as far as telephony needs them: their SIP endpoints, and who is in them.
+
+Source of all names: docs.daily.co/docs/guides/features/dial-in-dial-out/sip, docs.daily.co/reference/rest-api/rooms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from telstate.control.api import DailyApi
+from telstate.control.carrier import Present
+from telstate.control.options import SipRoom
+from telstate.control.telephony import room_path
+from telstate.errors import DailyError
+
+__all__ = ["Room", "Rooms"]
+
+
+class Room(NamedTuple):
+    """A room, as Daily tells of it."""
+
+    name: str
+    url: str | None
+    sip: dict[str, Any] | None
+    """Its `sip` property as Daily has it; None if SIP dial-in is off."""
+    endpoints: tuple[str, ...]
+    """Its SIP URIs, the first one first. A client may dial one once its `dialin-ready` was told."""
+    config: dict[str, Any]
+    """All its properties."""
+
+
+class Rooms:
+    """The rooms of the domain whose key `api` has.
+
+    All methods raise:
+        DailyError: if Daily refused, also because there is no such room (status 404), or cannot be asked.
+        UnknownResult: if the answer to a change was lost; read the room to see.
+    """
+
+    def __init__(self, api: DailyApi) -> None:
+        self._api = api
+
+    def __repr__(self) -> str:
+        return f"Rooms({self._api!r})"
+
+    async def create(
+        self, name: str | None = None, *, sip: SipRoom | None = None, properties: Mapping[str, Any] | None = None
+    ) -> Room:
+        """Make a room.
+
+        Args:
+            name: its name; None lets Daily make one.
+            sip: lets SIP callers in.
+            properties: any others, in Daily's names, such as `{"enable_dialout": True, "exp": …}`.
+        """
+        wanted = dict(properties or {}) | ({} if sip is None else {"sip": sip.body()})
+        body: dict[str, Any] = {"properties": wanted} if wanted else {}
+        if name is not None:
+            room_path(name)
+            body["name"] = name
+        return _room(await self._api.request("POST", "/rooms", body))
+
+    async def get(self, name: str) -> Room:
+        """Read a room, its SIP property and endpoints among the rest."""
+        return _room(await self._api.request("GET", room_path(name)))
+
+    async def set_sip(self, name: str, sip: SipRoom) -> Room:
+        """Let SIP callers into a room; return it with its endpoints."""
+        return await self._set(name, {"sip": sip.body()})
+
+    async def clear_sip(self, name: str) -> Room:
+        """Let no SIP callers into a room any more."""
+        return await self._set(name, {"sip": None})
+
+    async def delete(self, name: str) -> None:
+        """Delete a room."""
+        await self._api.request("DELETE", room_path(name), again=True)
+
+    async def presence(self, name: str) -> tuple[Present, ...]:
+        """Tell who is in a room. It may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
+        path = f"{room_path(name)}/presence"
+        told = await self._api.request("GET", path)
+        people = told.get("data") if isinstance(told, dict) else None
+        if not isinstance(people, list):
+            raise DailyError(f"GET {path}: Daily answered something that is no presence", status=200)
+        return tuple(_present(one) for one in people if isinstance(one, dict) and isinstance(one.get("id"), str))
+
+    async def _set(self, name: str, properties: dict[str, Any]) -> Room:
+        return _room(await self._api.request("POST", room_path(name), {"properties": properties}, again=True))
+
+
+def _present(told: dict[str, Any]) -> Present:
+    user_id, user_name = told.get("userId"), told.get("userName")
+    return Present(
+        told["id"], user_id if isinstance(user_id, str) else None, user_name if isinstance(user_name, str) else None
+    )
+
+
+def _room(told: Any) -> Room:
+    if not isinstance(told, dict) or not isinstance(told.get("name"), str):
+        raise DailyError("Daily answered something that is no room with a name", status=200)
+    config = told.get("config")
+    config = config if isinstance(config, dict) else {}
+    url, sip, uri = told.get("url"), config.get("sip"), config.get("sip_uri")
+    uri = uri if isinstance(uri, dict) else {}
+    extra = uri.get("extra_endpoints")
+    endpoints = [uri.get("endpoint"), *(extra if isinstance(extra, list) else [])]
+    return Room(
+        told["name"],
+        url if isinstance(url, str) else None,
+        sip if isinstance(sip, dict) else None,
+        tuple(one for one in endpoints if isinstance(one, str) and one),
+        config,
+    )
