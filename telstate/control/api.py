@@ -147,7 +147,7 @@ class DailyApi:
             raise answer
         return answer
 
-    async def _ask(
+    async def _ask(  # noqa: PLR0917 - one request, in httpx's words
         self,
         client: httpx.AsyncClient,
         method: str,

@@ -218,7 +218,8 @@ class Dispatcher(Acting):
 
     def shut_down(self) -> None:
         """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more."""
-        self._open = False
+        if self._open:
+            self._open, self._draining = False, True
         if self._body is not None and self._hurry is not None:
             if self._body.cancel_called or self._leaving:
                 self._hurry.cancel()
@@ -305,6 +306,11 @@ class Dispatcher(Acting):
 
     def _is_keeping(self) -> bool:
         return self._keeper is not None and self._keeper.busy
+
+    @property
+    def control(self) -> Control | None:
+        """How it acts on calls, as it was given."""
+        return self._control
 
     @property
     def is_open(self) -> bool:

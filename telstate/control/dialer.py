@@ -1,0 +1,313 @@
+"""The dialer: one intent to reach somebody, carried out with one budget of starts, and never with two calls at once.
+
+    async with Dispatcher(router, control=RestControl(api)) as calls, Dialer(calls, room="support") as dialer:
+        result = await dialer.dial(PhoneDialout(phone_number="+12025550101"), attempts=3, ring_timeout=30)
+
+Each attempt is one start; the next begins once the call before is certainly over. What comes back is what came of it, also where
+nobody answered: exceptions are for misuse, for a journal that fails, and for a dialer that is left. Whoever cancels `dial` has
+the call ended. A process that is killed leaves its calls to themselves: what is known of them is in the journal, but no dialer
+takes an intent up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from random import Random
+from types import TracebackType
+from typing import Self, cast
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+
+from telstate.calls.session import Session
+from telstate.control.carrier import Carrier
+from telstate.control.meanings import is_lasting, meaning_of
+from telstate.control.options import Dialout, PhoneDialout, SipDialout
+from telstate.control.places import Place, Places
+from telstate.control.results import Attempt, DialOutcome, DialResult
+from telstate.control.ringing import Patience, Ringing
+from telstate.control.sightings import Sightings
+from telstate.errors import Busy, Closed, DefinitionError, TemporarilyNotAvailable
+from telstate.routing.dispatcher import Dispatcher
+from telstate.routing.runner import INSIDE
+from telstate.routing.telling import Log
+
+__all__ = ["Dialer"]
+
+_PER_ROOM = 5
+"""Daily's default for `max_sip_pstn_sessions_per_room` (docs.daily.co/docs/guides/features/dial-in-dial-out)."""
+_PAUSES = (2.0, 10.0, 30.0)
+_LOOKS = (1.0, 2.0, 4.0, 5.0)
+_FIND_WITHIN = 30.0
+"""Presence may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
+_STOPS = (2.0, 4.0, 8.0)
+_LONGEST_PAUSE = 60.0
+_SPREAD = 0.25
+"""Pauses are spread by so much: a thousand dials that were refused together should not come back together."""
+
+
+class _Intent:
+    """One call of `dial`."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.done = anyio.Event()
+        self.result: DialResult | None = None
+        self.error: Exception | None = None
+        self.ringing: Ringing | None = None
+
+
+class Dialer:
+    """Dials. An async context manager, inside the dispatcher's block; leaving it ends what still rings, not what was answered.
+
+    Args:
+        calls: where the calls' events come in. Its `control` carries the starts out: a `RestControl`, a `ClientControl`, a
+            `TransportControl`, or any other `Carrier`.
+        room: which room dials, unless `dial` is told another; a call client needs none.
+        per_room: how many SIP and PSTN sessions a room may have at once, those that the dispatcher knows of from elsewhere
+            among them. A dial waits for a place. None for any number.
+        per_key: how many calls one key may have at once: see `dial`. None for any number.
+        pauses: seconds between two attempts, spread by a quarter; the last one repeats.
+        find_within: seconds in which a start that got no answer is looked for.
+        looks: seconds between two looks at the room's presence for it; the last one repeats.
+        stops: seconds to wait for the end of a call after each stop that is sent.
+        random: for the spreading, and nothing else.
+
+    Raises:
+        DefinitionError: if the dispatcher has no control that can start calls.
+    """
+
+    def __init__(
+        self,
+        calls: Dispatcher,
+        *,
+        room: str | None = None,
+        per_room: int | None = _PER_ROOM,
+        per_key: int | None = None,
+        pauses: Sequence[float] = _PAUSES,
+        find_within: float = _FIND_WITHIN,
+        looks: Sequence[float] = _LOOKS,
+        stops: Sequence[float] = _STOPS,
+        random: Random | None = None,
+    ) -> None:
+        if not hasattr(calls.control, "start"):
+            raise DefinitionError(
+                "a dialer needs a dispatcher that can start calls: Dispatcher(router, control=RestControl(api)), or another"
+                " Carrier of telstate.control"
+            )
+        for name, limit in (("per_room", per_room), ("per_key", per_key)):
+            if limit is not None and limit < 1:
+                raise DefinitionError(f"{name}={limit!r} must be at least 1, or None for any number")
+        for name, times in (("pauses", pauses), ("looks", looks), ("stops", stops)):
+            if not times or min(times) < 0:
+                raise DefinitionError(f"{name}={times!r} must be seconds, at least one")
+        self._calls = calls
+        self._carrier = cast("Carrier", calls.control)
+        self._room = room
+        self._places = Places(per_room, per_key)
+        self._pauses = tuple(pauses)
+        self._patience = Patience(tuple(looks), find_within, tuple(stops))
+        self._random = random or Random()  # noqa: S311 - it spreads pauses
+        self._sightings = Sightings()
+        self._held: dict[str, Place] = {}
+        """The places of sessions that live."""
+        self._intents: set[_Intent] = set()
+        self._group: TaskGroup | None = None
+        self._open = False
+        self._log = Log()
+
+    async def __aenter__(self) -> Self:
+        if self._group is not None:
+            raise Closed("a dialer runs once: make another one")
+        if not self._calls.is_open:
+            raise Closed("enter `async with Dispatcher(…) as calls:` before its dialer")
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._follow)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._group is not None  # noqa: S101
+        self._open = False
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._patience.find_within):
+            for intent in tuple(self._intents):
+                self._give_up(intent)
+            for intent in tuple(self._intents):
+                await intent.done.wait()
+        if self._intents:
+            self._log.error("dialer.left_unfinished", dials=len(self._intents), hint="their calls may still be there")
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    async def dial(
+        self,
+        options: Dialout,
+        *,
+        attempts: int = 3,
+        ring_timeout: float = 30.0,
+        room: str | None = None,
+        key: Hashable = None,
+    ) -> DialResult:
+        """Reach somebody: return when the call is answered, or all was tried that may be tried.
+
+        A refusal that another try would meet again ends it at once, as does a call that this program stopped itself. Where it
+        cannot be known whether there is a call (`DialOutcome.UNKNOWN`), that ends it too.
+
+        Args:
+            options: whom to call. Without a `user_id` each attempt gets one of its own.
+            attempts: how many starts there may be at most, the refused ones among them.
+            ring_timeout: seconds from an accepted start to the answer, before the call is ended.
+            room: which room dials, if not the dialer's.
+            key: whose limit `per_key` counts: a customer, a trunk, a caller id. All dials without one share one.
+
+        Raises:
+            NotSupported: if the carrier cannot carry an option, or needs a room. Nothing was sent.
+            JournalError: if a call could not be kept; it was ended.
+            Closed: if the dialer or the dispatcher was left; the call was ended.
+            DefinitionError: if an argument makes no sense.
+        """
+        if not isinstance(options, (SipDialout, PhoneDialout)):
+            raise DefinitionError(f"dial takes a SipDialout or a PhoneDialout, not {type(options).__name__}")
+        if attempts < 1 or not ring_timeout > 0:
+            raise DefinitionError(
+                f"attempts={attempts!r} must be at least 1, ring_timeout={ring_timeout!r} above 0 seconds"
+            )
+        if self._group is None or not self._open:
+            raise Closed("a dialer dials inside its own block: `async with Dialer(calls) as dialer:`")
+        intent = _Intent()
+        self._intents.add(intent)
+        self._group.start_soon(self._run, intent, options, attempts, ring_timeout, room or self._room, key)
+        try:
+            await intent.done.wait()
+        except BaseException:
+            # In a task of its own it survives a cancellation by asyncio too, which no shield holds off.
+            self._give_up(intent)
+            with anyio.CancelScope(shield=True), anyio.move_on_after(sum(self._patience.stops)):
+                await intent.done.wait()
+            raise
+        if intent.error is not None:
+            raise intent.error
+        assert intent.result is not None  # noqa: S101
+        return intent.result
+
+    def sizes(self) -> dict[str, int]:
+        """How much is under way: dials, starts whose answer is open, and places that are taken."""
+        return {"dials": len(self._intents), "starts": len(self._sightings), "places": len(self._places)}
+
+    # --- one intent -----------------------------------------------------------------------------------------------
+
+    def _give_up(self, intent: _Intent) -> None:
+        """Nobody waits for it any more."""
+        if intent.ringing is not None:
+            intent.ringing.hurried = not self._calls.is_open
+        if (
+            intent.result is not None
+            and intent.result.answered
+            and intent.ringing is not None
+            and self._group is not None
+        ):
+            self._group.start_soon(intent.ringing.hang_up)  # answered in the moment of the cancellation
+        intent.scope.cancel()
+
+    async def _run(  # noqa: PLR0917 - a task group passes nothing by name
+        self,
+        intent: _Intent,
+        options: Dialout,
+        attempts: int,
+        ring_timeout: float,
+        room: str | None,
+        key: Hashable,
+    ) -> None:
+        INSIDE.set(True)  # as a handler it may act while the dispatcher is shut down, and is waited for by no limit
+        try:
+            with intent.scope:
+                intent.result = await self._dial(intent, options, attempts, ring_timeout, room, key)
+        except Exception as error:
+            intent.error = error
+        finally:
+            if intent.result is None and intent.error is None:
+                intent.error = Closed("the dialer was left before the call was answered; the call was ended")
+            self._intents.discard(intent)
+            intent.done.set()
+
+    async def _dial(  # noqa: PLR0917
+        self,
+        intent: _Intent,
+        options: Dialout,
+        attempts: int,
+        ring_timeout: float,
+        room: str | None,
+        key: Hashable,
+    ) -> DialResult:
+        made: list[Attempt] = []
+        while True:
+            place = await self._places.take(room, key)
+            named = options if options.user_id is not None else options.model_copy(update={"user_id": str(uuid4())})
+            ringing = intent.ringing = Ringing(self._calls, self._carrier, named, room, self._sightings, self._patience)
+            try:
+                made.append(await ringing.run(ring_timeout))
+            finally:
+                self._hold(place, ringing.session_id)
+            if len(made) == attempts or _is_final(made[-1], ringing):
+                session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
+                return DialResult(made[-1].outcome, session, tuple(made), ringing.error)
+            await anyio.sleep(self._pause(len(made), ringing))
+
+    def _pause(self, made: int, ringing: Ringing) -> float:
+        """Seconds before the next attempt: Daily may ask for more than we would wait."""
+        pause = self._pauses[min(made, len(self._pauses)) - 1] * self._random.uniform(1 - _SPREAD, 1 + _SPREAD)
+        asked = ringing.error.retry_after if isinstance(ringing.error, TemporarilyNotAvailable) else 0.0
+        return max(pause, min(asked, _LONGEST_PAUSE))
+
+    # --- places ---------------------------------------------------------------------------------------------------
+
+    def _hold(self, place: Place, session_id: str | None) -> None:
+        """A place belongs to the call from now on, if there is one."""
+        session = self._calls.session(session_id) if session_id is not None else None
+        if session is None or session.ended:
+            place.free()
+        else:
+            self._held[session.session_id] = place
+            self._places.went(session.session_id)  # it was taken for another's if its events were here first
+
+    async def _follow(self) -> None:
+        """Know which calls there are, until the dispatcher closes."""
+        while True:
+            changes = self._calls.changes()
+            for session_id in tuple(self._held):
+                if (known := self._calls.session(session_id)) is None or known.ended:
+                    self._went(session_id)
+            for session in self._calls.live():
+                self._see(session)
+            try:
+                async for outcome in changes:
+                    if outcome.session is not None:
+                        self._see(outcome.session)
+            except Busy:
+                continue  # fallen behind: look at all, and follow anew
+            return
+
+    def _see(self, session: Session) -> None:
+        self._sightings.see(session)
+        if session.ended:
+            self._went(session.session_id)
+        elif session.room is not None and session.session_id not in self._held and session not in self._sightings:
+            self._places.came(session.session_id, session.room)
+
+    def _went(self, session_id: str) -> None:
+        self._places.went(session_id)
+        if (place := self._held.pop(session_id, None)) is not None:
+            place.free()
+
+
+def _is_final(attempt: Attempt, ringing: Ringing) -> bool:
+    """Whether another start is out of the question."""
+    if attempt.outcome is DialOutcome.REFUSED:
+        return ringing.error is not None and is_lasting(ringing.error)
+    if attempt.outcome is DialOutcome.FAILED:
+        return is_lasting(meaning_of(attempt.error or "")(attempt.error or ""))
+    return attempt.outcome is not DialOutcome.UNANSWERED

@@ -1,0 +1,272 @@
+"""One attempt: a dial-out is started, and rings until it is answered or certainly over.
+
+Certain is what an event says, or Daily's answer to a stop. What is not certain is never called over: two calls for one intent
+are worse than none. So a start without an answer is looked for, and a hang-up is not believed until there is a word for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import anyio
+import anyio.lowlevel
+
+from telstate.calls.evidence import Cause, EndedBy, Evidence
+from telstate.calls.session import Session
+from telstate.calls.table import State
+from telstate.control.carrier import Carrier
+from telstate.control.options import Dialout
+from telstate.control.results import Attempt, DialOutcome
+from telstate.control.sightings import Sighting, Sightings
+from telstate.errors import CallEnded, Closed, DailyError, JournalError, NoSuchSession, NotHosting, UnknownResult
+from telstate.events import DialoutRefused, DialoutRequested, Direction, Event, Presence, PresenceChecked, StopRequested
+from telstate.routing.dispatcher import Dispatcher
+from telstate.routing.telling import Log
+
+__all__ = ["Patience", "Ringing"]
+
+_DENIALS = 2
+"""So often Daily must say that there is no such call, before it is believed: a start that was just accepted may not be known to
+all its parts yet. Of a call whose stop it has accepted, once is enough."""
+
+
+class Patience(NamedTuple):
+    """How long an attempt waits for what should come. All in seconds."""
+
+    looks: Sequence[float]
+    """Between two looks for a start that was not answered; the last one repeats."""
+    find_within: float
+    """For all these looks."""
+    stops: Sequence[float]
+    """How long to wait for the end after each stop that is sent."""
+
+
+class Ringing:
+    """One attempt.
+
+    Args:
+        calls: takes in what is known of it, and tells when it is answered.
+        carrier: carries it out.
+        options: whom to call, with the user id of the sighting.
+        room: where.
+        sightings: by which it is found again.
+        patience: how long to wait.
+    """
+
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        calls: Dispatcher,
+        carrier: Carrier,
+        options: Dialout,
+        room: str | None,
+        sightings: Sightings,
+        patience: Patience,
+    ) -> None:
+        self._calls = calls
+        self._carrier = carrier
+        self._options = options
+        self._room = room
+        self._sightings = sightings
+        self._patience = patience
+        self._user_id = options.user_id or ""
+        self._log = Log()
+        before = (session.session_id for session in calls.live() if session.user_id == self._user_id)
+        self._sighting = Sighting(self._user_id, options.destination, before)
+        self.session_id: str | None = None
+        """Daily's, once it is known."""
+        self.error: DailyError | None = None
+        """Why the start was refused, or nobody knows what became of it."""
+        self.hurried = False
+        """True if there is no time to wait for events: they are not taken in any more."""
+
+    async def run(self, ring_timeout: float) -> Attempt:
+        """Start it, and wait for the answer. Whoever cancels this has the call ended; that takes as long as it takes."""
+        self._sightings.open(self._sighting)
+        try:
+            with anyio.CancelScope(
+                shield=True
+            ):  # a start that was sent must be seen through, or a phone rings for nobody
+                begun = await self._start()
+            if begun is not None:
+                return begun
+            return await self._answer(ring_timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                if self.session_id is not None and not await self.hang_up():
+                    self._log.error("dial.not_ended", **self._facts())
+            raise
+        finally:
+            self._sightings.close(self._sighting)
+
+    # --- start ----------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> Attempt | None:
+        """Send it, once. None if there is a call now; its session id is known then."""
+        try:
+            session_id = await self._carrier.start(self._options, self._room)
+        except UnknownResult as error:
+            self.error = error
+            self._log.warning("dial.unanswered_start", error=str(error), **self._facts())
+            found = await self._find()
+            if found is None:
+                hint = "there may be a call; it is not dialled again"
+                self._log.error("dial.unknown", hint=hint, **self._facts())
+                return self._attempt(DialOutcome.UNKNOWN, str(error))
+            session_id, self.error = found, None
+        except DailyError as error:
+            self.error = error
+            return await self._refused(error)
+        self.session_id = session_id
+        self._sightings.claim(self._sighting, session_id)
+        await self._calls.receive(DialoutRequested(session_id=session_id, **self._told()))
+        return None
+
+    async def _refused(self, error: DailyError) -> Attempt:
+        refused = DialoutRefused.new(error.info or error.error or str(error), **self._told())
+        self.session_id = refused.session_id
+        await self._calls.receive(refused)
+        return self._attempt(DialOutcome.REFUSED, str(error))
+
+    def _told(self) -> dict[str, Any]:
+        """What is known of it."""
+        told = {"destination": self._options.destination, "user_id": self._user_id}
+        return told if self._room is None else told | {"room": self._room}
+
+    async def _find(self) -> str | None:
+        """Look for the call of a start without an answer: among what is heard, and in the room's presence."""
+        looks = list(self._patience.looks)
+        with anyio.move_on_after(self._patience.find_within):
+            while True:
+                await self._look()
+                if (found := self._sightings.find(self._sighting)) is not None:
+                    return found
+                self._sighting.news = anyio.Event()
+                with anyio.move_on_after(looks.pop(0) if len(looks) > 1 else looks[0]):
+                    await self._sighting.news.wait()
+                if (found := self._sightings.find(self._sighting)) is not None:
+                    return found
+        return None
+
+    async def _look(self) -> None:
+        try:
+            people = await self._carrier.presence(self._room)
+        except DailyError as error:
+            self._log.info("dial.no_presence", error=str(error), **self._facts())
+            return
+        # Presence lags behind: a call that is known to have ended may still be in it.
+        self._sightings.present(self._sighting, (one for one in people if not self._has_ended(one.session_id)))
+
+    def _has_ended(self, session_id: str) -> bool:
+        session = self._calls.session(session_id)
+        return session is not None and session.ended
+
+    # --- answer ---------------------------------------------------------------------------------------------------
+
+    async def _answer(self, ring_timeout: float) -> Attempt:
+        assert self.session_id is not None  # noqa: S101
+        try:
+            await self._calls.wait_for(self.session_id, State.ANSWERED, ring_timeout)
+        except CallEnded as ended:
+            if _is_over(ended.session):
+                return self._ended(ended.session)
+            return await self._give_up()  # nothing was heard for long; that is no word of Daily's
+        except TimeoutError:
+            return await self._give_up()
+        await anyio.lowlevel.checkpoint_if_cancelled()  # nobody waits for it any more: the call is to be ended
+        return self._attempt(DialOutcome.ANSWERED)
+
+    def _ended(self, session: Session) -> Attempt:
+        """It was over before anybody could be told that it was answered."""
+        if session.cause is Cause.FAILED:
+            return self._attempt(DialOutcome.FAILED, session.error_msg)
+        if session.seen & Evidence.ANSWERED:
+            return self._attempt(DialOutcome.ANSWERED)
+        if session.ended_by is EndedBy.LOCAL or session.cause is Cause.TRANSFERRED:
+            return self._attempt(DialOutcome.STOPPED)
+        return self._attempt(DialOutcome.UNANSWERED)
+
+    async def _give_up(self) -> Attempt:
+        with anyio.CancelScope(shield=True):
+            over = await self.hang_up()
+        return self._attempt(DialOutcome.UNANSWERED if over else DialOutcome.UNKNOWN)
+
+    # --- end ------------------------------------------------------------------------------------------------------
+
+    async def hang_up(self) -> bool:
+        """End the call; True once it is certain that it is over.
+
+        Its end is told by an event, which may be lost. Then Daily's word counts, that it knows no such call.
+        """
+        assert self.session_id is not None  # noqa: S101
+        session = self._calls.session(self.session_id) or self._unheard_of(self.session_id)
+        accepted, denied = False, 0
+        for wait in self._patience.stops:
+            if _is_over(session):
+                return True
+            try:
+                await self._stop(session)
+                accepted = True
+            except (NoSuchSession, NotHosting):
+                denied += 1
+            except DailyError as error:
+                self._log.warning("dial.not_stopped", error=str(error), **self._facts())
+            if denied and (accepted or denied >= _DENIALS):
+                return await self._conclude(session)
+            if self.hurried and accepted:
+                return True
+            await self._wait_for_end(session, wait)
+            session = self._calls.session(self.session_id) or session
+        if _is_over(session):
+            return True
+        # A call client says nothing of a call that it does not know, but it knows who is there.
+        return accepted and not await self._is_present() and await self._conclude(session)
+
+    async def _wait_for_end(self, session: Session, seconds: float) -> None:
+        if session.ended:  # by the silence limit: what comes now is no move any more
+            await anyio.sleep(seconds)
+            return
+        with suppress(TimeoutError, Closed):
+            await self._calls.wait_for(session.session_id, State.STOPPED, seconds)
+
+    async def _stop(self, session: Session) -> None:
+        await self._carrier.stop(session)
+        await self._keep(StopRequested(session_id=session.session_id))
+
+    async def _keep(self, event: Event) -> None:
+        """Where it cannot be kept any more, the call is ended all the same."""
+        try:
+            await self._calls.receive(event)
+        except (Closed, JournalError) as error:
+            self._log.warning("dial.not_kept", what=event.name, error=str(error), **self._facts())
+
+    async def _is_present(self) -> bool:
+        try:
+            people = await self._carrier.presence(self._room)
+        except DailyError:
+            return True
+        return any(one.session_id == self.session_id for one in people)
+
+    async def _conclude(self, session: Session) -> bool:
+        """No event told of the end, but Daily knows no such call: so that whoever waits for the end need not wait any more."""
+        for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
+            await self._keep(PresenceChecked(session_id=session.session_id, presence=presence))
+        return True
+
+    def _unheard_of(self, session_id: str) -> Session:
+        """A session that could not be taken in, so that it can be ended all the same."""
+        session = Session(session_id, Direction.DIALOUT)
+        session.room = self._room
+        return session
+
+    def _attempt(self, outcome: DialOutcome, error: str | None = None) -> Attempt:
+        return Attempt(outcome, self.session_id, self._user_id, error)
+
+    def _facts(self) -> dict[str, str | None]:
+        return {"session_id": self.session_id, "room": self._room, "user_id": self._user_id}
+
+
+def _is_over(session: Session) -> bool:
+    """Whether Daily said so. That nothing was heard for long says nothing."""
+    return bool(session.seen & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED))

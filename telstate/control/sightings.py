@@ -1,0 +1,99 @@
+"""Whose call is it? Of a start whose answer was lost only the `userId` tells, on its events or in the room's presence.
+
+A user id that a dialer makes is used for one start. One that the program gives may be on several calls: a call that others have
+claimed, or that was there before, is not the one; and while two starts of the same user id are open, nobody can say whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import anyio
+
+from telstate.calls.address import plain_uri
+from telstate.calls.session import Session
+from telstate.control.carrier import Present
+from telstate.events import Direction
+
+__all__ = ["Sighting", "Sightings"]
+
+
+class Sighting:
+    """One start, and the calls that may be its own."""
+
+    def __init__(self, user_id: str, destination: str, before: Iterable[str]) -> None:
+        self.user_id = user_id
+        self.destination = destination
+        self.session_id: str | None = None
+        """Its session, once that is certain."""
+        self.news = anyio.Event()
+        self._others = set(before)
+        self._seen: set[str] = set()
+
+    def see(self, session_id: str, destination: str | None) -> None:
+        """A call with its user id."""
+        elsewhere = destination is not None and plain_uri(destination) != plain_uri(self.destination)
+        if session_id not in self._others and not elsewhere:
+            self._seen.add(session_id)
+            self.news.set()
+
+    def lose(self, session_id: str) -> None:
+        """That call is another's."""
+        self._others.add(session_id)
+        self._seen.discard(session_id)
+        self.news.set()
+
+    def found(self) -> str | None:
+        """The one call that can be its own, if there is just one."""
+        return next(iter(self._seen)) if len(self._seen) == 1 else None
+
+
+class Sightings:
+    """All starts that are under way, by user id."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, list[Sighting]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    def __contains__(self, session: Session) -> bool:
+        """Whether it is, or may be, the call of such a start."""
+        return session.user_id in self._open
+
+    def open(self, sighting: Sighting) -> None:
+        """A start is about to be sent."""
+        self._open.setdefault(sighting.user_id, []).append(sighting)
+
+    def close(self, sighting: Sighting) -> None:
+        """It is over."""
+        rivals = self._open[sighting.user_id]
+        rivals.remove(sighting)
+        for rival in rivals:
+            rival.news.set()  # it may be certain now
+        if not rivals:
+            del self._open[sighting.user_id]
+
+    def claim(self, sighting: Sighting, session_id: str) -> None:
+        """A start's call is certain now, and nobody else's."""
+        sighting.session_id = session_id
+        for rival in self._open[sighting.user_id]:
+            if rival is not sighting:
+                rival.lose(session_id)
+
+    def see(self, session: Session) -> None:
+        """A dial-out was heard of."""
+        if session.direction is Direction.DIALOUT and session.user_id is not None:
+            for sighting in self._open.get(session.user_id, ()):
+                sighting.see(session.session_id, session.destination)
+
+    def present(self, sighting: Sighting, people: Iterable[Present]) -> None:
+        """Look for a start's call among those who are in the room."""
+        for one in people:
+            if one.user_id == sighting.user_id:
+                sighting.see(one.session_id, None)
+
+    def find(self, sighting: Sighting) -> str | None:
+        """The call of a start, if it is certain."""
+        rivals = (one for one in self._open[sighting.user_id] if one is not sighting)
+        return None if any(rival.session_id is None for rival in rivals) else sighting.found()
