@@ -83,6 +83,7 @@ class Ringing:
 
     async def run(self, ring_timeout: float) -> Attempt:
         """Start it, and wait for the answer. Whoever cancels this has the call ended; that takes as long as it takes."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
         self._sightings.open(self._sighting)
         try:
             with anyio.CancelScope(
