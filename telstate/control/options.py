@@ -356,7 +356,8 @@ class _Options(BaseModel):
 
 def _spelt(where: tuple[str, ...], data: Any) -> tuple[str, ...]:
     """The place in the spelling that was used, as pydantic tells it of all other mistakes."""
-    first = where[0] if where[0] in data else to_camel(where[0])
+    own = not isinstance(data, Mapping) or where[0] in data
+    first = where[0] if own else to_camel(where[0])
     return (first, *where[1:])
 
 

@@ -1,0 +1,392 @@
+"""What may be asked about a call: the limits from both sides, what the errors say, and what Daily gets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from telstate.control import (
+    Codecs,
+    Dialout,
+    Dtmf,
+    Permissions,
+    PhoneDialout,
+    Refer,
+    SipDialout,
+    SipRoom,
+    Transfer,
+    VideoSettings,
+)
+
+SIP: dict[str, Any] = {"sip_uri": "sip:bob@example.com"}
+PHONE: dict[str, Any] = {"phone_number": "+12268077097"}
+TO_SIP: dict[str, Any] = {"to_end_point": "sip:bob@example.com"}
+TO_PHONE: dict[str, Any] = {"to_end_point": "+12268077097"}
+ROOM: dict[str, Any] = {"display_name": "Lobby"}
+UUID = "99ae8efd-d32c-4786-9bb4-77735a4e7d22"
+EXTENDED = {**PHONE, "extension": "1"}
+
+Model: TypeAlias = Any
+"""One of the classes; what they are given here is often what their types forbid."""
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "name", "value"),
+    [
+        *[(SipDialout, {}, "sip_uri", value) for value in ("sip:a@b", "sip:a@b.c?X-a=1&x-b=2", "sip:[::1]:5060;lr")],
+        *[(PhoneDialout, {}, "phone_number", value) for value in ("+12", "+123456789012345")],
+        *[
+            (kind, base, "user_id", value)
+            for kind, base in ((SipDialout, SIP), (PhoneDialout, PHONE))
+            for value in ("u", "u" * 36)
+        ],
+        *[(SipDialout, SIP, "display_name", value) for value in ("B", "Zoë 電話 👩‍👩‍👧", "{0} {text}")],
+        *[(SipDialout, SIP, "video", value) for value in (True, False)],
+        *[(SipDialout, SIP, "provider", value) for value in ("daily", "signalwire", "other")],
+        *[(PhoneDialout, PHONE, "caller_id", value) for value in ("+12", UUID, UUID.upper())],
+        *[
+            (kind, base, "extension", value)
+            for kind, base in ((PhoneDialout, PHONE), (Transfer, TO_PHONE))
+            for value in ("1", "12*#,w" + "0" * 14)
+        ],
+        *[(PhoneDialout, EXTENDED, "wait_before_extension_dial_sec", value) for value in (0, 60)],
+        *[(Transfer, {**TO_PHONE, "extension": "1"}, "wait_before_extension_dial_sec", value) for value in (0, 60)],
+        *[(Transfer, {}, "to_end_point", value) for value in ("+12", "sip:a@b")],
+        (Transfer, TO_PHONE, "caller_id", UUID),
+        *[(Dtmf, {}, "tones", value) for value in ("0", "0123456789*#ABCD1234")],
+        *[(Dtmf, {"tones": "1"}, "method", value) for value in ("auto", "sip-info", "telephone-event")],
+        *[(Dtmf, {"tones": "1"}, "digit_duration_ms", value) for value in (50, 500, 2000)],
+        *[(SipRoom, ROOM, "num_endpoints", value) for value in (1, 6)],
+        (SipRoom, ROOM, "sip_mode", "dial-in"),
+        *[
+            (VideoSettings, {}, name, value)
+            for name in ("width", "height", "fps", "video_bitrate")
+            for value in (1, 10**9)
+        ],
+        (Codecs, {}, "audio", ["PCMA", "PCMU", "G722", "OPUS"]),
+        (Codecs, {}, "video", ["VP8", "H264"]),
+        (Permissions, {}, "can_receive", {"base": None, "byUserId": {"u": {"audio": True}}, "new": [1, 2.5]}),
+    ],
+)
+def test_what_is_within_the_limits(model: Model, base: dict[str, Any], name: str, value: Any) -> None:
+    """It is taken by either name, goes out as it came in, and what was not set stays out."""
+    made = model(**base, **{name: value})
+    body = made.body()
+    assert set(body) - {"sip_mode"} == {alias_of(model, key) for key in (*base, name)} - {"sip_mode"}
+    assert body[alias_of(model, name)] == value
+    assert json.loads(json.dumps(body)) == body
+    assert model.model_validate(body) == model(
+        **base, **{name: value}, **({"sip_mode": "dial-in"} if model is SipRoom and name != "sip_mode" else {})
+    )
+    assert model.model_validate(body).body() == model.model_validate_json(json.dumps(body)).body() == body
+
+
+def alias_of(model: Model, name: str) -> str:
+    """How Daily spells it."""
+    return model.model_fields[name].alias or name
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "name", "value", "text"),
+    [
+        (
+            SipDialout,
+            {},
+            "sip_uri",
+            "bob@example.com",
+            "sip_uri must be a SIP URI .*got 'bob@example.com': it must begin with sip:",
+        ),
+        (SipDialout, {}, "sip_uri", "sips:b@e.com", "Daily does not dial sips:"),
+        (SipDialout, {}, "sip_uri", "sip:b@e.com?a=1", "a name must begin with X-"),
+        (SipDialout, {}, "sip_uri", "sip:b@e .com", "whitespace"),
+        (SipDialout, {}, "sip_uri", 7, "sip_uri must be a string, got 7"),
+        (
+            PhoneDialout,
+            {},
+            "phone_number",
+            "+1",
+            "phone_number must be in E.164, got '.1': write . and the country code",
+        ),
+        (PhoneDialout, {}, "phone_number", "+1234567890123456", "phone_number must be in E.164.*2 to 15 digits"),
+        (PhoneDialout, {}, "phone_number", "+0234", "phone_number must be in E.164"),
+        (PhoneDialout, {}, "phone_number", "12268077097", "phone_number must be in E.164"),
+        (PhoneDialout, {}, "phone_number", "+١٢٣٤", "phone_number must be in E.164"),
+        (PhoneDialout, {}, "phone_number", "+12268077097\n", r"write \+12268077097"),
+        (PhoneDialout, {}, "phone_number", "+1 (226) 807-7097", r"write \+12268077097"),
+        (PhoneDialout, {}, "phone_number", 12268077097, "phone_number must be a string, got 12268077097"),
+        (SipDialout, SIP, "user_id", "", "user_id must not be empty"),
+        (SipDialout, SIP, "user_id", "u" * 37, "user_id must have at most 36 characters, got 'u*' with 37: shorten it"),
+        (PhoneDialout, PHONE, "user_id", "u" * 37, "at most 36 characters"),
+        (SipDialout, SIP, "display_name", " ", "display_name must not be empty"),
+        (SipDialout, SIP, "display_name", "a\nb", r"display_name must have no control characters, got 'a\\nb': take"),
+        (PhoneDialout, PHONE, "display_name", "a\x7f", "no control characters"),
+        (PhoneDialout, PHONE, "display_name", "\ud83d", "no control characters"),
+        (SipDialout, SIP, "provider", "", "provider must not be empty"),
+        (SipDialout, SIP, "video", "yes", "video must be True or False, got 'yes'"),
+        (SipDialout, SIP, "video", 1, "video must be True or False, got 1"),
+        (SipDialout, SIP, "codecs", "OPUS", "codecs must be an object with named fields, got 'OPUS': give a dict"),
+        (PhoneDialout, PHONE, "caller_id", "Bob", "caller_id must be a number you bought from Daily, or the UUID"),
+        (PhoneDialout, PHONE, "caller_id", UUID[:-1], "caller_id must be a number you bought"),
+        (PhoneDialout, PHONE, "caller_id", "+1", "caller_id must be a number you bought"),
+        (PhoneDialout, PHONE, "extension", "", "extension must have 1 to 20 characters"),
+        (PhoneDialout, PHONE, "extension", "1" * 21, "extension must have 1 to 20 characters.* with 21: write it"),
+        (PhoneDialout, PHONE, "extension", "1 2", "without whitespace"),
+        (PhoneDialout, PHONE, "extension", "é", "plain ASCII"),
+        (PhoneDialout, PHONE, "extension", 12, "extension must be a string, got 12"),
+        *[
+            (
+                model,
+                base,
+                "wait_before_extension_dial_sec",
+                value,
+                f"must be a whole number of seconds from 0 to 60, got {value!r}: {what}",
+            )
+            for model, base in ((PhoneDialout, EXTENDED), (Transfer, {**TO_PHONE, "extension": "1"}))
+            for value, what in (
+                (-1, "give one"),
+                (61, "give one"),
+                (True, "give a number"),
+                ("5", "give a number"),
+                (5.0, "give a number"),
+            )
+        ],
+        (Transfer, {}, "to_end_point", "bob@example.com", "to_end_point must be a SIP URI or a phone number in E.164"),
+        (Transfer, {}, "to_end_point", "sips:a@b", "Daily does not dial sips:"),
+        (Transfer, {}, "to_end_point", "+1", "to_end_point must be a SIP URI or a phone number"),
+        (Transfer, {}, "to_end_point", "+1 226 807 7097", r"write \+12268077097"),
+        (Transfer, TO_SIP, "caller_id", UUID, "caller_id is for a transfer to a phone number only: take it out"),
+        (Transfer, TO_SIP, "extension", "1", "extension is for a transfer to a phone number only"),
+        (Transfer, TO_SIP, "wait_before_extension_dial_sec", 0, "is for a transfer to a phone number only"),
+        (Transfer, TO_PHONE, "wait_before_extension_dial_sec", 0, "there is none: give an extension"),
+        (Transfer, TO_PHONE, "extension", "1" * 21, "extension must have 1 to 20"),
+        (PhoneDialout, PHONE, "wait_before_extension_dial_sec", 5, "there is none: give an extension, or take it out"),
+        (Refer, {}, "to_end_point", "+12268077097", "to_end_point must be a SIP URI"),
+        (Dtmf, {}, "tones", "", "tones must be 1 to 20 tones, got '' with 0"),
+        (Dtmf, {}, "tones", "1" * 21, "tones must be 1 to 20 tones, .* with 21: send more"),
+        *[(Dtmf, {}, "tones", f"1{odd}", "tones must be of 0-9.* only, got") for odd in "eEw, ٣\n"],
+        *[
+            (Dtmf, {"tones": "1"}, "digit_duration_ms", value, f"of milliseconds from 50 to 2000, got {value!r}: ")
+            for value in (49, 2001, True, "500", 500.0)
+        ],
+        (
+            Dtmf,
+            {"tones": "1"},
+            "method",
+            "info",
+            "method must be 'auto', 'telephone-event' or 'sip-info', got 'info': write 'sip-info'",
+        ),
+        (
+            SipRoom,
+            ROOM,
+            "num_endpoints",
+            0,
+            "num_endpoints must be a whole number of at least 1, got 0: give 1 or more",
+        ),
+        (SipRoom, ROOM, "sip_mode", "dial-out", "sip_mode must be 'dial-in', got 'dial-out': write 'dial-in'"),
+        *[
+            (VideoSettings, {}, name, 0, f"{name} must be a whole number of at least 1")
+            for name in ("width", "height", "fps", "video_bitrate")
+        ],
+        (Codecs, {}, "audio", [], "audio must have at least one codec, got an empty list: name one, or leave it out"),
+        (
+            Codecs,
+            {},
+            "audio",
+            [["OPUS", "G722"]],
+            r"audio must be a flat list, got a list in a list: write for example \[\"OPUS\"\]",
+        ),
+        (Codecs, {}, "audio", "OPUS", r"audio must be a list of codecs, got 'OPUS': write for example \[\"OPUS\"\]"),
+        (Codecs, {}, "audio", ["opus"], "audio may have .*, got 'opus': write 'OPUS'; case matters"),
+        (Codecs, {}, "audio", ["OPUS", "PCMU", "OPUS"], "audio must name each codec once, got 'OPUS' more than once"),
+        (Codecs, {}, "audio", ["H264"], "audio may have 'OPUS', 'G722', 'PCMU' or 'PCMA', got 'H264'"),
+        (Codecs, {}, "video", ["OPUS"], "video may have 'H264' or 'VP8', got 'OPUS': write 'H264' or 'VP8'"),
+        (Codecs, {}, "video", [{}], "video may have 'H264' or 'VP8', got an empty object"),
+        *[
+            (Permissions, {}, "can_receive", value, "can_receive must be an object as JSON has them, got")
+            for value in (True, None, [1], {"a": {1}}, {1: 2}, {"a": float("inf")}, {"a": (1,)})
+        ],
+    ],
+)
+def test_what_is_beyond_the_limits(model: Model, base: dict[str, Any], name: str, value: Any, text: str) -> None:
+    """Refused by either name, and only for this; the error names the field, what came and what to do."""
+    for spelt in {name, alias_of(model, name)}:
+        with pytest.raises(ValidationError, match=text) as raised:
+            model(**base, **{spelt: value})
+        (line,) = raised.value.errors()
+        assert line["loc"] == (spelt,)
+        assert name in line["msg"]
+        assert len(line["msg"]) < 500
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "names", "text"),
+    [
+        (
+            SipDialout,
+            SIP,
+            ("extension",),
+            "is for phone numbers only, Daily would ignore it for a sip_uri: take it out",
+        ),
+        (SipDialout, SIP, ("caller_id", "callerId"), "is for phone numbers only, Daily would ignore it"),
+        (
+            SipDialout,
+            SIP,
+            ("wait_before_extension_dial_sec", "waitBeforeExtensionDialSec"),
+            "is for phone numbers only",
+        ),
+        (SipDialout, SIP, ("phone_number", "phoneNumber"), "either to a sip_uri or to a phone_number, not to both"),
+        (PhoneDialout, PHONE, ("sip_uri", "sipUri"), "either to a sip_uri or to a phone_number, not to both"),
+        (PhoneDialout, PHONE, ("video",), "is for SIP only, Daily would ignore it for a phone_number: take it out"),
+        (PhoneDialout, PHONE, ("video_settings", "videoSettings"), "is for SIP only, Daily would ignore it"),
+        (SipDialout, SIP, ("usrId", "userID"), "is no field of SipDialout: write userId"),
+        (SipDialout, SIP, ("user_idd",), "'user_idd' is no field of SipDialout: write user_id"),
+        (PhoneDialout, PHONE, ("foo",), "'foo' is no field of PhoneDialout: take it out; there are phone_number, "),
+        (SipRoom, ROOM, ("displayName",), "is no field of SipRoom: write display_name"),
+        (Refer, TO_SIP, ("toEndpoint",), "is no field of Refer: write toEndPoint"),
+        (SipDialout, SIP, ("x" * 9999,), "'x+'… .9999 long. is no field"),
+    ],
+)
+def test_fields_that_are_not_there(model: Model, base: dict[str, Any], names: tuple[str, ...], text: str) -> None:
+    """Daily ignores those of the other kind; here they are told, and so is the name that was meant."""
+    for name in names:
+        with pytest.raises(ValidationError, match=text) as raised:
+            model(**base, **{name: "1"})
+        assert [line["loc"] for line in raised.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (SipDialout, "sip_uri"),
+        (PhoneDialout, "phone_number"),
+        (Dtmf, "tones"),
+        (Transfer, "to_end_point"),
+        (Refer, "to_end_point"),
+        (SipRoom, "display_name"),
+    ],
+)
+def test_what_must_be_there(model: Model, name: str) -> None:
+    """And only once."""
+    with pytest.raises(ValidationError, match=f"{name} is missing: {model.__name__} needs it"):
+        model()
+    if model is not SipRoom and alias_of(model, name) != name:
+        with pytest.raises(
+            ValidationError, match=f"{name} is given twice, by this name and as {alias_of(model, name)}"
+        ):
+            model.model_validate({name: "+123", alias_of(model, name): "+123"})
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Nested ones too, where they are."""
+    with pytest.raises(ValidationError) as raised:
+        PhoneDialout.model_validate({"phoneNumber": "1", "video": True, "codecs": {"audio": [], "vidio": 1}})
+    assert [line["loc"] for line in raised.value.errors()] == [
+        ("phoneNumber",),
+        ("codecs", "audio"),
+        ("codecs", "vidio"),
+        ("video",),
+    ]
+    assert "write video" in str(raised.value)
+    assert raised.value.title == "PhoneDialout"
+
+
+def test_video_settings_need_video() -> None:
+    """Daily applies them only then."""
+    settings = {"width": 1280, "videoBitrate": 900}
+    for extra in ({}, {"video": False}):
+        with pytest.raises(ValidationError, match="video_settings are for a call with video only: set video to True"):
+            SipDialout(**SIP, video_settings=VideoSettings(width=1), **extra)
+    body = {"sipUri": "sip:bob@example.com", "video": True, "videoSettings": settings}
+    assert SipDialout.model_validate(body).body() == body
+
+
+def test_codecs_of_video_where_there_is_none() -> None:
+    """A phone never has video, a room only if it says so."""
+    codecs = Codecs(audio=("PCMU",), video=("VP8",))
+    with pytest.raises(ValidationError, match=r"codecs\.video\n +codecs\.video is for SIP only.*take it out"):
+        PhoneDialout(**PHONE, codecs=codecs)
+    with pytest.raises(ValidationError, match=r"codecs\.video is for a room with video only: set video to True"):
+        SipRoom(**ROOM, codecs=codecs)
+    expected = {"audio": ["PCMU"], "video": ["VP8"]}
+    assert SipDialout(**SIP, codecs=codecs).body()["codecs"] == expected
+    assert SipRoom(**ROOM, codecs=codecs, video=True).body()["codecs"] == expected
+    assert PhoneDialout(**PHONE, codecs=Codecs(audio=("PCMA",))).body()["codecs"] == {"audio": ["PCMA"]}
+
+
+def test_what_was_set_is_sent_be_it_the_default() -> None:
+    """And None never: it stands for not set."""
+    assert SipDialout(**SIP).body() == {"sipUri": "sip:bob@example.com"}
+    assert SipDialout(**SIP, video=False, user_id=None, codecs=None).body() == {
+        "sipUri": SIP["sip_uri"],
+        "video": False,
+    }
+    assert Dtmf(tones="1").body() == {"tones": "1"}
+    said = Dtmf(tones="1", method="auto", digit_duration_ms=500)
+    assert said.body() == {"tones": "1", "method": "auto", "digitDurationMs": 500}
+    waited = PhoneDialout(**EXTENDED, wait_before_extension_dial_sec=0)
+    assert waited.body() == {"phoneNumber": PHONE["phone_number"], "extension": "1", "waitBeforeExtensionDialSec": 0}
+
+
+def test_a_room_has_its_mode_and_no_camels() -> None:
+    """As the page on SIP shows it."""
+    room = SipRoom(display_name="SIP Participant", num_endpoints=2)
+    assert room.body() == {"sip_mode": "dial-in", "display_name": "SIP Participant", "num_endpoints": 2}
+    assert SipRoom.model_validate(room.body()).body() == room.body()
+
+
+def test_tones_are_made_capital() -> None:
+    """Daily knows A to D."""
+    assert Dtmf(tones="1a#d").body() == {"tones": "1A#D"}
+
+
+def test_what_is_permitted_cannot_be_changed_from_outside() -> None:
+    """It is a copy, sent as it is, nulls too."""
+    mine: dict[str, Any] = {"base": None, "byUserId": {"u": True}}
+    permissions = Permissions(can_receive=mine)
+    mine["byUserId"]["u"] = False
+    expected = {"canReceive": {"base": None, "byUserId": {"u": True}}}
+    assert permissions.body() == expected
+    assert PhoneDialout(**PHONE, permissions=permissions).body()["permissions"] == expected
+
+
+def test_both_kinds_of_dialout_have_a_destination() -> None:
+    """As it was given."""
+    assert SipDialout(sip_uri="sip:Bob@Example.com?X-a=1").destination == "sip:Bob@Example.com?X-a=1"
+    assert PhoneDialout(**PHONE).destination == "+12268077097"
+    either: TypeAdapter[Dialout] = TypeAdapter(Dialout)
+    assert either.validate_python({"phoneNumber": "+123"}) == PhoneDialout(phone_number="+123")
+    assert either.validate_json('{"sipUri": "sip:a@b"}') == SipDialout(sip_uri="sip:a@b")
+
+
+def test_they_are_frozen() -> None:
+    """What was checked stays so."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Dtmf(tones="1").tones = "2"  # type: ignore[misc]
+
+
+@given(st.text(), st.integers(), st.integers(), st.text("0123456789*#ABCD,w ", max_size=25))
+def test_whatever_comes_is_taken_or_refused(text: str, seconds: int, duration: int, keys: str) -> None:
+    """What is taken goes round; what is not gives a ValidationError and nothing else."""
+    tries: list[tuple[Model, dict[str, Any]]] = [
+        (SipDialout, {"sip_uri": f"sip:{text}", "user_id": text}),
+        (SipDialout, {**SIP, "display_name": text}),
+        (PhoneDialout, {"phone_number": f"+{abs(duration)}"}),
+        (PhoneDialout, {**PHONE, "extension": keys, "wait_before_extension_dial_sec": seconds}),
+        (Dtmf, {"tones": keys, "digit_duration_ms": duration}),
+        (Transfer, {"to_end_point": text}),
+        (SipRoom, {"display_name": text, "num_endpoints": seconds}),
+        (Codecs, {"audio": [text]}),
+        (SipDialout, {**SIP, text: 1}),
+    ]
+    for model, fields in tries:
+        try:
+            body = model.model_validate(fields).body()
+        except ValidationError:
+            continue
+        else:
+            assert model.model_validate(body).body() == json.loads(json.dumps(body)) == body
