@@ -298,7 +298,8 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_video_settings_need_video() -> None:
     """Daily applies them only then."""
     settings = {"width": 1280, "videoBitrate": 900}
-    for extra in ({}, {"video": False}):
+    extras: list[dict[str, Any]] = [{}, {"video": False}]
+    for extra in extras:
         with pytest.raises(ValidationError, match="video_settings are for a call with video only: set video to True"):
             SipDialout(**SIP, video_settings=VideoSettings(width=1), **extra)
     body = {"sipUri": "sip:bob@example.com", "video": True, "videoSettings": settings}
