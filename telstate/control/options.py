@@ -254,7 +254,7 @@ def _codecs(*allowed: str) -> Callable[[Any, ValidationInfo], tuple[str, ...]]:
 
 
 def _json_object(value: Any, info: ValidationInfo) -> Any:
-    """A copy, so that what is changed later by whoever gave it is not changed here."""
+    """What JSON gives back as it was; pydantic copies it, so that a later change of the original is none here."""
     try:
         copy = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
@@ -264,7 +264,7 @@ def _json_object(value: Any, info: ValidationInfo) -> Any:
             f"{info.field_name} must be an object as JSON has them, got {shorten(value)}:"
             ' give a dict with strings for keys, for example {"base": False}'
         )
-    return copy
+    return value
 
 
 def _or(allowed: tuple[str, ...]) -> str:
