@@ -32,18 +32,48 @@ _DAILY_JS = {
 
 _WEBHOOK = {
     "ready": {"sipEndpoint": "sip_endpoint"},
-    "dialin": {"sessionId": "session_id", "sipFrom": "sip_from", "displayName": "display_name"},
-    "dialout": {"sessionId": "session_id", "userId": "user_id", "destination": "destination", "origin": "origin"},
+    "dialin": {
+        "sessionId": "session_id",
+        "sipFrom": "sip_from",
+        "sipHeaders": "sip_headers",
+        "displayName": "display_name",
+    },
+    "dialout": {
+        "sessionId": "session_id",
+        "userId": "user_id",
+        "destination": "destination",
+        "origin": "origin",
+        "phoneNumberId": "caller_id",
+    },
     "error": {"sessionId": "session_id", "userId": "user_id", "errorMsg": "error_msg"},
     "calltransfer": {
         "sessionId": "session_id",
+        "mtgSessionId": "mtg_session_id",
         "toEndpoint": "to_endpoint",
         "fromEndpoint": "from_endpoint",
         "isSipRefer": "is_sip_refer",
     },
 }
+_PARTICIPANT = {
+    "userId": "user_id",
+    "owner": "owner",
+    "networkQualityState": "networkQualityState",
+    "willEjectAt": "will_eject_at",
+    "permissions": "permissions",
+}
 _WITH_TEXT = ("dialin-error", "dialout-error", "dialin-warning")
-_WEBHOOK_ID = {"connected": "con", "answered": "ans", "stopped": "stop", "warning": "warn", "error": "err"}
+_IN_IDS = {
+    "dialin": "dial-in",
+    "dialout": "dial-out",
+    "calltransfer": "call-transfer",
+    "connected": "con",
+    "stopped": "stop",
+    "warning": "warn",
+    "error": "err",
+    "triggered": "trig",
+    "initiated": "init",
+}
+"""How the ids of the examples abbreviate: `2868-dial-out-con-<session>`."""
 
 _PYTHON = {
     "dialin-connected": {"sessionId": "sessionId", "displayName": "displayName", "sipFrom": "sipFrom"},
@@ -96,22 +126,29 @@ def _as_daily_js(happening: Happening) -> dict[str, Any] | None:
 
 
 def _as_webhook(happening: Happening, room: str, sent_at: float) -> dict[str, Any] | None:
+    """Source of fields and ids: docs.daily.co/reference/rest-api/webhooks/events and the pages below it."""
     name, facts = happening.name, happening.facts
     family, _, what = name.partition("-")
-    session_id = facts["sessionId"]
     if name == "pinless-dialin":  # a webhook without an envelope
-        return {key: facts[key] for key in ("To", "From", "callId", "callDomain")}
-    place = {"domain_id": _DOMAIN_ID, "room": room}
+        return {key: facts[key] for key in ("To", "From", "callId", "callDomain", "sipHeaders") if key in facts}
+    place = {"domain_id": facts.get("domainId", _DOMAIN_ID), "room": room}
     if family == "participant":
-        payload = {**place, "session_id": session_id, "joined_at": happening.at, "user_name": facts.get("displayName")}
-        if what == "left":
-            payload["duration"] = 0
-        event_id = f"2868-participant-{what}-{session_id}-{int(happening.at)}"
+        event_id, payload = _participant_of_webhook(happening, what)
+    elif family == "meeting":
+        event_id = f"mtg-{what}-{facts['meetingId']}"
+        payload = {"start_ts": facts["startedAt"], "end_ts": happening.at, "meeting_id": facts["meetingId"]}
     elif family in ("dialin", "dialout", "calltransfer"):
         keys = _WEBHOOK[what if what == "ready" else "error" if name in _WITH_TEXT else family]
-        payload = {**place, "timestamp": str(int(happening.at))}
+        payload = {"timestamp": str(int(happening.at))}
         payload |= {key: facts[fact] for fact, key in keys.items() if fact in facts}
-        event_id = f"2868-{family}-{_WEBHOOK_ID.get(what, what)}-{session_id}"
+        if name == "dialout-warning":  # the page's example lacks it
+            payload.pop("origin", None)
+        if name in ("calltransfer-answered", "calltransfer-completed"):
+            payload.pop("is_sip_refer", None)
+        event_id = (
+            f"{_IN_IDS[family]}-{'ans' if what == 'answered' and family == 'dialout' else _IN_IDS.get(what, what)}"
+        )
+        event_id = f"2868-{event_id}-{facts.get('sessionId')}"
         if what == "ready":
             event_id = f"3602-dial-in-ready-{int(happening.at)}"
         if family == "calltransfer":
@@ -122,9 +159,22 @@ def _as_webhook(happening: Happening, room: str, sent_at: float) -> dict[str, An
         "version": "1.0.0",
         "type": f"{family}.{what}",
         "id": event_id,
-        "payload": payload,
+        "payload": place | payload,
         "event_ts": round(sent_at, 3),
     }
+
+
+def _participant_of_webhook(happening: Happening, what: str) -> tuple[str, dict[str, Any]]:
+    facts = happening.facts
+    payload = {
+        "session_id": facts["sessionId"],
+        "joined_at": facts.get("joinedAt", happening.at),
+        "user_name": facts.get("displayName"),
+    }
+    payload |= {key: facts[fact] for fact, key in _PARTICIPANT.items() if fact in facts}
+    if what == "left":
+        payload["duration"] = happening.at - payload["joined_at"]
+    return f"ptcpt-{'join' if what == 'joined' else what}-{facts['sessionId']}-{int(happening.at * 1000)}", payload
 
 
 def _as_daily_python(happening: Happening) -> dict[str, Any] | None:
