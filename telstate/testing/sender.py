@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from telstate.sources.signatures import PINLESS, WEBHOOK, Secret, sign
+from telstate.sources.signatures import PINLESS, WEBHOOK, Headers, Secret, sign
 
 __all__ = ["RETRIES", "WebhookSender"]
 
@@ -38,6 +38,7 @@ class WebhookSender:
         pauses: seconds before each further try, for `exponential`; small numbers make tests fast.
         clock: Unix seconds, for the timestamps of signatures.
         timeout: seconds to wait for an answer.
+        headers: in which the signature goes, where the path does not tell.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class WebhookSender:
         pauses: Sequence[float] = RETRIES,
         clock: Callable[[], float] = time.time,
         timeout: float = 10.0,
+        headers: Headers | None = None,
     ) -> None:
         self._url = url
-        self._headers = PINLESS if urlsplit(url).path.rstrip("/").endswith("/pinless") else WEBHOOK
+        self._headers = headers or (PINLESS if urlsplit(url).path.rstrip("/").endswith("/pinless") else WEBHOOK)
         self._secret = Secret(secret) if isinstance(secret, str) else secret
         self._pauses = tuple(pauses) if retry == "exponential" else ()
         self._breaks = retry == "circuit-breaker"

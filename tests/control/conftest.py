@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.control.daily import FakeDaily
+from telstate.testing.daily import FakeDaily
+from tests.control.receiving import Receiver
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -19,5 +20,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def daily() -> Iterator[FakeDaily]:
     """Daily's webhooks endpoints, on a port of their own."""
-    with FakeDaily().running() as fake:
+    with FakeDaily() as fake:
         yield fake
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Where webhooks can be sent."""
+    with Receiver() as listening:
+        yield listening

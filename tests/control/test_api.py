@@ -20,7 +20,9 @@ from pydantic import SecretStr
 
 from telstate.control import DailyApi
 from telstate.errors import Closed, DailyError, DefinitionError, TemporarilyNotAvailable, UnknownResult
-from tests.control.daily import KEY, FakeDaily, Fault, cut, drip, flood, hang, instead
+from telstate.testing.daily import KEY, FakeDaily
+from telstate.testing.faults import Fault, cut, drip, flood, hang, instead
+from tests.control.receiving import Receiver
 
 QUICK = (0.01, 0.02)
 pytestmark = pytest.mark.anyio
@@ -36,7 +38,7 @@ async def refusal(daily: FakeDaily, method: str, *faults: Fault, timeout: float 
     daily.faults.extend(faults)
     async with of(daily, timeout=timeout) as api:
         with pytest.raises(DailyError) as raised:
-            await api.request(method, "/webhooks", None if method == "GET" else {"url": daily.receiver})
+            await api.request(method, "/webhooks", None if method == "GET" else {"url": "http://127.0.0.1:9/"})
     return raised.value
 
 
@@ -121,15 +123,15 @@ async def test_what_changes_something_is_sent_once(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_where_nothing_was_sent_anything_is_tried_again(method: str) -> None:
+async def test_where_nothing_was_sent_anything_is_tried_again(receiver: Receiver, method: str) -> None:
     """A port at which nobody listens yet, and then somebody does."""
-    nobody = FakeDaily()
-    nobody.close()
+    with FakeDaily() as nobody:
+        pass
     came: list[FakeDaily] = []
 
     def serve() -> None:
         time.sleep(0.3)
-        with FakeDaily(urlsplit(nobody.url).port or 0).running() as daily:
+        with FakeDaily(port=urlsplit(nobody.url).port or 0) as daily:
             came.append(daily)
             done.wait(10)
 
@@ -138,7 +140,7 @@ async def test_where_nothing_was_sent_anything_is_tried_again(method: str) -> No
     thread.start()
     try:
         async with DailyApi(KEY, url=nobody.url, pauses=[0.1] * 50) as api:
-            await api.request(method, "/webhooks", {"url": nobody.receiver} if method == "POST" else None)
+            await api.request(method, "/webhooks", {"url": receiver.url} if method == "POST" else None)
     finally:
         done.set()
         thread.join()
@@ -147,8 +149,8 @@ async def test_where_nothing_was_sent_anything_is_tried_again(method: str) -> No
 
 async def test_nobody_there() -> None:
     """Certainly nothing was sent, so nothing is unknown."""
-    gone = FakeDaily()
-    gone.close()
+    with FakeDaily() as gone:
+        pass
     async with of(gone) as api:
         for method in ("GET", "POST"):
             with pytest.raises(
@@ -243,8 +245,8 @@ async def test_the_key_is_shown_nowhere(daily: FakeDaily, caplog: pytest.LogCapt
                 assert error.__context__ is None
                 told += traceback.TracebackException.from_exception(error, capture_locals=True).format()
                 told += [repr(error), repr(vars(error))]
-        gone = FakeDaily()
-        gone.close()
+        with FakeDaily() as gone:
+            pass
         async with of(gone) as api:
             told += [repr(api), str(vars(api))]
             with pytest.raises(DailyError) as raised:

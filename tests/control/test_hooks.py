@@ -15,7 +15,9 @@ from telstate.control import NEEDED, DailyApi, Webhook, Webhooks, watch
 from telstate.errors import DailyError, DefinitionError, UnknownResult
 from telstate.events.base import event_types
 from telstate.events.dialects.webhook import translate
-from tests.control.daily import KEY, SECRET, FakeDaily, instead, lost
+from telstate.testing.daily import KEY, FakeDaily
+from telstate.testing.faults import instead, lost
+from tests.control.receiving import SECRET, Receiver
 
 pytestmark = pytest.mark.anyio
 
@@ -34,12 +36,12 @@ def test_needed_is_all_that_telstate_knows_of_webhooks() -> None:
     assert set(read) <= known
 
 
-async def test_a_webhook_is_made_for_all_that_is_needed(daily: FakeDaily) -> None:
+async def test_a_webhook_is_made_for_all_that_is_needed(daily: FakeDaily, receiver: Receiver) -> None:
     """With retries that never break, and a secret of Daily's; Daily has tested the receiver before."""
     async with api_of(daily) as api:
-        made = await Webhooks(api).create(daily.receiver)
-        assert daily.received == [{"test": "test"}]
-        assert daily.seen[0].body == {"url": daily.receiver, "eventTypes": list(NEEDED), "retryType": "exponential"}
+        made = await Webhooks(api).create(receiver.url)
+        assert receiver.received == [{"test": "test"}]
+        assert daily.seen[0].body == {"url": receiver.url, "eventTypes": list(NEEDED), "retryType": "exponential"}
         assert made.hmac is not None
         assert made.hmac.get_secret_value() == daily.hooks[made.uuid]["hmac"]
         assert (made.state, made.silent, made.lacks(), made.failed_count) == ("ACTIVE", False, (), 0)
@@ -47,31 +49,31 @@ async def test_a_webhook_is_made_for_all_that_is_needed(daily: FakeDaily) -> Non
         assert await Webhooks(api).get(made.uuid) == made
 
 
-async def test_a_webhook_is_made_as_asked(daily: FakeDaily) -> None:
+async def test_a_webhook_is_made_as_asked(daily: FakeDaily, receiver: Receiver) -> None:
     """Fewer events, a secret of ours."""
     async with api_of(daily) as api:
         secret = SecretStr(SECRET)
-        made = await Webhooks(api).create(daily.receiver, ["dialin.ready"], secret, "circuit-breaker")
+        made = await Webhooks(api).create(receiver.url, ["dialin.ready"], secret, "circuit-breaker")
         assert (made.event_types, made.retry_type, made.hmac) == (("dialin.ready",), "circuit-breaker", secret)
         assert made.lacks() == NEEDED[1:]
         for wrong in ("", "no base64!", "é"):
             with pytest.raises(DefinitionError, match="must be base64"):
-                await Webhooks(api).create(daily.receiver, secret=wrong)
+                await Webhooks(api).create(receiver.url, secret=wrong)
         assert len(daily.seen) == 1
 
 
-async def test_a_slow_receiver_is_waited_for(daily: FakeDaily) -> None:
+async def test_a_slow_receiver_is_waited_for(daily: FakeDaily, receiver: Receiver) -> None:
     """Daily waits for it before it answers, and whoever makes the webhook must wait longer than Daily."""
-    daily.receiver_takes = 0.7
+    receiver.takes = 0.7
     async with DailyApi(KEY, url=daily.url, timeout=0.2, pauses=[]) as api:
-        made = await Webhooks(api).create(daily.receiver)
+        made = await Webhooks(api).create(receiver.url)
     assert daily.hooks.keys() == {made.uuid}
 
 
-async def test_the_secrets_show_only_when_asked_for(daily: FakeDaily) -> None:
+async def test_the_secrets_show_only_when_asked_for(daily: FakeDaily, receiver: Receiver) -> None:
     """Also not where an answer makes no sense."""
     async with api_of(daily) as api:
-        made = await Webhooks(api).create(daily.receiver, secret=SECRET)
+        made = await Webhooks(api).create(receiver.url, secret=SECRET)
         daily.hooks[made.uuid]["basicAuth"] = "dXNlcjpwYXNz"
         seen = await Webhooks(api).get(made.uuid)
         assert seen.basic_auth is not None
@@ -115,48 +117,48 @@ def test_odd_and_unknown_fields_cost_nothing_else() -> None:
         assert last == datetime(2023, 8, 15, 18, 29, 52, tzinfo=UTC)
 
 
-async def test_a_receiver_that_does_not_answer(daily: FakeDaily) -> None:
+async def test_a_receiver_that_does_not_answer(daily: FakeDaily, receiver: Receiver) -> None:
     """Daily makes none, and the error says what to look at; other refusals are left as they are."""
     async with api_of(daily) as api:
-        daily.receiver_says = 401
+        receiver.says = 401
         with pytest.raises(
             DailyError, match=r"recvd 401\. Daily sent .* to http://127.*/receiver and got no 200"
         ) as raised:
-            await Webhooks(api).create(daily.receiver)
+            await Webhooks(api).create(receiver.url)
         assert (raised.value.status, raised.value.error) == (400, "invalid-request-error")
         with pytest.raises(DailyError, match=r"recvd undefined\. Daily sent"):
             await Webhooks(api).create("http://127.0.0.1:1/")
         daily.faults.append(instead(400, b'{"error": "invalid-request-error", "info": "eventTypes: no"}'))
         with pytest.raises(DailyError, match=r"eventTypes: no\.$"):
-            await Webhooks(api).create(daily.receiver)
+            await Webhooks(api).create(receiver.url)
         assert not daily.hooks
 
 
-async def test_an_answer_that_was_lost_made_a_webhook_all_the_same(daily: FakeDaily) -> None:
+async def test_an_answer_that_was_lost_made_a_webhook_all_the_same(daily: FakeDaily, receiver: Receiver) -> None:
     """One, and `list` finds it."""
     async with api_of(daily) as api:
         daily.faults.append(lost)
         with pytest.raises(UnknownResult, match="look before you send it again"):
-            await Webhooks(api).create(daily.receiver)
-        assert [one.url for one in await Webhooks(api).list()] == [daily.receiver]
+            await Webhooks(api).create(receiver.url)
+        assert [one.url for one in await Webhooks(api).list()] == [receiver.url]
 
 
-async def test_a_webhook_that_failed_is_brought_back(daily: FakeDaily) -> None:
+async def test_a_webhook_that_failed_is_brought_back(daily: FakeDaily, receiver: Receiver) -> None:
     """Once its receiver answers; all that it had stays."""
     async with api_of(daily) as api:
         hooks = Webhooks(api)
-        made = await hooks.create(daily.receiver)
+        made = await hooks.create(receiver.url)
         daily.hooks[made.uuid].update(state="FAILED", failedCount=3)
-        daily.receiver_says = 500
+        receiver.says = 500
         with pytest.raises(DailyError, match="got no 200"):
             await hooks.reactivate(made.uuid)
         assert (await hooks.get(made.uuid)).silent
-        daily.receiver_says = 200
+        receiver.says = 200
         with capture_logs() as logs:
             assert await hooks.reactivate(made.uuid) == made
         assert logs == []
         asked = [one.body for one in daily.seen if one.method == "POST"][-1]
-        assert asked == {"url": daily.receiver, "eventTypes": list(NEEDED), "retryType": "exponential"}
+        assert asked == {"url": receiver.url, "eventTypes": list(NEEDED), "retryType": "exponential"}
         daily.new_secret_on_update = True
         with capture_logs() as logs:
             await hooks.reactivate(made.uuid)
@@ -180,17 +182,17 @@ async def test_a_webhook_that_is_not_there(daily: FakeDaily) -> None:
 async def test_lists_of_either_form(daily: FakeDaily) -> None:
     """Bare, as the page shows it, or under `data`, as Daily's other lists are."""
     async with api_of(daily) as api:
-        daily.faults += [instead(200, b'{"total_count": 1, "data": [{"uuid": "u"}]}'), instead(200, b'{"a": 1}')]
+        daily.faults.extend([instead(200, b'{"total_count": 1, "data": [{"uuid": "u"}]}'), instead(200, b'{"a": 1}')])
         assert await Webhooks(api).list() == (Webhook(uuid="u"),)
         with pytest.raises(DailyError, match="no list of webhooks"):
             await Webhooks(api).list()
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])
-async def test_watching_tells_each_change_of_state(daily: FakeDaily, *, all_of_them: bool) -> None:
+async def test_watching_tells_each_change_of_state(daily: FakeDaily, receiver: Receiver, *, all_of_them: bool) -> None:
     """The first look, then changes only; each silence is warned of once, and a look that fails is made again."""
     async with api_of(daily) as api:
-        made = await Webhooks(api).create(daily.receiver)
+        made = await Webhooks(api).create(receiver.url)
         hook = daily.hooks[made.uuid]
         told: list[str | None] = []
         with capture_logs() as logs:
@@ -203,7 +205,7 @@ async def test_watching_tells_each_change_of_state(daily: FakeDaily, *, all_of_t
                         hook["failedCount"] = 3
                     elif len(told) == 2:
                         hook["state"] = "ACTIVE"
-                        daily.faults += [instead(500)] * 2 + [instead(429)] * 2  # two looks, each tried twice
+                        daily.faults.extend([instead(500)] * 2 + [instead(429)] * 2)  # two looks, each tried twice
                     elif len(told) == 3:
                         break
     assert told == ["ACTIVE", "FAILED", "ACTIVE"]
@@ -212,10 +214,10 @@ async def test_watching_tells_each_change_of_state(daily: FakeDaily, *, all_of_t
     assert warned[0]["hint"] == f"events are being lost; telstate webhook reactivate {made.uuid}"
 
 
-async def test_watching_says_nothing_twice(daily: FakeDaily) -> None:
+async def test_watching_says_nothing_twice(daily: FakeDaily, receiver: Receiver) -> None:
     """Many looks at one that stays FAILED give one warning; another webhook is told when it comes, and one that goes."""
     async with api_of(daily) as api:
-        made = await Webhooks(api).create(daily.receiver)
+        made = await Webhooks(api).create(receiver.url)
         daily.hooks[made.uuid]["state"] = "FAILED"
         told: list[str] = []
         with capture_logs() as logs:
@@ -223,10 +225,10 @@ async def test_watching_says_nothing_twice(daily: FakeDaily) -> None:
                 async for webhook in looks:
                     told.append(webhook.uuid)
                     if len(told) == 1:
-                        daily.faults += [instead(200, b'[{"uuid": "%s", "state": 0}]' % made.uuid.encode())] * 5
+                        daily.faults.extend([instead(200, b'[{"uuid": "%s", "state": 0}]' % made.uuid.encode())] * 5)
                         daily.hooks = {"new": {"uuid": "new", "state": "ACTIVE"}}
                     elif len(told) == 2:
-                        daily.faults += [instead(200, b'[{"uuid": "new", "state": 1}]')] * 5
+                        daily.faults.extend([instead(200, b'[{"uuid": "new", "state": 1}]')] * 5)
                         daily.hooks["new"]["state"] = "UNHEARD-OF"
                     else:
                         break

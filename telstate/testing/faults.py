@@ -1,0 +1,92 @@
+"""What networks do to a request and its answer: `daily.faults.append(hang)` lets it befall the next one.
+
+A fault is an ASGI app around the app: it may carry the request out or not, and answer or not. It needs no package of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+
+__all__ = ["App", "Broken", "Fault", "cut", "drip", "flood", "hang", "instead", "lost"]
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+"""An ASGI app."""
+Fault = Callable[[App, _Message, _Receive, _Send], Awaitable[None]]
+"""Does something to a request that is for an app."""
+
+
+class Broken(ConnectionAbortedError):
+    """Raised to make the server drop a connection; a fault of the simulated network, no defect."""
+
+
+def instead(status: int, body: bytes = b"", **headers: str) -> Fault:
+    """Another answer, of Daily's or of a gateway before it; the request is not carried out.
+
+    Args:
+        status: of HTTP.
+        body: of the answer, as it is.
+        headers: of the answer, with underscores for dashes.
+    """
+
+    async def fault(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
+        told = {"content_length": str(len(body)), **headers}
+        if status == 204:
+            del told["content_length"]
+        lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in told.items()]
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
+
+    return fault
+
+
+async def cut(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
+    """The connection breaks in the middle of the answer, and the request is not carried out."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+    await send({"type": "http.response.body", "body": b'[{"uuid": ', "more_body": True})
+    raise Broken
+
+
+async def lost(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:
+    """The request is carried out, but the answer breaks off."""
+
+    async def nowhere(message: _Message) -> None:
+        """Keep it."""
+
+    await app(scope, receive, nowhere)
+    await cut(app, scope, receive, send)
+
+
+async def hang(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
+    """No answer for as long as the caller is there; the request is not carried out."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def drip(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
+    """An answer that does not end for four seconds, a blank at a time."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(200):
+        await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        await anyio.sleep(0.02)
+
+
+async def flood(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:
+    """An answer that never ends, as much at a time as goes through."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    async with anyio.create_task_group() as group:
+
+        async def pour() -> None:
+            while True:
+                await send({"type": "http.response.body", "body": b" " * 1_000_000, "more_body": True})
+                await anyio.lowlevel.checkpoint()
+
+        group.start_soon(pour)
+        await hang(app, scope, receive, send)
+        group.cancel_scope.cancel()

@@ -1,0 +1,52 @@
+"""A receiver of webhooks that answers as it is told, and keeps what came."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["SECRET", "Receiver"]
+
+SECRET = b64encode(b"a secret of ours").decode()
+
+
+class Receiver:
+    """Listens on a port of this machine, in a thread of its own."""
+
+    def __init__(self) -> None:
+        receiver = self
+        self.says = 200
+        self.takes = 0.0
+        self.received: list[Any] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.received.append(json.loads(body))
+                time.sleep(receiver.takes)
+                self.send_response(receiver.says)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *given: object) -> None:
+                """It is in `received`."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.url = f"http://127.0.0.1:{self._server.server_port}/receiver"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
