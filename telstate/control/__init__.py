@@ -1,8 +1,10 @@
-"""What is asked of Daily: its REST API. Needs the extra `telstate[rest]`; the options and the SIP URIs alone do not."""
+"""How to act on calls: typed options, ways to carry them out, and a dialer. What speaks REST needs the extra `telstate[rest]`."""
 
 from __future__ import annotations
 
 from telstate.control.api import DAILY, DailyApi
+from telstate.control.carrier import Carrier, Present
+from telstate.control.dialer import Dialer
 from telstate.control.hooks import NEEDED, Webhook, Webhooks, watch
 from telstate.control.options import (
     Codecs,
@@ -16,20 +18,34 @@ from telstate.control.options import (
     Transfer,
     VideoSettings,
 )
-from telstate.control.sip_uri import dialin_uri, sip_uri
+from telstate.control.rest import RestControl
+from telstate.control.results import Attempt, DialOutcome, DialResult
+from telstate.control.rooms import Room, Rooms
+from telstate.control.telephony import Telephony
+from telstate.control.uris import dialin_uri, sip_uri
 
 __all__ = [
     "DAILY",
     "NEEDED",
+    "Attempt",
+    "Carrier",
     "Codecs",
     "DailyApi",
+    "DialOutcome",
+    "DialResult",
+    "Dialer",
     "Dialout",
     "Dtmf",
     "Permissions",
     "PhoneDialout",
+    "Present",
     "Refer",
+    "RestControl",
+    "Room",
+    "Rooms",
     "SipDialout",
     "SipRoom",
+    "Telephony",
     "Transfer",
     "VideoSettings",
     "Webhook",

@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from telstate.control.sip_uri import has_control, wrong_with
+from telstate.control.uris import has_control, wrong_with
 from telstate.errors import shorten
 
 __all__ = [

@@ -17,7 +17,7 @@ from telstate.control.api import DailyApi
 from telstate.control.carrier import Present
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
 from telstate.control.rooms import Rooms
-from telstate.control.telephony import Telephony
+from telstate.control.telephony import START, Telephony
 from telstate.errors import NotSupported
 from telstate.events import Direction, Presence
 
@@ -33,10 +33,11 @@ class RestControl:
     Args:
         api: Daily's API, inside its `async with` by the time it is used.
         room: the room of sessions of which no event tells one (daily-python's and pipecat's do not).
+        start_timeout: seconds for the answer to a start.
     """
 
-    def __init__(self, api: DailyApi, room: str | None = None) -> None:
-        self._telephony = Telephony(api)
+    def __init__(self, api: DailyApi, room: str | None = None, *, start_timeout: float = START) -> None:
+        self._telephony = Telephony(api, start_timeout)
         self._rooms = Rooms(api)
         self._room = room
 

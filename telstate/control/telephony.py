@@ -13,9 +13,9 @@ from telstate.control.api import DailyApi
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
 from telstate.errors import DailyError, DefinitionError, NoSuchSession, NotSupported, UnknownResult
 
-__all__ = ["Telephony", "room_path"]
+__all__ = ["START", "Telephony", "room_path"]
 
-_START = 20.0
+START = 20.0
 """Seconds for the answer to a start: daily-python waits as long."""
 _MAX_EJECTED = 100
 """By Daily's page, in one request."""
@@ -28,10 +28,15 @@ class Telephony:
         DailyError: if Daily refused; the subclass says why: see `telstate.errors`.
         UnknownResult: if the answer was lost.
         NotSupported: for what REST cannot carry. Nothing was sent.
+
+    Args:
+        api: Daily's API, inside its `async with` by the time it is used.
+        start_timeout: seconds for the answer to a start.
     """
 
-    def __init__(self, api: DailyApi) -> None:
+    def __init__(self, api: DailyApi, start_timeout: float = START) -> None:
         self._api = api
+        self._start_timeout = start_timeout
 
     def __repr__(self) -> str:
         return f"Telephony({self._api!r})"
@@ -44,7 +49,7 @@ class Telephony:
                 "Daily's REST API takes no permissions for a dial-out: start it by a call client, or leave them out"
             )
         path = f"{room_path(room)}/dialOut/start"
-        told = await self._accepted(path, body, timeout=_START)
+        told = await self._accepted(path, body, timeout=self._start_timeout)
         session_id = told.get("sessionId")
         if not isinstance(session_id, str) or not session_id:
             raise UnknownResult(

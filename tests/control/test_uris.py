@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telstate.control import dialin_uri, sip_uri
-from telstate.control.sip_uri import encode_uri_component, has_control, wrong_with
+from telstate.control.uris import encode_uri_component, has_control, wrong_with
 from telstate.errors import DefinitionError
 
 NODE = shutil.which("node")

@@ -1,0 +1,58 @@
+"""Everything that a dial-out needs, with real parts but for the cloud: a fake Daily over HTTP, a receiver of its webhooks, a
+dispatcher and a dialer, all in a hurry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from telstate import Dispatcher, Router
+from telstate.control import DailyApi, Webhooks
+from telstate.control.dialer import Dialer
+from telstate.control.options import PhoneDialout
+from telstate.control.rest import RestControl
+from telstate.sources.webhooks import receiver
+from telstate.testing.daily import FakeDaily
+from tests.control.receiving import SECRET
+from tests.sources.serving import serving
+
+__all__ = ["NUMBER", "ROOM", "Phone", "phone"]
+
+NUMBER = "+12025550101"
+ROOM = "support"
+
+
+class Phone(NamedTuple):
+    """All that there is."""
+
+    daily: FakeDaily
+    api: DailyApi
+    calls: Dispatcher
+    dialer: Dialer
+
+    async def dial(self, number: str = NUMBER, **how: Any) -> Any:
+        """Dial a number, in a hurry."""
+        return await self.dialer.dial(PhoneDialout(phone_number=number), **{"ring_timeout": 0.5, **how})
+
+
+@asynccontextmanager
+async def phone(
+    daily: FakeDaily | None = None,
+    router: Router | None = None,
+    *,
+    start_timeout: float = 0.5,
+    calls: dict[str, Any] | None = None,
+    **dialer: Any,
+) -> AsyncIterator[Phone]:
+    """Set it up, with somebody in the room, and take it down."""
+    quick = {"pauses": [0.01], "find_within": 1.0, "looks": [0.05], "stops": [0.3, 0.3, 0.3]}
+    with daily or FakeDaily() as fake:
+        async with DailyApi(fake.key, url=fake.url, timeout=2.0, pauses=(0.02, 0.05)) as api:
+            control = RestControl(api, start_timeout=start_timeout)
+            async with Dispatcher(router or Router(), control=control, **(calls or {})) as taking:
+                async with serving(receiver(taking, secrets=[SECRET]), lifespan="off") as url:
+                    await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)
+                    fake.host(ROOM)
+                    async with Dialer(taking, room=ROOM, **{**quick, **dialer}) as dialing:
+                        yield Phone(fake, api, taking, dialing)

@@ -1,0 +1,472 @@
+"""The dialer, against a fake of Daily over HTTP: what each kind of line and each kind of loss makes of a dial."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from telstate import CallEnded, Closed, DefinitionError, DialoutAnswered, Dispatcher, NotSupported, Router, Session, State
+from telstate.control import Dialer, DialOutcome, Permissions, PhoneDialout, RestControl, SipDialout
+from telstate.control.api import DailyApi
+from telstate.errors import JournalError
+from telstate.routing.ports import Entry
+from telstate.testing import lines
+from telstate.testing.daily import FakeDaily, Line
+from telstate.testing.faults import hang, instead
+from tests.control.calling import NUMBER, ROOM, Phone, phone
+
+pytestmark = pytest.mark.asyncio
+
+RINGS_ON = Line(answers=None)
+BUSY = Line(busy=True)
+
+
+def kinds(result: Any) -> list[str]:
+    """What came of each attempt."""
+    return [str(attempt.outcome) for attempt in result.attempts]
+
+
+async def test_answered_at_once() -> None:
+    """One start, and the session is the live one."""
+    async with phone() as line:
+        result = await line.dial()
+        assert result.answered
+        assert kinds(result) == ["answered"]
+        assert result.session is line.calls.session(result.attempts[0].session_id)
+        assert result.session.state is State.ANSWERED
+        assert result.session.user_id == result.attempts[0].user_id
+        assert [leg.session_id for leg in line.daily.live(NUMBER)] == [result.session.session_id]
+        assert line.dialer.sizes() == {"dials": 0, "starts": 0, "places": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "came"),
+    [
+        (BUSY, "unanswered"),
+        (Line(gives_up=0.1), "unanswered"),
+        (RINGS_ON, "unanswered"),
+        (Line(rings=None, busy=True), "unanswered"),
+        (Line(fails=0.1), "failed"),
+        (Line(refuses=lines.TEMPORARILY_NOT_AVAILABLE), "refused"),
+        (Line(refuses=lines.TOO_MANY_REQUESTS), "refused"),
+        (Line(refuses=lines.TOO_MANY_SESSIONS), "refused"),
+        (Line(busy=True, loses={"dialout.stopped"}), "unanswered"),
+        (Line(answers=None, loses={"dialout.stopped"}), "unanswered"),
+        (Line(answers=None, loses={"dialout.connected", "dialout.stopped"}), "unanswered"),
+        (Line(answer_lost=True, busy=True), "unanswered"),
+    ],
+)
+async def test_tried_again(first: Line, came: str) -> None:
+    """Each of these may go better the next time, and the call before is over by then."""
+    async with phone() as line:
+        line.daily.lines[NUMBER] = [first, Line()]
+        result = await line.dial()
+        assert kinds(result) == [came, "answered"]
+        assert line.daily.most_at_once(NUMBER) == 1
+        assert result.attempts[0].user_id != result.attempts[1].user_id
+        assert result.session.session_id == result.attempts[1].session_id
+
+
+@pytest.mark.parametrize(
+    ("only", "outcome"),
+    [
+        (Line(refuses=lines.NOT_ALLOWED), DialOutcome.REFUSED),
+        (Line(refuses=lines.NOT_ENABLED_FOR_ROOM), DialOutcome.REFUSED),
+        (Line(refuses=lines.NUMBERS_NOT_ENABLED), DialOutcome.REFUSED),
+        (Line(refuses=lines.INTERNATIONAL_NOT_SUPPORTED), DialOutcome.REFUSED),
+        (Line(refuses=lines.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
+        (Line(refuses=lines.NOT_HOSTING), DialOutcome.REFUSED),
+        (Line(refuses=lines.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
+        (Line(fails=0.05, error="SIP/PSTN dial-out is not enabled for domain"), DialOutcome.FAILED),
+        (Line(start_lost=True), DialOutcome.UNKNOWN),
+    ],
+)
+async def test_ended_at_once(only: Line, outcome: DialOutcome) -> None:
+    """Another try would meet the same, or might be a second call."""
+    async with phone(find_within=0.3) as line:
+        line.daily.lines[NUMBER] = only
+        result = await line.dial(attempts=5)
+        assert result.outcome is outcome
+        assert kinds(result) == [str(outcome)]
+        assert (result.error is not None) == (outcome is not DialOutcome.FAILED)
+        starts = [seen for seen in line.daily.seen if seen.path.endswith("/dialOut/start")]
+        assert len(starts) == 1
+
+
+async def test_the_budget_is_one() -> None:
+    """Whatever the attempts end by."""
+    async with phone() as line:
+        refused = Line(refuses=lines.TEMPORARILY_NOT_AVAILABLE)
+        line.daily.lines[NUMBER] = [BUSY, refused, Line(fails=0.02), Line()]
+        result = await line.dial(attempts=3)
+        assert kinds(result) == ["unanswered", "refused", "failed"]
+        assert result.outcome is DialOutcome.FAILED
+        assert result.session.error_msg == lines.Line().error
+        assert line.daily.starts(NUMBER) == 2
+
+
+async def test_a_refused_start_is_an_event() -> None:
+    """In Python Daily tells no other, so handlers would wait for ever."""
+    router, told = Router(), list[Session]()
+
+    @router.on_end()
+    async def ended(session: Session) -> None:
+        told.append(session)
+
+    async with phone(router=router) as line:
+        line.daily.lines[NUMBER] = Line(refuses=lines.NOT_ALLOWED)
+        result = await line.dial()
+        await line.calls.idle()
+        assert [(one.state, one.cause, one.room, one.destination) for one in told] == [
+            (State.ERROR, "refused", ROOM, NUMBER)
+        ]
+        assert result.session is told[0]
+        assert "not enabled" in (told[0].error_msg or "")
+
+
+async def test_pauses_grow_and_heed_what_daily_asks() -> None:
+    """By a fault that says how long to wait."""
+    async with phone(pauses=[0.0, 0.25]) as line:
+        line.daily.lines[NUMBER] = [BUSY, BUSY, Line()]
+        await line.dial()
+        first, second, third = (leg.started_at for leg in line.daily.sessions)
+        assert second - first < 0.25 < third - second
+        line.daily.faults.append(instead(429, b'{"error": "rate-limit-error"}', retry_after="1"))
+        begun = anyio.current_time()
+        assert kinds(await line.dial("+12025550102")) == ["refused", "answered"]
+        assert anyio.current_time() - begun > 0.9
+
+
+# --- what is lost -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Line(answer_lost=True),
+        Line(answer_lost=True, answers=0.3),
+        Line(answer_after=0.8, answers=0.1),
+        Line(answer_lost=True, loses={"dialout.connected"}),
+    ],
+)
+async def test_a_start_without_an_answer_is_found_by_its_events(lost: Line) -> None:
+    """And is the same attempt as before."""
+    async with phone(start_timeout=0.3) as line:
+        line.daily.lines[NUMBER] = lost
+        result = await line.dial()
+        assert kinds(result) == ["answered"]
+        assert result.session.session_id == line.daily.live(NUMBER)[0].session_id
+        assert line.daily.starts(NUMBER) == 1
+
+
+async def test_a_start_without_an_answer_and_events_is_found_in_the_room() -> None:
+    """Then its ringing is over, as its answer is not heard of either: it is ended, and tried again."""
+    silent = {"dialout.connected", "dialout.answered", "participant.joined"}
+    async with phone() as line:
+        line.daily.lines[NUMBER] = [Line(answer_lost=True, loses=silent), Line()]
+        result = await line.dial()
+        assert kinds(result) == ["unanswered", "answered"]
+        assert result.attempts[0].session_id == line.daily.sessions[0].session_id
+        assert line.daily.most_at_once(NUMBER) == 1
+
+
+async def test_what_is_found_nowhere_is_unknown() -> None:
+    """And never dialled again, though here it rings."""
+    everything = {"dialout.connected", "dialout.answered", "dialout.stopped", "participant.joined"}
+    async with phone(find_within=0.3) as line:
+        line.daily.lines[NUMBER] = Line(answer_lost=True, answers=None, loses=everything)
+        result = await line.dial(attempts=5)
+        assert (result.outcome, result.session) == (DialOutcome.UNKNOWN, None)
+        assert "look before you send it again" in str(result.error)
+        assert line.daily.starts(NUMBER) == 1
+        assert line.dialer.sizes() == {"dials": 0, "starts": 0, "places": 0}
+
+
+async def test_a_hang_up_that_cannot_be_made_sure_of_is_unknown() -> None:
+    """A second call beside one that may still ring would be the worst."""
+    async with phone() as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+        line.daily.rules["/rooms/*/dialOut/stop"] = instead(500)
+        result = await line.dial(ring_timeout=0.2)
+        assert result.outcome is DialOutcome.UNKNOWN
+        assert result.session.session_id == line.daily.live(NUMBER)[0].session_id
+        assert line.daily.starts(NUMBER) == 1
+
+
+async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
+    """Daily's word that there is no such call ends the session."""
+    async with phone() as line:
+        line.daily.lines[NUMBER] = Line(answers=None, loses={"dialout.stopped"})
+        async with anyio.create_task_group() as group:
+            group.start_soon(line.dial)
+            while not line.calls.live():
+                await anyio.sleep(0.01)
+            with pytest.raises(CallEnded) as ended:
+                await line.calls.wait_for(line.calls.live()[0].session_id, State.ANSWERED, timeout=5)
+            assert ended.value.session.ended_by == "local"
+            group.cancel_scope.cancel()
+
+
+async def test_of_two_starts_with_one_user_id_none_is_mistaken() -> None:
+    """A user id that the program gives may be on several calls."""
+    options = {"user_id": "customer-7"}
+    async with phone(start_timeout=0.3) as line:
+        line.daily.lines["+12025550103"] = Line(answer_lost=True, answers=0.2)
+        results: dict[str, Any] = {}
+
+        async def dial(number: str) -> None:
+            results[number] = await line.dialer.dial(PhoneDialout(phone_number=number, **options), ring_timeout=1)
+
+        async with anyio.create_task_group() as group:
+            for number in (NUMBER, "+12025550103"):
+                group.start_soon(dial, number)
+        for number, result in results.items():
+            assert result.outcome is DialOutcome.ANSWERED
+            assert result.session.destination == number
+            assert line.daily.starts(number) == 1
+
+
+# --- who gives up -----------------------------------------------------------------------------------------------------
+
+
+async def cancelled(line: Phone, after: float, by: str) -> None:
+    """Dial, and give it up after a while, by anyio's means or by asyncio's."""
+    if by == "anyio":
+        with anyio.move_on_after(after):
+            await line.dial(ring_timeout=5)
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(line.dial(ring_timeout=5), after)
+
+
+@pytest.mark.parametrize("by", ["anyio", "asyncio"])
+@pytest.mark.parametrize(
+    ("ringing", "after"),
+    [
+        (RINGS_ON, 0.2),
+        (Line(answers=None, loses={"dialout.stopped"}), 0.2),
+        (Line(answers=None, answer_after=0.3), 0.05),
+        (Line(answers=None, answer_lost=True), 0.02),
+        (Line(answers=0.2, answer_after=0.4), 0.1),
+        (BUSY, 0.3),
+    ],
+)
+async def test_whoever_cancels_has_the_call_ended(ringing: Line, after: float, by: str) -> None:
+    """Also one whose start is not answered yet; and nothing is dialled after that."""
+    async with phone(start_timeout=1.0, pauses=[0.2]) as line:
+        line.daily.lines[NUMBER] = ringing
+        await cancelled(line, after, by)
+        assert line.daily.live(NUMBER) == []
+        starts = line.daily.starts(NUMBER)
+        await anyio.sleep(0.3)
+        assert line.daily.starts(NUMBER) == starts
+        assert line.dialer.sizes() == {"dials": 0, "starts": 0, "places": 0}
+
+
+async def test_leaving_the_dialer_ends_what_rings() -> None:
+    """Not what was answered."""
+    options = PhoneDialout(phone_number="+12025550102")
+    async with phone() as line:
+        line.daily.lines["+12025550102"] = RINGS_ON
+        async with anyio.create_task_group() as group:
+            async with Dialer(line.calls, room=ROOM) as dialer:
+
+                async def dial() -> None:
+                    with pytest.raises(Closed, match="was ended"):
+                        await dialer.dial(options)
+
+                answered = await dialer.dial(PhoneDialout(phone_number=NUMBER))
+                group.start_soon(dial)
+                while not line.daily.live("+12025550102"):
+                    await anyio.sleep(0.01)
+            assert answered.session is not None
+            assert [leg.session_id for leg in line.daily.live()] == [answered.session.session_id]
+            with pytest.raises(Closed, match="inside its own block"):
+                await dialer.dial(options)
+
+
+async def test_shut_down_ends_what_rings() -> None:
+    """When the program is told to stop, events are no longer taken in: a stop that Daily accepted is enough."""
+    daily = FakeDaily()
+    async with phone(daily) as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+        async with anyio.create_task_group() as group:
+            group.start_soon(line.dial)
+            while not line.daily.live(NUMBER):
+                await anyio.sleep(0.01)
+            line.calls.shut_down()
+            await anyio.sleep(30)
+    assert daily.live(NUMBER) == []
+
+
+async def test_a_call_that_the_program_stops_itself_is_not_dialled_again() -> None:
+    """As by a handler of a deadline, or of another call."""
+    async with phone() as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+        async with anyio.create_task_group() as group:
+
+            async def stop() -> None:
+                while not line.calls.live():
+                    await anyio.sleep(0.01)
+                await anyio.sleep(0.05)
+                await line.calls.stop(line.calls.live()[0])
+
+            group.start_soon(stop)
+            result = await line.dial(ring_timeout=5)
+        assert result.outcome in (DialOutcome.STOPPED, DialOutcome.UNANSWERED)
+        await anyio.sleep(0.1)
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_room_holds_five() -> None:
+    """The sixth waits for a place, and Daily has nothing to refuse; who dialled in counts."""
+    async with phone() as line:
+        line.daily.lines.default = Line(talks=0.3)
+        (endpoint,) = line.daily.host(ROOM)
+        line.daily.dial_in(endpoint, talks=0.5)
+        await until_heard(line.calls, 1)
+        results: list[Any] = []
+
+        async def dial(number: int) -> None:
+            results.append(await line.dial(f"+120255502{number:02}", attempts=1, ring_timeout=3))
+
+        async with anyio.create_task_group() as group:
+            for number in range(12):
+                group.start_soon(dial, number)
+        assert [result.outcome for result in results] == [DialOutcome.ANSWERED] * 12
+        assert most_in_room(line.daily) == 5
+        await anyio.to_thread.run_sync(line.daily.settled)
+
+
+async def test_a_key_has_its_own_limit() -> None:
+    """In whatever room."""
+    async with phone(per_key=1) as line:
+        line.daily.host("other")
+        line.daily.lines.default = Line(talks=0.2)
+        async with anyio.create_task_group() as group:
+            for number, room in enumerate((ROOM, "other", ROOM)):
+                group.start_soon(lambda number=number, room=room: line.dial(f"+120255502{number:02}", room=room, key="k"))
+        assert most(line.daily.sessions) == 1
+
+
+async def until_heard(calls: Dispatcher, sessions: int) -> None:
+    """Wait until so many sessions live."""
+    while len(calls.live()) < sessions:
+        await anyio.sleep(0.01)
+
+
+def most(legs: Sequence[Any]) -> int:
+    """The most that lived at one time."""
+    steps = sorted((at, step) for leg in legs for at, step in ((leg.started_at, 1), (leg.ended_at or 1e12, -1)))
+    now, highest = 0, 0
+    for _, step in steps:
+        now += step
+        highest = max(highest, now)
+    return highest
+
+
+def most_in_room(daily: FakeDaily) -> int:
+    """The most sessions in the room."""
+    return most([leg for leg in daily.sessions if leg.room == ROOM])
+
+
+# --- misuse -----------------------------------------------------------------------------------------------------------
+
+
+async def test_misuse_is_said_before_anything_is_sent() -> None:
+    """Each in words that say what to do."""
+    async with phone() as line:
+        with pytest.raises(DefinitionError, match="takes a SipDialout or a PhoneDialout, not dict"):
+            await line.dialer.dial({"phoneNumber": NUMBER})  # type: ignore[arg-type]
+        with pytest.raises(DefinitionError, match="at least 1"):
+            await line.dial(attempts=0)
+        with pytest.raises(DefinitionError, match="above 0"):
+            await line.dial(ring_timeout=0)
+        with pytest.raises(NotSupported, match="permissions"):
+            permitted = PhoneDialout(phone_number=NUMBER, permissions=Permissions(can_receive={"base": False}))
+            await line.dialer.dial(permitted)
+        with pytest.raises(DefinitionError, match="per_room=0"):
+            Dialer(line.calls, per_room=0)
+        with pytest.raises(DefinitionError, match="pauses"):
+            Dialer(line.calls, pauses=[])
+        with pytest.raises(Closed, match="runs once"):
+            await line.dialer.__aenter__()
+        assert [seen.path for seen in line.daily.seen if "dialOut" in seen.path] == []
+        assert line.dialer.sizes() == {"dials": 0, "starts": 0, "places": 0}
+
+
+async def test_a_dialer_needs_a_way_to_daily() -> None:
+    """A dispatcher without one can only listen."""
+    with pytest.raises(DefinitionError, match="control=RestControl"):
+        Dialer(Dispatcher(Router()))
+    async with DailyApi("key", url="http://127.0.0.1:1") as api:
+        control = RestControl(api)
+        with pytest.raises(Closed, match="before its dialer"):
+            await Dialer(Dispatcher(Router(), control=control)).__aenter__()
+        async with Dispatcher(Router(), control=control) as calls, Dialer(calls) as dialer:
+            with pytest.raises(NotSupported, match="needs the room"):
+                await dialer.dial(SipDialout(sip_uri="sip:bob@example.com"))
+
+
+class BrokenDisk:
+    """A journal that cannot keep a dial-out."""
+
+    id = "broken"
+    settings = None
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Fail, once it is broken."""
+        raise NotImplementedError
+
+
+async def test_a_journal_that_fails_ends_the_call(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be kept must not ring."""
+    from telstate.journals import JsonlJournal
+
+    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    async with phone(calls={"journal": journal}) as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+
+        async def fail(_: Any) -> Any:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(journal, "append", fail)
+        with pytest.raises(JournalError):
+            await line.dial(ring_timeout=5)
+        assert line.daily.live(NUMBER) == []
+        monkeypatch.undo()
+
+
+async def test_inside_a_handler() -> None:
+    """A caller is answered, and the bot calls somebody for him; the dispatcher's limits hold nobody up."""
+    router, results = Router(), list[Any]()
+
+    @router.on(DialoutAnswered)
+    async def consult(session: Session) -> None:
+        if session.destination == NUMBER:
+            results.append(await line.dial("+12025550102"))
+
+    async with phone(router=router, calls={"pending_limit": 1}) as line:
+        await line.dial()
+        with anyio.fail_after(5):
+            while not results:
+                await anyio.sleep(0.01)
+        assert results[0].answered
+
+
+async def test_hanging_requests() -> None:
+    """A start that hangs before Daily has seen it is unknown too: nobody could tell."""
+    async with phone(start_timeout=0.2, find_within=0.3) as line:
+        line.daily.faults.append(hang)
+        result = await line.dial()
+        assert result.outcome is DialOutcome.UNKNOWN
+        assert line.daily.starts(NUMBER) == 0
