@@ -24,7 +24,7 @@ import anyio
 import structlog
 from pydantic import SecretStr
 
-from telstate.control.meanings import ADVICE, meaning_of
+from telstate.control.meanings import ADVICE, meaning_of, one_line
 from telstate.errors import Closed, DailyError, DefinitionError, NotAllowed, TemporarilyNotAvailable, UnknownResult
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ _LONGEST_PAUSE = 60.0
 """Seconds. If Daily asks for more, the caller is told, and decides."""
 _LONGEST_ANSWER = 10_000_000
 """Bytes; a list of all rooms is far below it."""
-_SHOWN = 500
-"""Characters of what Daily says that an error shows."""
 _KEY = re.compile(r"[!-~]+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -239,7 +237,7 @@ class DailyApi:
             # A gateway may have failed after it passed the request on; only Daily itself can say that nothing was done.
             if kind is TemporarilyNotAvailable:
                 return kind, ADVICE[kind]
-            return UnknownResult, "It may have been done: look before you send it again."
+            return UnknownResult, ADVICE[UnknownResult]
         if tried.status == 429:
             when = f"in {tried.retry_after:.0f} seconds" if tried.retry_after else "later"
             return (
@@ -263,9 +261,7 @@ class DailyApi:
 
     def _clean(self, text: str) -> str:
         """On one line, cut short, and without the key, should somebody repeat it to us."""
-        text = text.replace(self._key.get_secret_value(), "•••")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        return one_line(text.replace(self._key.get_secret_value(), "•••"))
 
 
 def _seconds(retry_after: str | None) -> float:

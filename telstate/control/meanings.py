@@ -17,21 +17,32 @@ from telstate.errors import (
     NotHosting,
     RoomFull,
     TemporarilyNotAvailable,
+    UnknownResult,
 )
 
-__all__ = ["ADVICE", "is_lasting", "meaning_of"]
+__all__ = ["ADVICE", "is_lasting", "meaning_of", "one_line"]
+
+_SHOWN = 500
+"""Characters of what Daily says that an error shows."""
 
 _MEANINGS: tuple[tuple[type[DailyError], str], ...] = (
+    # daily-python 0.36, whose refusals show the names of its native errors: sent, but the answer was lost or has no id
+    (
+        UnknownResult,
+        r"SessionIdNotReturned|sessionId was not returned|ResponseReceive(Failed|Timeout)|ResponseDeserializationFailed",
+    ),
+    (UnknownResult, r"timed out waiting for response|response canceled"),
     # docs.daily.co: startDialOut (daily-js), Errors
     (TemporarilyNotAvailable, r"TEMPORARILY_NOT_AVAILABLE|no workers? (is |are )?available"),
     # startDialOut, Errors; rooms/:name/dialOut/start, 400; daily-python 0.36
-    (DialoutInProgress, r"DIALOUT_IN_PROGRESS|dialout already (started|exists)"),
+    (DialoutInProgress, r"DIALOUT_IN_PROGRESS|dialout ?already ?(started|exists)"),
     # No page tells this text, only the property's name and that its default is 5.
     (RoomFull, r"max_sip_pstn_sessions|(maximum|limit|too many)[^.]*\b(sip|pstn)\b[^.]*sessions?"),
     # stopDialOut, Errors; dialOut/stop, sendDTMF, sipCallTransfer, sipRefer, 404
     (NoSuchSession, r"NOT_FOUND|no dialout to stop|no session running|invalid sessionId"),
-    # every page below rooms/:name that speaks to a call, 404; 400 where the call ended meanwhile
-    (NotHosting, r"not hosting a call|call closed before command could be delivered"),
+    # every page below rooms/:name that speaks to a call, 404; 400 where the call ended meanwhile; daily-python 0.36, whose
+    # client is in no call
+    (NotHosting, r"not hosting a call|call closed before command could be delivered|NotInACall"),
     # dialin/pinlessCallUpdate, 404
     (ForwardingFailed, r"call forwarding failed"),
     # startDialOut, Errors; texts that users have published; daily-python 0.36
@@ -39,10 +50,12 @@ _MEANINGS: tuple[tuple[type[DailyError], str], ...] = (
         NotAllowed,
         r"NOT_ALLOWED|not enabled for (the )?(room|domain)|Contact sales|with your current plan|is dialout enabled\?",
     ),
+    (NotAllowed, r"UserMustBeAdmin|must be a room owner"),
 )
 _KNOWN = tuple((kind, re.compile(text, re.IGNORECASE)) for kind, text in _MEANINGS)
 
 ADVICE: dict[type[DailyError], str] = {
+    UnknownResult: "It may have been done: look before you send it again.",
     TemporarilyNotAvailable: "Nothing was done: try again shortly.",
     DialoutInProgress: "Wait for its end, or stop it first.",
     RoomFull: "Wait until a session of the room ends, or have Daily raise max_sip_pstn_sessions_per_room.",
@@ -71,3 +84,9 @@ def is_lasting(error: DailyError) -> bool:
     if isinstance(error, _LASTING):
         return True
     return type(error) is DailyError and error.status is not None and 400 <= error.status < 500
+
+
+def one_line(text: str) -> str:
+    """What Daily said, as an error shows it: on one line, without what cannot be printed, cut short."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
