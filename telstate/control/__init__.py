@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from telstate.control.api import DAILY, DailyApi
 from telstate.control.carrier import Carrier, Present
+from telstate.control.client import ClientControl
 from telstate.control.dialer import Dialer
 from telstate.control.hooks import NEEDED, Webhook, Webhooks, watch
 from telstate.control.options import (
@@ -22,6 +23,7 @@ from telstate.control.rest import RestControl
 from telstate.control.results import Attempt, DialOutcome, DialResult
 from telstate.control.rooms import Room, Rooms
 from telstate.control.telephony import Telephony
+from telstate.control.transport import TransportControl
 from telstate.control.uris import dialin_uri, sip_uri
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "NEEDED",
     "Attempt",
     "Carrier",
+    "ClientControl",
     "Codecs",
     "DailyApi",
     "DialOutcome",
@@ -47,6 +50,7 @@ __all__ = [
     "SipRoom",
     "Telephony",
     "Transfer",
+    "TransportControl",
     "VideoSettings",
     "Webhook",
     "Webhooks",

@@ -1,0 +1,188 @@
+"""What tests of acting from inside a room share: a call client without a network, and the two ways to act by it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from telstate import Engine
+from telstate.calls.session import Session
+from telstate.control import Carrier, ClientControl, TransportControl
+from tests.calls import SESSION, feed, js
+from tests.sources.live import installed
+
+__all__ = ["NO_CALL", "FakeClient", "acting", "answered", "running", "session_of", "transport_of"]
+
+NO_CALL = "Dialout(CallState(NotInACall))"
+"""What daily-python 0.36 answers where no room was joined."""
+
+
+class FakeClient:
+    """Answers on a thread of its own, one request at a time, and swallows what completions raise, as daily-python does.
+
+    Attributes:
+        sent: the requests, by name, with a copy of the argument.
+        answers: what the completion gets, by name: one tuple for each time it is called. None at all: it never is.
+        raises: what a method raises, by name, instead of sending.
+        people: the participants.
+        joined: whether it is in a call.
+        delay: seconds before an answer.
+        told: how often completions were called.
+        swallowed: what they raised.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Any]] = []
+        self.answers: dict[str, list[tuple[Any, ...]]] = {}
+        self.raises: dict[str, Exception] = {}
+        self.people: Any = {"local": {"id": "bot", "info": {"userName": "Bot", "isLocal": True}}}
+        self.joined = True
+        self.delay = 0.0
+        self.told = 0
+        self.swallowed: list[BaseException] = []
+        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Answer what is queued, and end."""
+        self._queue.put(None)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "a completion held up the thread"
+
+    @property
+    def acted(self) -> list[tuple[str, Any]]:
+        """What was sent, but for the question whether it is in a call."""
+        return [one for one in self.sent if one[0] != "update_remote_participants"]
+
+    def participants(self) -> Any:
+        """Who is there."""
+        if error := self.raises.get("participants"):
+            raise error
+        return self.people
+
+    def start_dialout(self, settings: Any = None, completion: Any = None) -> None:
+        """Dial."""
+        self._request("start_dialout", settings, completion)
+
+    def stop_dialout(self, participant_id: str, completion: Any = None) -> None:
+        """Stop."""
+        self._request("stop_dialout", participant_id, completion)
+
+    def eject_remote_participants(self, ids: list[str], completion: Any = None) -> None:
+        """Remove."""
+        self._request("eject_remote_participants", ids, completion)
+
+    def update_remote_participants(self, remote_participants: Mapping[str, Any], completion: Any = None) -> None:
+        """Change."""
+        self._request("update_remote_participants", remote_participants, completion)
+
+    def send_dtmf(self, settings: Any, completion: Any = None) -> None:
+        """Press keys."""
+        self._request("send_dtmf", settings, completion)
+
+    def sip_call_transfer(self, settings: Any, completion: Any = None) -> None:
+        """Hand on."""
+        self._request("sip_call_transfer", settings, completion)
+
+    def sip_refer(self, settings: Any, completion: Any = None) -> None:
+        """Hand over."""
+        self._request("sip_refer", settings, completion)
+
+    def _request(self, name: str, argument: Any, completion: Any) -> None:
+        if error := self.raises.get(name):
+            raise error
+        self.sent.append((name, deepcopy(argument)))
+        number = len(self.sent)
+        is_start = name == "start_dialout"
+        error_or_none = None if self.joined else NO_CALL
+        usual = (None if error_or_none else f"session-{number}", error_or_none) if is_start else (error_or_none,)
+        answers = self.answers.get(name, [usual])
+
+        def answer() -> None:
+            time.sleep(self.delay)
+            for one in answers:
+                self.told += 1
+                completion(*one)
+
+        self._queue.put(answer)
+
+    def _run(self) -> None:
+        while (do := self._queue.get()) is not None:
+            try:
+                do()
+            except BaseException as error:
+                self.swallowed.append(error)
+
+
+def session_of(*actions: str, **fields: Any) -> Session:
+    """A session to which this happened."""
+    engine = Engine()
+    feed(engine, *(js(action, **fields) for action in actions))
+    session = engine.session(SESSION)
+    assert session is not None
+    return session
+
+
+def answered(direction: str = "dialout") -> Session:
+    """A session in which people speak."""
+    return session_of(*(("dialout-connected", "dialout-answered") if direction == "dialout" else ("dialin-connected",)))
+
+
+def transport_of() -> Any:
+    """A real transport that has joined nothing."""
+    pipecat = installed("pipecat.transports.daily.transport")
+    return pipecat.DailyTransport("https://example.daily.co/room", None, "bot")
+
+
+@asynccontextmanager
+async def running(transport: Any) -> AsyncIterator[None]:
+    """The transport's own client, set up as a pipeline would."""
+    names = ("utils.asyncio.task_manager", "processors.frame_processor", "clocks.system_clock")
+    tasks, frames, clocks = (installed(f"pipecat.{name}") for name in names)
+    clock, manager = clocks.SystemClock(), tasks.TaskManager()
+    await transport._client.setup(frames.FrameProcessorSetup(clock=clock, task_manager=manager, pipeline_worker=None))
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await transport._client.cleanup()
+
+
+@contextmanager
+def replaced(transport: Any, fake: FakeClient) -> Any:
+    """Let the real transport speak to a fake of daily-python."""
+    real, transport._client._client = transport._client._client, fake
+    try:
+        yield
+    finally:
+        transport._client._client = real
+
+
+@asynccontextmanager
+async def acting(way: str, timeout: float = 10.0) -> AsyncIterator[tuple[Carrier, FakeClient]]:  # noqa: ASYNC109
+    """A `Carrier` by this way, and the fake that it acts by."""
+    fake = FakeClient()
+    try:
+        if way == "client":
+            yield ClientControl(fake, timeout=timeout), fake
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                transport = transport_of()
+            async with running(transport):
+                with replaced(transport, fake):
+                    yield TransportControl(transport, timeout=timeout), fake
+    finally:
+        fake.release()
+        await checkpoint()
+        assert fake.swallowed == [], "an exception on daily-python's thread is seen by nobody"

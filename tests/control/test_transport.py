@@ -1,0 +1,176 @@
+"""pipecat's real `DailyTransport`, without a room, and what only a transport can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from telstate.control import Carrier, TransportControl
+from telstate.control.options import PhoneDialout
+from telstate.errors import DailyError, NotHosting, NotSupported, UnknownResult
+from telstate.events import Presence
+from tests.calls import SESSION
+from tests.control.in_room import FakeClient, acting, answered, running, transport_of
+from tests.sources.live import installed
+
+installed("pipecat.transports.daily.transport")
+
+pytestmark = pytest.mark.anyio
+
+PHONE = PhoneDialout(phone_number="+12025550101")
+BOB = "sip:bob@example.com"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """asyncio alone, as these need it."""
+    return "asyncio"
+
+
+class Plain:
+    """A transport that is not pipecat's, with what it answers, or raises, by name."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.sent: list[tuple[str, Any]] = []
+
+    def participants(self) -> dict[str, Any]:
+        """Nobody."""
+        return {}
+
+    async def start_dialout(self, settings: Any = None) -> Any:
+        """Dial."""
+        return await self._answer("start_dialout", settings)
+
+    async def stop_dialout(self, participant_id: str) -> Any:
+        """Stop."""
+        return await self._answer("stop_dialout", participant_id)
+
+    async def send_dtmf(self, settings: Any) -> Any:
+        """Write into what came, as pipecat does."""
+        settings["sessionId"] = settings.get("sessionId") or "another"
+        return await self._answer("send_dtmf", settings)
+
+    async def _answer(self, name: str, argument: Any) -> Any:
+        self.sent.append((name, argument))
+        answer = self.answers.get(name)
+        if isinstance(answer, tuple) and answer and isinstance(answer[0], Exception):
+            await anyio.lowlevel.checkpoint()
+            raise answer[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_the_real_transport_refuses_all_where_no_room_was_joined() -> None:
+    """By daily-python's own thread."""
+    transport = transport_of()
+    control = TransportControl(transport)
+    session = answered()
+    async with running(transport):
+        acts: list[Callable[[], Any]] = [
+            lambda: control.start(PHONE),
+            lambda: control.stop(session),
+            lambda: control.send_dtmf(session, "1", method="auto"),
+            lambda: control.transfer(session, BOB),
+            lambda: control.refer(session, BOB),
+            control.presence,
+        ]
+        for act in acts:
+            with pytest.raises(NotHosting, match=r"NotInACall.* let the bot join first"):
+                await act()
+        assert await control.reconcile(session) is Presence.UNKNOWN
+
+
+async def test_where_no_pipeline_runs() -> None:
+    """Nothing was sent, before it started and after it ended."""
+    transport = transport_of()
+    control = TransportControl(transport)
+    for words in ("pipeline not started", "NoneType"):
+        for act in (control.start(PHONE), control.stop(answered())):
+            with pytest.raises(DailyError, match=rf"was not sent: .*{words}") as raised:
+                await act
+            assert type(raised.value) is DailyError
+        async with running(transport):
+            pass
+    assert await control.reconcile(answered()) is Presence.UNKNOWN
+
+
+async def test_who_dialled_in_cannot_be_ejected() -> None:
+    """pipecat has no public way to; the message says who has one."""
+    async with acting("transport") as (control, fake):
+        with pytest.raises(
+            NotSupported, match=r"DailyTransport has no eject_remote_participants: .*RestControl\(api\)"
+        ):
+            await control.stop(answered("dialin"))
+    assert fake.sent == []
+
+
+async def test_a_transport_that_can_eject() -> None:
+    """Some day pipecat's may."""
+    ejected: list[Any] = []
+
+    class Newer(Plain):
+        async def eject_remote_participants(self, ids: list[str]) -> None:
+            """Keep them."""
+            ejected.append(ids)
+
+    control: Carrier = TransportControl(Newer())
+    await control.stop(answered("dialin"))
+    assert ejected == [[SESSION]]
+
+
+async def test_each_request_has_a_dict_of_its_own() -> None:
+    """A transport writes into it."""
+    transport = Plain(start_dialout=("s1", None))
+    control = TransportControl(transport)
+    for _ in range(2):
+        assert await control.start(PHONE) == "s1"
+        await control.send_dtmf(answered(), "1")
+    bodies = [body for _, body in transport.sent]
+    assert len({id(body) for body in bodies}) == 4
+    assert bodies[1] == {"sessionId": SESSION, "tones": "1"}
+
+
+@pytest.mark.parametrize("answer", [None, "s1", (), ("s1",), ["s1", None, None], 7])
+async def test_a_start_that_returns_something_else(answer: Any) -> None:
+    """Old versions returned nothing: there may be a call."""
+    with pytest.raises(UnknownResult, match="told no id"):
+        await TransportControl(Plain(start_dialout=answer)).start(PHONE)
+
+
+async def test_what_a_transport_raises() -> None:
+    """At once: nothing was sent. Once it has waited: nobody knows."""
+    control = TransportControl(Plain(start_dialout=RuntimeError("no pipeline"), stop_dialout=TypeError()))
+    with pytest.raises(DailyError, match="start_dialout was not sent: no pipeline") as raised:
+        await control.start(PHONE)
+    assert type(raised.value) is DailyError
+    assert isinstance(raised.value.__cause__, RuntimeError)
+    with pytest.raises(DailyError, match="stop_dialout was not sent: TypeError"):
+        await control.stop(answered())
+    control = TransportControl(Plain(start_dialout=(TypeError("cannot unpack"),)))
+    with pytest.raises(UnknownResult, match="pipecat failed on the answer"):
+        await control.start(PHONE)
+
+
+def test_without_asyncio_it_says_so() -> None:
+    """And nothing is sent."""
+    transport = Plain()
+    with pytest.raises(RuntimeError, match="needs asyncio"):
+        anyio.run(TransportControl(transport).start, PHONE, backend="trio")
+    assert transport.sent == []
+
+
+def test_what_is_no_transport() -> None:
+    """Is refused when it is built, with what to take instead."""
+    fake = FakeClient()
+    with pytest.raises(TypeError, match=r"not FakeClient: for daily-python's CallClient take ClientControl"):
+        TransportControl(fake)
+    fake.release()
+    with pytest.raises(TypeError, match="not dict: other transports make no calls"):
+        TransportControl({})
+    assert repr(TransportControl(transport_of())) == "TransportControl(DailyTransport)"
