@@ -209,10 +209,9 @@ class Ringing:
             try:
                 await self._stop(session)
                 accepted = True
-            except (NoSuchSession, NotHosting):
-                denied += 1
             except DailyError as error:
-                self._log.warning("dial.not_stopped", error=str(error), **self._facts())
+                denied += _is_denial(error)
+                self._log.info("dial.not_stopped", error=str(error), **self._facts())
             if denied and (accepted or denied >= _DENIALS):
                 return await self._conclude(session)
             if self.hurried and accepted:
@@ -266,6 +265,11 @@ class Ringing:
 
     def _facts(self) -> dict[str, str | None]:
         return {"session_id": self.session_id, "room": self._room, "user_id": self._user_id}
+
+
+def _is_denial(error: DailyError) -> bool:
+    """Whether Daily says that there is no such call. A call client that is in no call says so of itself, not of the room."""
+    return isinstance(error, NoSuchSession) or (isinstance(error, NotHosting) and error.status is not None)
 
 
 def _is_over(session: Session) -> bool:

@@ -3,9 +3,11 @@ dispatcher and a dialer, all in a hurry."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+
+import anyio
 
 from telstate import Dispatcher, Router
 from telstate.control import DailyApi, Webhooks
@@ -17,7 +19,7 @@ from telstate.testing.daily import FakeDaily
 from tests.control.receiving import SECRET
 from tests.sources.serving import serving
 
-__all__ = ["NUMBER", "ROOM", "Phone", "phone"]
+__all__ = ["NUMBER", "ROOM", "Phone", "phone", "until"]
 
 NUMBER = "+12025550101"
 ROOM = "support"
@@ -50,9 +52,18 @@ async def phone(
     with daily or FakeDaily() as fake:
         async with DailyApi(fake.key, url=fake.url, timeout=2.0, pauses=(0.02, 0.05)) as api:
             control = RestControl(api, start_timeout=start_timeout)
-            async with Dispatcher(router or Router(), control=control, **(calls or {})) as taking:
-                async with serving(receiver(taking, secrets=[SECRET]), lifespan="off") as url:
-                    await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)
-                    fake.host(ROOM)
-                    async with Dialer(taking, room=ROOM, **{**quick, **dialer}) as dialing:
-                        yield Phone(fake, api, taking, dialing)
+            async with (
+                Dispatcher(router or Router(), control=control, **(calls or {})) as taking,
+                serving(receiver(taking, secrets=[SECRET]), lifespan="off") as url,
+                Dialer(taking, room=ROOM, **{**quick, **dialer}) as dialing,
+            ):
+                await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)
+                fake.host(ROOM)
+                yield Phone(fake, api, taking, dialing)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds, or fail after five seconds."""
+    with anyio.fail_after(5):
+        while not holds():  # noqa: ASYNC110 - the fake lives in another thread
+            await anyio.sleep(0.01)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from telstate import CallEnded, Closed, DefinitionError, DialoutAnswered, Dispatcher, NotSupported, Router, Session, State
+from telstate import (
+    CallEnded,
+    Closed,
+    DefinitionError,
+    DialoutAnswered,
+    Dispatcher,
+    NotSupported,
+    Router,
+    Session,
+    State,
+)
 from telstate.control import Dialer, DialOutcome, Permissions, PhoneDialout, RestControl, SipDialout
 from telstate.control.api import DailyApi
 from telstate.errors import JournalError
-from telstate.routing.ports import Entry
+from telstate.journals import JsonlJournal
 from telstate.testing import lines
 from telstate.testing.daily import FakeDaily, Line
 from telstate.testing.faults import hang, instead
-from tests.control.calling import NUMBER, ROOM, Phone, phone
+from tests.control.calling import NUMBER, ROOM, Phone, phone, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -36,7 +47,9 @@ async def test_answered_at_once() -> None:
         result = await line.dial()
         assert result.answered
         assert kinds(result) == ["answered"]
-        assert result.session is line.calls.session(result.attempts[0].session_id)
+        (attempt,) = result.attempts
+        assert attempt.session_id is not None
+        assert result.session is line.calls.session(attempt.session_id)
         assert result.session.state is State.ANSWERED
         assert result.session.user_id == result.attempts[0].user_id
         assert [leg.session_id for leg in line.daily.live(NUMBER)] == [result.session.session_id]
@@ -203,8 +216,7 @@ async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
         line.daily.lines[NUMBER] = Line(answers=None, loses={"dialout.stopped"})
         async with anyio.create_task_group() as group:
             group.start_soon(line.dial)
-            while not line.calls.live():
-                await anyio.sleep(0.01)
+            await until(line.calls.live)
             with pytest.raises(CallEnded) as ended:
                 await line.calls.wait_for(line.calls.live()[0].session_id, State.ANSWERED, timeout=5)
             assert ended.value.session.ended_by == "local"
@@ -213,13 +225,14 @@ async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
 
 async def test_of_two_starts_with_one_user_id_none_is_mistaken() -> None:
     """A user id that the program gives may be on several calls."""
-    options = {"user_id": "customer-7"}
     async with phone(start_timeout=0.3) as line:
         line.daily.lines["+12025550103"] = Line(answer_lost=True, answers=0.2)
         results: dict[str, Any] = {}
 
         async def dial(number: str) -> None:
-            results[number] = await line.dialer.dial(PhoneDialout(phone_number=number, **options), ring_timeout=1)
+            results[number] = await line.dialer.dial(
+                PhoneDialout(phone_number=number, user_id="customer-7"), ring_timeout=1
+            )
 
         async with anyio.create_task_group() as group:
             for number in (NUMBER, "+12025550103"):
@@ -281,8 +294,7 @@ async def test_leaving_the_dialer_ends_what_rings() -> None:
 
                 answered = await dialer.dial(PhoneDialout(phone_number=NUMBER))
                 group.start_soon(dial)
-                while not line.daily.live("+12025550102"):
-                    await anyio.sleep(0.01)
+                await until(lambda: line.daily.live("+12025550102"))
             assert answered.session is not None
             assert [leg.session_id for leg in line.daily.live()] == [answered.session.session_id]
             with pytest.raises(Closed, match="inside its own block"):
@@ -296,8 +308,7 @@ async def test_shut_down_ends_what_rings() -> None:
         line.daily.lines[NUMBER] = RINGS_ON
         async with anyio.create_task_group() as group:
             group.start_soon(line.dial)
-            while not line.daily.live(NUMBER):
-                await anyio.sleep(0.01)
+            await until(lambda: line.daily.live(NUMBER))
             line.calls.shut_down()
             await anyio.sleep(30)
     assert daily.live(NUMBER) == []
@@ -310,8 +321,7 @@ async def test_a_call_that_the_program_stops_itself_is_not_dialled_again() -> No
         async with anyio.create_task_group() as group:
 
             async def stop() -> None:
-                while not line.calls.live():
-                    await anyio.sleep(0.01)
+                await until(line.calls.live)
                 await anyio.sleep(0.05)
                 await line.calls.stop(line.calls.live()[0])
 
@@ -330,7 +340,7 @@ async def test_a_room_holds_five() -> None:
         line.daily.lines.default = Line(talks=0.3)
         (endpoint,) = line.daily.host(ROOM)
         line.daily.dial_in(endpoint, talks=0.5)
-        await until_heard(line.calls, 1)
+        await until(line.calls.live)
         results: list[Any] = []
 
         async def dial(number: int) -> None:
@@ -351,14 +361,10 @@ async def test_a_key_has_its_own_limit() -> None:
         line.daily.lines.default = Line(talks=0.2)
         async with anyio.create_task_group() as group:
             for number, room in enumerate((ROOM, "other", ROOM)):
-                group.start_soon(lambda number=number, room=room: line.dial(f"+120255502{number:02}", room=room, key="k"))
+                group.start_soon(
+                    lambda number=number, room=room: line.dial(f"+120255502{number:02}", room=room, key="k")
+                )
         assert most(line.daily.sessions) == 1
-
-
-async def until_heard(calls: Dispatcher, sessions: int) -> None:
-    """Wait until so many sessions live."""
-    while len(calls.live()) < sessions:
-        await anyio.sleep(0.01)
 
 
 def most(legs: Sequence[Any]) -> int:
@@ -388,8 +394,8 @@ async def test_misuse_is_said_before_anything_is_sent() -> None:
             await line.dial(attempts=0)
         with pytest.raises(DefinitionError, match="above 0"):
             await line.dial(ring_timeout=0)
+        permitted = PhoneDialout(phone_number=NUMBER, permissions=Permissions(can_receive={"base": False}))
         with pytest.raises(NotSupported, match="permissions"):
-            permitted = PhoneDialout(phone_number=NUMBER, permissions=Permissions(can_receive={"base": False}))
             await line.dialer.dial(permitted)
         with pytest.raises(DefinitionError, match="per_room=0"):
             Dialer(line.calls, per_room=0)
@@ -414,24 +420,8 @@ async def test_a_dialer_needs_a_way_to_daily() -> None:
                 await dialer.dial(SipDialout(sip_uri="sip:bob@example.com"))
 
 
-class BrokenDisk:
-    """A journal that cannot keep a dial-out."""
-
-    id = "broken"
-    settings = None
-
-    def __init__(self) -> None:
-        self.broken = False
-
-    async def append(self, entries: Sequence[Entry]) -> list[int]:
-        """Fail, once it is broken."""
-        raise NotImplementedError
-
-
-async def test_a_journal_that_fails_ends_the_call(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_journal_that_fails_ends_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be kept must not ring."""
-    from telstate.journals import JsonlJournal
-
     journal = JsonlJournal(tmp_path / "calls.jsonl")
     async with phone(calls={"journal": journal}) as line:
         line.daily.lines[NUMBER] = RINGS_ON
@@ -457,9 +447,7 @@ async def test_inside_a_handler() -> None:
 
     async with phone(router=router, calls={"pending_limit": 1}) as line:
         await line.dial()
-        with anyio.fail_after(5):
-            while not results:
-                await anyio.sleep(0.01)
+        await until(lambda: results)
         assert results[0].answered
 
 
