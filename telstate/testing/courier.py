@@ -68,6 +68,7 @@ class Courier:
         self._last: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._due: dict[asyncio.Task[None], str] = {}
         self._open = AsyncExitStack()
+        self._is_closed = False
         self.sent: list[Delivery] = []
 
     @property
@@ -95,6 +96,8 @@ class Courier:
             delay: seconds to wait, instead of that.
             times: how often.
         """
+        if self._is_closed:
+            return  # timers run on while the server ends
         keys = [(*sink.key, session) for session in after] if delay is None else []
         before = [self._last[key] for key in keys if key in self._last]
         task = asyncio.create_task(self._deliver(sink, kind, body, before, delay=delay or 0.0, times=times))
@@ -141,6 +144,7 @@ class Courier:
 
     async def aclose(self) -> None:
         """Leave everything undelivered that is."""
+        self._is_closed = True
         for task in list(self._due):
             task.cancel()
         if self._due:

@@ -1,0 +1,682 @@
+"""A fake of Daily's cloud, over real HTTP, before a real receiver: what it does is what a program sees."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from telstate import State
+from telstate.calls.evidence import Cause
+from telstate.control import DailyApi
+from telstate.errors import Closed, UnknownResult
+from telstate.events import parse
+from telstate.testing import lines
+from telstate.testing.daily import CallRejected, FakeDaily, Line, Refusal
+from telstate.testing.faults import cut, hang, instead
+from tests.testing.world import ROOM, SECRET, World, watched
+
+pytestmark = pytest.mark.asyncio
+
+NUMBER = "+12025550101"
+ENDPOINT = f"sip:{ROOM}.0@example.sip.daily.co"
+PLACE = {"domain_id", "room"}
+DIALOUT = PLACE | {"timestamp", "session_id", "user_id", "destination", "caller_id", "origin"}
+DIALIN = PLACE | {"timestamp", "session_id", "sip_from", "display_name", "sip_headers"}
+PARTICIPANT = {"session_id", "joined_at", "room", "domain_id", "user_id", "user_name", "owner"} | {
+    "networkQualityState",
+    "will_eject_at",
+    "permissions",
+}
+TRANSFER = PLACE | {"timestamp", "session_id", "mtg_session_id", "to_endpoint", "from_endpoint"}
+DOCUMENTED = {
+    "dialin.ready": PLACE | {"timestamp", "sip_endpoint"},
+    "dialin.connected": DIALIN,
+    "dialin.stopped": DIALIN,
+    "dialout.connected": DIALOUT,
+    "dialout.answered": DIALOUT,
+    "dialout.stopped": DIALOUT,
+    "dialout.warning": DIALOUT - {"origin"},
+    "dialout.error": PLACE | {"timestamp", "session_id", "user_id", "error_msg"},
+    "participant.joined": PARTICIPANT,
+    "participant.left": PARTICIPANT | {"duration"},
+    "calltransfer.triggered": TRANSFER | {"is_sip_refer"},
+    "calltransfer.initiated": TRANSFER | {"is_sip_refer"},
+    "calltransfer.answered": TRANSFER,
+    "calltransfer.completed": TRANSFER,
+    "meeting.ended": {"start_ts", "end_ts", "meeting_id", "room", "domain_id"},
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "told", "state", "cause", "ended_by"),
+    [
+        (Line(answers=0.02, talks=0.02), "connected answered joined left stopped", "stopped", "completed", "remote"),
+        (Line(rings=None, answers=0.02, talks=0.0), "answered joined left stopped", "stopped", "completed", "remote"),
+        (Line(busy=True), "connected stopped", "stopped", "unanswered", "busy"),
+        (Line(rings=None, busy=True), "stopped", "stopped", "unanswered", "busy"),
+        (Line(gives_up=0.03), "connected stopped", "stopped", "unanswered", "gives up"),
+        (Line(fails=0.03, error="no way"), "connected error", "error", "failed", "fails"),
+        (
+            Line(warns=0.01, talks=0.01),
+            "connected warning answered joined left stopped",
+            *["stopped", "completed", "remote"],
+        ),
+    ],
+)
+async def test_what_a_line_does_is_what_a_program_sees(
+    line: Line, told: str, state: str, cause: str, ended_by: str
+) -> None:
+    """In its order, with its cause; and the fake itself knows the truth."""
+    async with watched() as world:
+        world.daily.lines[NUMBER] = line
+        session_id = await world.dial(NUMBER, userId="u-1")
+        leg = world.daily.session(session_id)
+        await world.until(lambda: not leg.live)
+        assert [kind.partition(".")[2] for kind in world.told(session_id)] == told.split()
+        assert (leg.state, leg.ended_by) == (State(state), ended_by)
+        session = world.calls.session(session_id)
+        assert session is not None
+        assert (session.state, session.cause) == (State(state), Cause(cause))
+        assert (session.destination, session.user_id, session.room) == (
+            None if told == "error" else NUMBER, "u-1", ROOM
+        )  # fmt: skip
+        assert not session.anomalies
+        if state == "error":
+            assert session.error_msg == "no way"
+
+
+async def test_every_webhook_is_as_documented() -> None:
+    """All types the fake has, each with the documented fields, and nothing odd for our own parser."""
+    async with watched() as world:
+        daily = world.daily
+        (other,) = daily.host("sales")
+        daily.lines[NUMBER] = Line(warns=0.0, talks=0.01)
+        daily.lines["+12025550102"] = Line(fails=0.01)
+        await world.dial(NUMBER, userId="u")
+        await world.dial("+12025550102", userId="u")
+        caller = daily.dial_in(f"{ENDPOINT}?x-daily_display_name=my%20name", sip_headers={"X-A": "b"})
+        assert daily.session(caller).display_name == "my name"
+        assert (await world.post("sipCallTransfer", sessionId=caller, toEndPoint=other)).json() == {"ok": "true"}
+        await world.until(lambda: len(daily.live()) == 1)
+        daily.leave(ROOM)
+        daily.leave("sales")
+        await world.settled()
+        assert set(world.told()) == DOCUMENTED.keys()
+        for one in daily.sent:
+            assert one.delivered
+            assert set(one.body) == {"version", "type", "id", "payload", "event_ts"}
+            assert set(one.body["payload"]) == DOCUMENTED[one.type], one.type
+            event = parse(one.body)
+            assert event.action == one.type.replace(".", "-")
+            assert not event.anomalies
+            if "timestamp" in one.body["payload"]:
+                assert one.body["payload"]["timestamp"] == str(int(float(one.body["payload"]["timestamp"])))
+        ids = {one.type: one.body["id"] for one in daily.sent if one.body["payload"].get("session_id") == caller}
+        assert ids["dialin.stopped"] == f"2868-dial-in-stop-{caller}"
+        assert ids["calltransfer.triggered"].startswith(f"2868-call-transfer-trig-{caller}1")
+
+
+async def test_in_whose_order_a_room_ends() -> None:
+    """The sessions first, then the meeting."""
+    async with watched() as world:
+        session_id = await world.dial(NUMBER)
+        caller = world.daily.dial_in(ENDPOINT)
+        await world.until(lambda: world.daily.session(session_id).state is State.ANSWERED)
+        world.daily.leave(ROOM)
+        world.daily.leave(ROOM)
+        world.daily.leave("nowhere")
+        await world.settled()
+        assert world.told()[-1] == "meeting.ended"
+        assert world.told().count("meeting.ended") == 1
+        assert {leg.ended_by for leg in world.daily.sessions} == {"meeting"}
+        assert {session.state for session in map(world.calls.session, (session_id, caller)) if session} == {
+            State.STOPPED
+        }
+        assert (await world.post("dialOut/start", phoneNumber=NUMBER)).json()["info"] == lines.NOT_HOSTING.info
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+OUT_OF_ORDER: list[tuple[dict[str, Any], str]] = [
+    ({}, "either sipUri or phoneNumber"),
+    ({"sipUri": "sip:a@b.example", "phoneNumber": NUMBER}, "either sipUri or phoneNumber"),
+    ({"sipUri": "a@b.example"}, "sip:"),
+    ({"sipUri": "sip:a@b.example?Header=1"}, "X-"),
+    ({"phoneNumber": "2025550101"}, "country code"),
+    ({"phoneNumber": 1}, "phoneNumber must be of type str"),
+    ({"phoneNumber": NUMBER, "extension": "1" * 21}, "at most 20"),
+    ({"phoneNumber": NUMBER, "userId": "1" * 37}, "at most 36"),
+    ({"phoneNumber": NUMBER, "waitBeforeExtensionDialSec": 61}, "from 0 to 60"),
+    ({"phoneNumber": NUMBER, "waitBeforeExtensionDialSec": True}, "of type int"),
+    ({"phoneNumber": NUMBER, "codecs": {"audio": ["MP3"]}}, "codecs.audio"),
+    ({"phoneNumber": NUMBER, "codecs": {"smell": []}}, "codecs.smell"),
+]
+
+
+async def test_a_start_that_is_out_of_order() -> None:
+    """Nothing is dialled."""
+    async with watched() as world:
+        for body, info in OUT_OF_ORDER:
+            answer = await world.post("dialOut/start", **body)
+            assert (answer.status_code, answer.json()["error"]) == (400, "invalid-request-error")
+            assert info in answer.json()["info"]
+        assert not world.daily.sessions
+
+
+async def test_a_start_that_is_in_order() -> None:
+    """With all that may be in it, also what is for the other kind."""
+    async with watched() as world:
+        uri = "sip:bob@pbx.example?X-One=1&X-Two=2"
+        world.daily.lines["sip:bob@pbx.example"] = Line(answers=None)
+        body = {
+            "displayName": "Bob",
+            "userId": "u" * 36,
+            "video": True,
+            "codecs": {"audio": ["OPUS"], "video": ["VP8"]},
+        }
+        leg = world.daily.session(await world.dial(uri, extension="1", waitBeforeExtensionDialSec=60, **body))
+        assert (leg.destination, leg.display_name, leg.line.answers) == (uri, "Bob", None)
+        assert leg.origin == ENDPOINT
+        leg = world.daily.session(await world.dial(NUMBER, callerId="+12025550177"))
+        assert (leg.display_name, leg.origin) == (NUMBER, "+12025550177")
+
+
+async def test_each_refusal() -> None:
+    """As the line says, and then the next line."""
+    refusals = [value for value in vars(lines).values() if isinstance(value, Refusal)]
+    async with watched() as world:
+        world.daily.host(ROOM, max_sip_pstn_sessions_per_room=20)
+        for number, refusal in enumerate(refusals):
+            destination = f"+120255501{number:02}"
+            world.daily.lines[destination] = [Line(refuses=refusal), Line()]
+            answer = await world.post("dialOut/start", phoneNumber=destination)
+            told = {"error": refusal.error, "info": refusal.info}
+            assert (answer.status_code, answer.json()) == (refusal.status, told)
+            assert world.daily.starts(destination) == 0
+            await world.dial(destination)
+            assert world.daily.starts(destination) == 1
+    assert len(refusals) == 11
+
+
+async def test_who_may_ask_and_for_what() -> None:
+    """A key, a room, a path."""
+    async with watched() as world:
+        plain = httpx.AsyncClient(base_url=world.daily.url, trust_env=False)
+        async with plain:
+            assert (await plain.get("/rooms")).status_code == 400
+            assert (await plain.get("/rooms", headers={"Authorization": "Bearer x"})).status_code == 401
+        for method, path in (("GET", "/nothing"), ("GET", "/rooms/none"), ("GET", "/rooms/none/presence")):
+            answer = await world.rest.request(method, path)
+            assert (answer.status_code, answer.json()["error"]) == (404, "not-found")
+        assert (await world.rest.put("/rooms")).status_code == 405
+        assert (await world.rest.post("/rooms", content=b"{")).status_code == 400
+        for path in ("dialOut/start", "dialOut/stop", "sipCallTransfer", "sipRefer"):
+            body = {"phoneNumber": NUMBER, "sessionId": "s", "toEndPoint": "sip:a@b"}
+            answer = await world.rest.post(f"/rooms/empty/{path}", json=body)
+            assert (answer.status_code, answer.json()["info"]) == (404, "Room is not hosting a call")
+        for path, info in (
+            ("dialOut/stop", "No dialout to stop"),
+            ("dialOut/sendDTMF", "No session running"),
+            ("sipCallTransfer", "invalid sessionId"),
+            ("sipRefer", "invalid sessionId"),
+        ):
+            answer = await world.post(path, sessionId="none", tones="1", toEndPoint="sip:a@b")
+            assert (answer.status_code, answer.json()["info"]) == (404, info)
+            assert (await world.post(path)).status_code == 400
+        world.daily.host("silent", enable_dialout=False)
+        answer = await world.rest.post("/rooms/silent/dialOut/start", json={"phoneNumber": NUMBER})
+        assert (answer.status_code, answer.json()["info"]) == (400, lines.NOT_ENABLED_FOR_ROOM.info)
+
+
+async def test_the_sixth_session() -> None:
+    """Who dials in counts too; one that ended does not."""
+    async with watched() as world:
+        caller = world.daily.dial_in(ENDPOINT)
+        for _ in range(4):
+            await world.dial(NUMBER)
+        answer = await world.post("dialOut/start", phoneNumber=NUMBER)
+        assert answer.status_code == 400
+        assert "max_sip_pstn_sessions_per_room" in answer.json()["info"]
+        assert world.daily.starts(NUMBER) == world.daily.most_at_once(NUMBER) == 4
+        assert world.daily.hang_up(caller)
+        assert not world.daily.hang_up(caller)
+        await world.dial(NUMBER)
+        with pytest.raises(CallRejected, match="may not have more"):
+            world.daily.dial_in(ENDPOINT)
+        world.daily.host(ROOM, max_sip_pstn_sessions_per_room=6)
+        world.daily.dial_in(ENDPOINT)
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_is_lost_was_a_call() -> None:
+    """One that is lost on the way there was none."""
+    async with watched() as world:
+        world.daily.lines[NUMBER] = [
+            Line(start_lost=True),
+            Line(answer_lost=True),
+            Line(answer_after=0.1, answers=0.01),
+        ]
+        async with DailyApi(world.daily.key, url=world.daily.url) as api:
+            for starts in (0, 1):
+                with pytest.raises(UnknownResult):
+                    await api.request("POST", f"/rooms/{ROOM}/dialOut/start", {"phoneNumber": NUMBER})
+                assert world.daily.starts(NUMBER) == starts
+        began = time.monotonic()
+        session_id = await world.dial(NUMBER)
+        assert time.monotonic() - began >= 0.1
+        assert world.daily.session(session_id).answered_at is not None
+        assert world.daily.most_at_once(NUMBER) == 2
+
+
+async def test_a_lost_hang_up_and_other_mishaps_of_events() -> None:
+    """Lost, late, twice."""
+    async with watched() as world:
+        mishaps = Line(
+            talks=0.01, loses={"dialout.stopped"}, delays={"dialout.answered": 0.3}, twice={"participant.left"}
+        )
+        world.daily.lines[NUMBER] = mishaps
+        session_id = await world.dial(NUMBER)
+        await world.until(lambda: not world.daily.live())
+        assert [kind.partition(".")[2] for kind in world.told(session_id)] == [
+            "connected", "joined", "left", "left", "answered"
+        ]  # fmt: skip
+        session = world.calls.session(session_id)
+        assert session is not None
+        assert (session.state, session.duplicates) == (State.ANSWERED, 1)
+        late = world.daily.sent[-1].body
+        assert late["event_ts"] - float(late["payload"]["timestamp"]) > 0.25
+
+
+async def test_a_receiver_that_is_away_gets_all_in_order() -> None:
+    """Tried again, and nothing passes what came before."""
+    got: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        got.append(message["body"].decode())
+        status = 200 if len(got) > 3 else 500
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body"})
+
+    from tests.sources.serving import serving
+
+    async with serving(app, lifespan="off") as url:
+        with FakeDaily(f"{url}/webhooks", pauses=[0.01] * 4) as daily:
+            (endpoint,) = daily.host(ROOM)
+            daily.hang_up(daily.dial_in(endpoint))
+            await asyncio.to_thread(daily.settled)
+            order = [one.type for one in daily.sent if one.body["payload"].get("sip_from")]
+            assert order == ["dialin.connected", "dialin.stopped"]
+            assert all(one.delivered for one in daily.sent)
+    with FakeDaily(f"{url}/webhooks", pauses=[0.01]) as daily:
+        daily.host(ROOM)
+        await asyncio.to_thread(daily.settled)
+        assert {one.delivered for one in daily.sent} == {False}
+
+
+async def test_faults_of_the_network() -> None:
+    """On the next request, or on all to a path."""
+    async with watched() as world:
+        world.daily.rules["/rooms/*/dialOut/stop"] = instead(504)
+        world.daily.faults.append(cut)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await world.dial(NUMBER)
+        session_id = await world.dial(NUMBER)
+        assert [(await world.post("dialOut/stop", sessionId=session_id)).status_code for _ in range(2)] == [504, 504]
+        world.daily.rules.clear()
+        assert (await world.post("dialOut/stop", sessionId=session_id)).json() == {"ok": "true"}
+        assert (await world.post("dialOut/stop", sessionId=session_id)).status_code == 404
+        assert world.daily.session(session_id).ended_by == "stop"
+        assert [one.path for one in world.daily.seen].count(f"/v1/rooms/{ROOM}/dialOut/stop") == 4
+
+
+# --- in a call ------------------------------------------------------------------------------------------------------
+
+
+async def test_tones_and_ejections() -> None:
+    """Of those who are there."""
+    async with watched() as world:
+        session_id, other = await world.dial(NUMBER), await world.dial("+12025550102", userId="u")
+        for tones in ("12#", "0"):
+            answer = await world.post("dialOut/sendDTMF", sessionId=session_id, tones=tones, digitDurationMs=50)
+            assert answer.json() == {"ok": "true", "sessionId": session_id}
+        assert world.daily.session(session_id).tones == ["12#", "0"]
+        for wrong in ({"tones": "1" * 21}, {"tones": "1", "digitDurationMs": 49}, {"tones": ""}):
+            assert (await world.post("dialOut/sendDTMF", sessionId=session_id, **wrong)).status_code == 400
+        assert (await world.post("eject", ids=["none", session_id])).json() == {"ejectedIds": [session_id]}
+        assert (await world.post("eject", ids=["none", session_id])).json() == {"ejectedIds": []}
+        assert (await world.post("eject", user_ids=["u"])).json() == {"ejectedIds": [other]}
+        assert (await world.post("eject")).status_code == 400
+        assert {leg.ended_by for leg in world.daily.sessions} == {"eject"}
+        bot = (await world.rest.get(f"/rooms/{ROOM}/presence")).json()["data"][0]["id"]
+        assert (await world.post("eject", ids=[bot])).json() == {"ejectedIds": [bot]}
+        assert (await world.post("dialOut/start", phoneNumber=NUMBER)).status_code == 404
+
+
+async def test_a_transfer_into_another_room() -> None:
+    """A new session is there, and the program sees that the two belong together."""
+    async with watched() as world:
+        (sales,) = world.daily.host("sales")
+        caller = world.daily.dial_in(ENDPOINT)
+        await world.until(lambda: world.daily.session(caller).joined_at)
+        await world.post("sipCallTransfer", sessionId=caller, toEndPoint=sales)
+        await world.until(lambda: "calltransfer.completed" in world.told())
+        assert world.told(caller)[2:] == [
+            "participant.left",
+            "dialin.stopped",
+            "calltransfer.triggered",
+            "calltransfer.initiated",
+            "calltransfer.answered",
+            "calltransfer.completed",
+        ]
+        (there,) = world.daily.live()
+        assert (there.room, there.sip_from) == ("sales", world.daily.session(caller).sip_from)
+        assert world.daily.session(caller).ended_by == "transfer"
+        await world.until(lambda: there.joined_at)
+        session, new = world.calls.session(caller), world.calls.session(there.session_id)
+        assert session is not None
+        assert new is not None
+        assert (session.cause, session.transferred_to) == (Cause.TRANSFERRED, sales)
+        assert new.state is State.ANSWERED
+
+
+@pytest.mark.parametrize(
+    ("line", "steps"),
+    [(Line(answers=0.01), "triggered initiated answered completed"), (Line(busy=True), "triggered initiated")],
+)
+async def test_a_transfer_to_the_outside(line: Line, steps: str) -> None:
+    """That it failed is never told."""
+    async with watched() as world:
+        session_id = await world.dial(NUMBER)
+        world.daily.lines["+12025550109"] = line
+        assert (await world.post("sipCallTransfer", sessionId=session_id, toEndPoint="nobody")).status_code == 400
+        await world.post("sipCallTransfer", sessionId=session_id, toEndPoint="+12025550109")
+        await asyncio.sleep(0.05)
+        await world.settled()
+        told = [kind.removeprefix("calltransfer.") for kind in world.told(session_id) if kind.startswith("call")]
+        assert told == steps.split()
+        assert world.daily.starts("+12025550109") == 0
+
+
+async def test_a_refer() -> None:
+    """Nobody is told how it went on."""
+    async with watched() as world:
+        session_id = await world.dial(NUMBER)
+        await world.until(lambda: world.daily.session(session_id).joined_at)
+        assert (await world.post("sipRefer", sessionId=session_id, toEndPoint=NUMBER)).status_code == 400
+        await world.post("sipRefer", sessionId=session_id, toEndPoint="sip:a@pbx.example")
+        await asyncio.sleep(0.1)
+        await world.settled()
+        assert world.told(session_id)[-4:] == [
+            "participant.left",
+            "dialout.stopped",
+            "calltransfer.triggered",
+            "calltransfer.initiated",
+        ]
+        assert world.daily.sent[-1].body["payload"]["is_sip_refer"] is True
+
+
+# --- callers --------------------------------------------------------------------------------------------------------
+
+
+async def test_endpoints_of_a_room() -> None:
+    """Each is told; one client at a time is on one; it can be dialled again."""
+    async with watched(registers=0.05) as world:
+        with pytest.raises(CallRejected, match="not ready"):
+            world.daily.dial_in(ENDPOINT)
+        first, second = world.daily.host("two", sip={"num_endpoints": 2})
+        await world.until(lambda: world.told().count("dialin.ready") == 3)
+        caller = world.daily.dial_in(first, talks=0.05)
+        with pytest.raises(CallRejected, match="busy"):
+            world.daily.dial_in(first)
+        world.daily.dial_in(second)
+        await world.until(lambda: not world.daily.session(caller).live)
+        world.daily.dial_in(first.removeprefix("sip:"), media=None, line=Line(loses={"dialin.connected"}))
+        await world.settled()
+        assert world.told().count("dialin.connected") == 2
+        with pytest.raises(CallRejected, match="no room"):
+            world.daily.dial_in("sip:nobody@pbx.example")
+
+
+async def test_a_caller_on_hold() -> None:
+    """Told by a signed request, forwarded once, and then a session."""
+    async with watched() as world:
+        call_id = world.daily.call_in("+12025550150", "+12025550151", sip_headers={"X-A": "b"}, talks=0.05)
+        await world.settled()
+        assert world.daily.waiting == [call_id]
+        told = next(one for one in world.daily.sent if one.type == "pinless")
+        assert told.delivered
+        assert set(told.body) == {"To", "From", "callId", "callDomain", "sipHeaders"}
+        body = {"callId": call_id, "callDomain": told.body["callDomain"], "sipUri": ENDPOINT}
+        assert (await world.rest.post("/dialin/pinlessCallUpdate", json={"callId": call_id})).json()[
+            "info"
+        ] == "Missing fields"
+        assert (await world.rest.post("/dialin/pinlessCallUpdate", json=body)).json() == {"ok": "true"}
+        (leg,) = world.daily.live()
+        assert (leg.call_id, leg.sip_from) == (call_id, "sip:+12025550151@carrier.example")
+        answer = await world.rest.post("/dialin/pinlessCallUpdate", json=body)
+        assert (answer.status_code, answer.json()["info"]) == (404, "Call Forwarding Failed")
+        await world.until(lambda: not leg.live)
+        session = world.calls.session(leg.session_id)
+        assert session is not None
+        assert session.cause is Cause.COMPLETED
+
+
+async def test_a_caller_who_is_forwarded_too_early_is_dropped() -> None:
+    """One who meets somebody else there stays on hold; one may hang up before."""
+    async with watched(registers=0.3) as world:
+        call_ids = [world.daily.call_in("+12025550150") for _ in range(3)]
+        update = {"callDomain": "d", "sipUri": ENDPOINT}
+        answer = await world.rest.post("/dialin/pinlessCallUpdate", json={**update, "callId": call_ids[0]})
+        assert answer.status_code == 404
+        assert world.daily.waiting == call_ids[1:]
+        await world.until(lambda: "dialin.ready" in world.told())
+        world.daily.dial_in(ENDPOINT)
+        answer = await world.rest.post("/dialin/pinlessCallUpdate", json={**update, "callId": call_ids[1]})
+        assert (answer.status_code, world.daily.waiting) == (404, call_ids[1:])
+        assert world.daily.hang_up(call_ids[1])
+        assert world.daily.waiting == call_ids[2:]
+
+
+# --- rooms and presence ---------------------------------------------------------------------------------------------
+
+
+async def test_rooms() -> None:
+    """Made, told, changed, deleted."""
+    async with watched() as world:
+        sip = {"sip_mode": "dial-in", "display_name": "x", "num_endpoints": 2}
+        made = (await world.rest.post("/rooms", json={"name": "r", "properties": {"sip": sip}})).json()
+        assert (made["name"], made["config"]["sip"]) == ("r", sip)
+        uris = made["config"]["sip_uri"]
+        assert len(uris["extra_endpoints"]) == 1
+        assert (await world.rest.post("/rooms", json={"name": "r"})).status_code == 400
+        assert world.daily.host("r") == (uris["endpoint"], *uris["extra_endpoints"])
+        answer = await world.rest.post("/rooms/r/dialOut/start", json={"phoneNumber": NUMBER})
+        assert answer.json()["info"] == lines.NOT_ENABLED_FOR_ROOM.info
+        changed = await world.rest.post("/rooms/r", json={"properties": {"sip": None, "enable_dialout": True}})
+        assert changed.json()["config"] == {"enable_dialout": True}
+        assert (await world.rest.get("/rooms/r")).json() == changed.json()
+        assert (await world.rest.post("/rooms/r/dialOut/start", json={"phoneNumber": NUMBER})).status_code == 200
+        assert (await world.rest.get("/rooms")).json()["total_count"] == 2
+        assert (await world.rest.delete("/rooms/r")).json() == {"deleted": True, "name": "r"}
+        assert (await world.rest.get("/rooms/r")).status_code == 404
+        assert not world.daily.live()
+        assert (await world.rest.post("/rooms", json={})).json()["name"]
+        assert (await world.rest.post("/rooms", json={"properties": {"sip": 1}})).status_code == 400
+
+
+async def presence(world: World, **query: str) -> dict[str, Any]:
+    """Who is in the room, by their ids."""
+    told = (await world.rest.get(f"/rooms/{ROOM}/presence", params=query)).json()
+    assert told["total_count"] == len(told["data"])
+    return {one["id"]: one for one in told["data"]}
+
+
+@pytest.mark.parametrize("joins", ["answer", "ring"])
+async def test_presence(joins: str) -> None:
+    """Of those who have joined, the bot included."""
+    async with watched(joins=joins) as world:
+        world.daily.lines[NUMBER] = Line(answers=None)
+        ringing = await world.dial(NUMBER)
+        session_id = await world.dial("+12025550102", userId="u", displayName="Bo")
+        await world.until(lambda: world.daily.session(session_id).joined_at)
+        there = await presence(world)
+        assert len(there) == (3 if joins == "ring" else 2)
+        assert (ringing in there) == (joins == "ring")
+        assert set(there[session_id]) == {"room", "id", "userId", "userName", "mtgSessionId", "joinTime", "duration"}
+        assert (there[session_id]["userName"], there[session_id]["room"]) == ("Bo", ROOM)
+        assert list(await presence(world, userId="u")) == [session_id]
+        world.daily.hang_up(session_id)
+        assert session_id not in await presence(world)
+
+
+async def test_presence_lags() -> None:
+    """For joining and for leaving."""
+    async with watched(presence_lag=0.3) as world:
+        assert not await presence(world)
+        await asyncio.sleep(0.3)
+        assert len(await presence(world)) == 1
+        world.daily.leave(ROOM)
+        assert len(await presence(world)) == 1
+        await asyncio.sleep(0.3)
+        assert not await presence(world)
+
+
+# --- the fake itself ------------------------------------------------------------------------------------------------
+
+
+async def test_webhooks_made_by_rest_get_what_they_ask_for() -> None:
+    """Signed by their own secret; one that fails three times gets nothing more."""
+    async with watched() as world:
+        url = str(world.daily._webhook)
+        made = (
+            await world.rest.post("/webhooks", json={"url": url, "eventTypes": ["dialout.answered"], "hmac": SECRET})
+        ).json()
+        await world.dial(NUMBER)
+        await world.until(lambda: world.told().count("dialout.answered") == 2)
+        hook = world.daily.hooks[made["uuid"]]
+        assert hook["lastMomentPushed"]
+        hook["hmac"] = "b3RoZXI="  # the receiver refuses what is signed with that
+        for number in range(4):
+            await world.dial(NUMBER)
+            await world.until(lambda due=2 * (number + 2): world.told().count("dialout.answered") == due)  # type: ignore[misc]
+        assert (hook["state"], hook["failedCount"]) == ("FAILED", 3)
+        assert (await world.rest.delete(f"/webhooks/{made['uuid']}")).status_code == 200
+        assert not world.daily.hooks
+
+
+async def test_many_at_once() -> None:
+    """Five hundred calls, and every one is told whole."""
+    async with watched() as world:
+        world.daily.host(ROOM, max_sip_pstn_sessions_per_room=1000)
+        world.daily.lines.default = Line(answers=0.2, talks=0.2)
+        turns = asyncio.Semaphore(50)
+
+        async def call(number: int) -> str:
+            async with turns:
+                return await world.dial(f"+1202555{number:04}")
+
+        ids = await asyncio.gather(*(call(number) for number in range(500)))
+        await world.until(lambda: not world.daily.live())
+        causes = [session.cause if session else None for session in map(world.calls.session, ids)]
+        assert causes == [Cause.COMPLETED] * 500
+
+
+async def test_it_serves_other_processes_and_threads() -> None:
+    """It runs in its own thread; nobody's event loop is needed."""
+    with FakeDaily() as daily:
+        code = f"import urllib.request as r; print(r.urlopen(r.Request({daily.url + '/rooms'!r}, headers="
+        code += f"{{'Authorization': 'Bearer {daily.key}'}})).read())"
+        threads = [threading.Thread(target=daily.host, args=(f"r{number}",)) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        run = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, check=True)
+        assert b'"total_count":20' in run.stdout
+
+
+async def test_it_is_left_at_once_and_leaves_nothing() -> None:
+    """Whatever is under way: a request that hangs, a receiver that is away, calls."""
+    before = threading.active_count()
+    with FakeDaily("http://127.0.0.1:9/webhooks", pauses=[60]) as daily:
+        daily.host(ROOM)
+        daily.lines[NUMBER] = Line(answer_after=60)
+        headers = {"Authorization": f"Bearer {daily.key}"}
+        async with httpx.AsyncClient(base_url=daily.url, headers=headers, trust_env=False) as rest:
+            daily.rules["/rooms"] = hang
+            asking = [
+                asyncio.create_task(rest.get("/rooms")),
+                asyncio.create_task(rest.post(f"/rooms/{ROOM}/dialOut/start", json={"phoneNumber": NUMBER})),
+            ]
+            while len(daily.seen) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            with pytest.raises(TimeoutError, match=r"participant\.joined"):
+                await asyncio.to_thread(daily.settled, 0.01)
+            began = time.monotonic()
+            daily.__exit__(None, None, None)
+            assert time.monotonic() - began < 0.8
+            await asyncio.gather(*asking, return_exceptions=True)
+        daily.__exit__(None, None, None)
+    assert threading.active_count() <= before + 1  # asyncio's own for to_thread
+    with pytest.raises(Closed, match="in its `with`"):
+        daily.host(ROOM)
+    assert len(daily.sessions) == 1
+    with pytest.raises(Closed, match="entered once"):
+        daily.__enter__()
+
+
+async def test_its_own_defects_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a request, in a timer, and in a delivery."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    daily = FakeDaily("http://127.0.0.1:port/").__enter__()
+    daily.host(ROOM)
+    headers = {"Authorization": f"Bearer {daily.key}"}
+    async with httpx.AsyncClient(base_url=daily.url, headers=headers, trust_env=False) as rest:
+        monkeypatch.setattr(daily._server.cloud, "_answer", broken)
+        await rest.post(f"/rooms/{ROOM}/dialOut/start", json={"phoneNumber": NUMBER})
+        monkeypatch.delattr(daily._server.cloud, "legs")
+        assert (await rest.post(f"/rooms/{ROOM}/dialOut/start", json={"phoneNumber": NUMBER})).status_code == 500
+        await asyncio.sleep(0.1)
+    with pytest.raises(BaseExceptionGroup) as raised:
+        daily.__exit__(None, None, None)
+    kinds = {type(error) for error in raised.value.exceptions}
+    assert kinds == {ZeroDivisionError, AttributeError, httpx.InvalidURL}
+
+
+async def test_lines_that_make_no_sense() -> None:
+    """Told where they are written."""
+    for wrong in ({"rings": 2.0}, {"answers": -1.0}, {"talks": float("nan")}, {"warns": True}, {"delays": {"a": -1.0}}):
+        with pytest.raises(ValueError, match=r"second|ring"):
+            Line(**wrong)
+    with pytest.raises(TypeError, match="set of types"):
+        Line(loses="dialout.stopped")
+    with pytest.raises(ValueError, match="status"):
+        Refusal(200, "x")
+    with pytest.raises(ValueError, match="base64"):
+        FakeDaily(None, "ä")
+    with pytest.raises(ValueError, match="joins="):
+        FakeDaily(joins="never")  # type: ignore[arg-type]
+    with FakeDaily() as daily, pytest.raises(ValueError, match="pinless=URL"):
+        daily.call_in("+12025550150")
+
+
+async def test_what_it_needs_is_said() -> None:
+    """With the extras; and telstate.testing itself needs none of it."""
+    code = "import sys; sys.modules['uvicorn'] = None\nimport telstate.testing\nassert 'httpx' not in sys.modules\n"
+    code += "from telstate.testing.daily import FakeDaily\nFakeDaily()"
+    run = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, check=False)
+    assert b"DefinitionError: FakeDaily needs uvicorn: pip install 'telstate[serve,rest]'" in run.stderr

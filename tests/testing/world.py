@@ -1,0 +1,73 @@
+"""A program that watches a fake of Daily's cloud: a receiver before a dispatcher, in the fake's own way over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+
+from telstate import Dispatcher, Router
+from telstate.sources.webhooks import receiver
+from telstate.testing.daily import FakeDaily
+from tests.sources.serving import serving
+
+__all__ = ["ROOM", "SECRET", "World", "watched"]
+
+ROOM = "support"
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+class World:
+    """The fake, what was made of its webhooks, and a client of its REST API."""
+
+    def __init__(self, daily: FakeDaily, calls: Dispatcher, rest: httpx.AsyncClient) -> None:
+        self.daily = daily
+        self.calls = calls
+        self.rest = rest
+
+    async def post(self, path: str, **body: Any) -> httpx.Response:
+        """Ask for something in the room."""
+        return await self.rest.post(f"/rooms/{ROOM}/{path}", json=body)
+
+    async def dial(self, destination: str, **body: Any) -> str:
+        """Dial out; return the session's id."""
+        key = "sipUri" if destination.startswith("sip:") else "phoneNumber"
+        answer = await self.post("dialOut/start", **{key: destination, **body})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["ok"] == "true"
+        session_id: str = answer.json()["sessionId"]
+        return session_id
+
+    async def until(self, is_so: Callable[[], object]) -> None:
+        """Wait for something, and then for its webhooks."""
+        end = time.monotonic() + 20
+        while not is_so():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.005)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until the program knows what happened."""
+        await anyio.to_thread.run_sync(self.daily.settled, 20)
+
+    def told(self, session_id: str | None = None) -> list[str]:
+        """The types of the webhooks that were delivered, of one session or of all."""
+        of = [one for one in self.daily.sent if session_id in (None, one.body.get("payload", {}).get("session_id"))]
+        return [one.type for one in of]
+
+
+@asynccontextmanager
+async def watched(**options: Any) -> AsyncIterator[World]:
+    """A hosted room, and a program that watches it."""
+    calls = Dispatcher(Router())
+    async with serving(receiver(calls, secrets=[SECRET])) as url:
+        with FakeDaily(f"{url}/webhooks", SECRET, pinless=f"{url}/pinless", **options) as daily:
+            daily.host(ROOM)
+            headers = {"Authorization": f"Bearer {daily.key}"}
+            async with httpx.AsyncClient(base_url=daily.url, headers=headers, trust_env=False) as rest:
+                yield World(daily, calls, rest)
