@@ -1,4 +1,8 @@
-"""For tests, ours and our users': simulated calls, told as Daily tells them. Nothing here is a recording."""
+"""For tests, ours and our users': simulated calls, told as Daily tells them. Nothing here is a recording.
+
+What needs extras is imported by its own name: `telstate.testing.daily` has `FakeDaily`, a fake of Daily's cloud over real HTTP;
+`telstate.testing.sender` sends signed webhooks.
+"""
 
 from __future__ import annotations
 

@@ -37,8 +37,6 @@ _OWN_NUMBER = "+12025550199"
 _SOON = 0.05
 """Seconds after which a busy line is told as such, and a transfer's steps follow each other."""
 
-NOT_FOUND = "not-found"
-
 
 class CallRejected(Exception):
     """Raised when an endpoint cannot be dialled: it is unknown, not ready, busy, or its room is full. Says which."""
@@ -127,7 +125,7 @@ class Cloud:
             Refused: if there is none such.
         """
         if (room := self.rooms.get(name)) is None:
-            raise Refused(Refusal(404, NOT_FOUND, f"room {name} not found"))
+            raise Refused(Refusal(404, "not-found", f"room {name} not found"))
         return room
 
     def change(self, name: str, properties: Mapping[str, Any]) -> Room:
@@ -368,7 +366,6 @@ class Cloud:
         if not leg.live:
             return False
         failed = ended_by == "fails"
-        leg.state, leg.ended_by = (State.ERROR if failed else State.STOPPED), ended_by
         for timer in self._timers.pop(leg.session_id, ()):
             timer.cancel()
         del self._live[leg.session_id]
@@ -376,7 +373,8 @@ class Cloud:
             for endpoint in room.endpoints:
                 if endpoint.leg is leg:
                     endpoint.leg = None
-        leg.ended_at = time.monotonic()
+        leg.state, leg.ended_by = (State.ERROR if failed else State.STOPPED), ended_by
+        leg.ended_at = time.monotonic()  # last: whoever sees it, in another thread, sees the others too
         if leg.joined_at is not None:
             leg.left_at = leg.ended_at
             self._participant(leg, "left")

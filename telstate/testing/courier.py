@@ -16,8 +16,9 @@ from telstate.testing.sender import WebhookSender, body_of
 
 __all__ = ["Courier", "Delivery", "Sink"]
 
-_AT_ONCE = 48
-"""Requests on their way at a time, to one receiver; of many more, httpx looks through its queue all the time."""
+_AT_ONCE = 16
+"""Requests on their way at a time, to one receiver: with each connection more, httpx looks longer for a free one. Measured with 8,
+16 and 48: 860, 730 and 500 webhooks a second."""
 
 
 class Delivery(NamedTuple):

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -106,7 +106,7 @@ class Server:
 
     def stop(self) -> None:
         """End the thread, and everything in it."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._leaving.set)
         self._thread.join()
 
