@@ -171,6 +171,7 @@ class Ringing:
             await self._calls.wait_for(self.session_id, State.ANSWERED, ring_timeout)
         except CallEnded as ended:
             if _is_over(ended.session):
+                await self._calls.settled(ended.session)  # its end may be ours, and be here before Daily's answer to us
                 return self._ended(ended.session)
             return await self._give_up()  # nothing was heard for long; that is no word of Daily's
         except TimeoutError:

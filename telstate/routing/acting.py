@@ -2,12 +2,14 @@
 
 What Daily accepted becomes an event of our own, so that the journal, a replay and the session's `ended_by` know that we asked.
 The call's own events may be here before Daily's answer is; the order does not matter, only `on_end` may then have been told
-less than is known a moment later (`session.amended`).
+less than is known a moment later (`session.amended`). Whoever cannot have that waits for `settled` first.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 
@@ -35,7 +37,10 @@ class Acting:
         Closed: outside the `async with`.
     """
 
-    _control: Control | None
+    def __init__(self, control: Control | None) -> None:
+        self._control = control
+        self._asked: dict[str, list[anyio.Event]] = {}
+        """Sessions for which Daily was asked something, until it answers."""
 
     @abstractmethod
     def session(self, session_id: str) -> Session | None:
@@ -52,8 +57,9 @@ class Acting:
     async def stop(self, session: Session | str) -> None:
         """End a session. Its end is then `local`; it comes with Daily's event, as any other end."""
         known = self._acted_on(session)
-        await self._controlled().stop(known)
-        await self._know(StopRequested(session_id=known.session_id))
+        with self._asking(known):
+            await self._controlled().stop(known)
+            await self._know(StopRequested(session_id=known.session_id))
 
     async def send_dtmf(
         self, session: Session | str, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
@@ -88,20 +94,22 @@ class Acting:
             wait_before_extension_dial_sec: seconds before that, 0 to 60.
         """
         known = self._acted_on(session)
-        await self._controlled().transfer(
-            known,
-            to,
-            caller_id=caller_id,
-            extension=extension,
-            wait_before_extension_dial_sec=wait_before_extension_dial_sec,
-        )
-        await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
+        with self._asking(known):
+            await self._controlled().transfer(
+                known,
+                to,
+                caller_id=caller_id,
+                extension=extension,
+                wait_before_extension_dial_sec=wait_before_extension_dial_sec,
+            )
+            await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
 
     async def refer(self, session: Session | str, to: str) -> None:
         """Hand a SIP session on to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
         known = self._acted_on(session)
-        await self._controlled().refer(known, to)
-        await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
+        with self._asking(known):
+            await self._controlled().refer(known, to)
+            await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint, once that is ready: see `wait_ready`. Before, the call would be dropped.
@@ -114,6 +122,24 @@ class Acting:
             )
         await self._controlled().forward(caller.call_id, caller.call_domain, sip_endpoint)
         await self._know(PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint))
+
+    async def settled(self, session: Session) -> None:
+        """Wait until Daily has answered whatever was asked of it for a session: from then on it is known who ended it."""
+        for asked in tuple(self._asked.get(session.session_id, ())):
+            await asked.wait()
+
+    @contextmanager
+    def _asking(self, session: Session) -> Iterator[None]:
+        asked = anyio.Event()
+        waiting = self._asked.setdefault(session.session_id, [])
+        waiting.append(asked)
+        try:
+            yield
+        finally:
+            asked.set()
+            waiting.remove(asked)
+            if not waiting:
+                del self._asked[session.session_id]
 
     def _acted_on(self, session: Session | str) -> Session:
         self._check_open()

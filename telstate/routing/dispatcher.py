@@ -105,9 +105,9 @@ class Dispatcher(Acting):
             raise ValueError(f"slow_after is in seconds and above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
             raise ValueError("a recorded log needs no second journal: use the log's clock without one")
+        super().__init__(control)
         self._router = router
         self._journal = journal
-        self._control = control
         self._settings = settings
         self._engine = Engine(settings)
         self._clock = clock or SystemClock()

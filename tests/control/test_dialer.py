@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,8 @@ async def test_answered_at_once() -> None:
         result = await line.dial()
         assert result.answered
         assert kinds(result) == ["answered"]
-        (attempt,) = result.attempts
-        assert attempt.session_id is not None
-        assert result.session is line.calls.session(attempt.session_id)
+        assert isinstance(result.session, Session)
+        assert result.session is line.calls.session(result.session.session_id)
         assert result.session.state is State.ANSWERED
         assert result.session.user_id == result.attempts[0].user_id
         assert [leg.session_id for leg in line.daily.live(NUMBER)] == [result.session.session_id]
@@ -147,7 +147,7 @@ async def test_pauses_grow_and_heed_what_daily_asks() -> None:
         line.daily.lines[NUMBER] = [BUSY, BUSY, Line()]
         await line.dial()
         first, second, third = (leg.started_at for leg in line.daily.sessions)
-        assert second - first < 0.25 < third - second
+        assert second - first < 0.18 < third - second
         line.daily.faults.append(instead(429, b'{"error": "rate-limit-error"}', retry_after="1"))
         begun = anyio.current_time()
         assert kinds(await line.dial("+12025550102")) == ["refused", "answered"]
@@ -327,8 +327,8 @@ async def test_a_call_that_the_program_stops_itself_is_not_dialled_again() -> No
 
             group.start_soon(stop)
             result = await line.dial(ring_timeout=5)
-        assert result.outcome in (DialOutcome.STOPPED, DialOutcome.UNANSWERED)
-        await anyio.sleep(0.1)
+        assert kinds(result) == ["stopped"]
+        assert result.session.ended_by == "local"
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -361,9 +361,7 @@ async def test_a_key_has_its_own_limit() -> None:
         line.daily.lines.default = Line(talks=0.2)
         async with anyio.create_task_group() as group:
             for number, room in enumerate((ROOM, "other", ROOM)):
-                group.start_soon(
-                    lambda number=number, room=room: line.dial(f"+120255502{number:02}", room=room, key="k")
-                )
+                group.start_soon(partial(line.dial, f"+120255502{number:02}", room=room, key="k", ring_timeout=3))
         assert most(line.daily.sessions) == 1
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import uvicorn
 
 __all__ = ["serving"]
@@ -30,4 +31,5 @@ async def serving(app: Any, *, lifespan: str = "on") -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        await task
+        with anyio.CancelScope(shield=True):  # the test may be cancelled: that is no reason to leave a socket behind
+            await task
