@@ -210,6 +210,22 @@ async def test_a_hang_up_that_cannot_be_made_sure_of_is_unknown() -> None:
         assert line.daily.starts(NUMBER) == 1
 
 
+async def test_one_denial_is_not_believed() -> None:
+    """Of a start that was just accepted, a part of Daily may know nothing yet: here it rings on, and is stopped all the same."""
+    denial = instead(404, b'{"error": "not-found", "info": "No dialout to stop"}')
+    async with phone() as line:
+        line.daily.lines[NUMBER] = [RINGS_ON, Line()]
+
+        async def once(*request: Any) -> None:
+            del line.daily.rules["/rooms/*/dialOut/stop"]
+            await denial(*request)
+
+        line.daily.rules["/rooms/*/dialOut/stop"] = once
+        result = await line.dial(ring_timeout=0.2)
+        assert kinds(result) == ["unanswered", "answered"]
+        assert line.daily.most_at_once(NUMBER) == 1
+
+
 async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
     """Daily's word that there is no such call ends the session."""
     async with phone() as line:
