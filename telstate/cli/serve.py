@@ -9,7 +9,8 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import structlog
@@ -17,6 +18,8 @@ import typer
 
 from telstate.cli.logs import open_journal
 from telstate.cli.terminal import misuse, tidy_exit
+from telstate.control.api import DAILY, DailyApi
+from telstate.control.rest import RestControl
 from telstate.errors import DefinitionError
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.routing.dispatcher import Dispatcher
@@ -50,8 +53,11 @@ def serve(
         ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Seconds for which a signature holds.")] = 7200.0,
+    api_url: Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)] = DAILY,
 ) -> None:
     """Receive Daily's webhooks on POST /webhooks and /pinless: verify, keep, answer, then run handlers.
+
+    With DAILY_API_KEY in the environment handlers can act on calls (`calls.stop(session)` and so on), by Daily's REST API.
 
     SIGTERM: nothing more is taken in, handlers get half a minute to finish, and what they leave is done at the next start.
     """
@@ -62,7 +68,9 @@ def serve(
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with tidy_exit():
-        calls = Dispatcher(_load(program), journal=_journal(journal))
+        api = _api(api_url)
+        control = RestControl(api) if api is not None else None
+        calls = Dispatcher(_load(program), journal=_journal(journal), control=control)
         secrets = [*(secret or []), *os.environ.get(_ENVIRONMENT, "").replace(",", " ").split()]
         try:
             app = receiver(calls, secrets=secrets, tolerance=tolerance)
@@ -74,14 +82,20 @@ def serve(
             )
         _allow_many_connections()
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
-        asyncio.run(_serve(calls, server, _listen(host, port), journal))
+        asyncio.run(_serve(calls, api or nullcontext(), server, _listen(host, port), journal))
 
 
-async def _serve(calls: Dispatcher, server: Any, listening: socket.socket, journal: str) -> None:
+async def _serve(
+    calls: Dispatcher,
+    api: AbstractAsyncContextManager[Any],
+    server: Any,
+    listening: socket.socket,
+    journal: str,
+) -> None:
     """Know again what the journal knows, serve until a signal, then let handlers finish."""
     _heed_signals(server, calls)
     try:
-        async with calls:
+        async with api, calls:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             sys.stderr.write(f"telstate: listening on http://{shown}:{port}, journal {journal}\n")
@@ -112,6 +126,12 @@ def _heed_signals(server: Any, calls: Dispatcher) -> None:
 
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, heed)
+
+
+def _api(url: str) -> DailyApi | None:
+    """Daily's API, if its key is there; who only listens needs neither the key nor httpx."""
+    key = os.environ.get("DAILY_API_KEY")
+    return DailyApi(key, url=url) if key and find_spec("httpx") is not None else None
 
 
 def _load(program: str | None) -> Router:

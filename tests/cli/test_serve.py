@@ -22,6 +22,7 @@ import pytest
 
 from telstate import Replay
 from telstate.journals.sqlite import lines
+from telstate.testing.daily import FakeDaily
 from telstate.testing.sender import WebhookSender, body_of
 
 SECRET, OTHER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "c29tZXRoaW5nIGVsc2U="
@@ -113,6 +114,43 @@ def test_it_receives_and_runs_a_programs_handlers(tmp_path: Path) -> None:
     for line in lines(str(tmp_path / "calls.db")):
         replay.feed(line)
     assert [session.session_id for session in replay.engine.live()] == ["session-1", "session-2", "session-3"]
+
+
+HANGS_UP = """
+from telstate import DialoutAnswered, Router, Session
+
+router = Router()
+
+
+@router.on(DialoutAnswered)
+async def hang_up(session: Session, calls) -> None:
+    await calls.stop(session)
+"""
+
+
+def test_with_daily_s_key_handlers_act_on_calls(tmp_path: Path) -> None:
+    """The key of the environment, as for `telstate webhook`."""
+    (tmp_path / "app.py").write_text(HANGS_UP)
+    with FakeDaily() as daily:
+        environment = {"DAILY_API_KEY": daily.key, "TELSTATE_DAILY_API_URL": daily.url}
+        with serving(tmp_path, "app:router", "--journal", "calls.jsonl", **environment) as (process, url):
+            daily.host("support")
+            bearer = {"Authorization": f"Bearer {daily.key}"}
+            hook = {"url": f"{url}/webhooks", "eventTypes": ["dialout.answered", "dialout.stopped"]}
+            assert httpx.post(f"{daily.url}/webhooks", headers=bearer, json=hook).status_code == 200
+            start = f"{daily.url}/rooms/support/dialOut/start"
+            assert httpx.post(start, headers=bearer, json={"phoneNumber": "+12025550101"}).status_code == 200
+            until = time.monotonic() + 10
+            while daily.live() and time.monotonic() < until:
+                time.sleep(0.02)
+            assert [leg.ended_by for leg in daily.sessions] == ["stop"]
+            daily.settled()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+    replay = Replay()
+    for line in (tmp_path / "calls.jsonl").read_bytes().splitlines():
+        replay.feed(line)
+    assert [(session.cause, session.ended_by) for session in replay.engine.sessions()] == [("completed", "local")]
 
 
 def test_without_a_program_events_are_kept(tmp_path: Path) -> None:
