@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple, Protocol
 
+from telstate.calls.session import Session
+from telstate.calls.table import State
 from telstate.control.options import Dialout
+from telstate.events import Presence
 from telstate.routing.ports import Control
 
-__all__ = ["Carrier", "Present"]
+__all__ = ["Carrier", "Present", "when_absent"]
+
+_LONGEST_RING = 600.0
+"""Seconds; carriers give up long before. It is also the silence limit of a session that was not answered."""
 
 
 class Present(NamedTuple):
@@ -39,3 +46,21 @@ class Carrier(Control, Protocol):
             DailyError: if Daily cannot be asked.
             NotSupported: if this way needs a room.
         """
+
+
+def when_absent(session: Session, behind: float) -> Presence:
+    """Say what it means that a session is not among those who are in its room.
+
+    Media flowed, and not just since: it is gone. Before that nothing tells whether Daily shows it, but nobody rings so long
+    without another word.
+
+    Args:
+        session: of which a dispatcher wants to know.
+        behind: seconds by which the list may be behind.
+    """
+    now = time.time()
+    if session.state is State.ANSWERED and now - (session.answered_at or 0.0) > behind:
+        return Presence.GONE
+    return (
+        Presence.GONE if session.heard_at is not None and now - session.heard_at >= _LONGEST_RING else Presence.UNKNOWN
+    )

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from telstate.calls.session import Session
-from telstate.calls.table import State
-from telstate.control.carrier import Present
+from telstate.control.carrier import Present, when_absent
 from telstate.control.meanings import ADVICE, meaning_of, one_line
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
 from telstate.control.rest import given
@@ -132,15 +131,16 @@ class InRoom(ABC):
         """Tell whether a session is still there: for a dispatcher's `reconcile=`. Never raises.
 
         For sessions of the room that was joined only: where a dispatcher hears of several rooms, choose by the session whom to
-        ask. Who is among the participants is alive. Who is not is gone only if media flowed, and this client is in a call:
-        whoever still rings is no participant, and who has left the room sees nobody.
+        ask. Who is among the participants is alive. Who is not is gone only if this client is in a call, as who has left the
+        room sees nobody, and if media flowed or nothing was heard for ten minutes: whoever still rings is no participant.
         """
         try:
             if self._has(session):
                 return Presence.ALIVE
-            if session.state is State.ANSWERED and await self._not_in_a_call() is None:
+            gone = when_absent(session, 0.0)
+            if gone is Presence.GONE and await self._not_in_a_call() is None:
                 # Looked at on both sides of the question, it was missing while in a call: not just before a join or after a leave.
-                return Presence.ALIVE if self._has(session) else Presence.GONE
+                return Presence.ALIVE if self._has(session) else gone
         except Exception:  # noqa: S110 - whatever it is, it says nothing of the session
             pass
         return Presence.UNKNOWN

@@ -8,13 +8,11 @@ One serves all rooms of a domain: which one is meant the session tells, where it
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from telstate.calls.session import Session
-from telstate.calls.table import State
 from telstate.control.api import DailyApi
-from telstate.control.carrier import Present
+from telstate.control.carrier import Present, when_absent
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
 from telstate.control.rooms import Rooms
 from telstate.control.telephony import START, Telephony
@@ -98,17 +96,15 @@ class RestControl:
     async def reconcile(self, session: Session) -> Presence:
         """Tell whether a session is still there: for a dispatcher's `reconcile=`.
 
-        Who is in the room's presence is alive. Who is not there is gone only if media flowed, and not just since: nothing
-        tells whether Daily shows those that still ring.
+        Who is in the room's presence is alive. Who is not there is gone only if media flowed, and not just since, or if nothing
+        was heard of it for ten minutes: nothing tells whether Daily shows those that still ring.
         """
         room = session.room or self._room
         if room is None:
             return Presence.UNKNOWN
         if any(one.session_id == session.session_id for one in await self._rooms.presence(room)):
             return Presence.ALIVE
-        answered = session.answered_at if session.state is State.ANSWERED else None
-        settled = answered is not None and time.time() - answered > _PRESENCE_LAG
-        return Presence.GONE if settled else Presence.UNKNOWN
+        return when_absent(session, _PRESENCE_LAG)
 
     def _known(self, room: str | None) -> str:
         if room := room or self._room:
