@@ -225,7 +225,7 @@ class Ringing:
         return accepted and not await self._is_present() and await self._conclude(session)
 
     async def _wait_for_end(self, session: Session, seconds: float) -> None:
-        if session.ended:  # by the silence limit: what comes now is no move any more
+        if session.ended and not _is_over(session):  # by the silence limit: what comes now is no move any more
             await anyio.sleep(seconds)
             return
         with suppress(TimeoutError, Closed):

@@ -28,7 +28,7 @@ from telstate.errors import JournalError
 from telstate.journals import JsonlJournal
 from telstate.testing import lines
 from telstate.testing.daily import FakeDaily, Line
-from telstate.testing.faults import hang, instead
+from telstate.testing.faults import App, hang, instead
 from tests.control.calling import NUMBER, ROOM, Phone, phone, until
 
 pytestmark = pytest.mark.asyncio
@@ -224,6 +224,26 @@ async def test_one_denial_is_not_believed() -> None:
         result = await line.dial(ring_timeout=0.2)
         assert kinds(result) == ["unanswered", "answered"]
         assert line.daily.most_at_once(NUMBER) == 1
+
+
+async def test_an_end_that_is_told_before_the_answer_to_the_stop_is_waited_for_no_more() -> None:
+    """Its event may overtake Daily's answer."""
+
+    async def late(app: App, scope: Any, receive: Any, send: Any) -> None:
+        async def slowly(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                await anyio.sleep(0.3)
+            await send(message)
+
+        await app(scope, receive, slowly)
+
+    async with phone(stops=[30.0]) as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+        line.daily.rules["/rooms/*/dialOut/stop"] = late
+        with anyio.fail_after(5):
+            result = await line.dial(attempts=1, ring_timeout=0.1)
+        assert result.outcome is DialOutcome.UNANSWERED
+        assert result.session.ended_by == "local"
 
 
 async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
