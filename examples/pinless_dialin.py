@@ -11,7 +11,7 @@ argument, and joins it.
 What you would copy ends at the line before the simulation. What the bot says is a stand-in there.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-in/bot.py) has 182
-lines, this file 174. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
+lines, this file 175. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
 forwarding to pipecat's runner and transport; ours are all of these, and the simulation. What keeps book of the call, counted without
 blank lines, comments and docstrings: theirs 28 (8 handlers, 4 of which only log, and none of which hears of a caller who gave up on
 hold), ours 28 (connect, greet, gone, drop).
@@ -166,7 +166,8 @@ async def simulate() -> None:
                 await anyio.sleep(0.02)
             await anyio.to_thread.run_sync(daily.settled)
             await calls.idle()
-        print(f"the fake has {len(daily.live())} calls left, {len(daily.waiting)} on hold")
+            rooms = (await api.request("GET", "/rooms"))["total_count"]
+        print(f"the fake has {len(daily.live())} calls and {rooms} rooms left, {len(daily.waiting)} caller on hold")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import csv
 import importlib
 import io
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -23,12 +26,67 @@ from tests.sources.live import installed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LOGS = EXAMPLES / "logs"
+DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def run(program: str, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """As its docstring says."""
+def run(
+    program: str, *arguments: str, given: bytes = b"", code: int = 0, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """As its docstring says, without an account."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments]
-    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=60)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("DAILY_", "TELSTATE_"))}
+    done = subprocess.run(
+        command, input=given, capture_output=True, check=False, timeout=60, env=outside | (environment or {})
+    )
+    assert done.returncode == code, done.stderr.decode()
+    return done
+
+
+def simulated(program: str, *arguments: str, **environment: str) -> list[str]:
+    """What it prints, once it has said that all of it is simulated; nothing went wrong that only a log tells."""
+    done = run(program, *arguments, environment=environment)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    first, *lines = done.stdout.decode().splitlines()
+    assert first.startswith("SIMULATED: without DAILY_API_KEY")
+    return lines
+
+
+def run_telstate(*arguments: str) -> list[str]:
+    """A verb of the command line; the lines that it prints."""
+    command = [sys.executable, "-m", "telstate", *arguments]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode().splitlines()
+
+
+def wait_for_health(url: str) -> None:
+    """Until a receiver takes events in."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            told = httpx.get(url).json()
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            assert told == {"ok": True}
+            return
+
+
+def code_lines(source: str, names: set[str]) -> int:
+    """How many lines these functions and classes have, decorators included; blank lines, comments and docstrings are none."""
+    lines = source.splitlines()
+    counted: set[int] = set()
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DEFINED) and node.name in names:
+            found.add(node.name)
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            counted |= set(range(first, (node.end_lineno or first) + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DEFINED) and ast.get_docstring(node) is not None:
+            counted -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    assert found == names
+    return sum(bool(text) and not text.startswith("#") for text in (lines[line - 1].strip() for line in counted))
 
 
 def test_each_has_a_test_here() -> None:
@@ -36,13 +94,143 @@ def test_each_has_a_test_here() -> None:
     tested = {
         "bot_backend.py",
         "call_records.py",
+        "cold_transfer.py",
         "dialout_app.py",
+        "dialout_bot.py",
         "fastapi_app.py",
         "make_logs.py",
+        "pinless_dialin.py",
         "pipecat_dialin.py",
+        "warm_transfer.py",
         "__init__.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+ON_A_FAKE = ["cold_transfer.py", "dialout_bot.py", "pinless_dialin.py", "warm_transfer.py"]
+
+
+@pytest.mark.parametrize("program", ON_A_FAKE)
+def test_the_counts_of_lines_are_so(program: str) -> None:
+    """Of the whole file, and of what keeps book of the call, as its docstring has them."""
+    source = (EXAMPLES / program).read_text()
+    text = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
+    [(whole, ours, names)] = re.findall(r"this file (\d+)\..* ours (\d+) \(([a-z_, ]+)\)", text)
+    assert int(whole) == len(source.splitlines())
+    assert int(ours) == code_lines(source, set(names.split(", ")))
+
+
+@pytest.mark.parametrize("program", ON_A_FAKE)
+def test_what_is_copied_knows_of_no_fake(program: str) -> None:
+    """The simulation is below a line of its own, but for the choice between the two at the end."""
+    program_itself, line, simulation = (EXAMPLES / program).read_text().partition("\n# --- the simulation")
+    assert line
+    code = "\n".join(line for line in program_itself.splitlines() if not line.startswith("    python examples/"))
+    assert "telstate.testing" not in code
+    assert "fake" not in code.lower()
+    assert simulation.count("telstate.testing") >= 1
+
+
+@pytest.mark.parametrize("program", ON_A_FAKE)
+def test_with_a_key_it_asks_for_what_it_needs(program: str) -> None:
+    """And not for a fake."""
+    told = run(program, code=1, environment={"DAILY_API_KEY": "k"})
+    assert b"SIMULATED" not in told.stdout
+    assert re.search(rb"KeyError: '[A-Z_]+'", told.stderr)
+
+
+@pytest.mark.parametrize("program", [program for program in ON_A_FAKE if program != "dialout_bot.py"])
+def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
+    """What it needs is in the environment; nobody calls, so nothing is asked of Daily."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said = {"DAILY_API_KEY": "k", "TELSTATE_WEBHOOK_SECRET": "c2VjcmV0", "OPERATOR": "+12025550190", "PORT": str(port)}
+    environment = {**os.environ, **said, "AGENT": "+12025550190", "BOT": "true"}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / program)]
+    process = subprocess.Popen(command, env=environment, stdout=DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_for_health(f"http://127.0.0.1:{port}/health")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, errors.decode()
+    assert b"Traceback" not in errors
+    assert b"Exception ignored" not in errors
+
+
+def test_the_dial_out_bot_tries_until_somebody_answers(tmp_path: Path) -> None:
+    """Busy, rings out, answered; the journal says the same."""
+    journal = tmp_path / "calls.db"
+    lines = simulated("dialout_bot.py", "+12025550107", TELSTATE_JOURNAL=str(journal))
+    said = [line for line in lines if line.startswith("bot to")]
+    assert said == [
+        "bot to +12025550107: Hello, this is the bot of your garage.",
+        "bot to +12025550107: Your car is ready.",
+        "bot to +12025550107: Goodbye.",
+    ]
+    assert [line for line in lines if line not in said and "(" not in line] == [
+        "+12025550107: unanswered",
+        "+12025550107: unanswered",
+        "+12025550107: completed",
+        "the fake was dialled 3 times, 1 at once",
+    ]
+    assert "+12025550107: answered (unanswered, unanswered, answered)" in lines
+    replayed = run_telstate("replay", "--json", str(journal))
+    sessions = [session for line in replayed if (session := json.loads(line).get("session"))]
+    ends = sorted((session["cause"], session["ended_by"]) for session in sessions)
+    assert ends == [("completed", "local"), ("unanswered", "local"), ("unanswered", "remote")]
+    assert {session["room"] for session in sessions} == {"garage"}
+
+
+def test_a_caller_on_hold_gets_a_bot_or_is_let_go() -> None:
+    """Whoever it is, the room is deleted in the end: the simulation waits for that."""
+    lines = simulated("pinless_dialin.py")
+    assert sorted(lines[:-1]) == [
+        "+12025550141: completed",
+        "+12025550142: hung up before the bot was there",
+        "+12025550143: no bot came within 0.8 seconds",
+        "bot to +12025550141: Hello. What can I do for you?",
+    ]
+    assert lines[-1] == "the fake has 0 calls and 0 rooms left, 1 caller on hold"
+
+
+def test_a_cold_transfer_ends_as_transferred() -> None:
+    """And nobody is handed on who has hung up, or whom Daily refuses to transfer."""
+    lines = simulated("cold_transfer.py")
+    told: dict[str, list[str]] = {}
+    for line in lines[:-1]:
+        name, _, text = line.removeprefix("bot to sip:").removeprefix("sip:").partition("@example.com: ")
+        told.setdefault(name, []).append(text)
+    assert told["handed-on"][-2:] == ["transferred to +12025550190", "the operator picked up"]
+    assert told["hangs-up"] == ["Hello. What can I do for you?", "completed"]
+    assert told["refused"][2].startswith("not transferred: POST /rooms/refused/sipCallTransfer: Daily answered 400")
+    assert told["refused"][3:] == ["I cannot reach anybody. May I take a message?", "completed"]
+    assert lines[-1] == "the fake saw these ends: transfer, remote, remote"
+
+
+def test_a_warm_transfer_brings_two_together() -> None:
+    """Or takes the caller back; and nobody's phone rings for a caller who has gone."""
+    parts = "\n".join(simulated("warm_transfer.py")).split("--- ")
+    anna, ben, cora, dan = (part.splitlines()[3:] for part in parts[1:])
+    together = "bot to +12025550190: I have somebody for you. A car does not start."
+    assert anna[:2] == [together, "bot: sip:anna@example.com and +12025550190 hear each other"]
+    assert anna[2:] == ["sip:anna@example.com: completed", "+12025550190: completed"]
+    assert ben == [
+        together,
+        "bot: sip:ben@example.com and +12025550190 hear each other",
+        "+12025550190: completed",
+        "bot to sip:ben@example.com: My colleague has left. What else can I do for you?",
+        "sip:ben@example.com: completed",
+    ]
+    assert cora == [
+        "+12025550190: unanswered",
+        "bot to sip:cora@example.com: Nobody is free. What else can I do for you?",
+        "sip:cora@example.com: completed",
+    ]
+    assert sorted(dan[:2]) == ["+12025550190: unanswered", "sip:dan@example.com: completed"]
+    assert dan[2:] == ["the fake saw these ends: remote, stop, remote, remote, remote, busy, remote, stop"]
 
 
 def test_the_bot_backend_speaks_to_callers_and_cleans_up() -> None:
@@ -125,14 +313,7 @@ def test_the_fastapi_app_receives_and_tells(tmp_path: Path) -> None:
     for name, state in (("answered", "answered"), ("stopped", "stopped")):
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=DEVNULL, stderr=DEVNULL)
         try:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    assert httpx.get(f"{url}/daily/health").json() == {"ok": True}
-                    break
-                except httpx.TransportError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.1)
+            wait_for_health(f"{url}/daily/health")
             assert asyncio.run(send(name)) == 200
             told = httpx.get(f"{url}/calls/s").json()
             assert (told["state"], told["room"]) == (state, "lobby")
