@@ -13,6 +13,7 @@ import pytest
 
 from telstate import parse
 from telstate.calls.table import ROWS
+from telstate.control import DialOutcome
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,8 +45,8 @@ def test_the_lines_of_the_dialects_are_lines() -> None:
 
 
 def test_there_is_no_block_that_nothing_runs() -> None:
-    """Two commands, one look, five programs."""
-    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 5]
+    """Two commands, one look, eight programs."""
+    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 8]
 
 
 @pytest.mark.parametrize("program", blocks("python"))
@@ -91,3 +92,27 @@ def test_the_table_is_the_table() -> None:
         if row.target is not None
     ]
     assert re.findall(r"^\| `\w+-.*$", README, re.MULTILINE) == rows
+
+
+def test_the_outcomes_of_dialling_are_these() -> None:
+    """All of them, in their order."""
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| (?:yes|no)[^|]* \|$", README, re.MULTILINE) == [*DialOutcome]
+
+
+def test_the_lines_are_counted_as_the_example_says() -> None:
+    """Whose docstring is checked where the examples are."""
+    [(theirs, ours)] = re.findall(r"that is (\d+) lines there, and (\d+) in \[examples/dialout_bot.py\]", README)
+    example = (ROOT / "examples" / "dialout_bot.py").read_text(encoding="utf-8")
+    assert re.findall(r"theirs (\d+) .*\bours (\d+) ", example.split('"""')[1]) == [(theirs, ours)]
+
+
+def test_its_links_lead_somewhere() -> None:
+    """To files, or to headings of its own."""
+    headings = {
+        re.sub(r"[^a-z -]", "", one.lower()).replace(" ", "-") for one in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        if link.startswith("#"):
+            assert link[1:] in headings
+        elif not link.startswith("https://"):
+            assert (ROOT / link).exists(), link
