@@ -12,7 +12,7 @@ person. No event ever tells that a transfer failed: once Daily has accepted it, 
 only if the operator picks up.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-cold-transfer/bot.py) has 270
-lines, this file 160. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks and the
+lines, this file 142. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks and the
 simulation. What keeps book of the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13
 handlers), ours 19 (talk, hand_on, picked_up, ended). Theirs waits for on_dialout_answered, which is told of a dial-out and not of a
 transfer, to let the bot go, and ends the bot whenever any participant leaves. Here the session's own end, whose cause is `transferred`,
@@ -33,8 +33,7 @@ import structlog
 
 from telstate import CallEnded, DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
 from telstate.control import DailyApi, RestControl
-from telstate.sources.server import make_server
-from telstate.sources.webhooks import receiver
+from telstate.sources.server import receiving
 
 Say = Callable[[Session, str], Awaitable[None]]
 
@@ -79,23 +78,6 @@ def routes(say: Say, operator: str) -> Router:
 
 
 @asynccontextmanager
-async def receiving(calls: Dispatcher, secret: str, listening: socket.socket) -> AsyncIterator[None]:
-    """Take Daily's webhooks in; those that are on their way at the end are answered."""
-    server = make_server(receiver(calls, secrets=[secret]), connections=1000, backlog=1000)
-
-    async def serve() -> None:
-        with anyio.CancelScope(shield=True):
-            await server.serve(sockets=[listening])
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        try:
-            yield
-        finally:
-            server.should_exit = True
-
-
-@asynccontextmanager
 async def backend(
     api: DailyApi, say: Say, operator: str, *, secret: str, listening: socket.socket
 ) -> AsyncIterator[Dispatcher]:
@@ -103,7 +85,7 @@ async def backend(
     async with (
         api,
         Dispatcher(routes(say, operator), control=RestControl(api), stop_on_signals=True) as calls,
-        receiving(calls, secret, listening),
+        receiving(calls, secrets=[secret], listening=listening),
     ):
         yield calls
 

@@ -10,7 +10,7 @@ What you would copy ends at the line before the simulation. Two things are stand
 whatever you have, and what it says, which your pipeline would speak.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-out/bot.py) has 263
-lines, this file 153. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks, a
+lines, this file 135. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks, a
 journal and the simulation. Only what keeps book of the call can be compared, counted without blank lines, comments and docstrings:
 theirs 68 (DialoutManager and 8 handlers, 3 of which only log), ours 20 (call, talk, hang_up, ended).
 """
@@ -21,8 +21,8 @@ import os
 import socket
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 
 import anyio
@@ -31,8 +31,7 @@ import structlog
 from telstate import CallEnded, Dispatcher, Router, Session, State
 from telstate.control import DailyApi, Dialer, DialResult, PhoneDialout, RestControl
 from telstate.journals import SqliteJournal
-from telstate.sources.server import make_server
-from telstate.sources.webhooks import receiver
+from telstate.sources.server import receiving
 
 router = Router("dial-out")
 
@@ -56,23 +55,6 @@ async def hang_up(session: Session, calls: Dispatcher) -> None:
 async def ended(session: Session) -> None:
     """Once for each attempt. Who ended it, the journal knows, and `on_retired`: it may be told a moment later."""
     print(f"{session.destination}: {session.cause}")
-
-
-@asynccontextmanager
-async def receiving(calls: Dispatcher, secret: str, listening: socket.socket) -> AsyncIterator[None]:
-    """Take Daily's webhooks in; those that are on their way at the end are answered."""
-    server = make_server(receiver(calls, secrets=[secret]), connections=100, backlog=100)
-
-    async def serve() -> None:
-        with anyio.CancelScope(shield=True):
-            await server.serve(sockets=[listening])
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        try:
-            yield
-        finally:
-            server.should_exit = True
 
 
 async def call(calls: Dispatcher, dialer: Dialer, number: str, ring_timeout: float) -> DialResult:
@@ -101,7 +83,7 @@ async def main(
     async with (
         api,
         Dispatcher(router, control=RestControl(api), journal=SqliteJournal(journal)) as calls,
-        receiving(calls, secret, listening),
+        receiving(calls, secrets=[secret], listening=listening),
         Dialer(calls, room=room, pauses=pauses) as dialer,
     ):
         return (await call(calls, dialer, number, ring_timeout)).answered

@@ -11,7 +11,7 @@ argument, and joins it.
 What you would copy ends at the line before the simulation. What the bot says is a stand-in there.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-in/bot.py) has 182
-lines, this file 175. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
+lines, this file 157. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
 forwarding to pipecat's runner and transport; ours are all of these, and the simulation. What keeps book of the call, counted without
 blank lines, comments and docstrings: theirs 28 (8 handlers, 4 of which only log, and none of which hears of a caller who gave up on
 hold), ours 28 (connect, greet, gone, drop).
@@ -33,8 +33,7 @@ import structlog
 
 from telstate import DailyError, Direction, Dispatcher, ForwardingFailed, PinlessDialin, Router, Session, State
 from telstate.control import DailyApi, RestControl, Room, Rooms, SipRoom
-from telstate.sources.server import make_server
-from telstate.sources.webhooks import receiver
+from telstate.sources.server import receiving
 
 StartBot = Callable[[Room, PinlessDialin], Awaitable[None]]
 
@@ -92,23 +91,6 @@ def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
 
 
 @asynccontextmanager
-async def receiving(calls: Dispatcher, secret: str, listening: socket.socket) -> AsyncIterator[None]:
-    """Take Daily's webhooks in; those that are on their way at the end are answered."""
-    server = make_server(receiver(calls, secrets=[secret]), connections=1000, backlog=1000)
-
-    async def serve() -> None:
-        with anyio.CancelScope(shield=True):
-            await server.serve(sockets=[listening])
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        try:
-            yield
-        finally:
-            server.should_exit = True
-
-
-@asynccontextmanager
 async def backend(
     api: DailyApi, start_bot: StartBot, *, secret: str, listening: socket.socket, ready_within: float = 30
 ) -> AsyncIterator[Dispatcher]:
@@ -117,7 +99,7 @@ async def backend(
     async with (
         api,
         Dispatcher(router, control=RestControl(api), stop_on_signals=True) as calls,
-        receiving(calls, secret, listening),
+        receiving(calls, secrets=[secret], listening=listening),
     ):
         yield calls
 

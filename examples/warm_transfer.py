@@ -12,7 +12,7 @@ pipeline's, or a matter of the participants' permissions. The bot falls silent i
 guide the calls of a room end when its owner leaves.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-warm-transfer/bot.py) has 539
-lines, this file 191. They are not the same lines: theirs hold a pipeline with its services, a mixer for the music and several
+lines, this file 173. They are not the same lines: theirs hold a pipeline with its services, a mixer for the music and several
 targets to choose from, ours the receiver of the webhooks and the simulation. What keeps book of the call, counted without blank lines,
 comments and docstrings: theirs 187 (5 states, a coordinator, a mute strategy, 6 control frames, initiate_warm_transfer and 14 handlers),
 ours 25 (hand_over, caller_gone, agent_gone). Theirs goes by the order in which people join and reads a stopped as success or failure by
@@ -34,8 +34,7 @@ import structlog
 
 from telstate import CallEnded, Direction, Dispatcher, NoSuchSession, Router, Session, State
 from telstate.control import DailyApi, Dialer, PhoneDialout, RestControl
-from telstate.sources.server import make_server
-from telstate.sources.webhooks import receiver
+from telstate.sources.server import receiving
 
 
 class Bot:
@@ -113,23 +112,6 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
 
 
 @asynccontextmanager
-async def receiving(calls: Dispatcher, secret: str, listening: socket.socket) -> AsyncIterator[None]:
-    """Take Daily's webhooks in; those that are on their way at the end are answered."""
-    server = make_server(receiver(calls, secrets=[secret]), connections=1000, backlog=1000)
-
-    async def serve() -> None:
-        with anyio.CancelScope(shield=True):
-            await server.serve(sockets=[listening])
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        try:
-            yield
-        finally:
-            server.should_exit = True
-
-
-@asynccontextmanager
 async def backend(
     api: DailyApi, bot: Bot, agent: str, *, secret: str, listening: socket.socket, ring_timeout: float = 20
 ) -> AsyncIterator[Dispatcher]:
@@ -139,7 +121,7 @@ async def backend(
     calls = Dispatcher(router, control=RestControl(api), stop_on_signals=True, slow_after=60)
     dialer = Dialer(calls)
     router.include(routes(bot, dialer, agent, ring_timeout))  # until `calls` is entered there is time
-    async with api, calls, receiving(calls, secret, listening), dialer:
+    async with api, calls, receiving(calls, secrets=[secret], listening=listening), dialer:
         yield calls
 
 

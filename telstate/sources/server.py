@@ -1,16 +1,30 @@
-"""The HTTP server in front of the receiver, where it runs alone: uvicorn, bounded in connections and in patience."""
+"""The HTTP server in front of the receiver, where it runs alone: uvicorn, bounded in connections and in patience.
+
+    async with Dispatcher(router) as calls, receiving(calls, secrets=[SECRET], port=8080):
+        ...
+
+Needs the extra `telstate[serve]`, and asyncio.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import anyio
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["make_server"]
+from telstate.routing.dispatcher import Dispatcher
+from telstate.sources.signatures import Secret
+from telstate.sources.webhooks import receiver
+
+__all__ = ["make_server", "receiving"]
+
+_CONNECTIONS = 1000
 
 _SILENT = 10.0
 """Seconds in which a connection must have brought the head of a request; uvicorn itself would wait for ever."""
@@ -36,6 +50,47 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
             timeout_graceful_shutdown=15,
         )
     )
+
+
+@asynccontextmanager
+async def receiving(
+    calls: Dispatcher,
+    *,
+    secrets: Iterable[str | Secret] = (),
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    listening: socket.socket | None = None,
+) -> AsyncIterator[str]:
+    """Take webhooks in, beside whatever else a program does; enter it after the dispatcher. Gives the address.
+
+    Requests that are under way when it is left are answered first.
+
+    Args:
+        calls: takes the events in, inside its `async with`.
+        secrets: as for `telstate.sources.webhooks.receiver`; without any, only this machine may send.
+        host: where to listen; by default for this machine only.
+        port: likewise; 0 takes a free one.
+        listening: a socket that listens already, instead of both.
+
+    Raises:
+        OSError: if the port is taken.
+        ValueError: if a secret is no base64.
+    """
+    app = receiver(calls, secrets=secrets)
+    sock = listening or socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    server = make_server(app, connections=_CONNECTIONS, backlog=_CONNECTIONS)
+
+    async def serve() -> None:
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=[sock])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        try:
+            address, number = sock.getsockname()[:2]
+            yield f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
+        finally:
+            server.should_exit = True
 
 
 class _Server(uvicorn.Server):

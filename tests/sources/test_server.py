@@ -1,0 +1,57 @@
+"""A receiver beside whatever else a program does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from telstate import Dispatcher, Router
+from telstate.sources.server import receiving
+from telstate.testing.sender import WebhookSender, body_of
+from tests.control.receiving import SECRET
+
+pytestmark = pytest.mark.asyncio
+
+EVENT = body_of({"type": "dialout.answered", "id": "1", "payload": {"session_id": "s", "room": "lobby"}})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_it_takes_in_while_the_block_lasts(host: str) -> None:
+    """At the address that it gives; afterwards nobody is there."""
+    async with Dispatcher(Router()) as calls:
+        async with receiving(calls, secrets=[SECRET], host=host, port=0) as address:
+            async with WebhookSender(f"{address}/webhooks", SECRET) as sender:
+                assert (await sender.post(EVENT)).status_code == 200
+            assert [session.session_id for session in calls.live()] == ["s"]
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"{address}/health")
+
+
+async def test_a_port_that_is_taken_is_said() -> None:
+    """At once, and nothing runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with Dispatcher(Router()) as calls:
+            with pytest.raises(OSError, match="in use"):
+                async with receiving(calls, port=taken.getsockname()[1]):
+                    pass
+
+
+async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
+    """By asyncio's means, in the middle of the block."""
+    async with Dispatcher(Router()) as calls:
+        address = ""
+
+        async def serve() -> None:
+            nonlocal address
+            async with receiving(calls, port=0) as address:
+                await asyncio.sleep(30)
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(serve(), 0.3)
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"{address}/health")
