@@ -124,24 +124,29 @@ class Keeper:
 
     async def run(self) -> None:
         """Append whatever came since the last append, in one go, again and again."""
-        while True:
-            await self._filled.wait()
-            await self._have_turns()
-            batch = self._take()
-            if not self._inbox:
-                self._filled = anyio.Event()
-            if not batch:
-                continue
-            try:
-                # Shielded: a batch is appended and stepped, or neither.
-                with anyio.CancelScope(shield=True) as self._commit_scope:
-                    await self._commit(batch)
-            finally:
-                self._commit_scope = None
-                _tell(
-                    batch,
-                    Closed("the dispatcher was closed before the journal answered: whether it has it is not known"),
-                )
+        try:
+            while True:
+                await self._filled.wait()
+                await self._have_turns()
+                batch = self._take()
+                if not self._inbox:
+                    self._filled = anyio.Event()
+                if batch:
+                    await self._commit_shielded(batch)
+        finally:
+            self._refuse()  # cancelled from further out, nobody has closed it: who is shielded would wait here for ever
+
+    async def _commit_shielded(self, batch: list[_Waiting]) -> None:
+        """A batch is appended and stepped, or neither."""
+        try:
+            with anyio.CancelScope(shield=True) as self._commit_scope:
+                await self._commit(batch)
+        finally:
+            self._commit_scope = None
+            _tell(
+                batch,
+                Closed("the dispatcher was closed before the journal answered: whether it has it is not known"),
+            )
 
     def _take(self) -> list[_Waiting]:
         """What goes into the next commit: as much as is bounded, but at least something."""
@@ -249,11 +254,14 @@ class Keeper:
 
     def close(self, within: float) -> None:
         """Nothing more is kept: tell those who still wait, and give a commit that is under way so many seconds."""
+        self._refuse()
+        if self._commit_scope is not None:
+            self._commit_scope.deadline = anyio.current_time() + within
+
+    def _refuse(self) -> None:
         self._closed = True
         _tell(self._inbox, Closed("the dispatcher was closed before the journal had the event"))
         self._inbox.clear()
-        if self._commit_scope is not None:
-            self._commit_scope.deadline = anyio.current_time() + within
 
 
 def _tell(batch: Iterable[_Waiting], error: Exception) -> None:
