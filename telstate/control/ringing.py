@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from telstate.calls.evidence import Cause, EndedBy, Evidence
+from telstate.calls.evidence import Cause, Evidence
 from telstate.calls.session import Session
 from telstate.calls.table import State
 from telstate.control.carrier import Carrier
@@ -30,6 +30,10 @@ __all__ = ["Patience", "Ringing"]
 _DENIALS = 2
 """So often Daily must say that there is no such call, before it is believed: a start that was just accepted may not be known to
 all its parts yet. Of a call whose stop it has accepted, once is enough."""
+
+
+_ASKED = Evidence.STOP_REQUESTED | Evidence.TRANSFER_REQUESTED
+"""What the program itself asked for, before this asks for anything."""
 
 
 class Patience(NamedTuple):
@@ -53,6 +57,7 @@ class Ringing:
         room: where.
         sightings: by which it is found again.
         patience: how long to wait.
+        is_ours: whether the user id was made for this start, and nobody else has it.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -63,6 +68,7 @@ class Ringing:
         room: str | None,
         sightings: Sightings,
         patience: Patience,
+        is_ours: bool = True,
     ) -> None:
         self._calls = calls
         self._carrier = carrier
@@ -72,8 +78,8 @@ class Ringing:
         self._patience = patience
         self._user_id = options.user_id or ""
         self._log = Log()
-        before = (session.session_id for session in calls.live() if session.user_id == self._user_id)
-        self._sighting = Sighting(self._user_id, options.destination, before)
+        self._is_ours = is_ours
+        self._sighting = Sighting(self._user_id, options.destination, sum(calls.counts.values()))
         self.session_id: str | None = None
         """Daily's, once it is known."""
         self.error: DailyError | None = None
@@ -94,9 +100,7 @@ class Ringing:
                 return begun
             return await self._answer(ring_timeout)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                if self.session_id is not None and not await self.hang_up():
-                    self._log.error("dial.not_ended", **self._facts())
+            await self.take_back()
             raise
         finally:
             self._sightings.close(self._sighting)
@@ -119,6 +123,14 @@ class Ringing:
         except DailyError as error:
             self.error = error
             return await self._refused(error)
+        except anyio.get_cancelled_exc_class():
+            # By asyncio, which no shield holds off, or with what the carrier waited for: there may be a call all the same.
+            self.session_id = await self._find()
+            if self.session_id is None:
+                self._log.error(
+                    "dial.unknown", hint="cancelled while it was started; there may be a call", **self._facts()
+                )
+            raise
         self.session_id = session_id
         self._sightings.claim(self._sighting, session_id)
         await self._calls.receive(DialoutRequested(session_id=session_id, **self._told()))
@@ -126,8 +138,8 @@ class Ringing:
 
     async def _refused(self, error: DailyError) -> Attempt:
         refused = DialoutRefused.new(error.info or error.error or str(error), **self._told())
-        self.session_id = refused.session_id
         await self._calls.receive(refused)
+        self.session_id = refused.session_id  # not before: there is no call to end
         return self._attempt(DialOutcome.REFUSED, str(error))
 
     def _told(self) -> dict[str, Any]:
@@ -140,7 +152,8 @@ class Ringing:
         looks = list(self._patience.looks)
         with anyio.move_on_after(self._patience.find_within):
             while True:
-                await self._look()
+                if self._is_ours:
+                    await self._look()
                 if (found := self._sightings.find(self._sighting)) is not None:
                     return found
                 self._sighting.news = anyio.Event()
@@ -153,7 +166,7 @@ class Ringing:
     async def _look(self) -> None:
         try:
             people = await self._carrier.presence(self._room)
-        except DailyError as error:
+        except Exception as error:
             self._log.info("dial.no_presence", error=str(error), **self._facts())
             return
         # Presence lags behind: a call that is known to have ended may still be in it.
@@ -181,18 +194,28 @@ class Ringing:
 
     def _ended(self, session: Session) -> Attempt:
         """It was over before anybody could be told that it was answered."""
-        if session.cause is Cause.FAILED:
-            return self._attempt(DialOutcome.FAILED, session.error_msg)
         if session.seen & Evidence.ANSWERED:
             return self._attempt(DialOutcome.ANSWERED)
-        if session.ended_by is EndedBy.LOCAL or session.cause is Cause.TRANSFERRED:
+        if session.seen & _ASKED or session.cause is Cause.TRANSFERRED:
             return self._attempt(DialOutcome.STOPPED)
+        if session.cause is Cause.FAILED:
+            return self._attempt(DialOutcome.FAILED, session.error_msg)
         return self._attempt(DialOutcome.UNANSWERED)
 
     async def _give_up(self) -> Attempt:
+        session = self._calls.session(self.session_id) if self.session_id is not None else None
+        stopped = session is not None and session.seen & _ASKED  # by the program, and its end was not told
         with anyio.CancelScope(shield=True):
             over = await self.hang_up()
-        return self._attempt(DialOutcome.UNANSWERED if over else DialOutcome.UNKNOWN)
+        if not over:
+            return self._attempt(DialOutcome.UNKNOWN)
+        return self._attempt(DialOutcome.STOPPED if stopped else DialOutcome.UNANSWERED)
+
+    async def take_back(self) -> None:
+        """End the call, whoever cancels this, and say it if that cannot be done."""
+        with anyio.CancelScope(shield=True):
+            if self.session_id is not None and not await self.hang_up():
+                self._log.error("dial.not_ended", **self._facts())
 
     # --- end ------------------------------------------------------------------------------------------------------
 
@@ -210,7 +233,7 @@ class Ringing:
             try:
                 await self._stop(session)
                 accepted = True
-            except DailyError as error:
+            except Exception as error:  # whatever it is: the call is still there, and nobody else ends it
                 denied += _is_denial(error)
                 self._log.info("dial.not_stopped", error=str(error), **self._facts())
             if denied and (accepted or denied >= _DENIALS):
@@ -228,8 +251,11 @@ class Ringing:
         if session.ended and not _is_over(session):  # by the silence limit: what comes now is no move any more
             await anyio.sleep(seconds)
             return
-        with suppress(TimeoutError, Closed):
-            await self._calls.wait_for(session.session_id, State.STOPPED, seconds)
+        try:
+            with suppress(TimeoutError):
+                await self._calls.wait_for(session.session_id, State.STOPPED, seconds)
+        except Closed:
+            await anyio.sleep(seconds)  # Daily needs the time all the same: two denials in one moment are one
 
     async def _stop(self, session: Session) -> None:
         await self._carrier.stop(session)
@@ -245,7 +271,7 @@ class Ringing:
     async def _is_present(self) -> bool:
         try:
             people = await self._carrier.presence(self._room)
-        except DailyError:
+        except Exception:
             return True
         return any(one.session_id == self.session_id for one in people)
 
@@ -268,7 +294,7 @@ class Ringing:
         return {"session_id": self.session_id, "room": self._room, "user_id": self._user_id}
 
 
-def _is_denial(error: DailyError) -> bool:
+def _is_denial(error: Exception) -> bool:
     """Whether Daily says that there is no such call. A call client that is in no call says so of itself, not of the room."""
     return isinstance(error, NoSuchSession) or (isinstance(error, NotHosting) and error.status is not None)
 

@@ -2,6 +2,7 @@
 
 A user id that a dialer makes is used for one start. One that the program gives may be on several calls: a call that others have
 claimed, or that was there before, is not the one; and while two starts of the same user id are open, nobody can say whose it is.
+Nor does the room's presence say then whose it is: somebody may have that user id by his meeting token.
 """
 
 from __future__ import annotations
@@ -21,19 +22,27 @@ __all__ = ["Sighting", "Sightings"]
 class Sighting:
     """One start, and the calls that may be its own."""
 
-    def __init__(self, user_id: str, destination: str, before: Iterable[str]) -> None:
+    def __init__(self, user_id: str, destination: str, since: int) -> None:
         self.user_id = user_id
         self.destination = destination
         self.session_id: str | None = None
         """Its session, once that is certain."""
         self.news = anyio.Event()
-        self._others = set(before)
+        self._since = since
+        """The number of the last event before it; a session that it opened, or one before, cannot be its own."""
+        self._others: set[str] = set()
         self._seen: set[str] = set()
 
-    def see(self, session_id: str, destination: str | None) -> None:
-        """A call with its user id."""
+    def hear(self, session: Session) -> None:
+        """A dial-out with its user id was told of."""
+        destination = session.destination
         elsewhere = destination is not None and plain_uri(destination) != plain_uri(self.destination)
-        if session_id not in self._others and not elsewhere:
+        if session.opened > self._since and not elsewhere:
+            self.see(session.session_id)
+
+    def see(self, session_id: str) -> None:
+        """A call with its user id is there."""
+        if session_id not in self._others:
             self._seen.add(session_id)
             self.news.set()
 
@@ -85,13 +94,13 @@ class Sightings:
         """A dial-out was heard of."""
         if session.direction is Direction.DIALOUT and session.user_id is not None:
             for sighting in self._open.get(session.user_id, ()):
-                sighting.see(session.session_id, session.destination)
+                sighting.hear(session)
 
     def present(self, sighting: Sighting, people: Iterable[Present]) -> None:
         """Look for a start's call among those who are in the room."""
         for one in people:
             if one.user_id == sighting.user_id:
-                sighting.see(one.session_id, None)
+                sighting.see(one.session_id)
 
     def find(self, sighting: Sighting) -> str | None:
         """The call of a start, if it is certain."""
