@@ -28,7 +28,8 @@ from telstate.control.places import Place, Places
 from telstate.control.results import Attempt, DialOutcome, DialResult
 from telstate.control.ringing import Patience, Ringing
 from telstate.control.sightings import Sightings
-from telstate.errors import Busy, Closed, DefinitionError, TemporarilyNotAvailable
+from telstate.errors import Busy, Closed, DefinitionError, TemporarilyNotAvailable, UnknownResult
+from telstate.routing.cancellation import current_task, is_cancelled
 from telstate.routing.dispatcher import Dispatcher
 from telstate.routing.runner import INSIDE
 from telstate.routing.telling import Log
@@ -133,15 +134,19 @@ class Dialer:
     ) -> None:
         assert self._group is not None  # noqa: S101
         self._open = False
-        with anyio.CancelScope(shield=True), anyio.move_on_after(self._patience.find_within):
-            for intent in tuple(self._intents):
-                self._give_up(intent)
-            for intent in tuple(self._intents):
-                await intent.done.wait()
-        if self._intents:
-            self._log.error("dialer.left_unfinished", dials=len(self._intents), hint="their calls may still be there")
-        self._group.cancel_scope.cancel()
-        await self._group.__aexit__(None, None, None)
+        try:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(self._patience.find_within):
+                for intent in tuple(self._intents):
+                    self._give_up(intent)
+                for intent in tuple(self._intents):
+                    await intent.done.wait()
+        finally:  # also where asyncio cancels this, which no shield holds off
+            if self._intents:
+                self._log.error(
+                    "dialer.left_unfinished", dials=len(self._intents), hint="their calls may still be there"
+                )
+            self._group.cancel_scope.cancel()
+            await self._group.__aexit__(None, None, None)
 
     async def dial(
         self,
@@ -178,6 +183,10 @@ class Dialer:
             )
         if self._group is None or not self._open:
             raise Closed("a dialer dials inside its own block: `async with Dialer(calls) as dialer:`")
+        try:
+            hash(key)
+        except TypeError as error:
+            raise DefinitionError(f"key={key!r} must be hashable: a text, a number, or a tuple of such") from error
         intent = _Intent()
         self._intents.add(intent)
         self._group.start_soon(self._run, intent, options, attempts, ring_timeout, room or self._room, key)
@@ -210,8 +219,20 @@ class Dialer:
             and intent.ringing is not None
             and self._group is not None
         ):
-            self._group.start_soon(intent.ringing.hang_up)  # answered in the moment of the cancellation
+            intent.done = (
+                anyio.Event()
+            )  # answered in the moment of the cancellation: it is not done before the call is ended
+            self._intents.add(intent)
+            self._group.start_soon(self._take_back, intent, intent.ringing)
         intent.scope.cancel()
+
+    async def _take_back(self, intent: _Intent, ringing: Ringing) -> None:
+        INSIDE.set(True)
+        try:
+            await ringing.take_back()
+        finally:
+            self._intents.discard(intent)
+            intent.done.set()
 
     async def _run(  # noqa: PLR0917 - a task group passes nothing by name
         self,
@@ -228,6 +249,12 @@ class Dialer:
                 intent.result = await self._dial(intent, options, attempts, ring_timeout, room, key)
         except Exception as error:
             intent.error = error
+        except anyio.get_cancelled_exc_class() as error:
+            task = current_task()
+            if is_cancelled() or (task is not None and task.cancelling()):
+                raise
+            # By what the carrier waited for: that must not end the dials of others.
+            intent.error = UnknownResult(f"the carrier was cancelled by itself: {error!r}; look before you dial again")
         finally:
             if intent.result is None and intent.error is None:
                 intent.error = Closed("the dialer was left before the call was answered; the call was ended")
@@ -246,8 +273,15 @@ class Dialer:
         made: list[Attempt] = []
         while True:
             place = await self._places.take(room, key)
+            if not self._calls.is_open:
+                place.free()
+                raise Closed(
+                    "the dispatcher takes nothing in any more: nobody would hear of the call; it was not started"
+                )
             named = options if options.user_id is not None else options.model_copy(update={"user_id": str(uuid4())})
-            ringing = intent.ringing = Ringing(self._calls, self._carrier, named, room, self._sightings, self._patience)
+            ringing = intent.ringing = Ringing(
+                self._calls, self._carrier, named, room, self._sightings, self._patience, named is not options
+            )
             try:
                 made.append(await ringing.run(ring_timeout))
             finally:
@@ -277,8 +311,11 @@ class Dialer:
     async def _follow(self) -> None:
         """Know which calls there are, until the dispatcher closes."""
         while True:
-            changes = self._calls.changes()
-            for session_id in tuple(self._held):
+            try:
+                changes = self._calls.changes()
+            except Closed:  # it was shut down, and this dialer is about to be left
+                return
+            for session_id in (*self._held, *self._places.others):
                 if (known := self._calls.session(session_id)) is None or known.ended:
                     self._went(session_id)
             for session in self._calls.live():

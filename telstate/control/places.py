@@ -78,6 +78,11 @@ class Places:
             del self._others[room]
         self._serve()
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The sessions that nobody took a place for."""
+        return tuple(self._room_of)
+
     def leave(self, place: Place) -> None:
         """A place is free again."""
         self._rooms[place.room] -= 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from telstate import (
     CallEnded,
@@ -24,12 +26,15 @@ from telstate import (
 )
 from telstate.control import Dialer, DialOutcome, Permissions, PhoneDialout, RestControl, SipDialout
 from telstate.control.api import DailyApi
-from telstate.errors import JournalError
+from telstate.control.carrier import Present
+from telstate.errors import JournalError, TemporarilyNotAvailable, UnknownResult
+from telstate.events import DialinConnected, DialinStopped, DialoutConnected, DialoutError, DialoutStopped
 from telstate.journals import JsonlJournal
 from telstate.testing import lines
 from telstate.testing.daily import FakeDaily, Line
 from telstate.testing.faults import App, hang, instead
 from tests.control.calling import NUMBER, ROOM, Phone, phone, until
+from tests.control.wire import QUICK, Wire
 
 pytestmark = pytest.mark.asyncio
 
@@ -492,3 +497,258 @@ async def test_hanging_requests() -> None:
         result = await line.dial()
         assert result.outcome is DialOutcome.UNKNOWN
         assert line.daily.starts(NUMBER) == 0
+
+
+# --- moments that only a carrier of our own can hit ---------------------------------------------------------------------
+
+OPTIONS = PhoneDialout(phone_number=NUMBER)
+NAMED = PhoneDialout(phone_number=NUMBER, user_id="customer-7")
+
+
+@asynccontextmanager
+async def wired(wire: Wire, **calls: Any) -> AsyncIterator[Dialer]:
+    """A dialer over it."""
+    async with Dispatcher(Router(), control=wire, **calls) as taking:  # type: ignore[arg-type]
+        wire.calls = taking
+        async with Dialer(taking, **QUICK) as dialer:
+            yield dialer
+
+
+async def test_somebody_else_with_the_user_id_is_not_taken_for_the_call() -> None:
+    """He could not be stopped, for Daily knows no such dial-out, and a second call would begin beside the first."""
+    wire: Any = Wire()
+    wire.present = (Present("a-browser", "customer-7"),)
+
+    async def lost(options: Any, _: Any) -> str:
+        wire.make(options)
+        raise UnknownResult("lost")
+
+    wire.start = lost
+    async with wired(wire) as dialer:
+        result = await dialer.dial(NAMED, ring_timeout=0.2)
+        assert kinds(result) == ["unknown"]
+        assert wire.most == 1
+
+
+async def test_a_late_word_of_the_call_before_is_not_taken_for_the_next() -> None:
+    """It has the same user id, if the program gave one."""
+    wire: Any = Wire()
+
+    async def start(options: Any, _: Any) -> Any:
+        session_id = wire.make(options)
+        if len(wire.legs) == 1:
+            await wire.tell(DialoutConnected, session_id)
+            return session_id
+        await wire.tell(DialoutError, next(iter(wire.legs)), error_msg="late: it was stopped before")
+        raise UnknownResult("lost")
+
+    wire.start = start
+    async with wired(wire) as dialer:
+        result = await dialer.dial(NAMED, ring_timeout=0.1)
+        assert kinds(result) == ["unanswered", "unknown"]
+        assert wire.most == 1
+
+
+@pytest.mark.parametrize("told", [None, DialoutError])
+async def test_a_stop_of_the_programs_own_is_heeded_however_it_is_told(told: Any) -> None:
+    """By an error, or by nobody."""
+    wire: Any = Wire()
+
+    async def stop(session: Session) -> None:
+        was = session.session_id in wire.live
+        wire.live.discard(session.session_id)
+        if was and told is not None:
+            await wire.tell(told, session.session_id, error_msg="Channel closed")
+
+    wire.stop = stop
+    async with wired(wire) as dialer, anyio.create_task_group() as group:
+
+        async def give_up() -> None:
+            await until(lambda: wire.legs)
+            await wire.calls.stop(wire.calls.live()[0])
+
+        group.start_soon(give_up)
+        assert kinds(await dialer.dial(OPTIONS, ring_timeout=0.2)) == ["stopped"]
+
+
+async def test_a_stop_that_raises_anything_is_tried_again_and_said() -> None:
+    """As a DailyApi does that was left before."""
+    wire: Any = Wire()
+
+    async def stop(_: Session) -> None:
+        raise Closed("use a DailyApi in an `async with`")
+
+    wire.stop = stop
+    with capture_logs() as logs:
+        async with wired(wire) as dialer:
+            with anyio.move_on_after(0.1):
+                await dialer.dial(OPTIONS)
+    assert [line["event"] for line in logs] == ["dial.not_stopped"] * 3 + ["dial.not_ended"]
+
+
+async def test_a_refusal_that_is_not_kept_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no call, and its id is one of our own."""
+    wire: Any = Wire()
+    journal = JsonlJournal(tmp_path / "calls.jsonl")
+
+    async def refused(*_: Any) -> str:
+        raise TemporarilyNotAvailable("no workers available")
+
+    async def fail(_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    wire.start = refused
+    async with wired(wire, journal=journal) as dialer:
+        monkeypatch.setattr(journal, "append", fail)
+        with pytest.raises(JournalError):
+            await dialer.dial(OPTIONS)
+        assert wire.stopped == []
+        monkeypatch.undo()
+
+
+async def test_a_cancellation_from_around_the_dispatcher_ends_in_time(tmp_path: Path) -> None:
+    """Then the journal's task is gone before the call is ended, and what was to be kept waits for nothing."""
+    wire: Any = Wire()
+    with anyio.fail_after(5):
+        with anyio.move_on_after(0.2):
+            async with wired(wire, journal=JsonlJournal(tmp_path / "calls.jsonl")) as dialer:
+                await dialer.dial(OPTIONS)
+        assert wire.legs
+        assert not wire.live
+
+
+async def test_leaving_waits_for_the_end_of_what_was_answered_and_cancelled_at_once() -> None:
+    """The hang-up is on its way when the block ends."""
+    wire: Any = Wire()
+    ends = wire.stop
+
+    async def slow(session: Session) -> None:
+        await anyio.sleep(0.1)
+        await ends(session)
+
+    wire.stop = slow
+    async with wired(wire) as dialer:
+        dialling = asyncio.create_task(dialer.dial(OPTIONS))
+        await until(lambda: wire.legs)
+        (intent,) = dialer._intents
+        done = intent.done
+
+        class Now:
+            wait = staticmethod(done.wait)
+
+            def set(self) -> None:
+                done.set()
+                dialling.cancel()
+
+        intent.done = Now()  # type: ignore[assignment]
+        await wire.tell(DialoutAnswered, next(iter(wire.legs)))
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        assert dialer.sizes()["dials"] == 0
+    assert not wire.live
+
+
+async def test_cancelled_again_and_again_while_it_is_left() -> None:
+    """By asyncio, whose cancellations go through every shield; the call is ended, and no task stays."""
+    wire: Any = Wire()
+    ends = wire.stop
+
+    async def slow(session: Session) -> None:
+        await anyio.sleep(0.2)
+        await ends(session)
+
+    wire.stop = slow
+
+    async def program() -> None:
+        async with wired(wire) as dialer:
+            await dialer.dial(OPTIONS)
+
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(program())
+    await until(lambda: wire.legs)
+    for _ in range(4):
+        running.cancel()
+        await asyncio.sleep(0.03)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not wire.live
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_start_whose_task_is_cancelled_is_found_and_ended() -> None:
+    """As by a server that cancels all tasks at its end."""
+    wire: Any = Wire()
+
+    async def slow(options: Any, _: Any) -> Any:
+        session_id = wire.make(options)
+        await wire.tell(DialoutConnected, session_id)
+        await anyio.sleep(0.5)
+        return session_id
+
+    wire.start = slow
+
+    async def program() -> None:
+        async with wired(wire) as dialer:
+            await dialer.dial(OPTIONS)
+
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(program())
+    await until(lambda: wire.live)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    await asyncio.wait([running])
+    assert not wire.live
+
+
+async def test_a_carrier_that_is_cancelled_by_itself_ends_no_other_dial() -> None:
+    """A future of its own was cancelled; that is nobody else's cancellation."""
+    wire: Any = Wire()
+    start = wire.start
+
+    async def odd(options: Any, room: Any) -> Any:
+        if len(wire.legs) == 1:
+            raise asyncio.CancelledError
+        return await start(options, room)
+
+    wire.start = odd
+    async with wired(wire) as dialer, anyio.create_task_group() as group:
+        group.start_soon(partial(dialer.dial, OPTIONS, attempts=1, ring_timeout=0.5))
+        await until(lambda: wire.legs)
+        with pytest.raises(UnknownResult, match="cancelled by itself"):
+            await dialer.dial(OPTIONS)
+        wire.start = start
+        assert kinds(await dialer.dial(OPTIONS, attempts=1, ring_timeout=0.1)) == ["unanswered"]
+
+
+async def test_shut_down_at_once_is_no_error_and_nothing_is_started() -> None:
+    """Before the dialer has looked at anything, and after."""
+    wire: Any = Wire()
+    async with wired(wire) as dialer:
+        wire.calls.shut_down()
+        with anyio.CancelScope(shield=True), pytest.raises(Closed, match="not started"):
+            await dialer.dial(OPTIONS)
+    assert not wire.legs
+
+
+async def test_who_left_while_the_dialer_was_behind_gives_his_place_free() -> None:
+    """More changes than are kept for one who follows."""
+    wire: Any = Wire()
+    async with wired(wire) as dialer:
+        callers = [f"caller-{number}" for number in range(5)]
+        for caller in callers:
+            await wire.calls.receive(DialinConnected(session_id=caller, room="r"))
+        await anyio.sleep(0.05)
+        for number in range(5_001):
+            for kind in (DialoutConnected, DialoutStopped):
+                wire.calls.receive_nowait(kind(session_id=f"other-{number}", room="elsewhere"))
+        for caller in callers:
+            wire.calls.receive_nowait(DialinStopped(session_id=caller, room="r"))
+        with anyio.fail_after(3):
+            await dialer.dial(OPTIONS, attempts=1, ring_timeout=0.1)
+
+
+async def test_a_key_must_be_hashable() -> None:
+    """Or its place in the room would be taken for ever."""
+    async with wired(Wire()) as dialer:
+        with pytest.raises(DefinitionError, match="hashable"):
+            await dialer.dial(OPTIONS, key=["a"])  # type: ignore[arg-type]
