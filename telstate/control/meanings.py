@@ -36,8 +36,9 @@ _MEANINGS: tuple[tuple[type[DailyError], str], ...] = (
     (TemporarilyNotAvailable, r"TEMPORARILY_NOT_AVAILABLE|no workers? (is |are )?available"),
     # startDialOut, Errors; rooms/:name/dialOut/start, 400; daily-python 0.36
     (DialoutInProgress, r"DIALOUT_IN_PROGRESS|dialout ?already ?(started|exists)"),
-    # No page tells this text, only the property's name and that its default is 5.
-    (RoomFull, r"max_sip_pstn_sessions|(maximum|limit|too many)[^.]*\b(sip|pstn)\b[^.]*sessions?"),
+    # No page tells this text, only the property's name and that its default is 5. The gaps have bounds: without them a long text
+    # of somebody's would take minutes.
+    (RoomFull, r"max_sip_pstn_sessions|(maximum|limit|too many)[^.]{0,40}\b(sip|pstn)\b[^.]{0,40}sessions?"),
     # stopDialOut, Errors; dialOut/stop, sendDTMF, sipCallTransfer, sipRefer, 404
     (NoSuchSession, r"NOT_FOUND|no dialout to stop|no session running|invalid sessionId"),
     # every page below rooms/:name that speaks to a call, 404; 400 where the call ended meanwhile; daily-python 0.36, whose
