@@ -220,7 +220,7 @@ class DailyApi:
             return DailyError(f"{asked} was not sent, {self._url} cannot be reached: {trouble}")
         error, info = self._said(tried.body)
         got = trouble or ": ".join(filter(None, [f"Daily answered {tried.status}", error, info]))
-        kind, what = self._meaning(tried, f"{error} {info}")
+        kind, what = self._meaning(tried, f"{error} {info}", named=error is not None)
         if method == "GET" and kind is UnknownResult:
             kind, what = DailyError, "Try again later."
         text = f"{asked}: {got.rstrip('.')}. {what}".rstrip()
@@ -229,13 +229,14 @@ class DailyApi:
             told.retry_after = tried.retry_after
         return told
 
-    def _meaning(self, tried: _Tried, said: str) -> tuple[type[DailyError], str]:
+    def _meaning(self, tried: _Tried, said: str, *, named: bool) -> tuple[type[DailyError], str]:
         """Which error it is, and what to do."""
         refused = not tried.trouble and tried.status is not None and tried.status >= 300
         kind = meaning_of(said) if refused else DailyError
         if not refused or (tried.status or 0) >= 500:
-            # A gateway may have failed after it passed the request on; only Daily itself can say that nothing was done.
-            if kind is TemporarilyNotAvailable:
+            # A gateway may have failed after it passed the request on, and have no worker of its own; only Daily itself, by an
+            # error of its form, can say that nothing was done.
+            if kind is TemporarilyNotAvailable and named:
                 return kind, ADVICE[kind]
             return UnknownResult, ADVICE[UnknownResult]
         if tried.status == 429:
