@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from telstate.control.api import DailyApi
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
-from telstate.errors import DailyError, DefinitionError, NoSuchSession, NotSupported, UnknownResult
+from telstate.control.uris import wrong_with
+from telstate.errors import DailyError, DefinitionError, NoSuchSession, NotSupported, UnknownResult, shorten
 
 __all__ = ["START", "Telephony", "room_path"]
 
@@ -83,8 +84,14 @@ class Telephony:
 
         Raises what all raise, and:
             ForwardingFailed: if the caller has hung up, or the endpoint is not ready or in use.
+            ValueError: if that can be no endpoint. Nothing was sent.
         """
-        uri = sip_endpoint if sip_endpoint.lower().startswith("sip:") else f"sip:{sip_endpoint}"
+        scheme, colon, rest = sip_endpoint.partition(":")
+        if colon and scheme.lower() == "sip":
+            sip_endpoint = rest
+        uri = sip_endpoint if colon and scheme.lower() == "sips" else f"sip:{sip_endpoint}"
+        if wrong := wrong_with(uri):  # Daily would drop the caller
+            raise ValueError(f"{shorten(sip_endpoint)} is no sip: endpoint of a room: {wrong}")
         body = {"callId": call_id, "callDomain": call_domain, "sipUri": uri}
         await self._accepted("/dialin/pinlessCallUpdate", body)
 
@@ -120,6 +127,7 @@ def room_path(room: str) -> str:
     Raises:
         DefinitionError: if that can be no room's name.
     """
-    if not room or room in (".", ".."):
+    # A lone surrogate can stand in JSON, but in no URL.
+    if not room or room in (".", "..") or (not room.isascii() and any("\ud800" <= one <= "\udfff" for one in room)):
         raise DefinitionError(f"{room!r} is no name of a room: give the last part of its URL")
     return f"/rooms/{quote(room, safe='')}"
