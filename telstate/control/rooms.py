@@ -12,7 +12,7 @@ from telstate.control.api import DailyApi
 from telstate.control.carrier import Present
 from telstate.control.options import SipRoom
 from telstate.control.telephony import room_path
-from telstate.errors import DailyError
+from telstate.errors import DailyError, UnknownResult
 
 __all__ = ["Room", "Rooms"]
 
@@ -35,7 +35,7 @@ class Rooms:
 
     All methods raise:
         DailyError: if Daily refused, also because there is no such room (status 404), or cannot be asked.
-        UnknownResult: if the answer to a change was lost; read the room to see.
+        UnknownResult: if the answer to a change was lost, or is none; read the room to see.
     """
 
     def __init__(self, api: DailyApi) -> None:
@@ -59,7 +59,7 @@ class Rooms:
         if name is not None:
             room_path(name)
             body["name"] = name
-        return _room(await self._api.request("POST", "/rooms", body))
+        return _room(await self._api.request("POST", "/rooms", body), UnknownResult)
 
     async def get(self, name: str) -> Room:
         """Read a room, its SIP property and endpoints among the rest."""
@@ -87,7 +87,9 @@ class Rooms:
         return tuple(_present(one) for one in people if isinstance(one, dict) and isinstance(one.get("id"), str))
 
     async def _set(self, name: str, properties: dict[str, Any]) -> Room:
-        return _room(await self._api.request("POST", room_path(name), {"properties": properties}, again=True))
+        return _room(
+            await self._api.request("POST", room_path(name), {"properties": properties}, again=True), UnknownResult
+        )
 
 
 def _present(told: dict[str, Any]) -> Present:
@@ -97,9 +99,10 @@ def _present(told: dict[str, Any]) -> Present:
     )
 
 
-def _room(told: Any) -> Room:
+def _room(told: Any, otherwise: type[DailyError] = DailyError) -> Room:
+    """Read a room. What was to be changed may have been, whatever that answer is: `otherwise` says so."""
     if not isinstance(told, dict) or not isinstance(told.get("name"), str):
-        raise DailyError("Daily answered something that is no room with a name", status=200)
+        raise otherwise("Daily answered something that is no room with a name", status=200)
     config = told.get("config")
     config = config if isinstance(config, dict) else {}
     url, sip, uri = told.get("url"), config.get("sip"), config.get("sip_uri")
