@@ -84,9 +84,10 @@ class Endpoints:
         """Which transfers have found their far leg: steps of them that are told later point at nobody else."""
 
     def find(self, uri: str) -> Endpoint | None:
-        """Find an endpoint, with or without `sip:`, whatever its query; of several scopes' the busy one first."""
+        """Find an endpoint, with or without `sip:`, whatever its query; of several scopes' the busy one first, then a ready one."""
         known = self._by_uri.get(plain_uri(uri), {}).values()
-        return next((endpoint for endpoint in known if endpoint.busy), next(iter(known), None))
+        # Not every observer is told that it is ready: one who was not must not hide it from those who wait for that.
+        return max(known, key=lambda endpoint: (endpoint.busy, endpoint.ready), default=None)
 
     def set_ready(self, uri: str, scope: Scope, now: float) -> None:
         """An endpoint can be dialled."""
