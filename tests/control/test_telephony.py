@@ -1,0 +1,408 @@
+"""Telephony over REST: what goes over the wire, what is sent again and what never is, and what each refusal becomes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from telstate.control import DailyApi, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Telephony, Transfer
+from telstate.errors import (
+    Closed,
+    DailyError,
+    DefinitionError,
+    DialoutInProgress,
+    ForwardingFailed,
+    NoSuchSession,
+    NotAllowed,
+    NotHosting,
+    NotSupported,
+    RoomFull,
+    TemporarilyNotAvailable,
+    UnknownResult,
+)
+from telstate.testing import lines
+from telstate.testing.daily import KEY, FakeDaily, Line
+from telstate.testing.faults import Fault, cut, hang, instead, lost
+from tests.control.receiving import Receiver
+
+pytestmark = pytest.mark.anyio
+
+ROOM = "support"
+NUMBER = "+12025550101"
+BOB = "sip:bob@example.com"
+PHONE = PhoneDialout(phone_number=NUMBER)
+RINGS_ON = Line(answers=None)
+TRIES = 3
+ONCE: dict[str, Callable[[Telephony], Awaitable[object]]] = {
+    f"/rooms/{ROOM}/dialOut/start": lambda phones: phones.start(ROOM, PHONE),
+    f"/rooms/{ROOM}/dialOut/sendDTMF": lambda phones: phones.send_dtmf(ROOM, "s", Dtmf(tones="1")),
+    f"/rooms/{ROOM}/sipCallTransfer": lambda phones: phones.transfer(ROOM, "s", Transfer(to_end_point=BOB)),
+    f"/rooms/{ROOM}/sipRefer": lambda phones: phones.refer(ROOM, "s", Refer(to_end_point=BOB)),
+    "/dialin/pinlessCallUpdate": lambda phones: phones.forward("c", "d", BOB),
+}
+AGAIN: dict[str, Callable[[Telephony], Awaitable[object]]] = {
+    f"/rooms/{ROOM}/dialOut/stop": lambda phones: phones.stop(ROOM, "s"),
+    f"/rooms/{ROOM}/eject": lambda phones: phones.eject(ROOM, "s"),
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """asyncio alone: both event loops meet in the tests of what sends the requests."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def telephony(daily: FakeDaily, *, timeout: float = 5.0) -> AsyncIterator[Telephony]:  # noqa: ASYNC109
+    """With somebody in the room."""
+    daily.host(ROOM)
+    async with DailyApi(KEY, url=daily.url, timeout=timeout, pauses=(0.01, 0.02)) as api:
+        yield Telephony(api, start_timeout=timeout)
+
+
+def wire(daily: FakeDaily) -> list[tuple[str, str, Any]]:
+    """What was sent, below the base of the API."""
+    return [(one.method, one.path.removeprefix("/v1"), one.body) for one in daily.seen]
+
+
+def paths(daily: FakeDaily) -> list[str]:
+    """Where it was sent."""
+    return [one.path.removeprefix("/v1") for one in daily.seen]
+
+
+# --- what is sent -------------------------------------------------------------------------------------------------
+
+
+async def test_what_goes_over_the_wire(daily: FakeDaily) -> None:
+    """The method, the path and the body of each, and nothing that was not given."""
+    daily.lines[NUMBER] = daily.lines[BOB] = RINGS_ON
+    async with telephony(daily) as phones:
+        one = await phones.start(ROOM, PhoneDialout(phone_number=NUMBER, user_id="u", extension="9"))
+        two = await phones.start(ROOM, SipDialout(sip_uri=f"{BOB}?X-a=b", display_name="Bob"))
+        assert [leg.session_id for leg in daily.sessions] == [one, two]
+        await phones.send_dtmf(ROOM, one, Dtmf(tones="1a#", digit_duration_ms=200))
+        await phones.stop(ROOM, one)
+        await phones.transfer(
+            ROOM,
+            two,
+            Transfer(to_end_point=NUMBER, caller_id="+12025550102", wait_before_extension_dial_sec=1, extension="7"),
+        )
+        three = await phones.start(ROOM, SipDialout(sip_uri=BOB))
+        await phones.refer(ROOM, three, Refer(to_end_point=BOB))
+        four = daily.dial_in(daily.host(ROOM)[0])
+        await phones.eject(ROOM, four)
+    room = f"/rooms/{ROOM}"
+    assert wire(daily) == [
+        ("POST", f"{room}/dialOut/start", {"phoneNumber": NUMBER, "userId": "u", "extension": "9"}),
+        ("POST", f"{room}/dialOut/start", {"sipUri": f"{BOB}?X-a=b", "displayName": "Bob"}),
+        ("POST", f"{room}/dialOut/sendDTMF", {"sessionId": one, "tones": "1A#", "digitDurationMs": 200}),
+        ("POST", f"{room}/dialOut/stop", {"sessionId": one}),
+        (
+            "POST",
+            f"{room}/sipCallTransfer",
+            {
+                "sessionId": two,
+                "toEndPoint": NUMBER,
+                "callerId": "+12025550102",
+                "extension": "7",
+                "waitBeforeExtensionDialSec": 1,
+            },
+        ),
+        ("POST", f"{room}/dialOut/start", {"sipUri": BOB}),
+        ("POST", f"{room}/sipRefer", {"sessionId": three, "toEndPoint": BOB}),
+        ("POST", f"{room}/eject", {"ids": [four]}),
+    ]
+    assert {leg.ended_by for leg in daily.sessions[:4]} == {"stop", "transfer", "refer", "eject"}
+    assert daily.session(one).tones == ["1A#"]
+
+
+@pytest.mark.parametrize("prefix", ["", "sip:"])
+async def test_a_caller_on_hold_is_forwarded(daily: FakeDaily, receiver: Receiver, prefix: str) -> None:
+    """To an endpoint as the room tells it, with `sip:` or without."""
+    async with telephony(daily) as phones:
+        endpoint = daily.host(ROOM)[0]
+        call_id = daily.call_in("+12025550199", pinless=receiver.url)
+        await phones.forward(call_id, "domain", prefix + endpoint.removeprefix("sip:"))
+    assert wire(daily) == [
+        ("POST", "/dialin/pinlessCallUpdate", {"callId": call_id, "callDomain": "domain", "sipUri": endpoint})
+    ]
+    assert [leg.call_id for leg in daily.live()] == [call_id]
+
+
+@pytest.mark.parametrize("endpoint", ["", "sip:", "bob smith@example.com", "sips:bob@example.com", "sip:a@b\r\nX: y"])
+async def test_what_can_be_no_endpoint_is_not_sent(daily: FakeDaily, endpoint: str) -> None:
+    """Daily would drop the caller for it."""
+    async with telephony(daily) as phones:
+        with pytest.raises(ValueError, match="sip:"):
+            await phones.forward("c", "d", endpoint)
+    assert not daily.seen
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ("a/b", "a%2Fb"),
+        ("ä", "%C3%A4"),
+        ("a b?c#d%", "a%20b%3Fc%23d%25"),
+        ("../webhooks", "..%2Fwebhooks"),
+        ("...", "..."),
+        ("a\nb", "a%0Ab"),
+    ],
+)
+async def test_names_of_rooms_are_quoted(daily: FakeDaily, name: str, quoted: str) -> None:
+    """No name leads elsewhere."""
+    sent: list[bytes] = []
+
+    async def fault(app: Any, scope: Any, receive: Any, send: Any) -> None:
+        sent.append(scope["raw_path"])
+        await instead(200, b'{"ok": "true", "sessionId": "s", "ejectedIds": ["s"]}')(app, scope, receive, send)
+
+    async with telephony(daily) as phones:
+        daily.faults.extend([fault] * 2)
+        assert await phones.start(name, PHONE) == "s"
+        await phones.eject(name, "s")
+    assert sent == [f"/v1/rooms/{quoted}/{what}".encode() for what in ("dialOut/start", "eject")]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "\ud800"], ids=ascii)
+async def test_what_can_be_no_name_of_a_room(daily: FakeDaily, name: str) -> None:
+    """A path would lose it, or cannot have it."""
+    async with telephony(daily) as phones:
+        for ask in (
+            phones.start(name, PHONE),
+            phones.stop(name, "s"),
+            phones.send_dtmf(name, "s", Dtmf(tones="1")),
+            phones.transfer(name, "s", Transfer(to_end_point=BOB)),
+            phones.refer(name, "s", Refer(to_end_point=BOB)),
+            phones.eject(name, "s"),
+        ):
+            with pytest.raises(DefinitionError, match="the last part of its URL"):
+                await ask
+    assert not daily.seen
+
+
+async def test_what_rest_cannot_carry(daily: FakeDaily) -> None:
+    """Nothing is sent."""
+    async with telephony(daily) as phones:
+        for permissions in (Permissions(can_receive={}), Permissions(can_receive={"base": False})):
+            with pytest.raises(NotSupported, match="call client"):
+                await phones.start(ROOM, PhoneDialout(phone_number=NUMBER, permissions=permissions))
+        with pytest.raises(NotSupported, match="leave the method out"):
+            await phones.send_dtmf(ROOM, "s", Dtmf(tones="1", method="auto"))
+        for none in ([], ["s"] * 101):
+            with pytest.raises(DefinitionError, match=f"not {len(none)}"):
+                await phones.eject(ROOM, *none)
+    assert not daily.seen
+
+
+async def test_outside_its_api(daily: FakeDaily) -> None:
+    """It is closed."""
+    async with telephony(daily) as phones:
+        pass
+    with pytest.raises(Closed):
+        await phones.stop(ROOM, "s")
+    assert not daily.seen
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (lines.ALREADY_STARTED, DialoutInProgress),
+        (lines.DIALOUT_IN_PROGRESS, DialoutInProgress),
+        (lines.CALL_CLOSED, NotHosting),
+        (lines.NOT_ALLOWED, NotAllowed),
+        (lines.NUMBERS_NOT_ENABLED, NotAllowed),
+        (lines.INTERNATIONAL_NOT_SUPPORTED, NotAllowed),
+        (lines.TEMPORARILY_NOT_AVAILABLE, TemporarilyNotAvailable),
+        (lines.TOO_MANY_REQUESTS, TemporarilyNotAvailable),
+        (lines.TOO_MANY_SESSIONS, RoomFull),
+        (lines.Refusal(500, "server-error"), UnknownResult),
+        (lines.Refusal(400, "invalid-request-error", "something new"), DailyError),
+    ],
+)
+async def test_a_refused_start(daily: FakeDaily, refusal: lines.Refusal, kind: type[DailyError]) -> None:
+    """Is asked for once, whatever it is refused with."""
+    daily.lines[NUMBER] = Line(refuses=refusal)
+    async with telephony(daily) as phones:
+        with pytest.raises(DailyError) as raised:
+            await phones.start(ROOM, PHONE)
+    assert type(raised.value) is kind
+    assert (raised.value.status, raised.value.error) == (refusal.status, refusal.error)
+    assert NUMBER not in str(raised.value)
+    assert len(daily.seen) == 1
+
+
+async def test_refusals_of_what_speaks_to_a_call(daily: FakeDaily) -> None:
+    """Who is not there, and a room in which nobody is."""
+    async with telephony(daily) as phones:
+        for path, ask in {**ONCE, **AGAIN}.items():
+            if "start" in path:
+                continue
+            with pytest.raises(ForwardingFailed if "pinless" in path else NoSuchSession):
+                await ask(phones)
+        daily.leave(ROOM)
+        for path, ask in {**ONCE, **AGAIN}.items():
+            if "pinless" not in path and "DTMF" not in path and "eject" not in path:
+                with pytest.raises(NotHosting):
+                    await ask(phones)
+
+
+async def test_rooms_that_may_not(daily: FakeDaily) -> None:
+    """Dial out at all, or no more of it."""
+    daily.lines[NUMBER] = RINGS_ON
+    daily.host("mute", enable_dialout=False)
+    daily.host("full", max_sip_pstn_sessions_per_room=1)
+    async with telephony(daily) as phones:
+        with pytest.raises(NotAllowed, match="enable_dialout"):
+            await phones.start("mute", PHONE)
+        await phones.start("full", PHONE)
+        with pytest.raises(RoomFull):
+            await phones.start("full", PHONE)
+
+
+# --- what is sent again -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [lost, cut, hang, instead(500), instead(429), instead(502, b"<html>")])
+async def test_what_is_never_sent_twice(daily: FakeDaily, fault: Fault) -> None:
+    """A second start is a second call, a second key is pressed twice."""
+    daily.rules["*"] = fault
+    async with telephony(daily, timeout=0.05 if fault is hang else 5) as phones:
+        for ask in ONCE.values():
+            with pytest.raises(DailyError) as raised:
+                await ask(phones)
+            refused = raised.value.status == 429
+            assert type(raised.value) is (TemporarilyNotAvailable if refused else UnknownResult)
+    assert paths(daily) == list(ONCE)
+
+
+@pytest.mark.parametrize("fault", [cut, hang, instead(500), instead(429), instead(502, b"<html>")])
+async def test_what_is_sent_again(daily: FakeDaily, fault: Fault) -> None:
+    """To end a session twice is to end it once."""
+    daily.rules["*"] = fault
+    async with telephony(daily, timeout=0.05 if fault is hang else 5) as phones:
+        for ask in AGAIN.values():
+            with pytest.raises(DailyError):
+                await ask(phones)
+    assert paths(daily) == [path for path in AGAIN for _ in range(TRIES)]
+
+
+@pytest.mark.parametrize("fault", [cut, instead(503), instead(429)])
+@pytest.mark.parametrize("eject", [False, True])
+async def test_and_then_done(daily: FakeDaily, fault: Fault, *, eject: bool) -> None:
+    """Once it goes through."""
+    daily.lines[NUMBER] = RINGS_ON
+    async with telephony(daily) as phones:
+        session_id = await phones.start(ROOM, PHONE)
+        daily.faults.extend([fault] * (TRIES - 1))
+        await (phones.eject if eject else phones.stop)(ROOM, session_id)
+    assert not daily.live()
+    assert len(daily.seen) == 1 + TRIES
+
+
+@pytest.mark.parametrize("eject", [False, True])
+async def test_whose_answer_was_lost_is_gone(daily: FakeDaily, *, eject: bool) -> None:
+    """The second time nobody is there: he was ended by the first, or had hung up. Which it was nobody knows."""
+    daily.lines[NUMBER] = RINGS_ON
+    async with telephony(daily) as phones:
+        session_id = await phones.start(ROOM, PHONE)
+        daily.faults.append(lost)
+        with pytest.raises(NoSuchSession):
+            await (phones.eject if eject else phones.stop)(ROOM, session_id)
+    assert not daily.live()
+    assert len(daily.seen) == 3
+
+
+async def test_of_several_some_are_not_there(daily: FakeDaily) -> None:
+    """They are named; the others were removed."""
+    daily.lines[NUMBER] = RINGS_ON
+    async with telephony(daily) as phones:
+        there = [await phones.start(ROOM, PHONE) for _ in range(2)]
+        with pytest.raises(NoSuchSession) as raised:
+            await phones.eject(ROOM, *there, "x", "y")
+    assert "x, y" in str(raised.value)
+    assert there[0] not in str(raised.value)
+    assert not daily.live()
+
+
+# --- odd answers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"ok": "true"}',
+        b'{"ok": "true", "sessionId": ""}',
+        b'{"ok": true, "sessionId": 7}',
+        b"[]",
+        b'"s"',
+        b"7",
+    ],
+)
+async def test_a_start_without_a_session_id(daily: FakeDaily, body: bytes) -> None:
+    """There may be a call."""
+    daily.faults.append(instead(200, body))
+    async with telephony(daily) as phones:
+        with pytest.raises(UnknownResult, match="look before you"):
+            await phones.start(ROOM, PHONE)
+    assert len(daily.seen) == 1
+
+
+@pytest.mark.parametrize("ok", [b'"false"', b"false", b'"no"', b"0", b"null", b"{}"])
+async def test_an_answer_that_is_not_ok(daily: FakeDaily, ok: bytes) -> None:
+    """It was not done, whatever else is told."""
+    daily.rules["*"] = instead(200, b'{"ok": %b, "sessionId": "s", "ejectedIds": ["s"]}' % ok)
+    async with telephony(daily) as phones:
+        for ask in (*ONCE.values(), *AGAIN.values()):
+            with pytest.raises(DailyError, match="not ok") as raised:
+                await ask(phones)
+            assert type(raised.value) is DailyError
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"ok"', b"7", b"{"])
+async def test_an_answer_that_says_nothing(daily: FakeDaily, body: bytes) -> None:
+    """It may have been done."""
+    daily.rules["*"] = instead(200, body)
+    async with telephony(daily) as phones:
+        for ask in (*ONCE.values(), *AGAIN.values()):
+            with pytest.raises(UnknownResult):
+                await ask(phones)
+
+
+@pytest.mark.parametrize("ok", [b'"true"', b'"True"', b"true"])
+async def test_answers_that_are_ok(daily: FakeDaily, ok: bytes) -> None:
+    """Daily's is a string, and others may come."""
+    daily.faults.extend([instead(200, b'{"ok": %b, "sessionId": "s", "more": [1]}' % ok)] * 6)
+    async with telephony(daily) as phones:
+        for path, ask in {**ONCE, **AGAIN}.items():
+            if "eject" not in path:
+                assert await ask(phones) == ("s" if "start" in path else None)
+
+
+@pytest.mark.parametrize("ejected", [b"null", b'"s"', b"{}", b"[]", b'["t"]', b'[["s"]]', b'{"s": 1}'])
+async def test_an_eject_that_names_nobody(daily: FakeDaily, ejected: bytes) -> None:
+    """Nobody was there."""
+    daily.faults.append(instead(200, b'{"ejectedIds": %b}' % ejected))
+    async with telephony(daily) as phones:
+        with pytest.raises(NoSuchSession):
+            await phones.eject(ROOM, "s")
+
+
+async def test_a_start_has_a_patience_of_its_own(daily: FakeDaily) -> None:
+    """Longer than that of everything else."""
+    daily.lines[NUMBER] = Line(answer_after=0.4)
+    async with DailyApi(KEY, url=daily.url, timeout=0.1, pauses=()) as api:
+        daily.host(ROOM)
+        assert await Telephony(api).start(ROOM, PHONE)
+        with anyio.fail_after(5):
+            with pytest.raises(UnknownResult, match=r"within 0\.05 seconds"):
+                await Telephony(api, start_timeout=0.05).start(ROOM, PHONE)
