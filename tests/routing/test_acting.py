@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ async def answered(calls: Dispatcher, session_id: str = SESSION) -> Session:
     return session
 
 
-ACTS: dict[str, Callable[[Dispatcher, Session | str], Awaitable[None]]] = {
+ACTS: dict[str, Callable[[Dispatcher, Session | str], Coroutine[Any, Any, None]]] = {
     "stop": lambda calls, whom: calls.stop(whom),
     "dtmf": lambda calls, whom: calls.send_dtmf(whom, "1"),
     "transfer": lambda calls, whom: calls.transfer(whom, BOB),
