@@ -7,16 +7,16 @@ With a key it is a service, until SIGTERM, for all who dial into rooms of your d
 needs your bot in the room, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here, 8080
 unless it is set.
 
-What you would copy ends at the line before the simulation. What the bot says is a stand-in there, and that the caller asks for a
-person. No event ever tells that a transfer failed: once Daily has accepted it, the caller is out of the room, and is heard of again
-only if the operator picks up.
+What you would copy ends where the simulation begins. What the bot says is a stand-in, and that the caller asks for a person. No event
+ever tells that a transfer failed: once Daily has accepted it, the caller is out of the room, and is heard of again only if the operator
+picks up.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-cold-transfer/bot.py) has 270
 lines, this file 142. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks and the
-simulation. What keeps book of the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13
-handlers), ours 19 (talk, hand_on, picked_up, ended). Theirs waits for on_dialout_answered, which is told of a dial-out and not of a
-transfer, to let the bot go, and ends the bot whenever any participant leaves. Here the session's own end, whose cause is `transferred`,
-is what lets it go.
+simulation. What keeps book of the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13 handlers,
+with what they tell the model), ours 19 (talk, hand_on, picked_up, ended). Theirs waits for on_dialout_answered to let the bot go, which
+is told of a dial-out and not of a transfer, and ends the bot whenever any participant leaves. Here the session's own end lets it go,
+and its cause is `transferred`.
 """
 
 from __future__ import annotations

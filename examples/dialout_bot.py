@@ -6,8 +6,8 @@
 With a key it dials by Daily's REST API. That way is untested against Daily itself. It needs a room that may dial out with your bot
 in it, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here, 8080 unless it is set.
 
-What you would copy ends at the line before the simulation. Two things are stand-ins there: the bot in the room, which you start by
-whatever you have, and what it says, which your pipeline would speak.
+What you would copy ends where the simulation begins. Two things are stand-ins: the bot in the room, which you start by whatever you
+have, and what it says, which your pipeline would speak.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-out/bot.py) has 263
 lines, this file 135. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks, a

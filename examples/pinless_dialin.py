@@ -8,10 +8,10 @@ here (8080 unless it is set), both with the secret for their hmac: https://<your
 and https://<your host>/webhooks as a webhook (`telstate webhook create`). BOT is your bot: it is run with the room's URL as its
 argument, and joins it.
 
-What you would copy ends at the line before the simulation. What the bot says is a stand-in there.
+What you would copy ends where the simulation begins. What the bot says is a stand-in.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-in/bot.py) has 182
-lines, this file 157. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
+lines, this file 160. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
 forwarding to pipecat's runner and transport; ours are all of these, and the simulation. What keeps book of the call, counted without
 blank lines, comments and docstrings: theirs 28 (8 handlers, 4 of which only log, and none of which hears of a caller who gave up on
 hold), ours 28 (connect, greet, gone, drop).
@@ -27,6 +27,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from subprocess import DEVNULL
 
 import anyio
 import structlog
@@ -104,16 +105,18 @@ async def backend(
         yield calls
 
 
+async def run_bot(room: Room, caller: PinlessDialin) -> None:
+    """Let BOT join a room. What it prints is seen here; it should end by itself once its caller has left."""
+    print(f"{caller.from_}: waits for a bot in {room.url}")
+    command = [*shlex.split(os.environ["BOT"]), str(room.url)]
+    await anyio.open_process(command, stdin=DEVNULL, stdout=None, stderr=None)
+
+
 async def serve_daily() -> None:
     """As the environment says."""
-
-    async def start_bot(room: Room, caller: PinlessDialin) -> None:
-        print(f"{caller.from_}: waits for a bot in {room.url}")
-        await anyio.open_process([*shlex.split(os.environ["BOT"]), str(room.url)])
-
     async with backend(
         DailyApi(os.environ["DAILY_API_KEY"]),
-        start_bot,
+        run_bot,
         secret=os.environ["TELSTATE_WEBHOOK_SECRET"],
         listening=socket.create_server(("", int(os.environ.get("PORT", "8080")))),
     ):

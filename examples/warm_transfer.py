@@ -7,16 +7,16 @@ With a key it is a service, until SIGTERM, for all who dial into rooms of your d
 needs your bot in the room, the room enabled to dial out, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that
 reaches PORT here, 8080 unless it is set.
 
-What you would copy ends at the line before the simulation. `Bot` is a stand-in for your pipeline there; who hears whom is your
-pipeline's, or a matter of the participants' permissions. The bot falls silent in the end but stays in the room, because by Daily's
-guide the calls of a room end when its owner leaves.
+What you would copy ends where the simulation begins. `Bot` is a stand-in for your pipeline; who hears whom is your pipeline's, or a
+matter of the participants' permissions. The bot falls silent in the end but stays in the room: when the owner leaves, the phones in the
+room are cut off (docs.pipecat.ai/pipecat/telephony/daily-pstn).
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-warm-transfer/bot.py) has 539
-lines, this file 173. They are not the same lines: theirs hold a pipeline with its services, a mixer for the music and several
-targets to choose from, ours the receiver of the webhooks and the simulation. What keeps book of the call, counted without blank lines,
-comments and docstrings: theirs 187 (5 states, a coordinator, a mute strategy, 6 control frames, initiate_warm_transfer and 14 handlers),
-ours 25 (hand_over, caller_gone, agent_gone). Theirs goes by the order in which people join and reads a stopped as success or failure by
-its own state; here each has a session, and what comes after what is the order of the lines. Theirs lets the agent's phone
+lines, this file 173. They are not the same lines: theirs hold a pipeline with its services, music, muting and several targets to choose
+from, ours the receiver of the webhooks and the simulation. What keeps book of the call, counted without blank lines, comments and
+docstrings: theirs 174 (5 states, a coordinator, 5 control frames, initiate_warm_transfer and 14 handlers, with what they tell the
+model), ours 25 (hand_over, caller_gone, agent_gone). Theirs goes by the order in which people join, and reads a stopped as success or
+failure by its own state; here each has a session, and what comes after what is the order of the lines. Theirs lets the agent's phone
 ring on when the caller has gone, and ends the call when the agent hangs up; here the bot takes the caller back.
 """
 

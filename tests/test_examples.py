@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,9 +19,12 @@ import time
 from pathlib import Path
 from subprocess import DEVNULL
 
+import anyio
 import httpx
 import pytest
 
+from telstate import PinlessDialin
+from telstate.control import Room
 from telstate.testing.sender import WebhookSender, body_of
 from tests.sources.live import installed
 
@@ -194,6 +198,25 @@ def test_a_caller_on_hold_gets_a_bot_or_is_let_go() -> None:
         "bot to +12025550141: Hello. What can I do for you?",
     ]
     assert lines[-1] == "the fake has 0 calls and 0 rooms left, 1 caller on hold"
+
+
+def test_a_bot_of_one_s_own_is_run_with_the_address_of_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command may have arguments of its own; nobody waits for it, nor reads what it prints."""
+    told = tmp_path / "told"
+    code = "import pathlib, sys; print('x' * 200_000); pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+    monkeypatch.setenv("BOT", shlex.join([sys.executable, "-c", code, str(told)]))
+
+    async def start() -> None:
+        room = Room("r", "https://x.daily.co/r", None, (), {})
+        await importlib.import_module("examples.pinless_dialin").run_bot(room, PinlessDialin(call_id="c"))
+        with anyio.fail_after(20):
+            while not told.exists() or not told.read_text():  # noqa: ASYNC110 - another process writes it
+                await anyio.sleep(0.02)
+
+    asyncio.run(start())
+    assert told.read_text() == "https://x.daily.co/r"
 
 
 def test_a_cold_transfer_ends_as_transferred() -> None:
