@@ -18,10 +18,12 @@ import sys
 import time
 from pathlib import Path
 from subprocess import DEVNULL
+from typing import Any
 
 import anyio
 import httpx
 import pytest
+from anyio.abc import Process
 
 from telstate import PinlessDialin
 from telstate.control import Room
@@ -208,13 +210,20 @@ def test_a_bot_of_one_s_own_is_run_with_the_address_of_its_room(
     code = "import pathlib, sys; print('x' * 200_000); pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
     monkeypatch.setenv("BOT", shlex.join([sys.executable, "-c", code, str(told)]))
 
+    open_process, opened = anyio.open_process, list[Process]()
+
+    async def opening(*command: Any, **how: Any) -> Process:
+        opened.append(await open_process(*command, **how))
+        return opened[0]
+
     async def start() -> None:
         room = Room("r", "https://x.daily.co/r", None, (), {})
         await importlib.import_module("examples.pinless_dialin").run_bot(room, PinlessDialin(call_id="c"))
         with anyio.fail_after(20):
-            while not told.exists() or not told.read_text():  # noqa: ASYNC110 - another process writes it
-                await anyio.sleep(0.02)
+            await opened[0].wait()
+        await opened[0].aclose()
 
+    monkeypatch.setattr(anyio, "open_process", opening)
     asyncio.run(start())
     assert told.read_text() == "https://x.daily.co/r"
 
