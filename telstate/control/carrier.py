@@ -59,7 +59,8 @@ def when_absent(session: Session, behind: float) -> Presence:
         behind: seconds by which the list may be behind.
     """
     now = time.time()
-    if session.state is State.ANSWERED and now - (session.answered_at or 0.0) > behind:
+    talked = now - session.answered_at if session.answered_at is not None else 0.0
+    if session.state is State.ANSWERED and talked >= behind:
         return Presence.GONE
     return (
         Presence.GONE if session.heard_at is not None and now - session.heard_at >= _LONGEST_RING else Presence.UNKNOWN
