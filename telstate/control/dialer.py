@@ -191,7 +191,8 @@ class Dialer:
         self._intents.add(intent)
         self._group.start_soon(self._run, intent, options, attempts, ring_timeout, room or self._room, key)
         try:
-            await intent.done.wait()
+            with self._calls.patience():
+                await intent.done.wait()
         except BaseException:
             # In a task of its own it survives a cancellation by asyncio too, which no shield holds off.
             self._give_up(intent)
@@ -219,9 +220,8 @@ class Dialer:
             and intent.ringing is not None
             and self._group is not None
         ):
-            intent.done = (
-                anyio.Event()
-            )  # answered in the moment of the cancellation: it is not done before the call is ended
+            # Answered in the moment of the cancellation: it is not done before the call is ended.
+            intent.done = anyio.Event()
             self._intents.add(intent)
             self._group.start_soon(self._take_back, intent, intent.ringing)
         intent.scope.cancel()

@@ -204,6 +204,8 @@ class Ringing:
 
     async def _give_up(self) -> Attempt:
         session = self._calls.session(self.session_id) if self.session_id is not None else None
+        if session is not None:
+            await self._calls.settled(session)  # the program may be about to stop it
         stopped = session is not None and session.seen & _ASKED  # by the program, and its end was not told
         with anyio.CancelScope(shield=True):
             over = await self.hang_up()
@@ -258,8 +260,9 @@ class Ringing:
             await anyio.sleep(seconds)  # Daily needs the time all the same: two denials in one moment are one
 
     async def _stop(self, session: Session) -> None:
-        await self._carrier.stop(session)
-        await self._keep(StopRequested(session_id=session.session_id))
+        with self._calls.asking(session.session_id):
+            await self._carrier.stop(session)
+            await self._keep(StopRequested(session_id=session.session_id))
 
     async def _keep(self, event: Event) -> None:
         """Where it cannot be kept any more, the call is ended all the same."""

@@ -80,11 +80,21 @@ class Rooms:
     async def presence(self, name: str) -> tuple[Present, ...]:
         """Tell who is in a room. It may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
         path = f"{room_path(name)}/presence"
+        people, there = await self._people(path)
+        if there > len(people):  # the page has a limit= and does not say what it is without one
+            people, there = await self._people(f"{path}?limit={there}")
+        if there > len(people):
+            raise DailyError(f"GET {path}: Daily told of {len(people)} of {there} who are there", status=200)
+        return tuple(_present(one) for one in people if isinstance(one, dict) and isinstance(one.get("id"), str))
+
+    async def _people(self, path: str) -> tuple[list[Any], int]:
+        """Those that Daily tells of, and how many there are."""
         told = await self._api.request("GET", path)
         people = told.get("data") if isinstance(told, dict) else None
         if not isinstance(people, list):
             raise DailyError(f"GET {path}: Daily answered something that is no presence", status=200)
-        return tuple(_present(one) for one in people if isinstance(one, dict) and isinstance(one.get("id"), str))
+        there = told.get("total_count")
+        return people, there if isinstance(there, int) else len(people)
 
     async def _set(self, name: str, properties: dict[str, Any]) -> Room:
         return _room(

@@ -8,17 +8,21 @@ less than is known a moment later (`session.amended`). Whoever cannot have that 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import anyio
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
-from telstate.errors import CallEnded, DefinitionError, NoSuchSession
+from telstate.errors import CallEnded, Closed, DefinitionError, NoSuchSession
 from telstate.events import Event, PinlessDialin, PinlessForwarded, StopRequested, TransferRequested
 from telstate.routing.payload import Payload
 from telstate.routing.ports import Control
+from telstate.routing.runner import INSIDE
+from telstate.routing.telling import Log, text_of
 
 __all__ = ["Acting"]
 
@@ -39,6 +43,7 @@ class Acting:
 
     def __init__(self, control: Control | None) -> None:
         self._control = control
+        self._log = Log()
         self._asked: dict[str, list[anyio.Event]] = {}
         """Sessions for which Daily was asked something, until it answers."""
 
@@ -51,15 +56,18 @@ class Acting:
         """Take in one event."""
 
     @abstractmethod
+    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        """Run something in a task of the dispatcher's."""
+
+    @abstractmethod
     def _check_open(self) -> None:
         """Raise `Closed` where nothing is taken in."""
 
     async def stop(self, session: Session | str) -> None:
         """End a session. Its end is then `local`; it comes with Daily's event, as any other end."""
         known = self._acted_on(session)
-        with self._asking(known):
-            await self._controlled().stop(known)
-            await self._know(StopRequested(session_id=known.session_id))
+        request = partial(self._controlled().stop, known)
+        await self._see_through(known.session_id, request, StopRequested(session_id=known.session_id))
 
     async def send_dtmf(
         self, session: Session | str, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
@@ -94,22 +102,20 @@ class Acting:
             wait_before_extension_dial_sec: seconds before that, 0 to 60.
         """
         known = self._acted_on(session)
-        with self._asking(known):
-            await self._controlled().transfer(
-                known,
-                to,
-                caller_id=caller_id,
-                extension=extension,
-                wait_before_extension_dial_sec=wait_before_extension_dial_sec,
-            )
-            await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
+        request = partial(
+            self._controlled().transfer,
+            known,
+            to,
+            caller_id=caller_id,
+            extension=extension,
+            wait_before_extension_dial_sec=wait_before_extension_dial_sec,
+        )
+        await self._see_through(known.session_id, request, _transferred(known, to))
 
     async def refer(self, session: Session | str, to: str) -> None:
         """Hand a SIP session on to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
         known = self._acted_on(session)
-        with self._asking(known):
-            await self._controlled().refer(known, to)
-            await self._know(TransferRequested(session_id=known.session_id, to_endpoint=to))
+        await self._see_through(known.session_id, partial(self._controlled().refer, known, to), _transferred(known, to))
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint, once that is ready: see `wait_ready`. Before, the call would be dropped.
@@ -120,18 +126,19 @@ class Acting:
             raise ValueError(
                 "this caller cannot be forwarded: the request that told of him had no callId or no callDomain"
             )
-        await self._controlled().forward(caller.call_id, caller.call_domain, sip_endpoint)
-        await self._know(PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint))
+        request = partial(self._controlled().forward, caller.call_id, caller.call_domain, sip_endpoint)
+        forwarded = PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint)
+        await self._see_through(caller.call_id, request, forwarded)
 
     async def settled(self, session: Session) -> None:
         """Wait until Daily has answered whatever was asked of it for a session: from then on it is known who ended it."""
-        for asked in tuple(self._asked.get(session.session_id, ())):
-            await asked.wait()
+        await self._answers(session.session_id)
 
     @contextmanager
-    def _asking(self, session: Session) -> Iterator[None]:
+    def asking(self, session_id: str) -> Iterator[None]:
+        """Around a request about a session that is made otherwise, as a dialer's: `settled` waits for it too."""
         asked = anyio.Event()
-        waiting = self._asked.setdefault(session.session_id, [])
+        waiting = self._asked.setdefault(session_id, [])
         waiting.append(asked)
         try:
             yield
@@ -139,7 +146,39 @@ class Acting:
             asked.set()
             waiting.remove(asked)
             if not waiting:
-                del self._asked[session.session_id]
+                del self._asked[session_id]
+
+    async def _answers(self, key: str) -> None:
+        for asked in tuple(self._asked.get(key, ())):
+            await asked.wait()
+
+    async def _see_through(self, key: str, request: Callable[[], Awaitable[None]], event: Event) -> None:
+        """Ask, and know that Daily accepted, in a task of its own. Whoever waits for that may be cancelled, perhaps by the very
+        end that he asked for; but what was sent is sent, and its answer must be known."""
+        asked = _Asked()
+        self._spawn(self._ask, asked, key, request, event)
+        try:
+            await asked.answered.wait()
+        except BaseException:
+            asked.abandoned = True
+            raise
+        if asked.error is not None:
+            raise asked.error
+
+    async def _ask(self, asked: _Asked, key: str, request: Callable[[], Awaitable[None]], event: Event) -> None:
+        INSIDE.set(True)  # so that it is taken in while handlers finish, whoever asked
+        asked.error = Closed("the dispatcher was left before Daily answered: whether it was done is not known")
+        try:
+            with self.asking(key):
+                await request()
+                await self.receive(event)
+            asked.error = None
+        except Exception as error:
+            asked.error = error
+            if asked.abandoned:
+                self._log.warning("call.not_acted", what=event.name, error=text_of(error))
+        finally:
+            asked.answered.set()
 
     def _acted_on(self, session: Session | str) -> Session:
         self._check_open()
@@ -159,7 +198,16 @@ class Acting:
             )
         return self._control
 
-    async def _know(self, event: Event) -> None:
-        """Daily has accepted: whatever becomes of the caller, that must be known."""
-        with anyio.CancelScope(shield=True):
-            await self.receive(event)
+
+class _Asked:
+    """One request."""
+
+    def __init__(self) -> None:
+        self.answered = anyio.Event()
+        self.error: Exception | None = None
+        self.abandoned = False
+        """True if nobody waits for it any more."""
+
+
+def _transferred(session: Session, to: str) -> Event:
+    return TransferRequested(session_id=session.session_id, to_endpoint=to)

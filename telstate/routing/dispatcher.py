@@ -11,11 +11,11 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
 import anyio
@@ -46,7 +46,7 @@ from telstate.routing.recovery import Recovery
 from telstate.routing.registration import is_async
 from telstate.routing.router import Router
 from telstate.routing.runner import INSIDE, Runner
-from telstate.routing.telling import Log, of_session, text_of, traceback_of
+from telstate.routing.telling import of_session, text_of, traceback_of
 from telstate.routing.work import Present, key_of, letter_of, number_of_retirement, read_letter, spell
 
 __all__ = ["Dispatcher"]
@@ -156,7 +156,6 @@ class Dispatcher(Acting):
         self._body: anyio.CancelScope | None = None
         self._hurry: anyio.CancelScope | None = None
         self._since_pause = 0
-        self._log = Log()
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -297,12 +296,15 @@ class Dispatcher(Acting):
         return Point(self._seq, frozen(self._engine.snapshot), work, marks)
 
     async def idle(self) -> None:
-        """Wait until everything that was received has been stepped and all its handlers have run; for tests and scripts."""
-        while self._is_keeping() or self._lanes.pending:
+        """Wait until everything that was received has been stepped, all its handlers have run, and what they asked of Daily is
+        answered; for tests and scripts."""
+        while self._is_keeping() or self._lanes.pending or self._asked:
             if self._is_keeping():
                 await anyio.sleep(0.001)  # the disk is slower than that
-            else:
+            elif self._lanes.pending:
                 await self._lanes.empty()
+            else:
+                await self._answers(next(iter(self._asked)))
 
     def _is_keeping(self) -> bool:
         return self._keeper is not None and self._keeper.busy
@@ -316,6 +318,10 @@ class Dispatcher(Acting):
     def is_open(self) -> bool:
         """True inside the `async with`, while events are taken in."""
         return self._open
+
+    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        assert self._group is not None  # noqa: S101
+        self._group.start_soon(function, *arguments)
 
     def _check_open(self) -> None:
         """While it drains, handlers may still do what they need to finish."""
@@ -713,6 +719,11 @@ class Dispatcher(Acting):
             **self._followers.sizes(),
         }
 
+    def patience(self) -> AbstractContextManager[None]:
+        """Around whatever a handler waits for that comes by events, as `wait_for` does by itself: at the pending limit `receive`
+        would wait for the handler, and the handler for what `receive` has."""
+        return self._lanes.patience() if INSIDE.get() else nullcontext()
+
     async def wait_for(self, session_id: str, state: State | str, timeout: float | None = None) -> Session:  # noqa: ASYNC109
         """Wait until a session has come to a state, or passed it, and lives; for a terminal state, until it ended.
 
@@ -729,7 +740,7 @@ class Dispatcher(Acting):
         """
         self._check_open()
         target = State(state)
-        with anyio.fail_after(timeout), self._lanes.patience() if INSIDE.get() else nullcontext():
+        with anyio.fail_after(timeout), self.patience():
             return await self._followers.wait_for(session_id, target)
 
     async def wait_ready(self, sip_endpoint: str, timeout: float | None = None) -> Endpoint:  # noqa: ASYNC109
@@ -743,7 +754,7 @@ class Dispatcher(Acting):
             TimeoutError: if the time passed.
         """
         self._check_open()
-        with anyio.fail_after(timeout), self._lanes.patience() if INSIDE.get() else nullcontext():
+        with anyio.fail_after(timeout), self.patience():
             return await self._followers.wait_ready(sip_endpoint)
 
     def changes(self) -> AsyncIterator[Outcome]:

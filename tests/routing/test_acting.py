@@ -178,9 +178,29 @@ async def test_whoever_is_cancelled_has_asked_all_the_same(tmp_path: Path, kind:
         session = await answered(calls)
         with scope:
             await calls.stop(session)
-        assert not calls._asked
+        assert scope.cancelled_caught
+        await calls.idle()
         await calls.receive(js("dialout-stopped"))
     assert session.ended_by == "local"
+
+
+async def test_a_handler_may_be_cut_off_by_the_end_that_it_asks_for() -> None:
+    """Its event may be here before Daily's answer, and a live_only handler is cancelled by it; we asked all the same."""
+    router, hand = Router(), Hand()
+    hand.gate = anyio.Event()
+
+    @router.on_state(State.ANSWERED, live_only=True)
+    async def hang_up(session: Session, calls: Dispatcher) -> None:
+        await calls.stop(session)
+
+    async with Dispatcher(router, control=hand) as calls:
+        session = await answered(calls)
+        await until(lambda: hand.asked)
+        await calls.receive(js("dialout-stopped"))
+        assert session.ended_by != "local"
+        hand.gate.set()
+        await calls.settled(session)
+        assert session.ended_by == "local"
 
 
 async def test_two_stops_at_once() -> None:
