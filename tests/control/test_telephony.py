@@ -168,20 +168,20 @@ async def test_names_of_rooms_are_quoted(daily: FakeDaily, name: str, quoted: st
     assert sent == [f"/v1/rooms/{quoted}/{what}".encode() for what in ("dialOut/start", "eject")]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "\ud800"], ids=ascii)
-async def test_what_can_be_no_name_of_a_room(daily: FakeDaily, name: str) -> None:
+async def test_what_can_be_no_name_of_a_room(daily: FakeDaily) -> None:
     """A path would lose it, or cannot have it."""
     async with telephony(daily) as phones:
-        for ask in (
-            phones.start(name, PHONE),
-            phones.stop(name, "s"),
-            phones.send_dtmf(name, "s", Dtmf(tones="1")),
-            phones.transfer(name, "s", Transfer(to_end_point=BOB)),
-            phones.refer(name, "s", Refer(to_end_point=BOB)),
-            phones.eject(name, "s"),
-        ):
-            with pytest.raises(DefinitionError, match="the last part of its URL"):
-                await ask
+        for name in ("", ".", "..", "\ud800"):
+            for ask in (
+                phones.start(name, PHONE),
+                phones.stop(name, "s"),
+                phones.send_dtmf(name, "s", Dtmf(tones="1")),
+                phones.transfer(name, "s", Transfer(to_end_point=BOB)),
+                phones.refer(name, "s", Refer(to_end_point=BOB)),
+                phones.eject(name, "s"),
+            ):
+                with pytest.raises(DefinitionError, match="the last part of its URL"):
+                    await ask
     assert not daily.seen
 
 
@@ -388,13 +388,13 @@ async def test_answers_that_are_ok(daily: FakeDaily, ok: bytes) -> None:
                 assert await ask(phones) == ("s" if "start" in path else None)
 
 
-@pytest.mark.parametrize("ejected", [b"null", b'"s"', b"{}", b"[]", b'["t"]', b'[["s"]]', b'{"s": 1}'])
-async def test_an_eject_that_names_nobody(daily: FakeDaily, ejected: bytes) -> None:
+async def test_an_eject_that_names_nobody(daily: FakeDaily) -> None:
     """Nobody was there."""
-    daily.faults.append(instead(200, b'{"ejectedIds": %b}' % ejected))
     async with telephony(daily) as phones:
-        with pytest.raises(NoSuchSession):
-            await phones.eject(ROOM, "s")
+        for ejected in (b"null", b'"s"', b"{}", b"[]", b'["t"]', b'[["s"]]', b'{"s": 1}'):
+            daily.faults.append(instead(200, b'{"ejectedIds": %b}' % ejected))
+            with pytest.raises(NoSuchSession):
+                await phones.eject(ROOM, "s")
 
 
 async def test_a_start_has_a_patience_of_its_own(daily: FakeDaily) -> None:

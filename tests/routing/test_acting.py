@@ -353,6 +353,18 @@ async def test_waiting_for_an_endpoint(asked: str) -> None:
         await calls.wait_ready(asked)
 
 
+async def test_an_endpoint_that_is_known_and_not_ready() -> None:
+    """Somebody was on it, but that it can be dialled nobody has told."""
+    async with Dispatcher(Router()) as calls:
+        await calls.receive(js("dialin-connected", sipEndpoint=ROOM_URI))
+        await calls.receive(js("dialin-stopped", sipEndpoint=ROOM_URI))
+        assert calls.endpoint(ROOM_URI) is not None
+        with pytest.raises(TimeoutError):
+            await calls.wait_ready(ROOM_URI, 0.01)
+        await calls.receive(READY)
+        assert (await calls.wait_ready(ROOM_URI, 1)).ready
+
+
 async def test_an_endpoint_that_two_observers_know() -> None:
     """One of them, who does not know the room, never heard that it is ready."""
     async with Dispatcher(Router()) as calls:
