@@ -12,9 +12,9 @@ ever tells that a transfer failed: once Daily has accepted it, the caller is out
 picks up.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-cold-transfer/bot.py) has 270
-lines, this file 142. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks and the
+lines, this file 136. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks and the
 simulation. What keeps book of the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13 handlers,
-with what they tell the model), ours 19 (talk, hand_on, picked_up, ended). Theirs waits for on_dialout_answered to let the bot go, which
+with what they tell the model), ours 15 (talk, picked_up, ended). Theirs waits for on_dialout_answered to let the bot go, which
 is told of a dial-out and not of a transfer, and ends the bot whenever any participant leaves. Here the session's own end lets it go,
 and its cause is `transferred`.
 """
@@ -31,7 +31,7 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 
-from telstate import CallEnded, DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
+from telstate import DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
 from telstate.control import DailyApi, RestControl
 from telstate.sources.server import receiving
 
@@ -48,18 +48,12 @@ def routes(say: Say, operator: str) -> Router:
     router = Router("cold transfer")
 
     @router.on_state(State.ANSWERED, direction=Direction.DIALIN, live_only=True)
-    async def talk(session: Session) -> None:
+    async def talk(session: Session, calls: Dispatcher) -> None:
         """Your pipeline talks until the caller asks for a person. If the caller hangs up, it is cancelled where it stands."""
         await say(session, "Hello. What can I do for you?")
         await say(session, "I connect you with a colleague.")
-
-    @router.on_state(State.ANSWERED, direction=Direction.DIALIN)
-    async def hand_on(session: Session, calls: Dispatcher) -> None:
-        """After `talk`, which is registered before it. No live_only: the end that it asks for should not cut it off."""
         try:
             await calls.transfer(session, operator)
-        except CallEnded:
-            pass  # the caller hung up before
         except DailyError as error:
             print(f"{session.sip_from}: not transferred: {error}")
             await say(session, "I cannot reach anybody. May I take a message?")

@@ -168,3 +168,17 @@ async def test_what_is_sent_again(daily: FakeDaily, fault: Fault) -> None:
         assert len(daily.seen) == 7
         with pytest.raises(DailyError, match="not found"):
             await rooms.get("support")
+
+
+@pytest.mark.parametrize("then_all", [True, False])
+async def test_a_presence_that_is_not_whole_is_asked_for_whole(daily: FakeDaily, then_all: bool) -> None:
+    """Who is not in it might be called gone."""
+    part = b'{"total_count": 2, "data": [{"id": "a", "userId": null}]}'
+    whole = b'{"total_count": 2, "data": [{"id": "a"}, {"id": "b", "userId": "u"}]}'
+    daily.faults.extend((instead(200, part), instead(200, whole if then_all else part)))
+    async with DailyApi(daily.key, url=daily.url) as api:
+        if then_all:
+            assert await Rooms(api).presence("r") == (Present("a"), Present("b", "u"))
+        else:
+            with pytest.raises(DailyError, match="told of 1 of 2"):
+                await Rooms(api).presence("r")

@@ -195,7 +195,7 @@ async def test_a_handler_may_be_cut_off_by_the_end_that_it_asks_for() -> None:
 
     async with Dispatcher(router, control=hand) as calls:
         session = await answered(calls)
-        await until(lambda: hand.asked)
+        await until(lambda: bool(hand.asked))
         await calls.receive(js("dialout-stopped"))
         assert session.ended_by != "local"
         hand.gate.set()
