@@ -31,7 +31,6 @@ _DENIALS = 2
 """So often Daily must say that there is no such call, before it is believed: a start that was just accepted may not be known to
 all its parts yet. Of a call whose stop it has accepted, once is enough."""
 
-
 _ASKED = Evidence.STOP_REQUESTED | Evidence.TRANSFER_REQUESTED
 """What the program itself asked for, before this asks for anything."""
 
@@ -92,9 +91,8 @@ class Ringing:
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._sightings.open(self._sighting)
         try:
-            with anyio.CancelScope(
-                shield=True
-            ):  # a start that was sent must be seen through, or a phone rings for nobody
+            # A start that was sent must be seen through, or a phone rings for nobody.
+            with anyio.CancelScope(shield=True):
                 begun = await self._start()
             if begun is not None:
                 return begun
