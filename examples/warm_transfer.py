@@ -32,7 +32,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import structlog
 
-from telstate import CallEnded, Direction, Dispatcher, NoSuchSession, Router, Session, State
+from telstate import CallEnded, Direction, Dispatcher, Router, Session, State
 from telstate.control import DailyApi, Dialer, PhoneDialout, RestControl
 from telstate.sources.server import receiving
 
@@ -97,7 +97,7 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
         """The agent's call ends with the caller's."""
         print(f"{session.sip_from}: {session.cause}")
         for leg in calls.call(session.session_id):
-            with suppress(CallEnded, NoSuchSession):  # the caller's own has ended, and the agent may have been quicker
+            with suppress(CallEnded):  # the caller's own has ended, and the agent may have been quicker
                 await calls.stop(leg)
 
     @router.on_end(direction=Direction.DIALOUT)

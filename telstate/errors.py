@@ -176,12 +176,12 @@ class CallEnded(TelstateError):
     """Raised by `wait_for` when the session ended before it came to the state, and by all that acts on one that has ended.
 
     Attributes:
-        session: the session as it ended; its `cause` says why.
+        session: the session as it ended; its `cause` says why. Where only Daily knows of the end so far, it is still as before.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, why: str = "has ended") -> None:
         self.session = session
-        super().__init__(f"{session!r} has ended")
+        super().__init__(f"{session!r} {why}")
 
 
 def shorten(value: object) -> str:

@@ -47,6 +47,13 @@ class Carrier(Control, Protocol):
             NotSupported: if this way needs a room.
         """
 
+    async def reconcile(self, session: Session) -> Presence:
+        """Tell whether a session is still there.
+
+        Raises:
+            DailyError: if Daily cannot be asked.
+        """
+
 
 def when_absent(session: Session, behind: float) -> Presence:
     """Say what it means that a session is not among those who are in its room.

@@ -29,6 +29,7 @@ from telstate.control.results import Attempt, DialOutcome, DialResult
 from telstate.control.ringing import Patience, Ringing
 from telstate.control.sightings import Sightings
 from telstate.errors import Busy, Closed, DefinitionError, TemporarilyNotAvailable, UnknownResult
+from telstate.events import Presence, PresenceChecked
 from telstate.routing.cancellation import current_task, is_cancelled
 from telstate.routing.dispatcher import Dispatcher
 from telstate.routing.runner import INSIDE
@@ -43,6 +44,7 @@ _LOOKS = (1.0, 2.0, 4.0, 5.0)
 _FIND_WITHIN = 30.0
 """Presence may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
 _STOPS = (2.0, 4.0, 8.0)
+_DOUBT_AFTER = 30.0
 _LONGEST_PAUSE = 60.0
 _SPREAD = 0.25
 """Pauses are spread by so much: a thousand dials that were refused together should not come back together."""
@@ -73,6 +75,8 @@ class Dialer:
         find_within: seconds in which a start that got no answer is looked for.
         looks: seconds between two looks at the room's presence for it; the last one repeats.
         stops: seconds to wait for the end of a call after each stop that is sent.
+        doubt_after: seconds after which, while a dial waits for a place, Daily is asked whether the calls that have them are still
+            there: a hang-up that nobody told would keep a place for a day.
         random: for the spreading, and nothing else.
 
     Raises:
@@ -90,6 +94,7 @@ class Dialer:
         find_within: float = _FIND_WITHIN,
         looks: Sequence[float] = _LOOKS,
         stops: Sequence[float] = _STOPS,
+        doubt_after: float = _DOUBT_AFTER,
         random: Random | None = None,
     ) -> None:
         if not hasattr(calls.control, "start"):
@@ -109,6 +114,7 @@ class Dialer:
         self._places = Places(per_room, per_key)
         self._pauses = tuple(pauses)
         self._patience = Patience(tuple(looks), find_within, tuple(stops))
+        self._doubt_after = doubt_after
         self._random = random or Random()  # noqa: S311 - it spreads pauses
         self._sightings = Sightings()
         self._held: dict[str, Place] = {}
@@ -126,6 +132,7 @@ class Dialer:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         self._group.start_soon(self._follow)
+        self._group.start_soon(self._doubt)
         self._open = True
         return self
 
@@ -327,6 +334,27 @@ class Dialer:
             except Busy:
                 continue  # fallen behind: look at all, and follow anew
             return
+
+    async def _doubt(self) -> None:
+        """While somebody waits for a place, see that those who have one are still there."""
+        while True:
+            await anyio.sleep(self._doubt_after)
+            rooms, keys = self._places.wanted
+            held = [one for one, place in self._held.items() if place.room in rooms or place.key in keys]
+            if rooms:
+                self._log.info("dialer.waiting", rooms=len(rooms), places=len(held))
+            for session_id in (*held, *self._places.others_in(rooms)):
+                await self._ask_for(session_id)
+
+    async def _ask_for(self, session_id: str) -> None:
+        session = self._calls.session(session_id)
+        try:
+            if session is None or session.ended or await self._carrier.reconcile(session) is not Presence.GONE:
+                return
+            for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
+                await self._calls.receive(PresenceChecked(session_id=session_id, presence=presence))
+        except Exception as error:
+            self._log.info("dial.no_presence", session_id=session_id, error=str(error))
 
     def _see(self, session: Session) -> None:
         self._sightings.see(session)

@@ -68,7 +68,8 @@ ADVICE: dict[type[DailyError], str] = {
 }
 """What to do about each."""
 
-_LASTING = (NotAllowed, NotHosting, DialoutInProgress)
+_LASTING = (NotAllowed, DialoutInProgress)
+"""Not `NotHosting`: the bot may be about to join, and nobody's phone rings for asking again."""
 
 
 def meaning_of(text: str) -> type[DailyError]:

@@ -83,6 +83,15 @@ class Places:
         """The sessions that nobody took a place for."""
         return tuple(self._room_of)
 
+    @property
+    def wanted(self) -> tuple[set[str | None], set[Hashable]]:
+        """The rooms and the keys of those who wait."""
+        return {place.room for place in self._waiting}, {place.key for place in self._waiting}
+
+    def others_in(self, rooms: set[str | None]) -> list[str]:
+        """The sessions in these rooms that nobody took a place for."""
+        return [session_id for session_id, room in self._room_of.items() if room in rooms]
+
     def leave(self, place: Place) -> None:
         """A place is free again."""
         self._rooms[place.room] -= 1

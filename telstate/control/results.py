@@ -25,8 +25,9 @@ class DialOutcome(StrEnum):
     STOPPED = "stopped"
     """This program stopped or transferred the call before it was answered. It is not dialled again for that."""
     UNKNOWN = "unknown"
-    """There may be a call, and nobody can tell: the start was not answered and no call of it was found, or the call could not be
-    ended. It is never dialled again for that; look at the room before you do."""
+    """Nobody can tell: the start was not answered and no call of it was found, or the call could not be ended, or it was ended at the
+    ring timeout, but no event of it ever came in, so it may have been answered. It is never dialled again for that; look at the
+    room, and at whether events come in, before you do."""
 
 
 class Attempt(NamedTuple):

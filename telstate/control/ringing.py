@@ -209,7 +209,18 @@ class Ringing:
             over = await self.hang_up()
         if not over:
             return self._attempt(DialOutcome.UNKNOWN)
+        if session is not None and session.heard_at is None:
+            return self._deaf()
         return self._attempt(DialOutcome.STOPPED if stopped else DialOutcome.UNANSWERED)
+
+    def _deaf(self) -> Attempt:
+        """Not a word of the call, not even of its end: whoever picked up would be hung up on, again and again."""
+        self.error = UnknownResult(
+            "no event of this call came in, so nobody knows whether it was answered; it was ended. See that Daily's webhooks"
+            " reach this program (`telstate webhook check`), or that the call client's events do"
+        )
+        self._log.error("dial.deaf", error=str(self.error), **self._facts())
+        return self._attempt(DialOutcome.UNKNOWN, str(self.error))
 
     async def take_back(self) -> None:
         """End the call, whoever cancels this, and say it if that cannot be done."""

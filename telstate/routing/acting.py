@@ -31,11 +31,12 @@ class Acting:
     """The part of a dispatcher that acts on calls, by its `control`.
 
     All methods take a session or its id, return once Daily has accepted, and raise:
-        CallEnded: if the session has ended. Nothing was sent.
-        NoSuchSession: if no session has that id, here or at Daily.
+        CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew of it.
+        NoSuchSession: if no session of that id is known here. Nothing was sent.
         DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
         NotSupported: if the `control` cannot carry it. Nothing was sent.
         ValueError: if an argument is none that Daily takes. Nothing was sent.
+        TypeError: if it is no session. Nothing was sent.
         JournalError: if Daily accepted, but the journal could not keep that.
         DefinitionError: if the dispatcher has no `control`.
         Closed: outside the `async with`.
@@ -67,7 +68,9 @@ class Acting:
         """End a session. Its end is then `local`; it comes with Daily's event, as any other end."""
         known = self._acted_on(session)
         request = partial(self._controlled().stop, known)
-        await self._see_through(known.session_id, request, StopRequested(session_id=known.session_id))
+        await self._see_through(
+            known.session_id, partial(self._there, known, request), StopRequested(session_id=known.session_id)
+        )
 
     async def send_dtmf(
         self, session: Session | str, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
@@ -81,7 +84,8 @@ class Acting:
             digit_duration_ms: milliseconds for each, 50 to 2000; Daily's default is 500.
         """
         known = self._acted_on(session)
-        await self._controlled().send_dtmf(known, tones, method=method, digit_duration_ms=digit_duration_ms)
+        send = self._controlled().send_dtmf
+        await self._there(known, partial(send, known, tones, method=method, digit_duration_ms=digit_duration_ms))
 
     async def transfer(
         self,
@@ -110,18 +114,21 @@ class Acting:
             extension=extension,
             wait_before_extension_dial_sec=wait_before_extension_dial_sec,
         )
-        await self._see_through(known.session_id, request, _transferred(known, to))
+        await self._see_through(known.session_id, partial(self._there, known, request), _transferred(known, to))
 
     async def refer(self, session: Session | str, to: str) -> None:
         """Hand a SIP session on to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
         known = self._acted_on(session)
-        await self._see_through(known.session_id, partial(self._controlled().refer, known, to), _transferred(known, to))
+        request = partial(self._controlled().refer, known, to)
+        await self._see_through(known.session_id, partial(self._there, known, request), _transferred(known, to))
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint, once that is ready: see `wait_ready`. Before, the call would be dropped.
 
         Raises what all raise, and `ForwardingFailed`: the caller has hung up, or the endpoint is not ready or in use.
         """
+        if not isinstance(caller, PinlessDialin):
+            raise TypeError(f"forward takes the PinlessDialin that told of the caller, not {type(caller).__name__}")
         if caller.call_id is None or caller.call_domain is None:
             raise ValueError(
                 "this caller cannot be forwarded: the request that told of him had no callId or no callDomain"
@@ -182,12 +189,23 @@ class Acting:
 
     def _acted_on(self, session: Session | str) -> Session:
         self._check_open()
+        self._controlled()
+        if not isinstance(session, (Session, str)):
+            hint = " (of a DialResult, its session)" if hasattr(session, "session") else ""
+            raise TypeError(f"give a Session or its id{hint}, not {type(session).__name__}")
         known = session if isinstance(session, Session) else self.session(session)
         if known is None:
             raise NoSuchSession(f"no session {session!r} is known here: it is too long ago, or nothing told of it yet")
         if known.ended:
             raise CallEnded(known)
         return known
+
+    async def _there(self, session: Session, request: Callable[[], Awaitable[None]]) -> None:
+        """Ask. Daily may know of the end before we do: that is no other thing than to know it ourselves."""
+        try:
+            await request()
+        except NoSuchSession as error:
+            raise CallEnded(session, f"is not there any more: {error}") from error
 
     def _controlled(self) -> Control:
         self._check_open()

@@ -75,7 +75,12 @@ async def receiving(
     Raises:
         OSError: if the port is taken.
         ValueError: if a secret is no base64.
+        RuntimeError: if asyncio does not run it, as uvicorn needs.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError("receiving needs asyncio, because uvicorn does: run this by asyncio, not by trio") from None
     app = receiver(calls, secrets=secrets)
     sock = listening or socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     server = make_server(app, connections=_CONNECTIONS, backlog=_CONNECTIONS)

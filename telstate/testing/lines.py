@@ -12,6 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+
+from telstate.control.hooks import NEEDED
 
 __all__ = [
     "ALREADY_STARTED",
@@ -100,8 +103,8 @@ class Line:
     A line that is `busy`, `gives_up` or `fails` is never answered, whatever `answers` says. What is None does not happen.
 
     Raises:
-        ValueError: if a time is none, or the line is answered before it rings.
-        TypeError: if `loses` or `twice` is a single type.
+        ValueError: if a time is none, the line is answered before it rings, or there is no such type of webhook.
+        TypeError: if `loses` or `twice` is a single type, or `refuses` no Refusal.
     """
 
     rings: float | None = 0.0
@@ -142,6 +145,13 @@ class Line:
         """Refuse times that are none."""
         if isinstance(self.loses, str) or isinstance(self.twice, str):
             raise TypeError("loses= and twice= take a set of types: {'dialout.stopped'}")
+        for name, types in (("loses", self.loses), ("twice", self.twice), ("delays", self.delays)):
+            for one in types:
+                if one not in NEEDED:
+                    near = get_close_matches(str(one), NEEDED, 1) or NEEDED[:3]
+                    raise ValueError(f"{name}: {one!r} is no type of webhook; they are spelled as in {near[0]!r}")
+        if self.refuses is not None and not isinstance(self.refuses, Refusal):
+            raise TypeError(f"refuses= takes a Refusal, such as those in telstate.testing.lines, not {self.refuses!r}")
         times = {each.name: getattr(self, each.name) for each in fields(self) if "float" in str(each.type)}
         times.pop("delays")
         for name, seconds in {**times, **self.delays}.items():

@@ -74,7 +74,8 @@ async def test_answered_at_once() -> None:
         (Line(refuses=lines.TOO_MANY_SESSIONS), "refused"),
         (Line(busy=True, loses={"dialout.stopped"}), "unanswered"),
         (Line(answers=None, loses={"dialout.stopped"}), "unanswered"),
-        (Line(answers=None, loses={"dialout.connected", "dialout.stopped"}), "unanswered"),
+        (Line(answers=None, loses={"dialout.connected"}), "unanswered"),
+        (Line(refuses=lines.NOT_HOSTING), "refused"),
         (Line(answer_lost=True, busy=True), "unanswered"),
     ],
 )
@@ -97,7 +98,6 @@ async def test_tried_again(first: Line, came: str) -> None:
         (Line(refuses=lines.NUMBERS_NOT_ENABLED), DialOutcome.REFUSED),
         (Line(refuses=lines.INTERNATIONAL_NOT_SUPPORTED), DialOutcome.REFUSED),
         (Line(refuses=lines.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
-        (Line(refuses=lines.NOT_HOSTING), DialOutcome.REFUSED),
         (Line(refuses=lines.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
         (Line(fails=0.05, error="SIP/PSTN dial-out is not enabled for domain"), DialOutcome.FAILED),
         (Line(start_lost=True), DialOutcome.UNKNOWN),
@@ -213,6 +213,43 @@ async def test_a_hang_up_that_cannot_be_made_sure_of_is_unknown() -> None:
         assert result.outcome is DialOutcome.UNKNOWN
         assert result.session.session_id == line.daily.live(NUMBER)[0].session_id
         assert line.daily.starts(NUMBER) == 1
+
+
+async def test_whoever_hears_nothing_hangs_up_on_people_only_once() -> None:
+    """Without a webhook, or with one that is switched off, nobody knows that somebody picked up."""
+    async with phone() as line:
+        line.daily.hooks = {}
+        result = await line.dial(ring_timeout=0.3)
+        assert kinds(result) == ["unknown"]
+        assert "webhook check" in str(result.error)
+        assert line.daily.live(NUMBER) == []
+        assert line.daily.starts(NUMBER) == 1
+
+
+async def test_a_hang_up_that_nobody_told_keeps_a_place_only_until_somebody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then Daily is asked who is there: else no dial after five such calls would ever return."""
+    monkeypatch.setattr("telstate.control.rest._PRESENCE_LAG", 0.2)
+    async with phone(per_room=2, doubt_after=0.1) as line:
+        lost = Line(talks=0.1, loses={"dialout.stopped", "participant.left"})
+        line.daily.lines.default = lost
+        first, second = await line.dial("+12025550111"), await line.dial("+12025550112")
+        await until(lambda: not line.daily.live())
+        assert line.dialer.sizes()["places"] == 2
+        with anyio.fail_after(5):
+            assert (await line.dial()).answered
+        assert {first.session.cause, second.session.cause} == {"expired"}
+
+
+async def test_who_is_there_keeps_his_place() -> None:
+    """However often Daily is asked."""
+    async with phone(per_room=1, doubt_after=0.05) as line:
+        first = await line.dial("+12025550111")
+        with anyio.move_on_after(0.5):
+            await line.dial()
+        assert line.daily.starts(NUMBER) == 0
+        assert first.session.state is State.ANSWERED
 
 
 async def test_one_denial_is_not_believed() -> None:

@@ -193,7 +193,7 @@ async def test_what_the_call_itself_raises(way: str, act: str) -> None:
             with pytest.raises(DailyError, match="was not sent: this object has already been released") as raised:
                 await do()
             assert type(raised.value) is DailyError
-        assert await control.reconcile(answered()) is Presence.UNKNOWN  # type: ignore[attr-defined]
+        assert await control.reconcile(answered()) is Presence.UNKNOWN
     assert fake.acted == []
 
 
@@ -294,7 +294,7 @@ async def test_reconcile(way: str) -> None:
     """Gone is only who spoke, and is not there, by a client that is in a call."""
     ringing = session_of("dialout-connected")
     async with acting(way) as (control, fake):
-        reconcile = control.reconcile  # type: ignore[attr-defined]
+        reconcile = control.reconcile
         assert await reconcile(answered()) is Presence.GONE
         assert await reconcile(ringing) is Presence.UNKNOWN
         people(fake, SESSION)
@@ -316,7 +316,7 @@ async def test_a_client_that_is_joining(way: str) -> None:
     async with acting(way) as (control, fake):
         for ask, expected in (
             (control.presence, (Present("bot", None, "Bot"), Present(SESSION, f"user-{SESSION}", SESSION.title()))),
-            (partial(control.reconcile, answered()), Presence.ALIVE),  # type: ignore[attr-defined]
+            (partial(control.reconcile, answered()), Presence.ALIVE),
         ):
             fake.people = {"local": {"id": "bot", "info": {"userName": "Bot"}}}
             fake.delay = 0.2
@@ -335,7 +335,7 @@ async def test_a_client_that_does_not_say_whether_it_is_in_a_call(way: str) -> N
     """In time."""
     async with acting(way, timeout=0.05) as (control, fake):
         fake.answers["update_remote_participants"] = []
-        assert await control.reconcile(answered()) is Presence.UNKNOWN  # type: ignore[attr-defined]
+        assert await control.reconcile(answered()) is Presence.UNKNOWN
         with pytest.raises(DailyError, match="no answer within") as raised:
             await control.presence()
     assert type(raised.value) is DailyError, "nothing was to be done, so nothing may have been"

@@ -104,7 +104,7 @@ def test_for_each_meaning_there_is_advice() -> None:
     ("error", "lasting"),
     [
         (NotAllowed(""), True),
-        (NotHosting(""), True),
+        (NotHosting(""), False),
         (DialoutInProgress(""), True),
         (TemporarilyNotAvailable("", status=400), False),
         (RoomFull("", status=400), False),

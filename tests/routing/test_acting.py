@@ -203,6 +203,29 @@ async def test_a_handler_may_be_cut_off_by_the_end_that_it_asks_for() -> None:
         assert session.ended_by == "local"
 
 
+async def test_what_only_daily_knows_of_the_end() -> None:
+    """Is no other thing than to know it: one error for both."""
+    hand = Hand()
+    hand.refuses = NoSuchSession("POST …: Daily answered 404: invalid sessionId", status=404)
+    async with Dispatcher(Router(), control=hand) as calls:
+        session = await answered(calls)
+        for do in ACTS.values():
+            with pytest.raises(CallEnded, match="invalid sessionId"):
+                await do(calls, session)
+
+
+async def test_no_session_is_no_session() -> None:
+    """Said before anything is sent."""
+    hand = Hand()
+    async with Dispatcher(Router(), control=hand) as calls:
+        for nothing in (None, 3, object()):
+            with pytest.raises(TypeError, match="give a Session or its id"):
+                await calls.stop(nothing)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="forward takes the PinlessDialin"):
+            await calls.forward("x", "sip:a@b.example")  # type: ignore[arg-type]
+    assert hand.asked == []
+
+
 async def test_two_stops_at_once() -> None:
     """Both are sent, and `settled` waits for both; another session's it does not wait for."""
     hand = Hand()

@@ -358,7 +358,8 @@ async def test_a_handler_that_hangs_holds_up_neither_receive_nor_other_sessions(
                 await anyio.sleep(0.2)
     assert set(seen) == {f"s{number}" for number in range(200)}
     slow = [log for log in logs if log["event"] == "handler.slow"]
-    assert [(log["lane"], log["waiting"]) for log in slow] == [("stuck", 200)]
+    assert [log["lane"] for log in slow] == ["stuck"]
+    assert 0 < slow[0]["waiting"] <= 200  # it is named while they come in, on a machine that is busy
     assert [log["events"] for log in logs if log["event"] == "dispatcher.left_unfinished"] == [201]
 
 

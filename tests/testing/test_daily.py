@@ -662,9 +662,19 @@ async def test_its_own_defects_are_raised(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_lines_that_make_no_sense() -> None:
     """Told where they are written."""
-    for wrong in ({"rings": 2.0}, {"answers": -1.0}, {"talks": float("nan")}, {"warns": True}, {"delays": {"a": -1.0}}):
+    for wrong in (
+        {"rings": 2.0},
+        {"answers": -1.0},
+        {"talks": float("nan")},
+        {"warns": True},
+        {"delays": {"dialout.stopped": -1.0}},
+    ):
         with pytest.raises(ValueError, match=r"second|ring"):
             Line(**wrong)
+    with pytest.raises(ValueError, match=r"'dialout-stopped' is no type of webhook.*'dialout.stopped'"):
+        Line(loses={"dialout-stopped"})
+    with pytest.raises(TypeError, match="takes a Refusal"):
+        Line(refuses="nope")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="set of types"):
         Line(loses="dialout.stopped")
     with pytest.raises(ValueError, match="status"):
