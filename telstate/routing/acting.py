@@ -17,8 +17,9 @@ import anyio
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
-from telstate.errors import CallEnded, Closed, DefinitionError, NoSuchSession
+from telstate.errors import CallEnded, Closed, DefinitionError, NoSuchSession, UnknownResult
 from telstate.events import Event, PinlessDialin, PinlessForwarded, StopRequested, TransferRequested
+from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing.payload import Payload
 from telstate.routing.ports import Control
 from telstate.routing.runner import INSIDE
@@ -178,12 +179,18 @@ class Acting:
         try:
             with self.asking(key):
                 await request()
+                await forgive_cancellation(current_task())  # or what Daily accepted would not be kept
                 await self.receive(event)
             asked.error = None
         except Exception as error:
             asked.error = error
             if asked.abandoned:
                 self._log.warning("call.not_acted", what=event.name, error=text_of(error))
+        except anyio.get_cancelled_exc_class() as error:
+            if is_cancelled():
+                raise
+            # By what the control waited for: on asyncio a task that ends so ends its whole group, and the dispatcher with it.
+            asked.error = UnknownResult(f"the control was cancelled by itself: {error!r}; it may have been done")
         finally:
             asked.answered.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import anyio
 import pytest
 
 from telstate import CallEnded, Closed, DefinitionError, Dispatcher, PinlessDialin, Router, Session, State
-from telstate.errors import DailyError, NoSuchSession, TemporarilyNotAvailable
+from telstate.errors import DailyError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialoutRequested
 from tests.calls import SESSION, js
 from tests.routing import until
@@ -224,6 +225,40 @@ async def test_no_session_is_no_session() -> None:
         with pytest.raises(TypeError, match="forward takes the PinlessDialin"):
             await calls.forward("x", "sip:a@b.example")  # type: ignore[arg-type]
     assert hand.asked == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_control_that_is_cancelled_by_itself() -> None:
+    """On asyncio whatever it waits for can be cancelled, or it itself. That ends no dispatcher, and what was accepted is kept."""
+
+    class Strange(Hand):
+        async def refer(self, session: Session, to: str) -> None:  # noqa: ARG002
+            """As pipecat, where its client is released while it waits for the answer."""
+            answer = asyncio.get_running_loop().create_future()
+            answer.cancel()
+            await answer
+
+    ran: list[str] = []
+    router, hand = Router(), Strange()
+
+    @router.on_end()
+    async def note(session: Session) -> None:
+        ran.append(session.session_id)
+
+    def cancel() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async with Dispatcher(router, control=hand) as calls:
+        session = await answered(calls)
+        with pytest.raises(UnknownResult, match="cancelled by itself"):
+            await calls.refer(session, BOB)
+        hand.then = cancel
+        await calls.stop(session)
+        await calls.receive(js("dialout-stopped"))
+        await calls.idle()
+        assert (session.ended_by, ran) == ("local", [SESSION])
 
 
 async def test_two_stops_at_once() -> None:
