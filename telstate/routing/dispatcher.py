@@ -297,7 +297,11 @@ class Dispatcher(Acting):
 
     async def idle(self) -> None:
         """Wait until everything that was received has been stepped, all its handlers have run, and what they asked of Daily is
-        answered; for tests and scripts."""
+        answered; for tests and scripts.
+
+        Raises:
+            Closed: if the dispatcher is left before all handlers have run.
+        """
         while self._is_keeping() or self._lanes.pending or self._asked:
             if self._is_keeping():
                 await anyio.sleep(0.001)  # the disk is slower than that

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from telstate.errors import Closed
 from telstate.routing.cancellation import current_task, is_cancelled
 
 __all__ = ["Job", "Lane", "Lanes"]
@@ -158,8 +159,14 @@ class Lanes:
             await self._wait_for_relief()
 
     async def empty(self) -> None:
-        """Wait until no job waits or runs."""
-        while self.pending and not self._closing:
+        """Wait until no job waits or runs.
+
+        Raises:
+            Closed: if they are closed before that; what is left then is run by nobody.
+        """
+        while self.pending:
+            if self._closing:
+                raise Closed("the dispatcher was left before all handlers had run")
             await self._wait_for_relief()
 
     @contextmanager

@@ -119,6 +119,32 @@ async def test_a_stop_that_is_told_twice_does_not_drain() -> None:
     assert "without a journal it is lost" in left["hint"]
 
 
+async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
+    """It never comes, and to look for it again and again would hold up the whole program."""
+    router = Router()
+
+    @router.on(DialoutEvent)
+    async def stuck() -> None:
+        await anyio.sleep_forever()
+
+    told: list[str] = []
+    calls = Dispatcher(router, drain=0.01)
+
+    async def wait() -> None:
+        with pytest.raises(Closed) as raised:
+            await calls.idle()
+        told.append(str(raised.value))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            async with calls:
+                await calls.receive(js("dialout-connected"))
+                group.start_soon(wait)
+                await until(lambda: bool(calls._lanes.running()))
+        await wait()
+    assert len(told) == 2
+
+
 async def test_an_error_of_the_block_is_not_swallowed_by_a_stop() -> None:
     """Whatever comes first, the exception is the program's."""
 
