@@ -243,7 +243,7 @@ class Ringing:
                 return True
             try:
                 await self._stop(session)
-                accepted = True
+                accepted, denied = True, 0  # who accepts it knows the call: a denial before was of another part
             except Exception as error:  # whatever it is: the call is still there, and nobody else ends it
                 denied += _is_denial(error)
                 self._log.info("dial.not_stopped", error=str(error), **self._facts())

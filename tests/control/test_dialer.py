@@ -27,7 +27,7 @@ from telstate import (
 from telstate.control import Dialer, DialOutcome, Permissions, PhoneDialout, RestControl, SipDialout
 from telstate.control.api import DailyApi
 from telstate.control.carrier import Present
-from telstate.errors import JournalError, TemporarilyNotAvailable, UnknownResult
+from telstate.errors import JournalError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialinConnected, DialinStopped, DialoutConnected, DialoutError, DialoutStopped
 from telstate.journals import JsonlJournal
 from telstate.testing import lines
@@ -266,6 +266,32 @@ async def test_one_denial_is_not_believed() -> None:
         result = await line.dial(ring_timeout=0.2)
         assert kinds(result) == ["unanswered", "answered"]
         assert line.daily.most_at_once(NUMBER) == 1
+
+
+async def test_a_denial_says_nothing_once_the_stop_is_accepted() -> None:
+    """The call ends a moment after the accepted stop, and only then the next one is made."""
+    wire: Any = Wire()
+    end, tried = wire.stop, 0
+
+    async def stop(session: Session) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise NoSuchSession("no dialout to stop", status=404)
+        if tried == 2:
+            group.start_soon(soon, session)
+            return
+        await end(session)
+
+    async def soon(session: Session) -> None:
+        await anyio.sleep(0.05)
+        await end(session)
+
+    wire.stop = stop
+    async with wired(wire) as dialer, anyio.create_task_group() as group:
+        assert kinds(await dialer.dial(OPTIONS, attempts=2, ring_timeout=0.05)) == ["unanswered", "unanswered"]
+    assert len(wire.legs) == 2
+    assert wire.most == 1
 
 
 async def test_an_end_that_is_told_before_the_answer_to_the_stop_is_waited_for_no_more() -> None:
