@@ -136,11 +136,10 @@ async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
         told.append(str(raised.value))
 
     with anyio.fail_after(5):
-        async with anyio.create_task_group() as group:
-            async with calls:
-                await calls.receive(js("dialout-connected"))
-                group.start_soon(wait)
-                await until(lambda: bool(calls._lanes.running()))
+        async with anyio.create_task_group() as group, calls:
+            await calls.receive(js("dialout-connected"))
+            group.start_soon(wait)
+            await until(lambda: bool(calls._lanes.running()))
         await wait()
     assert len(told) == 2
 
