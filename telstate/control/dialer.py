@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from random import Random
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 from uuid import uuid4
 
 import anyio
@@ -184,10 +184,7 @@ class Dialer:
         """
         if not isinstance(options, (SipDialout, PhoneDialout)):
             raise DefinitionError(f"dial takes a SipDialout or a PhoneDialout, not {type(options).__name__}")
-        if attempts < 1 or not ring_timeout > 0:
-            raise DefinitionError(
-                f"attempts={attempts!r} must be at least 1, ring_timeout={ring_timeout!r} above 0 seconds"
-            )
+        _check(attempts, ring_timeout)
         if self._group is None or not self._open:
             raise Closed("a dialer dials inside its own block: `async with Dialer(calls) as dialer:`")
         try:
@@ -295,7 +292,7 @@ class Dialer:
                 self._hold(place, ringing.session_id)
             if len(made) == attempts or _is_final(made[-1], ringing):
                 session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
-                return DialResult(made[-1].outcome, session, tuple(made), ringing.error)
+                return DialResult(made[-1].outcome, session, tuple(made), ringing.error, options.destination)
             await anyio.sleep(self._pause(len(made), ringing))
 
     def _pause(self, made: int, ringing: Ringing) -> float:
@@ -367,6 +364,13 @@ class Dialer:
         self._places.went(session_id)
         if (place := self._held.pop(session_id, None)) is not None:
             place.free()
+
+
+def _check(attempts: Any, ring_timeout: Any) -> None:
+    if not isinstance(attempts, int) or attempts < 1:
+        raise DefinitionError(f"attempts={attempts!r} must be a whole number of at least 1")
+    if not isinstance(ring_timeout, (int, float)) or not ring_timeout > 0:
+        raise DefinitionError(f"ring_timeout={ring_timeout!r} must be a number of seconds above 0")
 
 
 def _is_final(attempt: Attempt, ringing: Ringing) -> bool:

@@ -52,6 +52,8 @@ class DialResult(NamedTuple):
     """All that were made, in order: never more than allowed."""
     error: DailyError | None = None
     """Why the last start was refused, or is unknown."""
+    destination: str = ""
+    """Who was called: the number or the SIP URI of the options."""
 
     @property
     def answered(self) -> bool:

@@ -744,8 +744,9 @@ class Dispatcher(Acting):
         """
         self._check_open()
         target = State(state)
-        with anyio.fail_after(timeout), self.patience():
+        with anyio.move_on_after(timeout), self.patience():
             return await self._followers.wait_for(session_id, target)
+        raise TimeoutError(f"{session_id} did not come to {target} within {timeout:g} seconds")
 
     async def wait_ready(self, sip_endpoint: str, timeout: float | None = None) -> Endpoint:  # noqa: ASYNC109
         """Wait until a SIP endpoint is ready, that is, may be dialled or have a waiting caller forwarded to it.
@@ -758,8 +759,9 @@ class Dispatcher(Acting):
             TimeoutError: if the time passed.
         """
         self._check_open()
-        with anyio.fail_after(timeout), self.patience():
+        with anyio.move_on_after(timeout), self.patience():
             return await self._followers.wait_ready(sip_endpoint)
+        raise TimeoutError(f"{sip_endpoint} was not ready within {timeout:g} seconds: is somebody in its room?")
 
     def changes(self) -> AsyncIterator[Outcome]:
         """Follow what changes: the outcome of every event that opened a session or let one rise, from this call on.

@@ -53,6 +53,7 @@ async def test_answered_at_once() -> None:
         result = await line.dial()
         assert result.answered
         assert kinds(result) == ["answered"]
+        assert result.destination == NUMBER
         assert isinstance(result.session, Session)
         assert result.session is line.calls.session(result.session.session_id)
         assert result.session.state is State.ANSWERED
@@ -494,8 +495,9 @@ async def test_misuse_is_said_before_anything_is_sent() -> None:
             await line.dialer.dial({"phoneNumber": NUMBER})  # type: ignore[arg-type]
         with pytest.raises(DefinitionError, match="at least 1"):
             await line.dial(attempts=0)
-        with pytest.raises(DefinitionError, match="above 0"):
-            await line.dial(ring_timeout=0)
+        for nothing in (0, None, "3"):
+            with pytest.raises(DefinitionError, match="above 0"):
+                await line.dial(ring_timeout=nothing)
         permitted = PhoneDialout(phone_number=NUMBER, permissions=Permissions(can_receive={"base": False}))
         with pytest.raises(NotSupported, match="permissions"):
             await line.dialer.dial(permitted)
