@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
 from telstate.errors import CallEnded, Closed, DefinitionError, NoSuchSession, UnknownResult
 from telstate.events import Event, PinlessDialin, PinlessForwarded, StopRequested, TransferRequested
+from telstate.events.masking import mask
 from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing.payload import Payload
 from telstate.routing.ports import Control
@@ -164,28 +165,32 @@ class Acting:
         """Ask, and know that Daily accepted, in a task of its own. Whoever waits for that may be cancelled, perhaps by the very
         end that he asked for; but what was sent is sent, and its answer must be known."""
         asked = _Asked()
-        self._spawn(self._ask, asked, key, request, event)
+        with ExitStack() as asking:
+            asking.enter_context(self.asking(key))  # from now on: the task begins a moment later
+            self._spawn(self._ask, asked, asking.pop_all(), request, event)
         try:
             await asked.answered.wait()
         except BaseException:
             asked.abandoned = True
+            if asked.answered.is_set():
+                self._tell_of_abandoned(asked, event)
             raise
         if asked.error is not None:
             raise asked.error
 
-    async def _ask(self, asked: _Asked, key: str, request: Callable[[], Awaitable[None]], event: Event) -> None:
+    async def _ask(
+        self, asked: _Asked, asking: ExitStack, request: Callable[[], Awaitable[None]], event: Event
+    ) -> None:
         INSIDE.set(True)  # so that it is taken in while handlers finish, whoever asked
         asked.error = Closed("the dispatcher was left before Daily answered: whether it was done is not known")
         try:
-            with self.asking(key):
+            with asking:
                 await request()
                 await forgive_cancellation(current_task())  # or what Daily accepted would not be kept
                 await self.receive(event)
             asked.error = None
         except Exception as error:
             asked.error = error
-            if asked.abandoned:
-                self._log.warning("call.not_acted", what=event.name, error=text_of(error))
         except anyio.get_cancelled_exc_class() as error:
             if is_cancelled():
                 raise
@@ -193,6 +198,12 @@ class Acting:
             asked.error = UnknownResult(f"the control was cancelled by itself: {error!r}; it may have been done")
         finally:
             asked.answered.set()
+            if asked.abandoned:
+                self._tell_of_abandoned(asked, event)
+
+    def _tell_of_abandoned(self, asked: _Asked, event: Event) -> None:
+        if asked.error is not None:
+            self._log.warning("call.not_acted", what=event.name, error=mask(text_of(asked.error)))
 
     def _acted_on(self, session: Session | str) -> Session:
         self._check_open()

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from telstate import CallEnded, Closed, DefinitionError, Dispatcher, PinlessDialin, Router, Session, State
 from telstate.errors import DailyError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
@@ -183,6 +184,21 @@ async def test_whoever_is_cancelled_has_asked_all_the_same(tmp_path: Path, kind:
         await calls.idle()
         await calls.receive(js("dialout-stopped"))
     assert session.ended_by == "local"
+
+
+async def test_whoever_is_cancelled_before_it_is_sent_is_waited_for() -> None:
+    """By the dispatcher's end too; and what came of it is said, if nobody else is told."""
+    hand = Hand()
+    for refuses in (None, NoSuchSession("no dialout to stop")):
+        hand.refuses = refuses
+        with capture_logs() as logs:
+            async with Dispatcher(Router(), control=hand) as calls:
+                session = await answered(calls)
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await calls.stop(session)
+        assert hand.asked.pop() == ("stop", SESSION)
+        assert [line["event"] for line in logs] == ([] if refuses is None else ["call.not_acted"])
 
 
 async def test_a_handler_may_be_cut_off_by_the_end_that_it_asks_for() -> None:
