@@ -22,8 +22,9 @@ from telstate.control.results import Attempt, DialOutcome
 from telstate.control.sightings import Sighting, Sightings
 from telstate.errors import CallEnded, Closed, DailyError, JournalError, NoSuchSession, NotHosting, UnknownResult
 from telstate.events import DialoutRefused, DialoutRequested, Direction, Event, Presence, PresenceChecked, StopRequested
+from telstate.events.masking import mask
 from telstate.routing.dispatcher import Dispatcher
-from telstate.routing.telling import Log
+from telstate.routing.telling import Log, text_of
 
 __all__ = ["Patience", "Ringing"]
 
@@ -111,7 +112,7 @@ class Ringing:
             session_id = await self._carrier.start(self._options, self._room)
         except UnknownResult as error:
             self.error = error
-            self._log.warning("dial.unanswered_start", error=str(error), **self._facts())
+            self._log.warning("dial.unanswered_start", error=mask(text_of(error)), **self._facts())
             found = await self._find()
             if found is None:
                 hint = "there may be a call; it is not dialled again"
@@ -165,7 +166,7 @@ class Ringing:
         try:
             people = await self._carrier.presence(self._room)
         except Exception as error:
-            self._log.info("dial.no_presence", error=str(error), **self._facts())
+            self._log.info("dial.no_presence", error=mask(text_of(error)), **self._facts())
             return
         # Presence lags behind: a call that is known to have ended may still be in it.
         self._sightings.present(self._sighting, (one for one in people if not self._has_ended(one.session_id)))
@@ -246,7 +247,7 @@ class Ringing:
                 accepted, denied = True, 0  # who accepts it knows the call: a denial before was of another part
             except Exception as error:  # whatever it is: the call is still there, and nobody else ends it
                 denied += _is_denial(error)
-                self._log.info("dial.not_stopped", error=str(error), **self._facts())
+                self._log.info("dial.not_stopped", error=mask(text_of(error)), **self._facts())
             if denied and (accepted or denied >= _DENIALS):
                 return await self._conclude(session)
             if self.hurried and accepted:
@@ -278,7 +279,7 @@ class Ringing:
         try:
             await self._calls.receive(event)
         except (Closed, JournalError) as error:
-            self._log.warning("dial.not_kept", what=event.name, error=str(error), **self._facts())
+            self._log.warning("dial.not_kept", what=event.name, error=mask(text_of(error)), **self._facts())
 
     async def _is_present(self) -> bool:
         try:
@@ -303,7 +304,7 @@ class Ringing:
         return Attempt(outcome, self.session_id, self._user_id, error)
 
     def _facts(self) -> dict[str, str | None]:
-        return {"session_id": self.session_id, "room": self._room, "user_id": self._user_id}
+        return {"session_id": self.session_id, "room": self._room, "user_id": mask(self._user_id)}
 
 
 def _is_denial(error: Exception) -> bool:

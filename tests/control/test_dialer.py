@@ -651,6 +651,34 @@ async def test_a_stop_that_raises_anything_is_tried_again_and_said() -> None:
     assert [line["event"] for line in logs] == ["dial.not_stopped"] * 3 + ["dial.not_ended"]
 
 
+async def test_the_log_has_nobodys_number() -> None:
+    """What a carrier says may have it, and a program may take it for the user id."""
+    wire: Any = Wire()
+    options = PhoneDialout(phone_number=NUMBER, user_id=NUMBER)
+
+    async def lost(*_: Any) -> str:
+        raise UnknownResult(f"no word of {NUMBER}")
+
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise ValueError(f"nothing of {NUMBER}")
+
+    wire.presence = wire.stop = wire.transfer = fail
+    with capture_logs() as logs:
+        async with wired(wire) as dialer:
+            await dialer.dial(options, ring_timeout=0.02)
+            wire.start = lost
+            await dialer.dial(options, ring_timeout=0.02)
+            await dialer.dial(OPTIONS.model_copy(update={"user_id": None}))
+            for session in wire.calls.live():
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await wire.calls.transfer(session, NUMBER)
+                await wire.calls.idle()
+    said = {"dial.not_stopped", "dial.unanswered_start", "dial.unknown", "dial.no_presence", "call.not_acted"}
+    assert {line["event"] for line in logs} >= said
+    assert NUMBER not in str(logs)
+
+
 async def test_a_refusal_that_is_not_kept_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no call, and its id is one of our own."""
     wire: Any = Wire()
