@@ -88,6 +88,9 @@ async def receiving(
     async def serve() -> None:
         with anyio.CancelScope(shield=True):
             await server.serve(sockets=[sock])
+            for one in server.servers:  # uvicorn 0.30 leaves them open if it is to exit before it has begun
+                one.close()
+            sock.close()
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve)

@@ -31,6 +31,18 @@ async def test_it_takes_in_while_the_block_lasts(host: str) -> None:
                 await client.get(f"{address}/health")
 
 
+async def test_whoever_leaves_at_once_leaves_no_server_behind() -> None:
+    """Also where uvicorn, as of 0.30, ends without a word if it is to exit before it has begun."""
+    async with Dispatcher(Router()) as calls:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with receiving(calls, listening=listening) as address:
+                pass
+            assert listening.fileno() == -1
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"{address}/health")
+
+
 async def test_a_port_that_is_taken_is_said() -> None:
     """At once, and nothing runs."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
