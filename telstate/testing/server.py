@@ -197,9 +197,9 @@ class Server:
                 await fault(self._app, scope, receive, send)
             else:
                 await self._app(scope, receive, send)
-        except (Broken, ClientDisconnect):
+        except (Broken, ClientDisconnect, asyncio.CancelledError):
             raise
-        except Exception as error:
+        except BaseException as error:  # pytest's own failures are no Exception
             self.defects.append(error)
             raise
 

@@ -660,6 +660,21 @@ async def test_its_own_defects_are_raised(monkeypatch: pytest.MonkeyPatch) -> No
     assert kinds == {ZeroDivisionError, AttributeError, httpx.InvalidURL}
 
 
+async def test_a_fault_that_lets_a_test_fail_is_raised() -> None:
+    """pytest.fail raises what is no Exception, and uvicorn would answer with 500 and say nothing."""
+
+    async def fault(*_: object) -> None:
+        pytest.fail("this must not be asked")
+
+    daily = FakeDaily().__enter__()
+    daily.faults.append(fault)
+    async with httpx.AsyncClient(base_url=daily.url, trust_env=False) as rest:
+        assert (await rest.get("/rooms")).status_code == 500
+    with pytest.raises(BaseExceptionGroup) as raised:
+        daily.__exit__(None, None, None)
+    assert "this must not be asked" in str(raised.value.exceptions[0])
+
+
 async def test_lines_that_make_no_sense() -> None:
     """Told where they are written."""
     for wrong in (
