@@ -256,7 +256,8 @@ def _codecs(*allowed: str) -> Callable[[Any, ValidationInfo], tuple[str, ...]]:
 def _json_object(value: Any, info: ValidationInfo) -> Any:
     """What JSON gives back as it was; pydantic copies it, so that a later change of the original is none here."""
     try:
-        copy = json.loads(json.dumps(value, allow_nan=False))
+        # As UTF-8, because half of a surrogate pair in a key would be replaced without a word later.
+        copy = json.loads(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError, RecursionError):
         copy = None
     if not isinstance(value, dict) or copy != value:

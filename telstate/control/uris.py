@@ -161,7 +161,7 @@ def _is_host(text: str) -> bool:
     """A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
     host, bracket, port = text.partition("]")
     if bracket:
-        if not host.startswith("["):
+        if not host.startswith("[") or "%" in host:  # a zone: Python takes it whatever is in it, RFC 3261 has none
             return False
         host = host[1:]
         try:

@@ -208,7 +208,7 @@ def alias_of(model: Model, name: str) -> str:
         (Codecs, {}, "video", [{}], "video may have 'H264' or 'VP8', got an empty object"),
         *[
             (Permissions, {}, "can_receive", value, "can_receive must be an object as JSON has them, got")
-            for value in (True, None, [1], {"a": {1}}, {1: 2}, {"a": float("inf")}, {"a": (1,)})
+            for value in (True, None, [1], {"a": {1}}, {1: 2}, {"a": float("inf")}, {"a": (1,)}, {"\ud800": 1})
         ],
     ],
 )

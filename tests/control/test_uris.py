@@ -137,6 +137,7 @@ def test_addresses_that_are_some(uri: str) -> None:
         ("sip:bob@::1]", "its host"),
         ("sip:bob@[::g]", "its host"),
         ("sip:bob@[::1]5060", "its host"),
+        ('sip:bob@[fe80::1%"<>]', "its host"),
         ("sip:bob@example.com;", "its parameter '' is none: write ;<name>=<value>"),
         ("sip:bob@example.com;a=b=c", "its parameter 'a=b=c'"),
         ("sip:bob@exa mple.com", "whitespace or control characters"),
