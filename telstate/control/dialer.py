@@ -152,6 +152,9 @@ class Dialer:
                 self._log.error(
                     "dialer.left_unfinished", dials=len(self._intents), hint="their calls may still be there"
                 )
+            for intent in self._intents:
+                if intent.ringing is not None:
+                    intent.ringing.let_go()
             self._group.cancel_scope.cancel()
             await self._group.__aexit__(None, None, None)
 

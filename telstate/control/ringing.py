@@ -6,8 +6,8 @@ are worse than none. So a start without an answer is looked for, and a hang-up i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import anyio
@@ -86,6 +86,8 @@ class Ringing:
         """Why the start was refused, or nobody knows what became of it."""
         self.hurried = False
         """True if there is no time to wait for events: they are not taken in any more."""
+        self._shields: list[anyio.CancelScope] = []
+        self._is_let_go = False
 
     async def run(self, ring_timeout: float) -> Attempt:
         """Start it, and wait for the answer. Whoever cancels this has the call ended; that takes as long as it takes."""
@@ -93,7 +95,7 @@ class Ringing:
         self._sightings.open(self._sighting)
         try:
             # A start that was sent must be seen through, or a phone rings for nobody.
-            with anyio.CancelScope(shield=True):
+            with self._shielded():
                 begun = await self._start()
             if begun is not None:
                 return begun
@@ -103,6 +105,22 @@ class Ringing:
             raise
         finally:
             self._sightings.close(self._sighting)
+
+    def let_go(self) -> None:
+        """Nothing of it holds off a cancellation any more: it took too long, as where the journal's disk hangs."""
+        self._is_let_go = True
+        for scope in self._shields:
+            scope.shield = False
+
+    @contextmanager
+    def _shielded(self) -> Iterator[None]:
+        """For what is seen through, whoever cancels it."""
+        with anyio.CancelScope(shield=not self._is_let_go) as scope:
+            self._shields.append(scope)
+            try:
+                yield
+            finally:
+                self._shields.remove(scope)
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -206,7 +224,7 @@ class Ringing:
         if session is not None:
             await self._calls.settled(session)  # the program may be about to stop it
         stopped = session is not None and session.seen & _ASKED  # by the program, and its end was not told
-        with anyio.CancelScope(shield=True):
+        with self._shielded():
             over = await self.hang_up()
         if not over:
             return self._attempt(DialOutcome.UNKNOWN)
@@ -225,7 +243,7 @@ class Ringing:
 
     async def take_back(self) -> None:
         """End the call, whoever cancels this, and say it if that cannot be done."""
-        with anyio.CancelScope(shield=True):
+        with self._shielded():
             if self.session_id is not None and not await self.hang_up():
                 self._log.error("dial.not_ended", **self._facts())
 

@@ -651,6 +651,35 @@ async def test_a_stop_that_raises_anything_is_tried_again_and_said() -> None:
     assert [line["event"] for line in logs] == ["dial.not_stopped"] * 3 + ["dial.not_ended"]
 
 
+async def test_a_disk_that_hangs_does_not_keep_a_dialer_from_being_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has `find_within` for what it is about; then it says that there may be a call, and ends."""
+    wire: Any = Wire()
+    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    reached = anyio.Event()
+
+    async def start(options: Any, _: Any) -> str:
+        monkeypatch.setattr(journal, "append", hang_up_on)
+        session_id: str = wire.make(options)
+        return session_id
+
+    async def hang_up_on(_: Any) -> Any:
+        reached.set()
+        await anyio.sleep_forever()
+
+    wire.start = start
+    with capture_logs() as logs, anyio.fail_after(10):
+        async with Dispatcher(Router(), control=wire, journal=journal, drain=0.1) as calls:
+            monkeypatch.setattr("telstate.routing.dispatcher._CLOSE_WITHIN", 0.1)
+            wire.calls = calls
+            async with anyio.create_task_group() as group, Dialer(calls, **QUICK) as dialer:
+                group.start_soon(dialer.dial, OPTIONS)
+                await reached.wait()
+                group.cancel_scope.cancel()
+    assert [line["event"] for line in logs] == ["dialer.left_unfinished"]
+
+
 async def test_the_log_has_nobodys_number() -> None:
     """What a carrier says may have it, and a program may take it for the user id."""
     wire: Any = Wire()
