@@ -152,9 +152,7 @@ class Dialer:
                 self._log.error(
                     "dialer.left_unfinished", dials=len(self._intents), hint="their calls may still be there"
                 )
-            for intent in self._intents:
-                if intent.ringing is not None:
-                    intent.ringing.let_go()
+                self._group.start_soon(self._let_go)
             self._group.cancel_scope.cancel()
             await self._group.__aexit__(None, None, None)
 
@@ -233,6 +231,16 @@ class Dialer:
             self._group.start_soon(self._take_back, intent, intent.ringing)
         intent.scope.cancel()
 
+    async def _let_go(self) -> None:
+        """What still takes as long again is held up by something that may never end, as a disk that hangs."""
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._patience.find_within):
+                for intent in tuple(self._intents):
+                    await intent.done.wait()
+            for intent in self._intents:
+                if intent.ringing is not None:
+                    intent.ringing.let_go()
+
     async def _take_back(self, intent: _Intent, ringing: Ringing) -> None:
         INSIDE.set(True)
         try:
@@ -293,6 +301,9 @@ class Dialer:
                 made.append(await ringing.run(ring_timeout))
             finally:
                 self._hold(place, ringing.session_id)
+                if named is options:  # others may have calls with its user id, which might have been its own
+                    for one in self._calls.live():
+                        self._see(one)
             if len(made) == attempts or _is_final(made[-1], ringing):
                 session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
                 return DialResult(made[-1].outcome, session, tuple(made), ringing.error, options.destination)
@@ -309,7 +320,7 @@ class Dialer:
     def _hold(self, place: Place, session_id: str | None) -> None:
         """A place belongs to the call from now on, if there is one."""
         session = self._calls.session(session_id) if session_id is not None else None
-        if session is None or session.ended:
+        if session is None or session.ended or session.session_id in self._held:
             place.free()
         else:
             self._held[session.session_id] = place

@@ -27,7 +27,7 @@ from telstate import (
 from telstate.control import Dialer, DialOutcome, Permissions, PhoneDialout, RestControl, SipDialout
 from telstate.control.api import DailyApi
 from telstate.control.carrier import Present
-from telstate.errors import JournalError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
+from telstate.errors import DailyError, JournalError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialinConnected, DialinStopped, DialoutConnected, DialoutError, DialoutStopped
 from telstate.journals import JsonlJournal
 from telstate.testing import lines
@@ -654,7 +654,7 @@ async def test_a_stop_that_raises_anything_is_tried_again_and_said() -> None:
 async def test_a_disk_that_hangs_does_not_keep_a_dialer_from_being_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has `find_within` for what it is about; then it says that there may be a call, and ends."""
+    """It has twice `find_within` for what it is about; it says that there may be a call, and ends."""
     wire: Any = Wire()
     journal = JsonlJournal(tmp_path / "calls.jsonl")
     reached = anyio.Event()
@@ -678,6 +678,41 @@ async def test_a_disk_that_hangs_does_not_keep_a_dialer_from_being_left(
                 await reached.wait()
                 group.cancel_scope.cancel()
     assert [line["event"] for line in logs] == ["dialer.left_unfinished"]
+
+
+async def test_a_call_that_was_not_the_ones_takes_a_place_again() -> None:
+    """Of somebody else's with the same user id it is not known whose it is until the start is over."""
+    wire: Any = Wire()
+
+    async def start(options: Any, _: Any) -> str:
+        await wire.calls.receive(
+            DialoutConnected(session_id="theirs", room="r", user_id="u", destination="+12025550999")
+        )
+        await anyio.sleep(0.02)
+        raise DailyError("no", status=400)
+
+    wire.start = start
+    async with wired(wire) as dialer:
+        result = await dialer.dial(PhoneDialout(phone_number=NUMBER, user_id="u"))
+        assert result.outcome is DialOutcome.REFUSED
+        assert dialer._places.others == ("theirs",)
+
+
+async def test_two_starts_with_one_session_have_one_place() -> None:
+    """Whatever stands before Daily may answer the second as it did the first; the place of neither is kept for ever."""
+    wire: Any = Wire()
+
+    async def start(*_: Any) -> str:
+        await wire.calls.receive(DialoutAnswered(session_id="same", room="r"))
+        return "same"
+
+    wire.start = start
+    async with wired(wire) as dialer:
+        for _ in range(2):
+            assert (await dialer.dial(OPTIONS)).answered
+            assert dialer.sizes()["places"] == 1
+        await wire.calls.receive(DialoutStopped(session_id="same"))
+        await until(lambda: dialer.sizes()["places"] == 0)
 
 
 async def test_the_log_has_nobodys_number() -> None:
