@@ -217,8 +217,6 @@ class Dialer:
 
     def _give_up(self, intent: _Intent) -> None:
         """Nobody waits for it any more."""
-        if intent.ringing is not None:
-            intent.ringing.hurried = not self._calls.is_open
         if (
             intent.result is not None
             and intent.result.answered
@@ -286,8 +284,13 @@ class Dialer:
         key: Hashable,
     ) -> DialResult:
         made: list[Attempt] = []
+        ringing: Ringing | None = None
         while True:
             place = await self._places.take(room, key)
+            if ringing is not None and ringing.was_answered:  # the word of it was late: he is not called again
+                place.free()
+                made[-1] = made[-1]._replace(outcome=DialOutcome.ANSWERED, error=None)
+                return self._result(made, ringing, options)
             if not self._calls.is_open:
                 place.free()
                 raise Closed(
@@ -305,9 +308,12 @@ class Dialer:
                     for one in self._calls.live():
                         self._see(one)
             if len(made) == attempts or _is_final(made[-1], ringing):
-                session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
-                return DialResult(made[-1].outcome, session, tuple(made), ringing.error, options.destination)
+                return self._result(made, ringing, options)
             await anyio.sleep(self._pause(len(made), ringing))
+
+    def _result(self, made: list[Attempt], ringing: Ringing, options: Dialout) -> DialResult:
+        session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
+        return DialResult(made[-1].outcome, session, tuple(made), ringing.error, options.destination)
 
     def _pause(self, made: int, ringing: Ringing) -> float:
         """Seconds before the next attempt: Daily may ask for more than we would wait."""

@@ -20,9 +20,10 @@ from telstate.control.carrier import Carrier
 from telstate.control.options import Dialout
 from telstate.control.results import Attempt, DialOutcome
 from telstate.control.sightings import Sighting, Sightings
-from telstate.errors import CallEnded, Closed, DailyError, JournalError, NoSuchSession, NotHosting, UnknownResult
+from telstate.errors import CallEnded, Closed, DailyError, JournalError, UnknownResult
 from telstate.events import DialoutRefused, DialoutRequested, Direction, Event, Presence, PresenceChecked, StopRequested
 from telstate.events.masking import mask
+from telstate.routing.acting import is_denial
 from telstate.routing.dispatcher import Dispatcher
 from telstate.routing.telling import Log, text_of
 
@@ -84,8 +85,7 @@ class Ringing:
         """Daily's, once it is known."""
         self.error: DailyError | None = None
         """Why the start was refused, or nobody knows what became of it."""
-        self.hurried = False
-        """True if there is no time to wait for events: they are not taken in any more."""
+        self._trouble = "no word of its end came"
         self._shields: list[anyio.CancelScope] = []
         self._is_let_go = False
 
@@ -211,7 +211,7 @@ class Ringing:
 
     def _ended(self, session: Session) -> Attempt:
         """It was over before anybody could be told that it was answered."""
-        if session.seen & Evidence.ANSWERED:
+        if self.was_answered:
             return self._attempt(DialOutcome.ANSWERED)
         if session.seen & _ASKED or session.cause is Cause.TRANSFERRED:
             return self._attempt(DialOutcome.STOPPED)
@@ -225,12 +225,26 @@ class Ringing:
             await self._calls.settled(session)  # the program may be about to stop it
         stopped = session is not None and session.seen & _ASKED  # by the program, and its end was not told
         with self._shielded():
-            over = await self.hang_up()
+            over = await self.hang_up(unless_answered=True)
+        if self.was_answered:  # in the last moment: he is not called again, even if that was too late for him
+            return self._attempt(DialOutcome.ANSWERED)
         if not over:
-            return self._attempt(DialOutcome.UNKNOWN)
+            return self._not_ended()
         if session is not None and session.heard_at is None:
             return self._deaf()
         return self._attempt(DialOutcome.STOPPED if stopped else DialOutcome.UNANSWERED)
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether somebody is known to have picked up, be it that the word of it came late."""
+        session = self._calls.session(self.session_id) if self.session_id is not None else None
+        return session is not None and bool(session.seen & Evidence.ANSWERED)
+
+    def _not_ended(self) -> Attempt:
+        self.error = UnknownResult(
+            f"the call could not be ended ({self._trouble}), so it may be there still: look at the room"
+        )
+        return self._attempt(DialOutcome.UNKNOWN, str(self.error))
 
     def _deaf(self) -> Attempt:
         """Not a word of the call, not even of its end: whoever picked up would be hung up on, again and again."""
@@ -249,10 +263,13 @@ class Ringing:
 
     # --- end ------------------------------------------------------------------------------------------------------
 
-    async def hang_up(self) -> bool:
+    async def hang_up(self, *, unless_answered: bool = False) -> bool:
         """End the call; True once it is certain that it is over.
 
         Its end is told by an event, which may be lost. Then Daily's word counts, that it knows no such call.
+
+        Args:
+            unless_answered: let be who picks up before a stop of his call was accepted.
         """
         assert self.session_id is not None  # noqa: S101
         session = self._calls.session(self.session_id) or self._unheard_of(self.session_id)
@@ -260,16 +277,17 @@ class Ringing:
         for wait in self._patience.stops:
             if _is_over(session):
                 return True
+            if unless_answered and not accepted and self.was_answered:
+                return False
             try:
                 await self._stop(session)
                 accepted, denied = True, 0  # who accepts it knows the call: a denial before was of another part
             except Exception as error:  # whatever it is: the call is still there, and nobody else ends it
-                denied += _is_denial(error)
+                denied += is_denial(error)
+                self._trouble = mask(text_of(error))
                 self._log.info("dial.not_stopped", error=mask(text_of(error)), **self._facts())
             if denied and (accepted or denied >= _DENIALS):
                 return await self._conclude(session)
-            if self.hurried and accepted:
-                return True
             await self._wait_for_end(session, wait)
             session = self._calls.session(self.session_id) or session
         if _is_over(session):
@@ -323,11 +341,6 @@ class Ringing:
 
     def _facts(self) -> dict[str, str | None]:
         return {"session_id": self.session_id, "room": self._room, "user_id": mask(self._user_id)}
-
-
-def _is_denial(error: Exception) -> bool:
-    """Whether Daily says that there is no such call. A call client that is in no call says so of itself, not of the room."""
-    return isinstance(error, NoSuchSession) or (isinstance(error, NotHosting) and error.status is not None)
 
 
 def _is_over(session: Session) -> bool:

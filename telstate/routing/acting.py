@@ -17,8 +17,25 @@ import anyio
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
-from telstate.errors import CallEnded, Closed, DefinitionError, NoSuchSession, UnknownResult
-from telstate.events import Event, PinlessDialin, PinlessForwarded, StopRequested, TransferRequested
+from telstate.errors import (
+    CallEnded,
+    Closed,
+    DailyError,
+    DefinitionError,
+    JournalError,
+    NoSuchSession,
+    NotHosting,
+    UnknownResult,
+)
+from telstate.events import (
+    Event,
+    PinlessDialin,
+    PinlessForwarded,
+    Presence,
+    PresenceChecked,
+    StopRequested,
+    TransferRequested,
+)
 from telstate.events.masking import mask
 from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing.payload import Payload
@@ -26,7 +43,10 @@ from telstate.routing.ports import Control
 from telstate.routing.runner import INSIDE
 from telstate.routing.telling import Log, text_of
 
-__all__ = ["Acting"]
+__all__ = ["Acting", "is_denial"]
+
+_LATE = 15.0
+"""Seconds in which the end of a session, that Daily knows no more, is still expected to be told by its own event."""
 
 
 class Acting:
@@ -44,11 +64,14 @@ class Acting:
         Closed: outside the `async with`.
     """
 
-    def __init__(self, control: Control | None) -> None:
+    def __init__(self, control: Control | None, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._control = control
+        self._sleep = sleep
         self._log = Log()
         self._asked: dict[str, list[anyio.Event]] = {}
         """Sessions for which Daily was asked something, until it answers."""
+        self._denied: set[str] = set()
+        """Sessions that Daily knows no more, and whose end is awaited."""
 
     @abstractmethod
     def session(self, session_id: str) -> Session | None:
@@ -222,8 +245,25 @@ class Acting:
         """Ask. Daily may know of the end before we do: that is no other thing than to know it ourselves."""
         try:
             await request()
-        except NoSuchSession as error:
+        except DailyError as error:
+            if not is_denial(error):
+                raise
+            if session.session_id not in self._denied:
+                self._denied.add(session.session_id)
+                self._spawn(self._conclude, session, session.heard_at)
             raise CallEnded(session, f"is not there any more: {error}") from error
+
+    async def _conclude(self, session: Session, heard_at: float | None) -> None:
+        """Daily knows it no more, so it has ended, though its end was lost. Its event tells more: it is waited for first."""
+        try:
+            await self._sleep(_LATE)
+            if not session.ended and session.heard_at == heard_at:
+                for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
+                    await self.receive(PresenceChecked(session_id=session.session_id, presence=presence))
+        except (Closed, JournalError) as error:
+            self._log.info("call.not_concluded", session_id=session.session_id, error=mask(text_of(error)))
+        finally:
+            self._denied.discard(session.session_id)
 
     def _controlled(self) -> Control:
         self._check_open()
@@ -233,6 +273,12 @@ class Acting:
                 " ClientControl(client), both in telstate.control"
             )
         return self._control
+
+
+def is_denial(error: Exception) -> bool:
+    """Whether Daily says that there is no such call. With its meeting every call of a room ends; but a call client that is in no
+    call says so of itself, not of the room."""
+    return isinstance(error, NoSuchSession) or (isinstance(error, NotHosting) and error.status is not None)
 
 
 class _Asked:

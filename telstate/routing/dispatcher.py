@@ -105,12 +105,12 @@ class Dispatcher(Acting):
             raise ValueError(f"slow_after is in seconds and above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
             raise ValueError("a recorded log needs no second journal: use the log's clock without one")
-        super().__init__(control)
+        self._clock = clock or SystemClock()
+        super().__init__(control, self._clock.sleep)
         self._router = router
         self._journal = journal
         self._settings = settings
         self._engine = Engine(settings)
-        self._clock = clock or SystemClock()
         self._live = self._clock.timers
         self._pending_limit = pending_limit
         self._burst = max(1, min(_BURST, lane_limit // 2))  # half of it may wait for a turn when another half comes
@@ -216,9 +216,10 @@ class Dispatcher(Acting):
         return stopped
 
     def shut_down(self) -> None:
-        """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more."""
-        if self._open:
-            self._open, self._draining = False, True
+        """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more.
+
+        While the body ends, events are still taken in: what it hangs up then is told by them.
+        """
         if self._body is not None and self._hurry is not None:
             if self._body.cancel_called or self._leaving:
                 self._hurry.cancel()
@@ -320,8 +321,8 @@ class Dispatcher(Acting):
 
     @property
     def is_open(self) -> bool:
-        """True inside the `async with`, while events are taken in."""
-        return self._open
+        """True inside the `async with`, until it is told to end."""
+        return self._open and self._body is not None and not self._body.cancel_called
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         assert self._group is not None  # noqa: S101

@@ -406,17 +406,78 @@ async def test_leaving_the_dialer_ends_what_rings() -> None:
                 await dialer.dial(options)
 
 
-async def test_shut_down_ends_what_rings() -> None:
-    """When the program is told to stop, events are no longer taken in: a stop that Daily accepted is enough."""
-    daily = FakeDaily()
-    async with phone(daily) as line:
+async def test_shut_down_ends_what_rings(tmp_path: Path) -> None:
+    """And knows it: their ends are taken in, so that the next start finds no ghosts who have a place."""
+    daily, journal = FakeDaily(), tmp_path / "calls.jsonl"
+    async with phone(daily, calls={"journal": JsonlJournal(journal)}) as line:
         line.daily.lines[NUMBER] = RINGS_ON
         async with anyio.create_task_group() as group:
-            group.start_soon(line.dial)
-            await until(lambda: line.daily.live(NUMBER))
+            for _ in range(3):
+                group.start_soon(line.dial)
+            await until(lambda: len(line.daily.live(NUMBER)) == 3)
             line.calls.shut_down()
             await anyio.sleep(30)
     assert daily.live(NUMBER) == []
+    async with Dispatcher(Router(), journal=JsonlJournal(journal)) as again:
+        assert again.live() == []
+
+
+async def test_answered_while_it_is_ended_is_answered() -> None:
+    """The ring timeout came first, and the stop was on its way: whoever picked up is not called again."""
+
+    async def slow(app: App, scope: Any, receive: Any, send: Any) -> None:
+        await anyio.sleep(0.4)
+        await app(scope, receive, send)
+
+    async with phone() as line:
+        line.daily.lines[NUMBER] = Line(answers=0.4)
+        line.daily.rules["/rooms/*/dialOut/stop"] = slow
+        result = await line.dial(ring_timeout=0.2)
+        assert kinds(result) == ["answered"]
+        assert result.session.ended
+        assert result.session.ended_by == "local"
+        assert line.daily.starts(NUMBER) == 1
+
+
+async def test_answered_though_the_stop_was_refused_is_a_call() -> None:
+    """It is not ended any more, either."""
+    refused = instead(400, b'{"error": "invalid-request-error", "info": "not in SFU mode"}')
+    async with phone() as line:
+        line.daily.lines[NUMBER] = Line(answers=0.3)
+        line.daily.faults.extend([_started, refused])
+        result = await line.dial(ring_timeout=0.15)
+        assert kinds(result) == ["answered"]
+        assert result.error is None
+        assert result.session.state is State.ANSWERED
+        assert [leg.session_id for leg in line.daily.live()] == [result.session.session_id]
+
+
+async def test_an_answer_that_is_told_after_the_end_is_an_answer() -> None:
+    """If it comes before the next start."""
+    async with phone(pauses=[0.5]) as line:
+        line.daily.lines[NUMBER] = Line(answers=0.05, talks=0.05, delays={"dialout.answered": 0.3})
+        result = await line.dial()
+        assert kinds(result) == ["answered"]
+        assert result.session.amended
+        assert line.daily.starts(NUMBER) == 1
+        assert line.dialer.sizes() == {"dials": 0, "starts": 0, "places": 0}
+
+
+async def test_a_call_that_could_not_be_ended_says_why() -> None:
+    """There is no event for it, and the result is all that the program sees."""
+    async with phone() as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+        line.daily.rules["/rooms/*/dialOut/stop"] = instead(400, b'{"info": "not in SFU mode"}')
+        result = await line.dial(ring_timeout=0.1)
+        assert result.outcome is DialOutcome.UNKNOWN
+        assert isinstance(result.error, UnknownResult)
+        assert "not in SFU mode" in str(result.error)
+        assert result.attempts[0].error == str(result.error)
+
+
+async def _started(app: App, scope: Any, receive: Any, send: Any) -> None:
+    """No fault: a start that is let through."""
+    await app(scope, receive, send)
 
 
 async def test_a_call_that_the_program_stops_itself_is_not_dialled_again() -> None:

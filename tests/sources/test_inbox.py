@@ -250,8 +250,8 @@ async def test_a_dispatcher_that_was_closed_first() -> None:
     assert "leave the source's block before" in left["why"]
 
 
-async def test_a_program_that_is_told_to_stop_leaves_at_once() -> None:
-    """The block is cancelled then, what comes is refused, and that is told."""
+async def test_a_program_that_is_told_to_stop_leaves_at_once_and_loses_nothing() -> None:
+    """The block is cancelled then; what comes while it ends is still taken in."""
     with structlog.testing.capture_logs() as logs, anyio.fail_after(5):
         async with Dispatcher(Router()) as calls:
             inbox = Inbox(calls, None, 100)
@@ -262,7 +262,8 @@ async def test_a_program_that_is_told_to_stop_leaves_at_once() -> None:
                 await anyio.sleep_forever()
             finally:
                 await inbox.aclose()
-    assert [(log["events"], log["why"][:25]) for log in told(logs, "source.left")] == [(2, "the dispatcher was closed")]
+    assert len(calls.live()) == 2
+    assert not told(logs, "source.left")
 
 
 async def test_what_is_no_event_holds_up_nothing_and_is_not_logged() -> None:
