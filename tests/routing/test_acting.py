@@ -12,8 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from telstate import CallEnded, Closed, DefinitionError, Dispatcher, PinlessDialin, Router, Session, State
-from telstate.errors import DailyError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
+from telstate.errors import DailyError, NoSuchSession, NotHosting, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialoutRequested
+from telstate.testing.clock import FakeClock
 from tests.calls import SESSION, js
 from tests.routing import until
 from tests.routing.kept import KINDS, journal_at, replayed
@@ -220,15 +221,72 @@ async def test_a_handler_may_be_cut_off_by_the_end_that_it_asks_for() -> None:
         assert session.ended_by == "local"
 
 
-async def test_what_only_daily_knows_of_the_end() -> None:
-    """Is no other thing than to know it: one error for both."""
+GONE = NoSuchSession("POST …: Daily answered 404: invalid sessionId", status=404)
+EMPTY = NotHosting("POST …: Daily answered 404: Room is not hosting a call", status=404)
+
+
+@pytest.mark.parametrize("gone", [GONE, EMPTY])
+async def test_what_only_daily_knows_of_the_end(gone: DailyError) -> None:
+    """Is no other thing than to know it: one error for both. With its meeting every call of a room ends."""
     hand = Hand()
-    hand.refuses = NoSuchSession("POST …: Daily answered 404: invalid sessionId", status=404)
+    hand.refuses = gone
     async with Dispatcher(Router(), control=hand) as calls:
         session = await answered(calls)
         for do in ACTS.values():
-            with pytest.raises(CallEnded, match="invalid sessionId"):
+            with pytest.raises(CallEnded, match="Daily answered 404"):
                 await do(calls, session)
+
+
+async def test_a_call_client_that_is_in_no_call_says_nothing_of_the_session() -> None:
+    """It speaks of itself, and has no status."""
+    hand = Hand()
+    hand.refuses = NotHosting("NotInACall")
+    async with Dispatcher(Router(), control=hand) as calls:
+        with pytest.raises(NotHosting):
+            await calls.stop(await answered(calls))
+
+
+async def test_an_end_that_only_daily_knows_is_known_here_in_a_while() -> None:
+    """Its event is waited for: it tells more. Where that was lost, nobody else would ever end the session."""
+    hand, clock = Hand(), FakeClock()
+    hand.refuses = GONE
+    router, ended = Router(), list[str]()
+
+    @router.on_end()
+    async def note(session: Session) -> None:
+        ended.append(f"{session.session_id} {session.cause} {session.ended_by}")
+
+    async with Dispatcher(router, control=hand, clock=clock) as calls:
+        for name in ("lost", "late", "alive"):
+            session = await answered(calls, name)
+            for _ in range(2):
+                with pytest.raises(CallEnded):
+                    await calls.stop(session)
+        await clock.advance(10)
+        assert not ended
+        await calls.receive(js("dialout-stopped", "late"))
+        await calls.receive(js("dialout-warning", "alive", errorMsg="as if nothing were"))
+        await clock.advance(10)
+        await calls.idle()
+        assert ended == ["late completed unknown", "lost expired system"]
+        assert [session.session_id for session in calls.live()] == ["alive"]
+        assert not calls._denied
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_such_an_end_is_in_the_journal(tmp_path: Path, kind: str) -> None:
+    """A replay sees it as it was."""
+    hand, clock, path = Hand(), FakeClock(), tmp_path / "calls"
+    hand.refuses = GONE
+    async with Dispatcher(Router(), control=hand, clock=clock, journal=journal_at(kind, path)) as calls:
+        session = await answered(calls)
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await clock.advance(20)
+        await until(lambda: session.ended)
+    again = replayed(kind, path).session(SESSION)
+    assert again is not None
+    assert again.ended
 
 
 async def test_no_session_is_no_session() -> None:
