@@ -116,7 +116,11 @@ class DailyError(TelstateError):
         error: Daily's name of the error, for example `invalid-request-error`. These names are stable.
         info: what Daily said about it, cut short; for people, and it may change. Source of both:
             docs.daily.co/docs/rest-api/errors.
+        repeated: True if the request was sent before, and got no answer, or none that says what became of it. Then this may be
+            said because that first one was carried out.
     """
+
+    repeated: bool = False
 
     def __init__(
         self, message: str, *, status: int | None = None, error: str | None = None, info: str | None = None

@@ -63,6 +63,22 @@ class _Tried(NamedTuple):
     """Why there is no answer, or none that can be used."""
     sent: bool = True
     """False if it is certain that Daily has seen nothing of it."""
+    ok: bool = True
+    """False if the answer itself says that it is not ok, whatever its status."""
+
+    @property
+    def fails(self) -> bool:
+        """Whether Daily, or what is before it, did not say what became of it."""
+        return self.status is None or self.status >= 500
+
+
+class Answer(NamedTuple):
+    """What Daily said."""
+
+    told: Any
+    """Decoded from JSON; None if it is empty."""
+    repeated: bool
+    """As `DailyError.repeated`."""
 
 
 class DailyApi:
@@ -83,13 +99,16 @@ class DailyApi:
     ) -> None:
         if find_spec("httpx") is None:
             raise DefinitionError("Daily's REST API needs httpx: pip install 'telstate[rest]'")
-        self._key = SecretStr((key.get_secret_value() if isinstance(key, SecretStr) else key).strip())
+        self._url = url.rstrip("/")
+        key = SecretStr(
+            (key.get_secret_value() if isinstance(key, SecretStr) else key).strip()
+        )  # not even in this frame
+        self._key = key
         if not _KEY.fullmatch(self._key.get_secret_value()):  # httpx would name it in its complaint
             raise DefinitionError("the API key is empty, or has characters that no key has: copy it again from Daily")
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
             raise DefinitionError(f"{url!r} must begin with https://: the API key travels in each request")
-        self._url = url.rstrip("/")
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._client: httpx.AsyncClient | None = None
@@ -137,6 +156,18 @@ class DailyApi:
             Closed: outside the `async with`.
             DefinitionError: if the path can be none.
         """
+        return (await self.ask(method, path, body, timeout=timeout, again=again)).told
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        again: bool = False,
+    ) -> Answer:
+        """As `request`, but tell too whether it was sent more than once."""
         if self._client is None:
             raise Closed("use a DailyApi in an `async with`")
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
@@ -153,16 +184,21 @@ class DailyApi:
         content: bytes | None,
         timeout: float,  # noqa: ASYNC109
         safe: bool,
-    ) -> Any:
+    ) -> Answer | DailyError:
         """Try as often as it may be tried; return the answer, or the error."""
+        repeated = False
         for pause in (*self._pauses, None):
             tried = await self._try(client, method, path, content, timeout)
             if not tried.trouble and tried.status is not None and 200 <= tried.status < 300:
                 try:
-                    return json.loads(tried.body) if tried.body else None
+                    told = json.loads(tried.body) if tried.body else None
                 except (ValueError, RecursionError):
                     tried = tried._replace(trouble="an answer that is no JSON")
-            passing = tried.status is None or tried.status == 429 or tried.status >= 500
+                else:
+                    if _is_ok(told):
+                        return Answer(told, repeated)
+                    tried = tried._replace(ok=False)
+            passing = tried.fails or tried.status == 429
             again = not tried.sent or (passing and (safe or method == "GET"))
             if pause is None or not again or tried.retry_after > _LONGEST_PAUSE:
                 break
@@ -170,7 +206,10 @@ class DailyApi:
             why = self._clean(tried.trouble) or tried.status
             self._log.info("daily.again", method=method, path=path, why=why, seconds=wait)
             await anyio.sleep(wait)
-        return self._error(method, path, tried)
+            repeated = repeated or (tried.sent and tried.fails)
+        error = self._error(method, path, tried)
+        error.repeated = repeated
+        return error
 
     def _sign(self, request: httpx.Request) -> httpx.Request:
         request.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
@@ -219,7 +258,8 @@ class DailyApi:
         if not tried.sent:
             return DailyError(f"{asked} was not sent, {self._url} cannot be reached: {trouble}")
         error, info = self._said(tried.body)
-        got = trouble or ": ".join(filter(None, [f"Daily answered {tried.status}", error, info]))
+        status = f"Daily answered {tried.status}" if tried.ok else "Daily answered that it is not ok"
+        got = trouble or ": ".join(filter(None, [status, error, info]))
         kind, what = self._meaning(tried, f"{error} {info}", named=error is not None)
         if method == "GET" and kind is UnknownResult:
             kind, what = DailyError, "Try again later."
@@ -231,7 +271,7 @@ class DailyApi:
 
     def _meaning(self, tried: _Tried, said: str, *, named: bool) -> tuple[type[DailyError], str]:
         """Which error it is, and what to do."""
-        refused = not tried.trouble and tried.status is not None and tried.status >= 300
+        refused = not tried.trouble and tried.status is not None and (tried.status >= 300 or not tried.ok)
         kind = meaning_of(said) if refused else DailyError
         if not refused or (tried.status or 0) >= 500:
             # A gateway may have failed after it passed the request on, and have no worker of its own; only Daily itself, by an
@@ -263,6 +303,11 @@ class DailyApi:
     def _clean(self, text: str) -> str:
         """On one line, cut short, and without the key, should somebody repeat it to us."""
         return one_line(text.replace(self._key.get_secret_value(), "•••"))
+
+
+def _is_ok(told: Any) -> bool:
+    """What acts on a call is answered with `"ok": "true"`, a string; where that says anything else, it was not done."""
+    return not isinstance(told, dict) or str(told.get("ok", "true")).lower() == "true"
 
 
 def _seconds(retry_after: str | None) -> float:

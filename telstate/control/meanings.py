@@ -35,7 +35,10 @@ _MEANINGS: tuple[tuple[type[DailyError], str], ...] = (
     # docs.daily.co: startDialOut (daily-js), Errors
     (TemporarilyNotAvailable, r"TEMPORARILY_NOT_AVAILABLE|no workers? (is |are )?available"),
     # startDialOut, Errors; rooms/:name/dialOut/start, 400; daily-python 0.36
-    (DialoutInProgress, r"DIALOUT_IN_PROGRESS|dialout ?already ?(started|exists)"),
+    (
+        DialoutInProgress,
+        r"DIALOUT_IN_PROGRESS|dial-?out (is )?already (started|exists|in progress)|dialoutAlready(Started|Exists)",
+    ),
     # No page tells this text, only the property's name and that its default is 5. The gaps have bounds: without them a long text
     # of somebody's would take minutes.
     (RoomFull, r"max_sip_pstn_sessions|(maximum|limit|too many)[^.]{0,40}\b(sip|pstn)\b[^.]{0,40}sessions?"),

@@ -75,7 +75,11 @@ class Rooms:
 
     async def delete(self, name: str) -> None:
         """Delete a room."""
-        await self._api.request("DELETE", room_path(name), again=True)
+        try:
+            await self._api.request("DELETE", room_path(name), again=True)
+        except DailyError as error:
+            if error.status != 404 or not error.repeated:  # else it was deleted by the first, whose answer was lost
+                raise
 
     async def presence(self, name: str) -> tuple[Present, ...]:
         """Tell who is in a room. It may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""

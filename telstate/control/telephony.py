@@ -12,7 +12,7 @@ from urllib.parse import quote
 from telstate.control.api import DailyApi
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
 from telstate.control.uris import wrong_with
-from telstate.errors import DailyError, DefinitionError, NoSuchSession, NotSupported, UnknownResult, shorten
+from telstate.errors import DefinitionError, NoSuchSession, NotSupported, UnknownResult, shorten
 
 __all__ = ["START", "Telephony", "room_path"]
 
@@ -60,7 +60,11 @@ class Telephony:
 
     async def stop(self, room: str, session_id: str) -> None:
         """End a dial-out."""
-        await self._accepted(f"{room_path(room)}/dialOut/stop", {"sessionId": session_id}, again=True)
+        try:
+            await self._accepted(f"{room_path(room)}/dialOut/stop", {"sessionId": session_id}, again=True)
+        except NoSuchSession as error:
+            if not error.repeated:  # else it was ended by the first, whose answer was lost
+                raise
 
     async def send_dtmf(self, room: str, session_id: str, dtmf: Dtmf) -> None:
         """Press keys."""
@@ -103,22 +107,23 @@ class Telephony:
         """
         if not 0 < len(session_ids) <= _MAX_EJECTED:
             raise DefinitionError(f"eject takes 1 to {_MAX_EJECTED} session ids, not {len(session_ids)}")
-        told = await self._accepted(f"{room_path(room)}/eject", {"ids": list(session_ids)}, again=True)
+        told, repeated = await self._asked(f"{room_path(room)}/eject", {"ids": list(session_ids)}, again=True)
         ejected = told.get("ejectedIds")
         missing = [one for one in session_ids if not isinstance(ejected, list) or one not in ejected]
-        if missing:
+        if missing and not repeated:  # else they may be those whom the first one removed, whose answer was lost
             raise NoSuchSession(
                 f"Daily ejected nobody with the session id {', '.join(missing)} from {room!r}", status=200
             )
 
     async def _accepted(self, path: str, body: Any, **how: Any) -> dict[str, Any]:
-        """Daily says `"ok": "true"`, a string; where it says anything else it did not do it."""
-        told = await self._api.request("POST", path, body, **how)
+        return (await self._asked(path, body, **how))[0]
+
+    async def _asked(self, path: str, body: Any, **how: Any) -> tuple[dict[str, Any], bool]:
+        """Daily's answer, and whether the request was repeated."""
+        told, repeated = await self._api.ask("POST", path, body, **how)
         if not isinstance(told, dict):
             raise UnknownResult(f"POST {path}: Daily's answer says nothing: look before you send it again", status=200)
-        if str(told.get("ok", "true")).lower() != "true":
-            raise DailyError(f"POST {path}: Daily answered that it is not ok, and not why", status=200)
-        return told
+        return told, repeated
 
 
 def room_path(room: str) -> str:

@@ -268,6 +268,17 @@ def test_what_can_be_no_key(key: str) -> None:
         DailyApi(key)
 
 
+def test_a_key_that_is_refused_is_not_shown_with_local_variables() -> None:
+    """As error reporters do, who also ask for the repr of what was half made."""
+    key = "0123456789abcdef with a blank"
+    with pytest.raises(DefinitionError) as raised:
+        DailyApi(key)
+    shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    inside = [frame for frame in shown.stack if frame.filename.endswith("api.py") and frame.name == "__init__"]
+    assert "DailyApi(url=" in str(inside[-1].locals)
+    assert "0123456789abcdef" not in str(inside[-1].locals)
+
+
 def test_a_key_may_come_wrapped_and_with_a_line_end() -> None:
     """As files and environments have it; and a wrong URL is refused before the key goes anywhere."""
     assert repr(DailyApi(SecretStr(f"{KEY}\n"))) == "DailyApi(url='https://api.daily.co/v1')"

@@ -53,6 +53,7 @@ TEXTS = [
     ("International dialout not supported. Contact sales to enable it for your domain", NotAllowed),
     ("unable to start dialout (is dialout enabled? are you a room owner or participant admin?)", NotAllowed),
     ("Dialout already exists", DialoutInProgress),
+    ("A dial-out is already in progress.", DialoutInProgress),
     ("Dialout(DialoutAlreadyExists)", DialoutInProgress),
     ("Dialout(UserMustBeAdmin)", NotAllowed),
     ("Dialout(CallState(NotInACall))", NotHosting),

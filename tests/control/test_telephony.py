@@ -307,17 +307,34 @@ async def test_and_then_done(daily: FakeDaily, fault: Fault, *, eject: bool) -> 
     assert len(daily.seen) == 1 + TRIES
 
 
+@pytest.mark.parametrize("fault", [lost, cut, instead(503)])
 @pytest.mark.parametrize("eject", [False, True])
-async def test_whose_answer_was_lost_is_gone(daily: FakeDaily, *, eject: bool) -> None:
-    """The second time nobody is there: he was ended by the first, or had hung up. Which it was nobody knows."""
+async def test_whose_answer_was_lost_was_ended_by_us(daily: FakeDaily, fault: Fault, *, eject: bool) -> None:
+    """The second time nobody is there: as far as anybody can know it is what we asked for."""
     daily.lines[NUMBER] = RINGS_ON
     async with telephony(daily) as phones:
+        end = phones.eject if eject else phones.stop
         session_id = await phones.start(ROOM, PHONE)
-        daily.faults.append(lost)
-        with pytest.raises(NoSuchSession):
-            await (phones.eject if eject else phones.stop)(ROOM, session_id)
-    assert not daily.live()
-    assert len(daily.seen) == 3
+        if fault is not lost:
+            daily.hang_up(session_id)
+        daily.faults.append(fault)
+        await end(ROOM, session_id)
+        assert not daily.live()
+        assert len(daily.seen) == 3
+        daily.faults.append(instead(429))  # that one was not done, so the next word is of the first
+        with pytest.raises(NoSuchSession) as raised:
+            await end(ROOM, session_id)
+        assert not raised.value.repeated
+
+
+async def test_only_a_denial_of_the_repetition_is_no_error(daily: FakeDaily) -> None:
+    """A room that nobody hosts says nothing of the stop."""
+    async with telephony(daily) as phones:
+        daily.faults.append(cut)
+        daily.leave(ROOM)
+        with pytest.raises(NotHosting) as raised:
+            await phones.stop(ROOM, "x")
+        assert raised.value.repeated
 
 
 async def test_of_several_some_are_not_there(daily: FakeDaily) -> None:
@@ -366,6 +383,16 @@ async def test_an_answer_that_is_not_ok(daily: FakeDaily, ok: bytes) -> None:
             with pytest.raises(DailyError, match="not ok") as raised:
                 await ask(phones)
             assert type(raised.value) is DailyError
+
+
+async def test_an_answer_that_is_not_ok_and_says_why(daily: FakeDaily) -> None:
+    """It means what it would with another status."""
+    daily.rules["*"] = instead(200, b'{"ok": "false", "error": "NOT_ALLOWED", "info": "buy it"}')
+    async with telephony(daily) as phones:
+        with pytest.raises(NotAllowed, match="not ok: NOT_ALLOWED: buy it") as raised:
+            await phones.start(ROOM, PHONE)
+        assert (raised.value.status, raised.value.error, raised.value.info) == (200, "NOT_ALLOWED", "buy it")
+    assert len(daily.seen) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"ok"', b"7", b"{"])
