@@ -68,6 +68,7 @@ class Waiting(NamedTuple):
     from_: str
     sip_headers: dict[str, str] | None
     talks: float | None
+    media: float | None = 0.0
 
 
 class Cloud:
@@ -317,6 +318,10 @@ class Cloud:
         self._of(leg, "connected")
         if media is not None:
             self._plan(leg, media, lambda: self._flow(leg))
+        if leg.line.warns is not None:
+            self._plan(leg, leg.line.warns, lambda: self._of(leg, "warning", errorMsg=leg.line.error))
+        if leg.line.fails is not None:
+            self._plan(leg, leg.line.fails, lambda: self.end(leg, "fails"))
         return leg
 
     def _flow(self, leg: Leg) -> None:
@@ -357,7 +362,8 @@ class Cloud:
             del self.waiting[call_id]
         sip_from = f"sip:{caller.from_}@carrier.example"
         line = Line(talks=caller.talks)
-        leg = self.dial_in(uri, sip_from, line=line, sip_headers=caller.sip_headers, call_id=call_id)
+        facts: dict[str, Any] = {"sip_headers": caller.sip_headers, "call_id": call_id}
+        leg = self.dial_in(uri, sip_from, media=caller.media, line=line, **facts)
         del self.waiting[call_id]
         return leg
 

@@ -24,9 +24,9 @@ from uuid import uuid4
 from telstate.errors import Closed, DefinitionError
 from telstate.sources.signatures import PINLESS, WEBHOOK, Secret
 from telstate.testing.cloud import DOMAIN_ID, CallRejected, Cloud, Waiting
-from telstate.testing.faults import Fault
+from telstate.testing.faults import Fault, Rules
 from telstate.testing.legs import Leg
-from telstate.testing.lines import Line, Lines, Refusal
+from telstate.testing.lines import DIALIN_FAILED, DIALOUT_FAILED, Line, Lines, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +175,8 @@ class FakeDaily:
             talks: seconds from the media's flow until the caller hangs up; None: until somebody ends it.
             media: seconds until media flows, and the caller joins; None: that never happens.
             sip_headers: told with the events.
-            line: what becomes of the events (`loses`, `delays`, `twice`); nothing else of it is looked at.
+            line: what becomes of the events (`loses`, `delays`, `twice`), and whether the call `fails` or `warns`, and with
+                which `error`; nothing else of it is looked at.
 
         Raises:
             CallRejected: if there is no such endpoint, it is not ready, somebody is on it, or the room is full.
@@ -193,6 +194,7 @@ class FakeDaily:
         pinless: str | None = None,
         sip_headers: Mapping[str, str] | None = None,
         talks: float | None = None,
+        media: float | None = 0.0,
     ) -> str:
         """Let somebody call a number of the domain: he is on hold until `pinlessCallUpdate`. Return the call's id.
 
@@ -202,6 +204,7 @@ class FakeDaily:
             pinless: the URL that is told of it, by a signed POST; by default that of the constructor.
             sip_headers: told with it.
             talks: seconds from the media's flow until the caller hangs up; None: until somebody ends it.
+            media: seconds from the forwarding until media flows; None: that never happens.
 
         Raises:
             ValueError: if there is no URL.
@@ -211,7 +214,7 @@ class FakeDaily:
         if (url := pinless or self._pinless) is None:
             raise ValueError("call_in() needs a URL: call_in(…, pinless=URL), or FakeDaily(pinless=URL)")
         headers = dict(sip_headers) if sip_headers is not None else None
-        waiting = Waiting(str(uuid4()), to, from_, headers, talks)
+        waiting = Waiting(str(uuid4()), to, from_, headers, talks, media)
         body: dict[str, Any] = {"To": to, "From": from_, "callId": waiting.call_id, "callDomain": DOMAIN_ID}
         if headers is not None:
             body["sipHeaders"] = headers
@@ -243,8 +246,11 @@ class FakeDaily:
         return self._server.faults
 
     @property
-    def rules(self) -> dict[str, Fault]:
-        """What befalls every request to a path: `daily.rules["/rooms/*/dialOut/stop"] = hang`; `faults` come before them."""
+    def rules(self) -> Rules:
+        """What befalls every request to a path: `daily.rules["/rooms/*/dialOut/stop"] = hang`; `faults` come before them.
+
+        A pattern that fits none of the fake's paths is refused.
+        """
         return self._server.rules
 
     # --- what was done ----------------------------------------------------------------------------------------------
@@ -350,5 +356,7 @@ class FakeDaily:
 
 
 def _dial_in_line(line: Line | None, talks: float | None) -> Line:
-    line = line or Line()
-    return Line(talks=talks, loses=line.loses, delays=line.delays, twice=line.twice)
+    line = line or Line(error=DIALIN_FAILED)
+    error = DIALIN_FAILED if line.error == DIALOUT_FAILED else line.error
+    told = {"loses": line.loses, "delays": line.delays, "twice": line.twice, "warns": line.warns, "fails": line.fails}
+    return Line(talks=talks, error=error, **told)  # type: ignore[arg-type]

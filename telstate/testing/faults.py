@@ -5,12 +5,14 @@ A fault is an ASGI app around the app: it may carry the request out or not, and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import anyio
 
-__all__ = ["App", "Broken", "Fault", "cut", "drip", "flood", "hang", "instead", "lost"]
+__all__ = ["App", "Broken", "Fault", "Rules", "cut", "drip", "flood", "hang", "instead", "lost"]
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -24,6 +26,45 @@ Fault = Callable[[App, _Message, _Receive, _Send], Awaitable[None]]
 
 class Broken(ConnectionAbortedError):
     """Raised to make the server drop a connection; a fault of the simulated network, no defect."""
+
+
+class Rules(dict[str, Fault]):
+    """What befalls every request to a path, or to all that fit a pattern (`*`, `?`, `[…]`).
+
+    Args:
+        paths: those that there are, with names in braces where they vary.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = sorted({re.sub(r"\{.*?\}", "{", path) for path in paths})
+        super().__init__()
+
+    def __setitem__(self, pattern: str, fault: Fault) -> None:
+        """Say what befalls them.
+
+        Raises:
+            ValueError: if there are no such paths: a test with it would test nothing.
+            TypeError: if it is no fault.
+        """
+        if not callable(fault):
+            raise TypeError(f"{fault!r} is no fault: take one of telstate.testing.faults, as instead(500)")
+        if not any(_meet(re.sub(r"\?|\[.*?\]", "*", pattern), path) for path in self._paths):
+            raise ValueError(f"{pattern!r} fits no path, there are {', '.join(self._paths).replace('{', '*')}")
+        super().__setitem__(pattern, fault)
+
+
+@lru_cache(maxsize=4096)
+def _meet(pattern: str, path: str) -> bool:
+    """Whether a pattern, whose * is any text, can fit a path, whose { is any text without a slash."""
+    if not pattern:
+        return path in ("", "{")
+    if not path:
+        return set(pattern) == {"*"}
+    if pattern[0] == "*":
+        return _meet(pattern[1:], path) or _meet(pattern, path[1:])
+    if path[0] == "{":
+        return _meet(pattern, path[1:]) or (pattern[0] != "/" and _meet(pattern[1:], path))
+    return pattern[0] == path[0] and _meet(pattern[1:], path[1:])
 
 
 def instead(status: int, body: bytes = b"", **headers: str) -> Fault:

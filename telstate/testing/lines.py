@@ -10,6 +10,7 @@ and what users of Daily have published of calls that went wrong.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ from telstate.control.hooks import NEEDED
 __all__ = [
     "ALREADY_STARTED",
     "CALL_CLOSED",
+    "DIALIN_FAILED",
+    "DIALOUT_FAILED",
     "DIALOUT_IN_PROGRESS",
     "INTERNATIONAL_NOT_SUPPORTED",
     "NOT_ALLOWED",
@@ -35,6 +38,10 @@ __all__ = [
 ]
 
 _INVALID = "invalid-request-error"
+DIALOUT_FAILED = "DialOut failed with error: process error, Channel closed"
+DIALIN_FAILED = "SDP negotiation failed"
+"""That of the example in docs.daily.co/reference/daily-js/events/telephony-events."""
+_DESTINATION = re.compile(r"\+[1-9][0-9]{1,14}|sip:.+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,8 @@ class Line:
     fails: float | None = None
     """From the dial to dialout.error: the start was accepted, and fails after all. On record are 5 to 60 seconds. No stopped
     follows: nothing documents whether one does."""
-    error: str = "DialOut failed with error: process error, Channel closed"
-    """What dialout.error says."""
+    error: str = DIALOUT_FAILED
+    """What dialout.error, or dialin.error and dialin.warning, says."""
     warns: float | None = None
     """From the dial to a dialout.warning; the call goes on."""
 
@@ -179,7 +186,19 @@ class Lines(dict[str, "Line | Sequence[Line]"]):
         super().__init__()
 
     def __setitem__(self, destination: str, line: Line | Sequence[Line]) -> None:
-        """Say what a destination does from its next dial on."""
+        """Say what a destination does from its next dial on.
+
+        Raises:
+            ValueError: if the destination is none: nobody could ever dial it.
+            TypeError: if it is no line.
+        """
+        if not _DESTINATION.fullmatch(str(destination)):
+            raise ValueError(
+                f"{destination!r} is nobody to call: write a number in E.164 (+12025550101), or a sip: URI"
+            )
+        each: list[object] = list(line) if isinstance(line, list | tuple) else [line]
+        if not each or not all(isinstance(one, Line) for one in each):
+            raise TypeError(f"what {destination} does is a Line, or one for each dial, not {line!r}: Line(busy=True)")
         self._dials.pop(destination, None)
         super().__setitem__(destination, line)
 

@@ -141,7 +141,10 @@ class Routes:
     async def _presence(self, request: Request) -> Response:
         name, user_id = self._cloud.room(request.path_params["name"]).name, request.query_params.get("userId")
         there = [one for one in self._cloud.present(name, self._lag) if user_id in (None, one["userId"])]
-        return JSONResponse({"total_count": len(there), "data": there})
+        limit = request.query_params.get("limit", str(len(there)))
+        if not limit.isdecimal():
+            raise _invalid("limit must be a number")
+        return JSONResponse({"total_count": len(there), "data": there[: int(limit)]})
 
     async def _eject(self, request: Request) -> Response:
         body = await _body(request)
@@ -289,10 +292,27 @@ def _needed(body: dict[str, Any], name: str) -> str:
 
 def _properties(body: dict[str, Any]) -> dict[str, Any]:
     properties = body.get("properties", {})
-    sip = properties.get("sip") if isinstance(properties, dict) else 0
-    if not isinstance(sip, dict | None) or not isinstance((sip or {}).get("num_endpoints", 1), int):
-        raise _invalid("properties must be an object, and so its sip, or null, with an integer num_endpoints")
+    if not isinstance(properties, dict):
+        raise _invalid("properties must be an object")
+    _check_sip(properties.get("sip"))
+    sessions = properties.get("max_sip_pstn_sessions_per_room", 1)
+    if not isinstance(sessions, int) or sessions < 1:
+        raise _invalid("max_sip_pstn_sessions_per_room must be an integer of at least 1")
     return dict(properties)
+
+
+def _check_sip(sip: Any) -> None:
+    """The property that lets SIP callers in; null takes it away."""
+    if sip is None:
+        return
+    if not isinstance(sip, dict) or sip.get("sip_mode") != "dial-in" or not isinstance(sip.get("display_name"), str):
+        raise _invalid("sip must be an object with sip_mode dial-in and a display_name, or null")
+    endpoints = sip.get("num_endpoints", 1)
+    if not isinstance(endpoints, int) or endpoints < 1:
+        raise _invalid("num_endpoints must be an integer of at least 1")
+    for name, kind in (("codecs", dict), ("video", bool)):
+        if name in sip:
+            _check(name, sip[name], kind)
 
 
 def _destination(body: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from telstate.errors import Closed
 from telstate.events import Dialect
 from telstate.testing.cloud import Cloud, Told
 from telstate.testing.courier import Courier, Sink
-from telstate.testing.faults import Broken, Fault
+from telstate.testing.faults import Broken, Fault, Rules
 from telstate.testing.lines import Lines
 from telstate.testing.routes import Routes
 from telstate.testing.spelling import spell
@@ -84,14 +84,15 @@ class Server:
     ) -> None:
         self.seen: list[Seen] = []
         self.faults: deque[Fault] = deque()
-        self.rules: dict[str, Fault] = {}
         self.defects: list[BaseException] = []
         self.hooks = Subscriptions()
         self.cloud = Cloud(lines, tell=self._tell, later=self._later, joins=joins, registers=registers)
         self.courier = Courier(pauses, self.defects.append)
         self._sink = sink
         routes = Routes(self.cloud, lines, self.hooks, key=key, presence_lag=presence_lag)
-        self._app = Starlette(routes=routes.all(), exception_handlers={HTTPException: _unknown})
+        paths = routes.all()
+        self.rules = Rules(route.path.removeprefix("/v1") for route in paths)
+        self._app = Starlette(routes=paths, exception_handlers={HTTPException: _unknown})
         self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
         self._started: Future[asyncio.AbstractEventLoop] = Future()

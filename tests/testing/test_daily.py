@@ -450,6 +450,36 @@ async def test_endpoints_of_a_room() -> None:
             world.daily.dial_in("sip:nobody@pbx.example")
 
 
+async def test_a_dial_in_that_warns_and_fails() -> None:
+    """As Daily tells it of callers, too."""
+    async with watched() as world:
+        caller = world.daily.dial_in(ENDPOINT, line=Line(warns=0.02, fails=0.05))
+        await world.until(lambda: not world.daily.session(caller).live)
+        told = [one for one in world.daily.sent if one.body.get("payload", {}).get("session_id") == caller]
+        assert [one.type for one in told if one.type.startswith("dialin")] == [
+            "dialin.connected",
+            "dialin.warning",
+            "dialin.error",
+        ]
+        assert set(told[-1].body["payload"]) == PLACE | {"timestamp", "session_id", "error_msg"}
+        session = world.calls.session(caller)
+        assert session is not None
+        assert (session.state, session.error_msg) == (State.ERROR, lines.DIALIN_FAILED)
+        assert world.daily.dial_in(ENDPOINT)  # it is free again
+
+
+async def test_a_caller_on_hold_whose_media_never_flows() -> None:
+    """Forwarded, and not more."""
+    async with watched() as world:
+        call_id = world.daily.call_in("+12025550150", media=None)
+        body = {"callId": call_id, "callDomain": "d", "sipUri": ENDPOINT}
+        assert (await world.rest.post("/dialin/pinlessCallUpdate", json=body)).status_code == 200
+        await world.settled()
+        (session,) = world.calls.live()
+        assert session.state is State.CONNECTED
+        assert world.daily.live()[0].joined_at is None
+
+
 async def test_a_caller_on_hold() -> None:
     """Told by a signed request, forwarded once, and then a session."""
     async with watched() as world:
@@ -515,6 +545,39 @@ async def test_rooms() -> None:
         assert not world.daily.live()
         assert (await world.rest.post("/rooms", json={})).json()["name"]
         assert (await world.rest.post("/rooms", json={"properties": {"sip": 1}})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sip": 1},
+        {"sip": {"display_name": "x"}},
+        {"sip": {"sip_mode": "dial-out", "display_name": "x"}},
+        {"sip": {"sip_mode": "dial-in"}},
+        {"sip": {"sip_mode": "dial-in", "display_name": "x", "num_endpoints": 0}},
+        {"sip": {"sip_mode": "dial-in", "display_name": "x", "codecs": {"video": ["AV1"]}}},
+        {"sip": {"sip_mode": "dial-in", "display_name": "x", "video": "yes"}},
+        {"max_sip_pstn_sessions_per_room": "x"},
+        {"max_sip_pstn_sessions_per_room": 0},
+    ],
+)
+async def test_properties_that_no_room_has(wrong: dict[str, Any]) -> None:
+    """Refused, and nothing has changed."""
+    async with watched() as world:
+        before = (await world.rest.get(f"/rooms/{ROOM}")).json()
+        answer = await world.rest.post(f"/rooms/{ROOM}", json={"properties": wrong})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid-request-error")
+        assert (await world.rest.get(f"/rooms/{ROOM}")).json() == before
+
+
+async def test_of_many_who_are_there_some() -> None:
+    """As many as were asked for, and how many there are."""
+    async with watched() as world:
+        await world.dial(NUMBER)
+        await world.until(lambda: world.daily.sessions[0].joined_at)
+        told = (await world.rest.get(f"/rooms/{ROOM}/presence", params={"limit": 1})).json()
+        assert (told["total_count"], len(told["data"])) == (2, 1)
+        assert (await world.rest.get(f"/rooms/{ROOM}/presence", params={"limit": "x"})).status_code == 400
 
 
 async def presence(world: World, **query: str) -> dict[str, Any]:
@@ -700,6 +763,35 @@ async def test_lines_that_make_no_sense() -> None:
         FakeDaily(joins="never")  # type: ignore[arg-type]
     with FakeDaily() as daily, pytest.raises(ValueError, match="pinless=URL"):
         daily.call_in("+12025550150")
+
+
+async def test_what_would_test_nothing_is_refused() -> None:
+    """A number that nobody can dial, a path that there is not, a fault that is none."""
+    with FakeDaily() as daily:
+        for nobody in ("12025550101", "+1 202 555 0101", "support", "", "sip:"):
+            with pytest.raises(ValueError, match=r"E\.164"):
+                daily.lines[nobody] = Line()
+        for nothing in ("busy", None, [], [Line(), "busy"], {"busy": True}):
+            with pytest.raises(TypeError, match="a Line, or one for each dial"):
+                daily.lines[NUMBER] = nothing  # type: ignore[assignment]
+        for nowhere in ("/room/*", "/rooms/*/dialout/start", "/v1/rooms/r", "rooms", "/rooms/r/", ""):
+            with pytest.raises(ValueError, match=r"fits no path.*/rooms/\*/dialOut/start"):
+                daily.rules[nowhere] = hang
+        with pytest.raises(TypeError, match=r"instead\(500\)"):
+            daily.rules["*"] = 500  # type: ignore[assignment]
+        somewhere = (
+            "*",
+            "/rooms/*t",
+            "/rooms",
+            "/rooms/*",
+            "*/dialOut/*",
+            "/rooms/r[12]/dialOut/sto?",
+            "/rooms/support/eject",
+        )
+        for pattern in somewhere:
+            daily.rules[pattern] = hang
+        assert list(daily.rules) == list(somewhere)
+        assert not daily.lines
 
 
 async def test_what_it_needs_is_said() -> None:
