@@ -387,7 +387,7 @@ class Dialer:
 
 
 def _check(attempts: Any, ring_timeout: Any) -> None:
-    if not isinstance(attempts, int) or attempts < 1:
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         raise DefinitionError(f"attempts={attempts!r} must be a whole number of at least 1")
     if not isinstance(ring_timeout, (int, float)) or not ring_timeout > 0:
         raise DefinitionError(f"ring_timeout={ring_timeout!r} must be a number of seconds above 0")

@@ -181,6 +181,16 @@ def _end_point(value: Any, info: ValidationInfo) -> str:
     )
 
 
+def _refer_to(value: Any, info: ValidationInfo) -> str:
+    text = _string(value, info)
+    if _likely(text):
+        raise _refused(
+            f"{info.field_name} must be a SIP URI, got the phone number {shorten(text)}: nobody can be referred to a phone;"
+            " use a transfer"
+        )
+    return _sip(text, info)
+
+
 def _tones(value: Any, info: ValidationInfo) -> str:
     text = _string(value, info)
     odd = next((one for one in text if one.upper() not in _TONES or not one.isascii()), None)
@@ -191,8 +201,8 @@ def _tones(value: Any, info: ValidationInfo) -> str:
         )
     if not 1 <= len(text) <= MAX_TONES:
         raise _refused(
-            f"{info.field_name} must be 1 to {MAX_TONES} tones, got {shorten(text)} with {len(text)}:"
-            " send more of them one part after the other"
+            f"{info.field_name} must be 1 to {MAX_TONES} tones, got {shorten(text)} with {len(text)}: "
+            + ("send more of them one part after the other" if text else "name the keys to press")
         )
     return text.upper()
 
@@ -302,7 +312,15 @@ class _Options(BaseModel):
 
     def body(self) -> dict[str, Any]:
         """What Daily takes, ready for JSON: its spelling, and only what was set, be it to a default."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        body = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        return {name: value for name, value in body.items() if value != {}}  # of which nothing was set
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, checked as the first was: pydantic's own would take anything."""
+        if not update:
+            return super().model_copy(deep=deep)
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate(kept | dict(update))
 
     def _wrong(self) -> Iterator[_Wrong]:
         """What contradicts what; the fields themselves are in order."""
@@ -344,9 +362,10 @@ class _Options(BaseModel):
             if name in (foreign, to_camel(foreign)):
                 return f"{name} {text}"
         names = [*fields, *(field.alias for field in fields.values() if field.alias)]
-        near = get_close_matches(name[:80], names, 1, 0.7)
+        near = get_close_matches(name[:80], names, 1, 0.6)
         if near:
-            return f"{shorten(name)} is no field of {cls.__name__}: write {near[0]}"
+            meant = near[0] if name != name.lower() else cls._own(near[0])  # in the spelling that was tried
+            return f"{shorten(name)} is no field of {cls.__name__}: write {meant}"
         return f"{shorten(name)} is no field of {cls.__name__}: take it out; there are {', '.join(fields)}"
 
     @classmethod
@@ -543,7 +562,7 @@ class Refer(_Options):
         pydantic.ValidationError: if it is no SIP URI.
     """
 
-    to_end_point: _Sip
+    to_end_point: Annotated[str, BeforeValidator(_refer_to)]
     """`sip:someone@example.com`; a phone number needs a `Transfer`."""
 
 

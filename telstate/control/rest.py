@@ -110,8 +110,8 @@ class RestControl:
         if room := room or self._room:
             return room
         raise NotSupported(
-            "Daily's REST API needs the room's name, and no event told it: give RestControl(api, room=…), or act by a call"
-            " client, which is in its room"
+            "Daily's REST API needs the room's name, and no event told it: give RestControl(api, room=…), or to dial"
+            " dialer.dial(…, room=…); or act by a call client, which is in its room"
         )
 
 

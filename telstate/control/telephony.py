@@ -88,8 +88,12 @@ class Telephony:
 
         Raises what all raise, and:
             ForwardingFailed: if the caller has hung up, or the endpoint is not ready or in use.
-            ValueError: if that can be no endpoint. Nothing was sent.
+            ValueError: if that can be no caller or no endpoint. Nothing was sent.
         """
+        if not call_id or not call_domain:
+            raise ValueError(
+                "forward needs the caller's callId and callDomain, as the request that told of him has them"
+            )
         scheme, colon, rest = sip_endpoint.partition(":")
         if colon and scheme.lower() == "sip":
             sip_endpoint = rest

@@ -72,7 +72,7 @@ def dialin_uri(endpoint: str, display_name: str | None = None) -> str:
     """
     if display_name is None:
         return _with(endpoint, [])
-    if not display_name.strip():
+    if not str(display_name).strip():
         raise DefinitionError("the display name is empty: give one, or None for the room's")
     return _with(endpoint, [_header(_NAME, display_name)])
 
@@ -84,8 +84,8 @@ def wrong_with(uri: str) -> str | None:
     their names begin with X-. An encoded line break in a header's value is refused: it would end the header at the far end.
     """
     if not uri.startswith("sip:"):
-        secure = uri[:5].lower() == "sips:"
-        return "it must begin with sip:" + (" (Daily does not dial sips:)" if secure else " in lower case")
+        hint = " (Daily does not dial sips:)" if uri[:5].lower() == "sips:" else ""
+        return "it must begin with sip:" + (" in lower case" if uri[:4].lower() == "sip:" else hint)
     if has_control(uri) or any(one.isspace() for one in uri):
         return "it has whitespace or control characters in it: take them out, or encode them (a space is %20)"
     address, mark, query = uri[4:].partition("?")
@@ -108,26 +108,15 @@ def has_control(text: str) -> bool:
 
 def _with(address: str, query: list[str]) -> str:
     """The address with `sip:` before it and more behind it, if that is a URI."""
+    if not isinstance(address, str):
+        raise DefinitionError(f"{shorten(address)} is no SIP address: give a string such as bob@example.com")
     rest = address[4:] if address[:4].lower() == "sip:" else address
     uri = address if address[:5].lower() == "sips:" else f"sip:{rest}"
     if query:
         uri += ("&" if "?" in uri else "?") + "&".join(query)
     if wrong := wrong_with(uri):
         raise DefinitionError(f"{shorten(address)} is no SIP address that Daily takes: {wrong}")
-    if twice := _twice(uri):
-        raise DefinitionError(f"the header {shorten(twice)} is given twice: give it once")
     return uri
-
-
-def _twice(uri: str) -> str | None:
-    """The name that a second header has too; in SIP case does not tell names apart."""
-    seen = set()
-    for part in filter(None, uri.partition("?")[2].split("&")):
-        name = unquote(part.partition("=")[0])
-        if name.lower() in seen:
-            return name
-        seen.add(name.lower())
-    return None
 
 
 def _header(name: str, value: str) -> str:
@@ -144,6 +133,7 @@ _NAMES = "a name must begin with X- and go on with letters, digits or one of -.!
 
 
 def _wrong_with_headers(query: str) -> str | None:
+    seen = set()
     for part in query.split("&"):
         name, equals, value = part.partition("=")
         if not _VALUE.fullmatch(name) or not _HEADER.fullmatch(unquote(name)):
@@ -154,6 +144,10 @@ def _wrong_with_headers(query: str) -> str | None:
             return f"the value of its header {shorten(name)} must be percent-encoded: telstate.control.sip_uri does it"
         if has_control(unquote(value)):
             return f"the value of its header {shorten(name)} has control characters in it: take them out"
+        told = unquote(name).lower()  # in SIP case does not tell names apart
+        if told in seen:
+            return f"its header {shorten(unquote(name))} is given twice: give it once"
+        seen.add(told)
     return None
 
 

@@ -43,7 +43,7 @@ from telstate.routing.plan import Plan
 from telstate.routing.ports import Clock, Control, DeadLetter, Entry, Journal, KeptLetter
 from telstate.routing.reconciler import Reconcile, Reconciler
 from telstate.routing.recovery import Recovery
-from telstate.routing.registration import is_async
+from telstate.routing.registration import is_async, member_of
 from telstate.routing.router import Router
 from telstate.routing.runner import INSIDE, Runner
 from telstate.routing.telling import of_session, text_of, traceback_of
@@ -742,9 +742,10 @@ class Dispatcher(Acting):
         Raises:
             CallEnded: if it ended before.
             TimeoutError: if the time passed.
+            DefinitionError: if there is no such state.
         """
         self._check_open()
-        target = State(state)
+        target = State(member_of(State, state, "state"))
         with anyio.move_on_after(timeout), self.patience():
             return await self._followers.wait_for(session_id, target)
         raise TimeoutError(f"{session_id} did not come to {target} within {timeout:g} seconds")

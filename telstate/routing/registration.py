@@ -15,7 +15,7 @@ from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
 from telstate.routing.retry import Retry, checked
 
-__all__ = ["Filters", "Handler", "Moment", "Registration", "is_async", "names_of", "register"]
+__all__ = ["Filters", "Handler", "Moment", "Registration", "is_async", "member_of", "names_of", "register"]
 
 Handler = Callable[..., Coroutine[Any, Any, object]]
 
@@ -146,15 +146,20 @@ def filters_of(
     if where is not None and is_async(where):
         raise DefinitionError(f"where={_name(where)} is async: a filter answers at once, about the state as it is then")
     return Filters(
-        _member(Direction, direction, "direction"),
-        _member(State, state, "state"),
+        member_of(Direction, direction, "direction"),
+        member_of(State, state, "state"),
         provider,
         where,
         _wants(where, ("event", "session", "outcome")) if where is not None else (),
     )
 
 
-def _member(enum: Any, value: Any, name: str) -> Any:
+def member_of(enum: Any, value: Any, name: str) -> Any:
+    """A value that may be written as its text; None stays None.
+
+    Raises:
+        DefinitionError: if there is none such.
+    """
     try:
         return None if value is None else enum(value)
     except ValueError:
@@ -166,7 +171,7 @@ def _outcomes(outcomes: Iterable[OutcomeKind | str], handler: Handler) -> frozen
         raise DefinitionError(
             f"outcomes= of {_name(handler)} takes a set, such as {{OutcomeKind.LATE}}, not {outcomes!r}"
         )
-    return frozenset(_member(OutcomeKind, kind, "outcomes") for kind in outcomes)
+    return frozenset(member_of(OutcomeKind, kind, "outcomes") for kind in outcomes)
 
 
 def is_async(function: Any) -> bool:

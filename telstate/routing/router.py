@@ -82,12 +82,15 @@ class Router:
 
     def on_start(
         self,
+        bare: None = None,
+        /,
         *,
         direction: Direction | str | None = None,
         where: Callable[..., bool] | None = None,
         retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
         """Run a handler at the first sight of a session."""
+        _refuse("on_start", bare)
         filters = filters_of(direction, None, None, where)
         return self._decorator(lambda handler: register(handler, Moment.START, filters=filters, retry=retry))
 
@@ -112,25 +115,31 @@ class Router:
 
     def on_end(
         self,
+        bare: None = None,
+        /,
         *,
         direction: Direction | str | None = None,
         where: Callable[..., bool] | None = None,
         retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
         """Run a handler at the first terminal state of a session, once. What is told later only amends the session."""
+        _refuse("on_end", bare)
         filters = filters_of(direction, None, None, where)
         return self._decorator(lambda handler: register(handler, Moment.END, filters=filters, retry=retry))
 
-    def on_retired(self, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+    def on_retired(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler when a session leaves memory: the final truth. The place to write call records."""
+        _refuse("on_retired", bare)
         return self._decorator(lambda handler: register(handler, Moment.RETIRED, retry=retry))
 
-    def on_unmatched(self, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+    def on_unmatched(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler for an event that speaks of a session which nothing names."""
+        _refuse("on_unmatched", bare)
         return self._decorator(lambda handler: register(handler, Moment.UNMATCHED, retry=retry))
 
-    def on_handler_error(self) -> Callable[[H], H]:
+    def on_handler_error(self, bare: None = None, /) -> Callable[[H], H]:
         """Run a handler when another one raised; it may take `error` and `handler` (its name) too."""
+        _refuse("on_handler_error", bare)
         return self._decorator(lambda handler: register(handler, Moment.ERROR))
 
     def middleware(self, middleware: H) -> H:
@@ -195,3 +204,9 @@ class Router:
             yield registration, around
         for router in self._included:
             yield from router.walk(around)
+
+
+def _refuse(decorator: str, bare: object) -> None:
+    """Say what is missing where a decorator stands without its parentheses."""
+    if bare is not None:
+        raise DefinitionError(f"{decorator} needs parentheses, and takes nothing but names: @router.{decorator}()")

@@ -556,6 +556,8 @@ async def test_misuse_is_said_before_anything_is_sent() -> None:
             await line.dialer.dial({"phoneNumber": NUMBER})  # type: ignore[arg-type]
         with pytest.raises(DefinitionError, match="at least 1"):
             await line.dial(attempts=0)
+        with pytest.raises(DefinitionError, match="attempts=True"):
+            await line.dial(attempts=True)
         for nothing in (0, None, "3"):
             with pytest.raises(DefinitionError, match="above 0"):
                 await line.dial(ring_timeout=nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeAlias
 
 import pytest
@@ -362,6 +363,50 @@ def test_both_kinds_of_dialout_have_a_destination() -> None:
     either: TypeAdapter[Dialout] = TypeAdapter(Dialout)
     assert either.validate_python({"phoneNumber": "+123"}) == PhoneDialout(phone_number="+123")
     assert either.validate_json('{"sipUri": "sip:a@b"}') == SipDialout(sip_uri="sip:a@b")
+
+
+def test_a_copy_with_other_values_is_checked() -> None:
+    """pydantic's own would take anything; what was not set stays unset."""
+    one = PhoneDialout(**PHONE, extension="12", wait_before_extension_dial_sec=3, codecs=Codecs(audio=("PCMU",)))
+    other = one.model_copy(update={"phone_number": "+12025550102", "user_id": "u"})
+    assert other.body() == one.body() | {"phoneNumber": "+12025550102", "userId": "u"}
+    assert (one.model_copy(), one.model_copy(update={}), one.model_copy(deep=True)) == (one, one, one)
+    assert type(PhoneDialout(**PHONE).model_copy(update={"extension": "1"})) is PhoneDialout
+    for update, text in (
+        ({"extension": "x" * 21}, "extension must have 1 to 20"),
+        ({"extension": None}, "and there is none"),
+        ({"sip_uri": "sip:a@b.example"}, "sip_uri is for SipDialout"),
+    ):
+        with pytest.raises(ValidationError, match=text):
+            one.model_copy(update=update)
+
+
+def test_an_object_of_which_nothing_is_set_is_not_sent() -> None:
+    """As a field of which nothing is set."""
+    assert SipDialout(**SIP, codecs=Codecs(), video=True, video_settings=VideoSettings()).body() == {
+        "sipUri": SIP["sip_uri"],
+        "video": True,
+    }
+    assert SipDialout(**SIP, codecs=Codecs(audio=None)).body() == {"sipUri": SIP["sip_uri"]}
+    assert SipDialout(**SIP, permissions=Permissions(can_receive={})).body()["permissions"] == {"canReceive": {}}
+
+
+def test_what_is_meant_is_told_in_the_spelling_that_was_tried() -> None:
+    """And what is no SIP URI at all is not told to be in lower case."""
+    for wrong, text in (
+        ({"number": "+12025550101"}, "write phone_number$"),
+        ({"phoneNumbr": "+12025550101"}, "write phoneNumber$"),
+    ):
+        with pytest.raises(ValidationError) as raised:
+            PhoneDialout.model_validate(wrong)
+        assert any(re.search(text, line["msg"]) for line in raised.value.errors())
+    with pytest.raises(ValidationError, match=r"got the phone number '\+12025550101'.*use a transfer"):
+        Refer(to_end_point="+12025550101")
+    for no_uri in ("bob@example.com", "tel:+12025550101", ""):
+        with pytest.raises(ValidationError, match=r"it must begin with sip: \["):
+            Refer(to_end_point=no_uri)
+    with pytest.raises(ValidationError, match="'' with 0: name the keys to press"):
+        Dtmf(tones="")
 
 
 def test_they_are_frozen() -> None:

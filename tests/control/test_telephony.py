@@ -133,6 +133,15 @@ async def test_a_caller_on_hold_is_forwarded(daily: FakeDaily, receiver: Receive
     assert [leg.call_id for leg in daily.live()] == [call_id]
 
 
+@pytest.mark.parametrize("caller", [("", "domain"), ("call", "")])
+async def test_nobody_is_not_forwarded(daily: FakeDaily, caller: tuple[str, str]) -> None:
+    """Daily says of it only that fields are missing."""
+    async with telephony(daily) as phones:
+        with pytest.raises(ValueError, match="the caller's callId and callDomain"):
+            await phones.forward(*caller, "sip:a@b.example")
+    assert not daily.seen
+
+
 @pytest.mark.parametrize("endpoint", ["", "sip:", "bob smith@example.com", "sips:bob@example.com", "sip:a@b\r\nX: y"])
 async def test_what_can_be_no_endpoint_is_not_sent(daily: FakeDaily, endpoint: str) -> None:
     """Daily would drop the caller for it."""

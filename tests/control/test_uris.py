@@ -10,8 +10,9 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from telstate.control import dialin_uri, sip_uri
+from telstate.control import SipDialout, dialin_uri, sip_uri
 from telstate.control.uris import encode_uri_component, has_control, wrong_with
 from telstate.errors import DefinitionError
 
@@ -87,6 +88,13 @@ def test_values_that_cannot_be() -> None:
     for address, headers in [("b@e.com?X-A=1", {"x-a": "2"}), ("b@e.com", {"X-a": "1", "x-A": "2"})]:
         with pytest.raises(DefinitionError, match="is given twice: give it once"):
             sip_uri(address, headers)
+    with pytest.raises(ValidationError, match="its header 'X-a' is given twice"):
+        SipDialout(sip_uri="sip:bob@example.com?X-A=1&X-a=2")
+    for nothing in (None, 5):
+        with pytest.raises(DefinitionError, match="is no SIP address: give a string"):
+            dialin_uri(nothing, "x")  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match="must be text"):
+        dialin_uri("a@b.example", 5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

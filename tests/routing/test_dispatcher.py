@@ -721,6 +721,8 @@ async def test_wait_for_what_will_not_come() -> None:
     async with Dispatcher(Router()) as calls:
         with pytest.raises(TimeoutError):
             await calls.wait_for("nobody", State.ANSWERED, timeout=0.01)
+        with pytest.raises(DefinitionError, match="state= takes one of idle, connected, answered"):
+            await calls.wait_for("nobody", "answerd")
         assert calls.sizes()["waiters"] == 0
         await calls.receive(js("dialout-connected"))
         raised: list[CallEnded] = []

@@ -67,3 +67,14 @@ async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
         async with httpx.AsyncClient() as client:
             with pytest.raises(httpx.ConnectError):
                 await client.get(f"{address}/health")
+
+
+async def test_an_error_of_the_block_goes_on_as_it_is() -> None:
+    """In no group, so that whoever expects it can catch it; nothing is left behind."""
+    with pytest.raises(KeyError, match="mine") as raised:
+        async with Dispatcher(Router()) as calls, receiving(calls, port=0) as address:
+            raise KeyError("mine")
+    assert raised.value.__context__ is None
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{address}/health")
