@@ -45,8 +45,8 @@ def test_the_lines_of_the_dialects_are_lines() -> None:
 
 
 def test_there_is_no_block_that_nothing_runs() -> None:
-    """Two commands, one look, eight programs."""
-    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 8]
+    """Two commands, one look, nine programs."""
+    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 9]
 
 
 @pytest.mark.parametrize("program", blocks("python"))

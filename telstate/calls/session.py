@@ -69,7 +69,15 @@ _BLANK: dict[str, Any] = {
 class Session:
     """One telephone session. Read-only for its users, but for `context`.
 
-    Of each fact the first value seen is kept; a later one that disagrees is an anomaly.
+    Of each fact the first value seen is kept; a later one that disagrees is an anomaly. What no event told is None.
+
+    Which it is: `session_id`, `direction`, `sip_call_id`, `room`, `domain_id`, `provider`, `user_id`, `display_name`. Of a
+    dial-out `destination`, `origin`, `caller_id`, `phone_number_id`; of a dial-in `sip_from`, `sip_endpoint`, `sip_headers`, and of
+    one that was on hold `caller`, `pinless_call_id`.
+    Where it stands: `state`, `ended`, `cause`, `ended_by`, `error_msg`, `transferred_to`, `warnings`, `anomalies`, `dtmf` (how
+    many keys), `amended`, `uncertain`, `transitions`, and the counts `events`, `duplicates`, `late`, `unexpected`.
+    When, in Unix seconds: `started_at`, `requested_at`, `connected_at`, `answered_at`, `ended_at`, `heard_at`, `alive_at`; and for how
+    long: `setup_s`, `ring_s`, `talk_s`.
 
     What it keeps is texts, numbers and truth values in one plain dict, and its two enums have slots: a dict of nothing else
     is no concern of the garbage collector, unless there are headers or a context in it. 100 000 live sessions make a full

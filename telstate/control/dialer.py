@@ -358,9 +358,10 @@ class Dialer:
             await anyio.sleep(self._doubt_after)
             rooms, keys = self._places.wanted
             held = [one for one, place in self._held.items() if place.room in rooms or place.key in keys]
+            behind = (*held, *self._places.others_in(rooms))
             if rooms:
-                self._log.info("dialer.waiting", rooms=len(rooms), places=len(held))
-            for session_id in (*held, *self._places.others_in(rooms)):
+                self._log.info("dialer.waiting", rooms=[*rooms][:20], behind=behind[:20], sessions=len(behind))
+            for session_id in behind:
                 await self._ask_for(session_id)
 
     async def _ask_for(self, session_id: str) -> None:
