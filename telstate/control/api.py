@@ -100,10 +100,8 @@ class DailyApi:
         if find_spec("httpx") is None:
             raise DefinitionError("Daily's REST API needs httpx: pip install 'telstate[rest]'")
         self._url = url.rstrip("/")
-        key = SecretStr(
-            (key.get_secret_value() if isinstance(key, SecretStr) else key).strip()
-        )  # not even in this frame
-        self._key = key
+        key = key.get_secret_value() if isinstance(key, SecretStr) else key
+        key = self._key = SecretStr(key.strip())  # error reporters show local variables: no other has it
         if not _KEY.fullmatch(self._key.get_secret_value()):  # httpx would name it in its complaint
             raise DefinitionError("the API key is empty, or has characters that no key has: copy it again from Daily")
         parts = urlsplit(url)

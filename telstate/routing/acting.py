@@ -17,6 +17,7 @@ import anyio
 
 from telstate.calls.outcome import Outcome
 from telstate.calls.session import Session
+from telstate.calls.table import State
 from telstate.errors import (
     CallEnded,
     Closed,
@@ -28,6 +29,7 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.events import (
+    Direction,
     Event,
     PinlessDialin,
     PinlessForwarded,
@@ -93,8 +95,10 @@ class Acting:
         """End a session. Its end is then `local`; it comes with Daily's event, as any other end."""
         known = self._acted_on(session)
         request = partial(self._controlled().stop, known)
+        # Who dialled in is stopped by ejecting a participant, and is none before media flows.
+        surely = known.direction is Direction.DIALOUT
         await self._see_through(
-            known.session_id, partial(self._there, known, request), StopRequested(session_id=known.session_id)
+            known.session_id, partial(self._there, known, request, surely), StopRequested(session_id=known.session_id)
         )
 
     async def send_dtmf(
@@ -241,14 +245,18 @@ class Acting:
             raise CallEnded(known)
         return known
 
-    async def _there(self, session: Session, request: Callable[[], Awaitable[None]]) -> None:
-        """Ask. Daily may know of the end before we do: that is no other thing than to know it ourselves."""
+    async def _there(self, session: Session, request: Callable[[], Awaitable[None]], surely: bool = False) -> None:
+        """Ask. Daily may know of the end before we do: that is no other thing than to know it ourselves.
+
+        What a denial says of a session of which no media flows is not documented, unless it is `surely` of one that rings too.
+        """
         try:
             await request()
         except DailyError as error:
             if not is_denial(error):
                 raise
-            if session.session_id not in self._denied:
+            surely = surely or session.state is State.ANSWERED
+            if surely and session.session_id not in self._denied:
                 self._denied.add(session.session_id)
                 self._spawn(self._conclude, session, session.heard_at)
             raise CallEnded(session, f"is not there any more: {error}") from error

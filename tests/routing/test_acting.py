@@ -273,6 +273,29 @@ async def test_an_end_that_only_daily_knows_is_known_here_in_a_while() -> None:
         assert not calls._denied
 
 
+@pytest.mark.parametrize(
+    ("first", "act", "ends"),
+    [
+        ("dialout-connected", "stop", True),
+        ("dialout-connected", "dtmf", False),
+        ("dialout-connected", "transfer", False),
+        ("dialin-connected", "stop", False),
+        ("dialout-answered", "dtmf", True),
+    ],
+)
+async def test_a_denial_is_not_believed_of_who_may_not_be_known_yet(first: str, act: str, *, ends: bool) -> None:
+    """Before media flows only the stop of a dial-out is known to know the session."""
+    hand, clock = Hand(), FakeClock()
+    hand.refuses = GONE
+    async with Dispatcher(Router(), control=hand, clock=clock) as calls:
+        session = (await calls.receive(js(first))).session
+        assert session is not None
+        with pytest.raises(CallEnded):
+            await ACTS[act](calls, session)
+        await clock.advance(60)
+        assert session.ended == ends
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_such_an_end_is_in_the_journal(tmp_path: Path, kind: str) -> None:
     """A replay sees it as it was."""
