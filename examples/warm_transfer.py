@@ -84,7 +84,7 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
         await bot.hold(session)
         whom = PhoneDialout(phone_number=agent)
         result = await dialer.dial(whom, attempts=1, ring_timeout=ring_timeout, room=session.room)
-        if not result.answered or result.session is None:
+        if not result.answered or result.session is None or result.session.ended:  # who picks up may hang up at once
             await bot.take_back(session, "Nobody is free.")
             return
         await calls.link(session.session_id, result.session.session_id)

@@ -29,7 +29,7 @@ class Cause(StrEnum):
     UNANSWERED = "unanswered"
     """Stopped before that: busy, declined, no answer, or the caller gave up."""
     EXPIRED = "expired"
-    """Nothing was heard for the silence limit, and no end was ever told."""
+    """Nothing was heard for the silence limit, or whoever was asked knew it no more, and no end was ever told."""
 
 
 class EndedBy(StrEnum):
@@ -40,7 +40,7 @@ class EndedBy(StrEnum):
     REMOTE = "remote"
     """This program started or steers the session and did not ask."""
     SYSTEM = "system"
-    """The silence limit passed."""
+    """It expired."""
     UNKNOWN = "unknown"
     """Somebody else steers the session; this program only listens."""
 

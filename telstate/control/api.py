@@ -193,7 +193,7 @@ class DailyApi:
                 except (ValueError, RecursionError):
                     tried = tried._replace(trouble="an answer that is no JSON")
                 else:
-                    if _is_ok(told):
+                    if method == "GET" or _is_ok(told):
                         return Answer(told, repeated)
                     tried = tried._replace(ok=False)
             passing = tried.fails or tried.status == 429
@@ -305,7 +305,7 @@ class DailyApi:
 
 def _is_ok(told: Any) -> bool:
     """What acts on a call is answered with `"ok": "true"`, a string; where that says anything else, it was not done."""
-    return not isinstance(told, dict) or str(told.get("ok", "true")).lower() == "true"
+    return not isinstance(told, dict) or str(told.get("ok", True)).lower() in ("true", "1")
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -284,13 +284,12 @@ class Dialer:
         key: Hashable,
     ) -> DialResult:
         made: list[Attempt] = []
-        ringing: Ringing | None = None
+        rung: list[Ringing] = []
         while True:
             place = await self._places.take(room, key)
-            if ringing is not None and ringing.was_answered:  # the word of it was late: he is not called again
+            if (late := _answered(rung)) is not None:
                 place.free()
-                made[-1] = made[-1]._replace(outcome=DialOutcome.ANSWERED, error=None)
-                return self._result(made, ringing, options)
+                return self._result(made, rung, late, options)
             if not self._calls.is_open:
                 place.free()
                 raise Closed(
@@ -300,6 +299,7 @@ class Dialer:
             ringing = intent.ringing = Ringing(
                 self._calls, self._carrier, named, room, self._sightings, self._patience, named is not options
             )
+            rung.append(ringing)
             try:
                 made.append(await ringing.run(ring_timeout))
             finally:
@@ -307,13 +307,22 @@ class Dialer:
                 if named is options:  # others may have calls with its user id, which might have been its own
                     for one in self._calls.live():
                         self._see(one)
-            if len(made) == attempts or _is_final(made[-1], ringing):
-                return self._result(made, ringing, options)
-            await anyio.sleep(self._pause(len(made), ringing))
+            if _is_final(made[-1], ringing):
+                return self._result(made, rung, -1, options)
+            if len(made) < attempts:
+                await anyio.sleep(self._pause(len(made), ringing))
+            if (late := _answered(rung)) is not None:
+                return self._result(made, rung, late, options)
+            if len(made) == attempts:
+                return self._result(made, rung, -1, options)
 
-    def _result(self, made: list[Attempt], ringing: Ringing, options: Dialout) -> DialResult:
+    def _result(self, made: list[Attempt], rung: list[Ringing], decides: int, options: Dialout) -> DialResult:
+        ringing = rung[decides]
         session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
-        return DialResult(made[-1].outcome, session, tuple(made), ringing.error, options.destination)
+        error = ringing.error
+        if ringing.was_answered:  # where the word of it came late, it was taken for unanswered
+            made[decides], error = made[decides]._replace(outcome=DialOutcome.ANSWERED, error=None), None
+        return DialResult(made[decides].outcome, session, tuple(made), error, options.destination)
 
     def _pause(self, made: int, ringing: Ringing) -> float:
         """Seconds before the next attempt: Daily may ask for more than we would wait."""
@@ -392,6 +401,11 @@ def _check(attempts: Any, ring_timeout: Any) -> None:
         raise DefinitionError(f"attempts={attempts!r} must be a whole number of at least 1")
     if not isinstance(ring_timeout, (int, float)) or not ring_timeout > 0:
         raise DefinitionError(f"ring_timeout={ring_timeout!r} must be a number of seconds above 0")
+
+
+def _answered(rung: list[Ringing]) -> int | None:
+    """Which attempt is known by now to have been answered, if any: whoever picked up is not called again."""
+    return next((number for number, ringing in enumerate(rung) if ringing.was_answered), None)
 
 
 def _is_final(attempt: Attempt, ringing: Ringing) -> bool:

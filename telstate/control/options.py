@@ -320,7 +320,7 @@ class _Options(BaseModel):
         if not update:
             return super().model_copy(deep=deep)
         kept = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self).model_validate(kept | dict(update))
+        return type(self).model_validate(kept | {self._own(name): value for name, value in update.items()})
 
     def _wrong(self) -> Iterator[_Wrong]:
         """What contradicts what; the fields themselves are in order."""

@@ -15,7 +15,8 @@ class DialOutcome(StrEnum):
     """What came of it."""
 
     ANSWERED = "answered"
-    """Somebody, or something, picked up: a voicemail answers like a person. The call may be over again: `session.ended`."""
+    """Somebody, or something, picked up: a voicemail answers like a person. The call may be over again (`session.ended`): whoever
+    picks up may hang up at once, or came a moment too late, when the ring timeout had ended it."""
     UNANSWERED = "unanswered"
     """It was busy, declined, or rang until the ring timeout: Daily's events do not tell these apart."""
     REFUSED = "refused"
@@ -39,19 +40,19 @@ class Attempt(NamedTuple):
     user_id: str
     """The `userId` it was started with; by it its events and its participant are known."""
     error: str | None = None
-    """What Daily said, if it refused or the call failed."""
+    """What Daily said, if it refused or the call failed; or why nobody knows what became of it."""
 
 
 class DialResult(NamedTuple):
-    """What came of all attempts; the last one decides."""
+    """What came of all attempts. The last one decides, or one before it whose answer was told late."""
 
     outcome: DialOutcome
     session: Session | None
-    """The session of the last attempt, if there is one."""
+    """The session of the attempt that decides, if there is one."""
     attempts: tuple[Attempt, ...]
     """All that were made, in order: never more than allowed."""
     error: DailyError | None = None
-    """Why the last start was refused, or is unknown."""
+    """Why its start was refused, or nobody knows what became of it."""
     destination: str = ""
     """Who was called: the number or the SIP URI of the options."""
 

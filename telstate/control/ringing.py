@@ -227,6 +227,7 @@ class Ringing:
         with self._shielded():
             over = await self.hang_up(unless_answered=True)
         if self.was_answered:  # in the last moment: he is not called again, even if that was too late for him
+            await anyio.lowlevel.checkpoint_if_cancelled()  # nobody waits for it any more: the call is to be ended
             return self._attempt(DialOutcome.ANSWERED)
         if not over:
             return self._not_ended()

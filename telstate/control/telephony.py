@@ -12,7 +12,7 @@ from urllib.parse import quote
 from telstate.control.api import DailyApi
 from telstate.control.options import Dialout, Dtmf, Refer, Transfer
 from telstate.control.uris import wrong_with
-from telstate.errors import DefinitionError, NoSuchSession, NotSupported, UnknownResult, shorten
+from telstate.errors import DefinitionError, NoSuchSession, NotHosting, NotSupported, UnknownResult, shorten
 
 __all__ = ["START", "Telephony", "room_path"]
 
@@ -62,7 +62,7 @@ class Telephony:
         """End a dial-out."""
         try:
             await self._accepted(f"{room_path(room)}/dialOut/stop", {"sessionId": session_id}, again=True)
-        except NoSuchSession as error:
+        except (NoSuchSession, NotHosting) as error:
             if not error.repeated:  # else it was ended by the first, whose answer was lost
                 raise
 
@@ -111,7 +111,12 @@ class Telephony:
         """
         if not 0 < len(session_ids) <= _MAX_EJECTED:
             raise DefinitionError(f"eject takes 1 to {_MAX_EJECTED} session ids, not {len(session_ids)}")
-        told, repeated = await self._asked(f"{room_path(room)}/eject", {"ids": list(session_ids)}, again=True)
+        try:
+            told, repeated = await self._asked(f"{room_path(room)}/eject", {"ids": list(session_ids)}, again=True)
+        except NotHosting as error:
+            if not error.repeated:
+                raise
+            return
         ejected = told.get("ejectedIds")
         missing = [one for one in session_ids if not isinstance(ejected, list) or one not in ejected]
         if missing and not repeated:  # else they may be those whom the first one removed, whose answer was lost

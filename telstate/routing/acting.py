@@ -47,8 +47,10 @@ from telstate.routing.telling import Log, text_of
 
 __all__ = ["Acting", "is_denial"]
 
-_LATE = 15.0
+_OWN_END = 10.0
 """Seconds in which the end of a session, that Daily knows no more, is still expected to be told by its own event."""
+_LAST_WORD = 5.0
+"""Seconds from then on in which somebody may still speak for it."""
 
 
 class Acting:
@@ -72,8 +74,8 @@ class Acting:
         self._log = Log()
         self._asked: dict[str, list[anyio.Event]] = {}
         """Sessions for which Daily was asked something, until it answers."""
-        self._denied: set[str] = set()
-        """Sessions that Daily knows no more, and whose end is awaited."""
+        self._denied: dict[str, int] = {}
+        """Sessions that Daily knows no more, and whose end is awaited: how many events they had when it said so last."""
 
     @abstractmethod
     def session(self, session_id: str) -> Session | None:
@@ -85,7 +87,11 @@ class Acting:
 
     @abstractmethod
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
-        """Run something in a task of the dispatcher's."""
+        """Run something in a task of the dispatcher's.
+
+        Raises:
+            Closed: if it was left.
+        """
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -253,25 +259,42 @@ class Acting:
         try:
             await request()
         except DailyError as error:
-            if not is_denial(error):
-                raise
-            surely = surely or session.state is State.ANSWERED
-            if surely and session.session_id not in self._denied:
-                self._denied.add(session.session_id)
-                self._spawn(self._conclude, session, session.heard_at)
+            if not is_denial(error) or (isinstance(error, NotHosting) and session.room is None):
+                raise  # in a room that no event told, nobody has to be
+            elsewhere = error.status is not None and session.room is None
+            if (surely or session.state is State.ANSWERED) and not elsewhere:
+                self._doubt(session)
             raise CallEnded(session, f"is not there any more: {error}") from error
 
-    async def _conclude(self, session: Session, heard_at: float | None) -> None:
-        """Daily knows it no more, so it has ended, though its end was lost. Its event tells more: it is waited for first."""
+    def _doubt(self, session: Session) -> None:
+        """Daily denied it."""
+        known = session.session_id in self._denied
+        self._denied[session.session_id] = session.events
+        if not known:
+            try:
+                self._spawn(self._conclude, session)
+            except Closed:
+                del self._denied[session.session_id]
+
+    async def _conclude(self, session: Session) -> None:
+        """Daily knows it no more, so it has ended, though its end was lost. Its event tells more: that is waited for first. Any
+        news speaks for it, unless it was denied after that, too."""
+        session_id, events = session.session_id, -1
         try:
-            await self._sleep(_LATE)
-            if not session.ended and session.heard_at == heard_at:
-                for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
-                    await self.receive(PresenceChecked(session_id=session.session_id, presence=presence))
+            while not session.ended and self._denied[session_id] != events:
+                events = self._denied[session_id]
+                await self._sleep(_OWN_END)
+                if (
+                    session.events == events
+                ):  # as if somebody had been asked, so that what is heard before the answer wins
+                    await self.receive(PresenceChecked(session_id=session_id, presence=Presence.UNKNOWN))
+                    await self._sleep(_LAST_WORD)
+                    await self.receive(PresenceChecked(session_id=session_id, presence=Presence.GONE))
         except (Closed, JournalError) as error:
-            self._log.info("call.not_concluded", session_id=session.session_id, error=mask(text_of(error)))
+            hint = "it ends by its own event, when it is denied again, or by the silence limit"
+            self._log.info("call.not_concluded", session_id=session_id, error=mask(text_of(error)), hint=hint)
         finally:
-            self._denied.discard(session.session_id)
+            del self._denied[session_id]
 
     def _controlled(self) -> Control:
         self._check_open()

@@ -150,7 +150,7 @@ class Dispatcher(Acting):
         self._latest = 0.0
         self._seq = 0
         """The last event that was stepped."""
-        self._open = self._draining = self._leaving = False
+        self._open = self._draining = self._leaving = self._left = False
         self._group: TaskGroup | None = None
         self._nap: anyio.CancelScope | None = None
         self._body: anyio.CancelScope | None = None
@@ -208,7 +208,11 @@ class Dispatcher(Acting):
                 self._keeper.close(_CLOSE_WITHIN)
             try:
                 await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
+            except anyio.get_cancelled_exc_class() as cancelled:
+                if error is None or isinstance(error, type(cancelled)):  # asyncio's own cancellation hides no error
+                    raise
             finally:
+                self._left = True
                 await self._close_journal()
                 self._router.stop()
             if left:
@@ -325,7 +329,8 @@ class Dispatcher(Acting):
         return self._open and self._body is not None and not self._body.cancel_called
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
-        assert self._group is not None  # noqa: S101
+        if self._group is None or self._left:
+            raise Closed("the dispatcher was left")
         self._group.start_soon(function, *arguments)
 
     def _check_open(self) -> None:
@@ -745,7 +750,7 @@ class Dispatcher(Acting):
             DefinitionError: if there is no such state.
         """
         self._check_open()
-        target = State(member_of(State, state, "state"))
+        target = State(member_of(State, str(state), "state"))
         with anyio.move_on_after(timeout), self.patience():
             return await self._followers.wait_for(session_id, target)
         raise TimeoutError(f"{session_id} did not come to {target} within {timeout:g} seconds")

@@ -92,18 +92,22 @@ async def receiving(
                 one.close()
             sock.close()
 
-    own: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        try:
-            address, number = sock.getsockname()[:2]
-            yield f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
-        except Exception as error:  # the block's own exception goes on as it is, in no group
-            own = error
-        finally:
-            server.should_exit = True
-    if own is not None:
-        raise own
+    own: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(serve)
+            try:
+                address, number = sock.getsockname()[:2]
+                yield f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as error:
+                own = error
+            finally:
+                server.should_exit = True
+    finally:
+        if own is not None:
+            raise own  # the block's own exception goes on as it is, in no group, whatever else befell
 
 
 class _Server(uvicorn.Server):

@@ -6,6 +6,7 @@ A fault is an ASGI app around the app: it may carry the request out or not, and 
 from __future__ import annotations
 
 import re
+from collections import UserDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any
@@ -28,7 +29,7 @@ class Broken(ConnectionAbortedError):
     """Raised to make the server drop a connection; a fault of the simulated network, no defect."""
 
 
-class Rules(dict[str, Fault]):
+class Rules(UserDict[str, Fault]):
     """What befalls every request to a path, or to all that fit a pattern (`*`, `?`, `[…]`).
 
     Args:

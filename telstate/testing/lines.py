@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import UserDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -173,7 +174,7 @@ class Line:
         return self.answers is not None and not self.busy and self.gives_up is None and self.fails is None
 
 
-class Lines(dict[str, "Line | Sequence[Line]"]):
+class Lines(UserDict[str, "Line | Sequence[Line]"]):
     """The lines by number or SIP URI. A sequence has one for each dial, and its last for all further ones.
 
     Args:

@@ -296,7 +296,7 @@ def _properties(body: dict[str, Any]) -> dict[str, Any]:
         raise _invalid("properties must be an object")
     _check_sip(properties.get("sip"))
     sessions = properties.get("max_sip_pstn_sessions_per_room", 1)
-    if not isinstance(sessions, int) or sessions < 1:
+    if type(sessions) is not int or sessions < 1:
         raise _invalid("max_sip_pstn_sessions_per_room must be an integer of at least 1")
     return dict(properties)
 
@@ -308,7 +308,7 @@ def _check_sip(sip: Any) -> None:
     if not isinstance(sip, dict) or sip.get("sip_mode") != "dial-in" or not isinstance(sip.get("display_name"), str):
         raise _invalid("sip must be an object with sip_mode dial-in and a display_name, or null")
     endpoints = sip.get("num_endpoints", 1)
-    if not isinstance(endpoints, int) or endpoints < 1:
+    if type(endpoints) is not int or endpoints < 1:
         raise _invalid("num_endpoints must be an integer of at least 1")
     for name, kind in (("codecs", dict), ("video", bool)):
         if name in sip:

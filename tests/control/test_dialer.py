@@ -452,6 +452,43 @@ async def test_answered_though_the_stop_was_refused_is_a_call() -> None:
         assert [leg.session_id for leg in line.daily.live()] == [result.session.session_id]
 
 
+@pytest.mark.parametrize("by", ["task", "leaving"])
+async def test_answered_while_it_is_ended_and_cancelled_is_ended(by: str) -> None:
+    """The stop was refused meanwhile: another one is sent, for nobody waits for that call any more."""
+
+    async def slow(app: App, scope: Any, receive: Any, send: Any) -> None:
+        await anyio.sleep(0.4)
+        await instead(400, b'{"info": "not in SFU mode"}')(app, scope, receive, send)
+
+    async with phone() as line:
+        line.daily.lines[NUMBER] = Line(answers=0.3)
+        line.daily.faults.extend([_started, slow])
+        quick: dict[str, Any] = {"room": ROOM, "stops": [0.3, 0.3, 0.3]}
+        async with Dialer(line.calls, **quick) as dialer:
+            options = PhoneDialout(phone_number=NUMBER)
+            task = asyncio.create_task(dialer.dial(options, ring_timeout=0.2))
+            await asyncio.sleep(0.4)
+            if by == "task":
+                task.cancel()
+                await asyncio.wait([task])
+        (told,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(told, Closed if by == "leaving" else asyncio.CancelledError)
+        await until(lambda: not line.daily.live(NUMBER))
+        assert line.daily.starts(NUMBER) == 1
+
+
+async def test_an_answer_that_is_told_while_the_next_rings_ends_it_there() -> None:
+    """No third start, though two were not answered as far as was known."""
+    async with phone() as line:
+        late = Line(answers=0.05, talks=0.05, delays={"dialout.answered": 0.4})
+        line.daily.lines[NUMBER] = [late, Line(answers=None), Line()]
+        result = await line.dial(ring_timeout=0.6)
+        assert kinds(result) == ["answered", "unanswered"]
+        assert result.answered
+        assert result.session.session_id == result.attempts[0].session_id
+        assert line.daily.starts(NUMBER) == 2
+
+
 async def test_an_answer_that_is_told_after_the_end_is_an_answer() -> None:
     """If it comes before the next start."""
     async with phone(pauses=[0.5]) as line:

@@ -370,6 +370,7 @@ def test_a_copy_with_other_values_is_checked() -> None:
     one = PhoneDialout(**PHONE, extension="12", wait_before_extension_dial_sec=3, codecs=Codecs(audio=("PCMU",)))
     other = one.model_copy(update={"phone_number": "+12025550102", "user_id": "u"})
     assert other.body() == one.body() | {"phoneNumber": "+12025550102", "userId": "u"}
+    assert other.model_copy(update={"userId": "v"}).user_id == "v"
     assert (one.model_copy(), one.model_copy(update={}), one.model_copy(deep=True)) == (one, one, one)
     assert type(PhoneDialout(**PHONE).model_copy(update={"extension": "1"})) is PhoneDialout
     for update, text in (

@@ -336,14 +336,17 @@ async def test_whose_answer_was_lost_was_ended_by_us(daily: FakeDaily, fault: Fa
         assert not raised.value.repeated
 
 
-async def test_only_a_denial_of_the_repetition_is_no_error(daily: FakeDaily) -> None:
-    """A room that nobody hosts says nothing of the stop."""
+@pytest.mark.parametrize("eject", [False, True])
+async def test_whoever_was_the_last_in_the_room_was_ended_by_us(daily: FakeDaily, *, eject: bool) -> None:
+    """The first ended the call, and with it the meeting; but of a room that nobody hosted before it says nothing."""
+    nobody = instead(404, b'{"error": "not-found", "info": "Room is not hosting a call"}')
     async with telephony(daily) as phones:
-        daily.faults.append(cut)
-        daily.leave(ROOM)
+        end = phones.eject if eject else phones.stop
+        daily.faults.extend([cut, nobody, nobody])
+        await end(ROOM, "x")
         with pytest.raises(NotHosting) as raised:
-            await phones.stop(ROOM, "x")
-        assert raised.value.repeated
+            await end(ROOM, "x")
+        assert not raised.value.repeated
 
 
 async def test_of_several_some_are_not_there(daily: FakeDaily) -> None:

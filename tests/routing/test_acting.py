@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from telstate import CallEnded, Closed, DefinitionError, Dispatcher, PinlessDialin, Router, Session, State
 from telstate.errors import DailyError, NoSuchSession, NotHosting, TemporarilyNotAvailable, UnknownResult
-from telstate.events import DialoutRequested
+from telstate.events import DialoutRequested, Presence
 from telstate.testing.clock import FakeClock
-from tests.calls import SESSION, js
+from tests.calls import SESSION, js, webhook
 from tests.routing import until
 from tests.routing.kept import KINDS, journal_at, replayed
 
@@ -72,6 +72,13 @@ class Hand:
 async def answered(calls: Dispatcher, session_id: str = SESSION) -> Session:
     """A dial-out that was answered."""
     session = (await calls.receive(js("dialout-answered", session_id))).session
+    assert session is not None
+    return session
+
+
+async def somewhere(calls: Dispatcher, session_id: str = SESSION) -> Session:
+    """One whose room is known."""
+    session = (await calls.receive(webhook("dialout.answered", session_id, room="here"))).session
     assert session is not None
     return session
 
@@ -231,19 +238,30 @@ async def test_what_only_daily_knows_of_the_end(gone: DailyError) -> None:
     hand = Hand()
     hand.refuses = gone
     async with Dispatcher(Router(), control=hand) as calls:
-        session = await answered(calls)
+        session = await somewhere(calls)
         for do in ACTS.values():
             with pytest.raises(CallEnded, match="Daily answered 404"):
                 await do(calls, session)
 
 
-async def test_a_call_client_that_is_in_no_call_says_nothing_of_the_session() -> None:
-    """It speaks of itself, and has no status."""
-    hand = Hand()
-    hand.refuses = NotHosting("NotInACall")
-    async with Dispatcher(Router(), control=hand) as calls:
-        with pytest.raises(NotHosting):
-            await calls.stop(await answered(calls))
+async def test_a_room_that_is_guessed_says_nothing_of_the_session() -> None:
+    """No event told the room, so the control took its own; a call client that is in no call speaks of itself, too."""
+    hand, clock = Hand(), FakeClock()
+    async with Dispatcher(Router(), control=hand, clock=clock) as calls:
+        session = await answered(calls)
+        for hand.refuses in (EMPTY, NotHosting("NotInACall")):
+            with pytest.raises(NotHosting):
+                await calls.stop(session)
+        hand.refuses = GONE
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await clock.advance(60)
+        assert not session.ended
+        hand.refuses = NoSuchSession("no dialout to stop")  # a client's: it is in the room
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await clock.advance(60)
+        assert session.ended
 
 
 async def test_an_end_that_only_daily_knows_is_known_here_in_a_while() -> None:
@@ -257,30 +275,96 @@ async def test_an_end_that_only_daily_knows_is_known_here_in_a_while() -> None:
         ended.append(f"{session.session_id} {session.cause} {session.ended_by}")
 
     async with Dispatcher(router, control=hand, clock=clock) as calls:
-        for name in ("lost", "late", "alive"):
-            session = await answered(calls, name)
+        for name in ("lost", "late", "alive", "last moment"):
+            session = await somewhere(calls, name)
             for _ in range(2):
                 with pytest.raises(CallEnded):
-                    await calls.stop(session)
-        await clock.advance(10)
+                    await calls.send_dtmf(session, "1")
+        await calls.receive(js("dialout-warning", "alive", errorMsg="in the same instant"))
+        await clock.advance(9)
         assert not ended
         await calls.receive(js("dialout-stopped", "late"))
-        await calls.receive(js("dialout-warning", "alive", errorMsg="as if nothing were"))
-        await clock.advance(10)
+        await clock.advance(3)
+        await calls.receive(js("dialout-warning", "last moment", errorMsg="asked for, and there"))
+        await clock.advance(4)
         await calls.idle()
         assert ended == ["late completed unknown", "lost expired system"]
-        assert [session.session_id for session in calls.live()] == ["alive"]
+        await clock.advance(60)
+        assert [session.session_id for session in calls.live()] == ["alive", "last moment"]
         assert not calls._denied
+
+
+async def test_who_is_denied_once_and_heard_of_lives() -> None:
+    """And is ended once he is denied again, even if that came before the news was weighed."""
+    hand, clock = Hand(), FakeClock()
+    hand.refuses = GONE
+    async with Dispatcher(Router(), control=hand, clock=clock) as calls:
+        session = await somewhere(calls)
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await calls.receive(js("dialout-warning", errorMsg="news"))
+        await clock.advance(100)
+        assert not session.ended
+        assert not calls._denied
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await clock.advance(1)
+        await calls.receive(js("dialout-warning", errorMsg="more news"))
+        await clock.advance(5)
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await clock.advance(100)
+        assert session.ended
+
+
+async def test_who_can_be_asked_is_asked_before_it_ends() -> None:
+    """`reconcile` has the last word, as before a silence limit."""
+    hand, clock, asked = Hand(), FakeClock(), list[str]()
+    hand.refuses = GONE
+
+    async def reconcile(session: Session) -> Presence:
+        asked.append(session.session_id)
+        return Presence.ALIVE
+
+    async with Dispatcher(Router(), control=hand, clock=clock, reconcile=reconcile) as calls:
+        session = await somewhere(calls)
+        with pytest.raises(CallEnded):
+            await calls.stop(session)
+        await clock.advance(60)
+        assert asked == [SESSION]
+        assert not session.ended
+
+
+async def test_a_denial_after_the_dispatcher_was_left_is_the_same_error() -> None:
+    """For whoever asked from a task outside of it."""
+    hand = Hand()
+    hand.refuses, hand.gate = GONE, anyio.Event()
+    told: list[Exception] = []
+
+    async def press(calls: Dispatcher, session: Session) -> None:
+        try:
+            await calls.send_dtmf(session, "1")
+        except Exception as error:
+            told.append(error)
+
+    async with anyio.create_task_group() as group:
+        async with Dispatcher(Router(), control=hand) as calls:
+            session = await somewhere(calls)
+            group.start_soon(press, calls, session)
+            await until(lambda: bool(hand.asked))
+        hand.gate.set()
+    assert [type(error) for error in told] == [CallEnded]
+    assert not calls._denied
 
 
 @pytest.mark.parametrize(
     ("first", "act", "ends"),
     [
-        ("dialout-connected", "stop", True),
-        ("dialout-connected", "dtmf", False),
-        ("dialout-connected", "transfer", False),
-        ("dialin-connected", "stop", False),
-        ("dialout-answered", "dtmf", True),
+        ("dialout.connected", "stop", True),
+        ("dialout.connected", "dtmf", False),
+        ("dialout.connected", "transfer", False),
+        ("dialin.connected", "stop", False),
+        ("dialout.answered", "dtmf", True),
     ],
 )
 async def test_a_denial_is_not_believed_of_who_may_not_be_known_yet(first: str, act: str, *, ends: bool) -> None:
@@ -288,7 +372,7 @@ async def test_a_denial_is_not_believed_of_who_may_not_be_known_yet(first: str, 
     hand, clock = Hand(), FakeClock()
     hand.refuses = GONE
     async with Dispatcher(Router(), control=hand, clock=clock) as calls:
-        session = (await calls.receive(js(first))).session
+        session = (await calls.receive(webhook(first, room="here"))).session
         assert session is not None
         with pytest.raises(CallEnded):
             await ACTS[act](calls, session)
@@ -302,10 +386,12 @@ async def test_such_an_end_is_in_the_journal(tmp_path: Path, kind: str) -> None:
     hand, clock, path = Hand(), FakeClock(), tmp_path / "calls"
     hand.refuses = GONE
     async with Dispatcher(Router(), control=hand, clock=clock, journal=journal_at(kind, path)) as calls:
-        session = await answered(calls)
+        session = await somewhere(calls)
         with pytest.raises(CallEnded):
             await calls.stop(session)
-        await clock.advance(20)
+        await clock.advance(10)
+        await until(lambda: session.uncertain)  # the disk has a thread of its own
+        await clock.advance(5)
         await until(lambda: session.ended)
     again = replayed(kind, path).session(SESSION)
     assert again is not None

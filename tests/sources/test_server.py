@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import anyio
 import httpx
 import pytest
 
@@ -69,12 +70,36 @@ async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
                 await client.get(f"{address}/health")
 
 
-async def test_an_error_of_the_block_goes_on_as_it_is() -> None:
+@pytest.mark.parametrize("kind", [KeyError, SystemExit])
+async def test_an_error_of_the_block_goes_on_as_it_is(kind: type[BaseException]) -> None:
     """In no group, so that whoever expects it can catch it; nothing is left behind."""
-    with pytest.raises(KeyError, match="mine") as raised:
+    with pytest.raises(kind, match="mine") as raised:
         async with Dispatcher(Router()) as calls, receiving(calls, port=0) as address:
-            raise KeyError("mine")
+            raise kind("mine")
     assert raised.value.__context__ is None
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"{address}/health")
+
+
+@pytest.mark.parametrize("by", ["shut_down", "scope", "task"])
+async def test_an_error_of_a_block_that_is_cancelled_is_not_lost(by: str) -> None:
+    """As of a clean-up that fails."""
+
+    async def work() -> None:
+        async with Dispatcher(Router()) as calls, receiving(calls, port=0):
+            if by == "shut_down":
+                calls.shut_down()
+            try:
+                await asyncio.sleep(9)
+            finally:
+                raise ValueError("clean-up")
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(work()) if by == "task" else None
+        with anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_later(0.2, scope.cancel if task is None else task.cancel)
+            await (task or work())
+
+    with pytest.raises(ValueError, match="clean-up"):
+        await cancelled()

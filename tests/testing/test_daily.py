@@ -777,6 +777,10 @@ async def test_what_would_test_nothing_is_refused() -> None:
         for nowhere in ("/room/*", "/rooms/*/dialout/start", "/v1/rooms/r", "rooms", "/rooms/r/", ""):
             with pytest.raises(ValueError, match=r"fits no path.*/rooms/\*/dialOut/start"):
                 daily.rules[nowhere] = hang
+        with pytest.raises(ValueError, match="fits no path"):
+            daily.rules.update({"/room/*": hang})
+        with pytest.raises(ValueError, match=r"E\.164"):
+            daily.lines.update({"support": Line()})
         with pytest.raises(TypeError, match=r"instead\(500\)"):
             daily.rules["*"] = 500  # type: ignore[assignment]
         somewhere = (
