@@ -7,8 +7,11 @@ says is so. Nothing here is mocked but Daily itself; all times are real, and sho
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -21,6 +24,7 @@ from hypothesis import strategies as st
 from telstate.control import DialOutcome, DialResult, PhoneDialout
 from telstate.testing import lines
 from telstate.testing.daily import FakeDaily, Line
+from telstate.testing.faults import App, Fault, instead, lost
 from tests.control.calling import Phone, phone, until
 
 RING_TIMEOUT = 0.15
@@ -77,6 +81,8 @@ intents = st.builds(
     st.none() | st.sampled_from([0.0, 0.01, 0.05, 0.15, 0.25]),
     st.booleans(),
 )
+mishaps = st.lists(st.sampled_from(["done", "slow", "refused", "slow and refused", "lost"]), max_size=2)
+"""What befalls the first stops of each call; later ones go well, or nobody could end anything."""
 numbers = count(1)
 
 
@@ -107,6 +113,30 @@ async def dial(line: Phone, room: str, number: str, intent: Intent) -> DialResul
     return None
 
 
+def stumbling(stops: list[str]) -> Fault:
+    """A rule for requests to stop."""
+    told = Counter[str]()
+
+    async def fault(app: App, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        session_id = json.loads(message["body"])["sessionId"]
+        told[session_id] += 1
+        stop = dict(enumerate(stops, 1)).get(told[session_id], "done")
+
+        async def once_more() -> Any:
+            return message
+
+        if "slow" in stop:
+            await anyio.sleep(0.1)
+        if "refused" in stop:
+            app = partial(instead(400, b'{"info": "not in SFU mode"}'), app)
+        elif stop == "lost":
+            app = partial(lost, app)
+        await app(scope, once_more, send)
+
+    return fault
+
+
 def check(line: Phone, number: str, intent: Intent, result: DialResult | None) -> None:
     """What must be so of one intent, when its dial has returned."""
     daily, legs = line.daily, [leg for leg in line.daily.sessions if leg.destination == number]
@@ -120,7 +150,9 @@ def check(line: Phone, number: str, intent: Intent, result: DialResult | None) -
         return
     assert 1 <= len(result.attempts) <= intent.attempts
     assert len(asked) == len(result.attempts)
-    assert all(attempt.outcome in ("unanswered", "refused", "failed") for attempt in result.attempts[:-1])
+    outcomes = [attempt.outcome for attempt in result.attempts]
+    assert result.outcome is outcomes[-1] or (result.answered and outcomes.count(result.outcome) == 1)
+    assert all(one in ("unanswered", "refused", "failed") for one in outcomes[:-1] if one is not result.outcome)
     live = [leg.session_id for leg in legs if leg.live]
     if result.outcome is DialOutcome.ANSWERED:
         assert result.session is not None
@@ -132,10 +164,11 @@ def check(line: Phone, number: str, intent: Intent, result: DialResult | None) -
         assert result.error is not None
 
 
-async def play(line: Phone, each: list[Intent]) -> list[DialResult | None]:
+async def play(line: Phone, each: list[Intent], stops: list[str]) -> list[DialResult | None]:
     """Dial all of them at once, in a room of their own; afterwards nothing is left of them."""
     room = f"room-{next(numbers)}"
     line.daily.host(room, max_sip_pstn_sessions_per_room=50)
+    line.daily.rules[f"/rooms/{room}/dialOut/stop"] = stumbling(stops)
     called = {f"+1999{next(numbers):07}": intent for intent in each}
     results: dict[str, DialResult | None] = {}
 
@@ -150,6 +183,7 @@ async def play(line: Phone, each: list[Intent]) -> list[DialResult | None]:
         await until(lambda: line.dialer.sizes()["dials"] == 0)  # who was cancelled may still be ending a call
     for number, intent in called.items():
         check(line, number, intent, results[number])
+    del line.daily.rules[f"/rooms/{room}/dialOut/stop"]
     line.daily.leave(room)
     await until(lambda: not [leg for leg in line.daily.live() if leg.room == room])
     assert line.dialer.sizes()["starts"] == 0
@@ -161,12 +195,16 @@ async def play(line: Phone, each: list[Intent]) -> list[DialResult | None]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(each=st.lists(intents, min_size=1, max_size=6))
-@example(each=[Intent([Line(answers=None, loses={"dialout.stopped"})], 3, None, False)])
-@example(each=[Intent([Line(answer_lost=True, answers=None, loses=set(TYPES))], 3, None, False)])
-@example(each=[Intent([Line(answers=0.15, answer_after=0.3)], 2, 0.25, True)])
-def test_never_two_calls_never_more_starts_and_always_an_end(portal: tuple[Any, Phone], each: list[Intent]) -> None:
-    """Whatever the lines do, whatever is lost, and whoever gives up when."""
+@given(each=st.lists(intents, min_size=1, max_size=6), stops=mishaps)
+@example(each=[Intent([Line(answers=None, loses={"dialout.stopped"})], 3, None, False)], stops=[])
+@example(each=[Intent([Line(answer_lost=True, answers=None, loses=set(TYPES))], 3, None, False)], stops=[])
+@example(each=[Intent([Line(answers=0.15, answer_after=0.3)], 2, 0.25, True)], stops=[])
+@example(each=[Intent([Line(answers=0.2)], 3, 0.25, True), Intent([Line(answers=0.2)], 3, None, False)], stops=["slow"])
+@example(each=[Intent([Line(answers=0.2)], 3, after, True) for after in (0.2, 0.25)], stops=["slow and refused"])
+def test_never_two_calls_never_more_starts_and_always_an_end(
+    portal: tuple[Any, Phone], each: list[Intent], stops: list[str]
+) -> None:
+    """Whatever the lines do, whatever is lost, whatever befalls the stops, and whoever gives up when."""
     loop, line = portal
-    for result in loop.call(play, line, each):
+    for result in loop.call(play, line, each, stops):
         event("given up" if result is None else str(result.outcome))
