@@ -284,9 +284,8 @@ class Acting:
             while not session.ended and self._denied[session_id] != events:
                 events = self._denied[session_id]
                 await self._sleep(_OWN_END)
-                if (
-                    session.events == events
-                ):  # as if somebody had been asked, so that what is heard before the answer wins
+                if session.events == events:
+                    # As if somebody had been asked: what is heard before the answer wins over it.
                     await self.receive(PresenceChecked(session_id=session_id, presence=Presence.UNKNOWN))
                     await self._sleep(_LAST_WORD)
                     await self.receive(PresenceChecked(session_id=session_id, presence=Presence.GONE))

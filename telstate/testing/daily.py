@@ -356,7 +356,7 @@ class FakeDaily:
 
 
 def _dial_in_line(line: Line | None, talks: float | None) -> Line:
-    line = line or Line(error=DIALIN_FAILED)
+    line = line or Line()
     error = DIALIN_FAILED if line.error == DIALOUT_FAILED else line.error
     told = {"loses": line.loses, "delays": line.delays, "twice": line.twice, "warns": line.warns, "fails": line.fails}
     return Line(talks=talks, error=error, **told)  # type: ignore[arg-type]
