@@ -287,9 +287,9 @@ class Dialer:
         rung: list[Ringing] = []
         while True:
             place = await self._places.take(room, key)
-            if (late := _answered(rung)) is not None:
+            if _answered(rung) is not None:
                 place.free()
-                return self._result(made, rung, late, options)
+                return self._result(made, rung, options)
             if not self._calls.is_open:
                 place.free()
                 raise Closed(
@@ -307,21 +307,23 @@ class Dialer:
                 if named is options:  # others may have calls with its user id, which might have been its own
                     for one in self._calls.live():
                         self._see(one)
-            if _is_final(made[-1], ringing):
-                return self._result(made, rung, -1, options)
-            if len(made) < attempts:
+            over = len(made) == attempts or _is_final(made[-1], ringing)
+            if not over:
                 await anyio.sleep(self._pause(len(made), ringing))
-            if (late := _answered(rung)) is not None:
-                return self._result(made, rung, late, options)
-            if len(made) == attempts:
-                return self._result(made, rung, -1, options)
+            if over or _answered(rung) is not None:
+                return self._result(made, rung, options)
 
-    def _result(self, made: list[Attempt], rung: list[Ringing], decides: int, options: Dialout) -> DialResult:
+    def _result(self, made: list[Attempt], rung: list[Ringing], options: Dialout) -> DialResult:
+        """By what is known now: where the word of an answer came late, it was taken for unanswered."""
+        made = [
+            one._replace(outcome=DialOutcome.ANSWERED, error=None) if ringing.was_answered else one
+            for one, ringing in zip(made, rung, strict=True)
+        ]
+        answered = _answered(rung)
+        decides = -1 if answered is None or made[-1].outcome is DialOutcome.UNKNOWN else answered
         ringing = rung[decides]
+        error = None if made[decides].outcome is DialOutcome.ANSWERED else ringing.error
         session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
-        error = ringing.error
-        if ringing.was_answered:  # where the word of it came late, it was taken for unanswered
-            made[decides], error = made[decides]._replace(outcome=DialOutcome.ANSWERED, error=None), None
         return DialResult(made[decides].outcome, session, tuple(made), error, options.destination)
 
     def _pause(self, made: int, ringing: Ringing) -> float:
@@ -404,8 +406,8 @@ def _check(attempts: Any, ring_timeout: Any) -> None:
 
 
 def _answered(rung: list[Ringing]) -> int | None:
-    """Which attempt is known by now to have been answered, if any: whoever picked up is not called again."""
-    return next((number for number, ringing in enumerate(rung) if ringing.was_answered), None)
+    """The last attempt that is known by now to have been answered, if any: whoever picked up is not called again."""
+    return max((number for number, ringing in enumerate(rung) if ringing.was_answered), default=None)
 
 
 def _is_final(attempt: Attempt, ringing: Ringing) -> bool:

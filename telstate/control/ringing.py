@@ -245,6 +245,7 @@ class Ringing:
         self.error = UnknownResult(
             f"the call could not be ended ({self._trouble}), so it may be there still: look at the room"
         )
+        self._log.error("dial.not_ended", error=str(self.error), **self._facts())
         return self._attempt(DialOutcome.UNKNOWN, str(self.error))
 
     def _deaf(self) -> Attempt:

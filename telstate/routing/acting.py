@@ -50,7 +50,7 @@ __all__ = ["Acting", "is_denial"]
 _OWN_END = 10.0
 """Seconds in which the end of a session, that Daily knows no more, is still expected to be told by its own event."""
 _LAST_WORD = 5.0
-"""Seconds from then on in which somebody may still speak for it."""
+"""Seconds from then on in which somebody may still speak for it, besides those that whoever is asked may take."""
 
 
 class Acting:
@@ -68,14 +68,17 @@ class Acting:
         Closed: outside the `async with`.
     """
 
-    def __init__(self, control: Control | None, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, control: Control | None, sleep: Callable[[float], Awaitable[None]], answers_within: float = 0.0
+    ) -> None:
         self._control = control
         self._sleep = sleep
+        self._last_word = answers_within + _LAST_WORD
         self._log = Log()
         self._asked: dict[str, list[anyio.Event]] = {}
         """Sessions for which Daily was asked something, until it answers."""
-        self._denied: dict[str, int] = {}
-        """Sessions that Daily knows no more, and whose end is awaited: how many events they had when it said so last."""
+        self._denied: dict[str, _Signs] = {}
+        """Sessions that Daily knows no more, and whose end is awaited: their signs of life when it said so last."""
 
     @abstractmethod
     def session(self, session_id: str) -> Session | None:
@@ -198,9 +201,13 @@ class Acting:
         """Ask, and know that Daily accepted, in a task of its own. Whoever waits for that may be cancelled, perhaps by the very
         end that he asked for; but what was sent is sent, and its answer must be known."""
         asked = _Asked()
-        with ExitStack() as asking:
-            asking.enter_context(self.asking(key))  # from now on: the task begins a moment later
-            self._spawn(self._ask, asked, asking.pop_all(), request, event)
+        asking = ExitStack()
+        asking.enter_context(self.asking(key))  # from now on: the task begins a moment later
+        try:
+            self._spawn(self._ask, asked, asking, request, event)
+        except Closed:
+            asking.close()
+            raise
         try:
             await asked.answered.wait()
         except BaseException:
@@ -269,7 +276,7 @@ class Acting:
     def _doubt(self, session: Session) -> None:
         """Daily denied it."""
         known = session.session_id in self._denied
-        self._denied[session.session_id] = session.events
+        self._denied[session.session_id] = _signs(session)
         if not known:
             try:
                 self._spawn(self._conclude, session)
@@ -279,15 +286,15 @@ class Acting:
     async def _conclude(self, session: Session) -> None:
         """Daily knows it no more, so it has ended, though its end was lost. Its event tells more: that is waited for first. Any
         news speaks for it, unless it was denied after that, too."""
-        session_id, events = session.session_id, -1
+        session_id, known = session.session_id, None
         try:
-            while not session.ended and self._denied[session_id] != events:
-                events = self._denied[session_id]
+            while not session.ended and self._denied[session_id] != known:
+                known = self._denied[session_id]
                 await self._sleep(_OWN_END)
-                if session.events == events:
+                if _signs(session) == known:
                     # As if somebody had been asked: what is heard before the answer wins over it.
                     await self.receive(PresenceChecked(session_id=session_id, presence=Presence.UNKNOWN))
-                    await self._sleep(_LAST_WORD)
+                    await self._sleep(self._last_word)
                     await self.receive(PresenceChecked(session_id=session_id, presence=Presence.GONE))
         except (Closed, JournalError) as error:
             hint = "it ends by its own event, when it is denied again, or by the silence limit"
@@ -303,6 +310,14 @@ class Acting:
                 " ClientControl(client), both in telstate.control"
             )
         return self._control
+
+
+_Signs = tuple[float | None, float | None]
+
+
+def _signs(session: Session) -> _Signs:
+    """When it was heard of, or known to be there, last."""
+    return session.heard_at, session.alive_at
 
 
 def is_denial(error: Exception) -> bool:

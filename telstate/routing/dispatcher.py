@@ -41,7 +41,7 @@ from telstate.routing.limits import Limits
 from telstate.routing.payload import Payload, read_payload
 from telstate.routing.plan import Plan
 from telstate.routing.ports import Clock, Control, DeadLetter, Entry, Journal, KeptLetter
-from telstate.routing.reconciler import Reconcile, Reconciler
+from telstate.routing.reconciler import ANSWER_WITHIN, Reconcile, Reconciler
 from telstate.routing.recovery import Recovery
 from telstate.routing.registration import is_async, member_of
 from telstate.routing.router import Router
@@ -106,7 +106,7 @@ class Dispatcher(Acting):
         if journal is not None and clock is not None and not clock.timers:
             raise ValueError("a recorded log needs no second journal: use the log's clock without one")
         self._clock = clock or SystemClock()
-        super().__init__(control, self._clock.sleep)
+        super().__init__(control, self._clock.sleep, ANSWER_WITHIN if reconcile is not None else 0.0)
         self._router = router
         self._journal = journal
         self._settings = settings
@@ -187,11 +187,20 @@ class Dispatcher(Acting):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:  # with bool alone, type checkers would think that the block may swallow any exception
         """Take nothing in any more, let handlers finish until the drain's deadline, cancel what is left."""
-        assert self._group is not None  # noqa: S101
         assert self._body is not None  # noqa: S101
-        assert self._hurry is not None  # noqa: S101
         self._open, self._leaving = False, True
         stopped = bool(self._body.__exit__(kind, error, traceback))
+        cancelled = anyio.get_cancelled_exc_class()
+        try:
+            await self._leave()
+        except cancelled:
+            if error is None or isinstance(error, cancelled):  # the block's own exception goes on as it is
+                raise
+        return stopped
+
+    async def _leave(self) -> None:
+        assert self._group is not None  # noqa: S101
+        assert self._hurry is not None  # noqa: S101
         try:
             if not self._hurry.cancel_called:
                 self._hurry.deadline = anyio.current_time() + self._drain
@@ -206,18 +215,16 @@ class Dispatcher(Acting):
             self._followers.close()
             if self._keeper is not None:
                 self._keeper.close(_CLOSE_WITHIN)
+            self._left = True
             try:
-                await self._group.__aexit__(None, None, None)  # the block's own exception goes on as it is, in no group
-            except anyio.get_cancelled_exc_class() as cancelled:
-                if error is None or isinstance(error, type(cancelled)):  # asyncio's own cancellation hides no error
-                    raise
+                await self._group.__aexit__(
+                    None, None, None
+                )  # without the block's own exception: that is to be in no group
             finally:
-                self._left = True
                 await self._close_journal()
                 self._router.stop()
             if left:
                 self._tell_what_is_left(left)
-        return stopped
 
     def shut_down(self) -> None:
         """End the block, as SIGTERM does: its body is cancelled and what it received is drained. Told again: drain no more.

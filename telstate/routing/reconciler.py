@@ -19,13 +19,13 @@ from telstate.events import Event, Presence, PresenceChecked, SourceGap
 from telstate.routing.cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing.telling import Log, traceback_of
 
-__all__ = ["Reconcile", "Reconciler"]
+__all__ = ["ANSWER_WITHIN", "Reconcile", "Reconciler"]
 
 Reconcile = Callable[[Session], Awaitable[Presence]]
 
 _AT_ONCE = 16
 """How many questions are under way at the same time: Daily's API has a rate limit."""
-_TIMEOUT = 30.0
+ANSWER_WITHIN = 30.0
 """Seconds for one answer."""
 _IN_ONE_COMMIT = 500
 _PAUSE = 1.0
@@ -134,7 +134,7 @@ class Reconciler:
     async def _answer(self, session: Session) -> Presence:
         """What the program's function says; whatever goes wrong in it, nothing is known then."""
         try:
-            with anyio.fail_after(_TIMEOUT):
+            with anyio.fail_after(ANSWER_WITHIN):
                 return Presence(await self._reconcile(session))
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             if is_cancelled():

@@ -9,7 +9,7 @@ import re
 from collections import UserDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import anyio
 
@@ -39,6 +39,11 @@ class Rules(UserDict[str, Fault]):
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = sorted({re.sub(r"\{.*?\}", "{", path) for path in paths})
         super().__init__()
+
+    def __ior__(self, others: Any) -> Self:  # type: ignore[override,misc]
+        """As `update`, each checked."""
+        self.update(others)
+        return self
 
     def __setitem__(self, pattern: str, fault: Fault) -> None:
         """Say what befalls them.

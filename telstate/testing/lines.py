@@ -15,6 +15,7 @@ from collections import UserDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from typing import Any, Self
 
 from telstate.control.hooks import NEEDED
 
@@ -185,6 +186,11 @@ class Lines(UserDict[str, "Line | Sequence[Line]"]):
         self.default = default
         self._dials: dict[str, int] = {}
         super().__init__()
+
+    def __ior__(self, others: Any) -> Self:  # type: ignore[override,misc]
+        """As `update`, each checked."""
+        self.update(others)
+        return self
 
     def __setitem__(self, destination: str, line: Line | Sequence[Line]) -> None:
         """Say what a destination does from its next dial on.

@@ -489,6 +489,30 @@ async def test_an_answer_that_is_told_while_the_next_rings_ends_it_there() -> No
         assert line.daily.starts(NUMBER) == 2
 
 
+async def test_an_answer_that_is_told_while_the_next_is_refused_for_good_is_an_answer() -> None:
+    """Nobody is told "refused" of somebody who picked up."""
+    async with phone(pauses=[0.2]) as line:
+        first = Line(answers=0.05, talks=0.05, delays={"dialout.answered": 0.5})
+        line.daily.lines[NUMBER] = [first, Line(refuses=lines.NOT_ALLOWED, answer_after=0.4)]
+        result = await line.dial()
+        assert kinds(result) == ["answered", "refused"]
+        assert (result.outcome, result.error) == (DialOutcome.ANSWERED, None)
+        assert result.session.session_id == result.attempts[0].session_id
+
+
+async def test_a_call_that_could_not_be_ended_is_said_to_who_cancelled_too() -> None:
+    """By the log: the result is nobody's."""
+    async with phone() as line:
+        line.daily.lines[NUMBER] = RINGS_ON
+        line.daily.rules["/rooms/*/dialOut/stop"] = instead(400, b'{"info": "not in SFU mode"}')
+        with capture_logs() as logs:
+            with anyio.move_on_after(0.3):
+                await line.dial(ring_timeout=0.1)
+            await until(lambda: not line.dialer.sizes()["dials"])
+        assert [log["log_level"] for log in logs if log["event"] == "dial.not_ended"] == ["error"]
+        del line.daily.rules["/rooms/*/dialOut/stop"]
+
+
 async def test_an_answer_that_is_told_after_the_end_is_an_answer() -> None:
     """If it comes before the next start."""
     async with phone(pauses=[0.5]) as line:

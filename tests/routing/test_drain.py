@@ -144,6 +144,31 @@ async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
     assert len(told) == 2
 
 
+@pytest.mark.parametrize("raised", ["before", "by"])
+async def test_an_error_of_the_block_is_not_hidden_by_a_cancellation(raised: str) -> None:
+    """Also where handlers still run: whoever cancels from further out cancels them, and the error goes on."""
+    router = Router()
+
+    @router.on(DialoutEvent)
+    async def hang() -> None:
+        await anyio.sleep_forever()
+
+    async def fail() -> None:
+        async with Dispatcher(router, drain=600) as calls:
+            await calls.receive(js("dialout-connected"))
+            await until(lambda: bool(calls._lanes.running()))
+            try:
+                await anyio.sleep(60 if raised == "by" else 0)
+            finally:
+                raise ValueError("clean-up")
+
+    with anyio.fail_after(5):
+        with pytest.raises(ValueError, match="clean-up"):  # noqa: PT012
+            with anyio.move_on_after(0.3):
+                await fail()
+            raise AssertionError("it was lost")
+
+
 async def test_an_error_of_the_block_is_not_swallowed_by_a_stop() -> None:
     """Whatever comes first, the exception is the program's."""
 

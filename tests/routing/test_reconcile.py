@@ -187,7 +187,7 @@ async def test_who_does_not_know_ends_nothing_and_is_asked_again(kind: str, answ
 
 async def test_an_answer_that_takes_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked again later."""
-    monkeypatch.setattr(reconciler, "_TIMEOUT", 0.02)
+    monkeypatch.setattr(reconciler, "ANSWER_WITHIN", 0.02)
     clock, daily = FakeClock(), Daily(GONE)
     daily.gate = anyio.Event()
     with structlog.testing.capture_logs() as logs:

@@ -781,6 +781,8 @@ async def test_what_would_test_nothing_is_refused() -> None:
             daily.rules.update({"/room/*": hang})
         with pytest.raises(ValueError, match=r"E\.164"):
             daily.lines.update({"support": Line()})
+        with pytest.raises(ValueError, match=r"E\.164"):
+            daily.lines |= {"support": Line()}
         with pytest.raises(TypeError, match=r"instead\(500\)"):
             daily.rules["*"] = 500  # type: ignore[assignment]
         somewhere = (
