@@ -17,7 +17,7 @@ from typing import BinaryIO
 import anyio
 
 from telstate import Dispatcher, LogClock, ParseError, Router, Session
-from telstate.events.masking import mask
+from telstate.events._masking import mask
 
 router = Router("records")
 writer = csv.writer(sys.stdout, lineterminator="\n")

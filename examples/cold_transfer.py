@@ -1,6 +1,6 @@
 """A bot that hands its caller on to a person and is out of the call: a cold transfer.
 
-    python examples/cold_transfer.py                            # simulated: telstate.testing.daily.FakeDaily stands in for Daily
+    python examples/cold_transfer.py                            # simulated: telstate.testing._daily.FakeDaily stands in for Daily
     DAILY_API_KEY=… OPERATOR=+12025550190 TELSTATE_WEBHOOK_SECRET=… python examples/cold_transfer.py
 
 With a key it is a service, until SIGTERM, for all who dial into rooms of your domain. That way is untested against Daily itself. It
@@ -33,7 +33,7 @@ import structlog
 
 from telstate import DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
 from telstate.control import DailyApi, RestControl
-from telstate.sources.server import receiving
+from telstate.sources._server import serve_webhooks
 
 Say = Callable[[Session, str], Awaitable[None]]
 
@@ -79,7 +79,7 @@ async def backend(
     async with (
         api,
         Dispatcher(routes(say, operator), control=RestControl(api), stop_on_signals=True) as calls,
-        receiving(calls, secrets=[secret], listening=listening),
+        serve_webhooks(calls, secrets=[secret], listening=listening),
     ):
         yield calls
 
@@ -107,15 +107,15 @@ async def serve_daily() -> None:
 
 async def simulate() -> None:
     """One caller is handed on, one hangs up before, and with one Daily refuses."""
-    from telstate.testing.daily import FakeDaily, Line
-    from telstate.testing.faults import instead
+    from telstate.testing._daily import FakeDaily, PhoneLine
+    from telstate.testing._faults import instead
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")
     operator = "+12025550190"
     secret = b64encode(b"simulated").decode()
     listening = socket.create_server(("127.0.0.1", 0))
     with FakeDaily(f"http://127.0.0.1:{listening.getsockname()[1]}/webhooks", secret) as daily:
-        daily.lines[operator] = Line(answers=0.1)
+        daily.lines[operator] = PhoneLine(answers=0.1)
         api = DailyApi(daily.key, url=daily.url)
         refusal = instead(400, b'{"error": "invalid-request-error", "info": "not enabled for domain"}')
         daily.rules["/rooms/refused/sipCallTransfer"] = refusal

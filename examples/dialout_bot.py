@@ -1,6 +1,6 @@
 """A dial-out bot that tries again: busy, no answer and a passing refusal cost an attempt, and never are there two calls at once.
 
-    python examples/dialout_bot.py                              # simulated: telstate.testing.daily.FakeDaily stands in for Daily
+    python examples/dialout_bot.py                              # simulated: telstate.testing._daily.FakeDaily stands in for Daily
     DAILY_API_KEY=… DAILY_ROOM=… TELSTATE_WEBHOOK_SECRET=… python examples/dialout_bot.py +12025550101
 
 With a key it dials by Daily's REST API. That way is untested against Daily itself. It needs a room that may dial out with your bot
@@ -30,7 +30,7 @@ import structlog
 from telstate import Dispatcher, Router, Session, State
 from telstate.control import DailyApi, Dialer, DialResult, PhoneDialout, RestControl
 from telstate.journals import SqliteJournal
-from telstate.sources.server import receiving
+from telstate.sources._server import serve_webhooks
 
 router = Router("dial-out")
 
@@ -76,7 +76,7 @@ async def main(
     async with (
         api,
         Dispatcher(router, control=RestControl(api), journal=SqliteJournal(journal)) as calls,
-        receiving(calls, secrets=[secret], listening=listening),
+        serve_webhooks(calls, secrets=[secret], listening=listening),
         Dialer(calls, room=room, pauses=pauses) as dialer,
     ):
         return (await call(calls, dialer, number, ring_timeout)).answered
@@ -99,7 +99,7 @@ async def call_by_daily(number: str) -> bool:
 
 async def simulate(number: str) -> bool:
     """The number is busy, then nobody picks up, then somebody does."""
-    from telstate.testing.daily import FakeDaily, Line
+    from telstate.testing._daily import FakeDaily, PhoneLine
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody is called.")
     secret = b64encode(b"simulated").decode()
@@ -107,7 +107,7 @@ async def simulate(number: str) -> bool:
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/webhooks"
     with FakeDaily(webhook=url, secret=secret) as daily, TemporaryDirectory() as folder:
         daily.host("garage")  # the bot joins
-        daily.lines[number] = [Line(busy=True), Line(answers=None), Line(answers=0.2)]
+        daily.lines[number] = [PhoneLine(busy=True), PhoneLine(answers=None), PhoneLine(answers=0.2)]
         answered = await main(
             DailyApi(daily.key, url=daily.url),
             "garage",

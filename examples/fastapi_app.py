@@ -17,7 +17,7 @@ from fastapi import FastAPI, HTTPException
 
 from telstate import Dispatcher, Router, Session
 from telstate.journals import SqliteJournal
-from telstate.sources.webhooks import receiver
+from telstate.sources._webhooks import webhook_app
 
 router = Router("backend")
 calls = Dispatcher(router, journal=SqliteJournal(os.environ.get("TELSTATE_JOURNAL", "calls.db")))
@@ -36,7 +36,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-app.mount("/daily", receiver(calls, secrets=os.environ["TELSTATE_WEBHOOK_SECRET"].replace(",", " ").split()))
+app.mount("/daily", webhook_app(calls, secrets=os.environ["TELSTATE_WEBHOOK_SECRET"].replace(",", " ").split()))
 
 
 def facts(session: Session) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Callers of a phone number, each with a room and a bot of their own: on hold until the bot is there, then connected and greeted.
 
-    python examples/pinless_dialin.py                           # simulated: telstate.testing.daily.FakeDaily stands in for Daily
+    python examples/pinless_dialin.py                           # simulated: telstate.testing._daily.FakeDaily stands in for Daily
     DAILY_API_KEY=… TELSTATE_WEBHOOK_SECRET=… BOT="python bot.py" python examples/pinless_dialin.py
 
 With a key it is a service, until SIGTERM. That way is untested against Daily itself. Daily must know two addresses that reach PORT
@@ -34,7 +34,7 @@ import structlog
 
 from telstate import DailyError, Direction, Dispatcher, ForwardingFailed, PinlessDialin, Router, Session, State
 from telstate.control import DailyApi, RestControl, Room, Rooms, SipRoom
-from telstate.sources.server import receiving
+from telstate.sources._server import serve_webhooks
 
 StartBot = Callable[[Room, PinlessDialin], Awaitable[None]]
 
@@ -100,7 +100,7 @@ async def backend(
     async with (
         api,
         Dispatcher(router, control=RestControl(api), stop_on_signals=True) as calls,
-        receiving(calls, secrets=[secret], listening=listening),
+        serve_webhooks(calls, secrets=[secret], listening=listening),
     ):
         yield calls
 
@@ -128,7 +128,7 @@ async def serve_daily() -> None:
 
 async def simulate() -> None:
     """One caller is served, one does not wait, and for one no bot comes."""
-    from telstate.testing.daily import FakeDaily
+    from telstate.testing._daily import FakeDaily
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")
     patient, hasty, unlucky = "+12025550141", "+12025550142", "+12025550143"

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from telstate import Dispatcher, Router, Session, State
-from telstate.sources.pipecat import attach
+from telstate.sources._pipecat import attach
 
 Say = Callable[[str], Awaitable[None]]
 

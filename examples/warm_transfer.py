@@ -1,6 +1,6 @@
 """A bot that calls a person into the room of its caller, says what it is about, and then brings the two together: a warm transfer.
 
-    python examples/warm_transfer.py                            # simulated: telstate.testing.daily.FakeDaily stands in for Daily
+    python examples/warm_transfer.py                            # simulated: telstate.testing._daily.FakeDaily stands in for Daily
     DAILY_API_KEY=… AGENT=+12025550190 TELSTATE_WEBHOOK_SECRET=… python examples/warm_transfer.py
 
 With a key it is a service, until SIGTERM, for all who dial into rooms of your domain. That way is untested against Daily itself. It
@@ -34,7 +34,7 @@ import structlog
 
 from telstate import CallEnded, Direction, Dispatcher, Router, Session, State
 from telstate.control import DailyApi, Dialer, PhoneDialout, RestControl
-from telstate.sources.server import receiving
+from telstate.sources._server import serve_webhooks
 
 
 class Bot:
@@ -121,7 +121,7 @@ async def backend(
     calls = Dispatcher(router, control=RestControl(api), stop_on_signals=True, slow_after=60)
     dialer = Dialer(calls)
     router.include(routes(bot, dialer, agent, ring_timeout))  # until `calls` is entered there is time
-    async with api, calls, receiving(calls, secrets=[secret], listening=listening), dialer:
+    async with api, calls, serve_webhooks(calls, secrets=[secret], listening=listening), dialer:
         yield calls
 
 
@@ -142,7 +142,7 @@ async def serve_daily() -> None:
 
 async def simulate() -> None:
     """The agent and a caller talk; the agent hangs up; no agent picks up; a caller does not wait for the agent."""
-    from telstate.testing.daily import FakeDaily, Line
+    from telstate.testing._daily import FakeDaily, PhoneLine
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")
     agent = "+12025550190"
@@ -152,10 +152,10 @@ async def simulate() -> None:
         api = DailyApi(daily.key, url=daily.url)
         async with backend(api, Bot(), agent, secret=secret, listening=listening, ring_timeout=3) as calls:
             for name, line, talks in (
-                ("anna", Line(answers=0.1), 0.8),
-                ("ben", Line(answers=0.1, talks=0.3), 1.0),
-                ("cora", Line(busy=True), 0.8),
-                ("dan", Line(answers=None), 0.4),
+                ("anna", PhoneLine(answers=0.1), 0.8),
+                ("ben", PhoneLine(answers=0.1, talks=0.3), 1.0),
+                ("cora", PhoneLine(busy=True), 0.8),
+                ("dan", PhoneLine(answers=None), 0.4),
             ):
                 print(f"--- {name}")
                 daily.lines[agent] = line

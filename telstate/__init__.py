@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from telstate.calls.endpoints import Endpoint
-from telstate.calls.engine import Engine
-from telstate.calls.evidence import Cause, EndedBy
-from telstate.calls.outcome import Outcome, OutcomeKind, Unmatched
-from telstate.calls.replay import Replay
-from telstate.calls.session import Session
-from telstate.calls.settings import Settings
-from telstate.calls.table import State, machine
-from telstate.calls.transition import Transition
+from telstate.calls._endpoints import Endpoint
+from telstate.calls._engine import Engine
+from telstate.calls._evidence import Cause, EndedBy
+from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
+from telstate.calls._replay import Replay
+from telstate.calls._session import Session
+from telstate.calls._settings import Settings
+from telstate.calls._table import State, machine
+from telstate.calls._transition import Transition
 from telstate.errors import (
     Busy,
     CallEnded,
-    Closed,
     DailyError,
     DefinitionError,
     DialoutInProgress,
@@ -23,6 +22,7 @@ from telstate.errors import (
     NoSuchSession,
     NotAllowed,
     NotHosting,
+    NotRunning,
     NotSupported,
     ParseError,
     RevisionConflict,
@@ -33,10 +33,10 @@ from telstate.errors import (
 )
 from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
 from telstate.events import __all__ as _events
-from telstate.routing.clock import LogClock
-from telstate.routing.dispatcher import Dispatcher
-from telstate.routing.retry import Retry
-from telstate.routing.router import Router
+from telstate.routing._clock import LogClock
+from telstate.routing._dispatcher import Dispatcher
+from telstate.routing._retry import Retry
+from telstate.routing._router import Router
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ __all__ = [  # noqa: PLE0604 - both parts are lists of names
     "Busy",
     "CallEnded",
     "Cause",
-    "Closed",
+    "NotRunning",
     "DailyError",
     "DefinitionError",
     "Dispatcher",

@@ -5,7 +5,7 @@ TelstateError
 ├── DefinitionError   a table or a registration is wrong: the program's fault, told when it is built
 ├── Busy              more waits than the bound allows: try again later
 ├── CallEnded         a session ended before the state that was waited for
-├── Closed            the dispatcher takes nothing in any more
+├── NotRunning            the dispatcher takes nothing in any more
 ├── JournalError      a journal could not keep something: nothing was taken in
 │   └── RevisionConflict   somebody else saved a checkpoint meanwhile
 ├── NotSupported      the way to Daily that was chosen cannot carry this: take the other one, or leave it out
@@ -29,7 +29,6 @@ from typing import Any
 __all__ = [
     "Busy",
     "CallEnded",
-    "Closed",
     "DailyError",
     "DefinitionError",
     "DialoutInProgress",
@@ -38,6 +37,7 @@ __all__ = [
     "NoSuchSession",
     "NotAllowed",
     "NotHosting",
+    "NotRunning",
     "NotSupported",
     "ParseError",
     "RevisionConflict",
@@ -82,7 +82,7 @@ class Busy(TelstateError):
     """Raised by `receive_nowait` when more handlers wait than the bound allows, and by `changes` when its reader lags."""
 
 
-class Closed(TelstateError):
+class NotRunning(TelstateError):
     """Raised when a dispatcher or a `DailyApi` is used outside its `async with`, or takes nothing in any more.
 
     Attributes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from telstate import parse
-from telstate.calls.table import ROWS
+from telstate.calls._table import ROWS
 from telstate.control import DialOutcome
 
 ROOT = Path(__file__).parents[1]

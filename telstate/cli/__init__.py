@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from telstate import __version__
-from telstate.cli import dead, diagram, replay, serve, tail, webhook
+from telstate.cli import _dead as dead
+from telstate.cli import _diagram as diagram
+from telstate.cli import _replay as replay
+from telstate.cli import _serve as serve
+from telstate.cli import _tail as tail
+from telstate.cli import _webhook as webhook
 
 __all__ = ["app"]
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from telstate.control.api import DAILY, DailyApi
-from telstate.control.carrier import Carrier, Present
-from telstate.control.client import ClientControl
-from telstate.control.dialer import Dialer
-from telstate.control.hooks import NEEDED, Webhook, Webhooks, watch
-from telstate.control.options import (
+from telstate.control._api import DAILY, DailyApi
+from telstate.control._call_transport import CallTransport, RoomParticipant
+from telstate.control._client import ClientControl
+from telstate.control._dialer import Dialer
+from telstate.control._pipecat import TransportControl
+from telstate.control._rest import RestControl
+from telstate.control._results import Attempt, DialOutcome, DialResult
+from telstate.control._rooms import Room, Rooms
+from telstate.control._telephony import Telephony
+from telstate.control._webhooks import NEEDED, Webhook, Webhooks, watch
+from telstate.options._options import (
     Codecs,
     Dialout,
     Dtmf,
@@ -19,18 +24,13 @@ from telstate.control.options import (
     Transfer,
     VideoSettings,
 )
-from telstate.control.rest import RestControl
-from telstate.control.results import Attempt, DialOutcome, DialResult
-from telstate.control.rooms import Room, Rooms
-from telstate.control.telephony import Telephony
-from telstate.control.transport import TransportControl
-from telstate.control.uris import dialin_uri, sip_uri
+from telstate.options._uris import dialin_uri, sip_uri
 
 __all__ = [
     "DAILY",
     "NEEDED",
     "Attempt",
-    "Carrier",
+    "CallTransport",
     "ClientControl",
     "Codecs",
     "DailyApi",
@@ -41,10 +41,10 @@ __all__ = [
     "Dtmf",
     "Permissions",
     "PhoneDialout",
-    "Present",
     "Refer",
     "RestControl",
     "Room",
+    "RoomParticipant",
     "Rooms",
     "SipDialout",
     "SipRoom",

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from telstate.events.around import (
+from telstate.events._base import Direction, Event, Subject, event_types
+from telstate.events._dialects import Dialect
+from telstate.events._local import (
+    DeadlinePassed,
+    DialoutRefused,
+    DialoutRequested,
+    PinlessForwarded,
+    Presence,
+    PresenceChecked,
+    SessionsLinked,
+    SettingsChanged,
+    SourceGap,
+    StopRequested,
+    TransferRequested,
+)
+from telstate.events._parse import ParsedLine, encode, parse, read, read_event
+from telstate.events._related import (
     DtmfReceived,
     MeetingEnded,
     Participant,
@@ -17,23 +33,7 @@ from telstate.events.around import (
     TransferTriggered,
     UnknownEvent,
 )
-from telstate.events.base import Direction, Event, Subject, event_types
-from telstate.events.dialects import Dialect
-from telstate.events.local import (
-    DeadlinePassed,
-    DialoutRefused,
-    DialoutRequested,
-    PinlessForwarded,
-    Presence,
-    PresenceChecked,
-    SessionsLinked,
-    SettingsChanged,
-    SourceGap,
-    StopRequested,
-    TransferRequested,
-)
-from telstate.events.parse import Line, encode, parse, read, read_event
-from telstate.events.telephony import (
+from telstate.events._telephony import (
     DialinConnected,
     DialinError,
     DialinEvent,
@@ -69,8 +69,8 @@ __all__ = [
     "Direction",
     "DtmfReceived",
     "Event",
-    "Line",
     "MeetingEnded",
+    "ParsedLine",
     "Participant",
     "ParticipantEvent",
     "ParticipantJoined",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telstate.journals.jsonl import JsonlJournal
-from telstate.journals.sqlite import SqliteJournal
+from telstate.journals._jsonl import JsonlJournal
+from telstate.journals._sqlite import SqliteJournal
 
 __all__ = ["JsonlJournal", "SqliteJournal"]

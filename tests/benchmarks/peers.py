@@ -22,9 +22,9 @@ from statemachine.exceptions import TransitionNotAllowed
 from transitions.extensions.asyncio import AsyncMachine
 
 from telstate import Dispatcher, Event, OutcomeKind, Replay, Router
-from telstate.calls.table import ROWS, State
+from telstate.calls._table import ROWS, State
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.routing.ports import Journal
+from telstate.routing._ports import Journal
 
 __all__ = ["PEERS"]
 

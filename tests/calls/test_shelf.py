@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from telstate.calls.shelf import Shelf
+from telstate.calls._expiring_dict import ExpiringDict
 
 
 def test_entries_leave_in_the_order_in_which_they_are_due() -> None:
     """At their time, not before."""
-    shelf: Shelf[str, int] = Shelf(10.0)
+    shelf: ExpiringDict[str, int] = ExpiringDict(10.0)
     shelf.put("a", 1, 0.0)
     shelf.put("b", 2, 5.0)
     assert shelf.next_due() == 10.0
@@ -21,7 +21,7 @@ def test_entries_leave_in_the_order_in_which_they_are_due() -> None:
 
 def test_what_is_put_again_starts_anew_and_stands_last() -> None:
     """Else it would hide those behind it that are due before."""
-    shelf: Shelf[str, int] = Shelf(10.0)
+    shelf: ExpiringDict[str, int] = ExpiringDict(10.0)
     shelf.put("a", 1, 0.0)
     shelf.put("b", 2, 1.0)
     shelf.put("a", 3, 2.0)
@@ -32,7 +32,7 @@ def test_what_is_put_again_starts_anew_and_stands_last() -> None:
 
 def test_the_oldest_go_first_above_the_limit() -> None:
     """Of the shelf, or the one asked for."""
-    shelf: Shelf[int, int] = Shelf(10.0, limit=3)
+    shelf: ExpiringDict[int, int] = ExpiringDict(10.0, limit=3)
     for n in range(5):
         shelf.put(n, n, 0.0)
     assert shelf.above_limit() == [0, 1]
@@ -43,7 +43,7 @@ def test_the_oldest_go_first_above_the_limit() -> None:
 
 def test_a_clock_that_starts_late() -> None:
     """What was there before counts from then."""
-    shelf: Shelf[str, int] = Shelf(10.0)
+    shelf: ExpiringDict[str, int] = ExpiringDict(10.0)
     shelf.put("a", 1, 0.0)
     shelf.start_clock(1000.0)
     assert shelf.next_due() == 1010.0
@@ -51,9 +51,9 @@ def test_a_clock_that_starts_late() -> None:
 
 def test_what_is_written_down_is_read_again() -> None:
     """In its order."""
-    shelf: Shelf[str, int] = Shelf(10.0)
+    shelf: ExpiringDict[str, int] = ExpiringDict(10.0)
     shelf.put("b", 1, 0.0)
     shelf.put("a", 2, 1.0)
-    copy: Shelf[str, int] = Shelf(10.0)
+    copy: ExpiringDict[str, int] = ExpiringDict(10.0)
     copy.load(shelf.dump())
     assert list(copy.items()) == list(shelf.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from telstate import DefinitionError, Direction, State, event_types, machine
-from telstate.calls.table import LASTING, MOVES, RANK, ROWS, SILENCE_PASSED, TERMINAL, Row
+from telstate.calls._table import LASTING, MOVES, RANK, ROWS, SILENCE_PASSED, TERMINAL, Row
 
 IDLE, CONNECTED, ANSWERED, STOPPED, ERROR = State
 TRIGGERS = sorted({*event_types(), SILENCE_PASSED, "no-such-event"})

@@ -21,9 +21,9 @@ import httpx
 import pytest
 
 from telstate import Replay
-from telstate.journals.sqlite import lines
-from telstate.testing.daily import FakeDaily
-from telstate.testing.sender import WebhookSender, body_of
+from telstate.journals._sqlite import lines
+from telstate.testing._daily import FakeDaily
+from telstate.testing._sender import WebhookSender, body_of
 
 SECRET, OTHER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "c29tZXRoaW5nIGVsc2U="
 

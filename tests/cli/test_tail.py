@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from telstate.sources.follow import POLL
+from telstate.sources._follow import POLL
 from tests.cli.test_replay import CALL, LOGS, STOP, telstate
 
 MOVED = "moved       s                                     out  idle > connected"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from telstate.control import NEEDED
-from telstate.testing.daily import KEY, FakeDaily
-from telstate.testing.faults import instead, lost
+from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing._faults import instead, lost
 from tests.control.receiving import SECRET, Receiver
 
 
@@ -27,7 +27,7 @@ def daily() -> Iterator[FakeDaily]:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def webhook_app() -> Iterator[Receiver]:
     """Where webhooks can be sent."""
     with Receiver() as listening:
         yield listening

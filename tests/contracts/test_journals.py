@@ -11,7 +11,7 @@ import pytest
 
 from telstate import JournalError, RevisionConflict, Settings
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.routing.ports import DeadLetter, Entry, Journal, KeptLetter, Record
+from telstate.routing._ports import DeadLetter, Entry, Journal, KeptLetter, Record
 
 pytestmark = pytest.mark.anyio
 

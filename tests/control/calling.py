@@ -11,11 +11,11 @@ import anyio
 
 from telstate import Dispatcher, Router
 from telstate.control import DailyApi, Webhooks
-from telstate.control.dialer import Dialer
-from telstate.control.options import PhoneDialout
-from telstate.control.rest import RestControl
-from telstate.sources.webhooks import receiver
-from telstate.testing.daily import FakeDaily
+from telstate.control._dialer import Dialer
+from telstate.control._rest import RestControl
+from telstate.options._options import PhoneDialout
+from telstate.sources._webhooks import webhook_app
+from telstate.testing._daily import FakeDaily
 from tests.control.receiving import SECRET
 from tests.sources.serving import serving
 
@@ -54,7 +54,7 @@ async def phone(
             control = RestControl(api, start_timeout=start_timeout)
             async with (
                 Dispatcher(router or Router(), control=control, **(calls or {})) as taking,
-                serving(receiver(taking, secrets=[SECRET]), lifespan="off") as url,
+                serving(webhook_app(taking, secrets=[SECRET]), lifespan="off") as url,
                 Dialer(taking, room=ROOM, **{**quick, **dialer}) as dialing,
             ):
                 await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from telstate.testing.daily import FakeDaily
+from telstate.testing._daily import FakeDaily
 from tests.control.receiving import Receiver
 
 
@@ -25,7 +25,7 @@ def daily() -> Iterator[FakeDaily]:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def webhook_app() -> Iterator[Receiver]:
     """Where webhooks can be sent."""
     with Receiver() as listening:
         yield listening

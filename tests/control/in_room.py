@@ -15,8 +15,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from telstate import Engine
-from telstate.calls.session import Session
-from telstate.control import Carrier, ClientControl, TransportControl
+from telstate.calls._session import Session
+from telstate.control import CallTransport, ClientControl, TransportControl
 from tests.calls import SESSION, feed, js
 from tests.sources.live import installed
 
@@ -169,8 +169,8 @@ def replaced(transport: Any, fake: FakeClient) -> Any:
 
 
 @asynccontextmanager
-async def acting(way: str, timeout: float = 10.0) -> AsyncIterator[tuple[Carrier, FakeClient]]:  # noqa: ASYNC109
-    """A `Carrier` by this way, and the fake that it acts by."""
+async def acting(way: str, timeout: float = 10.0) -> AsyncIterator[tuple[CallTransport, FakeClient]]:  # noqa: ASYNC109
+    """A `CallTransport` by this way, and the fake that it acts by."""
     fake = FakeClient()
     try:
         if way == "client":

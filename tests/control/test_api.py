@@ -19,9 +19,9 @@ import structlog
 from pydantic import SecretStr
 
 from telstate.control import DailyApi
-from telstate.errors import Closed, DailyError, DefinitionError, TemporarilyNotAvailable, UnknownResult
-from telstate.testing.daily import KEY, FakeDaily
-from telstate.testing.faults import Fault, cut, drip, flood, hang, instead
+from telstate.errors import DailyError, DefinitionError, NotRunning, TemporarilyNotAvailable, UnknownResult
+from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing._faults import Fault, cut, drip, flood, hang, instead
 from tests.control.receiving import Receiver
 
 QUICK = (0.01, 0.02)
@@ -291,7 +291,7 @@ async def test_outside_its_context_it_asks_nothing(daily: FakeDaily) -> None:
     """Before and after."""
     api = of(daily)
     for _ in range(2):
-        with pytest.raises(Closed, match="async with"):
+        with pytest.raises(NotRunning, match="async with"):
             await api.request("GET", "/webhooks")
         async with api:
             assert await api.request("GET", "/webhooks") == []

@@ -13,10 +13,10 @@ import anyio
 import pytest
 import structlog
 
-from telstate.control import Carrier, ClientControl, Present
-from telstate.control.options import Codecs, Permissions, PhoneDialout, SipDialout, VideoSettings
+from telstate.control import CallTransport, ClientControl, RoomParticipant
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
+from telstate.options._options import Codecs, Permissions, PhoneDialout, SipDialout, VideoSettings
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, answered, transport_of
 from tests.sources.live import from_a_thread, installed, until
@@ -143,7 +143,7 @@ async def test_the_real_client_answers_many_at_once() -> None:
 async def test_who_dialled_in_is_ejected() -> None:
     """A stop is for dial-outs only."""
     fake = FakeClient()
-    control: Carrier = ClientControl(fake)
+    control: CallTransport = ClientControl(fake)
     await control.stop(answered("dialin"))
     fake.release()
     assert fake.sent == [("eject_remote_participants", [SESSION])]
@@ -267,7 +267,7 @@ async def test_a_client_that_is_too_old() -> None:
     control = ClientControl(Old())
     with pytest.raises(NotSupported, match="Old has no send_dtmf: take a newer version"):
         await control.send_dtmf(answered(), "1")
-    assert await control.presence() == (Present("bot"),)
+    assert await control.presence() == (RoomParticipant("bot"),)
     assert await control.reconcile(answered()) is Presence.UNKNOWN
 
 

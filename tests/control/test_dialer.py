@@ -15,31 +15,31 @@ from structlog.testing import capture_logs
 
 from telstate import (
     CallEnded,
-    Closed,
     DefinitionError,
     DialoutAnswered,
     Dispatcher,
+    NotRunning,
     NotSupported,
     Router,
     Session,
     State,
 )
 from telstate.control import Dialer, DialOutcome, Permissions, PhoneDialout, RestControl, SipDialout
-from telstate.control.api import DailyApi
-from telstate.control.carrier import Present
+from telstate.control._api import DailyApi
+from telstate.control._call_transport import RoomParticipant
 from telstate.errors import DailyError, JournalError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialinConnected, DialinStopped, DialoutConnected, DialoutError, DialoutStopped
 from telstate.journals import JsonlJournal
-from telstate.testing import lines
-from telstate.testing.daily import FakeDaily, Line
-from telstate.testing.faults import App, hang, instead
+from telstate.testing import _phone_lines as lines
+from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing._faults import App, hang, instead
 from tests.control.calling import NUMBER, ROOM, Phone, phone, until
 from tests.control.wire import QUICK, Wire
 
 pytestmark = pytest.mark.asyncio
 
-RINGS_ON = Line(answers=None)
-BUSY = Line(busy=True)
+RINGS_ON = PhoneLine(answers=None)
+BUSY = PhoneLine(busy=True)
 
 
 def kinds(result: Any) -> list[str]:
@@ -66,24 +66,24 @@ async def test_answered_at_once() -> None:
     ("first", "came"),
     [
         (BUSY, "unanswered"),
-        (Line(gives_up=0.1), "unanswered"),
+        (PhoneLine(gives_up=0.1), "unanswered"),
         (RINGS_ON, "unanswered"),
-        (Line(rings=None, busy=True), "unanswered"),
-        (Line(fails=0.1), "failed"),
-        (Line(refuses=lines.TEMPORARILY_NOT_AVAILABLE), "refused"),
-        (Line(refuses=lines.TOO_MANY_REQUESTS), "refused"),
-        (Line(refuses=lines.TOO_MANY_SESSIONS), "refused"),
-        (Line(busy=True, loses={"dialout.stopped"}), "unanswered"),
-        (Line(answers=None, loses={"dialout.stopped"}), "unanswered"),
-        (Line(answers=None, loses={"dialout.connected"}), "unanswered"),
-        (Line(refuses=lines.NOT_HOSTING), "refused"),
-        (Line(answer_lost=True, busy=True), "unanswered"),
+        (PhoneLine(rings=None, busy=True), "unanswered"),
+        (PhoneLine(fails=0.1), "failed"),
+        (PhoneLine(refuses=lines.TEMPORARILY_NOT_AVAILABLE), "refused"),
+        (PhoneLine(refuses=lines.TOO_MANY_REQUESTS), "refused"),
+        (PhoneLine(refuses=lines.TOO_MANY_SESSIONS), "refused"),
+        (PhoneLine(busy=True, loses={"dialout.stopped"}), "unanswered"),
+        (PhoneLine(answers=None, loses={"dialout.stopped"}), "unanswered"),
+        (PhoneLine(answers=None, loses={"dialout.connected"}), "unanswered"),
+        (PhoneLine(refuses=lines.NOT_HOSTING), "refused"),
+        (PhoneLine(answer_lost=True, busy=True), "unanswered"),
     ],
 )
-async def test_tried_again(first: Line, came: str) -> None:
+async def test_tried_again(first: PhoneLine, came: str) -> None:
     """Each of these may go better the next time, and the call before is over by then."""
     async with phone() as line:
-        line.daily.lines[NUMBER] = [first, Line()]
+        line.daily.lines[NUMBER] = [first, PhoneLine()]
         result = await line.dial()
         assert kinds(result) == [came, "answered"]
         assert line.daily.most_at_once(NUMBER) == 1
@@ -94,17 +94,17 @@ async def test_tried_again(first: Line, came: str) -> None:
 @pytest.mark.parametrize(
     ("only", "outcome"),
     [
-        (Line(refuses=lines.NOT_ALLOWED), DialOutcome.REFUSED),
-        (Line(refuses=lines.NOT_ENABLED_FOR_ROOM), DialOutcome.REFUSED),
-        (Line(refuses=lines.NUMBERS_NOT_ENABLED), DialOutcome.REFUSED),
-        (Line(refuses=lines.INTERNATIONAL_NOT_SUPPORTED), DialOutcome.REFUSED),
-        (Line(refuses=lines.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
-        (Line(refuses=lines.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
-        (Line(fails=0.05, error="SIP/PSTN dial-out is not enabled for domain"), DialOutcome.FAILED),
-        (Line(start_lost=True), DialOutcome.UNKNOWN),
+        (PhoneLine(refuses=lines.NOT_ALLOWED), DialOutcome.REFUSED),
+        (PhoneLine(refuses=lines.NOT_ENABLED_FOR_ROOM), DialOutcome.REFUSED),
+        (PhoneLine(refuses=lines.NUMBERS_NOT_ENABLED), DialOutcome.REFUSED),
+        (PhoneLine(refuses=lines.INTERNATIONAL_NOT_SUPPORTED), DialOutcome.REFUSED),
+        (PhoneLine(refuses=lines.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
+        (PhoneLine(refuses=lines.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
+        (PhoneLine(fails=0.05, error="SIP/PSTN dial-out is not enabled for domain"), DialOutcome.FAILED),
+        (PhoneLine(start_lost=True), DialOutcome.UNKNOWN),
     ],
 )
-async def test_ended_at_once(only: Line, outcome: DialOutcome) -> None:
+async def test_ended_at_once(only: PhoneLine, outcome: DialOutcome) -> None:
     """Another try would meet the same, or might be a second call."""
     async with phone(find_within=0.3) as line:
         line.daily.lines[NUMBER] = only
@@ -119,12 +119,12 @@ async def test_ended_at_once(only: Line, outcome: DialOutcome) -> None:
 async def test_the_budget_is_one() -> None:
     """Whatever the attempts end by."""
     async with phone() as line:
-        refused = Line(refuses=lines.TEMPORARILY_NOT_AVAILABLE)
-        line.daily.lines[NUMBER] = [BUSY, refused, Line(fails=0.02), Line()]
+        refused = PhoneLine(refuses=lines.TEMPORARILY_NOT_AVAILABLE)
+        line.daily.lines[NUMBER] = [BUSY, refused, PhoneLine(fails=0.02), PhoneLine()]
         result = await line.dial(attempts=3)
         assert kinds(result) == ["unanswered", "refused", "failed"]
         assert result.outcome is DialOutcome.FAILED
-        assert result.session.error_msg == lines.Line().error
+        assert result.session.error_msg == lines.PhoneLine().error
         assert line.daily.starts(NUMBER) == 2
 
 
@@ -137,7 +137,7 @@ async def test_a_refused_start_is_an_event() -> None:
         told.append(session)
 
     async with phone(router=router) as line:
-        line.daily.lines[NUMBER] = Line(refuses=lines.NOT_ALLOWED)
+        line.daily.lines[NUMBER] = PhoneLine(refuses=lines.NOT_ALLOWED)
         result = await line.dial()
         await line.calls.idle()
         assert [(one.state, one.cause, one.room, one.destination) for one in told] == [
@@ -150,7 +150,7 @@ async def test_a_refused_start_is_an_event() -> None:
 async def test_pauses_grow_and_heed_what_daily_asks() -> None:
     """By a fault that says how long to wait."""
     async with phone(pauses=[0.0, 0.25]) as line:
-        line.daily.lines[NUMBER] = [BUSY, BUSY, Line()]
+        line.daily.lines[NUMBER] = [BUSY, BUSY, PhoneLine()]
         await line.dial()
         first, second, third = (leg.started_at for leg in line.daily.sessions)
         assert second - first < 0.18 < third - second
@@ -166,13 +166,13 @@ async def test_pauses_grow_and_heed_what_daily_asks() -> None:
 @pytest.mark.parametrize(
     "lost",
     [
-        Line(answer_lost=True),
-        Line(answer_lost=True, answers=0.3),
-        Line(answer_after=0.8, answers=0.1),
-        Line(answer_lost=True, loses={"dialout.connected"}),
+        PhoneLine(answer_lost=True),
+        PhoneLine(answer_lost=True, answers=0.3),
+        PhoneLine(answer_after=0.8, answers=0.1),
+        PhoneLine(answer_lost=True, loses={"dialout.connected"}),
     ],
 )
-async def test_a_start_without_an_answer_is_found_by_its_events(lost: Line) -> None:
+async def test_a_start_without_an_answer_is_found_by_its_events(lost: PhoneLine) -> None:
     """And is the same attempt as before."""
     async with phone(start_timeout=0.3) as line:
         line.daily.lines[NUMBER] = lost
@@ -186,7 +186,7 @@ async def test_a_start_without_an_answer_and_events_is_found_in_the_room() -> No
     """Then its ringing is over, as its answer is not heard of either: it is ended, and tried again."""
     silent = {"dialout.connected", "dialout.answered", "participant.joined"}
     async with phone() as line:
-        line.daily.lines[NUMBER] = [Line(answer_lost=True, loses=silent), Line()]
+        line.daily.lines[NUMBER] = [PhoneLine(answer_lost=True, loses=silent), PhoneLine()]
         result = await line.dial()
         assert kinds(result) == ["unanswered", "answered"]
         assert result.attempts[0].session_id == line.daily.sessions[0].session_id
@@ -197,7 +197,7 @@ async def test_what_is_found_nowhere_is_unknown() -> None:
     """And never dialled again, though here it rings."""
     everything = {"dialout.connected", "dialout.answered", "dialout.stopped", "participant.joined"}
     async with phone(find_within=0.3) as line:
-        line.daily.lines[NUMBER] = Line(answer_lost=True, answers=None, loses=everything)
+        line.daily.lines[NUMBER] = PhoneLine(answer_lost=True, answers=None, loses=everything)
         result = await line.dial(attempts=5)
         assert (result.outcome, result.session) == (DialOutcome.UNKNOWN, None)
         assert "look before you send it again" in str(result.error)
@@ -231,9 +231,9 @@ async def test_a_hang_up_that_nobody_told_keeps_a_place_only_until_somebody_wait
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Then Daily is asked who is there: else no dial after five such calls would ever return."""
-    monkeypatch.setattr("telstate.control.rest._PRESENCE_LAG", 0.2)
+    monkeypatch.setattr("telstate.control._rest._PRESENCE_LAG", 0.2)
     async with phone(per_room=2, doubt_after=0.1) as line:
-        lost = Line(talks=0.1, loses={"dialout.stopped", "participant.left"})
+        lost = PhoneLine(talks=0.1, loses={"dialout.stopped", "participant.left"})
         line.daily.lines.default = lost
         first, second = await line.dial("+12025550111"), await line.dial("+12025550112")
         await until(lambda: not line.daily.live())
@@ -257,7 +257,7 @@ async def test_one_denial_is_not_believed() -> None:
     """Of a start that was just accepted, a part of Daily may know nothing yet: here it rings on, and is stopped all the same."""
     denial = instead(404, b'{"error": "not-found", "info": "No dialout to stop"}')
     async with phone() as line:
-        line.daily.lines[NUMBER] = [RINGS_ON, Line()]
+        line.daily.lines[NUMBER] = [RINGS_ON, PhoneLine()]
 
         async def once(*request: Any) -> None:
             del line.daily.rules["/rooms/*/dialOut/stop"]
@@ -318,7 +318,7 @@ async def test_an_end_that_is_told_before_the_answer_to_the_stop_is_waited_for_n
 async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
     """Daily's word that there is no such call ends the session."""
     async with phone() as line:
-        line.daily.lines[NUMBER] = Line(answers=None, loses={"dialout.stopped"})
+        line.daily.lines[NUMBER] = PhoneLine(answers=None, loses={"dialout.stopped"})
         async with anyio.create_task_group() as group:
             group.start_soon(line.dial)
             await until(line.calls.live)
@@ -331,7 +331,7 @@ async def test_waiters_wake_though_the_end_is_told_by_nobody() -> None:
 async def test_of_two_starts_with_one_user_id_none_is_mistaken() -> None:
     """A user id that the program gives may be on several calls."""
     async with phone(start_timeout=0.3) as line:
-        line.daily.lines["+12025550103"] = Line(answer_lost=True, answers=0.2)
+        line.daily.lines["+12025550103"] = PhoneLine(answer_lost=True, answers=0.2)
         results: dict[str, Any] = {}
 
         async def dial(number: str) -> None:
@@ -366,14 +366,14 @@ async def cancelled(line: Phone, after: float, by: str) -> None:
     ("ringing", "after"),
     [
         (RINGS_ON, 0.2),
-        (Line(answers=None, loses={"dialout.stopped"}), 0.2),
-        (Line(answers=None, answer_after=0.3), 0.05),
-        (Line(answers=None, answer_lost=True), 0.02),
-        (Line(answers=0.2, answer_after=0.4), 0.1),
+        (PhoneLine(answers=None, loses={"dialout.stopped"}), 0.2),
+        (PhoneLine(answers=None, answer_after=0.3), 0.05),
+        (PhoneLine(answers=None, answer_lost=True), 0.02),
+        (PhoneLine(answers=0.2, answer_after=0.4), 0.1),
         (BUSY, 0.3),
     ],
 )
-async def test_whoever_cancels_has_the_call_ended(ringing: Line, after: float, by: str) -> None:
+async def test_whoever_cancels_has_the_call_ended(ringing: PhoneLine, after: float, by: str) -> None:
     """Also one whose start is not answered yet; and nothing is dialled after that."""
     async with phone(start_timeout=1.0, pauses=[0.2]) as line:
         line.daily.lines[NUMBER] = ringing
@@ -394,7 +394,7 @@ async def test_leaving_the_dialer_ends_what_rings() -> None:
             async with Dialer(line.calls, room=ROOM) as dialer:
 
                 async def dial() -> None:
-                    with pytest.raises(Closed, match="was ended"):
+                    with pytest.raises(NotRunning, match="was ended"):
                         await dialer.dial(options)
 
                 answered = await dialer.dial(PhoneDialout(phone_number=NUMBER))
@@ -402,7 +402,7 @@ async def test_leaving_the_dialer_ends_what_rings() -> None:
                 await until(lambda: line.daily.live("+12025550102"))
             assert answered.session is not None
             assert [leg.session_id for leg in line.daily.live()] == [answered.session.session_id]
-            with pytest.raises(Closed, match="inside its own block"):
+            with pytest.raises(NotRunning, match="inside its own block"):
                 await dialer.dial(options)
 
 
@@ -430,7 +430,7 @@ async def test_answered_while_it_is_ended_is_answered() -> None:
         await app(scope, receive, send)
 
     async with phone() as line:
-        line.daily.lines[NUMBER] = Line(answers=0.4)
+        line.daily.lines[NUMBER] = PhoneLine(answers=0.4)
         line.daily.rules["/rooms/*/dialOut/stop"] = slow
         result = await line.dial(ring_timeout=0.2)
         assert kinds(result) == ["answered"]
@@ -443,7 +443,7 @@ async def test_answered_though_the_stop_was_refused_is_a_call() -> None:
     """It is not ended any more, either."""
     refused = instead(400, b'{"error": "invalid-request-error", "info": "not in SFU mode"}')
     async with phone() as line:
-        line.daily.lines[NUMBER] = Line(answers=0.3)
+        line.daily.lines[NUMBER] = PhoneLine(answers=0.3)
         line.daily.faults.extend([_started, refused])
         result = await line.dial(ring_timeout=0.15)
         assert kinds(result) == ["answered"]
@@ -461,7 +461,7 @@ async def test_answered_while_it_is_ended_and_cancelled_is_ended(by: str) -> Non
         await instead(400, b'{"info": "not in SFU mode"}')(app, scope, receive, send)
 
     async with phone() as line:
-        line.daily.lines[NUMBER] = Line(answers=0.3)
+        line.daily.lines[NUMBER] = PhoneLine(answers=0.3)
         line.daily.faults.extend([_started, slow])
         quick: dict[str, Any] = {"room": ROOM, "stops": [0.3, 0.3, 0.3]}
         async with Dialer(line.calls, **quick) as dialer:
@@ -472,7 +472,7 @@ async def test_answered_while_it_is_ended_and_cancelled_is_ended(by: str) -> Non
                 task.cancel()
                 await asyncio.wait([task])
         (told,) = await asyncio.gather(task, return_exceptions=True)
-        assert isinstance(told, Closed if by == "leaving" else asyncio.CancelledError)
+        assert isinstance(told, NotRunning if by == "leaving" else asyncio.CancelledError)
         await until(lambda: not line.daily.live(NUMBER))
         assert line.daily.starts(NUMBER) == 1
 
@@ -480,8 +480,8 @@ async def test_answered_while_it_is_ended_and_cancelled_is_ended(by: str) -> Non
 async def test_an_answer_that_is_told_while_the_next_rings_ends_it_there() -> None:
     """No third start, though two were not answered as far as was known."""
     async with phone() as line:
-        late = Line(answers=0.05, talks=0.05, delays={"dialout.answered": 0.4})
-        line.daily.lines[NUMBER] = [late, Line(answers=None), Line()]
+        late = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.4})
+        line.daily.lines[NUMBER] = [late, PhoneLine(answers=None), PhoneLine()]
         result = await line.dial(ring_timeout=0.6)
         assert kinds(result) == ["answered", "unanswered"]
         assert result.answered
@@ -492,8 +492,8 @@ async def test_an_answer_that_is_told_while_the_next_rings_ends_it_there() -> No
 async def test_an_answer_that_is_told_while_the_next_is_refused_for_good_is_an_answer() -> None:
     """Nobody is told "refused" of somebody who picked up."""
     async with phone(pauses=[0.2]) as line:
-        first = Line(answers=0.05, talks=0.05, delays={"dialout.answered": 0.5})
-        line.daily.lines[NUMBER] = [first, Line(refuses=lines.NOT_ALLOWED, answer_after=0.4)]
+        first = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.5})
+        line.daily.lines[NUMBER] = [first, PhoneLine(refuses=lines.NOT_ALLOWED, answer_after=0.4)]
         result = await line.dial()
         assert kinds(result) == ["answered", "refused"]
         assert (result.outcome, result.error) == (DialOutcome.ANSWERED, None)
@@ -516,7 +516,7 @@ async def test_a_call_that_could_not_be_ended_is_said_to_who_cancelled_too() -> 
 async def test_an_answer_that_is_told_after_the_end_is_an_answer() -> None:
     """If it comes before the next start."""
     async with phone(pauses=[0.5]) as line:
-        line.daily.lines[NUMBER] = Line(answers=0.05, talks=0.05, delays={"dialout.answered": 0.3})
+        line.daily.lines[NUMBER] = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.3})
         result = await line.dial()
         assert kinds(result) == ["answered"]
         assert result.session.amended
@@ -564,7 +564,7 @@ async def test_a_call_that_the_program_stops_itself_is_not_dialled_again() -> No
 async def test_a_room_holds_five() -> None:
     """The sixth waits for a place, and Daily has nothing to refuse; who dialled in counts."""
     async with phone() as line:
-        line.daily.lines.default = Line(talks=0.3)
+        line.daily.lines.default = PhoneLine(talks=0.3)
         (endpoint,) = line.daily.host(ROOM)
         line.daily.dial_in(endpoint, talks=0.5)
         await until(line.calls.live)
@@ -585,7 +585,7 @@ async def test_a_key_has_its_own_limit() -> None:
     """In whatever room."""
     async with phone(per_key=1) as line:
         line.daily.host("other")
-        line.daily.lines.default = Line(talks=0.2)
+        line.daily.lines.default = PhoneLine(talks=0.2)
         async with anyio.create_task_group() as group:
             for number, room in enumerate((ROOM, "other", ROOM)):
                 group.start_soon(partial(line.dial, f"+120255502{number:02}", room=room, key="k", ring_timeout=3))
@@ -629,7 +629,7 @@ async def test_misuse_is_said_before_anything_is_sent() -> None:
             Dialer(line.calls, per_room=0)
         with pytest.raises(DefinitionError, match="pauses"):
             Dialer(line.calls, pauses=[])
-        with pytest.raises(Closed, match="runs once"):
+        with pytest.raises(NotRunning, match="runs once"):
             await line.dialer.__aenter__()
         assert [seen.path for seen in line.daily.seen if "dialOut" in seen.path] == []
         assert line.dialer.sizes() == {"dials": 0, "starts": 0, "places": 0}
@@ -641,7 +641,7 @@ async def test_a_dialer_needs_a_way_to_daily() -> None:
         Dialer(Dispatcher(Router()))
     async with DailyApi("key", url="http://127.0.0.1:1") as api:
         control = RestControl(api)
-        with pytest.raises(Closed, match="before its dialer"):
+        with pytest.raises(NotRunning, match="before its dialer"):
             await Dialer(Dispatcher(Router(), control=control)).__aenter__()
         async with Dispatcher(Router(), control=control) as calls, Dialer(calls) as dialer:
             with pytest.raises(NotSupported, match="needs the room"):
@@ -706,7 +706,7 @@ async def wired(wire: Wire, **calls: Any) -> AsyncIterator[Dialer]:
 async def test_somebody_else_with_the_user_id_is_not_taken_for_the_call() -> None:
     """He could not be stopped, for Daily knows no such dial-out, and a second call would begin beside the first."""
     wire: Any = Wire()
-    wire.present = (Present("a-browser", "customer-7"),)
+    wire.present = (RoomParticipant("a-browser", "customer-7"),)
 
     async def lost(options: Any, _: Any) -> str:
         wire.make(options)
@@ -765,7 +765,7 @@ async def test_a_stop_that_raises_anything_is_tried_again_and_said() -> None:
     wire: Any = Wire()
 
     async def stop(_: Session) -> None:
-        raise Closed("use a DailyApi in an `async with`")
+        raise NotRunning("use a DailyApi in an `async with`")
 
     wire.stop = stop
     with capture_logs() as logs:
@@ -795,7 +795,7 @@ async def test_a_disk_that_hangs_does_not_keep_a_dialer_from_being_left(
     wire.start = start
     with capture_logs() as logs, anyio.fail_after(10):
         async with Dispatcher(Router(), control=wire, journal=journal, drain=0.1) as calls:
-            monkeypatch.setattr("telstate.routing.dispatcher._CLOSE_WITHIN", 0.1)
+            monkeypatch.setattr("telstate.routing._dispatcher._CLOSE_WITHIN", 0.1)
             wire.calls = calls
             async with anyio.create_task_group() as group, Dialer(calls, **QUICK) as dialer:
                 group.start_soon(dialer.dial, OPTIONS)
@@ -1006,7 +1006,7 @@ async def test_shut_down_at_once_is_no_error_and_nothing_is_started() -> None:
     wire: Any = Wire()
     async with wired(wire) as dialer:
         wire.calls.shut_down()
-        with anyio.CancelScope(shield=True), pytest.raises(Closed, match="not started"):
+        with anyio.CancelScope(shield=True), pytest.raises(NotRunning, match="not started"):
             await dialer.dial(OPTIONS)
     assert not wire.legs
 

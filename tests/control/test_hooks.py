@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from telstate.control import NEEDED, DailyApi, Webhook, Webhooks, watch
 from telstate.errors import DailyError, DefinitionError, UnknownResult
-from telstate.events.base import event_types
-from telstate.events.dialects.webhook import translate
-from telstate.testing.daily import KEY, FakeDaily
-from telstate.testing.faults import instead, lost
+from telstate.events._base import event_types
+from telstate.events._dialects.webhook import translate
+from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing._faults import instead, lost
 from tests.control.receiving import SECRET, Receiver
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from telstate import Dispatcher, Router
-from telstate.control import Carrier, Present, RestControl
-from telstate.control.options import PhoneDialout, SipDialout
+from telstate.control import CallTransport, RestControl, RoomParticipant
 from telstate.errors import (
     CallEnded,
     DailyError,
@@ -25,6 +24,7 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.events import Presence
+from telstate.options._options import PhoneDialout, SipDialout
 from tests.calls import SESSION, js
 from tests.control.in_room import NO_CALL, FakeClient, acting, answered, session_of
 from tests.sources.live import installed
@@ -52,7 +52,7 @@ MEANINGS = [
     ("Switch to soup failed, could not initiate dial out", DailyError),
     ("", DailyError),
 ]
-ACTS: dict[str, Callable[[Carrier], Awaitable[None]]] = {
+ACTS: dict[str, Callable[[CallTransport], Awaitable[None]]] = {
     "stop_dialout": lambda control: control.stop(answered()),
     "send_dtmf": lambda control: control.send_dtmf(answered(), "1"),
     "sip_call_transfer": lambda control: control.transfer(answered(), BOB),
@@ -267,10 +267,10 @@ async def test_presence(way: str) -> None:
         people(fake, "ann")
         fake.people |= {"x": "nobody", "eve": {}, "dan": {"id": "dan", "info": {"userId": 7, "userName": None}}}
         assert await control.presence() == (
-            Present("bot", None, "Bot"),
-            Present("ann", "user-ann", "Ann"),
-            Present("eve"),
-            Present("dan"),
+            RoomParticipant("bot", None, "Bot"),
+            RoomParticipant("ann", "user-ann", "Ann"),
+            RoomParticipant("eve"),
+            RoomParticipant("dan"),
         )
         assert await control.presence("any room") == await control.presence()
         fake.people = None
@@ -287,7 +287,9 @@ async def test_presence_where_no_room_was_joined(way: str) -> None:
             await control.presence()
         fake.joined = True
         fake.answers["update_remote_participants"] = [("Permissions(…)",)]
-        assert await control.presence() == (Present("bot", None, "Bot"),), "refused for another reason: it is in a call"
+        assert await control.presence() == (RoomParticipant("bot", None, "Bot"),), (
+            "refused for another reason: it is in a call"
+        )
 
 
 async def test_reconcile(way: str) -> None:
@@ -315,7 +317,10 @@ async def test_a_client_that_is_joining(way: str) -> None:
     """daily-python lets requests wait until it has joined: who was seen before says nothing."""
     async with acting(way) as (control, fake):
         for ask, expected in (
-            (control.presence, (Present("bot", None, "Bot"), Present(SESSION, f"user-{SESSION}", SESSION.title()))),
+            (
+                control.presence,
+                (RoomParticipant("bot", None, "Bot"), RoomParticipant(SESSION, f"user-{SESSION}", SESSION.title())),
+            ),
             (partial(control.reconcile, answered()), Presence.ALIVE),
         ):
             fake.people = {"local": {"id": "bot", "info": {"userName": "Bot"}}}
@@ -400,7 +405,7 @@ async def test_forwarding_by_rest_beside_it(way: str) -> None:
                 forwarded.append(given)
 
         through = control._through  # type: ignore[attr-defined]
-        both: Carrier = Both(through, Rest())
+        both: CallTransport = Both(through, Rest())
         await both.forward("id", "domain", BOB)
         await both.stop(answered())
     assert forwarded == [("id", "domain", BOB)]

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from telstate.control import DailyApi, Dtmf, PhoneDialout, Refer, RestControl, Rooms, SipRoom, Telephony, Transfer
-from telstate.control.meanings import ADVICE, is_lasting, meaning_of, one_line
+from telstate.control._error_mapping import ADVICE, error_type_of, is_permanent, one_line
 from telstate.errors import (
     DailyError,
     DialoutInProgress,
@@ -24,9 +24,9 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.testing import lines
-from telstate.testing.daily import KEY, FakeDaily
-from telstate.testing.faults import Fault, cut, hang, instead
+from telstate.testing import _phone_lines as lines
+from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing._faults import Fault, cut, hang, instead
 
 BOB = "sip:bob@example.com"
 TEXTS = [
@@ -86,13 +86,13 @@ UNKNOWN = [
 def test_what_daily_says(text: str, kind: type[DailyError]) -> None:
     """In whatever case, and whatever stands around it."""
     for told in (text, text.upper(), text.lower(), f"error: {text}\n(really)"):
-        assert meaning_of(told) is kind
+        assert error_type_of(told) is kind
 
 
 @pytest.mark.parametrize("text", UNKNOWN)
 def test_what_nobody_knows(text: str) -> None:
     """Is an error all the same, and no other."""
-    assert meaning_of(text) is DailyError
+    assert error_type_of(text) is DailyError
 
 
 def test_for_each_meaning_there_is_advice() -> None:
@@ -121,7 +121,7 @@ def test_for_each_meaning_there_is_advice() -> None:
 )
 def test_what_lasts(error: DailyError, lasting: bool) -> None:
     """Unknown words last if Daily found fault with the request."""
-    assert is_lasting(error) is lasting
+    assert is_permanent(error) is lasting
 
 
 HOSTILE = [
@@ -147,7 +147,7 @@ def test_long_texts_take_no_more_time_than_their_length(part: str) -> None:
         best = float("inf")
         for _ in range(2):
             began = time.process_time()
-            meaning_of(text)
+            error_type_of(text)
             one_line(text)
             best = min(best, time.process_time() - began)
         return best
@@ -157,7 +157,7 @@ def test_long_texts_take_no_more_time_than_their_length(part: str) -> None:
 
 def test_a_meaning_is_found_behind_much_else() -> None:
     """And on one line it is cut."""
-    assert meaning_of("x" * 500_000 + " No dialout to stop") is NoSuchSession
+    assert error_type_of("x" * 500_000 + " No dialout to stop") is NoSuchSession
     assert one_line("a\x00b\n\n c\x1b\u2028" + "d" * 1000) == "a b c " + "d" * 494 + "…"
     assert one_line("d" * 500) == "d" * 500
 
@@ -323,4 +323,4 @@ def test_what_the_fake_says_has_a_meaning() -> None:
     refusals = [one for one in vars(lines).values() if isinstance(one, lines.Refusal)]
     assert len(refusals) >= 10
     for one in refusals:
-        assert one is lines.TOO_MANY_REQUESTS or meaning_of(f"{one.error} {one.info}") is not DailyError
+        assert one is lines.TOO_MANY_REQUESTS or error_type_of(f"{one.error} {one.info}") is not DailyError

@@ -1,4 +1,4 @@
-"""Places: never more than there are, every one let go, and nobody waits behind one who needs another."""
+"""CallLimiter: never more than there are, every one let go, and nobody waits behind one who needs another."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telstate.control.places import Place, Places
+from telstate.control._call_limiter import CallLimiter, CallSlot
 
 pytestmark = pytest.mark.anyio
 
 
-async def soon(places: Places, room: str | None, key: object = None) -> Place | None:
+async def soon(places: CallLimiter, room: str | None, key: object = None) -> CallSlot | None:
     """Take a place, or None if it would have to be waited for."""
     with anyio.move_on_after(0.01):
         return await places.take(room, key)
@@ -24,7 +24,7 @@ async def soon(places: Places, room: str | None, key: object = None) -> Place | 
 
 async def test_a_room_has_so_many() -> None:
     """And who waits gets the next that is free."""
-    places = Places(2, None)
+    places = CallLimiter(2, None)
     one, two = await soon(places, "r"), await soon(places, "r")
     assert one is not None
     assert two is not None
@@ -36,7 +36,7 @@ async def test_a_room_has_so_many() -> None:
 
 async def test_those_of_others_count() -> None:
     """Who dialled in has a place in the room, too; but takes nothing of a key's."""
-    places = Places(2, 1)
+    places = CallLimiter(2, 1)
     places.came("dialin", "r")
     places.came("dialin", "r")
     assert await soon(places, "r", "k") is not None
@@ -48,7 +48,7 @@ async def test_those_of_others_count() -> None:
 
 async def test_a_key_has_so_many_in_all_rooms() -> None:
     """A customer, a trunk; those without one share one."""
-    places = Places(None, 1)
+    places = CallLimiter(None, 1)
     held = await soon(places, "r", "k")
     assert held is not None
     assert await soon(places, "s", "k") is None
@@ -60,7 +60,7 @@ async def test_a_key_has_so_many_in_all_rooms() -> None:
 
 async def test_a_place_is_let_go_once() -> None:
     """However often its holder says so."""
-    places = Places(1, None)
+    places = CallLimiter(1, None)
     held = await soon(places, "r")
     assert held is not None
     held.free()
@@ -71,7 +71,7 @@ async def test_a_place_is_let_go_once() -> None:
 
 async def test_in_order_of_asking() -> None:
     """And nobody waits behind one who waits for another room."""
-    places, got = Places(1, None), list[str]()
+    places, got = CallLimiter(1, None), list[str]()
     holders = {room: await places.take(room, None) for room in "ab"}
 
     async def ask(name: str, room: str) -> None:
@@ -94,7 +94,7 @@ async def test_in_order_of_asking() -> None:
 
 async def test_who_is_cancelled_takes_none_along() -> None:
     """Neither while he waits nor in the moment in which he is served."""
-    places = Places(1, None)
+    places = CallLimiter(1, None)
     held = await places.take("r", None)
 
     async def hold() -> None:
@@ -125,7 +125,7 @@ def test_never_too_many_and_everybody_in_the_end(
     """Whatever is asked for, in whatever order it is let go."""
 
     async def main() -> None:
-        places, rooms, keys, served = Places(per_room, per_key), Counter[str](), Counter[str](), 0
+        places, rooms, keys, served = CallLimiter(per_room, per_key), Counter[str](), Counter[str](), 0
 
         async def hold(room: str, key: str, turns: int) -> None:
             nonlocal served

@@ -1,4 +1,4 @@
-"""Acting by REST: which request a session needs, in which room, and whether it is still there."""
+"""CallControl by REST: which request a session needs, in which room, and whether it is still there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from telstate import Presence, Session, SourceGap
-from telstate.control import DailyApi, PhoneDialout, Present, RestControl
-from telstate.control import rest as module
+from telstate.control import DailyApi, PhoneDialout, RestControl, RoomParticipant
+from telstate.control import _rest as module
 from telstate.errors import NotSupported
-from telstate.testing.daily import KEY, FakeDaily, Line
-from telstate.testing.faults import instead
+from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing._faults import instead
 from tests.calls import SESSION
 from tests.control.calling import NUMBER, ROOM, phone, until
 from tests.control.in_room import session_of
@@ -57,7 +57,7 @@ async def test_the_room_is_the_sessions_or_the_default(daily: FakeDaily) -> None
     async with rest(daily, ROOM) as control:
         session_id = await control.start(PhoneDialout(phone_number=NUMBER, user_id="u"))
         await until(lambda: len(daily.seen) and daily.session(session_id).joined_at)
-        assert Present(session_id, "u", NUMBER) in await control.presence()
+        assert RoomParticipant(session_id, "u", NUMBER) in await control.presence()
         assert repr(control).endswith(f"room={ROOM!r})")
         daily.host("other")
         assert len(await control.presence("other")) == 1
@@ -109,7 +109,7 @@ async def test_what_is_sent(daily: FakeDaily) -> None:
 @pytest.mark.anyio
 async def test_reconcile(daily: FakeDaily) -> None:
     """Gone is only who spoke, not just since, and is not there."""
-    daily.lines[NUMBER] = Line()
+    daily.lines[NUMBER] = PhoneLine()
     async with rest(daily, ROOM) as control:
         session_id = await control.start(PhoneDialout(phone_number=NUMBER))
         await until(lambda: daily.session(session_id).joined_at)
@@ -133,8 +133,8 @@ async def test_reconcile_for_a_dispatcher(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_PRESENCE_LAG", 0.0)
     daily = FakeDaily()
     numbers = [f"+1202555010{number}" for number in range(3)]
-    daily.lines[numbers[0]] = Line(loses={"dialout.stopped", "participant.left"})
-    daily.lines[numbers[2]] = Line(answers=None)
+    daily.lines[numbers[0]] = PhoneLine(loses={"dialout.stopped", "participant.left"})
+    daily.lines[numbers[2]] = PhoneLine(answers=None)
     late: list[RestControl] = []
 
     async def ask(session: Session) -> Presence:

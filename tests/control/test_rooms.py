@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from telstate.control import DailyApi, Present, Room, Rooms, SipRoom
+from telstate.control import DailyApi, Room, RoomParticipant, Rooms, SipRoom
 from telstate.errors import DailyError, DefinitionError, UnknownResult
-from telstate.testing.daily import KEY, FakeDaily, Line
-from telstate.testing.faults import Fault, cut, instead, lost
+from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing._faults import Fault, cut, instead, lost
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +77,7 @@ async def test_a_room_that_daily_names(daily: FakeDaily) -> None:
 
 async def test_presence(daily: FakeDaily) -> None:
     """Who is there, with the user id of a dial-out."""
-    daily.lines["+12025550101"] = Line()
+    daily.lines["+12025550101"] = PhoneLine()
     daily.host("support")
     async with rooms_of(daily) as rooms:
         (bot,) = await rooms.presence("support")
@@ -87,7 +87,7 @@ async def test_presence(daily: FakeDaily) -> None:
         assert raised.value.status == 404
         people = b'[{"id": "a", "userId": "u", "userName": "n"}, {"id": "b", "userId": 7, "userName": []}, {"id": 7}, {}, "c", null]'
         daily.faults.append(instead(200, b'{"data": %b}' % people))
-        assert await rooms.presence("support") == (Present("a", "u", "n"), Present("b"))
+        assert await rooms.presence("support") == (RoomParticipant("a", "u", "n"), RoomParticipant("b"))
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b'"a"', b"{}", b'{"data": null}', b'{"data": {"a": 1}}'])
@@ -175,7 +175,7 @@ async def test_a_presence_that_is_not_whole_is_asked_for_whole(daily: FakeDaily,
     daily.faults.extend((instead(200, part), instead(200, whole if then_all else part)))
     async with DailyApi(daily.key, url=daily.url) as api:
         if then_all:
-            assert await Rooms(api).presence("r") == (Present("a"), Present("b", "u"))
+            assert await Rooms(api).presence("r") == (RoomParticipant("a"), RoomParticipant("b", "u"))
         else:
             with pytest.raises(DailyError, match="told of 1 of 2"):
                 await Rooms(api).presence("r")

@@ -11,7 +11,6 @@ import pytest
 
 from telstate.control import DailyApi, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Telephony, Transfer
 from telstate.errors import (
-    Closed,
     DailyError,
     DefinitionError,
     DialoutInProgress,
@@ -19,14 +18,15 @@ from telstate.errors import (
     NoSuchSession,
     NotAllowed,
     NotHosting,
+    NotRunning,
     NotSupported,
     RoomFull,
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.testing import lines
-from telstate.testing.daily import KEY, FakeDaily, Line
-from telstate.testing.faults import Fault, cut, hang, instead, lost
+from telstate.testing import _phone_lines as lines
+from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing._faults import Fault, cut, hang, instead, lost
 from tests.control.receiving import Receiver
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ ROOM = "support"
 NUMBER = "+12025550101"
 BOB = "sip:bob@example.com"
 PHONE = PhoneDialout(phone_number=NUMBER)
-RINGS_ON = Line(answers=None)
+RINGS_ON = PhoneLine(answers=None)
 TRIES = 3
 ONCE: dict[str, Callable[[Telephony], Awaitable[object]]] = {
     f"/rooms/{ROOM}/dialOut/start": lambda phones: phones.start(ROOM, PHONE),
@@ -212,7 +212,7 @@ async def test_outside_its_api(daily: FakeDaily) -> None:
     """It is closed."""
     async with telephony(daily) as phones:
         pass
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await phones.stop(ROOM, "s")
     assert not daily.seen
 
@@ -238,7 +238,7 @@ async def test_outside_its_api(daily: FakeDaily) -> None:
 )
 async def test_a_refused_start(daily: FakeDaily, refusal: lines.Refusal, kind: type[DailyError]) -> None:
     """Is asked for once, whatever it is refused with."""
-    daily.lines[NUMBER] = Line(refuses=refusal)
+    daily.lines[NUMBER] = PhoneLine(refuses=refusal)
     async with telephony(daily) as phones:
         with pytest.raises(DailyError) as raised:
             await phones.start(ROOM, PHONE)
@@ -438,7 +438,7 @@ async def test_an_eject_that_names_nobody(daily: FakeDaily) -> None:
 
 async def test_a_start_has_a_patience_of_its_own(daily: FakeDaily) -> None:
     """Longer than that of everything else."""
-    daily.lines[NUMBER] = Line(answer_after=0.4)
+    daily.lines[NUMBER] = PhoneLine(answer_after=0.4)
     async with DailyApi(KEY, url=daily.url, timeout=0.1, pauses=()) as api:
         daily.host(ROOM)
         assert await Telephony(api).start(ROOM, PHONE)

@@ -9,10 +9,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from telstate.control import Carrier, TransportControl
-from telstate.control.options import PhoneDialout
+from telstate.control import CallTransport, TransportControl
 from telstate.errors import DailyError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
+from telstate.options._options import PhoneDialout
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, acting, answered, running, transport_of
 from tests.sources.live import installed
@@ -119,7 +119,7 @@ async def test_a_transport_that_can_eject() -> None:
             """Keep them."""
             ejected.append(ids)
 
-    control: Carrier = TransportControl(Newer())
+    control: CallTransport = TransportControl(Newer())
     await control.stop(answered("dialin"))
     assert ejected == [[SESSION]]
 

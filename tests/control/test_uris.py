@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from telstate.control import SipDialout, dialin_uri, sip_uri
-from telstate.control.uris import encode_uri_component, has_control, wrong_with
 from telstate.errors import DefinitionError
+from telstate.options._uris import encode_uri_component, has_control, wrong_with
 
 NODE = shutil.which("node")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 from telstate import Dispatcher, Session
-from telstate.control.carrier import Present
-from telstate.control.options import Dialout
+from telstate.control._call_transport import RoomParticipant
 from telstate.errors import NoSuchSession
 from telstate.events import DialoutConnected, DialoutEvent, DialoutStopped
+from telstate.options._options import Dialout
 
 __all__ = ["QUICK", "Wire"]
 
@@ -18,7 +18,7 @@ QUICK: dict[str, Any] = {"room": "r", "pauses": [0.01], "find_within": 0.3, "loo
 
 
 class Wire:
-    """A `Carrier`. Its calls ring on; who rings is not in the presence."""
+    """A `CallTransport`. Its calls ring on; who rings is not in the presence."""
 
     def __init__(self) -> None:
         self.calls: Dispatcher
@@ -27,7 +27,7 @@ class Wire:
         self.live: set[str] = set()
         self.most = 0
         self.stopped: list[str] = []
-        self.present: tuple[Present, ...] = ()
+        self.present: tuple[RoomParticipant, ...] = ()
 
     async def start(self, options: Dialout, room: str | None = None) -> str:  # noqa: ARG002
         """Make a call that rings."""
@@ -43,7 +43,7 @@ class Wire:
         self.live.discard(session.session_id)
         await self.tell(DialoutStopped, session.session_id)
 
-    async def presence(self, room: str | None = None) -> tuple[Present, ...]:  # noqa: ARG002
+    async def presence(self, room: str | None = None) -> tuple[RoomParticipant, ...]:  # noqa: ARG002
         """What the test says."""
         return self.present
 

@@ -176,7 +176,7 @@ async def run(folder: Path, kind: str, seed: int, *, finish: bool) -> None:
     after = {told["feeder"]: (told["chunk"], told["place"]) for told in lines_of(folder / "acks.jsonl")}
     acks, runs = Log(folder / "acks.jsonl"), Log(folder / "runs.jsonl")
     router = router_of(lambda event_id, handler, again: runs.write(id=event_id, handler=handler, again=again))
-    with patch("telstate.routing.checkpoints._EVERY", _CHECKPOINT_EVERY):
+    with patch("telstate.routing._checkpoints._EVERY", _CHECKPOINT_EVERY):
         calls = Dispatcher(router, journal=journal_in(folder, kind), settings=SETTINGS)
         async with calls:
             os.write(1, b"ready\n")

@@ -18,9 +18,9 @@ import anyio
 from pydantic_core import to_jsonable_python
 
 from telstate import Replay, Session
-from telstate.journals.sqlite import lines as lines_of_database
-from telstate.routing.plan import Plan
-from telstate.routing.ports import KeptLetter, Record
+from telstate.journals._sqlite import lines as lines_of_database
+from telstate.routing._plan import Plan
+from telstate.routing._ports import KeptLetter, Record
 from tests.crash.child import FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
 
 __all__ = ["Report", "check", "torment"]

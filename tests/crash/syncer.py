@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from telstate import Settings
-from telstate.routing.ports import Entry
+from telstate.routing._ports import Entry
 from tests.crash.child import journal_in
 
 __all__ = ["EVENTS"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from telstate.events.masking import mask
+from telstate.events._masking import mask
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from telstate import Replay
-from telstate.journals.sqlite import lines
+from telstate.journals._sqlite import lines
 from tests.contracts.test_journals import JOURNALS
 from tests.crash.child import digest
 

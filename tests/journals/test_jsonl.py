@@ -13,7 +13,7 @@ import pytest
 
 from telstate import Dispatcher, JournalError, Router, Settings
 from telstate.journals import JsonlJournal
-from telstate.routing.ports import DeadLetter, Entry
+from telstate.routing._ports import DeadLetter, Entry
 from tests.calls import js
 
 pytestmark = pytest.mark.anyio

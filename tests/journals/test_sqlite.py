@@ -20,8 +20,8 @@ import structlog
 
 from telstate import Dispatcher, JournalError, Replay, Router, Settings
 from telstate.journals import SqliteJournal
-from telstate.journals.sqlite import lines
-from telstate.routing.ports import DeadLetter, Entry
+from telstate.journals._sqlite import lines
+from telstate.routing._ports import DeadLetter, Entry
 from tests.calls import js
 
 pytestmark = pytest.mark.anyio
@@ -246,7 +246,7 @@ _WRITES = """
 import sys, anyio
 from telstate import Settings
 from telstate.journals import SqliteJournal
-from telstate.routing.ports import Entry
+from telstate.routing._ports import Entry
 
 async def main():
     journal = SqliteJournal(sys.argv[1])
@@ -289,7 +289,7 @@ async def test_it_is_read_while_another_process_writes(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import os, sys, urllib.parse  # what is imported as nobody may not be found
 from telstate import JournalError
-from telstate.journals.sqlite import lines
+from telstate.journals._sqlite import lines
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from telstate.control import DialOutcome, DialResult, PhoneDialout
-from telstate.testing import lines
-from telstate.testing.daily import FakeDaily, Line
-from telstate.testing.faults import App, Fault, instead, lost
+from telstate.testing import _phone_lines as lines
+from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing._faults import App, Fault, instead, lost
 from tests.control.calling import Phone, phone, until
 
 RING_TIMEOUT = 0.15
@@ -42,7 +42,7 @@ REFUSALS = (
 class Intent(NamedTuple):
     """One call of `dial`."""
 
-    script: list[Line]
+    script: list[PhoneLine]
     attempts: int
     cancelled_after: float | None
     natively: bool
@@ -72,7 +72,7 @@ losses = st.fixed_dictionaries(
     },
 )
 scripts = st.lists(
-    st.builds(lambda fate, lost: Line(**fate, **lost), fates, losses | st.just({})), min_size=1, max_size=4
+    st.builds(lambda fate, lost: PhoneLine(**fate, **lost), fates, losses | st.just({})), min_size=1, max_size=4
 )
 intents = st.builds(
     Intent,
@@ -197,11 +197,14 @@ async def play(line: Phone, each: list[Intent], stops: list[str]) -> list[DialRe
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(each=st.lists(intents, min_size=1, max_size=6), stops=mishaps)
-@example(each=[Intent([Line(answers=None, loses={"dialout.stopped"})], 3, None, False)], stops=[])
-@example(each=[Intent([Line(answer_lost=True, answers=None, loses=set(TYPES))], 3, None, False)], stops=[])
-@example(each=[Intent([Line(answers=0.15, answer_after=0.3)], 2, 0.25, True)], stops=[])
-@example(each=[Intent([Line(answers=0.2)], 3, 0.25, True), Intent([Line(answers=0.2)], 3, None, False)], stops=["slow"])
-@example(each=[Intent([Line(answers=0.2)], 3, after, True) for after in (0.2, 0.25)], stops=["slow and refused"])
+@example(each=[Intent([PhoneLine(answers=None, loses={"dialout.stopped"})], 3, None, False)], stops=[])
+@example(each=[Intent([PhoneLine(answer_lost=True, answers=None, loses=set(TYPES))], 3, None, False)], stops=[])
+@example(each=[Intent([PhoneLine(answers=0.15, answer_after=0.3)], 2, 0.25, True)], stops=[])
+@example(
+    each=[Intent([PhoneLine(answers=0.2)], 3, 0.25, True), Intent([PhoneLine(answers=0.2)], 3, None, False)],
+    stops=["slow"],
+)
+@example(each=[Intent([PhoneLine(answers=0.2)], 3, after, True) for after in (0.2, 0.25)], stops=["slow and refused"])
 def test_never_two_calls_never_more_starts_and_always_an_end(
     portal: tuple[Any, Phone], each: list[Intent], stops: list[str]
 ) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from telstate import Cause, Dialect, Engine, Event, Outcome, OutcomeKind, Session, Settings, State, Unmatched, parse
-from telstate.calls.table import RANK, TERMINAL
+from telstate.calls._table import RANK, TERMINAL
 from telstate.testing import SimulatedCall, simulate
-from telstate.views.report import session_as_dict
+from telstate.views._report import session_as_dict
 from tests.property.histories import FEW, any_events, calls, shuffled, tellings
 
 

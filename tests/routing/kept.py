@@ -10,11 +10,11 @@ import anyio
 from pydantic_core import from_json
 
 from telstate import Dispatcher, Engine, Replay
-from telstate.events.dialects.journal import unwrap
+from telstate.events._dialects.journal import unwrap
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.journals.sqlite import lines
-from telstate.testing.clock import settle
-from telstate.views.report import session_as_dict
+from telstate.journals._sqlite import lines
+from telstate.testing._clock import settle
+from telstate.views._report import session_as_dict
 
 __all__ = ["KINDS", "actions", "journal_at", "lines_at", "replayed", "rest", "state_of"]
 

@@ -1,4 +1,4 @@
-"""Acting on calls: what Daily accepted is known, whoever is first with the news, and whatever becomes of him who asked."""
+"""CallControl on calls: what Daily accepted is known, whoever is first with the news, and whatever becomes of him who asked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from telstate import CallEnded, Closed, DefinitionError, Dispatcher, PinlessDialin, Router, Session, State
+from telstate import CallEnded, DefinitionError, Dispatcher, NotRunning, PinlessDialin, Router, Session, State
 from telstate.errors import DailyError, NoSuchSession, NotHosting, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialoutRequested, Presence
-from telstate.testing.clock import FakeClock
+from telstate.testing._clock import FakeClock
 from tests.calls import SESSION, js, webhook
 from tests.routing import until
 from tests.routing.kept import KINDS, journal_at, replayed
@@ -133,7 +133,7 @@ async def test_what_is_refused_before_anything_is_sent(act: str) -> None:
     """Ended, unknown, without a control, outside the block."""
     do, hand = ACTS[act], Hand()
     calls = Dispatcher(Router(), control=hand)
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await do(calls, SESSION)
     async with calls:
         with pytest.raises(NoSuchSession):
@@ -144,7 +144,7 @@ async def test_what_is_refused_before_anything_is_sent(act: str) -> None:
             with pytest.raises(CallEnded) as raised:
                 await do(calls, whom)
             assert raised.value.session is session
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await do(calls, session)
     assert hand.asked == []
     async with Dispatcher(Router()) as calls:
@@ -489,7 +489,7 @@ async def test_from_inside_a_handler_and_during_the_drain() -> None:
         session = await answered(calls)
         await began.wait()
         calls.shut_down()
-        with pytest.raises(Closed):
+        with pytest.raises(NotRunning):
             await calls.stop(session)
         with anyio.CancelScope(shield=True):  # between the word and the end of the block
             await until(lambda: session.ended)
@@ -566,7 +566,7 @@ async def test_a_caller_who_cannot_be_forwarded() -> None:
         for event in (PinlessDialin(call_id="c"), PinlessDialin(call_domain="d")):
             with pytest.raises(ValueError, match="no callId or no callDomain"):
                 await calls.forward(event, ROOM_URI)
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await calls.forward(PinlessDialin(call_id="c", call_domain="d"), ROOM_URI)
     assert hand.asked == []
 
@@ -596,7 +596,7 @@ async def test_waiting_for_an_endpoint(asked: str) -> None:
         assert calls.sizes()["waiters"] == 0
         assert await calls.wait_ready(asked, 0.01) is found[0] is found[1] is calls.endpoint(ROOM_URI)
         await calls.receive({"action": "meeting-ended", "room": "none"})
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await calls.wait_ready(asked)
 
 
@@ -626,7 +626,7 @@ async def test_whoever_waits_is_told_that_nothing_comes() -> None:
     closed = anyio.Event()
 
     async def wait() -> None:
-        with pytest.raises(Closed, match="before"):
+        with pytest.raises(NotRunning, match="before"):
             await calls.wait_ready(ROOM_URI)
         closed.set()
 

@@ -25,7 +25,7 @@ from telstate import (
     Settings,
 )
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.routing.ports import DeadLetter, Journal
+from telstate.routing._ports import DeadLetter, Journal
 from telstate.testing import FakeClock
 from tests.calls import SESSION, js
 from tests.routing import until
@@ -319,7 +319,7 @@ def test_without_stamina_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         """Never called."""
 
     find = importlib.util.find_spec
-    monkeypatch.setattr("telstate.routing.retry.find_spec", lambda name: None if name == "stamina" else find(name))
+    monkeypatch.setattr("telstate.routing._retry.find_spec", lambda name: None if name == "stamina" else find(name))
     with pytest.raises(DefinitionError, match=r"pip install 'telstate\[retry\]'"):
         Router().on_end(retry=3)(handler)
 

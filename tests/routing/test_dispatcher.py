@@ -22,7 +22,6 @@ from anyio.lowlevel import checkpoint
 from telstate import (
     Busy,
     CallEnded,
-    Closed,
     DefinitionError,
     DialinEvent,
     DialoutAnswered,
@@ -30,6 +29,7 @@ from telstate import (
     Dispatcher,
     Event,
     LogClock,
+    NotRunning,
     Outcome,
     OutcomeKind,
     ParseError,
@@ -40,7 +40,7 @@ from telstate import (
 )
 from telstate.journals import SqliteJournal
 from telstate.testing import FakeClock, Noise, simulate
-from telstate.testing.clock import settle
+from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
 
 pytestmark = pytest.mark.anyio
@@ -752,7 +752,7 @@ async def test_nobody_waits_for_a_closed_dispatcher() -> None:
         await anyio.sleep_forever()
 
     async def expect_closed(wait: Any) -> None:
-        with pytest.raises(Closed):
+        with pytest.raises(NotRunning):
             await wait()
         told.append("closed")
 
@@ -848,15 +848,15 @@ async def test_outcomes_have_ids_for_good() -> None:
 async def test_outside_its_block_it_is_closed() -> None:
     """Before and after; and what is no event changes nothing."""
     calls = Dispatcher(Router())
-    with pytest.raises(Closed, match="async with"):
+    with pytest.raises(NotRunning, match="async with"):
         await calls.receive(js("dialout-connected"))
     async with calls:
         with pytest.raises(ParseError):
             await calls.receive(b"nonsense")
         assert sum(calls.counts.values()) == 0
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         calls.receive_nowait(js("dialout-connected"))
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await calls.receive(js("dialout-connected"))
 
 

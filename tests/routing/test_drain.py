@@ -14,7 +14,7 @@ import anyio
 import pytest
 import structlog
 
-from telstate import Closed, DialoutEvent, Dispatcher, Router, Session
+from telstate import DialoutEvent, Dispatcher, NotRunning, Router, Session
 from telstate.journals import SqliteJournal
 from tests.calls import js
 from tests.routing import until
@@ -131,7 +131,7 @@ async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
     calls = Dispatcher(router, drain=0.01)
 
     async def wait() -> None:
-        with pytest.raises(Closed) as raised:
+        with pytest.raises(NotRunning) as raised:
             await calls.idle()
         told.append(str(raised.value))
 
@@ -214,7 +214,7 @@ async def test_while_it_drains_handlers_may_still_do_what_they_need_to_finish(tm
         await calls.receive(js("dialout-connected"))
         await begun.wait()
     assert sorted(seen) == ["answered", "waited"]
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await calls.receive(js("dialout-stopped"))
     assert await marks(tmp_path / "calls.db") == [True, True, True]
     assert [kept async for kept in SqliteJournal(tmp_path / "calls.db").letters()] == []

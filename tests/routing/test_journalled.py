@@ -15,12 +15,12 @@ import structlog
 
 from telstate import (
     Cause,
-    Closed,
     DialoutEvent,
     Dispatcher,
     Event,
     JournalError,
     LogClock,
+    NotRunning,
     Outcome,
     ParseError,
     Replay,
@@ -30,11 +30,11 @@ from telstate import (
     StopRequested,
 )
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.routing import dispatcher
-from telstate.routing.ports import DeadLetter, Entry
+from telstate.routing import _dispatcher as dispatcher
+from telstate.routing._ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
-from telstate.testing.clock import settle
-from telstate.views.report import session_as_dict
+from telstate.testing._clock import settle
+from telstate.views._report import session_as_dict
 from tests.calls import SESSION, js
 
 pytestmark = pytest.mark.anyio
@@ -289,7 +289,7 @@ async def test_a_journal_that_cannot_be_used_leaves_the_router_free(tmp_path: Pa
     path.unlink()
     async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
         pass
-    with pytest.raises(Closed, match="runs once"):
+    with pytest.raises(NotRunning, match="runs once"):
         await calls.__aenter__()
 
 
@@ -420,7 +420,7 @@ async def test_whoever_waits_for_a_slow_journal_at_the_end_is_told(tmp_path: Pat
         try:
             await calls.receive(js("dialout-connected", f"s{number}"))
             told.append("kept")
-        except Closed:
+        except NotRunning:
             told.append("not kept")
 
     async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
@@ -443,13 +443,13 @@ async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(
     told: list[str] = []
 
     async def send(calls: Dispatcher) -> None:
-        with pytest.raises(Closed, match="whether it has it is not known"):
+        with pytest.raises(NotRunning, match="whether it has it is not known"):
             await calls.receive(js("dialout-connected"))
         told.append("closed")
 
     with structlog.testing.capture_logs() as logs, anyio.fail_after(5):
         async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
-            monkeypatch.setattr("telstate.journals.jsonl.os.fdatasync", lambda _: hangs.wait(20))
+            monkeypatch.setattr("telstate.journals._jsonl.os.fdatasync", lambda _: hangs.wait(20))
             group.start_soon(send, calls)
             await settle()
     hangs.set()
@@ -461,9 +461,9 @@ async def test_a_program_ends_though_its_disk_hangs(tmp_path: Path, anyio_backen
     """No thread of ours keeps the interpreter."""
     code = f"""
 import anyio, os, time
-from telstate import Closed, Dispatcher, Router
+from telstate import NotRunning, Dispatcher, Router
 from telstate.journals import JsonlJournal
-from telstate.routing import dispatcher
+from telstate.routing import _dispatcher as dispatcher
 dispatcher._CLOSE_WITHIN = 0.2
 async def main():
     async with anyio.create_task_group() as group, Dispatcher(
@@ -473,7 +473,7 @@ async def main():
         async def send():
             try:
                 await calls.receive({{"action": "dialout-connected", "sessionId": "s"}})
-            except Closed:
+            except NotRunning:
                 print("told")
         group.start_soon(send)
         await anyio.sleep(0.1)

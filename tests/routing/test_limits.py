@@ -26,7 +26,7 @@ from telstate import (
     State,
     parse,
 )
-from telstate.routing.ports import Journal
+from telstate.routing._ports import Journal
 from telstate.testing import FakeClock, Noise, Sent, simulate
 from tests.calls import joined, js
 from tests.routing.kept import actions, journal_at, replayed, rest, state_of

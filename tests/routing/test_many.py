@@ -14,20 +14,20 @@ import anyio.lowlevel
 import pytest
 
 from telstate import (
-    Closed,
     DialoutConnected,
     Dispatcher,
     DtmfReceived,
     Event,
     JournalError,
     LogClock,
+    NotRunning,
     Outcome,
     OutcomeKind,
     ParseError,
     Router,
 )
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.routing.ports import Entry
+from telstate.routing._ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
 from tests.calls import SESSION, js
 from tests.routing.kept import KINDS, journal_at, replayed, state_of
@@ -191,7 +191,7 @@ async def test_a_single_payload_is_not_many(one: Any) -> None:
 async def test_outside_the_block_nothing_is_taken_in(tmp_path: Path) -> None:
     """As with one."""
     calls = Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl"))
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await calls.receive_many([js("dialout-connected")])
 
 
@@ -250,7 +250,7 @@ async def test_many_end_when_the_block_is_left(kind: str, tmp_path: Path) -> Non
     async def bring() -> None:
         try:
             await calls.receive_many(flood())
-        except Closed as error:
+        except NotRunning as error:
             caught.append(error.taken)
 
     with anyio.fail_after(10):

@@ -25,10 +25,10 @@ from telstate import (
     State,
 )
 from telstate.journals import JsonlJournal
-from telstate.routing import reconciler
-from telstate.routing.ports import Entry, Journal
+from telstate.routing import _reconciler as reconciler
+from telstate.routing._ports import Entry, Journal
 from telstate.testing import FakeClock
-from telstate.testing.clock import settle
+from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
 from tests.routing import until
 from tests.routing.kept import KINDS, actions, journal_at, replayed, rest, state_of

@@ -30,10 +30,10 @@ from telstate import (
     Settings,
     State,
 )
-from telstate.routing import checkpoints
-from telstate.routing.ports import Entry
+from telstate.routing import _checkpoints as checkpoints
+from telstate.routing._ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
-from telstate.testing.clock import settle
+from telstate.testing._clock import settle
 from tests.calls import SESSION, js
 from tests.routing import until
 from tests.routing.kept import KINDS, journal_at, replayed, rest, state_of

@@ -13,9 +13,9 @@ import structlog
 
 from telstate import Dispatcher, Event, Replay, Router, Session, Settings
 from telstate.journals import JsonlJournal
-from telstate.routing.ports import Entry
+from telstate.routing._ports import Entry
 from telstate.testing import FakeClock
-from telstate.testing.clock import settle
+from telstate.testing._clock import settle
 from tests.calls import js
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +90,7 @@ async def test_a_session_retires_once_however_often_the_program_starts(tmp_path:
 
 async def test_checkpoints_are_made_also_after_a_long_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More events than lie between two checkpoints were read again: one is due at once, not never."""
-    monkeypatch.setattr("telstate.routing.checkpoints._EVERY", 50)
+    monkeypatch.setattr("telstate.routing._checkpoints._EVERY", 50)
     journal = JsonlJournal(tmp_path / "calls.jsonl")
     await journal.open(Settings().model_dump())
     payloads = [json.dumps(js("dialout-stopped", f"s{number}")).encode() for number in range(60)]

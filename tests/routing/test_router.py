@@ -22,7 +22,7 @@ from telstate import (
     State,
     UnknownEvent,
 )
-from telstate.routing.registration import Moment
+from telstate.routing._registration import Moment
 
 
 async def anything() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from telstate.events import Dialect
-from telstate.testing import Happening, spell
+from telstate.testing import ScriptedEvent, spell
 
 __all__ = ["RATE", "Told", "number_of", "session_of", "told"]
 
@@ -51,7 +51,7 @@ def told(calls: int) -> Iterator[Told]:
             "provider": "daily",
         }
         for delay, name in script(number):
-            payload = spell(Happening(begin + delay, name, facts), f"room-{number % 50}", dialect, begin + delay)
+            payload = spell(ScriptedEvent(begin + delay, name, facts), f"room-{number % 50}", dialect, begin + delay)
             if payload is not None:
                 heapq.heappush(under_way, Told(begin + delay, place, payload))
                 place += 1

@@ -15,9 +15,9 @@ import anyio
 import pytest
 from pydantic_core import from_json
 
-from telstate.events.dialects.journal import unwrap
+from telstate.events._dialects.journal import unwrap
 from telstate.journals import JsonlJournal
-from telstate.routing.ports import Entry
+from telstate.routing._ports import Entry
 
 __all__ = ["Failing", "Gated", "from_a_thread", "installed", "payloads", "until"]
 

@@ -22,14 +22,14 @@ import structlog
 from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.events import event_types
 from telstate.journals import JsonlJournal
-from telstate.sources.handlers import HANDLERS, STATE
+from telstate.sources._handlers import HANDLERS, STATE
 from tests.calls import js
 from tests.sources.live import from_a_thread, installed, payloads, until
 
 daily = installed("daily")
 pipecat = installed("pipecat.transports.daily.transport")
 
-from telstate.sources.daily import DailyEvents  # noqa: E402 - it needs the package that may be missing
+from telstate.sources._daily import DailyEvents  # noqa: E402 - it needs the package that may be missing
 
 pytestmark = pytest.mark.anyio
 

@@ -12,13 +12,13 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from telstate import Closed, Dispatcher, OutcomeKind, Router, SourceGap, StopRequested
+from telstate import Dispatcher, NotRunning, OutcomeKind, Router, SourceGap, StopRequested
 from telstate.journals import SqliteJournal
-from telstate.routing.payload import Payload
-from telstate.routing.ports import Entry
-from telstate.sources import feed as module
-from telstate.sources.feed import Fed, feed
-from telstate.sources.follow import follow
+from telstate.routing._payload import Payload
+from telstate.routing._ports import Entry
+from telstate.sources import _feed as module
+from telstate.sources._feed import Fed, feed
+from telstate.sources._follow import follow
 from telstate.testing import Noise, simulate
 from tests.calls import SESSION, js
 from tests.routing import until
@@ -249,7 +249,7 @@ async def test_a_dispatcher_that_closes_ends_it(tmp_path: Path) -> None:
             closed = True
 
     calls = Dispatcher(Router())
-    with pytest.raises(Closed):
+    with pytest.raises(NotRunning):
         await feed(calls, source())
     assert closed
 

@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from telstate import LogClock, SourceGap
-from telstate.sources import follow as module
-from telstate.sources.follow import follow
-from telstate.sources.splitting import Splitter
+from telstate.sources import _follow as module
+from telstate.sources._follow import follow
+from telstate.sources._splitter import Splitter
 from tests.routing import until
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telstate import SourceGap
-from telstate.sources.follow import Follower
+from telstate.sources._follow import Follower
 
 GAP = "a gap"
 

@@ -12,10 +12,10 @@ import pytest
 import structlog
 import trio
 
-from telstate import Closed, Dispatcher, OutcomeKind, Router
+from telstate import Dispatcher, NotRunning, OutcomeKind, Router
 from telstate.journals import JsonlJournal
-from telstate.sources import inbox as module
-from telstate.sources.inbox import Inbox
+from telstate.sources import _event_queue as module
+from telstate.sources._event_queue import EventQueue
 from tests.calls import js
 from tests.sources.live import Failing, Gated, from_a_thread, payloads, until
 
@@ -33,7 +33,7 @@ def connected(number: int) -> dict[str, Any]:
     return {"handler": "on_dialout_connected", "data": {"sessionId": f"s{number}"}}
 
 
-def put(inbox: Inbox, *numbers: int) -> None:
+def put(inbox: EventQueue, *numbers: int) -> None:
     """Put these sessions' first events in, from another thread, while the event loop stands still."""
 
     def put_all() -> None:
@@ -58,7 +58,7 @@ async def test_the_order_is_that_of_the_thread(journalled: bool, tmp_path: Path)
     """Five thousand from one thread."""
     journal = JsonlJournal(tmp_path / "calls") if journalled else None
     async with Dispatcher(Router(), journal=journal) as calls:
-        inbox = Inbox(calls, None, 10_000)
+        inbox = EventQueue(calls, None, 10_000)
         inbox.open()
         put(inbox, *range(5_000))
         await inbox.aclose()
@@ -70,7 +70,7 @@ async def test_the_order_is_that_of_the_thread(journalled: bool, tmp_path: Path)
 async def test_what_comes_while_it_rests_wakes_it() -> None:
     """Each time anew."""
     async with Dispatcher(Router()) as calls:
-        inbox = Inbox(calls, None, 10)
+        inbox = EventQueue(calls, None, 10)
         inbox.open()
         for number in range(50):
             await anyio.lowlevel.checkpoint()
@@ -82,7 +82,7 @@ async def test_what_comes_while_it_rests_wakes_it() -> None:
 async def test_a_slow_journal_holds_up_nobody(tmp_path: Path) -> None:
     """The thread is done before the journal has taken the first."""
     async with Dispatcher(Router(), journal=(journal := Gated(tmp_path / "calls"))) as calls:
-        inbox = Inbox(calls, None, 10_000)
+        inbox = EventQueue(calls, None, 10_000)
         inbox.open()
         put(inbox, *range(1_000))
         await until(lambda: journal.asked)
@@ -97,7 +97,7 @@ async def test_what_does_not_fit_leaves_a_gap_at_its_place(tmp_path: Path) -> No
     """Those before are taken in, those after too, and what lies between makes sessions uncertain. Told once."""
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router(), journal=(journal := Gated(tmp_path / "calls"))) as calls:
-            inbox = Inbox(calls, None, 3)
+            inbox = EventQueue(calls, None, 3)
             inbox.open()
             put(inbox, 0)
             await until(lambda: journal.asked)  # the first is at work, so it waits no longer
@@ -124,7 +124,7 @@ async def test_a_full_inbox_takes_something_again_when_a_tenth_is_free(tmp_path:
             return seqs
 
     async with Dispatcher(Router(), journal=(journal := Stepwise(tmp_path / "calls"))) as calls:
-        inbox = Inbox(calls, None, 50)
+        inbox = EventQueue(calls, None, 50)
         inbox.open()
         put(inbox, 0)
         await until(lambda: journal.asked == 1)
@@ -156,7 +156,7 @@ async def test_a_journal_that_fails_loses_nothing(tmp_path: Path) -> None:
     journal = Failing(tmp_path / "calls")
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router(), journal=journal) as calls:
-            inbox = Inbox(calls, None, 100)
+            inbox = EventQueue(calls, None, 100)
             inbox.open()
             put(inbox, 0)
             await until(calls.live)
@@ -172,7 +172,7 @@ async def test_leaving_takes_in_what_waits_and_then_nothing() -> None:
     """And it does not mind who still calls; nor is there anything to log."""
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router()) as calls:
-            inbox = Inbox(calls, None, 1_000)
+            inbox = EventQueue(calls, None, 1_000)
             put(inbox, 0)  # before it is opened: it waits
             inbox.open()
             put(inbox, *range(1, 500))
@@ -180,7 +180,7 @@ async def test_leaving_takes_in_what_waits_and_then_nothing() -> None:
             put(inbox, 500)
             await anyio.sleep(0.05)
             assert len(calls.live()) == 500
-            with pytest.raises(Closed, match="make another one"):
+            with pytest.raises(NotRunning, match="make another one"):
                 inbox.open()
     assert logs == []
 
@@ -188,7 +188,7 @@ async def test_leaving_takes_in_what_waits_and_then_nothing() -> None:
 async def test_a_block_that_is_cancelled_takes_in_what_waits_all_the_same(tmp_path: Path) -> None:
     """By a scope around it; the dispatcher goes on."""
     async with Dispatcher(Router(), journal=(journal := Gated(tmp_path / "calls"))) as calls:
-        inbox = Inbox(calls, None, 100)
+        inbox = EventQueue(calls, None, 100)
         inbox.open()
         put(inbox, *range(20))
         with anyio.CancelScope() as scope:
@@ -208,7 +208,7 @@ async def test_leaving_a_journal_that_never_recovers_ends(tmp_path: Path, monkey
     with structlog.testing.capture_logs() as logs, anyio.fail_after(10):
         async with Dispatcher(Router(), journal=journal) as calls:
             journal.failures = 1_000_000
-            inbox = Inbox(calls, None, 100)
+            inbox = EventQueue(calls, None, 100)
             inbox.open()
             put(inbox, *range(7))
             await inbox.aclose()
@@ -228,7 +228,7 @@ async def test_leaving_a_slow_journal_waits_as_long_as_it_comes_on(
             return await super().append(entries)
 
     async with Dispatcher(Router(), journal=Slow(tmp_path / "calls")) as calls:
-        inbox = Inbox(calls, None, 100)
+        inbox = EventQueue(calls, None, 100)
         inbox.open()
         put(inbox, *range(20))
         await inbox.aclose()
@@ -239,7 +239,7 @@ async def test_a_dispatcher_that_was_closed_first() -> None:
     """Nothing raises; what is lost is told, and whose fault it is."""
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router()) as calls:
-            inbox = Inbox(calls, None, 100)
+            inbox = EventQueue(calls, None, 100)
             inbox.open()
         put(inbox, 0, 1, 2)
         await until(lambda: told(logs, "source.left"))
@@ -254,7 +254,7 @@ async def test_a_program_that_is_told_to_stop_leaves_at_once_and_loses_nothing()
     """The block is cancelled then; what comes while it ends is still taken in."""
     with structlog.testing.capture_logs() as logs, anyio.fail_after(5):
         async with Dispatcher(Router()) as calls:
-            inbox = Inbox(calls, None, 100)
+            inbox = EventQueue(calls, None, 100)
             inbox.open()
             try:
                 calls.shut_down()
@@ -270,7 +270,7 @@ async def test_what_is_no_event_holds_up_nothing_and_is_not_logged() -> None:
     """Its field is, but not what stood in it."""
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router()) as calls:
-            inbox = Inbox(calls, None, 100)
+            inbox = EventQueue(calls, None, 100)
             inbox.open()
             circle: dict[str, Any] = {"handler": "on_dialin_stopped"}
             circle["data"] = circle
@@ -287,7 +287,7 @@ async def test_what_is_no_event_holds_up_nothing_and_is_not_logged() -> None:
 async def test_what_was_put_in_cannot_be_changed_any_more() -> None:
     """Others get the same dict, and may do with it what they like."""
     async with Dispatcher(Router()) as calls:
-        inbox = Inbox(calls, None, 100)
+        inbox = EventQueue(calls, None, 100)
         inbox.open()
         payload = connected(1)
         inbox.put("on_dialout_connected", payload)
@@ -305,7 +305,7 @@ async def test_a_defect_is_not_silent() -> None:
 
     with structlog.testing.capture_logs() as logs:
         async with Broken(Router()) as calls:
-            inbox = Inbox(calls, None, 100)
+            inbox = EventQueue(calls, None, 100)
             inbox.open()
             put(inbox, 1, 2)
             with pytest.raises(ZeroDivisionError):
@@ -319,7 +319,7 @@ async def test_a_gap_speaks_of_its_client_only() -> None:
     async with Dispatcher(Router()) as calls:
         for session_id, client in (("a", "one"), ("b", "two")):
             await calls.receive(js("dialout-connected", session_id, callClientId=client))
-        inbox = Inbox(calls, "one", 100)
+        inbox = EventQueue(calls, "one", 100)
         inbox.open()
         inbox.put("", inbox.gap("it left"))
         await inbox.aclose()
@@ -328,20 +328,20 @@ async def test_a_gap_speaks_of_its_client_only() -> None:
 
 async def test_a_dispatcher_that_is_not_open_is_told_at_once() -> None:
     """Not when the source is left, and all is lost."""
-    with pytest.raises(Closed, match="before the source"):
-        Inbox(Dispatcher(Router()), None, 1).open()
+    with pytest.raises(NotRunning, match="before the source"):
+        EventQueue(Dispatcher(Router()), None, 1).open()
 
 
 def test_wrong_arguments_are_refused_at_once() -> None:
     """Not when the first gap comes; and trio is told from asyncio."""
     calls = Dispatcher(Router())
     with pytest.raises(ValueError, match="at least 1"):
-        Inbox(calls, None, 0)
+        EventQueue(calls, None, 0)
     with pytest.raises(ValueError, match="at least 1 character"):
-        Inbox(calls, "", 1)
+        EventQueue(calls, "", 1)
 
     async def on_trio() -> None:
-        Inbox(calls, None, 1).open()
+        EventQueue(calls, None, 1).open()
 
     with pytest.raises(RuntimeError, match="need asyncio"):
         trio.run(on_trio)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from telstate.sources import lines
-from telstate.sources.lines import LogLine, read_lines
+from telstate.sources import _log_lines as lines
+from telstate.sources._log_lines import LogLine, read_lines
 
 
 def read(tmp_path: Path, data: bytes) -> list[LogLine]:

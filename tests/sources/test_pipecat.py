@@ -15,8 +15,8 @@ import pytest
 
 from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.journals import JsonlJournal
-from telstate.sources.handlers import HANDLERS, STATE
-from telstate.sources.pipecat import attach
+from telstate.sources._handlers import HANDLERS, STATE
+from telstate.sources._pipecat import attach
 from tests.calls import js
 from tests.sources.live import installed, payloads, until
 
@@ -81,7 +81,7 @@ def test_the_transport_of_the_installed_version_has_all_the_names() -> None:
 
 def test_attaching_needs_no_pipecat() -> None:
     """It is not even imported."""
-    code = "import sys, telstate.sources.pipecat; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys, telstate.sources._pipecat; print(*{name.split('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert not {"pipecat", "daily"} & set(run.stdout.decode().split())
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from telstate import Dispatcher, Router
-from telstate.sources.server import receiving
-from telstate.testing.sender import WebhookSender, body_of
+from telstate.sources._server import serve_webhooks
+from telstate.testing._sender import WebhookSender, body_of
 from tests.control.receiving import SECRET
 
 pytestmark = pytest.mark.asyncio
@@ -23,7 +23,7 @@ EVENT = body_of({"type": "dialout.answered", "id": "1", "payload": {"session_id"
 async def test_it_takes_in_while_the_block_lasts(host: str) -> None:
     """At the address that it gives; afterwards nobody is there."""
     async with Dispatcher(Router()) as calls:
-        async with receiving(calls, secrets=[SECRET], host=host, port=0) as address:
+        async with serve_webhooks(calls, secrets=[SECRET], host=host, port=0) as address:
             async with WebhookSender(f"{address}/webhooks", SECRET) as sender:
                 assert (await sender.post(EVENT)).status_code == 200
             assert [session.session_id for session in calls.live()] == ["s"]
@@ -36,7 +36,7 @@ async def test_whoever_leaves_at_once_leaves_no_server_behind() -> None:
     """Also where uvicorn, as of 0.30, ends without a word if it is to exit before it has begun."""
     async with Dispatcher(Router()) as calls:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with receiving(calls, listening=listening) as address:
+            async with serve_webhooks(calls, listening=listening) as address:
                 pass
             assert listening.fileno() == -1
         async with httpx.AsyncClient() as client:
@@ -49,7 +49,7 @@ async def test_a_port_that_is_taken_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with Dispatcher(Router()) as calls:
             with pytest.raises(OSError, match="in use"):
-                async with receiving(calls, port=taken.getsockname()[1]):
+                async with serve_webhooks(calls, port=taken.getsockname()[1]):
                     pass
 
 
@@ -60,7 +60,7 @@ async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
 
         async def serve() -> None:
             nonlocal address
-            async with receiving(calls, port=0) as address:
+            async with serve_webhooks(calls, port=0) as address:
                 await asyncio.sleep(30)
 
         with pytest.raises(TimeoutError):
@@ -74,7 +74,7 @@ async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
 async def test_an_error_of_the_block_goes_on_as_it_is(kind: type[BaseException]) -> None:
     """In no group, so that whoever expects it can catch it; nothing is left behind."""
     with pytest.raises(kind, match="mine") as raised:
-        async with Dispatcher(Router()) as calls, receiving(calls, port=0) as address:
+        async with Dispatcher(Router()) as calls, serve_webhooks(calls, port=0) as address:
             raise kind("mine")
     assert raised.value.__context__ is None
     async with httpx.AsyncClient() as client:
@@ -87,7 +87,7 @@ async def test_an_error_of_a_block_that_is_cancelled_is_not_lost(by: str) -> Non
     """As of a clean-up that fails."""
 
     async def work() -> None:
-        async with Dispatcher(Router()) as calls, receiving(calls, port=0):
+        async with Dispatcher(Router()) as calls, serve_webhooks(calls, port=0):
             if by == "shut_down":
                 calls.shut_down()
             try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telstate.sources.signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Secret, sign, verify
+from telstate.sources._signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Secret, sign, verify
 
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 BODY = b'{"type":"dialout.answered","id":"1","payload":{"session_id":"s","timestamp":"1730000000"}}'

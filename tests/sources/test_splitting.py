@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telstate.sources import lines
-from telstate.sources.lines import LogLine, read_lines
-from telstate.sources.splitting import Splitter
+from telstate.sources import _log_lines as lines
+from telstate.sources._log_lines import LogLine, read_lines
+from telstate.sources._splitter import Splitter
 
 LIMIT = 12
 DATA = st.lists(

@@ -18,12 +18,12 @@ from starlette.applications import Starlette
 
 from telstate import Dispatcher, Event, Router, State
 from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.journals.sqlite import lines
-from telstate.routing.ports import DeadLetter, Entry
-from telstate.sources import webhooks
-from telstate.sources.signatures import PINLESS, Secret, sign
-from telstate.sources.webhooks import receiver
-from telstate.testing.sender import WebhookSender, body_of
+from telstate.journals._sqlite import lines
+from telstate.routing._ports import DeadLetter, Entry
+from telstate.sources import _webhooks as webhooks
+from telstate.sources._signatures import PINLESS, Secret, sign
+from telstate.sources._webhooks import webhook_app
+from telstate.testing._sender import WebhookSender, body_of
 from tests.sources.serving import serving
 
 pytestmark = pytest.mark.asyncio
@@ -44,9 +44,9 @@ def dispatcher(path: Path, router: Router | None = None, **how: Any) -> Dispatch
 
 
 @asynccontextmanager
-async def receiving(calls: Dispatcher, **how: Any) -> AsyncIterator[str]:
+async def serve_webhooks(calls: Dispatcher, **how: Any) -> AsyncIterator[str]:
     """A receiver of it, and its address."""
-    async with serving(receiver(calls, **{"secrets": [SECRET], **how})) as url:
+    async with serving(webhook_app(calls, **{"secrets": [SECRET], **how})) as url:
         yield url
 
 
@@ -64,7 +64,7 @@ async def test_a_signed_event_is_kept_stepped_and_handled(tmp_path: Path) -> Non
         handled.append(event.action)
 
     calls = dispatcher(tmp_path, router)
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         answer = await sender.post(body_of(ANSWERED))
         assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "moved"})
         assert (await sender.post(body_of(ANSWERED))).json() == {"ok": True, "outcome": "duplicate"}
@@ -85,7 +85,7 @@ async def test_handlers_run_after_the_answer(tmp_path: Path) -> None:
         await may_end.wait()
 
     calls = dispatcher(tmp_path, router)
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         assert (await sender.post(body_of(ANSWERED))).status_code == 200
         assert calls.sizes()["pending"] == 1
         may_end.set()
@@ -111,7 +111,7 @@ async def test_what_is_not_signed_right_is_refused_and_changes_nothing(tmp_path:
         old,
     ]
     calls = dispatcher(tmp_path)
-    async with receiving(calls) as url, httpx.AsyncClient() as client:
+    async with serve_webhooks(calls) as url, httpx.AsyncClient() as client:
         for headers in wrong:
             answer = await client.post(f"{url}/webhooks", content=body, headers=headers)
             assert answer.status_code == 401
@@ -124,7 +124,7 @@ async def test_what_is_not_signed_right_is_refused_and_changes_nothing(tmp_path:
 async def test_one_secret_takes_anothers_place(tmp_path: Path) -> None:
     """While both hold, either is right."""
     calls = dispatcher(tmp_path)
-    async with receiving(calls, secrets=[OTHER, SECRET]) as url:
+    async with serve_webhooks(calls, secrets=[OTHER, SECRET]) as url:
         for secret in (SECRET, OTHER):
             async with WebhookSender(f"{url}/webhooks", secret) as sender:
                 assert (await sender.post(body_of(ANSWERED))).status_code == 200
@@ -135,7 +135,7 @@ async def test_one_secret_takes_anothers_place(tmp_path: Path) -> None:
 async def test_dailys_own_tests_are_answered_and_are_no_events(tmp_path: Path, path: str, body: bytes) -> None:
     """They come when a webhook is created, perhaps before there is a secret to sign with."""
     calls = dispatcher(tmp_path)
-    async with receiving(calls) as url, httpx.AsyncClient() as client:
+    async with serve_webhooks(calls) as url, httpx.AsyncClient() as client:
         assert (await client.post(url + path, content=body)).status_code == 200
     assert kept(tmp_path) == []
 
@@ -156,7 +156,7 @@ async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]
         b'{"type": "dialout.answered", "id": "2", "payload": {"session_id": 5}}',
     ]
     calls = Dispatcher(Router(), journal=journal())
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for body in bodies:
             answer = await sender.post(body)
             assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "dead letter"})
@@ -172,7 +172,7 @@ async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]
 async def test_events_that_this_side_alone_can_tell_are_none_of_daily(tmp_path: Path) -> None:
     """A signed request must not pretend that we asked for a stop; types that are new to telstate are taken."""
     calls = dispatcher(tmp_path)
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for payload, outcome in (
             ({"action": "stop-requested", "sessionId": "s"}, "dead letter"),
             ({"type": "stop-requested", "id": "1", "payload": {"session_id": "s"}}, "dead letter"),
@@ -185,7 +185,7 @@ async def test_events_that_this_side_alone_can_tell_are_none_of_daily(tmp_path: 
 async def test_a_long_body_is_refused_while_it_comes(tmp_path: Path) -> None:
     """Told by its length or not: the answer comes before the body has ended, and the connection is closed."""
     calls = dispatcher(tmp_path)
-    async with receiving(calls, max_body=10_000) as url:
+    async with serve_webhooks(calls, max_body=10_000) as url:
         for how in ("Content-Length: 1000000000", "Transfer-Encoding: chunked"):
             part = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" if "chunked" in how else b"x" * 0x1000
             assert (await half_sent(url, how, part * 3)).startswith(b"HTTP/1.1 413")
@@ -197,7 +197,7 @@ async def test_a_long_body_is_refused_while_it_comes(tmp_path: Path) -> None:
 async def test_a_slow_body_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sends it has shown nothing yet."""
     monkeypatch.setattr(webhooks, "_READ_WITHIN", 0.3)
-    async with receiving(dispatcher(tmp_path)) as url:
+    async with serve_webhooks(dispatcher(tmp_path)) as url:
         started = time.monotonic()
         assert (await half_sent(url, "Content-Length: 100", b"{")).startswith(b"HTTP/1.1 408")
         assert 0.2 < time.monotonic() - started < 3
@@ -224,7 +224,7 @@ async def test_under_pressure_a_request_is_held_and_then_told_to_come_again(tmp_
 
     calls = dispatcher(tmp_path, router, pending_limit=1)
     second = {**ANSWERED, "id": "2", "payload": {"session_id": "t", "timestamp": "1730000000"}}
-    async with receiving(calls, held=0.3) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls, held=0.3) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         assert (await sender.post(body_of(ANSWERED))).status_code == 200
         started = time.monotonic()
         answer = await sender.post(body_of(second))
@@ -254,7 +254,7 @@ async def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path) -> None:
     """Daily sends it again."""
     journal = Full(tmp_path / "calls.db")
     calls = Dispatcher(Router(), journal=journal)
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET, pauses=(0.1, 0.1)) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET, pauses=(0.1, 0.1)) as sender:
         assert (await sender.post(body_of(ANSWERED))).status_code == 503
         assert calls.session("s") is None
         delivery = asyncio.create_task(sender.deliver(ANSWERED))
@@ -268,7 +268,7 @@ async def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path) -> None:
 async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> None:
     """And no proxy on it, through which anybody could come."""
     calls = dispatcher(tmp_path)
-    async with receiving(calls, secrets=[]) as url, httpx.AsyncClient() as client:
+    async with serve_webhooks(calls, secrets=[]) as url, httpx.AsyncClient() as client:
         body = body_of(ANSWERED)
         for header in (
             *(
@@ -286,7 +286,7 @@ async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> No
             assert answer.status_code == 401, header
         assert (await client.post(f"{url}/webhooks", content=body)).status_code == 200
     remote = httpx.AsyncClient(
-        transport=httpx.ASGITransport(receiver(dispatcher(tmp_path / "other")), client=("203.0.113.9", 1)),
+        transport=httpx.ASGITransport(webhook_app(dispatcher(tmp_path / "other")), client=("203.0.113.9", 1)),
         base_url="http://x",
     )
     assert (await remote.post("/webhooks", content=body)).status_code == 401
@@ -296,7 +296,7 @@ async def test_a_caller_on_hold_comes_by_pinless(tmp_path: Path) -> None:
     """Signed in headers of its own, with milliseconds."""
     caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
     calls = dispatcher(tmp_path)
-    async with receiving(calls) as url:
+    async with serve_webhooks(calls) as url:
         async with WebhookSender(f"{url}/pinless", SECRET) as sender:
             assert (await sender.post(body_of(caller))).json() == {"ok": True, "outcome": "noted"}
             assert calls.sizes()["callers"] == 1
@@ -315,7 +315,7 @@ async def test_it_mounts_into_fastapi(tmp_path: Path) -> None:
             yield
 
     app = FastAPI(lifespan=lifespan)
-    app.mount("/daily", receiver(calls, secrets=[SECRET]))
+    app.mount("/daily", webhook_app(calls, secrets=[SECRET]))
 
     @app.get("/live")
     async def live() -> list[str]:
@@ -332,7 +332,7 @@ async def test_a_dispatcher_that_nobody_entered_takes_nothing(tmp_path: Path) ->
     """Mounted without a lifespan: Daily is told to come again, and health says so."""
     calls = dispatcher(tmp_path)
     app = Starlette()
-    app.mount("/daily", receiver(calls, secrets=[SECRET]))
+    app.mount("/daily", webhook_app(calls, secrets=[SECRET]))
     async with serving(app) as url, httpx.AsyncClient() as client:
         async with WebhookSender(f"{url}/daily/webhooks", SECRET) as sender:
             assert (await sender.post(body_of(ANSWERED))).status_code == 503
@@ -341,20 +341,20 @@ async def test_a_dispatcher_that_nobody_entered_takes_nothing(tmp_path: Path) ->
 
 async def test_other_methods_and_paths_are_nobodys(tmp_path: Path) -> None:
     """404 and 405."""
-    async with receiving(dispatcher(tmp_path)) as url, httpx.AsyncClient() as client:
+    async with serve_webhooks(dispatcher(tmp_path)) as url, httpx.AsyncClient() as client:
         assert (await client.get(f"{url}/webhooks")).status_code == 405
         assert (await client.post(f"{url}/")).status_code == 404
 
 
 async def test_of_what_is_not_signed_next_to_nothing_is_read(tmp_path: Path) -> None:
     """It can be no more than one of Daily's tests, so nobody can fill the memory with it."""
-    async with receiving(dispatcher(tmp_path)) as url:
+    async with serve_webhooks(dispatcher(tmp_path)) as url:
         assert (await half_sent(url, "Content-Length: 1000000", b"x" * 201)).startswith(b"HTTP/1.1 401")
 
 
 async def test_with_a_slash_at_the_end_it_is_the_same(tmp_path: Path) -> None:
     """A redirection would be a failure to Daily."""
-    async with receiving(dispatcher(tmp_path)) as url, WebhookSender(f"{url}/webhooks/", SECRET) as sender:
+    async with serve_webhooks(dispatcher(tmp_path)) as url, WebhookSender(f"{url}/webhooks/", SECRET) as sender:
         assert (await sender.post(body_of(ANSWERED))).status_code == 200
 
 
@@ -373,7 +373,7 @@ async def test_a_log_that_cannot_be_written_changes_no_answer(tmp_path: Path) ->
     structlog.configure(logger_factory=lambda *_: Broken())
     try:
         calls = dispatcher(tmp_path)
-        async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
             assert (await sender.post(b"{")).status_code == 200
             assert (await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")).status_code == 401
             assert (await sender.post(body_of(ANSWERED))).status_code == 200
@@ -398,7 +398,7 @@ async def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
     """A body that could not become a dead letter comes again, and is one letter then."""
     journal = Unwritable(tmp_path / "calls.db")
     calls = Dispatcher(Router(), journal=journal)
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for _ in range(3):
             assert (await sender.post(b"{")).status_code == 503
         journal.refuses = False
@@ -410,7 +410,7 @@ async def test_a_caller_on_hold_who_is_told_again_is_a_duplicate(tmp_path: Path)
     """Daily repeats what was not answered, and nobody prepares a second room; another caller is another."""
     caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
     calls = dispatcher(tmp_path)
-    async with receiving(calls) as url, WebhookSender(f"{url}/pinless", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/pinless", SECRET) as sender:
         outcomes = [
             (await sender.post(body_of(told))).json()["outcome"] for told in (caller, caller, {**caller, "callId": "c"})
         ]
@@ -421,11 +421,11 @@ async def test_secrets_are_a_list() -> None:
     """A text is one of letters; and a number that makes no sense is refused at once."""
     for wrong in ({"tolerance": 0}, {"tolerance": float("nan")}, {"max_body": 0}, {"held": -1}):
         with pytest.raises(ValueError, match="are above 0"):
-            receiver(Dispatcher(Router()), secrets=[SECRET], **wrong)
+            webhook_app(Dispatcher(Router()), secrets=[SECRET], **wrong)
     with pytest.raises(TypeError, match="takes a list of secrets"):
-        receiver(Dispatcher(Router()), secrets=SECRET)
+        webhook_app(Dispatcher(Router()), secrets=SECRET)
     with pytest.raises(ValueError, match="base64"):
-        receiver(Dispatcher(Router()), secrets=["no base64!"])
+        webhook_app(Dispatcher(Router()), secrets=["no base64!"])
 
 
 async def test_neither_bodies_nor_numbers_nor_secrets_are_in_the_log(
@@ -434,7 +434,7 @@ async def test_neither_bodies_nor_numbers_nor_secrets_are_in_the_log(
     """Not of what is refused, and not of what is no event."""
     number = "+12025550187"
     calls = dispatcher(tmp_path)
-    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         await sender.post(b'{"type": 5, "id": "1", "payload": {"destination": "%s"}}' % number.encode())
         await sender.post(number.encode())
         await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from telstate import State
-from telstate.calls.evidence import Cause
+from telstate.calls._evidence import Cause
 from telstate.control import DailyApi
-from telstate.errors import Closed, UnknownResult
+from telstate.errors import NotRunning, UnknownResult
 from telstate.events import parse
-from telstate.testing import lines
-from telstate.testing.daily import CallRejected, FakeDaily, Line, Refusal
-from telstate.testing.faults import cut, hang, instead
+from telstate.testing import _phone_lines as lines
+from telstate.testing._daily import CallRejected, FakeDaily, PhoneLine, Refusal
+from telstate.testing._faults import cut, hang, instead
 from tests.testing.world import ROOM, SECRET, World, watched
 
 pytestmark = pytest.mark.asyncio
@@ -57,21 +57,33 @@ DOCUMENTED = {
 @pytest.mark.parametrize(
     ("line", "told", "state", "cause", "ended_by"),
     [
-        (Line(answers=0.02, talks=0.02), "connected answered joined left stopped", "stopped", "completed", "remote"),
-        (Line(rings=None, answers=0.02, talks=0.0), "answered joined left stopped", "stopped", "completed", "remote"),
-        (Line(busy=True), "connected stopped", "stopped", "unanswered", "busy"),
-        (Line(rings=None, busy=True), "stopped", "stopped", "unanswered", "busy"),
-        (Line(gives_up=0.03), "connected stopped", "stopped", "unanswered", "gives up"),
-        (Line(fails=0.03, error="no way"), "connected error", "error", "failed", "fails"),
         (
-            Line(warns=0.01, talks=0.01),
+            PhoneLine(answers=0.02, talks=0.02),
+            "connected answered joined left stopped",
+            "stopped",
+            "completed",
+            "remote",
+        ),
+        (
+            PhoneLine(rings=None, answers=0.02, talks=0.0),
+            "answered joined left stopped",
+            "stopped",
+            "completed",
+            "remote",
+        ),
+        (PhoneLine(busy=True), "connected stopped", "stopped", "unanswered", "busy"),
+        (PhoneLine(rings=None, busy=True), "stopped", "stopped", "unanswered", "busy"),
+        (PhoneLine(gives_up=0.03), "connected stopped", "stopped", "unanswered", "gives up"),
+        (PhoneLine(fails=0.03, error="no way"), "connected error", "error", "failed", "fails"),
+        (
+            PhoneLine(warns=0.01, talks=0.01),
             "connected warning answered joined left stopped",
             *["stopped", "completed", "remote"],
         ),
     ],
 )
 async def test_what_a_line_does_is_what_a_program_sees(
-    line: Line, told: str, state: str, cause: str, ended_by: str
+    line: PhoneLine, told: str, state: str, cause: str, ended_by: str
 ) -> None:
     """In its order, with its cause; and the fake itself knows the truth."""
     async with watched() as world:
@@ -97,8 +109,8 @@ async def test_every_webhook_is_as_documented() -> None:
     async with watched() as world:
         daily = world.daily
         (other,) = daily.host("sales")
-        daily.lines[NUMBER] = Line(warns=0.0, talks=0.01)
-        daily.lines["+12025550102"] = Line(fails=0.01)
+        daily.lines[NUMBER] = PhoneLine(warns=0.0, talks=0.01)
+        daily.lines["+12025550102"] = PhoneLine(fails=0.01)
         await world.dial(NUMBER, userId="u")
         await world.dial("+12025550102", userId="u")
         caller = daily.dial_in(f"{ENDPOINT}?x-daily_display_name=my%20name", sip_headers={"X-A": "b"})
@@ -175,7 +187,7 @@ async def test_a_start_that_is_in_order() -> None:
     """With all that may be in it, also what is for the other kind."""
     async with watched() as world:
         uri = "sip:bob@pbx.example?X-One=1&X-Two=2"
-        world.daily.lines["sip:bob@pbx.example"] = Line(answers=None)
+        world.daily.lines["sip:bob@pbx.example"] = PhoneLine(answers=None)
         body = {
             "displayName": "Bob",
             "userId": "u" * 36,
@@ -196,7 +208,7 @@ async def test_each_refusal() -> None:
         world.daily.host(ROOM, max_sip_pstn_sessions_per_room=20)
         for number, refusal in enumerate(refusals):
             destination = f"+120255501{number:02}"
-            world.daily.lines[destination] = [Line(refuses=refusal), Line()]
+            world.daily.lines[destination] = [PhoneLine(refuses=refusal), PhoneLine()]
             answer = await world.post("dialOut/start", phoneNumber=destination)
             told = {"error": refusal.error, "info": refusal.info}
             assert (answer.status_code, answer.json()) == (refusal.status, told)
@@ -262,9 +274,9 @@ async def test_an_answer_that_is_lost_was_a_call() -> None:
     """One that is lost on the way there was none."""
     async with watched() as world:
         world.daily.lines[NUMBER] = [
-            Line(start_lost=True),
-            Line(answer_lost=True),
-            Line(answer_after=0.1, answers=0.01),
+            PhoneLine(start_lost=True),
+            PhoneLine(answer_lost=True),
+            PhoneLine(answer_after=0.1, answers=0.01),
         ]
         async with DailyApi(world.daily.key, url=world.daily.url) as api:
             for starts in (0, 1):
@@ -281,7 +293,7 @@ async def test_an_answer_that_is_lost_was_a_call() -> None:
 async def test_a_lost_hang_up_and_other_mishaps_of_events() -> None:
     """Lost, late, twice."""
     async with watched() as world:
-        mishaps = Line(
+        mishaps = PhoneLine(
             talks=0.01, loses={"dialout.stopped"}, delays={"dialout.answered": 0.6}, twice={"participant.left"}
         )
         world.daily.lines[NUMBER] = mishaps
@@ -392,9 +404,12 @@ async def test_a_transfer_into_another_room() -> None:
 
 @pytest.mark.parametrize(
     ("line", "steps"),
-    [(Line(answers=0.01), "triggered initiated answered completed"), (Line(busy=True), "triggered initiated")],
+    [
+        (PhoneLine(answers=0.01), "triggered initiated answered completed"),
+        (PhoneLine(busy=True), "triggered initiated"),
+    ],
 )
-async def test_a_transfer_to_the_outside(line: Line, steps: str) -> None:
+async def test_a_transfer_to_the_outside(line: PhoneLine, steps: str) -> None:
     """That it failed is never told."""
     async with watched() as world:
         session_id = await world.dial(NUMBER)
@@ -443,7 +458,7 @@ async def test_endpoints_of_a_room() -> None:
             world.daily.dial_in(first)
         world.daily.dial_in(second)
         await world.until(lambda: not world.daily.session(caller).live)
-        world.daily.dial_in(first.removeprefix("sip:"), media=None, line=Line(loses={"dialin.connected"}))
+        world.daily.dial_in(first.removeprefix("sip:"), media=None, line=PhoneLine(loses={"dialin.connected"}))
         await world.settled()
         assert world.told().count("dialin.connected") == 2
         with pytest.raises(CallRejected, match="no room"):
@@ -453,7 +468,7 @@ async def test_endpoints_of_a_room() -> None:
 async def test_a_dial_in_that_warns_and_fails() -> None:
     """As Daily tells it of callers, too."""
     async with watched() as world:
-        caller = world.daily.dial_in(ENDPOINT, line=Line(warns=0.02, fails=0.05))
+        caller = world.daily.dial_in(ENDPOINT, line=PhoneLine(warns=0.02, fails=0.05))
         await world.until(lambda: not world.daily.session(caller).live)
         told = [one for one in world.daily.sent if one.body.get("payload", {}).get("session_id") == caller]
         assert [one.type for one in told if one.type.startswith("dialin")] == [
@@ -591,7 +606,7 @@ async def presence(world: World, **query: str) -> dict[str, Any]:
 async def test_presence(joins: str) -> None:
     """Of those who have joined, the bot included."""
     async with watched(joins=joins) as world:
-        world.daily.lines[NUMBER] = Line(answers=None)
+        world.daily.lines[NUMBER] = PhoneLine(answers=None)
         ringing = await world.dial(NUMBER)
         session_id = await world.dial("+12025550102", userId="u", displayName="Bo")
         await world.until(lambda: world.daily.session(session_id).joined_at)
@@ -645,7 +660,7 @@ async def test_many_at_once() -> None:
     async with watched() as world:
         world.daily.host(ROOM, max_sip_pstn_sessions_per_room=1000)
         lost = {"participant.joined", "participant.left"}  # to spare the machine a thousand requests
-        world.daily.lines.default = Line(answers=0.2, talks=0.2, loses=lost)
+        world.daily.lines.default = PhoneLine(answers=0.2, talks=0.2, loses=lost)
         turns = asyncio.Semaphore(50)
 
         async def call(number: int) -> str:
@@ -677,7 +692,7 @@ async def test_it_is_left_at_once_and_leaves_nothing() -> None:
     before = threading.active_count()
     with FakeDaily("http://127.0.0.1:9/webhooks", pauses=[60]) as daily:
         daily.host(ROOM)
-        daily.lines[NUMBER] = Line(answer_after=60)
+        daily.lines[NUMBER] = PhoneLine(answer_after=60)
         headers = {"Authorization": f"Bearer {daily.key}"}
         async with httpx.AsyncClient(base_url=daily.url, headers=headers, trust_env=False) as rest:
             daily.rules["/rooms"] = hang
@@ -695,10 +710,10 @@ async def test_it_is_left_at_once_and_leaves_nothing() -> None:
             await asyncio.gather(*asking, return_exceptions=True)
         daily.__exit__(None, None, None)
     assert threading.active_count() <= before + 1  # asyncio's own for to_thread
-    with pytest.raises(Closed, match="in its `with`"):
+    with pytest.raises(NotRunning, match="in its `with`"):
         daily.host(ROOM)
     assert len(daily.sessions) == 1
-    with pytest.raises(Closed, match="entered once"):
+    with pytest.raises(NotRunning, match="entered once"):
         daily.__enter__()
 
 
@@ -748,13 +763,13 @@ async def test_lines_that_make_no_sense() -> None:
         {"delays": {"dialout.stopped": -1.0}},
     ):
         with pytest.raises(ValueError, match=r"second|ring"):
-            Line(**wrong)
+            PhoneLine(**wrong)
     with pytest.raises(ValueError, match=r"'dialout-stopped' is no type of webhook.*'dialout.stopped'"):
-        Line(loses={"dialout-stopped"})
+        PhoneLine(loses={"dialout-stopped"})
     with pytest.raises(TypeError, match="takes a Refusal"):
-        Line(refuses="nope")  # type: ignore[arg-type]
+        PhoneLine(refuses="nope")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="set of types"):
-        Line(loses="dialout.stopped")
+        PhoneLine(loses="dialout.stopped")
     with pytest.raises(ValueError, match="status"):
         Refusal(200, "x")
     with pytest.raises(ValueError, match="base64"):
@@ -770,9 +785,9 @@ async def test_what_would_test_nothing_is_refused() -> None:
     with FakeDaily() as daily:
         for nobody in ("12025550101", "+1 202 555 0101", "support", "", "sip:"):
             with pytest.raises(ValueError, match=r"E\.164"):
-                daily.lines[nobody] = Line()
-        for nothing in ("busy", None, [], [Line(), "busy"], {"busy": True}):
-            with pytest.raises(TypeError, match="a Line, or one for each dial"):
+                daily.lines[nobody] = PhoneLine()
+        for nothing in ("busy", None, [], [PhoneLine(), "busy"], {"busy": True}):
+            with pytest.raises(TypeError, match="a PhoneLine, or one for each dial"):
                 daily.lines[NUMBER] = nothing  # type: ignore[assignment]
         for nowhere in ("/room/*", "/rooms/*/dialout/start", "/v1/rooms/r", "rooms", "/rooms/r/", ""):
             with pytest.raises(ValueError, match=r"fits no path.*/rooms/\*/dialOut/start"):
@@ -780,9 +795,9 @@ async def test_what_would_test_nothing_is_refused() -> None:
         with pytest.raises(ValueError, match="fits no path"):
             daily.rules.update({"/room/*": hang})
         with pytest.raises(ValueError, match=r"E\.164"):
-            daily.lines.update({"support": Line()})
+            daily.lines.update({"support": PhoneLine()})
         with pytest.raises(ValueError, match=r"E\.164"):
-            daily.lines |= {"support": Line()}
+            daily.lines |= {"support": PhoneLine()}
         with pytest.raises(TypeError, match=r"instead\(500\)"):
             daily.rules["*"] = 500  # type: ignore[assignment]
         somewhere = (
@@ -803,6 +818,6 @@ async def test_what_would_test_nothing_is_refused() -> None:
 async def test_what_it_needs_is_said() -> None:
     """With the extras; and telstate.testing itself needs none of it."""
     code = "import sys; sys.modules['uvicorn'] = None\nimport telstate.testing\nassert 'httpx' not in sys.modules\n"
-    code += "from telstate.testing.daily import FakeDaily\nFakeDaily()"
+    code += "from telstate.testing._daily import FakeDaily\nFakeDaily()"
     run = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, check=False)
     assert b"DefinitionError: FakeDaily needs uvicorn: pip install 'telstate[serve,rest]'" in run.stderr

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from telstate.sources.signatures import PINLESS, WEBHOOK, Secret, verify
+from telstate.sources._signatures import PINLESS, WEBHOOK, Secret, verify
 from telstate.testing import simulate
-from telstate.testing.sender import WebhookSender, body_of
+from telstate.testing._sender import WebhookSender, body_of
 from tests.sources.serving import serving
 
 pytestmark = pytest.mark.asyncio

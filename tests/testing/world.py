@@ -12,8 +12,8 @@ import anyio
 import httpx
 
 from telstate import Dispatcher, Router
-from telstate.sources.webhooks import receiver
-from telstate.testing.daily import FakeDaily
+from telstate.sources._webhooks import webhook_app
+from telstate.testing._daily import FakeDaily
 from tests.sources.serving import serving
 
 __all__ = ["ROOM", "SECRET", "World", "watched"]
@@ -65,7 +65,7 @@ class World:
 async def watched(**options: Any) -> AsyncIterator[World]:
     """A hosted room, and a program that watches it."""
     calls = Dispatcher(Router())
-    async with serving(receiver(calls, secrets=[SECRET])) as url:
+    async with serving(webhook_app(calls, secrets=[SECRET])) as url:
         with FakeDaily(f"{url}/webhooks", SECRET, pinless=f"{url}/pinless", **options) as daily:
             daily.host(ROOM)
             headers = {"Authorization": f"Bearer {daily.key}"}

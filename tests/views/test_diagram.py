@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from telstate import Direction
-from telstate.calls.table import ROWS, SILENCE_PASSED
-from telstate.views.diagram import Style, Subject, draw, write_all
+from telstate.calls._table import ROWS, SILENCE_PASSED
+from telstate.views._diagram import DiagramKind, Style, draw, write_all
 
 COMMITTED = Path(__file__).parents[2] / "diagrams"
 
@@ -26,9 +26,9 @@ def test_no_committed_picture_is_stale(tmp_path: Path) -> None:
     assert {path.name for path in write_all(tmp_path)} == set(kept)
 
 
-@pytest.mark.parametrize("subject", [Subject.DIALIN, Subject.DIALOUT])
+@pytest.mark.parametrize("subject", [DiagramKind.DIALIN, DiagramKind.DIALOUT])
 @pytest.mark.parametrize("style", Style)
-def test_every_moving_row_is_in_the_picture(subject: Subject, style: Style) -> None:
+def test_every_moving_row_is_in_the_picture(subject: DiagramKind, style: Style) -> None:
     """And no other event is."""
     picture = draw(subject, style)
     moving = {row.event for row in ROWS if row.target is not None and Direction(subject) in row.directions}
@@ -38,8 +38,8 @@ def test_every_moving_row_is_in_the_picture(subject: Subject, style: Style) -> N
     assert SILENCE_PASSED in picture
 
 
-@pytest.mark.parametrize("subject", Subject)
-def test_svg_is_well_formed(subject: Subject) -> None:
+@pytest.mark.parametrize("subject", DiagramKind)
+def test_svg_is_well_formed(subject: DiagramKind) -> None:
     """And every box and text lies inside the picture."""
     root = ElementTree.fromstring(draw(subject, Style.SVG))  # noqa: S314 - our own output
     width, height = float(root.attrib["width"]), float(root.attrib["height"])

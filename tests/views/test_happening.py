@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from telstate import Engine, parse
-from telstate.views.happening import happening_as_dict, happening_as_json, happening_as_text
+from telstate.views._outcome_line import outcome_as_dict, outcome_as_json, outcome_as_text
 from tests.calls import SESSION, feed, joined, js
 
 AT = 1730000000.5
@@ -33,14 +33,14 @@ AT = 1730000000.5
 def test_a_line_for_people(payloads: list[dict[str, Any]], expected: str) -> None:
     """The time, then the rest in columns; without a time its column is empty."""
     outcome = feed(Engine(), *payloads)
-    assert happening_as_text(outcome, AT) == f"2024-10-27 03:33:20  {expected}"
-    assert happening_as_text(outcome) == f"{'':19}  {expected}"
+    assert outcome_as_text(outcome, AT) == f"2024-10-27 03:33:20  {expected}"
+    assert outcome_as_text(outcome) == f"{'':19}  {expected}"
 
 
 def test_a_line_for_programs() -> None:
     """All of it, under one key; the state and the cause are those after the event."""
     outcome = feed(Engine(), js("dialout-answered"), js("dialout-stopped"))
-    assert json.loads(happening_as_json(outcome, AT)) == {
+    assert json.loads(outcome_as_json(outcome, AT)) == {
         "outcome": {
             "at": AT,
             "outcome": "moved",
@@ -53,7 +53,7 @@ def test_a_line_for_programs() -> None:
             "anomalies": [],
         }
     }
-    nobody = happening_as_dict(feed(Engine(), js("dialout-error", None)))
+    nobody = outcome_as_dict(feed(Engine(), js("dialout-error", None)))
     assert {key: nobody[key] for key in ("at", "session_id", "direction", "state", "cause", "moves")} == {
         "at": None,
         "session_id": None,
@@ -71,7 +71,7 @@ def test_numbers_are_masked_unless_asked_for() -> None:
     odd = engine.receive(parse(js("dialout-answered", destination="+12025550199")))
     unknown = engine.receive(parse({"action": "call +12025550100 \x1b[31m"}))
     for outcome in (odd, unknown):
-        for show in (happening_as_text, happening_as_json):
+        for show in (outcome_as_text, outcome_as_json):
             assert "+120255501" not in show(outcome)
             assert "+120255501" in show(outcome, numbers=True)
             assert "\x1b" not in show(outcome, numbers=True)

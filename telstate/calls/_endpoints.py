@@ -1,0 +1,255 @@
+"""The SIP endpoints of rooms: which are ready, who is on which, and who is on the way to one.
+
+An endpoint takes one caller at a time. Two things point at an endpoint before a session does: a caller on hold who was
+forwarded to it, and a call that is being transferred to it. Whoever connects there next is that caller, or that call's
+far leg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from telstate.calls._address import plain_uri
+from telstate.calls._expiring_dict import ExpiringDict
+from telstate.calls._session import Session, bounded
+from telstate.events import Event, PinlessDialin
+
+__all__ = ["Arrival", "Endpoint", "Endpoints"]
+
+Scope = tuple[str, str, str]
+"""Where an endpoint's name holds: ("room", domain, room), else ("client", call client, "")."""
+
+
+Caller = dict[str, Any]
+"""A caller on hold: `from`, `to`, `call_id`, and `number`, that of the event which told of him."""
+
+
+class Endpoint:
+    """One SIP endpoint of a room. Read-only for users."""
+
+    __slots__ = ("ready", "scope", "sessions", "uri")
+
+    def __init__(self, uri: str, scope: Scope, *, ready: bool = False, sessions: Iterable[str] = ()) -> None:
+        self.uri = uri
+        """As it was first told."""
+        self.scope = scope
+        self.ready = ready
+        """True once its `dialin-ready` was told: a client may dial it."""
+        self.sessions = list(sessions)
+        """The sessions that are on it, by Daily's word never more than one."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that is on it, of several the latest; None when it is free."""
+        return self.sessions[-1] if self.sessions else None
+
+    @property
+    def busy(self) -> bool:
+        """True while a session is on it; nobody else can dial it then."""
+        return bool(self.sessions)
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.uri} {f'busy with {self.session_id}' if self.busy else 'free'}>"
+
+
+class Arrival(NamedTuple):
+    """What is known when a session connects at an endpoint."""
+
+    busy_with: str | None
+    """The session that was still on it: an anomaly."""
+    caller: Caller | None
+    """The waiting caller who was forwarded to it."""
+    transferred_from: str | None
+    """The session whose transfer named it as target."""
+
+
+_NOBODY = Arrival(None, None, None)
+
+
+class Endpoints:
+    """All endpoints; the free ones are forgotten after retention."""
+
+    def __init__(self, ttl: float, limit: int) -> None:
+        self._by_uri: dict[str, dict[Scope, Endpoint]] = {}
+        self._place_of: dict[str, tuple[str, Scope]] = {}
+        self.free: ExpiringDict[tuple[str, Scope], bool] = ExpiringDict(ttl, limit)
+        self.callers: ExpiringDict[str, Caller] = ExpiringDict(ttl, limit)
+        """Waiting callers by their pinless call id."""
+        self.forwarded: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
+        """To which endpoint a waiting caller was forwarded."""
+        self.transfers: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
+        """To which endpoint a session is being transferred."""
+        self.reached: ExpiringDict[str, bool] = ExpiringDict(ttl, limit)
+        """Which transfers have found their far leg: steps of them that are told later point at nobody else."""
+
+    def find(self, uri: str) -> Endpoint | None:
+        """Find an endpoint, with or without `sip:`, whatever its query; of several scopes' the busy one first, then a ready one."""
+        known = self._by_uri.get(plain_uri(uri), {}).values()
+        # Not every observer is told that it is ready: one who was not must not hide it from those who wait for that.
+        return max(known, key=lambda endpoint: (endpoint.busy, endpoint.ready), default=None)
+
+    def set_ready(self, uri: str, scope: Scope, now: float) -> None:
+        """An endpoint can be dialled."""
+        plain = plain_uri(uri)
+        endpoint = self._get(plain, scope, uri)
+        endpoint.ready = True
+        if not endpoint.sessions:
+            self._set_free((plain, scope), now)
+
+    def take(self, session: Session, uri: str, now: float) -> Arrival:
+        """A session connected at an endpoint."""
+        place = (plain_uri(uri), scope_of(session))
+        before = self._place_of.get(session.session_id)
+        if before is not None:
+            if before[0] == place[0]:
+                return _NOBODY  # told again, perhaps by another observer, who knows the room
+            self.leave(session, now)
+        self.free.pop(place, None)
+        endpoint = self._get(*place, uri)
+        other = endpoint.session_id
+        endpoint.sessions.append(session.session_id)
+        self._place_of[session.session_id] = place
+        if other is None and not self.forwarded and not self.transfers:
+            return _NOBODY
+        call_id = self.forwarded.take(place[0])
+        caller = self.callers.take(call_id) if call_id is not None else None
+        source = self.transfers.take(place[0])
+        if source is not None:
+            self._reach(source, place[0], now)
+        return Arrival(other, caller, source)
+
+    def leave(self, session: Session, now: float) -> None:
+        """A session is on no endpoint any more; the same endpoint can be dialled again."""
+        place = self._place_of.pop(session.session_id, None)
+        if place is None:
+            return
+        endpoint = self._by_uri[place[0]][place[1]]
+        endpoint.sessions.remove(session.session_id)
+        if not endpoint.sessions:
+            self._set_free(place, now)
+
+    def close_room(self, room: str, domain_id: str | None) -> None:
+        """A room's meeting ended: its free endpoints cannot be dialled any more."""
+        for place in list(self.free):
+            kind, domain, name = place[1]
+            if (kind, name) == ("room", room) and (not domain or domain_id is None or domain == domain_id):
+                self.free.pop(place)
+                self._drop(*place)
+
+    def wait(self, event: PinlessDialin, number: int, now: float) -> None:
+        """A caller is on hold."""
+        if event.call_id is not None:
+            caller = {"from": bounded(event.from_), "to": bounded(event.to), "call_id": event.call_id, "number": number}
+            self.callers.put(event.call_id, caller, now)
+            self.callers.trim()
+
+    def forward(self, call_id: str, uri: str, now: float) -> str | None:
+        """A waiting caller is on the way to an endpoint; tell which session is on it already."""
+        if call_id in self.callers:
+            self.forwarded.put(plain_uri(uri), call_id, now)
+            self.forwarded.trim()
+        endpoint = self.find(uri)
+        return endpoint.session_id if endpoint is not None else None
+
+    def arrive(self, call_id: str, uri: str) -> Caller | None:
+        """The waiting caller is there."""
+        self.forwarded.take(plain_uri(uri))
+        return self.callers.take(call_id)
+
+    def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
+        """A session is being transferred to `uri`; tell the far leg if it has `arrived` there, else wait for it."""
+        uri = bounded(uri)
+        plain = plain_uri(uri)
+        endpoint = self.find(uri)
+        if _reached(session_id, plain) in self.reached:
+            return None
+        if arrived and endpoint is not None and endpoint.session_id not in (None, session_id):
+            self.transfers.take(plain)
+            self._reach(session_id, plain, now)
+            return endpoint.session_id
+        if not arrived:
+            self.transfers.put(plain, session_id, now)
+            self.transfers.trim()
+        return None
+
+    def expire(self, now: float) -> None:
+        """Forget what is due."""
+        for key, _ in self.free.due(now):
+            self.free.pop(key)
+            self._drop(*key)
+        for shelf in (self.callers, self.forwarded, self.transfers, self.reached):
+            shelf.expire(now)
+
+    def shelves(self) -> list[ExpiringDict[Any, Any]]:
+        """All that is due at some time."""
+        return [self.free, self.callers, self.forwarded, self.transfers, self.reached]
+
+    def __len__(self) -> int:
+        return sum(len(scopes) for scopes in self._by_uri.values())
+
+    def dump(self) -> dict[str, Any]:
+        """Write it down as JSON values."""
+        return {
+            "all": [
+                [plain, list(endpoint.scope), endpoint.uri, endpoint.ready, list(endpoint.sessions)]
+                for plain, scopes in self._by_uri.items()
+                for endpoint in scopes.values()
+            ],
+            "free": [[plain, list(scope), due] for (plain, scope), due, _ in self.free.dump()],
+            "callers": self.callers.dump(),
+            "forwarded": self.forwarded.dump(),
+            "transfers": self.transfers.dump(),
+            "reached": self.reached.dump(),
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Read what `dump` wrote."""
+        for plain, scope, uri, ready, sessions in dumped["all"]:
+            endpoint = Endpoint(uri, _scope(scope), ready=ready, sessions=sessions)
+            self._by_uri.setdefault(plain, {})[endpoint.scope] = endpoint
+            self._place_of |= dict.fromkeys(sessions, (plain, endpoint.scope))
+        self.free.load(((plain, _scope(scope)), due, True) for plain, scope, due in dumped["free"])
+        for name in ("callers", "forwarded", "transfers", "reached"):
+            getattr(self, name).load(dumped[name])
+
+    def _get(self, plain: str, scope: Scope, uri: str) -> Endpoint:
+        scopes = self._by_uri.get(plain)
+        if scopes is None:
+            scopes = self._by_uri[plain] = {}
+        endpoint = scopes.get(scope)
+        if endpoint is None:
+            endpoint = scopes[scope] = Endpoint(uri, scope)
+        return endpoint
+
+    def _reach(self, session_id: str, plain: str, now: float) -> None:
+        self.reached.put(_reached(session_id, plain), True, now)
+        self.reached.trim()
+
+    def _set_free(self, place: tuple[str, Scope], now: float) -> None:
+        self.free.put(place, True, now)
+        if self.free.limit is not None and len(self.free) > self.free.limit:
+            for key in self.free.above_limit():
+                self.free.pop(key)
+                self._drop(*key)
+
+    def _drop(self, plain: str, scope: Scope) -> None:
+        scopes = self._by_uri[plain]
+        del scopes[scope]
+        if not scopes:
+            del self._by_uri[plain]
+
+
+def _reached(session_id: str, plain: str) -> str:
+    return f"{session_id} {plain}"
+
+
+def scope_of(told: Event | Session) -> Scope:
+    """Where what has no global id holds: in its room where the dialect tells it, else with its call client."""
+    if told.room is not None:
+        return ("room", told.domain_id or "", told.room)
+    return ("client", told.call_client_id or "", "")
+
+
+def _scope(dumped: list[str]) -> Scope:
+    return (dumped[0], dumped[1], dumped[2])

@@ -1,0 +1,67 @@
+"""Replay: recorded lines in, outcomes out. It fires no timers: a telstate journal has them as events, other logs have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from telstate.calls._engine import Engine
+from telstate.calls._outcome import Outcome
+from telstate.calls._settings import Settings
+from telstate.errors import ParseError
+from telstate.events import SettingsChanged, read
+from telstate.events._parse import BARE, read_at_once
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Feeds the lines of one or several logs to an engine.
+
+    Args:
+        told: settings that hold whatever the header of a journal says; all others are the header's, else the defaults.
+    """
+
+    def __init__(self, told: Mapping[str, Any] | None = None) -> None:
+        self._told = dict(told or {})
+        self.engine = Engine(Settings(**self._told))
+
+    def feed(self, raw: bytes) -> Outcome | None:
+        """Take in one line, in whatever dialect it is; time is the line's own, where it carries one.
+
+        Returns:
+            What became of the event, or None for a line of a journal's own bookkeeping.
+
+        Raises:
+            ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
+        """
+        if raw.startswith(BARE) and (bare := read_at_once(raw)) is not None and type(bare) is not SettingsChanged:
+            return self.engine.receive(bare, bare.sent_at or bare.occurred_at)
+        event, at, _, settings = read(raw)
+        if type(event) is SettingsChanged:
+            event = event.model_copy(update={"settings": {**event.settings, **self._told}})
+        if event is not None:
+            return self.engine.receive(event, at)
+        if settings is not None:
+            self._use(_settings({**settings, **self._told}))
+        return None
+
+    def _use(self, settings: Settings) -> None:
+        """Start with a journal's settings; once events have been taken in, they cannot change any more."""
+        if not self.engine.received:
+            self.engine = Engine(settings)
+        elif settings != self.engine.settings:
+            raise ParseError(
+                "settings", "those of the log before it: replay this journal alone", settings.model_dump(), "journal"
+            )
+
+
+def _settings(told: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(told)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "settings"
+        raise ParseError(where, f"settings that this telstate knows ({first['msg']})", told, "journal") from None

@@ -1,0 +1,65 @@
+"""daily-python and pipecat: a handler's name beside the dict it was called with.
+
+The dicts name no event, so whoever records them adds the handler: `{"handler": "on_dialout_answered", "data": {…}}`; of a
+handler with two arguments `data` is the list of both.
+Source: the serialiser and the type list of daily-python 0.36; pipecat hands the same dicts on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telstate.events._base import _BY_NAME
+
+__all__ = ["matches", "translate"]
+
+_KEYS = {"message": "errorMsg"}
+_INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOwner": "owner"}
+
+
+def matches(payload: dict[str, Any]) -> bool:
+    """Only here a handler is named."""
+    return "handler" in payload
+
+
+def translate(payload: dict[str, Any]) -> dict[str, Any]:
+    """Spell the handler's name and its dict as daily-js does; what else the recorder added stays beside them."""
+    handler = payload.get("handler")
+    data = payload.get("data")
+    action = _action(handler)
+    if isinstance(data, list) and len(data) == 2 and isinstance(data[1], str):
+        data, reason = data  # on_participant_left(participant, reason)
+        payload = {"reason": reason, **payload}
+    event: dict[str, Any] = {key: value for key, value in payload.items() if key not in ("handler", "data")}
+    if action == "dialin-ready" and isinstance(data, str):
+        event["sipEndpoint"] = data  # this one handler gets a bare string
+    elif action in ("participant-joined", "participant-left"):
+        event["participant"] = _participant(data)
+    elif isinstance(data, dict):
+        event.update(data if action is None else _respell(data))
+    elif data is not None:
+        event["data"] = data
+    event["action"] = handler if action is None else action
+    return event
+
+
+def _respell(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_KEYS.get(key, key): value for key, value in fields.items()}
+
+
+def _action(handler: Any) -> str | None:
+    """`on_dialout_answered` is `dialout-answered`; None for a handler that is no event of a call."""
+    if not isinstance(handler, str) or not handler.startswith("on_"):
+        return None
+    action = handler.removeprefix("on_").replace("_", "-")
+    known = _BY_NAME.get(action)
+    return action if known is not None and not known.local else None
+
+
+def _participant(data: Any) -> Any:
+    """daily-python writes `id` and an `info` in camelCase where daily-js writes flat snake_case."""
+    if not isinstance(data, dict) or "id" not in data:
+        return data
+    info = data.get("info")
+    flat = {_INFO[key]: value for key, value in info.items() if key in _INFO} if isinstance(info, dict) else {}
+    return {**{key: value for key, value in data.items() if key != "id"}, **flat, "session_id": data["id"]}

@@ -1,0 +1,212 @@
+"""The router: where handlers are registered, and nothing else. It knows no engine, no journal and no running task.
+
+    router = Router()
+
+    @router.on(DialoutAnswered)
+    async def greet(event: DialoutAnswered, session: Session) -> None: ...
+
+Handlers are async functions that take any of `event`, `session`, `outcome` and `calls` by name. All that match run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from telstate.calls._outcome import OutcomeKind
+from telstate.calls._table import State
+from telstate.errors import DefinitionError
+from telstate.events import Direction, Event
+from telstate.routing._registration import NEWS, Handler, Moment, Registration, filters_of, names_of, register
+from telstate.routing._retry import Retry
+
+__all__ = ["Router"]
+
+H = TypeVar("H", bound=Handler)
+
+
+class Router:
+    """Handlers, in the order in which they were registered, and the routers included after them.
+
+    Args:
+        name: for error messages.
+    """
+
+    def __init__(self, name: str = "router") -> None:
+        self.name = name
+        self._registrations: list[Registration] = []
+        self._middlewares: list[Registration] = []
+        self._included: list[Router] = []
+        self._parent: Router | None = None
+        self._in_use = 0
+
+    def __repr__(self) -> str:
+        return f"<Router {self.name}: {len(self._registrations)} handlers, {len(self._included)} routers>"
+
+    # --- registering ----------------------------------------------------------------------------------------------
+
+    def on(
+        self,
+        event: type[Event] | str,
+        *,
+        direction: Direction | str | None = None,
+        state: State | str | None = None,
+        provider: str | None = None,
+        where: Callable[..., bool] | None = None,
+        outcomes: Iterable[OutcomeKind | str] = NEWS,
+        live_only: bool = False,
+        retry: Retry | int | None = None,
+    ) -> Callable[[H], H]:
+        """Run a handler for events of a type.
+
+        Args:
+            event: an event class, a base class of several (`DialoutEvent`, `Event`), or Daily's name: "dialout-answered".
+            direction: only for sessions of this direction.
+            state: only if the session is in this state after the event.
+            provider: only for sessions of this provider.
+            where: a predicate, taking any of `event`, `session`, `outcome` by name.
+            outcomes: for which outcomes; by default for what is news, `moved` and `noted`.
+            live_only: not started if the session has ended, cancelled when it ends.
+            retry: try it again if it raises, before it is given up as a dead letter; a number means so many attempts.
+
+        Raises:
+            DefinitionError: if the handler or a filter cannot be right; also at all other registrations.
+        """
+        names_of(event)  # now, and not when it decorates: `@router.on` without its parentheses would lose the handler
+        filters = filters_of(direction, state, provider, where)
+        return self._decorator(
+            lambda handler: register(
+                handler, Moment.EVENT, event=event, filters=filters, outcomes=outcomes, live_only=live_only, retry=retry
+            )
+        )
+
+    def on_start(
+        self,
+        bare: None = None,
+        /,
+        *,
+        direction: Direction | str | None = None,
+        where: Callable[..., bool] | None = None,
+        retry: Retry | int | None = None,
+    ) -> Callable[[H], H]:
+        """Run a handler at the first sight of a session."""
+        _refuse("on_start", bare)
+        filters = filters_of(direction, None, None, where)
+        return self._decorator(lambda handler: register(handler, Moment.START, filters=filters, retry=retry))
+
+    def on_state(
+        self,
+        state: State | str,
+        *,
+        direction: Direction | str | None = None,
+        where: Callable[..., bool] | None = None,
+        live_only: bool = False,
+        retry: Retry | int | None = None,
+    ) -> Callable[[H], H]:
+        """Run a handler when a session enters a state. A jump (idle → answered) enters the target only."""
+        filters = filters_of(direction, state, None, where)
+        entered = filters.state
+        filters = filters._replace(state=None)  # it is entered, whatever state the session is in when all is applied
+        return self._decorator(
+            lambda handler: register(
+                handler, Moment.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
+            )
+        )
+
+    def on_end(
+        self,
+        bare: None = None,
+        /,
+        *,
+        direction: Direction | str | None = None,
+        where: Callable[..., bool] | None = None,
+        retry: Retry | int | None = None,
+    ) -> Callable[[H], H]:
+        """Run a handler at the first terminal state of a session, once. What is told later only amends the session."""
+        _refuse("on_end", bare)
+        filters = filters_of(direction, None, None, where)
+        return self._decorator(lambda handler: register(handler, Moment.END, filters=filters, retry=retry))
+
+    def on_retired(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+        """Run a handler when a session leaves memory: the final truth. The place to write call records."""
+        _refuse("on_retired", bare)
+        return self._decorator(lambda handler: register(handler, Moment.RETIRED, retry=retry))
+
+    def on_unmatched(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+        """Run a handler for an event that speaks of a session which nothing names."""
+        _refuse("on_unmatched", bare)
+        return self._decorator(lambda handler: register(handler, Moment.UNMATCHED, retry=retry))
+
+    def on_handler_error(self, bare: None = None, /) -> Callable[[H], H]:
+        """Run a handler when another one raised; it may take `error` and `handler` (its name) too."""
+        _refuse("on_handler_error", bare)
+        return self._decorator(lambda handler: register(handler, Moment.ERROR))
+
+    def middleware(self, middleware: H) -> H:
+        """Wrap every handler of this router and those included in it; the outer router's middleware is the outer one.
+
+        It takes `call_next`, awaits it, and may take `handler` (its name), `event`, `session`, `outcome`, `calls`.
+        """
+        self._check_open()
+        self._middlewares.append(register(middleware, Moment.MIDDLEWARE))
+        return middleware
+
+    def include(self, router: Router) -> None:
+        """Add another router's handlers after one's own.
+
+        Raises:
+            DefinitionError: if that would be a circle, or it is included elsewhere already.
+        """
+        self._check_open()
+        if not isinstance(router, Router):
+            raise DefinitionError(f"include() takes a Router, not {router!r}")
+        above: Router | None = self
+        while above is not None:
+            if above is router:
+                raise DefinitionError(f"{router.name} cannot be included in {self.name}: that would be a circle")
+            above = above._parent
+        if router._parent is not None:
+            raise DefinitionError(f"{router.name} is included in {router._parent.name} already; make a second router")
+        router._parent = self
+        self._included.append(router)
+
+    def _decorator(self, make: Callable[[Handler], Registration]) -> Callable[[H], H]:
+        self._check_open()
+
+        def decorate(handler: H) -> H:
+            self._check_open()
+            self._registrations.append(make(handler))
+            return handler
+
+        return decorate
+
+    def _check_open(self) -> None:
+        above: Router | None = self
+        while above is not None:
+            if above._in_use:
+                raise DefinitionError(f"{above.name} runs already: register all handlers before the dispatcher starts")
+            above = above._parent
+
+    # --- what the dispatcher reads --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take no registrations any more."""
+        self._in_use += 1
+
+    def stop(self) -> None:
+        """Take registrations again."""
+        self._in_use -= 1
+
+    def walk(self, outer: tuple[Registration, ...] = ()) -> Iterator[tuple[Registration, tuple[Registration, ...]]]:
+        """Every handler with the middlewares around it, outermost first, in the order in which they run."""
+        around = (*outer, *self._middlewares)
+        for registration in self._registrations:
+            yield registration, around
+        for router in self._included:
+            yield from router.walk(around)
+
+
+def _refuse(decorator: str, bare: object) -> None:
+    """Say what is missing where a decorator stands without its parentheses."""
+    if bare is not None:
+        raise DefinitionError(f"{decorator} needs parentheses, and takes nothing but names: @router.{decorator}()")

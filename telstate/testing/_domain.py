@@ -1,0 +1,518 @@
+"""The simulated domain: rooms, meetings and telephone sessions, without HTTP. SIMULATED after Daily's documents; no recording.
+
+It lives in one thread, on one event loop: whoever is elsewhere goes through `FakeDaily`. What happens it tells at once, as a
+`Told`; how that reaches anybody is not its concern.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import unquote
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from telstate.calls._address import plain_uri
+from telstate.calls._table import State
+from telstate.events import Direction
+from telstate.testing._legs import EndedAs, Leg
+from telstate.testing._phone_lines import (
+    NOT_ENABLED_FOR_ROOM,
+    NOT_HOSTING,
+    TOO_MANY_SESSIONS,
+    PhoneLine,
+    PhoneLines,
+    Refusal,
+    Refused,
+)
+from telstate.testing._rooms import Bot, Meeting, SimulatedEndpoint, SimulatedRoom
+from telstate.testing._scripts import ScriptedEvent
+
+__all__ = ["DOMAIN_ID", "CallRejected", "HeldCaller", "SimulatedDomain", "Told"]
+
+DOMAIN_ID = "04b89420-cf8b-4ea5-a428-02c40b0e2a59"
+"""That of the examples in Daily's documents."""
+_OWN_NUMBER = "+12025550199"
+_SOON = 0.05
+"""Seconds after which a busy line is told as such, and a transfer's steps follow each other."""
+
+
+class CallRejected(Exception):
+    """Raised when an endpoint cannot be dialled: it is unknown, not ready, busy, or its room is full. Says which."""
+
+
+class Timer(Protocol):
+    """What was planned and can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+
+class Told(NamedTuple):
+    """Something that happened and is to be told."""
+
+    happening: ScriptedEvent
+    room: str
+    after: tuple[str, ...]
+    """The sessions whose earlier news come first."""
+    line: PhoneLine
+    """What is lost, late or sent twice of it."""
+
+
+class HeldCaller(NamedTuple):
+    """A caller on hold."""
+
+    call_id: str
+    to: str
+    from_: str
+    sip_headers: dict[str, str] | None
+    talks: float | None
+    media: float | None = 0.0
+
+
+class SimulatedDomain:
+    """One domain.
+
+    Args:
+        lines: what numbers do.
+        tell: takes what happens.
+        later: calls a function after so many seconds.
+        joins: when a dialled party joins the room: at the `answer`, or when it `ring`s. Nothing documents it.
+        registers: seconds until the endpoints of a room that is hosted are ready.
+    """
+
+    def __init__(
+        self,
+        lines: PhoneLines,
+        *,
+        tell: Callable[[Told], None],
+        later: Callable[[float, Callable[[], None]], Timer],
+        joins: Literal["answer", "ring"] = "answer",
+        registers: float = 0.0,
+    ) -> None:
+        self._lines = lines
+        self._tell = tell
+        self._later = later
+        self._joins = joins
+        self._registers = registers
+        self._unix = time.time() - time.monotonic()
+        self._timers: dict[str, list[Timer]] = {}
+        self._live: dict[str, Leg] = {}
+        self.rooms: dict[str, SimulatedRoom] = {}
+        self.bots: list[Bot] = []
+        self.legs: list[Leg] = []
+        """All there ever were, in the order of their beginning."""
+        self.waiting: dict[str, HeldCaller] = {}
+
+    # --- rooms and meetings -----------------------------------------------------------------------------------------
+
+    def make(self, name: str, properties: Mapping[str, Any], privacy: str = "public") -> SimulatedRoom:
+        """Make a room.
+
+        Raises:
+            Refused: if there is one of that name.
+        """
+        if name in self.rooms:
+            raise Refused(Refusal(400, "invalid-request-error", f"a room named {name} already exists"))
+        room = self.rooms[name] = SimulatedRoom(name, datetime.now(UTC).isoformat(), privacy=privacy)
+        room.set(dict(properties))
+        return room
+
+    def room(self, name: str) -> SimulatedRoom:
+        """A room.
+
+        Raises:
+            Refused: if there is none such.
+        """
+        if (room := self.rooms.get(name)) is None:
+            raise Refused(Refusal(404, "not-found", f"room {name} not found"))
+        return room
+
+    def change(self, name: str, properties: Mapping[str, Any]) -> SimulatedRoom:
+        """Change a room's properties; new endpoints register if it is hosted.
+
+        Raises:
+            Refused: if there is none such.
+        """
+        room = self.room(name)
+        room.set(dict(properties))
+        if room.meeting is not None:
+            self._register(room)
+        return room
+
+    def drop(self, name: str) -> None:
+        """Delete a room, and end what goes on in it.
+
+        Raises:
+            Refused: if there is none such.
+        """
+        self.end_meeting(self.room(name))
+        del self.rooms[name]
+
+    def host(self, room: SimulatedRoom) -> None:
+        """Let a bot be in a room; its endpoints register."""
+        if room.meeting is None:
+            bot = Bot(room.name, time.monotonic())
+            room.meeting = Meeting(bot, time.time())
+            bot.meeting_id = room.meeting.meeting_id
+            self.bots.append(bot)
+            self._participant(bot, "joined")
+        self._register(room)
+
+    def end_meeting(self, room: SimulatedRoom) -> None:
+        """Let the bot leave: all telephone sessions end, and the meeting with them."""
+        if (meeting := room.meeting) is None:
+            return
+        room.meeting = None
+        legs = self.live_in(room.name)
+        for leg in legs:
+            self.end(leg, "meeting")
+        for endpoint in room.endpoints:
+            endpoint.ready = False
+        meeting.bot.left_at = time.monotonic()
+        self._participant(meeting.bot, "left")
+        about = {"meetingId": meeting.meeting_id, "startedAt": meeting.started_at, "sessionId": meeting.bot.session_id}
+        everybody = (meeting.bot.session_id, *(leg.session_id for leg in self.legs if leg.room == room.name))
+        self._say("meeting-ended", room.name, about, after=everybody)
+
+    def hosted(self, name: str) -> tuple[SimulatedRoom, Meeting]:
+        """A room with its meeting.
+
+        Raises:
+            Refused: if nobody hosts a call there; an unknown room is answered alike.
+        """
+        room = self.rooms.get(name)
+        if room is None or room.meeting is None:
+            raise Refused(NOT_HOSTING)
+        return room, room.meeting
+
+    def _register(self, room: SimulatedRoom) -> None:
+        for endpoint in room.endpoints:
+            if not endpoint.ready:
+                self._after(self._registers, lambda endpoint=endpoint: self._ready(room, endpoint))  # type: ignore[misc]
+
+    def _ready(self, room: SimulatedRoom, endpoint: SimulatedEndpoint) -> None:
+        if room.meeting is not None and not endpoint.ready and endpoint in room.endpoints:
+            endpoint.ready = True
+            self._say("dialin-ready", room.name, {"sipEndpoint": endpoint.uri})
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def leg(self, session_id: object, room: str | None = None) -> Leg | None:
+        """A live session, in that room if one is named."""
+        leg = self._live.get(session_id) if isinstance(session_id, str) else None
+        return leg if leg is not None and room in (None, leg.room) else None
+
+    def live_in(self, room: str) -> list[Leg]:
+        """The live sessions of a room."""
+        return [leg for leg in self._live.values() if leg.room == room]
+
+    def dial(self, name: str, body: dict[str, Any], line: PhoneLine) -> Leg:
+        """Dial out, after a request that was found to be in order.
+
+        Raises:
+            Refused: if the room or the line does not allow it.
+        """
+        room, meeting = self.hosted(name)
+        if not room.properties.get("enable_dialout"):
+            raise Refused(NOT_ENABLED_FOR_ROOM)
+        if line.refuses is not None:
+            raise Refused(line.refuses)
+        if len(self.live_in(name)) >= room.limit:
+            raise Refused(TOO_MANY_SESSIONS)
+        leg = self._dialled(room, meeting, body, line)
+        self._begin(leg)
+        self._play(leg)
+        return leg
+
+    def _dialled(self, room: SimulatedRoom, meeting: Meeting, body: dict[str, Any], line: PhoneLine) -> Leg:
+        destination = body.get("sipUri") or body["phoneNumber"]
+        number = body.get("callerId") or _OWN_NUMBER
+        user = destination.removeprefix("sip:").partition("@")[0]
+        return Leg(
+            str(uuid4()),
+            room.name,
+            Direction.DIALOUT,
+            time.monotonic(),
+            destination=destination,
+            user_id=body.get("userId"),
+            display_name=body.get("displayName") or user,
+            body=body,
+            line=line,
+            origin=number if "phoneNumber" in body else f"sip:{room.name}.0@example.sip.daily.co",
+            phone_number_id=str(uuid5(NAMESPACE_URL, number)),  # the id of a purchased number, whatever is called
+            meeting_id=meeting.meeting_id,
+        )
+
+    def _play(self, leg: Leg) -> None:
+        """Plan what the line does. Each step looks whether the session still lives."""
+        line = leg.line
+        if line.rings is not None:
+            self._plan(leg, line.rings, lambda: self._ring(leg))
+        if line.warns is not None:
+            self._plan(leg, line.warns, lambda: self._of(leg, "warning"))
+        if line.busy:
+            self._plan(leg, (line.rings or 0.0) + _SOON, lambda: self.end(leg, "busy"))
+        if line.gives_up is not None:
+            self._plan(leg, line.gives_up, lambda: self.end(leg, "gives up"))
+        if line.fails is not None:
+            self._plan(leg, line.fails, lambda: self.end(leg, "fails"))
+        if line.is_answered and line.answers is not None:
+            self._plan(leg, line.answers, lambda: self._answer(leg))
+
+    def _ring(self, leg: Leg) -> None:
+        if leg.ringing_at is None:
+            leg.ringing_at, leg.state = time.monotonic(), State.CONNECTED
+            self._of(leg, "connected")
+            if self._joins == "ring":
+                self._join(leg)
+
+    def _answer(self, leg: Leg) -> None:
+        if leg.line.rings is not None:
+            self._ring(leg)  # due at the same moment, it comes first
+        leg.answered_at, leg.state = time.monotonic(), State.ANSWERED
+        self._of(leg, "answered")
+        self._join(leg)
+        if leg.line.talks is not None:
+            self._plan(leg, leg.line.talks, lambda: self.end(leg, "remote"))
+
+    def _join(self, leg: Leg) -> None:
+        if leg.joined_at is None:
+            leg.joined_at = time.monotonic()
+            self._participant(leg, "joined")
+
+    def dial_in(
+        self,
+        uri: str,
+        sip_from: str,
+        *,
+        media: float | None = 0.0,
+        line: PhoneLine | None = None,
+        sip_headers: dict[str, str] | None = None,
+        call_id: str | None = None,
+    ) -> Leg:
+        """Connect a SIP client to an endpoint; media flows, and it joins, after `media` seconds.
+
+        Raises:
+            CallRejected: if it is unknown, not ready, busy, or its room is full.
+        """
+        room, meeting, endpoint = self._free(uri)
+        sip = room.properties.get("sip") or {}
+        leg = Leg(
+            str(uuid4()),
+            room.name,
+            Direction.DIALIN,
+            time.monotonic(),
+            sip_from=sip_from,
+            sip_endpoint=endpoint.uri,
+            sip_headers=sip_headers,
+            call_id=call_id,
+            display_name=_name_in(uri) or sip.get("display_name"),
+            line=line or PhoneLine(),
+            meeting_id=meeting.meeting_id,
+            state=State.CONNECTED,
+        )
+        endpoint.leg = leg
+        self._begin(leg)
+        self._of(leg, "connected")
+        if media is not None:
+            self._plan(leg, media, lambda: self._flow(leg))
+        if leg.line.warns is not None:
+            self._plan(leg, leg.line.warns, lambda: self._of(leg, "warning", errorMsg=leg.line.error))
+        if leg.line.fails is not None:
+            self._plan(leg, leg.line.fails, lambda: self.end(leg, "fails"))
+        return leg
+
+    def _flow(self, leg: Leg) -> None:
+        leg.answered_at, leg.state = time.monotonic(), State.ANSWERED
+        self._join(leg)
+        if leg.line.talks is not None:
+            self._plan(leg, leg.line.talks, lambda: self.end(leg, "remote"))
+
+    def _free(self, uri: str) -> tuple[SimulatedRoom, Meeting, SimulatedEndpoint]:
+        found = self._endpoint(uri)
+        if found is None:
+            raise CallRejected(f"{uri}: no room has such an endpoint")
+        room, endpoint = found
+        if room.meeting is None or not endpoint.ready:
+            raise CallRejected(f"{uri} is not ready: nobody hosts {room.name}, or it has not registered yet")
+        if endpoint.leg is not None:
+            raise CallRejected(f"{uri} is busy: one client at a time can be on it")
+        if len(self.live_in(room.name)) >= room.limit:
+            raise CallRejected(f"{uri}: {room.name} has {room.limit} telephone sessions already, and may not have more")
+        return room, room.meeting, endpoint
+
+    def _endpoint(self, uri: str) -> tuple[SimulatedRoom, SimulatedEndpoint] | None:
+        wanted = plain_uri(uri)
+        each = ((room, endpoint) for room in self.rooms.values() for endpoint in room.endpoints)
+        return next(((room, endpoint) for room, endpoint in each if plain_uri(endpoint.uri) == wanted), None)
+
+    def forward(self, call_id: str, uri: str) -> Leg:
+        """Connect a caller on hold to an endpoint.
+
+        Raises:
+            CallRejected: if there is no such caller, or as for `dial_in`. If the endpoint was not ready, the caller is
+                dropped; that is on record. That one who meets a busy endpoint stays on hold is SIMULATED.
+        """
+        if (caller := self.waiting.get(call_id)) is None:
+            raise CallRejected(f"{call_id}: no such caller is on hold")
+        found = self._endpoint(uri)
+        if found is None or not found[1].ready:
+            del self.waiting[call_id]
+        sip_from = f"sip:{caller.from_}@carrier.example"
+        line = PhoneLine(talks=caller.talks)
+        facts: dict[str, Any] = {"sip_headers": caller.sip_headers, "call_id": call_id}
+        leg = self.dial_in(uri, sip_from, media=caller.media, line=line, **facts)
+        del self.waiting[call_id]
+        return leg
+
+    def end(self, leg: Leg, ended_by: EndedAs) -> bool:
+        """End a session; False if it had ended."""
+        if not leg.live:
+            return False
+        failed = ended_by == "fails"
+        for timer in self._timers.pop(leg.session_id, ()):
+            timer.cancel()
+        del self._live[leg.session_id]
+        for room in self.rooms.values():
+            for endpoint in room.endpoints:
+                if endpoint.leg is leg:
+                    endpoint.leg = None
+        leg.state, leg.ended_by = (State.ERROR if failed else State.STOPPED), ended_by
+        leg.ended_at = time.monotonic()  # last: whoever sees it, in another thread, sees the others too
+        if leg.joined_at is not None:
+            leg.left_at = leg.ended_at
+            self._participant(leg, "left")
+        if failed:
+            self._of(leg, "error", errorMsg=leg.line.error)
+        else:
+            self._of(leg, "stopped")
+        return True
+
+    # --- transfers --------------------------------------------------------------------------------------------------
+
+    def transfer(self, leg: Leg, to: str, *, refer: bool = False) -> None:
+        """Hand a session on. Its own end is told first, then the steps of the transfer: the order is that of
+        docs.daily.co/reference/daily-js/instance-methods/sip-call-transfer, which does not promise it. Of a refer nobody hears
+        how it went on; the pages of the webhooks say so."""
+        leg.transferred_to = to
+        self.end(leg, "refer" if refer else "transfer")
+        for step in ("triggered", "initiated"):
+            self._step(leg, step, isSipRefer=refer)
+        if self._endpoint(to) is not None:
+            self._after(_SOON, lambda: self._arrive(leg, to, refer=refer))
+        elif not refer:
+            line = self._lines.dial(to)
+            if line.refuses is None and line.is_answered and line.answers is not None:
+                self._after(line.answers, lambda: self._arrived(leg))
+
+    def _arrive(self, leg: Leg, to: str, *, refer: bool) -> None:
+        try:
+            self.dial_in(to, leg.sip_from or leg.destination or "")
+        except CallRejected:
+            return  # no event ever says that a transfer failed
+        if not refer:
+            self._arrived(leg)
+
+    def _arrived(self, leg: Leg) -> None:
+        self._step(leg, "answered")
+        self._step(leg, "completed")
+
+    def _step(self, leg: Leg, step: str, **more: Any) -> None:
+        way = {"toEndpoint": leg.transferred_to, "fromEndpoint": leg.sip_from or leg.destination}
+        facts = {"sessionId": leg.session_id, "mtgSessionId": leg.meeting_id, **way, **more}
+        self._say(f"calltransfer-{step}", leg.room, facts, line=leg.line)
+
+    # --- presence ---------------------------------------------------------------------------------------------------
+
+    def present(self, room: str, lag: float) -> list[dict[str, Any]]:
+        """Who is in a room, as it was `lag` seconds ago."""
+        then = time.monotonic() - lag
+        return [self._told(one) for one in self._joined(room) if _was_in(one, then)]
+
+    def _joined(self, room: str) -> Iterator[Bot | Leg]:
+        yield from (bot for bot in self.bots if bot.room == room)
+        yield from (leg for leg in self.legs if leg.room == room)
+
+    def _told(self, one: Bot | Leg) -> dict[str, Any]:
+        joined = one.joined_at or 0.0
+        return {
+            "room": one.room,
+            "id": one.session_id,
+            "userId": one.user_id,
+            "userName": one.display_name,
+            "mtgSessionId": one.meeting_id,
+            "joinTime": datetime.fromtimestamp(self._unix + joined, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "duration": int(time.monotonic() - joined),
+        }
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, leg: Leg) -> None:
+        self._live[leg.session_id] = leg
+        self.legs.append(leg)
+
+    def _plan(self, leg: Leg, seconds: float, do: Callable[[], object]) -> None:
+        def now() -> None:
+            if leg.live:
+                do()
+
+        self._timers.setdefault(leg.session_id, []).append(self._later(seconds, now))
+
+    def _after(self, seconds: float, do: Callable[[], None]) -> None:
+        if seconds > 0:
+            self._later(seconds, do)
+        else:
+            do()
+
+    def _of(self, leg: Leg, what: str, **more: Any) -> None:
+        facts = {
+            "sessionId": leg.session_id,
+            "userId": leg.user_id,
+            "destination": leg.destination,
+            "origin": leg.origin,
+            "phoneNumberId": leg.phone_number_id,
+            "sipFrom": leg.sip_from,
+            "displayName": leg.display_name,
+            "sipHeaders": leg.sip_headers or ({} if leg.direction is Direction.DIALIN else None),
+            **more,
+        }
+        told = {key: value for key, value in facts.items() if value is not None}
+        self._say(f"{leg.direction}-{what}", leg.room, told, line=leg.line)
+
+    def _participant(self, who: Bot | Leg, what: str) -> None:
+        owner = isinstance(who, Bot)
+        facts = {
+            "sessionId": who.session_id,
+            "joinedAt": self._unix + (who.joined_at or 0.0),
+            "userId": who.user_id,
+            "displayName": who.display_name,
+            "owner": owner,
+            "networkQualityState": "unknown",
+            "willEjectAt": 0,
+            "permissions": {
+                "hasPresence": True,
+                "canSend": True,
+                "canReceive": {"base": True},
+                "canAdmin": owner,
+            },
+        }
+        self._say(f"participant-{what}", who.room, facts, line=who.line if isinstance(who, Leg) else None)
+
+    def _say(
+        self, name: str, room: str, facts: dict[str, Any], *, line: PhoneLine | None = None, after: tuple[str, ...] = ()
+    ) -> None:
+        session = facts.get("sessionId")
+        happening = ScriptedEvent(time.time(), name, {**facts, "domainId": DOMAIN_ID})
+        self._tell(Told(happening, room, after or ((session,) if session is not None else ()), line or PhoneLine()))
+
+
+def _name_in(uri: str) -> str | None:
+    """Who dials may tell a name: docs.daily.co/docs/guides/features/dial-in-dial-out/sip, "Dynamic display names"."""
+    told = dict(pair.partition("=")[::2] for pair in uri.partition("?")[2].split("&"))
+    return unquote(told.get("x-daily_display_name", "")) or None
+
+
+def _was_in(one: Bot | Leg, then: float) -> bool:
+    return one.joined_at is not None and one.joined_at <= then and (one.left_at is None or one.left_at > then)

@@ -1,0 +1,62 @@
+"""One line for what became of one event: for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from telstate.calls._outcome import Outcome
+from telstate.calls._transition import Transition
+from telstate.events._masking import mask
+from telstate.views._text import clock, cut, plain
+
+__all__ = ["outcome_as_dict", "outcome_as_json", "outcome_as_text"]
+
+_LONGEST_NAME = 40
+
+
+def outcome_as_text(outcome: Outcome, at: float | None = None, *, numbers: bool = False) -> str:
+    """One line for a person: time, outcome, session, direction, where it moved or what was told, then what is odd.
+
+    Args:
+        outcome: what became of an event.
+        at: when that was, in Unix seconds; None if nobody knows.
+        numbers: show phone numbers and SIP users in full.
+    """
+    session = outcome.session
+    session_id, way = ("", "") if session is None else (session.session_id, session.direction.removeprefix("dial"))
+    row = f"{clock(at):<19}  {outcome.kind:<10}  {plain(session_id):<36}  {way:<3}  "
+    said = [_moves(outcome.moves) or cut(outcome.event.action, _LONGEST_NAME)]
+    if session is not None and session.ended and outcome.moves:
+        said.append(f"({session.cause})")
+    text = plain(" ".join([*said, *(f"! {anomaly}" for anomaly in outcome.anomalies)]))
+    return row + (text if numbers else mask(text))
+
+
+def outcome_as_dict(outcome: Outcome, at: float | None = None, *, numbers: bool = False) -> dict[str, Any]:
+    """The same as JSON values; arguments as for `outcome_as_text`. The state and the cause are those after the event."""
+    session = outcome.session
+    show = str if numbers else mask
+    return {
+        "at": at,
+        "outcome": outcome.kind,
+        "event": show(outcome.event.action),
+        "session_id": None if session is None else session.session_id,
+        "direction": None if session is None else session.direction,
+        "moves": [[move.source, move.target, "parked" if move.parked else move.event] for move in outcome.moves],
+        "state": None if session is None else session.state,
+        "cause": None if session is None else session.cause,
+        "anomalies": [show(anomaly) for anomaly in outcome.anomalies],
+    }
+
+
+def outcome_as_json(outcome: Outcome, at: float | None = None, *, numbers: bool = False) -> str:
+    """One JSON line; its only key says what it is, as in `telstate replay --json`. Plain ASCII."""
+    return json.dumps({"outcome": outcome_as_dict(outcome, at, numbers=numbers)})
+
+
+def _moves(moves: tuple[Transition, ...]) -> str:
+    """The states it went through; `*` marks one that was told by an event that had waited for its session."""
+    if not moves:
+        return ""
+    return " > ".join([moves[0].source, *(f"{move.target}{'*' if move.parked else ''}" for move in moves)])
