@@ -169,8 +169,9 @@ def _journal(path: str) -> JsonlJournal | SqliteJournal:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        from telstate.sources._listener import listen  # noqa: PLC0415 - an extra
+
+        return listen(host, port, backlog=_BACKLOG)
     except (OSError, TypeError, ValueError) as error:
         misuse(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}")
 

@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from telstate.routing._dispatcher import Dispatcher
+from telstate.sources._listener import listen, send_at_once
 from telstate.sources._signatures import Secret
 from telstate.sources._webhooks import webhook_app
 
@@ -82,7 +83,7 @@ async def serve_webhooks(
     except RuntimeError:
         raise RuntimeError("receiving needs asyncio, because uvicorn does: run this by asyncio, not by trio") from None
     app = webhook_app(calls, secrets=secrets)
-    sock = listening or socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_CONNECTIONS)
     server = make_server(app, connections=_CONNECTIONS, backlog=_CONNECTIONS)
 
     async def serve() -> None:

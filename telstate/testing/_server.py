@@ -25,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from telstate.errors import NotRunning
 from telstate.events import Dialect
+from telstate.sources._listener import listen
 from telstate.testing._domain import SimulatedDomain, Told
 from telstate.testing._faults import Broken, Fault, Rules
 from telstate.testing._phone_lines import PhoneLines
@@ -93,7 +94,7 @@ class Server:
         paths = routes.all()
         self.rules = Rules(route.path.removeprefix("/v1") for route in paths)
         self._app = Starlette(routes=paths, exception_handlers={HTTPException: _unknown})
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
+        self._socket = listen("127.0.0.1", port, backlog=1024)
         self.port: int = self._socket.getsockname()[1]
         self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._leaving: asyncio.Event
