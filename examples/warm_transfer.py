@@ -96,7 +96,7 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
     async def caller_gone(session: Session, calls: Dispatcher) -> None:
         """The agent's call ends with the caller's."""
         print(f"{session.sip_from}: {session.cause}")
-        for leg in calls.call(session.session_id):
+        for leg in calls.legs(session.session_id):
             with suppress(CallEnded):  # the caller's own has ended, and the agent may have been quicker
                 await calls.stop(leg)
 
@@ -104,7 +104,7 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
     async def agent_gone(session: Session, calls: Dispatcher) -> None:
         """The caller is the bot's again. An attempt that nobody answered is linked with nobody."""
         print(f"{session.destination}: {session.cause}")
-        for leg in calls.call(session.session_id):
+        for leg in calls.legs(session.session_id):
             if not leg.ended:
                 await bot.take_back(leg, "My colleague has left.")
 

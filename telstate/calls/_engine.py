@@ -98,9 +98,9 @@ class Engine:
         """Every session that has not ended, in order of first sight."""
         return list(self._known.registry.live.values())
 
-    def call(self, any_id: str) -> list[Session]:
+    def legs(self, any_id: str) -> list[Session]:
         """Find all legs of a call by the session id of one of them or their SIP Call-ID, in order of first sight."""
-        return self._known.registry.call(any_id)
+        return self._known.registry.legs(any_id)
 
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint, with or without `sip:`, whatever its query."""

@@ -119,7 +119,7 @@ class Registry:
             self._links.setdefault(one, set()).add(other)
             self._links.setdefault(other, set()).add(one)
 
-    def call(self, any_id: str) -> list[Session]:
+    def legs(self, any_id: str) -> list[Session]:
         """Find every leg of the call that a session id or a SIP Call-ID names, in order of first sight."""
         waiting = [any_id] if self.get(any_id) is not None else list(self._of_sip_call(any_id))
         legs: dict[str, Session] = {}

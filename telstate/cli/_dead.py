@@ -48,7 +48,7 @@ def list_(path: _Path, *, as_json: _Json = False, numbers: _InFull = False) -> N
         sys.stdout.write(row.format("NUMBER", "GIVEN UP, UTC", "REASON", "HANDLER", "WHAT IT SAID"))
         for kept in letters:
             letter = kept.letter
-            said = " ".join(letter.detail.split())[:100] + (" (asked to try again)" if kept.again else "")
+            said = " ".join(letter.detail.split())[:100] + (" (asked to try again)" if kept.retry_requested else "")
             text = row.format(kept.number, _time(letter.at), letter.reason, letter.handler or "all of them", said)
             sys.stdout.write(text if numbers else mask(text))
         sys.stdout.write(f"\n{len(letters)} dead letter{'' if len(letters) == 1 else 's'}\n")
@@ -73,7 +73,7 @@ def retry(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
     with tidy_exit():
         chosen = _choose(path, given, every=every)
         if chosen:
-            _change(path, lambda journal: journal.retry(chosen))
+            _change(path, lambda journal: journal.request_retry(chosen))
         sys.stdout.write(f"{len(chosen)} asked to be tried again\n")
 
 
@@ -83,13 +83,13 @@ def drop(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
     with tidy_exit():
         chosen = _choose(path, given, every=every)
         if chosen:
-            _change(path, lambda journal: journal.drop(chosen))
+            _change(path, lambda journal: journal.drop_dead_letters(chosen))
         sys.stdout.write(f"{len(chosen)} dropped\n")
 
 
 def _letters(path: str) -> list[KeptLetter]:
     async def read() -> list[KeptLetter]:
-        return [kept async for kept in open_journal(path).letters()]
+        return [kept async for kept in open_journal(path).dead_letters()]
 
     return anyio.run(read)
 
@@ -130,7 +130,7 @@ def _as_dict(kept: KeptLetter) -> dict[str, Any]:
         letter["payload"] = json.loads(payload) if payload else None
     except ValueError:
         letter["payload"] = payload
-    return {"number": kept.number, "again": kept.again, **letter}
+    return {"number": kept.number, "again": kept.retry_requested, **letter}
 
 
 def _masked(value: Any) -> Any:

@@ -308,7 +308,7 @@ class DialAttempt:
             await anyio.sleep(seconds)  # Daily needs the time all the same: two denials in one moment are one
 
     async def _stop(self, session: Session) -> None:
-        with self._calls.asking(session.session_id):
+        with self._calls.tracking_request(session.session_id):
             await self._carrier.stop(session)
             await self._keep(StopRequested(session_id=session.session_id))
 

@@ -33,7 +33,6 @@ from telstate.options._options import Dialout, PhoneDialout, SipDialout
 from telstate.routing._cancellation import current_task, is_cancelled
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log
-from telstate.routing._runner import INSIDE
 
 __all__ = ["Dialer"]
 
@@ -196,7 +195,7 @@ class Dialer:
         self._intents.add(intent)
         self._group.start_soon(self._run, intent, options, attempts, ring_timeout, room or self._room, key)
         try:
-            with self._calls.patience():
+            with self._calls.awaiting_events():
                 await intent.done.wait()
         except BaseException:
             # In a task of its own it survives a cancellation by asyncio too, which no shield holds off.
@@ -240,9 +239,9 @@ class Dialer:
                     intent.ringing.let_go()
 
     async def _take_back(self, intent: _Intent, ringing: DialAttempt) -> None:
-        INSIDE.set(True)
         try:
-            await ringing.take_back()
+            with self._calls.as_handler():
+                await ringing.take_back()
         finally:
             self._intents.discard(intent)
             intent.done.set()
@@ -256,9 +255,9 @@ class Dialer:
         room: str | None,
         key: Hashable,
     ) -> None:
-        INSIDE.set(True)  # as a handler it may act while the dispatcher is shut down, and is waited for by no limit
         try:
-            with intent.scope:
+            # As a handler it may act while the dispatcher is shut down, and is waited for by no limit.
+            with self._calls.as_handler(), intent.scope:
                 intent.result = await self._dial(intent, options, attempts, ring_timeout, room, key)
         except Exception as error:
             intent.error = error

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 from telstate.calls._session import Session
 from telstate.control._call_transport import RoomParticipant, when_absent
 from telstate.control._error_mapping import ADVICE, error_type_of, one_line
-from telstate.control._rest import given
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, TelstateError, UnknownResult
 from telstate.events import Direction, Presence
 from telstate.options._options import Dialout, Dtmf, Refer, Transfer
@@ -89,36 +88,17 @@ class InRoom(ABC):
         else:
             await self._do("eject_remote_participants", [session.session_id])
 
-    async def send_dtmf(
-        self, session: Session, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
-    ) -> None:
+    async def send_dtmf(self, session: Session, dtmf: Dtmf) -> None:
         """Press keys."""
-        dtmf = Dtmf(**given(tones=tones, method=method, digit_duration_ms=digit_duration_ms))
         await self._do("send_dtmf", {"sessionId": session.session_id, **dtmf.body()})
 
-    async def transfer(
-        self,
-        session: Session,
-        to: str,
-        *,
-        caller_id: str | None = None,
-        extension: str | None = None,
-        wait_before_extension_dial_sec: int | None = None,
-    ) -> None:
+    async def transfer(self, session: Session, transfer: Transfer) -> None:
         """Hand a session on to a SIP URI or a number; Daily stays in its path."""
-        transfer = Transfer(
-            **given(
-                to_end_point=to,
-                caller_id=caller_id,
-                extension=extension,
-                wait_before_extension_dial_sec=wait_before_extension_dial_sec,
-            )
-        )
         await self._do("sip_call_transfer", {"sessionId": session.session_id, **transfer.body()})
 
-    async def refer(self, session: Session, to: str) -> None:
+    async def refer(self, session: Session, refer: Refer) -> None:
         """Hand a session on to a SIP URI; Daily leaves its path."""
-        await self._do("sip_refer", {"sessionId": session.session_id, **Refer(to_end_point=to).body()})
+        await self._do("sip_refer", {"sessionId": session.session_id, **refer.body()})
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:  # noqa: ARG002 - refused
         """Connect a caller on hold to a SIP endpoint: `NotSupported`, only REST can. See `ClientControl` for both in one."""

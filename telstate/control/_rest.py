@@ -8,8 +8,6 @@ One serves all rooms of a domain: which one is meant the session tells, where it
 
 from __future__ import annotations
 
-from typing import Any
-
 from telstate.calls._session import Session
 from telstate.control._api import DailyApi
 from telstate.control._call_transport import RoomParticipant, when_absent
@@ -58,36 +56,17 @@ class RestControl:
         else:
             await self._telephony.eject(room, session.session_id)
 
-    async def send_dtmf(
-        self, session: Session, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
-    ) -> None:
+    async def send_dtmf(self, session: Session, dtmf: Dtmf) -> None:
         """Press keys. A method is `NotSupported`."""
-        dtmf = Dtmf(**given(tones=tones, method=method, digit_duration_ms=digit_duration_ms))
         await self._telephony.send_dtmf(self._known(session.room), session.session_id, dtmf)
 
-    async def transfer(
-        self,
-        session: Session,
-        to: str,
-        *,
-        caller_id: str | None = None,
-        extension: str | None = None,
-        wait_before_extension_dial_sec: int | None = None,
-    ) -> None:
+    async def transfer(self, session: Session, transfer: Transfer) -> None:
         """Hand a session on to a SIP URI or a number; Daily stays in its path."""
-        transfer = Transfer(
-            **given(
-                to_end_point=to,
-                caller_id=caller_id,
-                extension=extension,
-                wait_before_extension_dial_sec=wait_before_extension_dial_sec,
-            )
-        )
         await self._telephony.transfer(self._known(session.room), session.session_id, transfer)
 
-    async def refer(self, session: Session, to: str) -> None:
+    async def refer(self, session: Session, refer: Refer) -> None:
         """Hand a session on to a SIP URI; Daily leaves its path."""
-        await self._telephony.refer(self._known(session.room), session.session_id, Refer(to_end_point=to))
+        await self._telephony.refer(self._known(session.room), session.session_id, refer)
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint that is ready."""
@@ -113,8 +92,3 @@ class RestControl:
             "Daily's REST API needs the room's name, and no event told it: give RestControl(api, room=…), or to dial"
             " dialer.dial(…, room=…); or act by a call client, which is in its room"
         )
-
-
-def given(**values: Any) -> dict[str, Any]:
-    """What was given: what is None is not sent."""
-    return {name: value for name, value in values.items() if value is not None}

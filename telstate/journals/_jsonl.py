@@ -58,6 +58,11 @@ class JsonlJournal:
         """The settings in its head."""
         return self._index.settings
 
+    @property
+    def checkpoint_every(self) -> int | None:
+        """How many events to step between two checkpoints, at least."""
+        return 20_000
+
     async def open(self, settings: dict[str, Any]) -> None:
         """Open the file for appending; a new one gets a head with `settings`.
 
@@ -93,24 +98,24 @@ class JsonlJournal:
         index = await self._known()
         return {seq for seq in seqs if seq in index.done}
 
-    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters, as lines of their own."""
         await self._disk.do(lambda: self._dead(letters))
 
-    async def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
+    async def dead_letters(self, *, retry_requested: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Read the dead letters that were not dropped, or only those that somebody asked to try again."""
         index = await self._known()
-        numbers = sorted(index.again if again else index.letters)
+        numbers = sorted(index.again if retry_requested else index.letters)
         for start in range(0, len(numbers), _BATCH):
             some = numbers[start : start + _BATCH]
             for kept in await self._disk.do(lambda some=some: self._letters(index, some)):  # type: ignore[misc]
                 yield kept
 
-    async def retry(self, numbers: Sequence[int]) -> None:
+    async def request_retry(self, numbers: Sequence[int]) -> None:
         """Ask to try letters again; whoever opens the journal next to run handlers does it."""
         await self._disk.do(lambda: self._judge(numbers, "again"))
 
-    async def drop(self, numbers: Sequence[int]) -> None:
+    async def drop_dead_letters(self, numbers: Sequence[int]) -> None:
         """Forget letters; their lines stay, as in every log."""
         await self._disk.do(lambda: self._judge(numbers, "dropped"))
 
@@ -187,7 +192,10 @@ class JsonlJournal:
     def _append(self, entries: Sequence[Entry]) -> list[int]:
         first = self._index.seq + 1
         seqs = list(range(first, first + len(entries)))
-        self._write([wrap(seq, *entry) for seq, entry in zip(seqs, entries, strict=True)], sync=True)
+        self._write(
+            [wrap(seq, entry.at, entry.dialect, entry.payload) for seq, entry in zip(seqs, entries, strict=True)],
+            sync=True,
+        )
         self._index.seq += len(entries)
         return seqs
 

@@ -74,6 +74,11 @@ class SqliteJournal:
         """The settings that it was begun with."""
         return self._settings
 
+    @property
+    def checkpoint_every(self) -> int | None:
+        """How many events to step between two checkpoints, at least."""
+        return 20_000
+
     async def open(self, settings: dict[str, Any]) -> None:
         """Open the database for appending; a new one keeps `settings`.
 
@@ -106,7 +111,7 @@ class SqliteJournal:
         """Tell which of these are marked."""
         return await self._look(lambda database: _finished(database, seqs))
 
-    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters."""
         rows = [
             (*letter[:7], None if letter.facts is None else json.dumps(letter.facts, default=str)) for letter in letters
@@ -114,21 +119,21 @@ class SqliteJournal:
         columns = "seq, reason, handler, detail, at, dialect, payload, facts"
         await self._write(f"INSERT INTO letters ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
 
-    async def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
+    async def dead_letters(self, *, retry_requested: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Read the dead letters that were not dropped, or only those that somebody asked to try again."""
         after = 0
-        while rows := await self._look(lambda database, after=after: _letters(database, after, again=again)):  # type: ignore[misc]
+        while rows := await self._look(lambda database, after=after: _letters(database, after, again=retry_requested)):  # type: ignore[misc]
             for number, *letter, facts, asked in rows:
                 kept = DeadLetter._make([*letter, None if facts is None else json.loads(facts)])
                 yield KeptLetter(number, kept, bool(asked))
             after = rows[-1][0]
 
-    async def retry(self, numbers: Sequence[int]) -> None:
+    async def request_retry(self, numbers: Sequence[int]) -> None:
         """Ask to try letters again; the process that runs the handlers sees it within seconds."""
         rows = [(number,) for number in numbers]
         await self._write("UPDATE letters SET again = 1 WHERE number = ?", rows, settling=True)
 
-    async def drop(self, numbers: Sequence[int]) -> None:
+    async def drop_dead_letters(self, numbers: Sequence[int]) -> None:
         """Forget letters."""
         await self._write("DELETE FROM letters WHERE number = ?", [(number,) for number in numbers], settling=True)
 
@@ -217,7 +222,7 @@ class SqliteJournal:
 
     def _append(self, entries: Sequence[Entry]) -> list[int]:
         seqs = list(range(self._seq + 1, self._seq + 1 + len(entries)))
-        rows = [(seq, *entry) for seq, entry in zip(seqs, entries, strict=True)]
+        rows = [(seq, entry.at, entry.dialect, entry.payload) for seq, entry in zip(seqs, entries, strict=True)]
         self._change("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
         self._seq = seqs[-1]
         return seqs

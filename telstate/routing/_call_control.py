@@ -39,11 +39,12 @@ from telstate.events import (
     TransferRequested,
 )
 from telstate.events._masking import mask
+from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload
 from telstate.routing._ports import Control
-from telstate.routing._runner import INSIDE
+from telstate.routing._runner import IN_HANDLER
 
 __all__ = ["CallControl", "is_gone"]
 
@@ -110,55 +111,37 @@ class CallControl:
             known.session_id, partial(self._there, known, request, surely), StopRequested(session_id=known.session_id)
         )
 
-    async def send_dtmf(
-        self, session: Session | str, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
-    ) -> None:
+    async def send_dtmf(self, session: Session | str, tones: str | Dtmf) -> None:
         """Press keys, to find the way through somebody's menu.
 
         Args:
             session: whose.
-            tones: up to 20 of `0` to `9`, `*`, `#`, `A` to `D`.
-            method: `telephone-event` (most compatible), `sip-info` or `auto`; by a call client only.
-            digit_duration_ms: milliseconds for each, 50 to 2000; Daily's default is 500.
+            tones: up to 20 of `0` to `9`, `*`, `#`, `A` to `D`; or a `Dtmf`, for the method and the length of each.
         """
         known = self._acted_on(session)
-        send = self._controlled().send_dtmf
-        await self._there(known, partial(send, known, tones, method=method, digit_duration_ms=digit_duration_ms))
+        dtmf = tones if isinstance(tones, Dtmf) else Dtmf(tones=tones)
+        await self._there(known, partial(self._controlled().send_dtmf, known, dtmf))
 
-    async def transfer(
-        self,
-        session: Session | str,
-        to: str,
-        *,
-        caller_id: str | None = None,
-        extension: str | None = None,
-        wait_before_extension_dial_sec: int | None = None,
-    ) -> None:
+    async def transfer(self, session: Session | str, to: str | Transfer) -> None:
         """Hand a session on; Daily stays in its path, and both legs are billed. It then ends as `transferred`.
 
         Args:
             session: who is handed on.
-            to: a SIP URI (also of another room) or a number in E.164.
-            caller_id: for a number only: the purchased number that the called phone shows.
-            extension: for a number only: up to 20 characters to dial once it is connected.
-            wait_before_extension_dial_sec: seconds before that, 0 to 60.
+            to: a SIP URI (also of another room) or a number in E.164; or a `Transfer`, for the caller id and an extension.
         """
         known = self._acted_on(session)
-        request = partial(
-            self._controlled().transfer,
-            known,
-            to,
-            caller_id=caller_id,
-            extension=extension,
-            wait_before_extension_dial_sec=wait_before_extension_dial_sec,
-        )
-        await self._see_through(known.session_id, partial(self._there, known, request), _transferred(known, to))
+        transfer = to if isinstance(to, Transfer) else Transfer(to_end_point=to)
+        request = partial(self._controlled().transfer, known, transfer)
+        event = _transferred(known, transfer.to_end_point)
+        await self._see_through(known.session_id, partial(self._there, known, request), event)
 
-    async def refer(self, session: Session | str, to: str) -> None:
+    async def refer(self, session: Session | str, to: str | Refer) -> None:
         """Hand a SIP session on to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
         known = self._acted_on(session)
-        request = partial(self._controlled().refer, known, to)
-        await self._see_through(known.session_id, partial(self._there, known, request), _transferred(known, to))
+        refer = to if isinstance(to, Refer) else Refer(to_end_point=to)
+        request = partial(self._controlled().refer, known, refer)
+        event = _transferred(known, refer.to_end_point)
+        await self._see_through(known.session_id, partial(self._there, known, request), event)
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint, once that is ready: see `wait_ready`. Before, the call would be dropped.
@@ -180,7 +163,7 @@ class CallControl:
         await self._answers(session.session_id)
 
     @contextmanager
-    def asking(self, session_id: str) -> Iterator[None]:
+    def tracking_request(self, session_id: str) -> Iterator[None]:
         """Around a request about a session that is made otherwise, as a dialer's: `settled` waits for it too."""
         asked = anyio.Event()
         waiting = self._asked.setdefault(session_id, [])
@@ -202,7 +185,7 @@ class CallControl:
         end that he asked for; but what was sent is sent, and its answer must be known."""
         asked = _Asked()
         asking = ExitStack()
-        asking.enter_context(self.asking(key))  # from now on: the task begins a moment later
+        asking.enter_context(self.tracking_request(key))  # from now on: the task begins a moment later
         try:
             self._spawn(self._ask, asked, asking, request, event)
         except NotRunning:
@@ -221,7 +204,7 @@ class CallControl:
     async def _ask(
         self, asked: _Asked, asking: ExitStack, request: Callable[[], Awaitable[None]], event: Event
     ) -> None:
-        INSIDE.set(True)  # so that it is taken in while handlers finish, whoever asked
+        IN_HANDLER.set(True)  # so that it is taken in while handlers finish, whoever asked
         asked.error = NotRunning("the dispatcher was left before Daily answered: whether it was done is not known")
         try:
             with asking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 
 import anyio
 
@@ -24,6 +25,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await anyio.sleep(seconds)
+
+    def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:
+        """Return a cancel scope with a timeout."""
+        return anyio.move_on_after(seconds)
 
 
 class LogClock:
@@ -48,3 +53,7 @@ class LogClock:
     async def sleep(self, seconds: float) -> None:  # noqa: ARG002 - nobody comes and moves this clock
         """Wait for ever."""
         await anyio.sleep_forever()
+
+    def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:  # noqa: ARG002
+        """Return a cancel scope that never times out."""
+        return anyio.CancelScope()

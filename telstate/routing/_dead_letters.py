@@ -43,7 +43,7 @@ class DeadLetters:
     async def take_up(self) -> None:
         """Take up what is asked for and was not taken up yet."""
         asked: set[int] = set()
-        async with aclosing(self._journal.letters(again=True)) as letters:
+        async with aclosing(self._journal.dead_letters(retry_requested=True)) as letters:
             async for kept in letters:
                 asked.add(kept.number)
                 if kept.number not in self._taken:

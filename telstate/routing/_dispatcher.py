@@ -11,8 +11,8 @@ nothing and raises. Without a journal everything but the durability is the same.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
-from telstate.errors import Busy, DefinitionError, JournalError, NotRunning, ParseError
+from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
 from telstate.events import Dialect, DialinReady, Event, SessionsLinked, SettingsChanged
 from telstate.events._masking import mask
 from telstate.routing._call_control import CallControl
@@ -46,7 +46,7 @@ from telstate.routing._reconciler import ANSWER_WITHIN, Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._registration import is_async, member_of
 from telstate.routing._router import Router
-from telstate.routing._runner import INSIDE, Runner
+from telstate.routing._runner import IN_HANDLER, Runner
 from telstate.routing._waiters import Waiters
 
 __all__ = ["Dispatcher"]
@@ -72,7 +72,7 @@ class Dispatcher(CallControl):
             asked before a silence limit ends a session, and where events may have been missed. Only `GONE` ends one.
         lane_limit: how many events of one session may wait for their handlers; of more, the handlers do not run (a dead
             letter, `LaneFull`). Their effect on the state is never lost.
-        pending_limit: how many events may wait for handlers in all, before `receive` waits (and `receive_nowait` raises).
+        pending_limit: how many events may wait for handlers in all, before `receive` waits.
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left; what is not finished then is cancelled and not marked.
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does; a second one ends the draining, or, if the body
@@ -326,6 +326,16 @@ class Dispatcher(CallControl):
         return self._keeper is not None and self._keeper.busy
 
     @property
+    def clock(self) -> Clock:
+        """The clock that governs everything that waits."""
+        return self._clock
+
+    @property
+    def dead_letters(self) -> DeadLetterBox:
+        """What was given up: handlers that raised, events beyond a lane's limit, payloads that are no event."""
+        return DeadLetterBox(self)
+
+    @property
     def control(self) -> Control | None:
         """How it acts on calls, as it was given."""
         return self._control
@@ -342,7 +352,7 @@ class Dispatcher(CallControl):
 
     def _check_open(self) -> None:
         """While it drains, handlers may still do what they need to finish."""
-        if not self._open and not (self._draining and INSIDE.get()):
+        if not self._open and not (self._draining and IN_HANDLER.get()):
             raise NotRunning("the dispatcher takes nothing in: use it inside `async with Dispatcher(router) as calls:`")
 
     # --- taking in ------------------------------------------------------------------------------------------------
@@ -362,7 +372,7 @@ class Dispatcher(CallControl):
         event, data, spelling, at = read_payload(payload, dialect, live=self._live)
         if not self._live:
             self._clock.follow(at)
-        if self._lanes.pending >= self._pending_limit and not INSIDE.get():
+        if self._lanes.pending >= self._pending_limit and not IN_HANDLER.get():
             await self._make_room()
         if self._keeper is not None:
             return await self._keeper.keep(event, Entry(self._now() or 0.0, spelling, data))
@@ -400,7 +410,7 @@ class Dispatcher(CallControl):
             self._check_open()
             while chunk := list(islice(waiting, size)):
                 self._check_open()
-                if self._lanes.pending >= self._pending_limit and not INSIDE.get():
+                if self._lanes.pending >= self._pending_limit and not IN_HANDLER.get():
                     await self._make_room()
                 if self._keeper is not None:
                     answers += await self._keep_many(self._keeper, chunk, dialect)
@@ -452,23 +462,6 @@ class Dispatcher(CallControl):
         self._since_pause = 0
         await anyio.lowlevel.cancel_shielded_checkpoint()
         await self._lanes.have_turns(self._burst)
-
-    def receive_nowait(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:
-        """Take in one event at once, or not at all. Only without a journal: durability takes time.
-
-        Raises:
-            Busy: above the pending limit, or with a journal.
-            ParseError, NotRunning: as `receive`.
-        """
-        self._check_open()
-        if self._journal is not None:
-            raise Busy("an event is taken in only after the journal has it: await receive()")
-        event, _, _, at = read_payload(payload, dialect, live=self._live)
-        if not self._live:
-            self._clock.follow(at)
-        if self._lanes.are_above(self._pending_limit):
-            raise Busy(f"{self._lanes.pending} events wait for their handlers: try again later")
-        return self._step_now(event)
 
     async def link(self, one: str, other: str) -> Outcome:
         """Say that two sessions are legs of one call. One of them may still be unknown."""
@@ -658,18 +651,7 @@ class Dispatcher(CallControl):
 
     # --- dead letters ---------------------------------------------------------------------------------------------
 
-    async def dead_letters(self) -> list[KeptLetter]:
-        """What was given up and not dropped since: handlers that raised, events beyond a lane's limit.
-
-        Raises:
-            JournalError: without a journal, or if it cannot be read.
-        """
-        journal = self._journalled()
-        if self._keeper is not None:
-            await self._keeper.flush()
-        return [kept async for kept in journal.letters()]
-
-    async def bury(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
+    async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep what is no event as a dead letter, on the disk on return: for sources that must not answer no, as webhooks.
 
         `telstate dead retry` has it read again, by a later version. Without a journal it is only told in the log.
@@ -688,16 +670,6 @@ class Dispatcher(CallControl):
         kept = self._keeper is not None
         self._log.error("payload.dead_letter", dialect=str(dialect), kept=kept, **facts)
 
-    async def retry(self, *numbers: int) -> None:
-        """Try dead letters again, now. One that fails again is a new letter. Raises as `dead_letters`."""
-        await self._journalled().retry(numbers)
-        if self._letters is not None:
-            await self._letters.take_up()
-
-    async def drop(self, *numbers: int) -> None:
-        """Forget dead letters. Raises as `dead_letters`."""
-        await self._journalled().drop(numbers)
-
     def _journalled(self) -> Journal:
         self._check_open()
         if self._journal is None:
@@ -710,9 +682,13 @@ class Dispatcher(CallControl):
         """Find a session: live, or ended and within retention."""
         return self._engine.session(session_id)
 
-    def call(self, any_id: str) -> list[Session]:
+    def legs(self, any_id: str) -> list[Session]:
         """Find every leg of a call, by a session id or a SIP Call-ID."""
-        return self._engine.call(any_id)
+        return self._engine.legs(any_id)
+
+    def sessions(self) -> list[Session]:
+        """Every known session, in order of first sight: live, or ended and within retention."""
+        return list(self._engine.sessions())
 
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint."""
@@ -736,10 +712,24 @@ class Dispatcher(CallControl):
             **self._followers.sizes(),
         }
 
-    def patience(self) -> AbstractContextManager[None]:
-        """Around whatever a handler waits for that comes by events, as `wait_for` does by itself: at the pending limit `receive`
-        would wait for the handler, and the handler for what `receive` has."""
-        return self._lanes.patience() if INSIDE.get() else nullcontext()
+    def awaiting_events(self) -> AbstractContextManager[None]:
+        """Around what a handler waits for that comes by events, as `wait_for` does by itself.
+
+        At the pending limit `receive` waits for handlers; a handler that waits for an event must not be among them.
+        """
+        return self._lanes.patience() if IN_HANDLER.get() else nullcontext()
+
+    @contextmanager
+    def as_handler(self) -> Iterator[None]:
+        """Count what runs inside as a handler, as a dialer's work does.
+
+        `receive` then never waits at the pending limit, and still takes events in while the dispatcher drains.
+        """
+        token = IN_HANDLER.set(True)
+        try:
+            yield
+        finally:
+            IN_HANDLER.reset(token)
 
     async def wait_for(self, session_id: str, state: State | str, timeout: float | None = None) -> Session:  # noqa: ASYNC109
         """Wait until a session has come to a state, or passed it, and lives; for a terminal state, until it ended.
@@ -758,7 +748,7 @@ class Dispatcher(CallControl):
         """
         self._check_open()
         target = State(member_of(State, str(state), "state"))
-        with anyio.move_on_after(timeout), self.patience():
+        with self._clock.move_on_after(timeout), self.awaiting_events():
             return await self._followers.wait_for(session_id, target)
         raise TimeoutError(f"{session_id} did not come to {target} within {timeout:g} seconds")
 
@@ -773,7 +763,7 @@ class Dispatcher(CallControl):
             TimeoutError: if the time passed.
         """
         self._check_open()
-        with anyio.move_on_after(timeout), self.patience():
+        with self._clock.move_on_after(timeout), self.awaiting_events():
             return await self._followers.wait_ready(sip_endpoint)
         raise TimeoutError(f"{sip_endpoint} was not ready within {timeout:g} seconds: is somebody in its room?")
 
@@ -790,3 +780,31 @@ class Dispatcher(CallControl):
 async def _let_go(journal: Journal) -> None:
     with anyio.move_on_after(_CLOSE_WITHIN, shield=True):
         await journal.aclose()
+
+
+class DeadLetterBox:
+    """The dead letters of a dispatcher's journal."""
+
+    def __init__(self, calls: Dispatcher) -> None:
+        self._calls = calls
+
+    async def list(self) -> list[KeptLetter]:
+        """Return the dead letters that were not dropped.
+
+        Raises:
+            JournalError: without a journal, or if it cannot be read.
+        """
+        journal = self._calls._journalled()
+        if self._calls._keeper is not None:
+            await self._calls._keeper.flush()
+        return [kept async for kept in journal.dead_letters()]
+
+    async def retry(self, *numbers: int) -> None:
+        """Try dead letters again, now. One that fails again is a new letter. Raises as `list`."""
+        await self._calls._journalled().request_retry(numbers)
+        if self._calls._letters is not None:
+            await self._calls._letters.take_up()
+
+    async def drop(self, *numbers: int) -> None:
+        """Forget dead letters. Raises as `list`."""
+        await self._calls._journalled().drop_dead_letters(numbers)

@@ -199,7 +199,7 @@ class Keeper:
         """
         async with self._flushing:
             try:
-                await self._journal.dead([letter])
+                await self._journal.add_dead_letters([letter])
             except JournalError:
                 raise
             except Exception as error:
@@ -237,13 +237,13 @@ class Keeper:
         dropped, self._dropped = self._dropped, []
         try:
             if letters:  # first: what is marked is not looked at again
-                await self._journal.dead(letters)
+                await self._journal.add_dead_letters(letters)
                 letters = []
             if marks:
                 await self._journal.done(marks)
                 marks = []
             if dropped:
-                await self._journal.drop(dropped)
+                await self._journal.drop_dead_letters(dropped)
                 dropped = []
         except Exception as error:
             hint = "tried again later; if that never works, their handlers run again at the next start"
@@ -282,4 +282,4 @@ async def append(journal: Journal, entries: Sequence[Entry]) -> Sequence[int]:
 
 def entry_of(event: Event, at: float) -> Entry:
     """An event of our own, as it is kept."""
-    return Entry(at, Dialect.DAILY_JS, event.to_json())
+    return Entry(at, Dialect.DAILY_JS, None, event)

@@ -1,171 +1,245 @@
-"""What the edges must offer: a journal, a clock, a way to act. Whatever has these methods will do; for each there is one suite
-of tests that holds all of its kind."""
+"""What the routing asks of its edges: a journal, a clock, a way to act on calls. Any object with these methods fits.
+
+One suite of tests holds every journal (`tests/contracts`), one every control.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
+import anyio
+
+from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
+from telstate.errors import ParseError
+from telstate.events import Dialect, Event
+from telstate.options import Dtmf, Refer, Transfer
 
-__all__ = ["Clock", "Control", "DeadLetter", "Entry", "Journal", "KeptLetter", "Record"]
+__all__ = [
+    "Clock",
+    "Control",
+    "DeadLetter",
+    "Entry",
+    "EventSink",
+    "ImmediateJournal",
+    "Journal",
+    "KeptLetter",
+    "Record",
+    "SharedJournal",
+]
 
 
-class Entry(NamedTuple):
-    """One payload to keep."""
+class Entry:
+    """One payload to append, with the event it was read as, so that nobody parses it again.
 
-    at: float
-    """When it was received, in Unix seconds."""
-    dialect: str
-    payload: bytes
-    """The JSON object as it came."""
+    An event that the program made has no payload until a journal asks for it: most are never written.
+    """
+
+    __slots__ = ("_payload", "at", "dialect", "event")
+
+    def __init__(self, at: float, dialect: str, payload: bytes | None, event: Event | None = None) -> None:
+        self.at = at
+        """When it was received, in Unix seconds."""
+        self.dialect = dialect
+        self.event = event
+        self._payload = payload
+
+    @property
+    def payload(self) -> bytes:
+        """The JSON object as it came."""
+        if self._payload is None:
+            assert self.event is not None  # noqa: S101 - an entry has one or the other
+            self._payload = self.event.to_json()
+        return self._payload
+
+    def __repr__(self) -> str:
+        return f"<Entry at {self.at} {self.dialect}: {self.event.action if self.event is not None else 'unread'}>"
 
 
 class Record(NamedTuple):
-    """One payload that is kept."""
+    """One payload in a journal."""
 
     seq: int
-    """Its place: numbers rise, from 1."""
+    """Its sequence number. Numbers rise from 1; a journal that prunes itself leaves gaps."""
     at: float
     dialect: str
     payload: bytes
     done: bool
-    """True if all its handlers are known to have run."""
+    """True if all its handlers are known to have finished."""
 
 
 class DeadLetter(NamedTuple):
-    """Something that was given up, to be looked at by a person, with all it takes to try it again."""
+    """Work that was given up, with everything it takes to look at it and to try it again."""
 
     seq: int
-    """The number of the work: see `Journal`. 0 for a payload that no journal has."""
+    """The number of the work: see `Journal`. 0 for a payload that no journal has as an event."""
     reason: str
     """`LaneFull`, or the name of the exception."""
     handler: str | None
-    """The handler that was not run to its end; None for all of the event's."""
+    """The handler that did not finish; None for all handlers of the event."""
     detail: str
     """The exception's text."""
     at: float
     """When it was given up, in Unix seconds."""
     dialect: str = "daily-js"
     payload: bytes = b""
-    """The event; empty where a session was to be retired."""
+    """The event; empty where a session was retired."""
     facts: dict[str, Any] | None = None
-    """What else its handlers were given: see `telstate.routing._job_codec`."""
+    """What else its handlers were given; only telstate reads it."""
 
 
 class KeptLetter(NamedTuple):
     """A dead letter in a journal."""
 
     number: int
-    """Its number there, from 1."""
+    """Its number in the journal, from 1."""
     letter: DeadLetter
-    again: bool
+    retry_requested: bool
     """True if somebody asked to try it again."""
 
 
 class Journal(Protocol):
-    """An append-only log of payloads, with marks that say which were handled, checkpoints, and dead letters.
+    """An append-only log of payloads, with marks of what was handled, checkpoints and dead letters.
 
-    Work is numbered: n is the handlers of event n, and -n the handlers of the retirement of the session that event n opened.
+    Work has a number: n means the handlers of event n, and -n the handlers of the retirement of the session that event n
+    opened.
 
-    `read` and `letters` work without `open` too, on what another process may be writing just then.
+    `read` and `dead_letters` also work without `open`, on a journal that another process is writing.
+
+    Two optional abilities have protocols of their own: `ImmediateJournal` and `SharedJournal`.
     """
 
     @property
     def id(self) -> str:
-        """The journal's own name, made once: with a sequence number it names an event for good."""
+        """The journal's own name, made once. With a sequence number it names an event for good."""
 
     @property
     def settings(self) -> dict[str, Any] | None:
-        """The settings that the journal was begun with; None in a new one."""
+        """The settings that the journal began with; None before the first `open`."""
+
+    @property
+    def checkpoint_every(self) -> int | None:
+        """How many events to step between two checkpoints, at least; None if a checkpoint is of no use."""
 
     async def open(self, settings: dict[str, Any]) -> None:
-        """Make ready to append. A new journal keeps `settings` in its head."""
+        """Make ready to append. A new journal keeps `settings` in its header.
+
+        Raises:
+            JournalError: if it cannot be opened, or somebody else writes it.
+        """
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
-        """Keep entries, all or none; durable on return. Returns their sequence numbers."""
+        """Append entries, all or none. They are durable on return. Returns their sequence numbers, which rise."""
 
     def read(self, after: int = 0) -> AsyncGenerator[Record, None]:
-        """Read what was kept after a sequence number, in order."""
+        """Yield the records after a sequence number, in order."""
 
     async def done(self, seqs: Sequence[int]) -> None:
-        """Mark work as done. May be lost in a crash: then its handlers run again."""
+        """Mark work as done. A crash may lose marks: the handlers then run again."""
 
     async def finished(self, seqs: Sequence[int]) -> set[int]:
-        """Tell which of these are marked."""
+        """Return which of these are marked as done."""
 
     async def save(self, key: str, state: bytes, revision: int | None) -> int:
         """Keep a checkpoint if its revision is still the one given (None: there is none yet). Returns the new revision.
 
         Raises:
-            RevisionConflict: if somebody else saved since.
+            RevisionConflict: if somebody else saved since. The caller must not overwrite it.
         """
 
     async def load(self, key: str) -> tuple[bytes, int] | None:
         """Read a checkpoint and its revision."""
 
-    async def dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep dead letters."""
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters. They are durable on return."""
 
-    def letters(self, *, again: bool = False) -> AsyncGenerator[KeptLetter, None]:
-        """Read the dead letters that were not dropped, in order; or only those that somebody asked to try again."""
+    def dead_letters(self, *, retry_requested: bool = False) -> AsyncGenerator[KeptLetter, None]:
+        """Yield the dead letters that were not dropped, in order; or only those that somebody asked to retry."""
 
-    async def retry(self, numbers: Sequence[int]) -> None:
-        """Ask to try letters again. Whoever runs the handlers does it."""
+    async def request_retry(self, numbers: Sequence[int]) -> None:
+        """Ask to try letters again. The dispatcher that runs the handlers does it."""
 
-    async def drop(self, numbers: Sequence[int]) -> None:
+    async def drop_dead_letters(self, numbers: Sequence[int]) -> None:
         """Forget letters."""
 
     async def aclose(self) -> None:
-        """Write what is late, and let go."""
+        """Write what is left, and let go."""
+
+
+class ImmediateJournal(Journal, Protocol):
+    """A journal whose append never waits, as one in memory: events are then stepped without a turn of the event loop."""
+
+    def append_now(self, entry: Entry) -> int:
+        """Append one entry; return its sequence number."""
+
+
+class SharedJournal(Journal, Protocol):
+    """A journal that others append to as well, as a stream of a message broker.
+
+    The sequencer steps what `tail` yields, in that order, its own entries among them. `append` only publishes: the number it
+    returns says which record of the tail is the caller's own. Because others append too, the caller can place nothing before
+    or after their events; a limit is an entry like any other, and what the journal has first wins.
+    """
+
+    def tail(self, after: int) -> AsyncGenerator[Record, None]:
+        """Yield every record after a sequence number, in order, and go on as they are appended. Never ends by itself."""
 
 
 class Clock(Protocol):
-    """The time, and the waiting for it."""
+    """The time, and all waiting for it: deadlines, timeouts, pauses between retries."""
 
     timers: bool
-    """False where time is only that of a recorded log, which has no timers to fire."""
+    """False for the time of a recorded log, which fires no timers."""
 
     def now(self) -> float | None:
-        """Unix seconds; None where no time was told yet."""
+        """Return the time in Unix seconds; None where none is known yet."""
 
     def follow(self, at: float | None) -> None:
-        """Told of the time that each payload carries, if it does."""
+        """Learn the time that a payload carries. Only the clock of a recorded log moves by it."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
 
+    def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:
+        """Return a cancel scope that is cancelled after so many seconds; None for never. As `anyio.move_on_after`."""
+
 
 class Control(Protocol):
-    """A way to act on a call: Daily's REST API or a call client; see `telstate.control`.
+    """A way to act on a call: Daily's REST API or a call client. See `telstate.control`.
 
     Every method returns once Daily has accepted. All raise:
         DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
         NotSupported: if this way cannot carry it. Nothing was sent.
-        ValueError: if an argument is none that Daily takes. Nothing was sent.
+        ValueError: if Daily takes no such argument. Nothing was sent.
     """
 
     async def stop(self, session: Session) -> None:
         """End a session."""
 
-    async def send_dtmf(
-        self, session: Session, tones: str, *, method: str | None = None, digit_duration_ms: int | None = None
-    ) -> None:
+    async def send_dtmf(self, session: Session, dtmf: Dtmf) -> None:
         """Press keys."""
 
-    async def transfer(
-        self,
-        session: Session,
-        to: str,
-        *,
-        caller_id: str | None = None,
-        extension: str | None = None,
-        wait_before_extension_dial_sec: int | None = None,
-    ) -> None:
-        """Hand a session on to a SIP URI or a number; Daily stays in its path."""
+    async def transfer(self, session: Session, transfer: Transfer) -> None:
+        """Transfer a session to a SIP URI or a number. Daily stays in the call's path."""
 
-    async def refer(self, session: Session, to: str) -> None:
-        """Hand a session on to a SIP URI; Daily leaves it."""
+    async def refer(self, session: Session, refer: Refer) -> None:
+        """Transfer a SIP session to a SIP URI by REFER. Daily leaves the call's path."""
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint that is ready."""
+
+
+class EventSink(Protocol):
+    """Where a source delivers events: a `Dispatcher`, or a publisher to a shared journal."""
+
+    @property
+    def is_open(self) -> bool:
+        """True while events are accepted."""
+
+    async def receive(self, payload: Any, dialect: Dialect | str | None = None) -> Outcome:
+        """Take in one event; durable on return."""
+
+    async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
+        """Keep a payload that could not be read; durable on return."""

@@ -173,7 +173,7 @@ class Recovery:
         self._log.error("journal.unreadable_event", event_id=f"{self._journal.id}:{record.seq}", error=str(error))
         if not record.done:
             letter = DeadLetter(record.seq, "ParseError", None, str(error), record.at, record.dialect, record.payload)
-            await self._journal.dead([letter])
+            await self._journal.add_dead_letters([letter])
             self._mark(record.seq)
 
     async def _tell_of_start(self, told: Settings | None, now: float) -> None:

@@ -18,16 +18,16 @@ from telstate.routing._lanes import Job, Lane, Lanes
 from telstate.routing._log import Log, of_session, traceback_of
 from telstate.routing._plan import Call
 
-__all__ = ["INSIDE", "Runner"]
+__all__ = ["IN_HANDLER", "Runner"]
 
-INSIDE: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
+IN_HANDLER: ContextVar[bool] = ContextVar("telstate_inside_a_handler", default=False)
 """True in a handler, and in what it started."""
 
 
 def _clean_context() -> Context:
     """What handlers see: the context of whoever makes it, so not that of whoever brings an event."""
     context = copy_context()
-    context.run(INSIDE.set, True)
+    context.run(IN_HANDLER.set, True)
     return context
 
 

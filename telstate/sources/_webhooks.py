@@ -198,7 +198,7 @@ class _Desk:
                 try:
                     outcome = await self._calls.receive(body, Dialect.WEBHOOK)
                 except ParseError as error:
-                    await self._calls.bury(body, error, Dialect.WEBHOOK)
+                    await self._calls.add_dead_letter(body, error, Dialect.WEBHOOK)
                     return JSONResponse({"ok": True, "outcome": "dead letter"})
         except TimeoutError:
             raise _Refused(503, f"no event could be taken in for {self._held:.0f} seconds") from None

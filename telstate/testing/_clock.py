@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import anyio
 
 __all__ = ["FakeClock"]
@@ -19,6 +22,7 @@ class FakeClock:
     def __init__(self, start: float = 1_790_000_000.0) -> None:
         self._now = start
         self._sleepers: list[tuple[float, anyio.Event]] = []
+        self._timeouts: list[tuple[float, anyio.CancelScope]] = []
 
     def now(self) -> float:
         """Unix seconds."""
@@ -36,18 +40,37 @@ class FakeClock:
         finally:
             self._sleepers.remove(sleeper)
 
+    @contextmanager
+    def move_on_after(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
+        """Return a cancel scope that is cancelled once the clock was moved so far."""
+        with anyio.CancelScope() as scope:
+            timeout = (self._now + seconds, scope) if seconds is not None else None
+            if timeout is not None:
+                self._timeouts.append(timeout)
+            try:
+                yield scope
+            finally:
+                if timeout is not None:
+                    self._timeouts.remove(timeout)
+
     async def advance(self, seconds: float) -> None:
         """Move the clock, stopping at each time that somebody sleeps until, and let them run."""
         end = self._now + seconds
         await settle()
-        while due := [sleeper for sleeper in self._sleepers if sleeper[0] <= end and not sleeper[1].is_set()]:
+        while due := [*self._due_sleepers(end), *self._due_timeouts(end)]:
             self._now = max(self._now, min(until for until, _ in due))
-            for until, woken in due:
+            for until, wake in due:
                 if until <= self._now:
-                    woken.set()
+                    wake()
             await settle()
         self._now = end
         await settle()
+
+    def _due_sleepers(self, end: float) -> list[tuple[float, Callable[[], None]]]:
+        return [(until, woken.set) for until, woken in self._sleepers if until <= end and not woken.is_set()]
+
+    def _due_timeouts(self, end: float) -> list[tuple[float, Callable[[], None]]]:
+        return [(until, scope.cancel) for until, scope in self._timeouts if until <= end and not scope.cancel_called]
 
 
 async def settle() -> None:

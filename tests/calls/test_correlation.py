@@ -45,7 +45,7 @@ def test_among_several_legs_nobody_guesses() -> None:
     feed(engine, js("dialout-connected", "d", sipCallId="c"))
     assert feed(engine, js("dialin-stopped", None, sipCallId="c")).kind is UNMATCHED
     assert feed(engine, js("dialout-stopped", None, sipCallId="c")).kind is OutcomeKind.MOVED
-    assert ids(engine.call("c")) == ids(engine.call("b")) == ["a", "b", "d"]
+    assert ids(engine.legs("c")) == ids(engine.legs("b")) == ["a", "b", "d"]
 
 
 def test_a_session_of_the_other_direction_is_named_all_the_same() -> None:
@@ -331,7 +331,7 @@ def test_a_transfer_to_an_endpoint_of_ours_links_its_far_leg(*, transfer_first: 
     arrives = js("dialin-connected", "b", sipEndpoint=URI)
     completed = webhook("calltransfer.completed", "a", to_endpoint=URI)
     feed(engine, *([triggered, arrives] if transfer_first else [arrives, completed]))
-    assert ids(engine.call("a")) == ids(engine.call("b")) == ["a", "b"]
+    assert ids(engine.legs("a")) == ids(engine.legs("b")) == ["a", "b"]
 
 
 def test_who_was_there_before_is_not_the_far_leg() -> None:
@@ -339,7 +339,7 @@ def test_who_was_there_before_is_not_the_far_leg() -> None:
     engine = Engine()
     feed(engine, js("dialin-connected", "a"), js("dialin-connected", "b", sipEndpoint=URI))
     feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI))
-    assert ids(engine.call("a")) == ["a"]
+    assert ids(engine.legs("a")) == ["a"]
 
 
 @pytest.mark.parametrize("order", ["abl", "alb", "lab", "lba"])
@@ -352,7 +352,7 @@ def test_sessions_can_be_linked_before_they_are_known(order: str) -> None:
     }
     engine = Engine()
     feed(engine, *(told[key] for key in order))
-    assert set(ids(engine.call("b"))) == {"a", "b"}
+    assert set(ids(engine.legs("b"))) == {"a", "b"}
     assert engine.sizes()["early"] == 0
 
 
@@ -361,8 +361,8 @@ def test_calls_join_over_call_ids_and_links() -> None:
     engine = Engine()
     feed(engine, js("dialin-connected", "a", sipCallId="x"), js("dialout-connected", "b", sipCallId="x"))
     feed(engine, js("dialout-connected", "c"), js("sessions-linked", "b", otherSessionId="c"))
-    assert ids(engine.call("a")) == ["a", "b", "c"]
-    assert engine.call("nothing") == []
+    assert ids(engine.legs("a")) == ["a", "b", "c"]
+    assert engine.legs("nothing") == []
 
 
 def test_every_link_waits_for_itself() -> None:
@@ -370,7 +370,7 @@ def test_every_link_waits_for_itself() -> None:
     engine = Engine()
     feed(engine, js("sessions-linked", "a", otherSessionId="b"), js("sessions-linked", "a", otherSessionId="c"))
     feed(engine, *(js("dialin-connected", session_id) for session_id in "abc"))
-    assert ids(engine.call("a")) == ["a", "b", "c"]
+    assert ids(engine.legs("a")) == ["a", "b", "c"]
     assert engine.sizes()["early"] == 0
 
 
@@ -394,14 +394,14 @@ def test_late_steps_of_a_transfer_point_at_nobody_else() -> None:
     feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI), js("dialin-stopped", "far"))
     feed(engine, webhook("calltransfer.completed", "a", to_endpoint=URI))
     feed(engine, js("dialin-connected", "stranger", sipEndpoint=URI))
-    assert ids(engine.call("a")) == ["a", "far"]
+    assert ids(engine.legs("a")) == ["a", "far"]
 
 
 def test_a_call_of_very_many_legs() -> None:
     """A conference bridge shares one SIP Call-ID; finding its legs is no quadratic work."""
     engine = Engine()
     feed(engine, *(js("dialin-connected", f"s{n}", sipCallId="c") for n in range(3000)))
-    assert len(engine.call("c")) == 3000
+    assert len(engine.legs("c")) == 3000
 
 
 # --- forgetting ---------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def test_rule_1_a_lifecycle_event_told_twice_without_ids() -> None:
     again = feed(engine, js("dialin-connected", sipCallId="c", sipEndpoint="sip:a@b"))
     assert again.kind is DUPLICATE
     assert (only(engine).room, only(engine).sip_call_id) == ("r", "c")
-    assert engine.call("c") == [only(engine)]
+    assert engine.legs("c") == [only(engine)]
     endpoint = engine.endpoint("a@b")
     assert endpoint is not None
     assert endpoint.session_id == SESSION
@@ -420,7 +420,7 @@ def test_the_first_value_wins_and_a_disagreement_is_odd() -> None:
     assert (session.sip_call_id, session.destination) == ("a", "+12025550100")
     assert len(outcome.anomalies) == 2
     assert session.anomalies == outcome.anomalies
-    assert engine.call("b") == []
+    assert engine.legs("b") == []
 
 
 def test_addresses_are_compared_as_people_mean_them() -> None:

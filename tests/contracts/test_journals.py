@@ -180,29 +180,29 @@ async def test_dead_letters_are_kept_tried_again_and_dropped(make: Callable[[], 
     """By their numbers, which stay theirs; what is dropped is gone, and what is unknown changes nothing."""
 
     async def numbers(journal: Journal, *, again: bool = False) -> list[int]:
-        return [kept.number async for kept in journal.letters(again=again)]
+        return [kept.number async for kept in journal.dead_letters(retry_requested=again)]
 
     journal = make()
     await journal.open(SETTINGS)
     await journal.append([entry(1)])
-    await journal.dead(LETTERS)
-    assert [kept async for kept in journal.letters()] == [
-        KeptLetter(number, letter, again=False) for number, letter in enumerate(LETTERS, 1)
+    await journal.add_dead_letters(LETTERS)
+    assert [kept async for kept in journal.dead_letters()] == [
+        KeptLetter(number, letter, retry_requested=False) for number, letter in enumerate(LETTERS, 1)
     ]
-    await journal.retry([2, 3, 99])
+    await journal.request_retry([2, 3, 99])
     assert await numbers(journal, again=True) == [2, 3]
-    await journal.drop([2, 99])
+    await journal.drop_dead_letters([2, 99])
     assert await numbers(make()) == [1, 3]
     assert await numbers(make(), again=True) == [3]
-    await journal.dead(LETTERS[:1])
+    await journal.add_dead_letters(LETTERS[:1])
     await journal.aclose()
     again = make()
     await again.open(SETTINGS)
     assert await numbers(again) == [1, 3, 4]
-    assert [kept.again async for kept in again.letters()] == [False, True, False]
-    await again.drop([1, 3, 4])
-    await again.dead(LETTERS[1:2])
-    assert [kept async for kept in again.letters()] == [KeptLetter(5, LETTERS[1], again=False)]
+    assert [kept.retry_requested async for kept in again.dead_letters()] == [False, True, False]
+    await again.drop_dead_letters([1, 3, 4])
+    await again.add_dead_letters(LETTERS[1:2])
+    assert [kept async for kept in again.dead_letters()] == [KeptLetter(5, LETTERS[1], retry_requested=False)]
     await again.aclose()
 
 
@@ -242,7 +242,7 @@ async def test_dead_letters_and_marks_are_no_events(make: Callable[[], Journal])
     journal = make()
     await journal.open(SETTINGS)
     await journal.append([entry(1), entry(2)])
-    await journal.dead([DeadLetter(1, "ValueError", "greet", "no such\nnumber", 5.0)])
+    await journal.add_dead_letters([DeadLetter(1, "ValueError", "greet", "no such\nnumber", 5.0)])
     await journal.done([2])
     assert [(record.seq, record.done) for record in await kept(journal)] == [(1, False), (2, True)]
     await journal.aclose()

@@ -116,7 +116,7 @@ async def _read(folder: Path, kind: str) -> _Kept:
     await journal.open(SETTINGS.model_dump())
     try:
         records = [record async for record in journal.read()]
-        letters = [kept async for kept in journal.letters()]
+        letters = [kept async for kept in journal.dead_letters()]
         retirements = await journal.finished([-record.seq for record in records])
         return _Kept(journal.id, records, letters, retirements | {record.seq for record in records if record.done})
     finally:

@@ -208,14 +208,14 @@ async def test_letters_cannot_be_dropped_unheard(tmp_path: Path) -> None:
     """A second instance drops them, or says that it cannot."""
     journal = await opened(tmp_path / "calls.jsonl")
     await journal.append([ENTRY])
-    await journal.dead([DeadLetter(1, "ValueError", "greet", "no such number", 5.0)])
+    await journal.add_dead_letters([DeadLetter(1, "ValueError", "greet", "no such number", 5.0)])
     await journal.aclose()
     beside = JsonlJournal(journal.path)
     try:
-        await beside.drop([1])
+        await beside.drop_dead_letters([1])
     except JournalError:
         return
-    assert [kept.number async for kept in JsonlJournal(journal.path).letters()] == []
+    assert [kept.number async for kept in JsonlJournal(journal.path).dead_letters()] == []
 
 
 @pytest.mark.parametrize("found", [b'{"important": "all my data"}', b"\x00\x01binary", b'{"v":1,"seq":1', b"{"])

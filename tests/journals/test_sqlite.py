@@ -189,7 +189,7 @@ async def test_files_that_are_no_journal_are_refused_and_left_alone(tmp_path: Pa
         with pytest.raises(JournalError, match=complaint):
             list(lines(path))
         with pytest.raises(JournalError, match=complaint):
-            await SqliteJournal(path).drop([1])
+            await SqliteJournal(path).drop_dead_letters([1])
         assert path.read_bytes() == before
 
     path.write_bytes(b"this is no database at all, however long one looks at it" * 100)
@@ -343,20 +343,20 @@ async def test_letters_are_dropped_and_tried_again_beside_the_service(tmp_path: 
     path = tmp_path / "calls.db"
     journal = await opened(path)
     await journal.append([ENTRY])
-    await journal.dead([LETTER, LETTER, LETTER])
+    await journal.add_dead_letters([LETTER, LETTER, LETTER])
     beside = SqliteJournal(path)
-    await beside.drop([1])
-    await beside.retry([3])
+    await beside.drop_dead_letters([1])
+    await beside.request_retry([3])
     assert await journal.append([ENTRY]) == [2]
-    assert [kept.number async for kept in journal.letters()] == [2, 3]
-    assert [kept.number async for kept in journal.letters(again=True)] == [3]
+    assert [kept.number async for kept in journal.dead_letters()] == [2, 3]
+    assert [kept.number async for kept in journal.dead_letters(retry_requested=True)] == [3]
     await journal.aclose()
     for change in (beside.drop, beside.retry):
         await change([2, 3])
-    assert [kept.number async for kept in beside.letters()] == []
+    assert [kept.number async for kept in beside.dead_letters()] == []
     nowhere = path.with_name("nowhere.db")
     with pytest.raises(JournalError, match="there is no journal"):
-        await SqliteJournal(nowhere).drop([1])
+        await SqliteJournal(nowhere).drop_dead_letters([1])
     assert not nowhere.exists()
 
 

@@ -171,7 +171,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.copy.sizes() == self.engine.sizes()
         assert self.copy.next_deadline() == self.engine.next_deadline()
         for name in "abcd":
-            assert [s.session_id for s in self.copy.call(name)] == [s.session_id for s in self.engine.call(name)]
+            assert [s.session_id for s in self.copy.legs(name)] == [s.session_id for s in self.engine.legs(name)]
 
     @invariant()
     def counts_add_up(self) -> None:

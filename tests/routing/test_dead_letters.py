@@ -63,18 +63,18 @@ async def test_a_handler_that_raised_can_be_tried_again_and_only_that_one(make: 
         await calls.receive(js("dialout-connected"))
         await calls.receive(js("dialout-answered"))
         await calls.idle()
-        (kept,) = await calls.dead_letters()
+        (kept,) = await calls.dead_letters.list()
         assert (kept.number, kept.letter.seq, kept.letter.reason, kept.again) == (1, 2, "LookupError", False)
         assert kept.letter.handler is not None
         assert kept.letter.handler.endswith("bill")
-        await calls.retry(1)
+        await calls.dead_letters.retry(1)
         await calls.idle()
-        (kept,) = await calls.dead_letters()
+        (kept,) = await calls.dead_letters.list()
         assert kept.number == 2
         broken = False
-        await calls.retry(2)
+        await calls.dead_letters.retry(2)
         await calls.idle()
-        assert await calls.dead_letters() == []
+        assert await calls.dead_letters.list() == []
     first = ("bill", f"{journal.id}:2", False, "answered", SESSION)
     again = ("bill", f"{journal.id}:2", True, "answered", SESSION)
     assert seen == [first, ("greet",), again, again]
@@ -109,11 +109,11 @@ async def test_a_letter_knows_its_session_though_it_has_left_memory(make: Callab
     broken = False
     seen.clear()
     reader = make()
-    numbers = [kept.number async for kept in reader.letters()]
+    numbers = [kept.number async for kept in reader.dead_letters()]
     assert len(numbers) == 2
     journal = make()
     await journal.open({})
-    await journal.retry(numbers)  # as the command does, while nobody runs
+    await journal.request_retry(numbers)  # as the command does, while nobody runs
     await journal.aclose()
     async with Dispatcher(router, journal=make(), clock=clock) as calls:
         await calls.idle()  # what was asked for is taken up at the start
@@ -121,13 +121,13 @@ async def test_a_letter_knows_its_session_though_it_has_left_memory(make: Callab
         ("stopped", SESSION, "+12025550101", "completed", True),
         ("retired", SESSION, "+12025550101", "completed"),
     ]
-    assert [kept async for kept in make().letters()] == []
+    assert [kept async for kept in make().dead_letters()] == []
 
 
 async def written(journal: Journal) -> None:
     """Wait until there is a letter: they are written soon, not at once."""
     with anyio.fail_after(5):
-        while not [kept async for kept in journal.letters()]:  # noqa: ASYNC110 - another process would look like this too
+        while not [kept async for kept in journal.dead_letters()]:  # noqa: ASYNC110 - another process would look like this too
             await anyio.sleep(0.005)
 
 
@@ -145,9 +145,9 @@ async def test_another_process_asks_and_a_running_service_tries_again(tmp_path: 
         await calls.receive(js("dialout-connected"))
         other = SqliteJournal(tmp_path / "calls.db")
         await written(other)
-        await other.retry([1])
+        await other.request_retry([1])
         await until(lambda: seen == [False, True])
-    assert [kept async for kept in other.letters()] == []
+    assert [kept async for kept in other.dead_letters()] == []
 
 
 async def test_events_beyond_a_lanes_limit_can_be_tried_again(make: Callable[[], Journal]) -> None:
@@ -166,10 +166,10 @@ async def test_events_beyond_a_lanes_limit_can_be_tried_again(make: Callable[[],
             await calls.receive(js("dialout-warning"))
         gate.set()
         await calls.idle()
-        letters = await calls.dead_letters()
+        letters = await calls.dead_letters.list()
         assert {kept.letter.reason for kept in letters} == {"LaneFull"}
         assert len(letters) == 5 - seen.count(False) > 0
-        await calls.retry(*(kept.number for kept in letters))
+        await calls.dead_letters.retry(*(kept.number for kept in letters))
         await calls.idle()
     assert len(seen) == 5
     assert seen.count(True) == len(letters)
@@ -179,7 +179,7 @@ async def test_letters_that_cannot_be_tried_are_told_and_stay(make: Callable[[],
     """The handler is gone, the payload still cannot be read, or somebody else wrote it."""
     journal = make()
     await journal.open(Settings().model_dump())
-    await journal.dead(
+    await journal.add_dead_letters(
         [
             DeadLetter(
                 1,
@@ -197,14 +197,14 @@ async def test_letters_that_cannot_be_tried_are_told_and_stay(make: Callable[[],
             DeadLetter(3, "ValueError", "x", "", 5.0, payload=b'{"action":"dialout-connected"}', facts={"session": 5}),
         ]
     )
-    await journal.retry([1, 2, 3])
+    await journal.request_retry([1, 2, 3])
     await journal.aclose()
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router(), journal=make(), slow_after=0.01) as calls:
             await anyio.sleep(0.1)
-            assert len(await calls.dead_letters()) == 3
-            await calls.drop(1, 2, 3)
-            assert await calls.dead_letters() == []
+            assert len(await calls.dead_letters.list()) == 3
+            await calls.dead_letters.drop(1, 2, 3)
+            assert await calls.dead_letters.list() == []
     told = [log["event"] for log in logs if log["event"].startswith("letter.")]
     assert (
         sorted(told) == ["letter.unreadable"] * 2 + ["letter.without_handler"]
@@ -216,7 +216,7 @@ async def test_without_a_journal_there_are_no_letters() -> None:
     """And that is said."""
     async with Dispatcher(Router()) as calls:
         with pytest.raises(JournalError, match="give the Dispatcher a journal"):
-            await calls.dead_letters()
+            await calls.dead_letters.list()
 
 
 # --- trying again first ---------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ async def test_a_handler_is_tried_again_before_it_is_given_up(make: Callable[[],
         await calls.receive(js("dialout-answered"))
         await calls.idle()
     assert seen == ["around", "attempt"] * 3 + ["around", "after"]
-    assert [kept async for kept in make().letters()] == []
+    assert [kept async for kept in make().dead_letters()] == []
 
 
 async def test_what_fails_for_good_is_a_letter_and_no_log_shows_a_number(make: Callable[[], Journal]) -> None:
@@ -269,7 +269,7 @@ async def test_what_fails_for_good_is_a_letter_and_no_log_shows_a_number(make: C
             await calls.receive(js("dialout-connected", destination="+12025550101"))
             await calls.idle()
     assert attempts == {"always": 4, "other": 1}
-    assert [kept.letter.reason async for kept in make().letters()] == ["OSError", "KeyError"]
+    assert [kept.letter.reason async for kept in make().dead_letters()] == ["OSError", "KeyError"]
     assert "12025550101" not in repr(logs)
 
 
@@ -338,11 +338,11 @@ async def test_a_letter_that_was_tried_again_is_not_tried_twice(make: Callable[[
         for number in range(5):
             await calls.receive(js("dialout-connected", f"s{number}"))
         await calls.idle()
-        for kept in await calls.dead_letters():
-            await calls.retry(kept.number)
+        for kept in await calls.dead_letters.list():
+            await calls.dead_letters.retry(kept.number)
             await calls.idle()
     assert seen == [f"s{number}" for number in range(5)]
-    assert [kept async for kept in make().letters()] == []
+    assert [kept async for kept in make().dead_letters()] == []
 
 
 async def test_a_text_that_can_be_written_nowhere_costs_no_letter(make: Callable[[], Journal]) -> None:
@@ -356,4 +356,4 @@ async def test_a_text_that_can_be_written_nowhere_costs_no_letter(make: Callable
     async with Dispatcher(router, journal=make()) as calls:
         for number in range(3):
             await calls.receive(js("dialout-connected", f"s{number}"))
-    assert [kept.letter.detail async for kept in make().letters()] == [f"half an emoji: ? s{n}" for n in range(3)]
+    assert [kept.letter.detail async for kept in make().dead_letters()] == [f"half an emoji: ? s{n}" for n in range(3)]

@@ -825,7 +825,7 @@ async def test_questions_and_context() -> None:
         await calls.receive(js("dialout-connected", "b"))
         await calls.link("a", "b")
         await quiet(calls)
-        assert [leg.session_id for leg in calls.call("c")] == ["a", "b"]
+        assert [leg.session_id for leg in calls.legs("c")] == ["a", "b"]
         assert [session.context for session in calls.live()] == [{"bot": "b1"}] * 2
         endpoint = calls.endpoint("r@x")
         assert endpoint is not None

@@ -240,10 +240,10 @@ async def test_marks_that_could_not_be_written_are_tried_again(tmp_path: Path) -
     class Full(JsonlJournal):
         full = True
 
-        async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
             if self.full:
                 raise OSError(28, "No space left on device")
-            await super().dead(letters)
+            await super().add_dead_letters(letters)
 
     @router.on("dialout-connected")
     async def breaks() -> None:

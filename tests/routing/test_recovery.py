@@ -646,7 +646,7 @@ async def test_an_event_that_cannot_be_read_any_more_is_a_dead_letter(
             session = calls.session("b")
             assert session is not None
             assert session.opened == seqs[1]
-            (letter,) = await calls.dead_letters()
+            (letter,) = await calls.dead_letters.list()
             assert (letter.letter.seq, letter.letter.reason) == (seqs[0], "ParseError")
             assert from_json(letter.letter.payload) == from_json(payload)
     assert [log["event"] for log in logs] == ["journal.unreadable_event"]
@@ -654,7 +654,7 @@ async def test_an_event_that_cannot_be_read_any_more_is_a_dead_letter(
     forget_checkpoint(kind, path)
     with structlog.testing.capture_logs():
         async with Dispatcher(seen.router, journal=journal_at(kind, path), clock=clock) as calls:
-            assert len(await calls.dead_letters()) == 1
+            assert len(await calls.dead_letters.list()) == 1
             assert len(calls.live()) == 2
 
 
@@ -670,5 +670,5 @@ async def test_bytes_that_are_no_json_are_a_dead_letter_too(payload: bytes, tmp_
     with structlog.testing.capture_logs():
         async with Dispatcher(Router(), journal=journal_at("sqlite", path), clock=clock) as calls:
             assert len(calls.live()) == 1
-            (letter,) = await calls.dead_letters()
+            (letter,) = await calls.dead_letters.list()
             assert letter.letter.payload == payload

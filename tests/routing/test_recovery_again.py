@@ -123,7 +123,7 @@ async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: P
     journal = JsonlJournal(tmp_path / "crash" / "calls.jsonl")
     async with Dispatcher(Router(), journal=journal) as calls:
         await calls.idle()
-        letters = await calls.dead_letters()
+        letters = await calls.dead_letters.list()
     assert [kept.letter.detail for kept in letters] == ["no such number"]
     # the source gap of the restart is the third
     assert [record.done async for record in JsonlJournal(journal.path).read()] == [True, True, True]

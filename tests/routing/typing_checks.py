@@ -51,6 +51,6 @@ async def answers(calls: Dispatcher) -> None:
     assert_type(await calls.receive(b"{}"), Outcome)
     assert_type(await calls.wait_for("s", State.ANSWERED), Session)
     assert_type(calls.session("s"), Session | None)
-    assert_type(calls.call("s"), list[Session])
+    assert_type(calls.legs("s"), list[Session])
     assert_type(calls.changes(), AsyncIterator[Outcome])
     await calls.receive(5)  # type: ignore[arg-type]

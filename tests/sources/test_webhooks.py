@@ -162,7 +162,7 @@ async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]
             assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "dead letter"})
         assert sum(calls.counts.values()) == 0
     async with Dispatcher(Router(), journal=journal()) as again:
-        letters = [kept.letter for kept in await again.dead_letters()]
+        letters = [kept.letter for kept in await again.dead_letters.list()]
     assert [(letter.seq, letter.payload, letter.dialect) for letter in letters] == [
         (0, body, "webhook") for body in bodies
     ]
@@ -377,7 +377,7 @@ async def test_a_log_that_cannot_be_written_changes_no_answer(tmp_path: Path) ->
             assert (await sender.post(b"{")).status_code == 200
             assert (await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")).status_code == 401
             assert (await sender.post(body_of(ANSWERED))).status_code == 200
-            assert len(await calls.dead_letters()) == 1
+            assert len(await calls.dead_letters.list()) == 1
     finally:
         structlog.reset_defaults()
 
@@ -387,11 +387,11 @@ class Unwritable(SqliteJournal):
 
     refuses = True
 
-    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Fail, or keep them."""
         if self.refuses:
             raise OSError(28, "No space left on device")
-        await super().dead(letters)
+        await super().add_dead_letters(letters)
 
 
 async def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ async def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
             assert (await sender.post(b"{")).status_code == 503
         journal.refuses = False
         assert (await sender.post(b"{")).status_code == 200
-        assert len(await calls.dead_letters()) == 1
+        assert len(await calls.dead_letters.list()) == 1
 
 
 async def test_a_caller_on_hold_who_is_told_again_is_a_duplicate(tmp_path: Path) -> None:
