@@ -193,7 +193,7 @@ class JsonlJournal:
         first = self._index.seq + 1
         seqs = list(range(first, first + len(entries)))
         self._write(
-            [wrap(seq, entry.at, entry.dialect, entry.payload) for seq, entry in zip(seqs, entries, strict=True)],
+            [wrap(seq, entry.at or 0.0, entry.dialect, entry.payload) for seq, entry in zip(seqs, entries, strict=True)],
             sync=True,
         )
         self._index.seq += len(entries)

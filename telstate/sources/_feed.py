@@ -17,7 +17,7 @@ from telstate.events import Dialect, Event, SourceGap
 from telstate.events._masking import mask
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log, text_of
-from telstate.routing._payload import Payload, read_payload
+from telstate.routing._payload import Payload
 
 __all__ = ["Fed", "feed"]
 
@@ -146,9 +146,8 @@ class _Feed:
             try:
                 answers = await self._calls.receive_many(payloads, self._dialect)
             except JournalError as error:
-                taken, payloads = payloads[: error.taken], payloads[error.taken :]
-                # Of those taken in before nobody told what they were; read again, each is what it was.
-                self._count([self._refusal(payload) for payload in taken])
+                taken, payloads = error.answers, payloads[len(error.answers) :]
+                self._count(taken)
                 hint = "they are tried again until the journal has them, and the source waits meanwhile"
                 facts = {"error": mask(text_of(error)), "waiting": len(payloads), "pause": pause, "hint": hint}
                 self._log.error("feed.journal_failed", **facts)
@@ -157,13 +156,6 @@ class _Feed:
             else:
                 self._count(answers)
                 return
-
-    def _refusal(self, payload: Payload) -> ParseError | None:
-        try:
-            read_payload(payload, self._dialect, live=True)  # only a live dispatcher has a journal that can fail
-        except ParseError as error:
-            return error
-        return None
 
     def _count(self, answers: Iterable[object]) -> None:
         for answer in answers:
