@@ -9,11 +9,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from telstate import parse
 from telstate.calls._table import ROWS
@@ -45,24 +43,13 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """A program may configure structlog; undo that."""
-    was_configured, before = structlog.is_configured(), structlog.get_config()
-    yield
-    if was_configured:
-        structlog.configure(**before)
-    else:
-        structlog.reset_defaults()
-
-
 def test_no_code_block_escapes_the_tests() -> None:
     """Every block is tagged; it is run, or it is of a kind that cannot be. Indented blocks have no tag, so there are none."""
     for block in blocks():
         assert block.language in {"python", "bash", "console", *NOT_PROGRAMS}, f"{block}: tag {block.language!r}"
     for readme in READMES:
         indented = re.search(r"\n\n((?:    .*\n)+)\n", prose(readme))
-        assert indented is None, f"{readme.relative_to(ROOT)}: use a fenced block for\n{indented and indented[1]}"
+        assert indented is None, f"{readme.relative_to(ROOT)}: use a fenced block for\n{indented}"
 
 
 @pytest.mark.timeout(60)
