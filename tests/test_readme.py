@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,14 @@ from tests.documents import READMES, ROOT, Block, blocks, prose
 MAIN = ROOT / "README.md"
 NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html"}
 RUN_ELSEWHERE = {
-    # Commands in bash blocks that no test here runs as they stand, and where they are run.
-    ".venv/bin/python -m pytest -q -n auto": ".ci/run",
     "python -m pytest -q -n auto": ".ci/run",
     "python -m pytest -q -n auto -m long": ".ci/run",
-    "python -m pytest": ".ci/run",
     "python -m tests.crash": "tests/crash/test_crash.py",
     "python -m tests.soak": "tests/soak/test_soak.py",
     "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",
     "python -m tests.benchmarks.guard": "tests/benchmarks/test_guard.py",
 }
+"""Commands of bash blocks that take long, and where they are run, perhaps in a shorter form."""
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -48,22 +47,23 @@ def test_no_code_block_escapes_the_tests() -> None:
     for block in blocks():
         assert block.language in {"python", "bash", "console", *NOT_PROGRAMS}, f"{block}: tag {block.language!r}"
     for readme in READMES:
-        indented = re.search(r"\n\n((?:    .*\n)+)\n", prose(readme))
-        assert indented is None, f"{readme.relative_to(ROOT)}: use a fenced block for\n{indented}"
+        indented = re.findall(r"(?<=\n\n)(?:    .*\n)+(?=\n)", prose(readme))
+        assert indented == [], f"{readme.relative_to(ROOT)}: use fenced blocks"
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_the_program_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, complete in itself. A block with tests is run by pytest."""
+    """As it stands, complete in itself. A block with tests that it does not run itself is run by pytest."""
     monkeypatch.chdir(tmp_path)
     program = tmp_path / "test_program.py"
     program.write_text(block.text, encoding="utf-8")
-    if re.search(r"^(async )?def test_", block.text, re.MULTILINE):
-        command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(program)]
+    if re.search(r"^(async )?def test_", block.text, re.MULTILINE) and "io.run(" not in block.text:
+        options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+        command = [sys.executable, "-m", "pytest", *options, str(program)]
         run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        assert run.returncode == 0, run.stdout
+        assert run.returncode == 0, run.stdout + run.stderr
     else:
         runpy.run_path(str(program), run_name="__main__")
 
@@ -78,28 +78,44 @@ def test_the_output_is_what_comes_out(block: Block) -> None:
         assert run.stdout.rstrip() == match[2].rstrip(), run.stderr
 
 
-@pytest.mark.long
+def commands(text: str) -> list[str]:
+    """The commands of a bash block, without comments."""
+    return [command for line in text.splitlines() if (command := re.sub(r"(^|\s+)#.*", "", line))]
+
+
 @pytest.mark.parametrize("block", [block for block in blocks("bash") if block.readme != MAIN], ids=str)
 def test_the_commands_run(block: Block, tmp_path: Path) -> None:
-    """In a copy of the project, with this Python; those that take longer are run elsewhere."""
-    commands = [line for line in block.text.splitlines() if line and not line.startswith("#")]
-    elsewhere = {line for line in commands if line.partition("  #")[0].strip() in RUN_ELSEWHERE}
-    here = "\n".join(line for line in commands if line not in elsewhere)
+    """In a copy of the project, with this Python. Of `pip install` only the extras are checked, as it would change this Python."""
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": search, "PYTHONPATH": str(copy_of_the_project(tmp_path))}
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", here],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr.decode()
+    environment = {**os.environ, "PATH": search, "PYTHONPATH": str(ROOT)}
+    for command in commands(block.text):
+        if command in RUN_ELSEWHERE:
+            continue
+        if installed := re.fullmatch(r"pip install '?telstate(?:\[([\w,]+)\])?'?", command):
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert set((installed[1] or "cli").split(",")) <= set(extras), command
+            continue
+        assert command.startswith(("telstate ", "python ")), (
+            f"{block}: run {command!r} in a test, or tag the block as text"
+        )
+        if not (tmp_path / "tests").exists():
+            copy_of_the_project(tmp_path)
+        telstate = 'telstate() { python -m telstate "$@"; }\n'
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", telstate + command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert run.returncode == 0, run.stderr.decode()
 
 
-def test_what_is_run_elsewhere_is_run_there() -> None:
-    """The files exist; what they run is their own business."""
+def test_what_is_run_elsewhere_stands_in_a_readme() -> None:
+    """And the file that runs it exists."""
+    shown = {command for block in blocks("bash") for command in commands(block.text)}
+    assert set(RUN_ELSEWHERE) <= shown
     assert all((ROOT / place).exists() for place in RUN_ELSEWHERE.values())
 
 
