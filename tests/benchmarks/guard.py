@@ -53,7 +53,7 @@ GUARDED = (
 )
 
 INSTRUCTIONS_MARGIN = 1.03
-"""With the recorded versions; repeated runs differ by less than 0.1 %."""
+"""With the recorded versions; repeated runs differ by less than 1 %, also on a busy machine."""
 OTHER_VERSIONS_MARGIN = 1.25
 """With other versions of Python or a dependency, which change both sides of the ratio."""
 TIME_MARGIN = 1.5
