@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -16,12 +15,11 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from telstate.cli._logs import open_journal
 from telstate.cli._terminal import misuse, tidy_exit
 from telstate.control._api import DAILY, DailyApi
 from telstate.control._rest import RestControl
 from telstate.errors import DefinitionError
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._router import Router
 
@@ -40,9 +38,7 @@ def serve(
         typer.Argument(metavar="[MODULE:ROUTER]", help="Whose handlers run; without it events are only kept."),
     ] = None,
     *,
-    journal: Annotated[
-        str, typer.Option(help="Where events are kept; a name in .jsonl is a file of lines.")
-    ] = "calls.db",
+    journal: Annotated[str, typer.Option(help="Where events are kept: a SQLite database.")] = "calls.db",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     secret: Annotated[
@@ -158,13 +154,12 @@ def _load(program: str | None) -> Router:
     return found
 
 
-def _journal(path: str) -> JsonlJournal | SqliteJournal:
-    """What is there decides; a new one is SQLite, unless its name says otherwise."""
+def _journal(path: str) -> SqliteJournal:
     if not path:
         misuse("--journal takes the name of a file")
-    if os.path.exists(path) and os.path.getsize(path):
-        return open_journal(path)
-    return JsonlJournal(path) if path.endswith(".jsonl") else SqliteJournal(path)
+    if path.endswith(".jsonl"):
+        misuse(f"--journal is a SQLite database, so not {path}: use `telstate export` to get JSON Lines")
+    return SqliteJournal(path)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -178,6 +173,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _allow_many_connections() -> None:
     """Each takes a file, and systems allow a thousand unless they are asked."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none, and no such limit
+    except ModuleNotFoundError:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FILES:
         wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
