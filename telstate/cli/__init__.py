@@ -10,6 +10,7 @@ import typer
 from telstate import __version__
 from telstate.cli import _dead as dead
 from telstate.cli import _diagram as diagram
+from telstate.cli import _export as export
 from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
 from telstate.cli import _tail as tail
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(replay.replay)
 app.command()(tail.tail)
+app.command()(export.export)
 app.command()(diagram.diagram)
 app.command()(serve.serve)
 app.add_typer(dead.verbs, name="dead")

@@ -14,12 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from telstate.cli._logs import open_journal
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY, DailyApi
 from telstate.control._rest import RestControl
 from telstate.errors import DefinitionError
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._router import Router
 
@@ -42,7 +41,7 @@ def serve(
     ] = None,
     *,
     journal: Annotated[
-        str, typer.Option(metavar="FILE", help="Where events are kept; a name in .jsonl is a file of lines.")
+        str, typer.Option(metavar="FILE", help="Where events are kept: a SQLite database.")
     ] = "calls.db",
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -171,13 +170,12 @@ def _load(program: str | None) -> Router:
     return found
 
 
-def _journal(path: str) -> JsonlJournal | SqliteJournal:
-    """An existing file is opened as what it is; a new one is SQLite, unless its name ends in .jsonl."""
+def _journal(path: str) -> SqliteJournal:
     if not path:
         misuse("--journal needs the name of a file")
-    if os.path.exists(path) and os.path.getsize(path):
-        return open_journal(path)
-    return JsonlJournal(path) if path.endswith(".jsonl") else SqliteJournal(path)
+    if path.endswith(".jsonl"):
+        misuse(f"--journal is a SQLite database, so not {path}: use `telstate export` to get JSON Lines")
+    return SqliteJournal(path)
 
 
 def _listen(host: str, port: int) -> socket.socket:
