@@ -14,7 +14,7 @@ import pytest
 from telstate import DialoutEvent, Dispatcher, Router, Session
 from telstate.journals import JsonlJournal, SqliteJournal
 from tests.calls import js
-from tests.cli.test_replay import telstate, told
+from tests.cli.running import json_lines as told, telstate
 
 NUMBER = "+12025550101"
 
