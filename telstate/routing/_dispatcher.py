@@ -149,7 +149,12 @@ class Dispatcher:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What was given up: handlers that raised, events beyond a lane's limit, payloads that are not events."""
+        """What was given up: handlers that raised, events beyond a lane's limit, payloads that are not events.
+
+        Raises:
+            NotRunning: outside the `async with`.
+        """
+        self._run.check_open()
         return self._run.dead_letters
 
     @property
