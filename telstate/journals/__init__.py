@@ -1,4 +1,4 @@
-"""Journals that a dispatcher can write to. `README.md` beside this file says which one to use."""
+"""Journals that a dispatcher can write to. `README.md` in this folder says which one to use."""
 
 from __future__ import annotations
 

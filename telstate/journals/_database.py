@@ -68,7 +68,7 @@ def create_or_check(database: sqlite3.Connection, settings: dict[str, Any]) -> N
 def read_only(path: Path) -> sqlite3.Connection:
     """Open a journal for reading, also while another process writes it.
 
-    SQLite writes beside the file even then. Where it cannot, no other process writes either, so the file is read as it is.
+    SQLite creates files next to it even then. Where it cannot, no other process writes either, so the file is read as it is.
     """
     if not path.exists():
         raise JournalError(f"there is no journal {path}")

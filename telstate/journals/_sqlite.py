@@ -45,7 +45,7 @@ _PIECE = 1 << 20
 
 
 class SqliteJournal:
-    """Keeps events in a SQLite database at `path`, with `path-wal` and `path-shm` beside it while it is open.
+    """Keeps events in a SQLite database at `path`, and in `path-wal` and `path-shm` while it is open.
 
     Args:
         path: the file; it is created if it does not exist. Not on a network file system: SQLite's locks do not work there.
@@ -219,7 +219,7 @@ class SqliteJournal:
 
     @contextmanager
     def _writable(self, *, shared: bool = False) -> Iterator[sqlite3.Connection]:
-        """Give the open database; where `shared`, else a connection of its own beside the process that writes."""
+        """Give the open database, or, if `shared`, a connection of its own: another process may have the journal open."""
         with explained(self.path):
             if self._database is not None:
                 yield self._database

@@ -123,7 +123,7 @@ async def test_it_has_a_name_its_settings_and_an_interval_of_checkpoints(journal
 
 async def test_opening_it_twice_is_an_error(journal: Journal) -> None:
     """And it stays open."""
-    with pytest.raises(JournalError, match="open already: one .* serves one dispatcher"):
+    with pytest.raises(JournalError, match=r"open already: one .* serves one dispatcher"):
         await journal.open(SETTINGS)
     assert await journal.append([entry(1)]) == [1]
 

@@ -29,7 +29,7 @@ from telstate.control._api import DailyApi
 from telstate.control._call_transport import RoomParticipant
 from telstate.errors import DailyError, JournalError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialinConnected, DialinStopped, DialoutConnected, DialoutError, DialoutStopped
-from telstate.journals import JsonlJournal
+from telstate.journals import SqliteJournal
 from telstate.testing import _phone_lines as lines
 from telstate.testing._daily import FakeDaily, PhoneLine
 from telstate.testing._faults import App, hang, instead
@@ -408,8 +408,8 @@ async def test_leaving_the_dialer_ends_what_rings() -> None:
 
 async def test_shut_down_ends_what_rings(tmp_path: Path) -> None:
     """And knows it: their ends are taken in, so that the next start finds no ghosts who have a place."""
-    daily, journal = FakeDaily(), tmp_path / "calls.jsonl"
-    async with phone(daily, calls={"journal": JsonlJournal(journal)}) as line:
+    daily, journal = FakeDaily(), tmp_path / "calls.db"
+    async with phone(daily, calls={"journal": SqliteJournal(journal)}) as line:
         line.daily.lines[NUMBER] = RINGS_ON
         async with anyio.create_task_group() as group:
             for _ in range(3):
@@ -418,7 +418,7 @@ async def test_shut_down_ends_what_rings(tmp_path: Path) -> None:
             line.calls.shut_down()
             await anyio.sleep(30)
     assert daily.live(NUMBER) == []
-    async with Dispatcher(Router(), journal=JsonlJournal(journal)) as again:
+    async with Dispatcher(Router(), journal=SqliteJournal(journal)) as again:
         assert again.live() == []
 
 
@@ -650,7 +650,7 @@ async def test_a_dialer_needs_a_way_to_daily() -> None:
 
 async def test_a_journal_that_fails_ends_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be kept must not ring."""
-    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    journal = SqliteJournal(tmp_path / "calls.db")
     async with phone(calls={"journal": journal}) as line:
         line.daily.lines[NUMBER] = RINGS_ON
 
@@ -780,7 +780,7 @@ async def test_a_disk_that_hangs_does_not_keep_a_dialer_from_being_left(
 ) -> None:
     """It has twice `find_within` for what it is about; it says that there may be a call, and ends."""
     wire: Any = Wire()
-    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    journal = SqliteJournal(tmp_path / "calls.db")
     reached = anyio.Event()
 
     async def start(options: Any, _: Any) -> str:
@@ -870,7 +870,7 @@ async def test_the_log_has_nobodys_number() -> None:
 async def test_a_refusal_that_is_not_kept_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no call, and its id is one of our own."""
     wire: Any = Wire()
-    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    journal = SqliteJournal(tmp_path / "calls.db")
 
     async def refused(*_: Any) -> str:
         raise TemporarilyNotAvailable("no workers available")
@@ -892,7 +892,7 @@ async def test_a_cancellation_from_around_the_dispatcher_ends_in_time(tmp_path: 
     wire: Any = Wire()
     with anyio.fail_after(5):
         with anyio.move_on_after(0.2):
-            async with wired(wire, journal=JsonlJournal(tmp_path / "calls.jsonl")) as dialer:
+            async with wired(wire, journal=SqliteJournal(tmp_path / "calls.db")) as dialer:
                 await dialer.dial(OPTIONS)
         assert wire.legs
         assert not wire.live

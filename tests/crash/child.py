@@ -175,7 +175,9 @@ async def run(folder: Path, seed: int, *, finish: bool) -> None:
     """Run until killed. With `finish`, complete the chunk of each feeder, and write down the state at the end."""
     after = {ack["feeder"]: (ack["chunk"], ack["place"]) for ack in lines_of(folder / "acks.jsonl")}
     acks, runs = Log(folder / "acks.jsonl"), Log(folder / "runs.jsonl")
-    router = router_of(lambda event_id, handler, redelivered: runs.write(id=event_id, handler=handler, again=redelivered))
+    router = router_of(
+        lambda event_id, handler, redelivered: runs.write(id=event_id, handler=handler, again=redelivered)
+    )
     with patch("telstate.routing._checkpoints._EVERY", _CHECKPOINT_EVERY):
         calls = Dispatcher(router, journal=journal_in(folder), settings=SETTINGS)
         async with calls:

@@ -168,7 +168,9 @@ def check(folder: Path, report: Report) -> None:
     report.expect_none("the state at the end is the fold of the journal", _differences(end["engine"], fold.engine))
     _check_runs(kept, fold, runs, report)
     _check_marks(kept, fold, report)
-    report.expect_none("a kill causes no errors in the log", [line for line in log if line.get("event", "").startswith(_TROUBLE)])
+    report.expect_none(
+        "a kill causes no errors in the log", [line for line in log if line.get("event", "").startswith(_TROUBLE)]
+    )
 
 
 def _check_events(kept: _Kept, acks: list[dict[str, Any]], report: Report) -> None:
@@ -180,7 +182,9 @@ def _check_events(kept: _Kept, acks: list[dict[str, Any]], report: Report) -> No
     sent = Counter(ack["sent"] for ack in acks)
     ours = [event for event in payloads.values() if event in sent]
     if len(ours) - len(acks) > FEEDERS * report.kills:
-        report.broken.append(f"{len(ours)} events are kept, but only {len(acks)} were acknowledged, and a few more at each kill")
+        report.broken.append(
+            f"{len(ours)} events are kept, but only {len(acks)} were acknowledged, and a few more at each kill"
+        )
 
 
 def _check_runs(kept: _Kept, fold: _Fold, runs: list[dict[str, Any]], report: Report) -> None:

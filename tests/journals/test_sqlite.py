@@ -1,4 +1,4 @@
-"""What only a SQLite journal has: full disks, locks, damage, files of other programs, and readers beside the writer."""
+"""What only a SQLite journal has: full disks, locks, damage, files of other programs, and readers during a write."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ async def test_it_is_read_while_another_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     command = [sys.executable, "-c", _WRITES, str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(  # noqa: ASYNC220 - it runs beside the test, and no other task waits
+    with subprocess.Popen(  # noqa: ASYNC220 - it runs during the test, and no other task waits
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as writer:
         assert writer.stdout is not None
@@ -365,7 +365,7 @@ async def test_dead_letters_are_dropped_and_retried_while_another_process_writes
 
 
 async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    """Nor the files beside it while it is open, whatever the umask: all of them have phone numbers."""
+    """This holds for SQLite's other files too, under any umask: all of them have phone numbers."""
     path = tmp_path / "calls.db"
     before = os.umask(0)
     try:
@@ -402,7 +402,7 @@ def opened_by_another_process(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["the same", "symbolic link", "hard link", "renamed"])
-async def test_one_process_writes_a_file_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: str) -> None:
     """The lock is on the file itself. Readers and `dead` are not in its way, and it survives them."""
     path, other = tmp_path / "calls.db", tmp_path / "other.db"
     journal = await opened(path)
@@ -417,7 +417,7 @@ async def test_one_process_writes_a_file_whatever_it_is_called(tmp_path: Path, n
         path.rename(other)
     with pytest.raises(JournalError, match="written by another process"):
         await SqliteJournal(other).open({})
-    if name in ("the same", "symbolic link"):  # SQLite finds its own files beside the others by name only
+    if name in ("the same", "symbolic link"):  # SQLite finds its `-wal` by name only
         await SqliteJournal(other).drop_dead_letters([1])
         assert await seqs_of(SqliteJournal(other)) == [1]
         other.read_bytes()  # closing a file drops a process's POSIX locks on it
