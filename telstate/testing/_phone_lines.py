@@ -75,7 +75,7 @@ class Refused(Exception):
 
 
 # Texts that Daily or its users have published for REST.
-NOT_HOSTING = Refusal(404, "not-found", "SimulatedRoom is not hosting a call")
+NOT_HOSTING = Refusal(404, "not-found", "Room is not hosting a call")
 """Nobody is in the room, so nobody can be called from there."""
 ALREADY_STARTED = Refusal(400, _INVALID, "dialOut already started")
 """Daily's text for a dial-out too many."""
