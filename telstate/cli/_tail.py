@@ -81,9 +81,9 @@ class _Tail:
             while True:
                 for place, follower in enumerate(followers):
                     self._catch_up(follower)
-                    if follower.waits and not waited[place]:
+                    if follower.missing and not waited[place]:
                         _complain(f"telstate: {names[place]}: waiting until there is such a file that may be read")
-                    waited[place] = follower.waits
+                    waited[place] = follower.missing
                 sys.stdout.flush()
                 time.sleep(POLL)
 
@@ -94,7 +94,7 @@ class _Tail:
                 if isinstance(item, SourceGap):
                     item = LogLine("", 0, item.to_json(), 0)  # noqa: PLW2901
                 self._take(item)
-            rests = follower.rests
+            rests = follower.at_end
 
     def _take(self, line: LogLine) -> None:
         outcome = feed_line(self._replay, line, self._refuse)
