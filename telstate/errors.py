@@ -86,20 +86,20 @@ class NotRunning(TelstateError):
     """Raised when a dispatcher or a `DailyApi` is used outside its `async with`, or takes nothing in any more.
 
     Attributes:
-        taken: of many events how many were taken in before, and stay so.
+        answers: the answers to the events of a batch that were received before, and stay so.
     """
 
-    taken: int = 0
+    answers: tuple[Any, ...] = ()
 
 
 class JournalError(TelstateError):
     """Raised when a journal could not keep an event. Nothing was taken in; the cause is the journal's own error.
 
     Attributes:
-        taken: of many events how many were taken in before, and stay so.
+        answers: the answers to the events of a batch that were received before, and stay so.
     """
 
-    taken: int = 0
+    answers: tuple[Any, ...] = ()
 
 
 class RevisionConflict(JournalError):

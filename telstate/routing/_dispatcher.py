@@ -394,10 +394,10 @@ class Dispatcher(CallControl):
             For each payload its outcome. One that is no event holds up no other: its ParseError stands in its place.
 
         Raises:
-            JournalError: if the journal could not keep them. The first `error.taken` of them were taken in before, in whole
+            JournalError: if the journal could not keep them. `error.answers` has the answers to those that were received before, in whole
                 commits; of the rest nothing has changed.
             TypeError: if `payloads` is a single one.
-            NotRunning: outside the `async with`, or if it was left meanwhile; then too the first `error.taken` were taken in.
+            NotRunning: outside the `async with`, or if it was left meanwhile; then too `error.answers` has the answers so far.
             Whatever `payloads` raises while it is iterated: what it gave before, but for the last 500 at most, was taken in.
         """
         if isinstance(payloads, (bytes, bytearray, memoryview, str, Mapping, Event)):
@@ -419,7 +419,7 @@ class Dispatcher(CallControl):
                     answers += [self._read_and_step(payload, dialect) for payload in chunk]
                     await self._pause()
         except (JournalError, NotRunning) as error:
-            error.taken = len(answers)
+            error.answers = tuple(answers)
             raise
         return answers
 

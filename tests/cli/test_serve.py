@@ -21,8 +21,8 @@ import pytest
 
 from telstate import Replay
 from telstate.journals._sqlite import lines
-from telstate.testing._daily import FakeDaily
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import FakeDaily, WebhookSender
+from telstate.testing._sender import body_of
 from tests.cli.running import command, environment, telstate
 
 SECRET, OTHER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "c29tZXRoaW5nIGVsc2U="

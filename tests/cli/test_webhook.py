@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from telstate.control import NEEDED
-from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing import FakeDaily
+from telstate.testing._daily import KEY
 from telstate.testing._faults import instead, lost
 from tests.cli.running import command, environment, telstate
 from tests.control.receiving import SECRET, Receiver
