@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # CI draws the same examples on every machine, so that a failure can be reproduced; `deep` is for a run over night.
@@ -26,3 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         if parameters.get("anyio_backend") == "trio" and item.get_closest_marker("both_loops") is None:
             item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Undo what a program configures in structlog."""
+    was_configured, before = structlog.is_configured(), structlog.get_config()
+    yield
+    if was_configured:
+        structlog.configure(**before)
+    else:
+        structlog.reset_defaults()

@@ -1,4 +1,4 @@
-"""Run a command on a real terminal and record what it shows."""
+"""Run a command on a real terminal and watch what it shows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 
 class Watched(NamedTuple):
-    """What a command showed on its terminal."""
+    """What a command did on its terminal."""
 
     returncode: int
     shown: bytes
-    """Everything that the terminal received."""
+    """Everything written to the terminal."""
     updates: int
     longest_pause: float
     """Seconds between two updates, from the first to the end."""

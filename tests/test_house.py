@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "sources": CORE,
     "control": CORE,
     "views": CORE,
-    "testing": CORE | {"journals", "sources", "control"},
+    "testing": CORE | {"sources", "control"},
 }
 ANYTHING = {"__init__", "__main__", "cli"}
 PURE = {"errors", "events", "calls", "options"}

@@ -9,11 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pytest
-import structlog
 
 from telstate import parse
 from telstate.calls._table import ROWS
@@ -23,16 +22,14 @@ from tests.documents import READMES, ROOT, Block, blocks, prose
 MAIN = ROOT / "README.md"
 NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html"}
 RUN_ELSEWHERE = {
-    # Commands in bash blocks that no test here runs as they stand, and where they are run.
-    ".venv/bin/python -m pytest -q -n auto": ".ci/run",
     "python -m pytest -q -n auto": ".ci/run",
     "python -m pytest -q -n auto -m long": ".ci/run",
-    "python -m pytest": ".ci/run",
     "python -m tests.crash": "tests/crash/test_crash.py",
     "python -m tests.soak": "tests/soak/test_soak.py",
     "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",
     "python -m tests.benchmarks.guard": "tests/benchmarks/test_guard.py",
 }
+"""Commands of bash blocks that take long, and where they are run, perhaps in a shorter form."""
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -45,38 +42,28 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """A program may configure structlog; undo that."""
-    was_configured, before = structlog.is_configured(), structlog.get_config()
-    yield
-    if was_configured:
-        structlog.configure(**before)
-    else:
-        structlog.reset_defaults()
-
-
 def test_no_code_block_escapes_the_tests() -> None:
     """Every block is tagged; it is run, or it is of a kind that cannot be. Indented blocks have no tag, so there are none."""
     for block in blocks():
         assert block.language in {"python", "bash", "console", *NOT_PROGRAMS}, f"{block}: tag {block.language!r}"
     for readme in READMES:
-        indented = re.search(r"\n\n((?:    .*\n)+)\n", prose(readme))
-        assert indented is None, f"{readme.relative_to(ROOT)}: use a fenced block for\n{indented and indented[1]}"
+        indented = re.findall(r"(?<=\n\n)(?:    .*\n)+(?=\n)", prose(readme))
+        assert indented == [], f"{readme.relative_to(ROOT)}: use fenced blocks"
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_the_program_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, complete in itself. A block with tests is run by pytest."""
+    """As it stands, complete in itself. A block with tests that it does not run itself is run by pytest."""
     monkeypatch.chdir(tmp_path)
     program = tmp_path / "test_program.py"
     program.write_text(block.text, encoding="utf-8")
-    if re.search(r"^(async )?def test_", block.text, re.MULTILINE):
-        command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(program)]
+    if re.search(r"^(async )?def test_", block.text, re.MULTILINE) and "io.run(" not in block.text:
+        options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+        command = [sys.executable, "-m", "pytest", *options, str(program)]
         run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        assert run.returncode == 0, run.stdout
+        assert run.returncode == 0, run.stdout + run.stderr
     else:
         runpy.run_path(str(program), run_name="__main__")
 
@@ -91,28 +78,44 @@ def test_the_output_is_what_comes_out(block: Block) -> None:
         assert run.stdout.rstrip() == match[2].rstrip(), run.stderr
 
 
-@pytest.mark.long
+def commands(text: str) -> list[str]:
+    """The commands of a bash block, without comments."""
+    return [command for line in text.splitlines() if (command := re.sub(r"(^|\s+)#.*", "", line))]
+
+
 @pytest.mark.parametrize("block", [block for block in blocks("bash") if block.readme != MAIN], ids=str)
 def test_the_commands_run(block: Block, tmp_path: Path) -> None:
-    """In a copy of the project, with this Python; those that take longer are run elsewhere."""
-    commands = [line for line in block.text.splitlines() if line and not line.startswith("#")]
-    elsewhere = {line for line in commands if line.partition("  #")[0].strip() in RUN_ELSEWHERE}
-    here = "\n".join(line for line in commands if line not in elsewhere)
+    """In a copy of the project, with this Python. Of `pip install` only the extras are checked, as it would change this Python."""
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": search, "PYTHONPATH": str(copy_of_the_project(tmp_path))}
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", here],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr.decode()
+    environment = {**os.environ, "PATH": search, "PYTHONPATH": str(ROOT)}
+    for command in commands(block.text):
+        if command in RUN_ELSEWHERE:
+            continue
+        if installed := re.fullmatch(r"pip install '?telstate(?:\[([\w,]+)\])?'?", command):
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert set((installed[1] or "cli").split(",")) <= set(extras), command
+            continue
+        assert command.startswith(("telstate ", "python ")), (
+            f"{block}: run {command!r} in a test, or tag the block as text"
+        )
+        if not (tmp_path / "tests").exists():
+            copy_of_the_project(tmp_path)
+        telstate = 'telstate() { python -m telstate "$@"; }\n'
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", telstate + command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert run.returncode == 0, run.stderr.decode()
 
 
-def test_what_is_run_elsewhere_is_run_there() -> None:
-    """The files exist; what they run is their own business."""
+def test_what_is_run_elsewhere_stands_in_a_readme() -> None:
+    """And the file that runs it exists."""
+    shown = {command for block in blocks("bash") for command in commands(block.text)}
+    assert set(RUN_ELSEWHERE) <= shown
     assert all((ROOT / place).exists() for place in RUN_ELSEWHERE.values())
 
 
@@ -135,20 +138,21 @@ def test_ci_runs_the_second_command() -> None:
     assert "-m pytest' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def rows_like(pattern: str) -> list[str]:
-    """The rows of the one README that has a table with such rows."""
+def tables_like(pattern: str) -> list[list[str]]:
+    """The rows that match, of each README that has some; at least one has."""
     found = [rows for readme in READMES if (rows := re.findall(pattern, prose(readme), re.MULTILINE))]
-    assert len(found) == 1, f"{len(found)} READMEs have rows like {pattern}"
-    return found[0]
+    assert found, f"no README has a row like {pattern}"
+    return found
 
 
 def test_the_dialects_are_read_as_shown() -> None:
     """The forms in the table, with their dots filled in, are what telstate reads."""
-    forms = rows_like(r"^\| [^|]+ \| `(\{.*?\})`(?:,|:| \|)")
-    filled = [
-        form.replace("{…}", '{"session_id": "s", "action": "dialout-answered"}').replace("…", '"1"') for form in forms
-    ]
-    assert [parse(line).name for line in filled] == ["dialout-answered"] * 4
+    for forms in tables_like(r"^\| [^|]+ \| `(\{.*?\})`(?:,|:| \|)"):
+        filled = [
+            form.replace("{…}", '{"session_id": "s", "action": "dialout-answered"}').replace("…", '"1"')
+            for form in forms
+        ]
+        assert [parse(line).name for line in filled] == ["dialout-answered"] * 4
 
 
 def test_the_table_of_transitions_is_the_table() -> None:
@@ -159,12 +163,12 @@ def test_the_table_of_transitions_is_the_table() -> None:
         which = "both" if len(directions) > 1 else directions[0].replace("dial", "dial-")
         if row.target is not None:
             rows.append(f"| `{row.event}` | {which} | {', '.join(row.sources)} | {row.target} | {row.reason} |")
-    assert rows_like(r"^\| `[\w-]+` \| (?:dial-in|dial-out|both) \|.*$") == rows
+    assert all(table == rows for table in tables_like(r"^\| `[\w-]+` \| (?:dial-in|dial-out|both) \|.*$"))
 
 
 def test_the_outcomes_of_dialling_are_complete() -> None:
     """All of them, in their order."""
-    assert rows_like(r"^\| `(\w+)` \| [^|]+ \| (?:yes|no)[^|]* \|$") == [*DialOutcome]
+    assert all(table == [*DialOutcome] for table in tables_like(r"^\| `(\w+)` \| [^|]+ \| (?:yes|no)[^|]* \|$"))
 
 
 def test_line_counts_are_those_of_the_example() -> None:
