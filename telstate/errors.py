@@ -24,7 +24,6 @@ What is merely odd on the wire (late, repeated, unmatched, of unknown type) is n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -87,20 +86,20 @@ class NotRunning(TelstateError):
     """Raised when a dispatcher or a `DailyApi` is used outside its `async with`, or takes nothing in any more.
 
     Attributes:
-        answers: of `receive_many`, the answers for the events that were taken in before, and stay so.
+        answers: the answers to the events of a batch that were received before, and stay so.
     """
 
-    answers: Sequence[Any] = ()
+    answers: tuple[Any, ...] = ()
 
 
 class JournalError(TelstateError):
     """Raised when a journal could not keep an event. Nothing was taken in; the cause is the journal's own error.
 
     Attributes:
-        answers: of `receive_many`, the answers for the events that were taken in before, and stay so.
+        answers: the answers to the events of a batch that were received before, and stay so.
     """
 
-    answers: Sequence[Any] = ()
+    answers: tuple[Any, ...] = ()
 
 
 class RevisionConflict(JournalError):

@@ -28,7 +28,8 @@ from anyio.abc import Process
 
 from telstate import PinlessDialin
 from telstate.control import Room
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import WebhookSender
+from telstate.testing._sender import body_of
 from tests.sources.live import installed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

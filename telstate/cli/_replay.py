@@ -76,8 +76,9 @@ class _ReplayRun:
             for line in read_log(self._names):
                 self._read(line)
                 self._progress.advance(line.size)
-            for left in (*self._replay.engine.sessions(), *self._replay.engine.unmatched()):
-                self._print(left)
+            left: list[Session | Unmatched] = [*self._replay.engine.sessions(), *self._replay.engine.unmatched()]
+            for one in left:
+                self._print(one)
             self._progress.print(self._report.summary(self._replay.engine, self._invalid))
         return self._invalid
 

@@ -94,7 +94,8 @@ def serve(
             misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
         _allow_many_connections()
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
-        asyncio.run(_serve(calls, api or nullcontext(), server, _listen(host, port), journal))
+        with _listen(host, port) as listening:
+            asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal))
 
 
 async def _serve(

@@ -84,7 +84,7 @@ class _TailRun:
             while True:
                 for follower in followers.values():
                     self._catch_up(follower)
-                missing = {name for name, follower in followers.items() if follower.waits}
+                missing = {name for name, follower in followers.items() if follower.missing}
                 for name in sorted(missing - reported):
                     _write_error(f"telstate: {name}: waiting for a file that exists and can be read")
                 reported = missing
@@ -92,11 +92,11 @@ class _TailRun:
                 time.sleep(POLL)
 
     def _catch_up(self, follower: Follower) -> None:
-        rests = False
-        while not rests:
+        at_end = False
+        while not at_end:
             for item in follower.look():
                 self._take(LogLine("", 0, item.to_json(), 0) if isinstance(item, SourceGap) else item)
-            rests = follower.rests
+            at_end = follower.at_end
 
     def _take(self, line: LogLine) -> None:
         outcome = feed_line(self._replay, line, self._refuse)

@@ -27,7 +27,7 @@ _IDS = frozenset(
 _NAMES = frozenset({"displayname", "username"})
 """Keys as `_spelling` gives them: telstate writes `session_id`, daily-js `sessionId`."""
 
-_WORD = re.compile(r"(?<![\w•])([^\W\d_])[\w'\-]*")
+_WORD = re.compile(r"(?<![\w•])([^\W\d_])[\w'\-•]*")
 
 
 def mask_record(value: Any, key: str = "") -> Any:

@@ -15,7 +15,7 @@ from telstate.control._dialer import Dialer
 from telstate.control._rest import RestControl
 from telstate.options._options import PhoneDialout
 from telstate.sources._webhooks import webhook_app
-from telstate.testing._daily import FakeDaily
+from telstate.testing import FakeDaily
 from tests.control.receiving import SECRET
 from tests.sources.serving import serving
 

@@ -30,8 +30,8 @@ from telstate.control._call_transport import RoomParticipant
 from telstate.errors import DailyError, JournalError, NoSuchSession, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialinConnected, DialinStopped, DialoutConnected, DialoutError, DialoutStopped
 from telstate.journals import SqliteJournal
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine
+from telstate.testing import refusals as lines
 from telstate.testing._faults import App, hang, instead
 from tests.control.calling import NUMBER, ROOM, Phone, phone, until
 from tests.control.wire import QUICK, Wire

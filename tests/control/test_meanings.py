@@ -24,8 +24,9 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing import FakeDaily
+from telstate.testing import refusals as lines
+from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead
 
 BOB = "sip:bob@example.com"

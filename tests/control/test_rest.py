@@ -14,7 +14,8 @@ from telstate import Presence, Session, SourceGap
 from telstate.control import DailyApi, PhoneDialout, RestControl, RoomParticipant
 from telstate.control import _rest as module
 from telstate.errors import NotSupported
-from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine
+from telstate.testing._daily import KEY
 from telstate.testing._faults import instead
 from tests.calls import SESSION
 from tests.control.calling import NUMBER, ROOM, phone, until

@@ -9,7 +9,8 @@ import pytest
 
 from telstate.control import DailyApi, Room, RoomParticipant, Rooms, SipRoom
 from telstate.errors import DailyError, DefinitionError, UnknownResult
-from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine
+from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, instead, lost
 
 pytestmark = pytest.mark.anyio

@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from telstate.control import DialOutcome, DialResult, PhoneDialout
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine
+from telstate.testing import refusals as lines
 from telstate.testing._faults import App, Fault, instead, lost
 from tests.control.calling import Phone, phone, until
 
