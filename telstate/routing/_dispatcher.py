@@ -213,7 +213,7 @@ class Dispatcher:
                 outcomes = iter(await self._sequencer.submit([one for one in read if isinstance(one, Entry)]))
                 answers += [one if isinstance(one, ParseError) else next(outcomes) for one in read]
         except (JournalError, NotRunning) as error:
-            error.answers = answers
+            error.answers = tuple(answers)
             raise
         return answers
 

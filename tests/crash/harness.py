@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import anyio
 from pydantic_core import to_jsonable_python
+from telstate.routing._plan import Plan
 
 from telstate import Replay, Session
 from telstate.journals._sqlite import lines
-from telstate.routing._plan import Plan
 from telstate.routing._ports import KeptLetter, Record
 from tests.crash.child import FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,7 +19,6 @@ import structlog
 from anyio.lowlevel import checkpoint
 
 from telstate import (
-    Busy,
     CallEnded,
     DefinitionError,
     DialinEvent,
