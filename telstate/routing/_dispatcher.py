@@ -176,7 +176,10 @@ class Dispatcher:
         """
         if not self._run.accepts:
             self._run.check_open()
-        entry = self._read(payload, dialect)
+        if self._live:
+            entry = read_entry(payload, dialect, self._sequencer.now(), live=True)
+        else:
+            entry = self._read(payload, dialect)
         if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
             await self._make_room()
         outcome = self._sequencer.step_now(entry)

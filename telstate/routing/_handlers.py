@@ -128,6 +128,9 @@ class BoundHandler(NamedTuple):
     has_filters: bool
 
 
+_NOTHING: dict[OutcomeKind, tuple[BoundHandler, ...]] = dict.fromkeys(OutcomeKind, ())
+
+
 class HandlerTable:
     """The handlers of a router and of all that it includes, by what calls for them.
 
@@ -167,7 +170,9 @@ class HandlerTable:
         Call it when the event has just been stepped: filters see the state as it is. A filter that raises is logged, and its
         handler does not run.
         """
-        found = self._candidates(outcome)
+        found = self._on.get(outcome.event.name, _NOTHING)[outcome.kind]
+        if not self._only_events:
+            found = self._with_hooks(found, outcome)
         if not self._has_filters or not found:
             return found
         return tuple(handler for handler in found if not handler.has_filters or self._passes(handler, outcome))
@@ -177,14 +182,14 @@ class HandlerTable:
 
         They passed their filters when the event was stepped.
         """
-        found = self.retired if outcome is None else self._candidates(outcome)
+        if outcome is None:
+            found = self.retired
+        else:
+            found = self._with_hooks(self._on.get(outcome.event.name, _NOTHING)[outcome.kind], outcome)
         return tuple(handler for handler in found if handler.name in names)
 
-    def _candidates(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
-        on = self._on.get(outcome.event.name)
-        found = () if on is None else on[outcome.kind]
-        if self._only_events:
-            return found
+    def _with_hooks(self, found: tuple[BoundHandler, ...], outcome: Outcome) -> tuple[BoundHandler, ...]:
+        """Put the handlers of what else happened around those of the event."""
         if outcome.opened:
             found = self._start + found
         for move in outcome.moves:

@@ -19,7 +19,16 @@ from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
 
-__all__ = ["JobContext", "decode_job", "encode_job", "job_of_letter", "lane_key", "letter_of", "retirement_of"]
+__all__ = [
+    "JobContext",
+    "decode_job",
+    "encode_job",
+    "job_of_letter",
+    "lane_key",
+    "lane_of",
+    "letter_of",
+    "retirement_of",
+]
 
 
 class JobContext(NamedTuple):
@@ -30,13 +39,16 @@ class JobContext(NamedTuple):
     journal_id: str
 
 
-def lane_key(event: Event | None, session: Session | None) -> Hashable:
-    """Return whose lane a job belongs in: its session's, its waiting caller's, else that of its room or client.
+def lane_of(job: Job) -> Hashable:
+    """Return the key of the lane that a job belongs in."""
+    return job.session.session_id if job.session is not None else lane_key(job.event)
+
+
+def lane_key(event: Event | None) -> Hashable:
+    """Return the key of the lane of an event without a session: its waiting caller's, else that of its room or client.
 
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if session is not None:
-        return session.session_id
     if isinstance(event, (PinlessDialin, PinlessForwarded)) and event.call_id is not None:
         return ("caller", event.call_id)
     return None if event is None else scope_of(event)

@@ -69,7 +69,7 @@ class Run:
         self.backlog = Backlog()
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        self.lanes = Lanes(Runner(calls, handlers.errors, work_log), self.backlog, setup.lane_limit)
+        self.lanes = Lanes(Runner(calls, handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)

@@ -72,13 +72,6 @@ class Runner:
                 return self._rest(lane, job, arguments, number, _Isolated(coroutine, context, waits_for))
         return None
 
-    def finish(self, job: Job) -> None:
-        """All handlers of a job have run."""
-        if job.letter:
-            self._work_log.forget(job.letter)  # if a handler failed again, there is a new one
-        else:
-            self._work_log.done(job.seq)
-
     async def _rest(
         self,
         lane: Lane,
