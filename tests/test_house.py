@@ -21,21 +21,23 @@ MODULES = sorted(info.name for info in pkgutil.walk_packages([str(PACKAGE)], "te
 ALLOWED = {
     "telstate.errors": set[str](),
     "telstate.events": set[str](),
+    "telstate.options": set[str](),
     "telstate.calls": {"telstate.events"},
-    "telstate.routing": {"telstate.events", "telstate.calls"},
+    "telstate.routing": {"telstate.events", "telstate.calls", "telstate.options"},
     "telstate.journals": {"telstate.events", "telstate.calls", "telstate.routing"},
     "telstate.sources": {"telstate.events", "telstate.calls", "telstate.routing"},
-    "telstate.control": {"telstate.events", "telstate.calls", "telstate.routing"},
+    "telstate.control": {"telstate.events", "telstate.calls", "telstate.options", "telstate.routing"},
     "telstate.views": {"telstate.events", "telstate.calls", "telstate.routing"},
     "telstate.testing": {
         "telstate.events",
         "telstate.calls",
+        "telstate.options",
         "telstate.routing",
         "telstate.sources",
         "telstate.control",
     },
 }
-PURE = ("telstate.errors", "telstate.events", "telstate.calls")
+PURE = ("telstate.errors", "telstate.events", "telstate.options", "telstate.calls")
 PURE_MAY = {"pydantic", "pydantic_core", "transitions"}
 # Only the edges own a clock, files, sockets and randomness; a UUID is made only for a refusal, and never while parsing.
 IMPURE = {

@@ -72,7 +72,7 @@ class Event(BaseModel):
     field is None, and `anomalies` names it: an odd field must not cost anyone a hang-up.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
         extra="allow",
         alias_generator=to_camel,

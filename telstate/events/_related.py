@@ -3,7 +3,7 @@
 Most participants are no callers, and transfers are told by webhooks only. None of these opens a session.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,7 +30,7 @@ __all__ = [
 class Participant(BaseModel):
     """One participant. daily-js writes these keys in snake_case; everything else it says is kept as extra."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow")
 
     session_id: Id
     """For a telephone participant this is the session id of the call."""
@@ -88,7 +88,7 @@ class DtmfReceived(_Attached):
     action: Literal["dtmf-event"] = "dtmf-event"
     session_id: Id | None = None
     tone: str | None = None
-    volume: float | None = Field(default=None, allow_inf_nan=False)
+    volume: Annotated[float | None, Field(allow_inf_nan=False)] = None
     method: str | None = None
     """How the tone came: `sip-info` (RFC 6086) or `telephone-event` (RFC 4733)."""
 
@@ -156,9 +156,9 @@ class PinlessDialin(PlaceEvent):
     subject: ClassVar[Subject] = Subject.CALLER
 
     action: Literal["pinless-dialin"] = "pinless-dialin"
-    to: str | None = Field(default=None, alias="To")
+    to: Annotated[str | None, Field(alias="To")] = None
     """The number that was called."""
-    from_: str | None = Field(default=None, alias="From")
+    from_: Annotated[str | None, Field(alias="From")] = None
     """The number that calls."""
     call_id: Id | None = None
     """Names the waiting caller when forwarding it."""
