@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from telstate.errors import ParseError
-from telstate.events import Dialect, Event, encode, read_event
-from telstate.events._parse import BARE, read_at_once
+from telstate.events import Dialect, Event
+from telstate.events._json import to_bytes
+from telstate.events._parse import parse_line
 
 __all__ = ["Payload", "read_payload"]
 
-_DAILY_JS = Dialect.DAILY_JS
+_JOURNAL = Dialect.JOURNAL
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
@@ -29,21 +30,19 @@ def read_payload(
     Raises:
         ParseError: if it is no event, or none that may come in so.
     """
-    if type(payload) is bytes and dialect is None and payload.startswith(BARE):
-        bare = read_at_once(payload)
-        if bare is not None and not bare.local:
-            return bare, payload, _DAILY_JS, bare.sent_at or bare.occurred_at
     if type(payload) is not bytes:  # most are; isinstance of a pydantic class costs half a microsecond
         if isinstance(payload, Event):
             return _as_json(payload)
-        payload = encode(payload)
-    event, line = read_event(payload, dialect)
+        payload = to_bytes(payload)
+    event, at, found, _ = parse_line(payload, dialect)
+    if event is None:
+        raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
     if live and event.local and dialect is None:
         hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or say dialect="
         raise ParseError("action", hint, event.action)
-    if line.dialect is Dialect.JOURNAL:  # a record inside a record would tell two times
-        return event, event.to_json(), Dialect.DAILY_JS, line.at
-    return event, payload, line.dialect, line.at
+    if found is _JOURNAL:  # a record inside a record would have two times
+        return event, event.to_json(), Dialect.DAILY_JS, at
+    return event, payload, found, at
 
 
 def _as_json(event: Event) -> tuple[Event, bytes, str, float | None]:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, SourceGap, encode
+from telstate.events import Dialect, Event, SourceGap
+from telstate.events._json import to_bytes
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log
 
@@ -111,7 +112,7 @@ class EventQueue:
             payload: in the dialect of daily-python, or an event of ours. What becomes of it afterwards is no matter.
         """
         try:
-            item = _Item(handler, payload if isinstance(payload, Event) else encode(payload))
+            item = _Item(handler, payload if isinstance(payload, Event) else to_bytes(payload))
         except ParseError as error:
             self._later(self._tell_refused, handler, error)
             return

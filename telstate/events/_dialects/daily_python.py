@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from telstate.events._base import _BY_NAME
+from telstate.events._base import BY_NAME
 
 __all__ = ["matches", "translate"]
 
@@ -52,7 +52,7 @@ def _action(handler: Any) -> str | None:
     if not isinstance(handler, str) or not handler.startswith("on_"):
         return None
     action = handler.removeprefix("on_").replace("_", "-")
-    known = _BY_NAME.get(action)
+    known = BY_NAME.get(action)
     return action if known is not None and not known.local else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from telstate.events._base import _BY_NAME, is_time
+from telstate.events._base import BY_NAME, is_time
 
 __all__ = ["is_pinless", "matches", "translate"]
 
@@ -72,7 +72,7 @@ def _action(kind: Any) -> str | None:
     if not isinstance(kind, str):
         return None
     action = kind.replace(".", "-")
-    known = _BY_NAME.get(action)
+    known = BY_NAME.get(action)
     return action if known is not None and not known.local and "." in kind else None
 
 
