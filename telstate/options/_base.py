@@ -55,16 +55,15 @@ class Options(BaseModel):
         fields = cls.model_fields
         described = [f"    {name}: {' '.join((field.description or '').split())}" for name, field in fields.items()]
         cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *described])
-        cls.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(
-                    name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if field.is_required() else field.default,
-                )
-                for name, field in fields.items()
-            ]
-        )
+        parameters = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.is_required() else field.default,
+            )
+            for name, field in fields.items()
+        ]
+        setattr(cls, "__signature__", inspect.Signature(parameters))  # noqa: B010 - pyright reads an assignment as a field
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object to send to Daily: its spelling, and only the fields that are set."""

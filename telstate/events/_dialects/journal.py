@@ -1,11 +1,11 @@
-"""telstate's own record around a payload: which sequence number it got, when it came, and in which dialect.
+"""telstate's own record around a payload: its sequence number, when it was received, and its dialect.
 
-An event, a mark that says an event's handlers are done, a dead letter, and the header that opens a journal:
+The kinds of lines: a journal's header, an event, a mark that an event's handlers are done, and a dead letter:
     {"v": 1, "journal": "…", "settings": {…}}
     {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": "daily-js", "event": null, "payload": {…}}
     {"v": 1, "done": 7}
     {"v": 1, "dead": {"seq": 7, "reason": "ValueError", …}}
-`event` names the handler where the payload itself does not (a bare daily-python dict).
+`event` names the handler if the payload does not (a plain daily-python dict).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WRAPPED = re.compile(
 
 
 class Wrapped(NamedTuple):
-    """A payload and what telstate's own record says of it."""
+    """A payload and the fields of its record."""
 
     seq: int
     at: float
@@ -36,7 +36,7 @@ class Wrapped(NamedTuple):
 
 
 def wrap(seq: int, at: float, dialect: str, payload: bytes) -> bytes:
-    """Write a record, in one line without its end. The payload stays as it is, but for line breaks between its tokens."""
+    """Write a record as one line, without a line end. Only line breaks between the payload's tokens are replaced."""
     if b"\n" in payload or b"\r" in payload:
         payload = payload.replace(b"\r", b" ").replace(b"\n", b" ")
     head = b'{"v":1,"seq":%d,"at":%s,"dialect":"%s","event":null,"payload":'
@@ -44,24 +44,24 @@ def wrap(seq: int, at: float, dialect: str, payload: bytes) -> bytes:
 
 
 def unwrap(line: bytes) -> Wrapped | None:
-    """Take a record apart that `wrap` wrote, without decoding the payload; None for every other line.
+    """Split a record that `wrap` wrote, without decoding the payload; None for every other line.
 
-    What it gives as payload is JSON only if the line was: a record that somebody added keys to is for the JSON decoder.
+    The returned payload is JSON only if no keys were added to the record after it; then use a JSON decoder instead.
     """
     found = _WRAPPED.fullmatch(line)
     return None if found is None else Wrapped(int(found[1]), float(found[2]), found[3].decode(), found[4])
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """A version, and one of the keys that tell the kinds of line."""
+    """Return True if there is a version, and a key of one of the kinds of lines."""
     return "v" in payload and ("dialect" in payload or "done" in payload or "dead" in payload or "journal" in payload)
 
 
 def is_event(record: dict[str, Any]) -> bool:
-    """Tell an event's record from bookkeeping.
+    """Return True for the record of an event, False for bookkeeping.
 
     Raises:
-        ParseError: if a newer telstate wrote it, or it is none of these.
+        ParseError: if a newer telstate wrote it, or it is neither.
     """
     version = record.get("v")
     if version != VERSION or isinstance(version, bool):
@@ -74,7 +74,7 @@ def is_event(record: dict[str, Any]) -> bool:
 
 
 def event_of(record: dict[str, Any]) -> tuple[str, Any]:
-    """Unwrap the payload and its dialect."""
+    """Return the dialect and the payload."""
     payload, dialect, handler = record["payload"], record.get("dialect"), record.get("event")
     if not isinstance(dialect, str) or dialect == "journal":
         raise ParseError("dialect", "the dialect of the payload", dialect, "journal")
@@ -84,12 +84,12 @@ def event_of(record: dict[str, Any]) -> tuple[str, Any]:
 
 
 def time_of(record: dict[str, Any]) -> float | None:
-    """When the payload was received, in Unix seconds."""
+    """Return when the payload was received, in Unix seconds."""
     at = record.get("at")
     return float(at) if is_time(at) else None
 
 
 def settings_of(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings that the journal was written with, if this is its header."""
+    """Return the settings that the journal was written with, if this is its header."""
     settings = record.get("settings")
     return settings if "journal" in record and isinstance(settings, dict) else None
