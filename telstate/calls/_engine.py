@@ -43,8 +43,8 @@ from telstate.events import (
     PresenceChecked,
     SettingsChanged,
     SourceGap,
-    Subject,
 )
+from telstate.events._base import Subject
 
 __all__ = ["Engine"]
 

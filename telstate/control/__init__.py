@@ -12,7 +12,7 @@ from telstate.control._results import Attempt, DialOutcome, DialResult
 from telstate.control._rooms import Room, Rooms
 from telstate.control._telephony import Telephony
 from telstate.control._webhooks import NEEDED, Webhook, Webhooks, watch
-from telstate.options._options import (
+from telstate.options import (
     Codecs,
     Dialout,
     Dtmf,

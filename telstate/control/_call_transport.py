@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.events import Presence
-from telstate.options._options import Dialout
+from telstate.options import Dialout
 from telstate.routing._ports import Control
 
 __all__ = ["CallTransport", "RoomParticipant", "when_absent"]

@@ -22,7 +22,7 @@ from telstate.control._results import Attempt, DialOutcome
 from telstate.errors import CallEnded, DailyError, JournalError, NotRunning, UnknownResult
 from telstate.events import DialoutRefused, DialoutRequested, Direction, Event, Presence, PresenceChecked, StopRequested
 from telstate.events._masking import mask
-from telstate.options._options import Dialout
+from telstate.options import Dialout
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log, text_of
 from telstate.routing._presence import is_gone

@@ -29,7 +29,7 @@ from telstate.control._pending_starts import PendingStarts
 from telstate.control._results import Attempt, DialOutcome, DialResult
 from telstate.errors import Busy, DefinitionError, NotRunning, TemporarilyNotAvailable, UnknownResult
 from telstate.events import Presence, PresenceChecked
-from telstate.options._options import Dialout, PhoneDialout, SipDialout
+from telstate.options import Dialout, PhoneDialout, SipDialout
 from telstate.routing._cancellation import current_task, is_cancelled
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log

@@ -19,7 +19,7 @@ from telstate.control._call_transport import RoomParticipant, when_absent
 from telstate.control._error_mapping import ADVICE, error_type_of, one_line
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, TelstateError, UnknownResult
 from telstate.events import Direction, Presence
-from telstate.options._options import Dialout, Dtmf, Refer, Transfer
+from telstate.options import Dialout, Dtmf, Refer, Transfer
 
 __all__ = ["InRoom", "failed", "unknown"]
 

@@ -15,7 +15,7 @@ from telstate.control._rooms import Rooms
 from telstate.control._telephony import START, Telephony
 from telstate.errors import NotSupported
 from telstate.events import Direction, Presence
-from telstate.options._options import Dialout, Dtmf, Refer, Transfer
+from telstate.options import Dialout, Dtmf, Refer, Transfer
 
 __all__ = ["RestControl"]
 

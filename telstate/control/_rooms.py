@@ -12,7 +12,7 @@ from telstate.control._api import DailyApi
 from telstate.control._call_transport import RoomParticipant
 from telstate.control._telephony import room_path
 from telstate.errors import DailyError, UnknownResult
-from telstate.options._options import SipRoom
+from telstate.options import SipRoom
 
 __all__ = ["Room", "Rooms"]
 

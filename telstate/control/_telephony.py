@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from telstate.control._api import DailyApi
 from telstate.errors import DefinitionError, NoSuchSession, NotHosting, NotSupported, UnknownResult, shorten
-from telstate.options._options import Dialout, Dtmf, Refer, Transfer
-from telstate.options._uris import wrong_with
+from telstate.options import Dialout, Dtmf, Refer, Transfer
+from telstate.options._uris import uri_problem
 
 __all__ = ["START", "Telephony", "room_path"]
 
@@ -98,7 +98,7 @@ class Telephony:
         if colon and scheme.lower() == "sip":
             sip_endpoint = rest
         uri = sip_endpoint if colon and scheme.lower() == "sips" else f"sip:{sip_endpoint}"
-        if wrong := wrong_with(uri):  # Daily would drop the caller
+        if wrong := uri_problem(uri):  # Daily would drop the caller
             raise ValueError(f"{shorten(sip_endpoint)} is no sip: endpoint of a room: {wrong}")
         body = {"callId": call_id, "callDomain": call_domain, "sipUri": uri}
         await self._accepted("/dialin/pinlessCallUpdate", body)

@@ -13,7 +13,7 @@ from telstate import Dispatcher, Router
 from telstate.control import DailyApi, Webhooks
 from telstate.control._dialer import Dialer
 from telstate.control._rest import RestControl
-from telstate.options._options import PhoneDialout
+from telstate.options import PhoneDialout
 from telstate.sources._webhooks import webhook_app
 from telstate.testing import FakeDaily
 from tests.control.receiving import SECRET

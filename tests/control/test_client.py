@@ -16,7 +16,7 @@ import structlog
 from telstate.control import CallTransport, ClientControl, RoomParticipant
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
-from telstate.options._options import Codecs, Permissions, PhoneDialout, SipDialout, VideoSettings
+from telstate.options import Codecs, Permissions, PhoneDialout, SipDialout, VideoSettings
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, answered, transport_of
 from tests.sources.live import from_a_thread, installed, until

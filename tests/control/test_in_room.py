@@ -24,7 +24,7 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.events import Presence
-from telstate.options._options import PhoneDialout, SipDialout
+from telstate.options import PhoneDialout, SipDialout
 from tests.calls import SESSION, js
 from tests.control.in_room import NO_CALL, FakeClient, acting, answered, session_of
 from tests.sources.live import installed

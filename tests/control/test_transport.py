@@ -12,7 +12,7 @@ import pytest
 from telstate.control import CallTransport, TransportControl
 from telstate.errors import DailyError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
-from telstate.options._options import PhoneDialout
+from telstate.options import PhoneDialout
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, acting, answered, running, transport_of
 from tests.sources.live import installed

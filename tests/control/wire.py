@@ -9,7 +9,7 @@ from telstate import Dispatcher, Session
 from telstate.control._call_transport import RoomParticipant
 from telstate.errors import NoSuchSession
 from telstate.events import DialoutConnected, DialoutEvent, DialoutStopped
-from telstate.options._options import Dialout
+from telstate.options import Dialout
 
 __all__ = ["QUICK", "Wire"]
 
