@@ -17,7 +17,7 @@ from fastapi import FastAPI, HTTPException
 
 from telstate import Dispatcher, Router, Session
 from telstate.journals import SqliteJournal
-from telstate.sources._webhooks import webhook_app
+from telstate.sources import webhook_app
 
 router = Router("backend")
 calls = Dispatcher(router, journal=SqliteJournal(os.environ.get("TELSTATE_JOURNAL", "calls.db")))
