@@ -72,8 +72,8 @@ def test_callback_names_match_the_installed_version() -> None:
     assert set(EVENTS) == read & set(dir(daily.EventHandler))
     for name in (*EVENTS, STATE):
         assert getattr(DailyEvents, name) is not getattr(daily.EventHandler, name)
-    told = [name for name in dir(daily.EventHandler) if name.startswith(("on_dial", "on_dtmf", "on_participant"))]
-    assert set(told) - set(EVENTS) == {"on_participant_counts_updated", "on_participant_updated"}
+    names = [name for name in dir(daily.EventHandler) if name.startswith(("on_dial", "on_dtmf", "on_participant"))]
+    assert set(names) - set(EVENTS) == {"on_participant_counts_updated", "on_participant_updated"}
 
 
 def test_the_native_module_calls_every_callback() -> None:
@@ -89,11 +89,11 @@ async def test_a_refused_start_becomes_dialout_refused() -> None:
     seen: list[Event] = []
     async with recording(seen, client="bot") as (calls, events), client_of(events) as client:
         for settings in ({"phoneNumber": "+12025550101", "userId": "u1"}, {"sipUri": "sip:bob@example.com"}, {}):
-            told = events.completion(settings)
+            complete = events.completion(settings)
 
-            def completion(*answer: Any, told: Any = told) -> None:
+            def completion(*answer: Any, complete: Any = complete) -> None:
                 threads.append(threading.current_thread().name)
-                told(*answer)
+                complete(*answer)
 
             client.start_dialout(settings, completion=completion)
         await until(lambda: len(seen) == 3)
@@ -101,7 +101,7 @@ async def test_a_refused_start_becomes_dialout_refused() -> None:
     assert threading.current_thread().name not in threads
     assert [(event.action, event.call_client_id) for event in seen] == [("dialout-refused", "bot")] * 3
     assert all(event.session_id is not None and event.session_id.startswith("local-") for event in seen)
-    # As a set: what is wrong with settings is told before what is wrong with the call, whichever was started first.
+    # As a set: errors in settings are reported before errors of the call, whichever was started first.
     assert {(s.destination, s.user_id, s.cause) for s in sessions if s is not None} == {
         ("+12025550101", "u1", "refused"),
         ("sip:bob@example.com", None, "refused"),
@@ -126,11 +126,11 @@ async def test_an_accepted_start_opens_the_session() -> None:
     """It exists before its first event, and has the destination."""
     seen: list[Event] = []
     async with recording(seen) as (calls, events):
-        told = events.completion({"phoneNumber": "+12025550101", "callerId": 7})
+        complete = events.completion({"phoneNumber": "+12025550101", "callerId": 7})
         odd = events.completion({"phoneNumber": "", "userId": 5})
 
         def answer() -> None:
-            told("s1", None)
+            complete("s1", None)
             events.on_dialout_connected({"sessionId": "s1"})
             odd("s2", None)
 
@@ -172,7 +172,7 @@ async def test_every_callback_is_journalled_in_order(tmp_path: Path) -> None:
             from_a_thread(lambda: [getattr(events, name)(*arguments.get(name, (data,))) for name in EVENTS])
         assert calls.counts[OutcomeKind.MOVED] > 0
     expected = [arguments.get(name, (data,)) for name in EVENTS]
-    assert [(told["handler"], told["data"]) for told in await payloads(path)] == [
+    assert [(payload["handler"], payload["data"]) for payload in await payloads(path)] == [
         (name, list(given) if len(given) == 2 else given[0]) for name, given in zip(EVENTS, expected, strict=True)
     ]
 
@@ -183,7 +183,7 @@ async def test_every_callback_becomes_its_event() -> None:
     person = {"id": "s", "info": {"userName": "Bob", "isLocal": False}}
     async with recording(seen, client="bot") as (_, events):
 
-        def tell() -> None:
+        def call_all() -> None:
             for name in EVENTS:
                 if name == "on_dialin_ready":
                     events.on_dialin_ready("sip:room@example.sip.daily.co")
@@ -192,11 +192,11 @@ async def test_every_callback_becomes_its_event() -> None:
                 else:
                     getattr(events, name)(person if name == "on_participant_joined" else {"sessionId": "s"})
 
-        from_a_thread(tell)
-    told = {f"on_{event.name.replace('-', '_')}": event for event in seen}
-    assert set(told) == set(EVENTS)
+        from_a_thread(call_all)
+    events_by_name = {f"on_{event.name.replace('-', '_')}": event for event in seen}
+    assert set(events_by_name) == set(EVENTS)
     assert all(event.call_client_id == "bot" and not event.anomalies for event in seen)
-    assert told["on_participant_left"].to_json().count(b"leftCall") == 1
+    assert events_by_name["on_participant_left"].to_json().count(b"leftCall") == 1
 
 
 async def test_five_thousand_callbacks_do_not_block_and_keep_order() -> None:

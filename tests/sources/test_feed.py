@@ -152,7 +152,7 @@ async def test_unreadable_payloads_are_counted_and_logged_without_content() -> N
         with capture_logs() as logged:
             fed = await feed(calls, [js("dialout-connected"), *bad, js("dialout-answered")])
         assert calls.counts[OutcomeKind.MOVED] == 2
-    assert fed == FeedResult(received=3, refused=4)  # a type that nobody knows is an event
+    assert fed == FeedResult(received=3, refused=4)  # an unknown type is an event
     assert [(entry["event"], entry["number"]) for entry in logged] == [
         ("feed.refused", number) for number in (2, 4, 5, 6)
     ]
@@ -357,8 +357,8 @@ async def test_following_a_rotated_and_truncated_file_into_a_failing_journal(tmp
                 await until(lambda: all(session.uncertain for session in calls.live()), 30)
         await until(lambda: calls.session("s299") is not None, 30)
         group.cancel_scope.cancel()
-    told = [payload.get("sessionId", payload["action"]) for payload in await payloads(path)]
-    assert told == [f"s{number}" for number in range(201)] + ["source-gap"] + [
+    received = [payload.get("sessionId", payload["action"]) for payload in await payloads(path)]
+    assert received == [f"s{number}" for number in range(201)] + ["source-gap"] + [
         f"s{number}" for number in range(201, 300)
     ]
     assert SourceGap(reason=(await payloads(path))[201]["reason"]).reason

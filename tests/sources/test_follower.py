@@ -320,7 +320,7 @@ def test_pipes_and_folders_are_refused(tmp_path: Path) -> None:
 def without_root() -> Iterator[Path]:
     """A folder, and a user who may not read everything, as root may."""
     with TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)  # noqa: S103 - nobody is to write there
+        os.chmod(folder, 0o777)  # noqa: S103 - the other user writes there
         root = os.geteuid() == 0
         if root:
             os.seteuid(65534)
@@ -389,7 +389,7 @@ def test_every_line_is_found_once_in_order(tmp_path_factory: pytest.TempPathFact
     """Whatever is done to the file. Lines are lost only if they were rotated away or truncated between two looks; the test looks before."""
     log = tmp_path_factory.mktemp("follower") / "log"
     log.touch()
-    follower, told, rotated = Follower(log), Expected(), False
+    follower, expected, rotated = Follower(log), Expected(), False
     found = look(follower)
     for number, step in enumerate([*steps, "look"]):
         if step == "look" or (step == "rotate" and rotated) or step == "truncate":
@@ -398,17 +398,17 @@ def test_every_line_is_found_once_in_order(tmp_path_factory: pytest.TempPathFact
         if step == "rotate":
             rotate(log)
             write(log, "!\n")  # the old one is left when there is something in the new
-            told.end()
-            told.write("!\n")
+            expected.end()
+            expected.write("!\n")
             rotated = True
         elif step == "truncate" and log.stat().st_size:
             copy_and_truncate(log)
             found += look(follower)
-            told.end()
-            told.lines.append(GAP)
+            expected.end()
+            expected.lines.append(GAP)
         elif step not in ("look", "truncate"):
             text = step.replace("a", f"a{number}").replace("b", f"b{number}")
             write(log, text)
-            told.write(text)
-    assert found == told.lines
+            expected.write(text)
+    assert found == expected.lines
     follower.close()

@@ -92,13 +92,13 @@ def test_lines_of_a_pipe_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipe(io.RawIOBase):
         """Returns a line at each read; fails if the next is read before the last was returned."""
 
-        told = asked = 0
+        returned = asked = 0
 
         def readable(self) -> bool:
             return True
 
         def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-            assert self.told == self.asked
+            assert self.returned == self.asked
             self.asked += 1
             line = b"%d\n" % self.asked if self.asked < 4 else b""
             buffer[: len(line)] = line
@@ -107,6 +107,6 @@ def test_lines_of_a_pipe_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = Pipe()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(pipe)))  # type: ignore[type-var]
     for line in read_lines(["-"]):
-        pipe.told += 1
-        assert line.raw == b"%d" % pipe.told
-    assert pipe.told == 3
+        pipe.returned += 1
+        assert line.raw == b"%d" % pipe.returned
+    assert pipe.returned == 3

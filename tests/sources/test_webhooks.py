@@ -274,7 +274,7 @@ async def test_without_a_secret_only_local_requests_are_accepted(tmp_path: Path)
                 "CF-Connecting-IP",
                 "True-Client-IP",
             ),
-            *("Origin", "Host"),  # a page in a browser here, or a proxy that tells nothing but the name it is called by
+            *("Origin", "Host"),  # a page in a local browser, or a proxy that passes only its own name
         ):
             answer = await client.post(f"{url}/webhooks", content=body, headers={header: "evil.example"})
             assert answer.status_code == 401, header
@@ -405,7 +405,7 @@ async def test_a_repeated_caller_on_hold_is_a_duplicate(tmp_path: Path) -> None:
     caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
     calls = dispatcher(tmp_path)
     async with receiving(calls) as url, WebhookSender(f"{url}/pinless", SECRET) as sender:
-        outcomes = [(await sender.post(told)).json()["outcome"] for told in (caller, caller, {**caller, "callId": "c"})]
+        outcomes = [(await sender.post(each)).json()["outcome"] for each in (caller, caller, {**caller, "callId": "c"})]
     assert outcomes == ["noted", "duplicate", "noted"]
 
 

@@ -80,11 +80,11 @@ def test_wrong_arguments_raise() -> None:
 
 def test_some_calls_are_reported_by_two_observers() -> None:
     """Each in its own dialect."""
-    told: dict[str, set[str]] = {}
+    dialects_of: dict[str, set[str]] = {}
     dialects = [Dialect.DAILY_JS, Dialect.WEBHOOK]
     for one in simulate(4, calls=200, dialects=dialects, twice=0.5):
-        told.setdefault(one.call.session_id, set()).add("type" if "type" in one.payload else "action")
-    assert 0.3 < Counter(len(kinds) for kinds in told.values())[2] / len(told) < 0.7
+        dialects_of.setdefault(one.call.session_id, set()).add("type" if "type" in one.payload else "action")
+    assert 0.3 < Counter(len(kinds) for kinds in dialects_of.values())[2] / len(dialects_of) < 0.7
 
 
 def test_the_committed_logs_are_reproducible(tmp_path: Path) -> None:
