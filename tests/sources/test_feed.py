@@ -298,6 +298,7 @@ async def test_a_closed_dispatcher_ends_it(tmp_path: Path) -> None:
     assert closed
 
 
+@pytest.mark.both_loops
 async def test_it_can_be_cancelled_at_any_time(tmp_path: Path) -> None:
     """While it waits for the source, and for the journal; the iterator is closed, and what was kept stays."""
     for fails_at, expected in ((range(0), 1), (range(1_000_000), 0)):

@@ -106,6 +106,7 @@ async def test_a_truncated_file_yields_a_gap(tmp_path: Path) -> None:
             assert await anext(items) == b"c"
 
 
+@pytest.mark.both_loops
 async def test_leaving_at_any_time_closes_the_file(tmp_path: Path) -> None:
     """Cancelled while it waits, or between two lines."""
     log = tmp_path / "log"
