@@ -109,7 +109,7 @@ class EventQueue:
 
         Args:
             handler: the name of Daily's callback, for the log.
-            payload: in the dialect of daily-python, or an event of ours. It is encoded here, so you may change it afterwards.
+            payload: in the dialect of daily-python, or an event that telstate made. It is encoded here, so you may change it afterwards.
         """
         try:
             item = _Item(handler, payload if isinstance(payload, Event) else to_bytes(payload))

@@ -124,7 +124,7 @@ async def test_the_budget_is_one() -> None:
         result = await line.dial(attempts=3)
         assert kinds(result) == ["unanswered", "refused", "failed"]
         assert result.outcome is DialOutcome.FAILED
-        assert result.session.error_msg == lines.PhoneLine().error
+        assert result.session.error_msg == PhoneLine().error
         assert line.daily.starts(NUMBER) == 2
 
 
