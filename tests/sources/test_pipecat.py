@@ -187,7 +187,7 @@ async def test_a_refused_start_becomes_dialout_refused() -> None:
     async with Dispatcher(Router()) as calls, running(transport):
         async with attach_pipecat(calls, transport, client="bot") as source:
             answer = await source.start_dialout({"phoneNumber": "+12025550101"})
-        (session,) = calls._engine.sessions()
+        (session,) = calls.sessions()
         assert answer[0] is None
         assert answer[1] is not None
         assert session.error_msg == answer[1]
