@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from telstate.calls._engine import Engine
-from telstate.calls._evidence import EndedBy, evidenced
+from telstate.calls._evidence import EndedBy
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
 from telstate.errors import shorten
@@ -15,33 +15,23 @@ from telstate.events import Direction
 from telstate.events._masking import mask
 from telstate.views._text import clock, cut, plain
 
-__all__ = ["JsonReport", "TextReport", "session_as_dict"]
+__all__ = ["JsonReport", "TextReport"]
 
 
-def session_as_dict(session: Session) -> dict[str, Any]:
-    """What is known of a session, as `telstate replay --json` tells it. Times are Unix seconds, durations seconds."""
-    return {
-        "session_id": session.session_id,
-        "direction": session.direction,
-        "state": session.state,
-        "cause": session.cause,
-        "ended_by": session.ended_by,
-        "sip_call_id": session.sip_call_id,
-        "room": session.room,
-        "events": session.events,
-        "duplicates": session.duplicates,
-        "late": session.late,
-        "unexpected": session.unexpected,
-        "anomalies": list(session.anomalies),
-        "started_at": session.started_at,
-        "ended_at": session.ended_at,
-        "setup_s": session.setup_s,
-        "ring_s": session.ring_s,
-        "talk_s": session.talk_s,
-        "transitions": [
-            [move.source, move.target, "parked" if move.parked else move.event] for move in session.transitions
-        ],
-    }
+_PERSONAL = (
+    *("destination", "origin", "caller_id", "sip_from", "sip_endpoint", "sip_headers", "caller", "called"),
+    *("display_name", "user_id", "error", "warnings", "transferred_to", "anomalies"),
+)
+"""The keys of a record whose values may hold numbers, SIP users or names of people."""
+
+
+def _masked(value: Any) -> Any:
+    """Mask every text in JSON values."""
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 class JsonReport:
@@ -49,7 +39,8 @@ class JsonReport:
 
     def session(self, session: Session) -> str:
         """A session that left memory, or is left at the end."""
-        return json.dumps({"session": session_as_dict(session)})
+        record = session.to_dict()
+        return json.dumps({"session": {**record, **{key: _masked(record[key]) for key in _PERSONAL}}})
 
     def unmatched(self, unmatched: Unmatched) -> str:
         """An event of which nobody ever told whose it was."""
@@ -193,7 +184,7 @@ def _path(session: Session) -> str:
     """
     path = " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
     been = {move.target for move in session.transitions}
-    late = [state for state in evidenced(session.seen, session.direction) if state not in been]
+    late = [state for state in session.states_reported if state not in been]
     return f"{path} (late: {', '.join(late)})" if late else path
 
 
