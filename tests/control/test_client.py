@@ -13,6 +13,7 @@ import anyio
 import pytest
 import structlog
 
+from telstate import Session
 from telstate.control import CallTransport, ClientControl, RoomParticipant
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
@@ -111,8 +112,7 @@ async def test_the_real_client_s_own_words() -> None:
     """Where an id is none, and once it is released."""
     async with real() as client:
         control = ClientControl(client)
-        session = answered()
-        session.session_id = "x"
+        session = Session("x", Direction.DIALOUT)
         with pytest.raises(DailyError, match="Failed to parse participant ID") as raised:
             await control.stop(session)
         assert type(raised.value) is DailyError

@@ -63,8 +63,7 @@ async def test_the_room_is_the_sessions_or_the_default(daily: FakeDaily) -> None
         daily.host("other")
         assert len(await control.presence("other")) == 1
         daily.faults.append(instead(200, b'{"ok": "true"}'))
-        session.room = "other"
-        await control.stop(session)
+        await control.stop(Session(session.session_id, session.direction, room="other"))
     assert called(daily)[-1] == "/rooms/other/dialOut/stop"
 
 
