@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from telstate.calls._evidence import Cause, Evidence
+from telstate.calls._evidence import Cause
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.control._call_transport import CallTransport
@@ -32,9 +32,6 @@ __all__ = ["AttemptTimeouts", "DialAttempt"]
 _DENIALS = 2
 """So often Daily must say that there is no such call, before it is believed: a start that was just accepted may not be known to
 all its parts yet. Of a call whose stop it has accepted, once is enough."""
-
-_ASKED = Evidence.STOP_REQUESTED | Evidence.TRANSFER_REQUESTED
-"""What the program itself asked for, before this asks for anything."""
 
 
 class AttemptTimeouts(NamedTuple):
@@ -213,7 +210,7 @@ class DialAttempt:
         """It was over before anybody could be told that it was answered."""
         if self.was_answered:
             return self._attempt(DialOutcome.ANSWERED)
-        if session.seen & _ASKED or session.cause is Cause.TRANSFERRED:
+        if session.stop_requested or session.transfer_requested or session.cause is Cause.TRANSFERRED:
             return self._attempt(DialOutcome.STOPPED)
         if session.cause is Cause.FAILED:
             return self._attempt(DialOutcome.FAILED, session.error_msg)
@@ -223,7 +220,9 @@ class DialAttempt:
         session = self._calls.session(self.session_id) if self.session_id is not None else None
         if session is not None:
             await self._calls.settled(session)  # the program may be about to stop it
-        stopped = session is not None and session.seen & _ASKED  # by the program, and its end was not told
+        stopped = session is not None and (
+            session.stop_requested or session.transfer_requested
+        )  # by the program, and its end was not told
         with self._shielded():
             over = await self.hang_up(unless_answered=True)
         if self.was_answered:  # in the last moment: he is not called again, even if that was too late for him
@@ -239,7 +238,7 @@ class DialAttempt:
     def was_answered(self) -> bool:
         """Whether somebody is known to have picked up, be it that the word of it came late."""
         session = self._calls.session(self.session_id) if self.session_id is not None else None
-        return session is not None and bool(session.seen & Evidence.ANSWERED)
+        return session is not None and session.was_answered
 
     def _not_ended(self) -> Attempt:
         self.error = UnknownResult(
@@ -334,9 +333,7 @@ class DialAttempt:
 
     def _unheard_of(self, session_id: str) -> Session:
         """A session that could not be taken in, so that it can be ended all the same."""
-        session = Session(session_id, Direction.DIALOUT)
-        session.room = self._room
-        return session
+        return Session(session_id, Direction.DIALOUT, room=self._room)
 
     def _attempt(self, outcome: DialOutcome, error: str | None = None) -> Attempt:
         return Attempt(outcome, self.session_id, self._user_id, error)
@@ -347,4 +344,4 @@ class DialAttempt:
 
 def _is_over(session: Session) -> bool:
     """Whether Daily said so. That nothing was heard for long says nothing."""
-    return bool(session.seen & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED))
+    return session.end_reported

@@ -486,7 +486,7 @@ class Dispatcher(CallControl):
 
     def _step(self, event: Event, now: float | None, seq: int) -> Outcome:
         """Step one event and let everything follow; nothing here waits, and nothing but a bug raises."""
-        outcome = self._engine.receive(event, now)
+        outcome = self._engine.receive(event, now, seq)
         outcome.journal_id, outcome.seq = self._id, seq
         self._seq = seq
         session = outcome.session

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, OutcomeKind
-from telstate.calls._session import KEPT, Session
+from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
+from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
 from telstate.events import Event, PinlessDialin, PinlessForwarded, parse
 from telstate.routing._lanes import Job
@@ -43,7 +44,7 @@ def facts_of(job: Job) -> dict[str, Any]:
     """What handlers are given beside the event, as JSON values."""
     outcome: Outcome | None = job.outcome
     return {
-        "session": None if job.session is None else dict(zip(KEPT, job.session.freeze(), strict=True)),
+        "session": None if job.session is None else dict(zip(SNAPSHOT_FIELDS, freeze(job.session), strict=True)),
         "outcome": None
         if outcome is None
         else {
@@ -107,7 +108,7 @@ def _session(told: Mapping[str, Any], engine: Engine) -> Session:
     known = engine.session(told["session_id"])
     if known is not None and known.opened == told["opened"]:
         return known
-    return Session.thaw(told.keys(), told.values())
+    return thaw(told.keys(), told.values())
 
 
 def _outcome(told: Mapping[str, Any], event: Event, session: Session | None) -> Outcome:

@@ -135,7 +135,7 @@ class Recovery:
         except ParseError as error:
             await self._give_up(record, error)
             return
-        self._follow(self._engine.receive(event, record.at), record.seq, done=record.done)
+        self._follow(self._engine.receive(event, record.at, record.seq), record.seq, done=record.done)
         if len(self._found) >= _AT_ONCE:
             await self._settle()
 
@@ -169,7 +169,6 @@ class Recovery:
 
     async def _give_up(self, record: Record, error: ParseError) -> None:
         """An event that was read once and cannot be any more must keep nobody from starting."""
-        self._engine.skip()
         self._log.error("journal.unreadable_event", event_id=f"{self._journal.id}:{record.seq}", error=str(error))
         if not record.done:
             letter = DeadLetter(record.seq, "ParseError", None, str(error), record.at, record.dialect, record.payload)
@@ -188,7 +187,7 @@ class Recovery:
         for seq, event in zip(seqs, events, strict=True):
             self._seq = seq
             self._since += 1
-            outcome = self._engine.receive(event, now)
+            outcome = self._engine.receive(event, now, seq)
             self._follow(outcome, seq, done=False)
             outcome.redelivered = False
         await self._settle()

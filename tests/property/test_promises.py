@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from telstate import Cause, Dialect, Engine, Event, Outcome, OutcomeKind, Session, Settings, State, Unmatched, parse
 from telstate.calls._table import RANK, TERMINAL
 from telstate.testing import SimulatedCall, simulate
-from telstate.views._report import session_as_dict
 from tests.property.histories import FEW, any_events, calls, shuffled, tellings
 
 
@@ -165,9 +164,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Every answer, not only the outcomes."""
         assert self.copy is not None
         assert json.dumps(self.copy.snapshot()) == json.dumps(self.engine.snapshot())
-        assert [session_as_dict(s) for s in self.copy.sessions()] == [
-            session_as_dict(s) for s in self.engine.sessions()
-        ]
+        assert [s.to_dict() for s in self.copy.sessions()] == [s.to_dict() for s in self.engine.sessions()]
         assert self.copy.sizes() == self.engine.sizes()
         assert self.copy.next_deadline() == self.engine.next_deadline()
         for name in "abcd":
@@ -208,11 +205,11 @@ def described(outcome: Outcome) -> dict[str, Any]:
     """An outcome as plain values."""
     return {
         "kind": outcome.kind,
-        "session": outcome.session and session_as_dict(outcome.session),
+        "session": outcome.session and outcome.session.to_dict(),
         "flags": (outcome.opened, outcome.ended),
         "moves": outcome.moves,
         "anomalies": outcome.anomalies,
         "departed": [
-            gone.event.to_json() if isinstance(gone, Unmatched) else session_as_dict(gone) for gone in outcome.departed
+            gone.event.to_json() if isinstance(gone, Unmatched) else gone.to_dict() for gone in outcome.departed
         ],
     }

@@ -14,7 +14,6 @@ from telstate.events._dialects.journal import unwrap
 from telstate.journals import JsonlJournal, SqliteJournal
 from telstate.journals._sqlite import lines
 from telstate.testing._clock import settle
-from telstate.views._report import session_as_dict
 
 __all__ = ["KINDS", "actions", "journal_at", "lines_at", "replayed", "rest", "state_of"]
 
@@ -53,10 +52,7 @@ def replayed(kind: str, path: Path) -> Engine:
 
 def state_of(engine: Engine) -> list[dict[str, Any]]:
     """All that a report tells of all sessions, and their transitions."""
-    return [
-        {**session_as_dict(session), "uncertain": session.uncertain, "moves": list(session.transitions)}
-        for session in engine.sessions()
-    ]
+    return [{**session.to_dict(), "moves": list(session.transitions)} for session in engine.sessions()]
 
 
 async def rest(calls: Dispatcher) -> None:

@@ -34,7 +34,6 @@ from telstate.routing import _dispatcher as dispatcher
 from telstate.routing._ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
-from telstate.views._report import session_as_dict
 from tests.calls import SESSION, js
 
 pytestmark = pytest.mark.anyio
@@ -129,12 +128,12 @@ async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
                 await calls.receive(sent.payload)
         await clock.advance(700.0)
         await calls.idle()
-        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        live = [session.to_dict() for session in calls._engine.sessions()]
         counts = calls.counts
     replay = Replay()
     for line in path.read_bytes().splitlines():
         replay.feed(line)
-    assert [session_as_dict(session) for session in replay.engine.sessions()] == live
+    assert [session.to_dict() for session in replay.engine.sessions()] == live
     assert replay.engine.counts == counts
     assert any(session["cause"] == Cause.EXPIRED for session in live)
     assert b"deadline-passed" in path.read_bytes()
@@ -224,11 +223,11 @@ async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: P
         for _ in range(6):
             await clock.advance(300)
             await calls.idle()
-        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        live = [session.to_dict() for session in calls._engine.sessions()]
     replay = Replay()
     for line in path.read_bytes().splitlines():
         replay.feed(line)
-    assert [session_as_dict(session) for session in replay.engine.sessions()] == live
+    assert [session.to_dict() for session in replay.engine.sessions()] == live
     assert [session["cause"] for session in live] == ["expired", "expired"]
 
 
@@ -366,7 +365,7 @@ async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: P
         await calls.idle()
         sessions = {session.session_id: session for session in calls._engine.sessions()}
         assert sessions["before"].cause is sessions["after"].cause is Cause.EXPIRED
-        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        live = [session.to_dict() for session in calls._engine.sessions()]
     kept = path.read_bytes()
     assert kept.count(b"settings-changed") == 1
     assert kept.count(b'"deadline":"ring"') == 1  # of the one that began to ring under it
@@ -374,7 +373,7 @@ async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: P
     for line in kept.splitlines():
         replay.feed(line)
     assert replay.engine.settings == other
-    assert [session_as_dict(session) for session in replay.engine.sessions()] == live
+    assert [session.to_dict() for session in replay.engine.sessions()] == live
     async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
         assert calls._engine.settings == other
     assert path.read_bytes().count(b"settings-changed") == 1
