@@ -25,7 +25,7 @@ def daily() -> Iterator[FakeDaily]:
 
 
 @pytest.fixture
-def webhook_app() -> Iterator[Receiver]:
+def receiver() -> Iterator[Receiver]:
     """Where webhooks can be sent."""
     with Receiver() as listening:
         yield listening

@@ -16,7 +16,7 @@ import structlog
 from telstate.control import CallTransport, ClientControl, RoomParticipant
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
-from telstate.options._options import Codecs, Permissions, PhoneDialout, SipDialout, VideoSettings
+from telstate.options import Codecs, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Transfer, VideoSettings
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, answered, transport_of
 from tests.sources.live import from_a_thread, installed, until
@@ -96,9 +96,11 @@ async def test_the_real_client_refuses_all_where_no_room_was_joined() -> None:
             *(lambda options=options: control.start(options) for options in everything),
             lambda: control.stop(session),
             lambda: control.stop(answered("dialin")),
-            lambda: control.send_dtmf(session, "1", method="auto", digit_duration_ms=500),
-            lambda: control.transfer(session, "+12025550101", extension="1", wait_before_extension_dial_sec=2),
-            lambda: control.refer(session, BOB),
+            lambda: control.send_dtmf(session, Dtmf(tones="1", method="auto", digit_duration_ms=500)),
+            lambda: control.transfer(
+                session, Transfer(to_end_point="+12025550101", extension="1", wait_before_extension_dial_sec=2)
+            ),
+            lambda: control.refer(session, Refer(to_end_point=BOB)),
             control.presence,
         ]
         for act in acts:
@@ -266,7 +268,7 @@ async def test_a_client_that_is_too_old() -> None:
 
     control = ClientControl(Old())
     with pytest.raises(NotSupported, match="Old has no send_dtmf: take a newer version"):
-        await control.send_dtmf(answered(), "1")
+        await control.send_dtmf(answered(), Dtmf(tones="1"))
     assert await control.presence() == (RoomParticipant("bot"),)
     assert await control.reconcile(answered()) is Presence.UNKNOWN
 

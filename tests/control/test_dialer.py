@@ -1021,9 +1021,9 @@ async def test_who_left_while_the_dialer_was_behind_gives_his_place_free() -> No
         await anyio.sleep(0.05)
         for number in range(5_001):
             for kind in (DialoutConnected, DialoutStopped):
-                wire.calls.receive_nowait(kind(session_id=f"other-{number}", room="elsewhere"))
+                await wire.calls.receive(kind(session_id=f"other-{number}", room="elsewhere"))
         for caller in callers:
-            wire.calls.receive_nowait(DialinStopped(session_id=caller, room="r"))
+            await wire.calls.receive(DialinStopped(session_id=caller, room="r"))
         with anyio.fail_after(3):
             await dialer.dial(OPTIONS, attempts=1, ring_timeout=0.1)
 

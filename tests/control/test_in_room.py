@@ -24,7 +24,7 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.events import Presence
-from telstate.options._options import PhoneDialout, SipDialout
+from telstate.options import Dtmf, PhoneDialout, Refer, SipDialout, Transfer
 from tests.calls import SESSION, js
 from tests.control.in_room import NO_CALL, FakeClient, acting, answered, session_of
 from tests.sources.live import installed
@@ -54,9 +54,9 @@ MEANINGS = [
 ]
 ACTS: dict[str, Callable[[CallTransport], Awaitable[None]]] = {
     "stop_dialout": lambda control: control.stop(answered()),
-    "send_dtmf": lambda control: control.send_dtmf(answered(), "1"),
-    "sip_call_transfer": lambda control: control.transfer(answered(), BOB),
-    "sip_refer": lambda control: control.refer(answered(), BOB),
+    "send_dtmf": lambda control: control.send_dtmf(answered(), Dtmf(tones="1")),
+    "sip_call_transfer": lambda control: control.transfer(answered(), Transfer(to_end_point=BOB)),
+    "sip_refer": lambda control: control.refer(answered(), Refer(to_end_point=BOB)),
 }
 
 
@@ -130,13 +130,14 @@ async def test_what_is_sent(way: str) -> None:
     async with acting(way) as (control, fake):
         session = answered()
         await control.stop(session)
-        await control.send_dtmf(session, "1#a")
-        await control.send_dtmf(session, "2", method="sip-info", digit_duration_ms=200)
-        await control.transfer(session, BOB)
-        await control.transfer(
-            session, NUMBER, caller_id="+12025550102", extension="9", wait_before_extension_dial_sec=1
+        await control.send_dtmf(session, Dtmf(tones="1#a"))
+        await control.send_dtmf(session, Dtmf(tones="2", method="sip-info", digit_duration_ms=200))
+        await control.transfer(session, Transfer(to_end_point=BOB))
+        extended = Transfer(
+            to_end_point=NUMBER, caller_id="+12025550102", extension="9", wait_before_extension_dial_sec=1
         )
-        await control.refer(session, BOB)
+        await control.transfer(session, extended)
+        await control.refer(session, Refer(to_end_point=BOB))
     mine = {"sessionId": SESSION}
     assert fake.sent == [
         ("stop_dialout", SESSION),
@@ -158,16 +159,13 @@ async def test_what_is_sent(way: str) -> None:
 
 
 async def test_arguments_that_daily_would_not_take(way: str) -> None:
-    """Are refused before anything is sent."""
-    async with acting(way) as (control, fake):
-        session = answered()
+    """A dispatcher refuses them before anything is sent."""
+    async with acting(way) as (control, fake), Dispatcher(Router(), control=control) as calls:
+        await calls.receive(js("dialout-answered"))
         for refused in (
-            partial(control.send_dtmf, session, "5x"),
-            partial(control.send_dtmf, session, "5", digit_duration_ms=1),
-            partial(control.send_dtmf, session, "5", method="voice"),
-            partial(control.transfer, session, "bob"),
-            partial(control.transfer, session, BOB, extension="1"),
-            partial(control.refer, session, NUMBER),
+            partial(calls.send_dtmf, SESSION, "5x"),
+            partial(calls.transfer, SESSION, "bob"),
+            partial(calls.refer, SESSION, NUMBER),
         ):
             with pytest.raises(ValidationError) as raised:
                 await refused()

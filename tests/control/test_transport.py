@@ -12,7 +12,7 @@ import pytest
 from telstate.control import CallTransport, TransportControl
 from telstate.errors import DailyError, NotHosting, NotSupported, UnknownResult
 from telstate.events import Presence
-from telstate.options._options import PhoneDialout
+from telstate.options import Dtmf, PhoneDialout, Refer, Transfer
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, acting, answered, running, transport_of
 from tests.sources.live import installed
@@ -75,9 +75,9 @@ async def test_the_real_transport_refuses_all_where_no_room_was_joined() -> None
         acts: list[Callable[[], Any]] = [
             lambda: control.start(PHONE),
             lambda: control.stop(session),
-            lambda: control.send_dtmf(session, "1", method="auto"),
-            lambda: control.transfer(session, BOB),
-            lambda: control.refer(session, BOB),
+            lambda: control.send_dtmf(session, Dtmf(tones="1", method="auto")),
+            lambda: control.transfer(session, Transfer(to_end_point=BOB)),
+            lambda: control.refer(session, Refer(to_end_point=BOB)),
             control.presence,
         ]
         for act in acts:
@@ -130,7 +130,7 @@ async def test_each_request_has_a_dict_of_its_own() -> None:
     control = TransportControl(transport)
     for _ in range(2):
         assert await control.start(PHONE) == "s1"
-        await control.send_dtmf(answered(), "1")
+        await control.send_dtmf(answered(), Dtmf(tones="1"))
     bodies = [body for _, body in transport.sent]
     assert len({id(body) for body in bodies}) == 4
     assert bodies[1] == {"sessionId": SESSION, "tones": "1"}
