@@ -28,7 +28,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, DialinReady, Event, SessionsLinked, SettingsChanged
+from telstate.events import Dialect, DialinReady, Event, Presence, PresenceChecked, SessionsLinked, SettingsChanged
 from telstate.events._masking import mask
 from telstate.routing._call_control import CallControl
 from telstate.routing._checkpoints import Checkpoints, Point, frozen
@@ -675,6 +675,11 @@ class Dispatcher(CallControl):
         if self._journal is None:
             raise JournalError("without a journal nothing is kept, dead letters neither: give the Dispatcher a journal")
         return self._journal
+
+    async def report_gone(self, session_id: str) -> None:
+        """Record that Daily knows a session no more. It ends, unless it is heard of meanwhile."""
+        for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
+            await self.receive(PresenceChecked(session_id=session_id, presence=presence))
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
