@@ -185,6 +185,8 @@ class DialAttempt:
         intervals = list(self._timeouts.find_intervals)
         with self._clock.move_on_after(self._timeouts.find_within):
             while True:
+                for session in self._calls.live():  # the dialer's reader of changes may lag, or be cancelled already
+                    self._pending_starts.observe(session)
                 if self._unique_user_id:
                     await self._check_presence()
                 if (found := self._pending_starts.find(self._start)) is not None:
