@@ -90,7 +90,7 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     parts += ["--ignore=tests/property/test_dialer.py", "--ignore=tests/testing/test_daily.py"]
     # These need daily-python and pipecat, which the group `core` is without.
     parts += [f"--ignore=tests/sources/test_{name}.py" for name in ("daily", "pipecat")]
-    parts += [f"--ignore=tests/control/test_{name}.py" for name in ("client", "in_room", "transport")]
+    parts += [f"--ignore=tests/control/test_{name}.py" for name in ("client", "in_room", "pipecat")]
     tests = [there, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *parts]
     run = subprocess.run(tests, cwd=ROOT, capture_output=True, check=False, timeout=280)
     assert run.returncode == 0, run.stdout.decode()[-3000:]

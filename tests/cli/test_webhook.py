@@ -113,7 +113,7 @@ def test_what_there_is(daily: FakeDaily, receiver: Receiver) -> None:
     made(daily, receiver, state=0, eventTypes=None)
     daily.faults.append(instead(500))
     run = webhook(daily, "list")
-    assert "daily.again" in run.stderr
+    assert "daily.retry" in run.stderr
     lines = run.stdout.splitlines()
     assert lines[1].split() == ["u0", "ACTIVE", "2", "2023-08-15", "18:29:52", "exponential", receiver.url]
     assert lines[2].split() == ["u1", "FAILED", receiver.url]
@@ -206,7 +206,7 @@ def test_one_is_brought_back(daily: FakeDaily, receiver: Receiver) -> None:
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
     """The one line of a run that could not do it."""
     assert (run.returncode, run.stdout) == (2, "")
-    (line,) = [line for line in run.stderr.splitlines() if "daily.again" not in line]
+    (line,) = [line for line in run.stderr.splitlines() if "daily.retry" not in line]
     return line
 
 
@@ -223,7 +223,7 @@ def test_what_goes_wrong_is_told_in_one_line(daily: FakeDaily, receiver: Receive
     daily.faults.append(instead(429, retry_after="600"))
     assert "try again in 600 seconds" in complaint(webhook(daily, "list"))
     daily.faults.append(lost)
-    assert "look before you send it again" in complaint(webhook(daily, "create", receiver.url))
+    assert "check before you send it again" in complaint(webhook(daily, "create", receiver.url))
     with FakeDaily() as nobody:
         pass
     assert "cannot be reached" in complaint(webhook(nobody, "list"))

@@ -124,14 +124,15 @@ async def in_memory(
     router: Router | None = None,
     start_timeout: float = 0.5,
     line: PhoneLine | None = None,
+    carrier: dict[str, Any] | None = None,
     calls: dict[str, Any] | None = None,
     **dialer: Any,
 ) -> AsyncIterator[DialSetup]:
     """Set it up with a fake carrier and a clock that runs fast."""
     clock = FakeClock()
-    carrier = FakeCarrier(clock, start_timeout=start_timeout, line=line)
-    async with dialing(carrier, router=router, calls={"clock": clock, **(calls or {})}, **dialer) as dialing_:
-        yield DialSetup(carrier, carrier.calls, dialing_, clock)
+    fake = FakeCarrier(clock, start_timeout=start_timeout, line=line, **(carrier or {}))
+    async with dialing(fake, router=router, calls={"clock": clock, **(calls or {})}, **dialer) as dialer_:
+        yield DialSetup(fake, fake.calls, dialer_, clock)
 
 
 @asynccontextmanager

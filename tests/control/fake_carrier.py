@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from anyio.abc import TaskGroup
@@ -38,6 +38,7 @@ class FakeLeg:
     options: Dialout
     line: PhoneLine
     started_at: float
+    joined_at: float | None = None
     answered_at: float | None = None
     ended_at: float | None = None
 
@@ -59,9 +60,19 @@ class FakeCarrier:
         clock: the dispatcher's clock.
         start_timeout: seconds; a start that is answered later is an `UnknownResult`.
         line: what numbers do that are not in `lines`.
+        joins: when a call appears in the presence: at its `answer`, or when it `ring`s. Nothing documents which.
+        presence_lag: seconds by which the presence is out of date.
     """
 
-    def __init__(self, clock: Clock, *, start_timeout: float = 20.0, line: PhoneLine | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        start_timeout: float = 20.0,
+        line: PhoneLine | None = None,
+        joins: Literal["answer", "ring"] = "answer",
+        presence_lag: float = 0.0,
+    ) -> None:
         self.lines = PhoneLines(line or PhoneLine())
         self.sessions: list[FakeLeg] = []
         """All calls, in order."""
@@ -71,10 +82,14 @@ class FakeCarrier:
         """Delays or refuses a stop."""
         self.stops: list[str] = []
         """The session id of every stop."""
+        self.requested: list[str] = []
+        """The destination of every start, also of those that were refused or lost."""
         self.calls: Dispatcher
         self.group: TaskGroup
         self._clock = clock
         self._start_timeout = start_timeout
+        self._joins_at = "answered" if joins == "answer" else "connected"
+        self._presence_lag = presence_lag
 
     def live(self, destination: str | None = None) -> list[FakeLeg]:
         """The calls that have not ended."""
@@ -128,6 +143,7 @@ class FakeCarrier:
 
     async def start(self, options: Dialout, room: str | None = None) -> str:  # noqa: ARG002
         """Make a call, and answer as its line says."""
+        self.requested.append(options.destination)
         line = self.lines.dial(options.destination)
         if line.refuses is not None:
             await self._clock.sleep(line.answer_after)
@@ -152,9 +168,11 @@ class FakeCarrier:
         await self.end(leg)
 
     async def presence(self, room: str | None = None) -> tuple[RoomParticipant, ...]:  # noqa: ARG002
-        """List those who talk: a call that rings is not listed."""
-        talking = [leg for leg in self.live() if leg.answered_at is not None]
-        return (*self.participants, *(RoomParticipant(leg.session_id, leg.options.user_id) for leg in talking))
+        """List the calls that have joined."""
+        at = self._now() - self._presence_lag
+        joined = [leg for leg in self.sessions if leg.joined_at is not None and leg.joined_at <= at]
+        listed = [leg for leg in joined if leg.ended_at is None or leg.ended_at > at]
+        return (*self.participants, *(RoomParticipant(leg.session_id, leg.options.user_id) for leg in listed))
 
     async def reconcile(self, session: Session) -> Presence:
         """As `RestControl` does."""
@@ -183,6 +201,8 @@ class FakeCarrier:
             passed = at
             if not leg.live:
                 return
+            if step in (self._joins_at, "answered") and leg.joined_at is None:
+                leg.joined_at = self._now()
             if step == "answered":
                 leg.answered_at = self._now()
             if step in ("stopped", "error"):
