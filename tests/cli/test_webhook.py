@@ -193,11 +193,11 @@ def test_check_goes_on_until_interrupted(daily: FakeDaily, receiver: Receiver, *
 def test_one_is_brought_back(daily: FakeDaily, receiver: Receiver) -> None:
     """Once its receiver answers."""
     uuid = made(daily, receiver, state="FAILED")
-    receiver.says = 503
+    receiver.answers = 503
     run = webhook(daily, "reactivate", uuid)
     assert (run.returncode, run.stdout) == (2, "")
     assert f"to {receiver.url} and got no 200" in run.stderr
-    receiver.says = 200
+    receiver.answers = 200
     assert webhook(daily, "reactivate", uuid).stdout == f"{uuid} is ACTIVE\n"
     assert daily.hooks[uuid]["state"] == "ACTIVE"
     assert json.loads(webhook(daily, "reactivate", uuid, "--json").stdout)["state"] == "ACTIVE"
@@ -215,9 +215,9 @@ def test_what_goes_wrong_is_told_in_one_line(daily: FakeDaily, receiver: Receive
     assert "DAILY_API_KEY is not set" in complaint(webhook(None, "list"))
     assert "DAILY_API_KEY is not set" in complaint(webhook(None, "list", DAILY_API_KEY=""))
     assert "401: authentication-error. The API key is not valid" in complaint(webhook(daily, "list", DAILY_API_KEY="x"))
-    receiver.says = 404
+    receiver.answers = 404
     assert "got no 200 within some seconds" in complaint(webhook(daily, "create", receiver.url))
-    receiver.says = 200
+    receiver.answers = 200
     assert "404" in complaint(webhook(daily, "check", "nope"))
     assert "404" in complaint(webhook(daily, "check", "nope", "--every", "5"))
     daily.faults.append(instead(429, retry_after="600"))

@@ -68,7 +68,8 @@ class DialSetup:
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait until something holds, or fail after five seconds of real time."""
         if not isinstance(self.daily, FakeDaily):
-            return await until(holds)
+            await until(holds)
+            return
         with anyio.fail_after(5):
             while not holds():  # noqa: ASYNC110 - the fake lives in another thread
                 await anyio.sleep(0.01)

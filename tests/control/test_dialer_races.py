@@ -124,7 +124,7 @@ async def test_a_stop_of_the_programs_is_respected_however_the_end_is_reported(e
     async with dialer_on(carrier) as dialer, anyio.create_task_group() as group:
 
         async def give_up() -> None:
-            await until(lambda: carrier.calls.live())
+            await until(carrier.calls.live)
             await carrier.calls.stop(carrier.calls.live()[0])
 
         group.start_soon(give_up)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from telstate.control import (
+from telstate.options import (
     Codecs,
     Dialout,
     Dtmf,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from telstate.control import SipDialout, dialin_uri, sip_uri
 from telstate.errors import DefinitionError
+from telstate.options import SipDialout, dialin_uri, sip_uri
 from telstate.options._uris import encode_uri_component, has_control, wrong_with
 
 NODE = shutil.which("node")

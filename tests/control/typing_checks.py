@@ -24,7 +24,7 @@ async def truthiness_narrows_the_session(dialer: Dialer, calls: Dispatcher) -> N
         assert_type(result.error, DailyError | None)
     if not result:
         return
-    print(result.session.session_id)
+    assert_type(result.session, Session)
 
 
 def the_outcome_narrows_too(result: DialResult) -> None:
