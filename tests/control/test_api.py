@@ -42,6 +42,7 @@ async def error_of(daily: FakeDaily, method: str, *faults: Fault, timeout: float
     return raised.value
 
 
+@pytest.mark.both_loops
 async def test_a_request_carries_the_key_and_its_answer_is_decoded(daily: FakeDaily) -> None:
     """An empty answer is None."""
     async with api_of(daily) as api:
@@ -174,6 +175,7 @@ async def test_a_connection_that_is_not_accepted() -> None:
             assert type(raised.value) is DailyError
 
 
+@pytest.mark.both_loops
 @pytest.mark.parametrize("fault", [hang, drip])
 async def test_timeouts(daily: FakeDaily, fault: Fault) -> None:
     """Also if a byte comes now and then."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from telstate.control._call_limiter import CallLimiter, CallSlot
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_loops]
 
 
 async def acquire_now(limiter: CallLimiter, room: str | None, key: object = None) -> CallSlot | None:
