@@ -1,1 +1,1 @@
-"""Programs that use telstate, each run by a test."""
+"""Example programs. README.md lists them; tests/test_examples.py runs them."""

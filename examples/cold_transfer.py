@@ -107,7 +107,7 @@ async def serve_daily() -> None:
 
 async def simulate() -> None:
     """One caller is handed on, one hangs up before, and with one Daily refuses."""
-    from telstate.testing._daily import FakeDaily, PhoneLine
+    from telstate.testing import FakeDaily, PhoneLine
     from telstate.testing._faults import instead
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")

@@ -99,7 +99,7 @@ async def call_by_daily(number: str) -> bool:
 
 async def simulate(number: str) -> bool:
     """The number is busy, then nobody picks up, then somebody does."""
-    from telstate.testing._daily import FakeDaily, PhoneLine
+    from telstate.testing import FakeDaily, PhoneLine
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody is called.")
     secret = b64encode(b"simulated").decode()

@@ -128,7 +128,7 @@ async def serve_daily() -> None:
 
 async def simulate() -> None:
     """One caller is served, one does not wait, and for one no bot comes."""
-    from telstate.testing._daily import FakeDaily
+    from telstate.testing import FakeDaily
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")
     patient, hasty, unlucky = "+12025550141", "+12025550142", "+12025550143"

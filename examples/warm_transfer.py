@@ -142,7 +142,7 @@ async def serve_daily() -> None:
 
 async def simulate() -> None:
     """The agent and a caller talk; the agent hangs up; no agent picks up; a caller does not wait for the agent."""
-    from telstate.testing._daily import FakeDaily, PhoneLine
+    from telstate.testing import FakeDaily, PhoneLine
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")
     agent = "+12025550190"

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line, or say how to install it."""
     try:
-        from telstate.cli import app  # noqa: PLC0415 - an extra, so not needed to import telstate
+        from telstate.cli import app  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise

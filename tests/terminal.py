@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 
 class Watched(NamedTuple):
-    """What was seen."""
+    """What a command did on its terminal."""
 
     returncode: int
     shown: bytes
-    """All that came to the terminal."""
+    """Everything written to the terminal."""
     updates: int
     longest_pause: float
     """Seconds between two updates, from the first to the end."""

@@ -1,4 +1,4 @@
-"""Every program in examples/ runs, and does what it says."""
+"""Every program in examples/ runs and does what its docstring says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shlex
 import signal
 import socket
@@ -27,18 +28,20 @@ from anyio.abc import Process
 
 from telstate import PinlessDialin
 from telstate.control import Room
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import WebhookSender
+from telstate.testing._sender import body_of
 from tests.sources.live import installed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LOGS = EXAMPLES / "logs"
+SOURCE = Path(__file__).read_text(encoding="utf-8")
 DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def run(
     program: str, *arguments: str, given: bytes = b"", code: int = 0, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """As its docstring says, without an account."""
+    """Run an example as its docstring says, without an account."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments]
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("DAILY_", "TELSTATE_"))}
     done = subprocess.run(
@@ -49,7 +52,7 @@ def run(
 
 
 def simulated(program: str, *arguments: str, **environment: str) -> list[str]:
-    """What it prints, once it has said that all of it is simulated; nothing went wrong that only a log tells."""
+    """The lines an example prints after its first, which says that Daily is simulated; nothing goes wrong in its log."""
     done = run(program, *arguments, environment=environment)
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
@@ -59,27 +62,27 @@ def simulated(program: str, *arguments: str, **environment: str) -> list[str]:
 
 
 def run_telstate(*arguments: str) -> list[str]:
-    """A verb of the command line; the lines that it prints."""
+    """The output lines of a verb."""
     command = [sys.executable, "-m", "telstate", *arguments]
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode().splitlines()
 
 
 def wait_for_health(url: str) -> None:
-    """Until a receiver takes events in."""
+    """Wait until a receiver accepts events."""
     deadline = time.monotonic() + 30
     while True:
         try:
-            told = httpx.get(url).json()
+            answer = httpx.get(url).json()
         except httpx.TransportError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         else:
-            assert told == {"ok": True}
+            assert answer == {"ok": True}
             return
 
 
 def code_lines(source: str, names: set[str]) -> int:
-    """How many lines these functions and classes have, decorators included; blank lines, comments and docstrings are none."""
+    """How many lines these functions and classes have with decorators, without blank lines, comments and docstrings."""
     lines = source.splitlines()
     counted: set[int] = set()
     found = set()
@@ -95,30 +98,18 @@ def code_lines(source: str, names: set[str]) -> int:
     return sum(bool(text) and not text.startswith("#") for text in (lines[line - 1].strip() for line in counted))
 
 
-def test_each_has_a_test_here() -> None:
-    """Nothing is shown that is not run; make_logs has its own test."""
-    tested = {
-        "bot_backend.py",
-        "call_records.py",
-        "cold_transfer.py",
-        "dialout_app.py",
-        "dialout_bot.py",
-        "fastapi_app.py",
-        "make_logs.py",
-        "pinless_dialin.py",
-        "pipecat_dialin.py",
-        "warm_transfer.py",
-        "__init__.py",
-    }
-    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+def test_every_example_has_a_test_here() -> None:
+    """Add a test with an example. (make_logs.py is run in tests/testing.)"""
+    names = {path.name for path in EXAMPLES.glob("[!_]*.py")} - {"make_logs.py"}
+    assert {name for name in names if f'"{name}"' not in SOURCE and f"examples.{name[:-3]}" not in SOURCE} == set()
 
 
-ON_A_FAKE = ["cold_transfer.py", "dialout_bot.py", "pinless_dialin.py", "warm_transfer.py"]
+SIMULATED = ["cold_transfer.py", "dialout_bot.py", "pinless_dialin.py", "warm_transfer.py"]
 
 
-@pytest.mark.parametrize("program", ON_A_FAKE)
-def test_the_counts_of_lines_are_so(program: str) -> None:
-    """Of the whole file, and of what keeps book of the call, as its docstring has them."""
+@pytest.mark.parametrize("program", SIMULATED)
+def test_the_line_counts_in_the_docstring_are_right(program: str) -> None:
+    """Of the whole file, and of the functions that handle the call."""
     source = (EXAMPLES / program).read_text()
     text = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
     [(whole, ours, names)] = re.findall(r"this file (\d+)\..* ours (\d+) \(([a-z_, ]+)\)", text)
@@ -126,32 +117,53 @@ def test_the_counts_of_lines_are_so(program: str) -> None:
     assert int(ours) == code_lines(source, set(names.split(", ")))
 
 
-@pytest.mark.parametrize("program", ON_A_FAKE)
-def test_what_is_copied_knows_of_no_fake(program: str) -> None:
-    """The simulation is below a line of its own, but for the choice between the two at the end."""
-    program_itself, line, simulation = (EXAMPLES / program).read_text().partition("\n# --- the simulation")
-    assert line
-    code = "\n".join(line for line in program_itself.splitlines() if not line.startswith("    python examples/"))
+@pytest.mark.parametrize("program", SIMULATED)
+def test_the_part_to_copy_does_not_use_the_fake(program: str) -> None:
+    """The simulation stands below a separator; only the choice between the two comes after it."""
+    to_copy, separator, simulation = (EXAMPLES / program).read_text().partition("\n# --- the simulation")
+    assert separator
+    code = "\n".join(line for line in to_copy.splitlines() if not line.startswith("    python examples/"))
     assert "telstate.testing" not in code
     assert "fake" not in code.lower()
     assert simulation.count("telstate.testing") >= 1
 
 
-@pytest.mark.parametrize("program", ON_A_FAKE)
-def test_with_a_key_it_asks_for_what_it_needs(program: str) -> None:
-    """And not for a fake."""
-    told = run(program, code=1, environment={"DAILY_API_KEY": "k"})
-    assert b"SIMULATED" not in told.stdout
-    assert re.search(rb"KeyError: '[A-Z_]+'", told.stderr)
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("program", SIMULATED)
+def test_with_a_key_it_needs_the_other_variables_too(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not fall back to the simulation."""
+    for name in list(os.environ):
+        if name.startswith(("DAILY_", "TELSTATE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DAILY_API_KEY", "k")
+    monkeypatch.setattr(sys, "argv", [program])
+    with pytest.raises(KeyError, match=r"^'[A-Z_]+'$"):
+        runpy.run_path(str(EXAMPLES / program), run_name="__main__")
+    assert "SIMULATED" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("program", [program for program in ON_A_FAKE if program != "dialout_bot.py"])
+SERVICES = [
+    "cold_transfer.py",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("pinless_dialin.py", "warm_transfer.py")),
+]
+
+
+@pytest.mark.parametrize("program", SERVICES)
 def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
-    """What it needs is in the environment; nobody calls, so nothing is asked of Daily."""
+    """No events arrive, so nothing is asked of Daily."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    said = {"DAILY_API_KEY": "k", "TELSTATE_WEBHOOK_SECRET": "c2VjcmV0", "OPERATOR": "+12025550190", "PORT": str(port)}
-    environment = {**os.environ, **said, "AGENT": "+12025550190", "BOT": "true"}
+    environment = {
+        **os.environ,
+        "DAILY_API_KEY": "k",
+        "TELSTATE_WEBHOOK_SECRET": "c2VjcmV0",
+        "PORT": str(port),
+        "OPERATOR": "+12025550190",
+        "AGENT": "+12025550190",
+        "BOT": "true",
+    }
     command = [sys.executable, "-W", "error", str(EXAMPLES / program)]
     process = subprocess.Popen(command, env=environment, stdout=DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -166,17 +178,17 @@ def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
     assert b"Exception ignored" not in errors
 
 
-def test_the_dial_out_bot_tries_until_somebody_answers(tmp_path: Path) -> None:
-    """Busy, rings out, answered; the journal says the same."""
+def test_the_dialout_bot_retries_until_the_call_is_answered(tmp_path: Path) -> None:
+    """Busy, no answer, answered; the journal says the same."""
     journal = tmp_path / "calls.db"
     lines = simulated("dialout_bot.py", "+12025550107", TELSTATE_JOURNAL=str(journal))
-    said = [line for line in lines if line.startswith("bot to")]
-    assert said == [
+    spoken = [line for line in lines if line.startswith("bot to")]
+    assert spoken == [
         "bot to +12025550107: Hello, this is the bot of your garage.",
         "bot to +12025550107: Your car is ready.",
         "bot to +12025550107: Goodbye.",
     ]
-    assert [line for line in lines if line not in said and "(" not in line] == [
+    assert [line for line in lines if line not in spoken and "(" not in line] == [
         "+12025550107: unanswered",
         "+12025550107: unanswered",
         "+12025550107: completed",
@@ -190,8 +202,8 @@ def test_the_dial_out_bot_tries_until_somebody_answers(tmp_path: Path) -> None:
     assert {session["room"] for session in sessions} == {"garage"}
 
 
-def test_a_caller_on_hold_gets_a_bot_or_is_let_go() -> None:
-    """Whoever it is, the room is deleted in the end: the simulation waits for that."""
+def test_a_waiting_caller_gets_a_bot_or_is_dropped() -> None:
+    """In every case the room is deleted: the simulation waits for that."""
     lines = simulated("pinless_dialin.py")
     assert sorted(lines[:-1]) == [
         "+12025550141: completed",
@@ -202,13 +214,11 @@ def test_a_caller_on_hold_gets_a_bot_or_is_let_go() -> None:
     assert lines[-1] == "the fake has 0 calls and 0 rooms left, 1 caller on hold"
 
 
-def test_a_bot_of_one_s_own_is_run_with_the_address_of_its_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The command may have arguments of its own; nobody waits for it, nor reads what it prints."""
-    told = tmp_path / "told"
+def test_the_bot_command_is_run_with_the_address_of_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command may have arguments; nothing waits for it or reads its output."""
+    given = tmp_path / "given"
     code = "import pathlib, sys; print('x' * 200_000); pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
-    monkeypatch.setenv("BOT", shlex.join([sys.executable, "-c", code, str(told)]))
+    monkeypatch.setenv("BOT", shlex.join([sys.executable, "-c", code, str(given)]))
 
     open_process, opened = anyio.open_process, list[Process]()
 
@@ -225,25 +235,25 @@ def test_a_bot_of_one_s_own_is_run_with_the_address_of_its_room(
 
     monkeypatch.setattr(anyio, "open_process", opening)
     asyncio.run(start())
-    assert told.read_text() == "https://x.daily.co/r"
+    assert given.read_text() == "https://x.daily.co/r"
 
 
 def test_a_cold_transfer_ends_as_transferred() -> None:
-    """And nobody is handed on who has hung up, or whom Daily refuses to transfer."""
+    """A caller who hung up is not transferred; one whose transfer Daily refuses stays with the bot."""
     lines = simulated("cold_transfer.py")
-    told: dict[str, list[str]] = {}
+    printed: dict[str, list[str]] = {}
     for line in lines[:-1]:
         name, _, text = line.removeprefix("bot to sip:").removeprefix("sip:").partition("@example.com: ")
-        told.setdefault(name, []).append(text)
-    assert told["handed-on"][-2:] == ["transferred to +12025550190", "the operator picked up"]
-    assert told["hangs-up"] == ["Hello. What can I do for you?", "completed"]
-    assert told["refused"][2].startswith("not transferred: POST /rooms/refused/sipCallTransfer: Daily answered 400")
-    assert told["refused"][3:] == ["I cannot reach anybody. May I take a message?", "completed"]
+        printed.setdefault(name, []).append(text)
+    assert printed["handed-on"][-2:] == ["transferred to +12025550190", "the operator picked up"]
+    assert printed["hangs-up"] == ["Hello. What can I do for you?", "completed"]
+    assert printed["refused"][2].startswith("not transferred: POST /rooms/refused/sipCallTransfer: Daily answered 400")
+    assert printed["refused"][3:] == ["I cannot reach anybody. May I take a message?", "completed"]
     assert lines[-1] == "the fake saw these ends: transfer, remote, remote"
 
 
-def test_a_warm_transfer_brings_two_together() -> None:
-    """Or takes the caller back; and nobody's phone rings for a caller who has gone."""
+def test_a_warm_transfer_connects_caller_and_agent() -> None:
+    """If the agent leaves, the bot takes the caller back; if the caller leaves, the agent's phone stops ringing."""
     parts = "\n".join(simulated("warm_transfer.py")).split("--- ")
     anna, ben, cora, dan = (part.splitlines()[3:] for part in parts[1:])
     together = "bot to +12025550190: I have somebody for you. A car does not start."
@@ -266,7 +276,7 @@ def test_a_warm_transfer_brings_two_together() -> None:
 
 
 def test_the_bot_backend_speaks_to_callers_and_cleans_up() -> None:
-    """Whatever the day brings, no bot is left behind."""
+    """After a whole day, every bot belongs to a live call."""
     log = (LOGS / "busy-day.mixed.jsonl").read_bytes()
     out = run("bot_backend.py", given=log).stdout.decode().splitlines()
     live, bots = (int(word) for word in out[-1].split() if word.isdigit())
@@ -276,8 +286,8 @@ def test_the_bot_backend_speaks_to_callers_and_cleans_up() -> None:
     assert sum(" failed: " in line for line in out) > 5
 
 
-def test_a_caller_who_hangs_up_is_not_spoken_to_any_more() -> None:
-    """The bot is cut off, then closed."""
+def test_the_bot_stops_speaking_when_the_caller_hangs_up() -> None:
+    """It is cancelled, then closed."""
     events = [
         {"action": "dialout-answered", "sessionId": "11111111"},
         {"action": "dialout-stopped", "sessionId": "11111111"},
@@ -289,9 +299,12 @@ def test_a_caller_who_hangs_up_is_not_spoken_to_any_more() -> None:
     assert b"not understood" in out.stderr
 
 
-@pytest.mark.parametrize("log", ["busy-day.webhook", "busy-day.daily-js", "busy-day.mixed"])
-def test_call_records_of_every_session_that_ended(log: str) -> None:
-    """One line each, the same facts as `telstate replay`."""
+OTHER_DAYS = [pytest.param(name, marks=pytest.mark.long) for name in ("busy-day.webhook", "busy-day.daily-js")]
+
+
+@pytest.mark.parametrize("log", ["busy-day.mixed", *OTHER_DAYS])
+def test_call_records_have_every_session_that_ended(log: str) -> None:
+    """One line each, with the same facts as `telstate replay`."""
     path = str(LOGS / f"{log}.jsonl")
     records = list(csv.DictReader(io.StringIO(run("call_records.py", path).stdout.decode())))
     replayed = subprocess.run(
@@ -308,13 +321,13 @@ def test_call_records_of_every_session_that_ended(log: str) -> None:
         assert record["talk_s"] == ("" if session["talk_s"] is None else str(session["talk_s"]))
 
 
-def test_the_dial_out_app_needs_no_guards() -> None:
-    """Two calls at once, a refusal, an error, keys, and events upside down."""
-    told: dict[str, list[str]] = {}
+def test_the_dialout_app_needs_no_guards() -> None:
+    """Two calls at once, a refusal, an error, key presses, and events out of order."""
+    statuses: dict[str, list[str]] = {}
     for line in run("dialout_app.py").stdout.decode().splitlines():
         number, _, status = line.partition(": ")
-        told.setdefault(number, []).append(status)
-    assert told == {  # in each session's order; between sessions there is none
+        statuses.setdefault(number, []).append(status)
+    assert statuses == {  # in order within a session; there is no order between sessions
         "+12025550101": ["calling", "ringing", "connected", "key pressed", "completed, by local"],
         "+12025550102": [
             "calling",
@@ -327,12 +340,21 @@ def test_the_dial_out_app_needs_no_guards() -> None:
     }
 
 
-def test_the_fastapi_app_receives_and_tells(tmp_path: Path) -> None:
-    """Run as its docstring says; a kill between two webhooks, and it still knows the call."""
+def test_the_fastapi_app_receives_and_answers(tmp_path: Path) -> None:
+    """Run as its docstring says. It is killed between two webhooks and still knows the call."""
     secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_app:app"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--app-dir",
+        str(EXAMPLES),
+        "--port",
+        str(port),
+        "fastapi_app:app",
+    ]  # "fastapi_app.py"
     environment = {**os.environ, "TELSTATE_WEBHOOK_SECRET": secret, "PYTHONPATH": str(EXAMPLES.parent)}
     url = f"http://127.0.0.1:{port}"
 
@@ -347,8 +369,8 @@ def test_the_fastapi_app_receives_and_tells(tmp_path: Path) -> None:
         try:
             wait_for_health(f"{url}/daily/health")
             assert asyncio.run(send(name)) == 200
-            told = httpx.get(f"{url}/calls/s").json()
-            assert (told["state"], told["room"]) == (state, "lobby")
+            call = httpx.get(f"{url}/calls/s").json()
+            assert (call["state"], call["room"]) == (state, "lobby")
             assert len(httpx.get(f"{url}/calls").json()) == (name == "answered")
             assert httpx.get(f"{url}/calls/t").status_code == 404
         finally:
@@ -356,13 +378,13 @@ def test_the_fastapi_app_receives_and_tells(tmp_path: Path) -> None:
             process.wait()
 
 
-async def _a_dialin(said: list[str]) -> None:
-    """A call on the real transport, which has joined nothing: what Daily would tell it is told by its own registry."""
+async def _dial_in(spoken: list[str]) -> None:
+    """A dial-in on pipecat's real transport, which has joined no room: the events are passed to its own callbacks."""
     transport = installed("pipecat.transports.daily.transport").DailyTransport("https://x.daily.co/room", None, "bot")
     left = asyncio.Event()
 
     async def say(text: str) -> None:
-        said.append(text)
+        spoken.append(text)
 
     async def leave() -> None:
         left.set()
@@ -371,23 +393,23 @@ async def _a_dialin(said: list[str]) -> None:
         await transport._on_dialin_ready("sip:room@example.sip.daily.co")
         await transport._on_dialin_connected({"sessionId": "s", "sipFrom": "sip:bob@pbx.example"})
         await transport._call_event_handler("on_participant_joined", {"id": "s", "info": {}})
-        while not said:  # noqa: ASYNC110 - the handler of another task says it
+        while not spoken:  # noqa: ASYNC110 - a handler speaks in another task
             await asyncio.sleep(0.005)
         await transport._on_dtmf_event({"sessionId": "s", "tone": "1"})
         await transport._on_dialin_stopped({"sessionId": "s"})
-        await transport._on_dialin_stopped({"sessionId": "s"})  # told twice, and the bot leaves once
+        await transport._on_dialin_stopped({"sessionId": "s"})  # a duplicate; the bot leaves once
         await asyncio.wait_for(left.wait(), 20)
 
     await importlib.import_module("examples.pipecat_dialin").bot(transport, say, leave, talk)
 
 
-def test_the_pipecat_bot_greets_who_dials_in_and_leaves_when_they_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """The bot is pipecat-shaped; no room is joined, and no pipeline runs."""
-    said: list[str] = []
-    asyncio.run(_a_dialin(said))
-    assert said == ["Hello, you call from sip:bob@pbx.example.", "You pressed a key."]
+def test_the_pipecat_bot_greets_the_caller_and_leaves_with_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """No room is joined, and no pipeline runs."""
+    spoken: list[str] = []
+    asyncio.run(_dial_in(spoken))
+    assert spoken == ["Hello, you call from sip:bob@pbx.example.", "You pressed a key."]
     assert capsys.readouterr().out.count("s: completed") == 1
     source = (EXAMPLES / "pipecat_dialin.py").read_text()
     for line in source.splitlines():
         if line.strip().startswith("from pipecat"):
-            exec(line.strip())  # noqa: S102 - what main imports is there in the installed version
+            exec(line.strip())  # noqa: S102 - the installed version has what main imports

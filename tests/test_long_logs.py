@@ -1,4 +1,4 @@
-"""Long logs: memory does not grow with them, and calls whose end was lost end all the same."""
+"""Long logs: memory does not grow with them, and calls whose end was lost end by a limit."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from telstate import Cause, Dialect, Engine, Session, Unmatched, parse
 from telstate.testing import simulate
 from tests.terminal import Watched, watch
 
+pytestmark = pytest.mark.long
 SMALL, LARGE = 200_000, 1_000_000
 
 
 def write_log(path: Path, size: int, dialect: Dialect) -> None:
-    """A log of at least `size` simulated events: one busy hour of calls again and again, each time with new ids and times.
+    """Write at least `size` simulated events: one busy hour, repeated with new ids and times.
 
-    Simulating a million events would take longer than replaying them, and ids and times are all that the engine tells
-    sessions apart by.
+    Simulating a million events would take longer than replaying them. The engine tells sessions apart only by ids and times.
     """
     template = [sent.line() for sent in simulate(1, calls=4000, dialects=[dialect], span=3600.0)]
     written = 0
@@ -34,23 +34,23 @@ def write_log(path: Path, size: int, dialect: Dialect) -> None:
 
 
 def renamed(line: bytes, again: int) -> bytes:
-    """New ids: every UUID version 4 has `-4` at one place, and gets another digit group before it."""
+    """Give a line new ids: every UUID version 4 contains `-4`, and gets a number before it."""
     return line.replace(b"-4", b"-%03x4" % again).replace(b'"sipCallId":"', b'"sipCallId":"%d' % again)
 
 
 def replay(log: Path) -> tuple[Watched, dict[str, int]]:
-    """Replay on a terminal; tell what was seen there, and the summary."""
+    """Replay on a terminal; return what was shown there, and the summary."""
     out = log.with_suffix(".out")
     seen = watch([sys.executable, "-m", "telstate", "replay", "--json", str(log)], out)
     assert seen.returncode == 0
-    with out.open("rb") as told:
-        *_, last = told
+    with out.open("rb") as lines:
+        *_, last = lines
     return seen, json.loads(last)["summary"]
 
 
 @pytest.mark.parametrize("dialect", [Dialect.DAILY_JS, Dialect.WEBHOOK])
 def test_a_million_events(dialect: Dialect, tmp_path: Path) -> None:
-    """With and without times in the log: peak memory under 1.5 times that of a fifth of it, and a bar that never stalls."""
+    """With and without times in the log: memory peaks below 1.5 times that of a fifth of it, and the progress bar moves."""
     log = tmp_path / "log"
     write_log(log, SMALL, dialect)
     small, _ = replay(log)
@@ -64,8 +64,8 @@ def test_a_million_events(dialect: Dialect, tmp_path: Path) -> None:
     assert large.longest_pause < 1.0
 
 
-def test_ten_thousand_calls_of_which_every_sixth_loses_its_end() -> None:
-    """A burst, with 17 % of the ends lost: every call ends, with its cause, and nothing stays behind."""
+def test_every_call_ends_if_a_sixth_of_the_ends_are_lost() -> None:
+    """A burst of ten thousand calls: each ends with its cause, and leaves nothing in memory."""
     engine = Engine()
     sent = list(simulate(7, calls=10_000, span=600.0, dialects=[Dialect.WEBHOOK]))
     ends = [
@@ -75,13 +75,13 @@ def test_ten_thousand_calls_of_which_every_sixth_loses_its_end() -> None:
     ]
     lost = {id(one) for one in ends[::6]}
     departed: list[Session | Unmatched] = []
-    told = set()
+    known = set()
     for one in sent:
         if id(one) not in lost:
             outcome = engine.receive(parse(one.payload), one.at)
             departed += outcome.departed
             if outcome.session is not None:
-                told.add(outcome.session.session_id)
+                known.add(outcome.session.session_id)
     still = {session.session_id for session in engine.live()}
     assert 1200 < len(still) < 1700
     while (due := engine.next_deadline()) is not None:
@@ -89,8 +89,8 @@ def test_ten_thousand_calls_of_which_every_sixth_loses_its_end() -> None:
             departed += engine.receive(limit, due).departed
         departed += engine.advance(due)
     sessions = [gone for gone in departed if isinstance(gone, Session)]
-    assert {session.session_id for session in sessions} == told
-    assert 9_800 < len(sessions) == len(told)  # of a busy one only the end is told, if it is
+    assert {session.session_id for session in sessions} == known
+    assert 9_800 < len(sessions) == len(known)  # a busy call has no event but its end
     assert all(session.ended for session in sessions)
     assert {session.cause for session in sessions if session.session_id in still} == {Cause.EXPIRED, Cause.TRANSFERRED}
     assert set(engine.sizes().values()) == {0}

@@ -1,12 +1,15 @@
-"""The README says what is so: every block of it is run, and its table is the table."""
+"""What the READMEs say is true: their programs run, their output is what comes out, their tables are the tables."""
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
-import typing
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,19 +17,23 @@ import pytest
 from telstate import parse
 from telstate.calls._table import ROWS
 from telstate.control import DialOutcome
+from tests.documents import READMES, ROOT, Block, blocks, prose
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> list[str]:
-    """The code blocks in a language."""
-    return [text for name, text in BLOCKS if name == language]
+MAIN = ROOT / "README.md"
+NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html"}
+RUN_ELSEWHERE = {
+    "python -m pytest -q -n auto": ".ci/run",
+    "python -m pytest -q -n auto -m long": ".ci/run",
+    "python -m tests.crash": "tests/crash/test_crash.py",
+    "python -m tests.soak": "tests/soak/test_soak.py",
+    "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",
+    "python -m tests.benchmarks.guard": "tests/benchmarks/test_guard.py",
+}
+"""Commands of bash blocks that take long, and where they are run, perhaps in a shorter form."""
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """What git has, and nothing that lies about."""
+    """Copy what git tracks, so that nothing else in the working tree can help."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
@@ -35,40 +42,87 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-def test_the_lines_of_the_dialects_are_lines() -> None:
-    """The forms in the table, with their dots filled in, are what telstate reads."""
-    forms = re.findall(r"^\| [^|]+ \| `(\{.*?\})`(?:,|:| \|)", README, re.MULTILINE)
-    filled = [
-        form.replace("{…}", '{"session_id": "s", "action": "dialout-answered"}').replace("…", '"1"') for form in forms
-    ]
-    assert [parse(line).name for line in filled] == ["dialout-answered"] * 4
+def test_no_code_block_escapes_the_tests() -> None:
+    """Every block is tagged; it is run, or it is of a kind that cannot be. Indented blocks have no tag, so there are none."""
+    for block in blocks():
+        assert block.language in {"python", "bash", "console", *NOT_PROGRAMS}, f"{block}: tag {block.language!r}"
+    for readme in READMES:
+        indented = re.findall(r"(?<=\n\n)(?:    .*\n)+(?=\n)", prose(readme))
+        assert indented == [], f"{readme.relative_to(ROOT)}: use fenced blocks"
 
 
-def test_there_is_no_block_that_nothing_runs() -> None:
-    """Two commands, one look, nine programs."""
-    assert [name for name, _ in BLOCKS] == ["bash", "bash", "console", *["python"] * 9]
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_the_program_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, complete in itself. A block with tests that it does not run itself is run by pytest."""
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "test_program.py"
+    program.write_text(block.text, encoding="utf-8")
+    if re.search(r"^(async )?def test_", block.text, re.MULTILINE) and "io.run(" not in block.text:
+        options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+        command = [sys.executable, "-m", "pytest", *options, str(program)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert run.returncode == 0, run.stdout + run.stderr
+    else:
+        runpy.run_path(str(program), run_name="__main__")
 
 
-@pytest.mark.parametrize("program", blocks("python"))
-def test_the_program_runs(program: str, tmp_path: Path) -> None:
-    """As it stands."""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60, cwd=tmp_path)
+@pytest.mark.parametrize("block", blocks("console"), ids=str)
+def test_the_output_is_what_comes_out(block: Block) -> None:
+    """To the letter, for every command (`$ …`) of the block."""
+    for match in re.finditer(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
+        command = shlex.split(match[1])
+        command[:1] = {"telstate": [sys.executable, "-m", "telstate"], "python": [sys.executable]}[command[0]]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        assert run.stdout.rstrip() == match[2].rstrip(), run.stderr
 
 
-@pytest.mark.parametrize("block", blocks("console"))
-def test_the_output_is_what_comes_out(block: str) -> None:
-    """To the letter."""
-    command, _, expected = block.partition("\n")
-    arguments = command.removeprefix("$ telstate ").split()
-    run = subprocess.run(
-        [sys.executable, "-m", "telstate", *arguments], cwd=ROOT, capture_output=True, check=True, timeout=60
-    )
-    assert run.stdout.decode() == expected
+def commands(text: str) -> list[str]:
+    """The commands of a bash block, without comments."""
+    return [command for line in text.splitlines() if (command := re.sub(r"(^|\s+)#.*", "", line))]
 
 
+@pytest.mark.parametrize("block", [block for block in blocks("bash") if block.readme != MAIN], ids=str)
+def test_the_commands_run(block: Block, tmp_path: Path) -> None:
+    """In a copy of the project, with this Python. Of `pip install` only the extras are checked, as it would change this Python."""
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": search, "PYTHONPATH": str(ROOT)}
+    for command in commands(block.text):
+        if command in RUN_ELSEWHERE:
+            continue
+        if installed := re.fullmatch(r"pip install '?telstate(?:\[([\w,]+)\])?'?", command):
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert set((installed[1] or "cli").split(",")) <= set(extras), command
+            continue
+        assert command.startswith(("telstate ", "python ")), (
+            f"{block}: run {command!r} in a test, or tag the block as text"
+        )
+        if not (tmp_path / "tests").exists():
+            copy_of_the_project(tmp_path)
+        telstate = 'telstate() { python -m telstate "$@"; }\n'
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", telstate + command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert run.returncode == 0, run.stderr.decode()
+
+
+def test_what_is_run_elsewhere_stands_in_a_readme() -> None:
+    """And the file that runs it exists."""
+    shown = {command for block in blocks("bash") for command in commands(block.text)}
+    assert set(RUN_ELSEWHERE) <= shown
+    assert all((ROOT / place).exists() for place in RUN_ELSEWHERE.values())
+
+
+@pytest.mark.long
 def test_the_first_command_on_a_fresh_checkout(tmp_path: Path) -> None:
-    """One line to paste: it sets everything up and does the main job. (The second is how these tests are run.)"""
-    command = blocks("bash")[0]
+    """One line to paste sets everything up and replays a log. (The second is how these tests are run.)"""
+    command = next(block.text for block in blocks("bash") if block.readme == MAIN)
     run = subprocess.run(
         ["bash", "-c", command], cwd=copy_of_the_project(tmp_path), capture_output=True, check=False, timeout=280
     )
@@ -77,42 +131,63 @@ def test_the_first_command_on_a_fresh_checkout(tmp_path: Path) -> None:
 
 
 def test_ci_runs_the_second_command() -> None:
-    """The script takes it from here."""
-    assert blocks("bash")[1].count("-m pytest") == 1
-    assert README.count("-m pytest") == 1
-    assert "-m pytest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    """The main README has two commands; `.ci/run` takes the second from there."""
+    first, second = (block.text for block in blocks("bash") if block.readme == MAIN)
+    assert "-m pytest" not in first
+    assert second.count("-m pytest") == MAIN.read_text(encoding="utf-8").count("-m pytest") == 1
+    assert "-m pytest' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_the_table_is_the_table() -> None:
+def tables_like(pattern: str) -> list[list[str]]:
+    """The rows that match, of each README that has some; at least one has."""
+    found = [rows for readme in READMES if (rows := re.findall(pattern, prose(readme), re.MULTILINE))]
+    assert found, f"no README has a row like {pattern}"
+    return found
+
+
+def test_the_dialects_are_read_as_shown() -> None:
+    """The forms in the table, with their dots filled in, are what telstate reads."""
+    for forms in tables_like(r"^\| [^|]+ \| `(\{.*?\})`(?:,|:| \|)"):
+        filled = [
+            form.replace("{…}", '{"session_id": "s", "action": "dialout-answered"}').replace("…", '"1"')
+            for form in forms
+        ]
+        assert [parse(line).name for line in filled] == ["dialout-answered"] * 4
+
+
+def test_the_table_of_transitions_is_the_table() -> None:
     """Row for row."""
-    ways = {("dialin",): "dial-in", ("dialout",): "dial-out", ("dialin", "dialout"): "both"}
-    rows = [
-        f"| `{row.event}` | {ways[typing.cast('tuple[str, str]', tuple(map(str, row.directions)))]} | {', '.join(row.sources)} | {row.target} | {row.reason} |"
-        for row in ROWS
-        if row.target is not None
-    ]
-    assert re.findall(r"^\| `\w+-.*$", README, re.MULTILINE) == rows
+    rows = []
+    for row in ROWS:
+        directions = [str(direction) for direction in row.directions]
+        which = "both" if len(directions) > 1 else directions[0].replace("dial", "dial-")
+        if row.target is not None:
+            rows.append(f"| `{row.event}` | {which} | {', '.join(row.sources)} | {row.target} | {row.reason} |")
+    assert all(table == rows for table in tables_like(r"^\| `[\w-]+` \| (?:dial-in|dial-out|both) \|.*$"))
 
 
-def test_the_outcomes_of_dialling_are_these() -> None:
+def test_the_outcomes_of_dialling_are_complete() -> None:
     """All of them, in their order."""
-    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| (?:yes|no)[^|]* \|$", README, re.MULTILINE) == [*DialOutcome]
+    assert all(table == [*DialOutcome] for table in tables_like(r"^\| `(\w+)` \| [^|]+ \| (?:yes|no)[^|]* \|$"))
 
 
-def test_the_lines_are_counted_as_the_example_says() -> None:
-    """Whose docstring is checked where the examples are."""
-    [(theirs, ours)] = re.findall(r"that is (\d+) lines there, and (\d+) in \[examples/dialout_bot.py\]", README)
-    example = (ROOT / "examples" / "dialout_bot.py").read_text(encoding="utf-8")
-    assert re.findall(r"theirs (\d+) .*\bours (\d+) ", example.split('"""')[1]) == [(theirs, ours)]
+def test_line_counts_are_those_of_the_example() -> None:
+    """The example's docstring has them too, and is checked in test_examples.py."""
+    for readme in READMES:
+        for theirs, ours in re.findall(r"(\d+) lines there, and (\d+) in \[examples/dialout_bot.py\]", prose(readme)):
+            example = (ROOT / "examples" / "dialout_bot.py").read_text(encoding="utf-8")
+            assert re.findall(r"theirs (\d+) .*\bours (\d+) ", example.split('"""')[1]) == [(theirs, ours)]
 
 
-def test_its_links_lead_somewhere() -> None:
-    """To files, or to headings of its own."""
-    headings = {
-        re.sub(r"[^a-z -]", "", one.lower()).replace(" ", "-") for one in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        if link.startswith("#"):
-            assert link[1:] in headings
-        elif not link.startswith("https://"):
-            assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("readme", READMES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def test_links_lead_somewhere(readme: Path) -> None:
+    """To files, or to headings."""
+    for link in re.findall(r"\]\(([^)]+)\)", prose(readme)):
+        if link.startswith("https://"):
+            continue
+        file, _, heading = link.partition("#")
+        target = (readme.parent / file).resolve() if file else readme
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", prose(target), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link

@@ -43,8 +43,8 @@ from telstate.events import (
     PresenceChecked,
     SettingsChanged,
     SourceGap,
-    Subject,
 )
+from telstate.events._base import Subject
 
 __all__ = ["Engine"]
 
@@ -133,7 +133,7 @@ class Engine:
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def receive(self, event: Event, now: float | None = None) -> Outcome:
+    def receive(self, event: Event, now: float | None = None, number: int | None = None) -> Outcome:
         """Take in one event.
 
         Args:
@@ -149,7 +149,7 @@ class Engine:
         trait = EVENT_RULES[type(event)]
         if now is not None:
             known.advance(now)
-        known.number += 1
+        known.number = known.number + 1 if number is None else number
         if event.webhook_id is not None and self._is_repeat(event):
             outcome = self._repeated(event)
         else:

@@ -11,7 +11,8 @@ from telstate.calls._effects import EFFECTS
 from telstate.calls._evidence import KINDS
 from telstate.calls._session import FACTS, Facts
 from telstate.calls._table import LASTING, MOVES, State
-from telstate.events import DeadlinePassed, Direction, Event, ParticipantLeft, PresenceChecked, Subject
+from telstate.events import DeadlinePassed, Direction, Event, ParticipantLeft, PresenceChecked
+from telstate.events._base import Subject
 
 __all__ = ["EVENT_RULES", "EventRules"]
 
@@ -39,7 +40,7 @@ class EventRules:
 
     def __init__(self, event_type: type[Event]) -> None:
         self.name = event_type.name
-        self.subject = event_type.subject
+        self.subject = event_type._subject
         self.direction = event_type.direction
         self.local = event_type.local
         self.kind = KINDS.get(self.name)

@@ -11,8 +11,8 @@ from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome
 from telstate.calls._settings import Settings
 from telstate.errors import ParseError
-from telstate.events import SettingsChanged, read
-from telstate.events._parse import BARE, read_at_once
+from telstate.events import SettingsChanged
+from telstate.events._parse import parse_line
 
 __all__ = ["Replay"]
 
@@ -37,9 +37,7 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        if raw.startswith(BARE) and (bare := read_at_once(raw)) is not None and type(bare) is not SettingsChanged:
-            return self.engine.receive(bare, bare.sent_at or bare.occurred_at)
-        event, at, _, settings = read(raw)
+        event, at, _, settings = parse_line(raw)
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._told}})
         if event is not None:

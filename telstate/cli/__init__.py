@@ -1,4 +1,4 @@
-"""The command line: arguments, terminal and process exit. Everything else is done elsewhere; each verb has a file."""
+"""The command line: arguments, environment, terminal and process exit. Each verb has a file; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from telstate import __version__
 from telstate.cli import _dead as dead
 from telstate.cli import _diagram as diagram
+from telstate.cli import _export as export
 from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
 from telstate.cli import _tail as tail
@@ -21,10 +22,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Where every phone call stands, from Daily's dial-in and dial-out events.",
+    rich_markup_mode=None,  # plain text, which wraps paragraphs and suits pipes
+    help="Track and show the state of every phone call, from Daily's dial-in and dial-out events.",
 )
 app.command()(replay.replay)
 app.command()(tail.tail)
+app.command()(export.export)
 app.command()(diagram.diagram)
 app.command()(serve.serve)
 app.add_typer(dead.verbs, name="dead")
@@ -41,7 +44,7 @@ def _version(*, asked: bool) -> None:
 def _telstate(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Keep verbs as subcommands."""
+    """Make every verb a subcommand."""

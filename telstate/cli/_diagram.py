@@ -1,4 +1,4 @@
-"""`telstate diagram`: the state machine and the way of an event, from the table that runs."""
+"""`telstate diagram`: the state machine and the path of an event, drawn from the table that runs."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from typing import Annotated
 import typer
 
 from telstate.cli._terminal import misuse, tidy_exit
-from telstate.views import _diagram as diagrams
+from telstate.views import DiagramFormat, DiagramKind, draw_diagram, write_diagrams
 
 __all__ = ["diagram"]
 
 
 def diagram(
-    what: Annotated[
-        diagrams.DiagramKind | None, typer.Argument(help="What to draw; all is what --write draws.")
-    ] = None,
+    kind: Annotated[DiagramKind | None, typer.Argument(help="What to draw.")] = None,
     *,
-    style: Annotated[diagrams.Style, typer.Option("--format", help="How to write it.")] = diagrams.Style.MERMAID,
-    write: Annotated[Path | None, typer.Option(help="Write all pictures into this folder, as Mermaid and SVG.")] = None,
+    file_format: Annotated[
+        DiagramFormat, typer.Option("--format", help="The language to write it in.")
+    ] = DiagramFormat.MERMAID,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write all diagrams into this folder, as Mermaid and SVG.")
+    ] = None,
 ) -> None:
-    """Draw the state machine of a direction, or the way of an event, from the table that runs."""
-    if what is None and write is None:
-        misuse("diagram needs what to draw (dialin, dialout or event), or --write FOLDER for all")
-    if what is not None and write is not None:
-        misuse("diagram takes either what to draw or --write, which draws all")
+    """Draw the state machine, or the path of an event.
+
+    The diagrams are drawn from the table of transitions that telstate runs.
+
+    Example: telstate diagram dialin --format svg > dialin.svg
+    """
+    if kind is None and write is None:
+        misuse("diagram needs what to draw (dialin, dialout or event), or --write FOLDER for all of them")
+    if kind is not None and write is not None:
+        misuse("diagram takes either what to draw, or --write, which draws everything")
     with tidy_exit():
         if write is not None:
-            diagrams.write_all(write)
-        elif what is not None:
-            sys.stdout.write(diagrams.draw(what, style))
+            write_diagrams(write)
+        elif kind is not None:
+            sys.stdout.write(draw_diagram(kind, file_format))

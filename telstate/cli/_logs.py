@@ -1,28 +1,30 @@
-"""Logs as the verbs read them: files of JSON lines, standard input, and SQLite journals, also while a service writes them."""
+"""The logs that verbs read: files of JSON Lines, standard input, and SQLite journals, also while a service writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
-from telstate.errors import JournalError, ParseError
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.errors import ParseError
 from telstate.journals._sqlite import is_sqlite, lines
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
 
-__all__ = ["feed_line", "open_journal", "read_log", "size_of"]
+__all__ = ["feed_line", "read_line", "read_log", "size_of"]
+
+T = TypeVar("T")
 
 _RECORD = b'{"v":'
 
 
 def read_log(names: list[str]) -> Iterator[LogLine]:
-    """Read logs one after another, line by line; a database gives the lines that a JSONL journal would have.
+    """Read logs one after another, line by line. A database gives the lines of its export, without the bookkeeping.
 
     Raises:
         OSError: if one cannot be opened or read.
-        JournalError: if a database is no journal, or damaged.
+        JournalError: if a database is not a journal, or is damaged.
     """
     for name in names:
         if name != STDIN and is_sqlite(name):
@@ -33,50 +35,48 @@ def read_log(names: list[str]) -> Iterator[LogLine]:
 
 
 def size_of(names: list[str]) -> int | None:
-    """Bytes to read, or None if that cannot be known."""
+    """Return the number of bytes to read, or None if that cannot be known."""
     try:
         return sum(Path(name).stat().st_size for name in names) if STDIN not in names else None
     except OSError:
         return None
 
 
-def open_journal(path: str) -> JsonlJournal | SqliteJournal:
-    """The journal in a file, by what is in the file.
-
-    Raises:
-        OSError: if there is none.
-        JournalError: if it is no file: a journal is read more than once.
-    """
-    if Path(path).exists() and not Path(path).is_file():
-        raise JournalError(f"{path} is no file")
-    return SqliteJournal(path) if is_sqlite(path) else JsonlJournal(path)
-
-
 def feed_line(replay: Replay, line: LogLine, refuse: Callable[[LogLine, str], None]) -> Outcome | None:
-    """Give a line to a replay; return what became of its event, or None where it has none.
+    """Feed a line to a replay; return the outcome of its event, or None if it has no event.
 
     Args:
-        replay: takes it.
+        replay: gets the line.
         line: of a log.
-        refuse: told of a line that could not be read, and why.
+        refuse: called with a line that could not be read, and the reason.
+    """
+    return read_line(line, replay.feed, refuse)
+
+
+def read_line(line: LogLine, read: Callable[[bytes], T], refuse: Callable[[LogLine, str], None]) -> T | None:
+    """Return what `read` makes of a line, or None if the line could not be read.
+
+    Args:
+        line: of a log.
+        read: raises a ParseError if the bytes are not an event.
+        refuse: called with a line that could not be read, and the reason.
     """
     if line.too_long:
         refuse(line, f"the line is longer than {MAX_LINE} bytes")
         return None
     try:
-        return replay.feed(line.raw)
+        return read(line.raw)
     except ParseError as error:
-        if (said := _refusal(line, error)) is not None:
-            refuse(line, said)
+        if not _is_cut_record(line, error):
+            torn = "" if line.whole else "the last line has no end, it may be torn: "
+            refuse(line, f"{torn}{error}")
         return None
 
 
-def _refusal(line: LogLine, error: ParseError) -> str | None:
-    """What to tell of a line that could not be read; None where nobody need know.
+def _is_cut_record(line: LogLine, error: ParseError) -> bool:
+    """Return True for one of telstate's own records that is cut short at the end of a log.
 
-    A journal's last line may be cut: its append never returned, so nobody was told that it was kept.
+    The log was copied while it was written. A record is written before its event is acknowledged, so no sender counts on it.
     """
-    if line.whole:
-        return str(error)
-    is_cut_record = not error.field and (line.raw.startswith(_RECORD) or _RECORD.startswith(line.raw))
-    return None if is_cut_record else f"the last line has no end, it may be torn: {error}"
+    is_record = line.raw.startswith(_RECORD) or _RECORD.startswith(line.raw)
+    return not line.whole and not error.field and is_record

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -13,21 +12,20 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-import structlog
 import typer
 
-from telstate.cli._logs import open_journal
-from telstate.cli._terminal import misuse, tidy_exit
+from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY, DailyApi
 from telstate.control._rest import RestControl
 from telstate.errors import DefinitionError
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._router import Router
 
 __all__ = ["serve"]
 
-_ENVIRONMENT = "TELSTATE_WEBHOOK_SECRET"
+_SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
+_USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 2_000
 _BACKLOG = 2_048
 _FILES = 4 * _CONNECTIONS
@@ -37,52 +35,67 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(
     program: Annotated[
         str | None,
-        typer.Argument(metavar="[MODULE:ROUTER]", help="Whose handlers run; without it events are only kept."),
+        typer.Argument(
+            metavar="MODULE:ROUTER", help="The router whose handlers run; without it, events are only kept."
+        ),
     ] = None,
     *,
     journal: Annotated[
-        str, typer.Option(help="Where events are kept; a name in .jsonl is a file of lines.")
+        str, typer.Option(metavar="FILE", help="Where events are kept: a SQLite database.")
     ] = "calls.db",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     secret: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"The webhook's hmac, in base64; again for a second one. Better in {_ENVIRONMENT}, several with a comma between, "
-            "as arguments can be seen in the list of processes."
+            metavar="SECRET",
+            help=f"The webhook's hmac, in base64; can be given again. Better in {_SECRET} (several with commas between them):"
+            " everybody on this machine can read arguments.",
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Seconds for which a signature holds.")] = 7200.0,
+    tolerance: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Seconds for which a signature is accepted.")
+    ] = 7200.0,
     api_url: Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)] = DAILY,
 ) -> None:
-    """Receive Daily's webhooks on POST /webhooks and /pinless: verify, keep, answer, then run handlers.
+    """Receive Daily's webhooks, keep them, and run handlers.
 
-    With DAILY_API_KEY in the environment handlers can act on calls (`calls.stop(session)` and so on), by Daily's REST API.
+    It listens for POST on /webhooks and /pinless, and answers once an event is verified and kept; handlers run after that.
 
-    SIGTERM: nothing more is taken in, handlers get half a minute to finish, and what they leave is done at the next start.
+    With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on), by Daily's REST API.
+
+    On SIGTERM it takes in nothing more, and handlers have half a minute to finish; what they leave is done at the next
+    start. The log goes to standard error, unless the program configures logging or structlog. Not on Windows.
     """
+    if find_spec("fcntl") is None:
+        misuse(
+            "serve needs Unix file locks and signals, which Windows does not have: run it on Linux, in WSL or in a container."
+            " replay, tail, diagram and webhook run here"
+        )
     try:
         from telstate.sources._server import make_server  # noqa: PLC0415 - an extra
         from telstate.sources._webhooks import is_loopback, webhook_app  # noqa: PLC0415
     except ModuleNotFoundError as error:
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with tidy_exit():
+        router = _load(program)
+        log_to_stderr()
         api = _api(api_url)
         control = RestControl(api) if api is not None else None
-        calls = Dispatcher(_load(program), journal=_journal(journal), control=control)
-        secrets = [*(secret or []), *os.environ.get(_ENVIRONMENT, "").replace(",", " ").split()]
+        calls = Dispatcher(router, journal=_journal(journal), control=control)
+        secrets = [*(secret or []), *os.environ.get(_SECRET, "").replace(",", " ").split()]
         try:
             app = webhook_app(calls, secrets=secrets, tolerance=tolerance)
         except ValueError as error:
             misuse(str(error))
         if not secrets and not is_loopback(host):
-            misuse(
-                f"without a secret it listens only on this machine: give --secret or {_ENVIRONMENT}, or leave --host"
-            )
+            misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
         _allow_many_connections()
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
-        asyncio.run(_serve(calls, api or nullcontext(), server, _listen(host, port), journal))
+        with _listen(host, port) as listening:
+            asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal))
 
 
 async def _serve(
@@ -92,8 +105,8 @@ async def _serve(
     listening: socket.socket,
     journal: str,
 ) -> None:
-    """Know again what the journal knows, serve until a signal, then let handlers finish."""
-    _heed_signals(server, calls)
+    """Recover what the journal has, serve until a signal, then let handlers finish."""
+    _handle_signals(server, calls)
     try:
         async with api, calls:
             host, port = listening.getsockname()[:2]
@@ -102,69 +115,68 @@ async def _serve(
             sys.stderr.flush()
             await server.serve(sockets=[listening])
     finally:
-        # What still runs now is a thread of a handler, which nothing can stop: the next signal ends the process.
+        # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
 
 
-def _heed_signals(server: Any, calls: Dispatcher) -> None:
-    """The first signal: take in nothing more and let handlers finish. The second: drop what runs, the journal has it. A third
-    one is the system's."""
+def _handle_signals(server: Any, calls: Dispatcher) -> None:
+    """The first signal: take in nothing more, let handlers finish. The second: cancel them, as the journal has their events.
+    The third has the system's default effect."""
     count = 0
 
-    def heed() -> None:
+    def handle() -> None:
         nonlocal count
         count += 1
         server.should_exit = True
         if count == 2:
             server.force_exit = True
-            calls.shut_down()
-            calls.shut_down()
+            calls.shut_down()  # ends the dispatcher's block
+            calls.shut_down()  # and its draining
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
 
     for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, heed)
+        asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
 def _api(url: str) -> DailyApi | None:
-    """Daily's API, if its key is there; who only listens needs neither the key nor httpx."""
+    """Daily's API, if its key is set; a service that only listens needs neither the key nor httpx."""
     key = os.environ.get("DAILY_API_KEY")
     return DailyApi(key, url=url) if key and find_spec("httpx") is not None else None
 
 
 def _load(program: str | None) -> Router:
-    """Import what `MODULE:ROUTER` names, from the present folder too."""
+    """Import what `MODULE:ROUTER` names; the current folder is searched too."""
     if program is None:
         return Router()
     module, _, name = program.partition(":")
     if not all(part.isidentifier() for part in module.split(".")):
-        misuse(f"{program!r} names no module: give MODULE:ROUTER, as in `telstate serve app:router`")
+        misuse(f"{program!r} is not the name of a module: {_USAGE}")
     sys.path.insert(0, os.getcwd())
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        misuse(f"there is no module {module!r} here: give MODULE:ROUTER, as in `telstate serve app:router`")
+            raise  # a module that the program imports
+        misuse(f"there is no module {module!r} here: {_USAGE}")
     except DefinitionError as error:
         misuse(f"{module}: {error}")
     found = getattr(imported, name or "router", None)
     if found is None:
-        misuse(f"{module} has no {name or 'router'!r}: give MODULE:ROUTER, as in `telstate serve app:router`")
+        misuse(f"{module} has no {name or 'router'!r}: {_USAGE}")
     if not isinstance(found, Router):
-        misuse(f"{program} is no telstate.Router, but {type(found).__name__}")
+        misuse(f"{program}: expected a telstate.Router, got {type(found).__name__}")
     return found
 
 
-def _journal(path: str) -> JsonlJournal | SqliteJournal:
-    """What is there decides; a new one is SQLite, unless its name says otherwise."""
+def _journal(path: str) -> SqliteJournal:
     if not path:
-        misuse("--journal takes the name of a file")
-    if os.path.exists(path) and os.path.getsize(path):
-        return open_journal(path)
-    return JsonlJournal(path) if path.endswith(".jsonl") else SqliteJournal(path)
+        misuse("--journal needs the name of a file")
+    if path.endswith(".jsonl"):
+        misuse(f"--journal is a SQLite database, so not {path}: use `telstate export` to get JSON Lines")
+    return SqliteJournal(path)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -177,7 +189,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _allow_many_connections() -> None:
-    """Each takes a file, and systems allow a thousand unless they are asked."""
+    """Each connection takes a file descriptor, and systems allow about a thousand by default."""
+    import resource  # noqa: PLC0415 - not on Windows
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FILES:
         wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)

@@ -1,29 +1,33 @@
-"""What every verb shares with the terminal: how a run ends, how wide it is, and a progress bar for what takes long."""
+"""What all verbs share: how a run ends, the log on standard error, the terminal's width, and a progress bar."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from telstate.errors import TelstateError
+from telstate.sources._log_lines import STDIN
 
-__all__ = ["Bar", "misuse", "tidy_exit", "width"]
+__all__ = ["Bar", "check_files", "log_to_stderr", "misuse", "tidy_exit", "width"]
 
-_PATIENCE = 0.5
-"""Seconds before a progress bar shows: a short log needs none."""
+_BAR_AFTER = 0.5
+"""Seconds before the progress bar appears: a short log needs none."""
 
 
 @contextmanager
 def tidy_exit() -> Iterator[None]:
-    """Say what is wrong with a file in one line; let `| head` and Ctrl-C end quietly."""
+    """Report an error as one line and exit code 2; end quietly on `| head` and on Ctrl-C."""
     if sys.stdout is None:
         misuse("standard output is closed")
     try:
@@ -43,20 +47,40 @@ def tidy_exit() -> Iterator[None]:
 
 
 def misuse(message: str) -> NoReturn:
+    """Print one line to standard error and exit with 2."""
     sys.stderr.write(f"telstate: {message}\n")
     raise typer.Exit(2)
 
 
+def check_files(names: list[str]) -> None:
+    """Fail before anything is printed if a file is missing: half a report misleads.
+
+    Raises:
+        OSError: for the first that cannot be found.
+    """
+    for name in names:
+        if name != STDIN:
+            Path(name).stat()
+
+
+def log_to_stderr() -> None:
+    """Show telstate's log on standard error, unless the program has configured logging or structlog itself."""
+    if structlog.is_configured() or logging.getLogger().handlers:
+        return
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.getLogger("telstate").setLevel(logging.INFO)
+
+
 def width() -> int | None:
-    """Columns of the terminal; None where the output goes elsewhere."""
-    return os.get_terminal_size().columns if sys.stdout.isatty() else None
+    """Columns of the terminal; None if the output goes elsewhere."""
+    return os.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 class Bar:
-    """A progress bar on the terminal, once the reading takes a while; nothing where there is no terminal.
+    """A progress bar on standard error, if that is a terminal and reading takes a while.
 
     Args:
-        total: bytes to read; None if that cannot be known.
+        total: bytes to read; None if not known.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -71,34 +95,38 @@ class Bar:
         self._bytes = 0
 
     def __enter__(self) -> None:
-        """Nothing shows yet."""
+        """Show nothing yet."""
 
     def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._progress.stop()
 
     def advance(self, size: int) -> None:
-        """One more line of `size` bytes is done."""
+        """Count one more line of `size` bytes."""
         self._lines += 1
         self._bytes += size
         if not self._shown or self._lines % 256:
             return
         if self._progress is None:
-            if time.monotonic() - self._started < _PATIENCE:
+            if time.monotonic() - self._started < _BAR_AFTER:
                 return
-            self._progress = Progress(
-                TextColumn("{task.fields[lines]:,} lines"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%" if self._total else ""),
-                TimeElapsedColumn(),
-                console=self._console,
-                transient=True,
-                redirect_stdout=False,  # else rich takes even a piped standard output to the terminal
-                redirect_stderr=False,
-            )
-            self._task = self._progress.add_task("", total=self._total, lines=0)
-            self._progress.start()
+            self._progress = self._start()
         self._progress.update(self._task, completed=self._bytes, lines=self._lines)
+
+    def _start(self) -> Progress:
+        progress = Progress(
+            TextColumn("{task.fields[lines]:,} lines"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%" if self._total else ""),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,  # else rich takes even a piped standard output to the terminal
+            redirect_stderr=False,
+        )
+        self._task = progress.add_task("", total=self._total, lines=0)
+        progress.start()
+        return progress
 
     def print(self, text: str) -> None:
         """Write to standard output, above the bar if both share a screen."""

@@ -1,4 +1,4 @@
-"""`telstate webhook`: the domain's webhooks: make one, see whether Daily still sends to them, and bring them back."""
+"""`telstate webhook`: create the domain's webhooks, check that Daily still sends to them, and reactivate them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import anyio
-import structlog
 import typer
 from pydantic import SecretStr
 
-from telstate.cli._terminal import misuse, tidy_exit
+from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.control import DAILY, NEEDED, DailyApi, Webhook, Webhooks, watch
 
 __all__ = ["verbs"]
@@ -23,51 +22,54 @@ T = TypeVar("T")
 
 verbs = typer.Typer(
     no_args_is_help=True,
-    help="Make, list, check and reactivate the webhooks by which Daily tells of calls. The API key is taken from DAILY_API_KEY.",
+    help="Create, list, check and reactivate Daily's webhooks. The API key is read from DAILY_API_KEY.",
 )
 
-_SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - where it is, not what it is
-_Uuid = Annotated[str, typer.Argument(metavar="UUID", help="Which, as `list` names it.")]
-_Json = Annotated[bool, typer.Option("--json", help="JSON Lines instead of text.")]
+_SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
+_Uuid = Annotated[str, typer.Argument(metavar="UUID", help="The webhook's id, as `list` shows it.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")]
 _Url = Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)]
 
 
 @verbs.command()
 def create(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where Daily is to send events.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where Daily shall send events.")],
     *,
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", help="An event type, instead of all that telstate needs; can be given again."),
+        typer.Option(
+            "--event", metavar="TYPE", help="An event type, instead of all that telstate needs; can be given again."
+        ),
     ] = None,
     secret_file: Annotated[
-        Path | None, typer.Option(help="A file with the secret to sign with, base64; or set TELSTATE_WEBHOOK_SECRET.")
+        Path | None,
+        typer.Option(metavar="FILE", help=f"A file with the secret to sign with, in base64; or put it into {_SECRET}."),
     ] = None,
     as_json: _Json = False,
     api_url: _Url = DAILY,
 ) -> None:
-    """Make a webhook for all that telstate needs to hear. The service must run already: Daily tests the URL at once.
+    """Create a webhook for all events that telstate needs. The service must run already: Daily tests the URL at once.
 
-    Without a secret of yours Daily makes one, and it is shown this once. Make one with: openssl rand -base64 32
+    Unless you give a secret, Daily makes one, which is shown only now. To make your own: openssl rand -base64 32
     """
     with tidy_exit():
-        # As latin-1 anything can be read: what is no base64 is refused in one place.
+        # Any file can be read as latin-1; what is not base64 is refused in one place.
         given = secret_file.read_text("latin-1").strip() if secret_file else os.environ.get(_SECRET, "").strip()
         secret = SecretStr(given) if given or secret_file else None
-        made = _ask(api_url, lambda hooks: hooks.create(url, event or NEEDED, secret))
-        hmac = made.hmac.get_secret_value() if made.hmac is not None else None
+        webhook = _ask(api_url, lambda hooks: hooks.create(url, event or NEEDED, secret))
+        hmac = webhook.hmac.get_secret_value() if webhook.hmac is not None else None
         if hmac == given:
-            hmac = None  # who gave it knows it
+            hmac = None  # the caller knows it already
         if as_json:
-            sys.stdout.write(json.dumps({**_as_dict(made), "hmac": hmac}) + "\n")
+            sys.stdout.write(json.dumps({**_as_dict(webhook), "hmac": hmac}) + "\n")
             return
-        sys.stdout.write(f"{made.uuid} made for {made.url or url}\n")
+        sys.stdout.write(f"{webhook.uuid} created for {webhook.url or url}\n")
         if hmac is not None:
             sys.stdout.write(
-                f"Its secret, shown only now; keep it, and start the service with it:\n\n    {_SECRET}={hmac} telstate serve\n"
+                f"Its secret is shown only now. Keep it, and start the service with it:\n\n    {_SECRET}={hmac} telstate serve\n"
             )
         elif given:
-            sys.stdout.write("It signs with the secret you gave.\n")
+            sys.stdout.write("Daily signs with the secret you gave.\n")
 
 
 @verbs.command("list")
@@ -90,47 +92,51 @@ def list_(*, as_json: _Json = False, api_url: _Url = DAILY) -> None:
 
 @verbs.command()
 def check(
-    uuid: Annotated[str | None, typer.Argument(metavar="[UUID]", help="Which; without it, all of the domain.")] = None,
+    uuid: Annotated[
+        str | None, typer.Argument(metavar="UUID", help="The webhook's id; without it, all of the domain.")
+    ] = None,
     *,
-    every: Annotated[float | None, typer.Option(min=1, help="Seconds: look again and again, and tell changes.")] = None,
+    every: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Check again and again, and print changes.")
+    ] = None,
     as_json: _Json = False,
     api_url: _Url = DAILY,
 ) -> None:
-    """See that Daily sends to each webhook, and all that telstate needs; exit with 1 if not.
+    """Check that Daily sends all that telstate needs.
 
-    With --every it goes on until it is interrupted, and warns on standard error when Daily stops to send.
+    Exits with 1 if a webhook is silent or lacks an event type. With --every it goes on until Ctrl-C, and warns on standard error when Daily stops sending.
     """
 
-    def tell(webhook: Webhook) -> bool:
-        trouble = _trouble(webhook)
-        line = json.dumps(_as_dict(webhook)) if as_json else f"{webhook.uuid}: {trouble or 'well'} ({webhook.url})"
+    def report(webhook: Webhook) -> bool:
+        problems = _problems_of(webhook)
+        line = json.dumps(_as_dict(webhook)) if as_json else f"{webhook.uuid}: {problems or 'ok'} ({webhook.url})"
         sys.stdout.write(line + "\n")
-        sys.stdout.flush()  # somebody waits for it
-        return not trouble
+        sys.stdout.flush()  # with --every, the next line comes much later
+        return not problems
 
     async def look(hooks: Webhooks) -> tuple[Webhook, ...]:
         return await hooks.list() if uuid is None else (await hooks.get(uuid),)
 
-    async def go_on(api: DailyApi) -> None:
+    async def check_forever(api: DailyApi) -> None:
         async for webhook in watch(api, uuid, every or 0):
-            tell(webhook)
+            report(webhook)
 
     with tidy_exit():
         if every is not None:
-            _run(api_url, go_on)
+            _run(api_url, check_forever)
         found = _ask(api_url, look)
         if not found:
             sys.stderr.write(
-                "telstate: the domain has no webhook, so nothing is told of its calls: telstate webhook create URL\n"
+                "telstate: the domain has no webhook, so no call is reported: telstate webhook create URL\n"
             )
-        well = [tell(webhook) for webhook in found]
-    if not well or not all(well):
+        ok = [report(webhook) for webhook in found]
+    if not ok or not all(ok):
         raise typer.Exit(1)
 
 
 @verbs.command()
 def reactivate(uuid: _Uuid, *, as_json: _Json = False, api_url: _Url = DAILY) -> None:
-    """Let Daily send again to a webhook that FAILED. It tests the URL first; what it did not send meanwhile is lost."""
+    """Make Daily send again to a webhook that FAILED. Daily tests the URL first; what it did not send meanwhile is lost."""
     with tidy_exit():
         webhook = _ask(api_url, lambda hooks: hooks.reactivate(uuid))
         sys.stdout.write(json.dumps(_as_dict(webhook)) if as_json else f"{webhook.uuid} is {webhook.state}")
@@ -141,10 +147,10 @@ def _run(url: str, work: Callable[[DailyApi], Awaitable[T]]) -> T:
     key = os.environ.get("DAILY_API_KEY")
     if not key:
         misuse(
-            "DAILY_API_KEY is not set: put your domain's API key there (Daily's dashboard, Developers). It is no argument"
-            " because everybody on this machine can read those"
+            "DAILY_API_KEY is not set: put your domain's API key there (Daily's dashboard, Developers). It cannot be an argument,"
+            " as everybody on this machine can read those"
         )
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the answer
+    log_to_stderr()
 
     async def run() -> T:
         async with DailyApi(key, url=url) as api:
@@ -157,23 +163,23 @@ def _ask(url: str, work: Callable[[Webhooks], Awaitable[T]]) -> T:
     return _run(url, lambda api: work(Webhooks(api)))
 
 
-def _trouble(webhook: Webhook) -> str:
-    """What is wrong with it and what to do, or nothing."""
-    told = []
+def _problems_of(webhook: Webhook) -> str:
+    """What is wrong with it and what to do; empty if nothing is."""
+    problems = []
     if webhook.silent:
-        told.append(
-            f"it is {webhook.state}, Daily sends nothing, and events are being lost: see that its URL answers with 200,"
+        problems.append(
+            f"it is {webhook.state}, Daily sends nothing, and events are being lost: check that its URL answers with 200,"
             f" then telstate webhook reactivate {webhook.uuid}"
         )
     if lacking := webhook.lacks():
-        told.append(
-            f"it lacks {', '.join(lacking)}: make one that has all by telstate webhook create URL, then delete"
+        problems.append(
+            f"it lacks {', '.join(lacking)}: create one that has all by telstate webhook create URL, then delete"
             f" this one (DELETE /webhooks/{webhook.uuid} of Daily's API)"
         )
-    return "; ".join(told)
+    return "; ".join(problems)
 
 
 def _as_dict(webhook: Webhook) -> dict[str, Any]:
-    """Only what is known, and no secret: what Daily may add one day could be one."""
+    """Known fields only, without secrets: a field that Daily adds one day could be one."""
     known = webhook.model_dump(mode="json", include=set(Webhook.model_fields) - {"hmac", "basic_auth"})
     return {**known, "silent": webhook.silent, "lacks": webhook.lacks()}

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import anyio
-import structlog
 from pydantic import SecretStr
 
 from telstate.control._error_mapping import ADVICE, error_type_of, one_line
 from telstate.errors import DailyError, DefinitionError, NotAllowed, NotRunning, TemporarilyNotAvailable, UnknownResult
+from telstate.routing._log import Log
 
 if TYPE_CHECKING:
     import httpx
@@ -111,7 +111,7 @@ class DailyApi:
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._client: httpx.AsyncClient | None = None
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     def __repr__(self) -> str:
         return f"DailyApi(url={self._url!r})"

@@ -14,9 +14,9 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 import anyio
-import structlog
 
 from telstate.control._in_room import InRoom, failed, unknown
+from telstate.routing._log import Log
 from telstate.routing._ports import Clock
 
 __all__ = ["ClientControl"]
@@ -105,5 +105,5 @@ class _Answer:
         elif self._future.cancelled():  # else it is a second answer to one request, which says nothing new
             session_id = answer[0] if len(answer) == 2 and isinstance(answer[0], str) else None
             hint = "nobody waits for it any more; if it answers a start and has a session id, there is a call"
-            log = structlog.get_logger("telstate")
+            log = Log()
             log.warning("daily.late_answer", request=self._name, session_id=session_id, hint=hint)

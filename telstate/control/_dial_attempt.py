@@ -25,9 +25,9 @@ from telstate.errors import CallEnded, DailyError, JournalError, NotRunning, Unk
 from telstate.events import DialoutRefused, DialoutRequested, StopRequested
 from telstate.events._masking import mask
 from telstate.options import Dialout
-from telstate.routing._call_control import is_gone
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log, text_of
+from telstate.routing._presence import is_gone
 
 __all__ = ["AttemptTimeouts", "DialAttempt"]
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from telstate.control._api import DailyApi
 from telstate.errors import DefinitionError, NoSuchSession, NotHosting, NotSupported, UnknownResult, shorten
 from telstate.options import Dialout, Dtmf, Refer, Transfer
-from telstate.options._uris import wrong_with
+from telstate.options._uris import uri_problem
 
 __all__ = ["START_TIMEOUT", "Telephony", "room_path"]
 
@@ -98,8 +98,8 @@ class Telephony:
         if colon and scheme.lower() == "sip":
             sip_endpoint = rest
         uri = sip_endpoint if colon and scheme.lower() == "sips" else f"sip:{sip_endpoint}"
-        if wrong := wrong_with(uri):  # Daily would drop the caller
-            raise ValueError(f"{shorten(sip_endpoint)} is not a sip: endpoint of a room: {wrong}")
+        if problem := uri_problem(uri):  # Daily would drop the caller
+            raise ValueError(f"{shorten(sip_endpoint)} is not a sip: endpoint of a room: {problem}")
         body = {"callId": call_id, "callDomain": call_domain, "sipUri": uri}
         await self._post("/dialin/pinlessCallUpdate", body)
 

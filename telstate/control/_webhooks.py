@@ -12,12 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 import anyio
-import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, WrapValidator
 from pydantic.alias_generators import to_camel
 
 from telstate.control._api import DailyApi
 from telstate.errors import DailyError, DefinitionError
+from telstate.routing._log import Log
 
 __all__ = ["NEEDED", "Webhook", "Webhooks", "watch"]
 
@@ -117,7 +117,7 @@ class Webhooks:
 
     def __init__(self, api: DailyApi) -> None:
         self._api = api
-        self._log = structlog.get_logger("telstate")
+        self._log = Log()
 
     async def create(
         self,
@@ -219,7 +219,7 @@ async def watch(api: DailyApi, uuid: str | None = None, every: float = 60.0) -> 
     """
     if not every > 0:
         raise DefinitionError(f"every={every!r} must be a number of seconds above 0")
-    log = structlog.get_logger("telstate")
+    log = Log()
     hooks = Webhooks(api)
     known: dict[str, str | None] = {}
     while True:

@@ -1,8 +1,8 @@
-"""What is kept: journals that a dispatcher can write to."""
+"""Journals that a dispatcher can write to. `README.md` in this folder says which one to use."""
 
 from __future__ import annotations
 
-from telstate.journals._jsonl import JsonlJournal
 from telstate.journals._sqlite import SqliteJournal
+from telstate.routing._memory_journal import MemoryJournal
 
-__all__ = ["JsonlJournal", "SqliteJournal"]
+__all__ = ["MemoryJournal", "SqliteJournal"]

@@ -1,6 +1,6 @@
-"""Work with the disk: in one thread, so that the event loop never waits for it, and one piece after another.
+"""Disk work in one thread: the event loop never waits for the disk, and calls run one after another.
 
-The thread is a daemon of its own and none of the event loop's pool, whose threads the interpreter waits for at its end: a disk
+The thread is a daemon of its own, not one of the event loop's pool. The interpreter joins the pool's threads at exit, so a disk
 that hangs would keep the program from ending.
 """
 
@@ -15,50 +15,50 @@ from typing import Any, TypeVar, cast
 
 import anyio
 
-__all__ = ["Disk"]
+__all__ = ["DiskThread"]
 
 T = TypeVar("T")
 
 _IDLE = 5.0
-"""Seconds after which a thread without work ends; the next work starts another."""
+"""Seconds without work after which the thread ends; the next call starts another."""
 
 
 class _Work:
-    """Something to do, and what came of it."""
+    """A call to make, and its result."""
 
-    __slots__ = ("call", "done", "error", "tell", "value")
+    __slots__ = ("call", "done", "error", "schedule", "value")
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
         self.done = anyio.Event()
-        self.tell = _caller()
+        self.schedule = _scheduler()
         self.value: Any = None
         self.error: BaseException | None = None
 
 
-class Disk:
-    """Does one thing after another. What was begun is finished, whoever was cancelled waiting for it."""
+class DiskThread:
+    """Runs one call after another. A call that has been submitted is made, even if the waiting task is cancelled."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[_Work] = SimpleQueue()
         self._starting = Lock()
         self._running = False
 
-    async def do(self, call: Callable[[], T]) -> T:
-        """Do it in the thread, and wait for it. Who is cancelled while he waits leaves it to be done."""
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make a call in the thread and wait for its result."""
         await anyio.lowlevel.checkpoint_if_cancelled()
         work = _Work(call)
         self._queue.put(work)
         with self._starting:
             if not self._running:
                 self._running = True
-                Thread(target=self._run, name="telstate disk", daemon=True).start()
+                Thread(target=self._run_calls, name="telstate disk", daemon=True).start()
         await work.done.wait()
         if work.error is not None:
             raise work.error
         return cast("T", work.value)
 
-    def _run(self) -> None:
+    def _run_calls(self) -> None:
         while True:
             try:
                 work = self._queue.get(timeout=_IDLE)
@@ -70,18 +70,18 @@ class Disk:
                 continue
             try:
                 work.value = work.call()
-            except BaseException as error:  # it is for whoever asked
+            except BaseException as error:  # raised again in the task that waits
                 work.error = error
-            with suppress(RuntimeError):  # the event loop may have ended meanwhile: then nobody waits
-                work.tell(work.done.set)
+            with suppress(RuntimeError):  # the event loop may have ended meanwhile: then no task waits
+                work.schedule(work.done.set)
             del work
 
 
-def _caller() -> Callable[[Callable[[], object]], object]:
-    """How to call something in the present event loop, from another thread, without waiting for it."""
+def _scheduler() -> Callable[[Callable[[], object]], object]:
+    """Return a function that schedules a call in the current event loop from another thread, without waiting."""
     try:
         return asyncio.get_running_loop().call_soon_threadsafe
     except RuntimeError:
-        import trio  # noqa: PLC0415 - if it is not asyncio, it is there
+        import trio  # noqa: PLC0415 - if the loop is not asyncio's, trio is installed
 
         return trio.lowlevel.current_trio_token().run_sync_soon

@@ -1,4 +1,4 @@
-"""Clocks: that of the machine, and that of a recorded log. Nothing else in the routing reads the time."""
+"""Clocks: that of the machine, and that of a recorded log. Nothing else in the routing reads the time of day."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ __all__ = ["LogClock", "SystemClock"]
 
 
 class SystemClock:
-    """The time of day, and real waiting."""
+    """The time of day when it was made, plus what a monotonic clock says has passed since: it never falls, and never jumps."""
 
     timers = True
 
+    def __init__(self) -> None:
+        self._zero = time.time() - time.monotonic()
+
     def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
+        """Return Unix seconds."""
+        return self._zero + time.monotonic()
 
     def follow(self, at: float | None) -> None:
-        """What a payload says of the time is no concern of this clock."""
+        """Ignore it: payloads do not move this clock."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -32,9 +35,10 @@ class SystemClock:
 
 
 class LogClock:
-    """The time of a recorded log, for `Dispatcher(router, clock=LogClock())`: it is whatever the last line said.
+    """The time of a recorded log, for `Dispatcher(router, clock=LogClock())`: whatever the last line says.
 
-    Limits do not pass by themselves: a journal has them as events, other logs have none.
+    Limits do not pass by themselves: a journal has them as events, other logs have none. What handlers wait for, they wait
+    for in real time.
     """
 
     timers = False
@@ -43,17 +47,17 @@ class LogClock:
         self._now: float | None = None
 
     def now(self) -> float | None:
-        """Unix seconds; None before the first line that tells a time."""
+        """Return Unix seconds; None before the first line with a time."""
         return self._now
 
     def follow(self, at: float | None) -> None:
-        """The next line's time."""
+        """Take the time of the next line."""
         self._now = at
 
-    async def sleep(self, seconds: float) -> None:  # noqa: ARG002 - nobody comes and moves this clock
-        """Wait for ever."""
-        await anyio.sleep_forever()
+    async def sleep(self, seconds: float) -> None:
+        """Wait, in real time."""
+        await anyio.sleep(seconds)
 
-    def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:  # noqa: ARG002
-        """Return a cancel scope that never times out."""
-        return anyio.CancelScope()
+    def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:
+        """Return a cancel scope with a timeout in real time."""
+        return anyio.move_on_after(seconds)

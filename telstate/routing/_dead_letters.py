@@ -1,75 +1,117 @@
-"""Dead letters that somebody asked to try again: their handlers run in the lane of their session, as for a new event."""
+"""Dead letters: what was given up, for a person to look at, to try again or to drop."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import builtins
 from contextlib import aclosing
 
+import anyio
+
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.routing._lanes import Job
-from telstate.routing._log import Log
-from telstate.routing._ports import DeadLetter, Journal, KeptLetter
+from telstate.routing._handlers import HandlerTable
+from telstate.routing._job_codec import JobContext, job_of_letter, lane_of
+from telstate.routing._lanes import Lanes
+from telstate.routing._log import Log, traceback_of
+from telstate.routing._payload import read_entry
+from telstate.routing._ports import Journal, KeptLetter
+from telstate.routing._sequencer import Sequencer
+from telstate.routing._work_log import WorkLog
 
 __all__ = ["DeadLetters"]
 
+_LOOK_EVERY = 2.0
+"""Seconds of real time between two looks for letters that another process asked to retry."""
+
 
 class DeadLetters:
-    """Takes up letters of a journal.
+    """The dead letters of a dispatcher: `calls.dead_letters`.
 
-    Args:
-        journal: where they are.
-        revive: makes a letter work again.
-        put: takes the work.
-        receive: takes in a payload that no journal has yet.
-        drop: told of a letter that is settled.
+    Handlers that raised, events beyond a lane's limit, and payloads that are not events.
     """
 
     def __init__(
-        self,
-        journal: Journal,
-        revive: Callable[[DeadLetter], Job],
-        put: Callable[[Job], None],
-        receive: Callable[[bytes, str], Awaitable[object]],
-        drop: Callable[[int], None],
+        self, journal: Journal, handlers: HandlerTable, sequencer: Sequencer, work_log: WorkLog, lanes: Lanes
     ) -> None:
         self._journal = journal
-        self._revive = revive
-        self._put = put
-        self._receive = receive
-        self._drop = drop
+        self._handlers = handlers
+        self._sequencer = sequencer
+        self._work_log = work_log
+        self._lanes = lanes
         self._taken: set[int] = set()
+        """Letters that are being tried again."""
         self._log = Log()
 
-    async def take_up(self) -> None:
-        """Take up what is asked for and was not taken up yet."""
-        asked: set[int] = set()
+    async def list(self) -> builtins.list[KeptLetter]:
+        """Return the dead letters that were not dropped.
+
+        Raises:
+            JournalError: if the journal cannot be read.
+        """
+        await self._work_log.flush()
+        return [kept async for kept in self._journal.dead_letters()]
+
+    async def retry(self, *numbers: int) -> None:
+        """Try dead letters again, now, in the lane of their session. One that fails again becomes a new letter.
+
+        Raises:
+            JournalError: if the journal cannot be read or written.
+            NotRunning: outside the dispatcher's `async with`.
+        """
+        await self._journal.request_retry(numbers)
+        await self._take_up()
+
+    async def drop(self, *numbers: int) -> None:
+        """Forget dead letters.
+
+        Raises:
+            JournalError: if the journal cannot be written.
+        """
+        await self._journal.drop_dead_letters(numbers)
+
+    async def run(self) -> None:
+        """Try again what another process, as `telstate dead retry`, asks for."""
+        while True:
+            try:
+                await self._take_up()
+            except Exception as error:
+                hint = "it looks for them again soon"
+                self._log.error("dead_letters.failed", exception=traceback_of(error), hint=hint)
+            await anyio.sleep(_LOOK_EVERY)
+
+    async def _take_up(self) -> None:
+        requested: set[int] = set()
         async with aclosing(self._journal.dead_letters(retry_requested=True)) as letters:
             async for kept in letters:
-                asked.add(kept.number)
+                requested.add(kept.number)
                 if kept.number not in self._taken:
                     self._taken.add(kept.number)
                     await self._try(kept)
-        self._taken &= asked  # the others are dropped for good
+        self._taken &= requested  # the others were dropped
 
     async def _try(self, kept: KeptLetter) -> None:
         try:
-            if not kept.letter.seq:
-                await self._receive(kept.letter.payload, kept.letter.dialect)
-                self._drop(kept.number)
-                return
-            job = self._revive(kept.letter)
-        except NotRunning:
-            self._taken.discard(kept.number)  # it is taken up once events can be taken in
-            return
-        except JournalError:
-            self._taken.discard(kept.number)
+            if kept.letter.seq:
+                self._put(kept)
+            else:
+                await self._receive(kept)
+        except (NotRunning, JournalError):
+            self._taken.discard(kept.number)  # it is taken up again when events can be kept
             raise
         except (ParseError, KeyError, TypeError, ValueError) as error:
-            self._log.error("letter.unreadable", number=kept.number, error=str(error))
-            return
-        if not job.calls:
+            self._log.error("dead_letter.unreadable", number=kept.number, error=str(error))
+
+    def _put(self, kept: KeptLetter) -> None:
+        context = JobContext(self._sequencer.engine, self._handlers, self._journal.id)
+        job = job_of_letter(kept.letter, context)
+        if not job.handlers:
             hint = "it is tried again when a program starts that has the handler"
-            self._log.error("letter.without_handler", number=kept.number, handler=kept.letter.handler, hint=hint)
+            self._log.error("dead_letter.without_handler", number=kept.number, handler=kept.letter.handler, hint=hint)
             return
         job.letter = kept.number
-        self._put(job)
+        self._lanes.put(lane_of(job), job, force=True)
+
+    async def _receive(self, kept: KeptLetter) -> None:
+        """Take in a payload that no journal has as an event yet."""
+        entry = read_entry(kept.letter.payload, kept.letter.dialect, self._sequencer.now(), live=True)
+        await self._sequencer.submit([entry])
+        self._work_log.forget(kept.number)

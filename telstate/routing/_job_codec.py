@@ -1,7 +1,7 @@
-"""A piece of work in a form that can be kept: what the handlers of one event were given, and which were to run.
+"""A job in a form that can be kept: what the handlers of one event were given, and which of them were to run.
 
-A checkpoint keeps so what is not done yet, and a dead letter what was given up. Read again, it has the session that is known
-by now, or, if that has left memory, the session as it was then, but for the program's own context.
+A checkpoint keeps so what is not done yet, and a dead letter what was given up. A job that is read again has the session as
+it is known by now; if that has left memory, as it was then, without the program's own context.
 """
 
 from __future__ import annotations
@@ -15,32 +15,81 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import KEPT, Session
 from telstate.calls._transition import path_of, transitions_of
 from telstate.events import Event, PinlessDialin, PinlessForwarded, parse
+from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
-from telstate.routing._plan import Plan
 from telstate.routing._ports import DeadLetter
 
-__all__ = ["Present", "facts_of", "key_of", "letter_of", "number_of_retirement", "read", "read_letter", "spell"]
+__all__ = [
+    "JobContext",
+    "decode_job",
+    "encode_job",
+    "job_of_letter",
+    "lane_key",
+    "lane_of",
+    "letter_of",
+    "retirement_of",
+]
 
 
-def key_of(event: Event | None, session: Session | None) -> Hashable:
-    """In whose lane it is done: its session's, or its waiting caller's, else that of its room or client.
+class JobContext(NamedTuple):
+    """What a job is read against."""
 
-    Callers on hold have no room yet. In one lane for all of them each would wait until the one before has found his.
+    engine: Engine
+    handlers: HandlerTable
+    journal_id: str
+
+
+def lane_of(job: Job) -> Hashable:
+    """Return the key of the lane that a job belongs in."""
+    return job.session.session_id if job.session is not None else lane_key(job.event)
+
+
+def lane_key(event: Event | None) -> Hashable:
+    """Return the key of the lane of an event without a session: its waiting caller's, else that of its room or client.
+
+    Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if session is not None:
-        return session.session_id
     if isinstance(event, (PinlessDialin, PinlessForwarded)) and event.call_id is not None:
         return ("caller", event.call_id)
     return None if event is None else scope_of(event)
 
 
-def number_of_retirement(session: Session) -> int:
-    """The number of the work that retires a session: that of the event which opened it, below zero."""
-    return -session.opened
+def retirement_of(session: Session, handlers: HandlerTable) -> Job:
+    """Return the job that retires a session. Its number is that of the event which opened the session, below zero."""
+    return Job(-session.opened, handlers.retired, None, session, None)
 
 
-def facts_of(job: Job) -> dict[str, Any]:
-    """What handlers are given beside the event, as JSON values."""
+def encode_job(job: Job) -> dict[str, Any]:
+    """Write a job as JSON values."""
+    return {"seq": job.seq, "event": None if job.event is None else job.event.to_json().decode(), **_facts_of(job)}
+
+
+def decode_job(encoded: Mapping[str, Any], context: JobContext) -> Job:
+    """Read what `encode_job` wrote. Handlers that are no longer registered are left out.
+
+    Raises:
+        KeyError, TypeError, ValueError: if it is something else.
+    """
+    event = None if encoded["event"] is None else parse(encoded["event"], "daily-js")
+    return _job(encoded["seq"], event, encoded, encoded["handlers"], context)
+
+
+def letter_of(job: Job, reason: str, detail: str, at: float, handler: str | None = None) -> DeadLetter:
+    """Make a dead letter of a job, or of one handler of it."""
+    payload = b"" if job.event is None else job.event.to_json()
+    return DeadLetter(job.seq, reason, handler, detail, at, payload=payload, facts=_facts_of(job))
+
+
+def job_of_letter(letter: DeadLetter, context: JobContext) -> Job:
+    """Make a job of a dead letter; raises as `decode_job`."""
+    facts = letter.facts or {"session": None, "outcome": None, "handlers": []}
+    event = parse(letter.payload, letter.dialect) if letter.payload else None
+    names = facts["handlers"] if letter.handler is None else [letter.handler]
+    return _job(letter.seq, event, facts, names, context)
+
+
+def _facts_of(job: Job) -> dict[str, Any]:
+    """Return what handlers are given beside the event, as JSON values."""
     outcome: Outcome | None = job.outcome
     return {
         "session": None if job.session is None else dict(zip(KEPT, job.session.freeze(), strict=True)),
@@ -53,66 +102,28 @@ def facts_of(job: Job) -> dict[str, Any]:
             "moves": outcome.moves,
             "anomalies": outcome.anomalies,
         },
-        "handlers": [call.name for call in job.calls],
+        "handlers": [handler.name for handler in job.handlers],
     }
 
 
-def spell(job: Job) -> dict[str, Any]:
-    """All of it, as JSON values."""
-    return {"seq": job.seq, "event": None if job.event is None else job.event.to_json().decode(), **facts_of(job)}
-
-
-def letter_of(job: Job, reason: str, detail: str, at: float, handler: str | None = None) -> DeadLetter:
-    """Give it up, or one handler of it."""
-    payload = b"" if job.event is None else job.event.to_json()
-    return DeadLetter(job.seq, reason, handler, detail, at, payload=payload, facts=facts_of(job))
-
-
-class Present(NamedTuple):
-    """What there is by now."""
-
-    engine: Engine
-    plan: Plan
-    journal: str
-    """Its id."""
-
-
-def read(told: Mapping[str, Any], present: Present) -> Job:
-    """Read what `spell` wrote. Handlers that are no longer registered are left out.
-
-    Raises:
-        KeyError, TypeError, ValueError: if it is not that.
-    """
-    event = None if told["event"] is None else parse(told["event"], "daily-js")
-    return _job(told["seq"], event, told, told["handlers"], present)
-
-
-def read_letter(letter: DeadLetter, present: Present) -> Job:
-    """Make a letter work again; raises as `read`."""
-    facts = letter.facts or {"session": None, "outcome": None, "handlers": []}
-    event = parse(letter.payload, letter.dialect) if letter.payload else None
-    names = facts["handlers"] if letter.handler is None else [letter.handler]
-    return _job(letter.seq, event, facts, names, present)
-
-
-def _job(seq: int, event: Event | None, facts: Mapping[str, Any], names: list[str], present: Present) -> Job:
-    session = None if facts["session"] is None else _session(facts["session"], present.engine)
+def _job(seq: int, event: Event | None, facts: Mapping[str, Any], names: list[str], context: JobContext) -> Job:
+    session = None if facts["session"] is None else _session(facts["session"], context.engine)
     outcome = None if event is None else _outcome(facts["outcome"], event, session)
     if outcome is not None:
-        outcome.journal_id, outcome.seq, outcome.redelivered = present.journal, seq, True
-    return Job(seq, present.plan.named(outcome, names), event, session, outcome)
+        outcome.journal_id, outcome.seq, outcome.redelivered = context.journal_id, seq, True
+    return Job(seq, context.handlers.named(outcome, names), event, session, outcome)
 
 
-def _session(told: Mapping[str, Any], engine: Engine) -> Session:
-    known = engine.session(told["session_id"])
-    if known is not None and known.opened == told["opened"]:
+def _session(facts: Mapping[str, Any], engine: Engine) -> Session:
+    known = engine.session(facts["session_id"])
+    if known is not None and known.opened == facts["opened"]:
         return known
-    return Session.thaw(told.keys(), told.values())
+    return Session.thaw(facts.keys(), facts.values())
 
 
-def _outcome(told: Mapping[str, Any], event: Event, session: Session | None) -> Outcome:
-    outcome = Outcome(OutcomeKind(told["kind"]), event, session)
-    outcome.opened, outcome.ended = told["opened"], told["ended"]
-    outcome.anomalies = tuple(told["anomalies"])
-    outcome.moves = transitions_of(path_of(told["moves"]))
+def _outcome(facts: Mapping[str, Any], event: Event, session: Session | None) -> Outcome:
+    outcome = Outcome(OutcomeKind(facts["kind"]), event, session)
+    outcome.opened, outcome.ended = facts["opened"], facts["ended"]
+    outcome.anomalies = tuple(facts["anomalies"])
+    outcome.moves = transitions_of(path_of(facts["moves"]))
     return outcome

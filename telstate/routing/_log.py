@@ -1,8 +1,16 @@
-"""How things are said in the log: with ids and states, without anybody's phone number, and without local variables, which
-structlog shows where `exc_info` is passed."""
+"""The log of everything in telstate: the name of what happened and its facts, with ids and states, without phone numbers.
+
+Lines go to the standard library's logger `telstate`, so its handlers, its levels and pytest's `caplog` see them. If the program
+has configured structlog, they go to structlog instead. telstate never logs to standard output by itself.
+
+Exceptions are logged as text: with `exc_info`, structlog shows local variables, and those hold phone numbers.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from traceback import format_exception
 from typing import Any
@@ -14,48 +22,88 @@ from telstate.events._masking import mask
 
 __all__ = ["Log", "of_session", "text_of", "traceback_of"]
 
+_NAME = "telstate"
+_METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
-def text_of(error: Exception) -> str:
-    """An exception's text, cut; some cannot even tell that."""
-    try:
-        return str(error)[:1000].encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
-    except Exception:
-        return f"a {type(error).__name__} whose text cannot be had"
+_IDS = frozenset({"session_id", "sip_call_id", "event_id", "room", "uuid"})
+"""Facts that stay as they are, even if they look like a number or an address: people search logs for them."""
+
+_MAY_BE_PRIVATE = re.compile(r"[@\d]").search
+"""A phone number has digits and a SIP user an @. Most facts have neither, and this look is cheaper than masking."""
 
 
 class Log:
-    """structlog's logger, but for one thing: a log that cannot be written (its reader is gone, its disk is full) must neither end
-    the handling of calls nor change an answer."""
+    """Writes log lines.
+
+    A line that cannot be written (a closed stream, a full disk, a handler that raises) is dropped: it must neither end the
+    handling of calls nor change an answer.
+    """
+
+    __slots__ = ("_standard", "_structlog")
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("telstate")
+        self._standard = logging.getLogger(_NAME)
+        self._structlog = structlog.get_logger(_NAME)
 
     def info(self, event: str, **facts: Any) -> None:
-        """Tell what happened."""
-        with suppress(Exception):
-            self._log.info(event, **facts)
+        """Log what happened."""
+        self._write(logging.INFO, event, facts)
 
     def warning(self, event: str, **facts: Any) -> None:
-        """Tell what somebody should know."""
-        with suppress(Exception):
-            self._log.warning(event, **facts)
+        """Log what an operator should know."""
+        self._write(logging.WARNING, event, facts)
 
     def error(self, event: str, **facts: Any) -> None:
-        """Tell what somebody should look at."""
+        """Log what an operator should look into."""
+        self._write(logging.ERROR, event, facts)
+
+    def _write(self, level: int, event: str, facts: Mapping[str, Any]) -> None:
         with suppress(Exception):
-            self._log.error(event, **facts)
+            if structlog.is_configured():
+                getattr(self._structlog, _METHODS[level])(event, **_masked(facts))
+            elif self._standard.isEnabledFor(level):
+                self._standard.log(level, _line(event, _masked(facts)), stacklevel=3)  # 3: the caller of `info`
+
+
+def text_of(error: Exception) -> str:
+    """An exception's text, shortened. Some exceptions raise when asked for it."""
+    try:
+        return str(error)[:1000].encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
+    except Exception:
+        return f"a {type(error).__name__} whose text cannot be read"
 
 
 def traceback_of(error: BaseException) -> str:
-    """An exception as Python shows it, without anybody's phone number."""
+    """An exception with its traceback, as Python shows it, phone numbers masked."""
     try:
         return mask("".join(format_exception(error)))
     except Exception:
-        return f"a {type(error).__name__} whose traceback cannot be had"
+        return f"a {type(error).__name__} whose traceback cannot be read"
 
 
 def of_session(session: Session | None) -> dict[str, str | None]:
-    """What every line about a session carries. No numbers, no addresses."""
+    """The facts that every line about a session carries. No numbers, no addresses."""
     if session is None:
         return {"session_id": None, "sip_call_id": None, "direction": None}
     return {"session_id": session.session_id, "sip_call_id": session.sip_call_id, "direction": str(session.direction)}
+
+
+def _masked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: mask(fact) if isinstance(fact, str) and name not in _IDS and _MAY_BE_PRIVATE(fact) else fact
+        for name, fact in facts.items()
+    }
+
+
+def _line(event: str, facts: Mapping[str, Any]) -> str:
+    """`session.moved source=idle target=connected`; facts that are None are left out, a traceback follows on its own lines."""
+    traceback = facts.get("exception")
+    pairs = [f"{name}={_shown(fact)}" for name, fact in facts.items() if fact is not None and name != "exception"]
+    return " ".join([event, *pairs]) + (f"\n{str(traceback).rstrip()}" if traceback else "")
+
+
+def _shown(fact: Any) -> str:
+    """A word as it is; other text quoted and escaped, so that nothing from outside can pass for a line of its own."""
+    if isinstance(fact, str) and fact.isprintable() and not set(fact).intersection(" =\"'") and fact:
+        return str(fact)
+    return repr(str(fact) if isinstance(fact, str) else fact)

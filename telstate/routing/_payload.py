@@ -1,4 +1,4 @@
-"""What a program hands to `receive`: the event in it, and the bytes to keep."""
+"""What a program passes to `receive`, read once: the event in it, and the bytes to keep."""
 
 from __future__ import annotations
 
@@ -6,49 +6,44 @@ from collections.abc import Mapping
 from typing import Any
 
 from telstate.errors import ParseError
-from telstate.events import Dialect, Event, encode, read_event
-from telstate.events._parse import BARE, read_at_once
+from telstate.events import Dialect, Event
+from telstate.events._json import to_bytes
+from telstate.events._parse import parse_line
+from telstate.routing._ports import Entry
 
-__all__ = ["Payload", "read_payload"]
+__all__ = ["Payload", "read_entry"]
 
-_DAILY_JS = Dialect.DAILY_JS
+_DAILY_JS, _JOURNAL = Dialect.DAILY_JS, Dialect.JOURNAL
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
 
-def read_payload(
-    payload: Payload, dialect: Dialect | str | None, *, live: bool
-) -> tuple[Event, bytes, str, float | None]:
-    """Parse a payload; tell the bytes to keep, the dialect they are in, and the time they carry.
+def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None, *, live: bool) -> Entry:
+    """Read a payload into an entry for the journal.
 
     Args:
         payload: an event, or what can be parsed.
-        dialect: how it is spelled; None to find out.
-        live: True where it may be somebody's request, which must not say what only this side can know; a recorded log may.
+        dialect: its spelling; None to find out.
+        at: when it was received, in Unix seconds.
+        live: True if the payload may come from a stranger, who must not say what only this side can know. False for a
+            recorded log: then the payload's own time counts.
 
     Raises:
-        ParseError: if it is no event, or none that may come in so.
+        ParseError: if it is not an event, or one that may not come in this way.
     """
-    if type(payload) is bytes and dialect is None and payload.startswith(BARE):
-        bare = read_at_once(payload)
-        if bare is not None and not bare.local:
-            return bare, payload, _DAILY_JS, bare.sent_at or bare.occurred_at
     if type(payload) is not bytes:  # most are; isinstance of a pydantic class costs half a microsecond
         if isinstance(payload, Event):
-            return _as_json(payload)
-        payload = encode(payload)
-    event, line = read_event(payload, dialect)
-    if live and event.local and dialect is None:
-        hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or say dialect="
-        raise ParseError("action", hint, event.action)
-    if line.dialect is Dialect.JOURNAL:  # a record inside a record would tell two times
-        return event, event.to_json(), Dialect.DAILY_JS, line.at
-    return event, payload, line.dialect, line.at
-
-
-def _as_json(event: Event) -> tuple[Event, bytes, str, float | None]:
-    try:
-        data = event.to_json()
-    except ValueError as error:
-        raise ParseError("", f"an event that can be written as JSON ({error})", event.action) from None
-    return event, data, Dialect.DAILY_JS, event.sent_at or event.occurred_at
+            return Entry(at if live else payload.sent_at or payload.occurred_at, _DAILY_JS, None, payload)
+        payload = to_bytes(payload)
+    event, said_at, found, _ = parse_line(payload, dialect)
+    if event is None:
+        raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
+    if live:
+        if event.local and dialect is None:
+            hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or name the dialect"
+            raise ParseError("action", hint, event.action)
+    else:
+        at = said_at
+    if found is _JOURNAL:  # a record inside a record would have two times
+        return Entry(at, _DAILY_JS, None, event)
+    return Entry(at, found, payload, event)

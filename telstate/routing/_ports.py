@@ -39,23 +39,22 @@ class Entry:
 
     __slots__ = ("_payload", "at", "dialect", "event")
 
-    def __init__(self, at: float, dialect: str, payload: bytes | None, event: Event | None = None) -> None:
+    def __init__(self, at: float | None, dialect: str, payload: bytes | None, event: Event | None = None) -> None:
         self.at = at
-        """When it was received, in Unix seconds."""
+        """When it was received, in Unix seconds; None only in a recorded log without times."""
         self.dialect = dialect
-        self.event = event
+        self.event: Event = event  # type: ignore[assignment]  # only a test of a journal appends what nobody has read
         self._payload = payload
 
     @property
     def payload(self) -> bytes:
         """The JSON object as it came."""
         if self._payload is None:
-            assert self.event is not None  # noqa: S101 - an entry has one or the other
             self._payload = self.event.to_json()
         return self._payload
 
     def __repr__(self) -> str:
-        return f"<Entry at {self.at} {self.dialect}: {self.event.action if self.event is not None else 'unread'}>"
+        return f"<Entry at {self.at} {self.dialect}: {self.event!r}>"
 
 
 class Record(NamedTuple):
@@ -173,6 +172,9 @@ class ImmediateJournal(Journal, Protocol):
 
     def append_now(self, entry: Entry) -> int:
         """Append one entry; return its sequence number."""
+
+    def done_now(self, seq: int) -> None:
+        """Mark work as done."""
 
 
 class SharedJournal(Journal, Protocol):

@@ -1,4 +1,4 @@
-"""Trying a handler again, with growing pauses, before it is given up as a dead letter. The work is stamina's."""
+"""Trying a handler again, with growing pauses, before it becomes a dead letter. The schedule is tenacity's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from telstate.errors import DefinitionError
 from telstate.routing._log import Log
+from telstate.routing._ports import Clock
 
 __all__ = ["Retry", "checked", "retrying"]
 
@@ -15,30 +16,31 @@ Run = Callable[[Mapping[str, Any]], Coroutine[Any, Any, object]]
 
 
 class Retry(NamedTuple):
-    """When a handler that raised is tried again: `@router.on_end(retry=Retry(attempts=5, on=httpx.HTTPError))`.
+    """When to try a handler again that raised: `@router.on_end(retry=Retry(attempts=5, on=httpx.HTTPError))`.
 
-    Its session's other handlers wait meanwhile, those of other sessions do not. Needs `telstate[retry]`.
+    Other handlers of its session wait meanwhile, those of other sessions do not. The dispatcher's clock governs the pauses.
+    Needs `telstate[retry]`.
     """
 
     on: type[Exception] | tuple[type[Exception], ...] = Exception
     """Only for these exceptions."""
     attempts: int | None = 10
-    """In all, the first one included; None for no limit but the timeout."""
+    """How many attempts in all, the first one included; None for no limit but the timeout."""
     timeout: float | None = 45.0
-    """Seconds from the first attempt, after which none is begun any more; None for no limit but the attempts."""
+    """Seconds from the first attempt, after which no other begins; None for no limit but the attempts."""
     wait_initial: float = 0.1
     """Seconds before the second attempt. The pauses double."""
     wait_max: float = 5.0
     """The longest pause, in seconds."""
     wait_jitter: float = 1.0
-    """Up to so many seconds are added to each pause at random, so that not all calls try at the same moment."""
+    """Up to so many seconds are added to each pause at random, so that not all calls retry at the same moment."""
 
 
 def checked(retry: Retry | int | None) -> Retry | None:
-    """A registration's `retry=`: a number means so many attempts.
+    """Read a registration's `retry=`: a number means so many attempts.
 
     Raises:
-        DefinitionError: if it is neither, can never end, or stamina is not installed.
+        DefinitionError: if it is neither, can never end, or tenacity is not installed.
     """
     if retry is None:
         return None
@@ -46,45 +48,47 @@ def checked(retry: Retry | int | None) -> Retry | None:
         retry = Retry(attempts=retry)
     if not isinstance(retry, Retry):
         raise DefinitionError(f"retry= takes a Retry, or a number of attempts, not {retry!r}")
-    if not all(isinstance(one, type) and issubclass(one, Exception) for one in _several(retry.on)):
+    kinds: tuple[Any, ...] = retry.on if isinstance(retry.on, tuple) else (retry.on,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
         raise DefinitionError(f"retry=: on= takes an exception class, or a tuple of them, not {retry.on!r}")
     if retry.attempts is not None and retry.attempts < 1:
-        raise DefinitionError(f"retry=: {retry.attempts} attempts are none; 1 means never again")
+        raise DefinitionError(f"retry=: attempts= is at least 1, which means no retry, not {retry.attempts}")
     if retry.attempts is None and retry.timeout is None:
         raise DefinitionError("retry=: without attempts and timeout it would never end: give one of them")
-    if find_spec("stamina") is None:
-        raise DefinitionError("retry= needs stamina: pip install 'telstate[retry]'")
+    if find_spec("tenacity") is None:
+        raise DefinitionError("retry= needs tenacity: pip install 'telstate[retry]'")
     return retry
 
 
-def _several(on: Any) -> tuple[Any, ...]:
-    return on if isinstance(on, tuple) else (on,)
-
-
-def retrying(run: Run, retry: Retry, name: str) -> Run:
+def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
     """Wrap a handler, with its middlewares, so that it is tried again."""
-    import stamina  # noqa: PLC0415 - an extra
+    import tenacity  # noqa: PLC0415 - an extra
 
     log = Log()
-    schedule = {key: value for key, value in retry._asdict().items() if key != "on"}
+    wait = tenacity.wait_exponential_jitter(retry.wait_initial, retry.wait_max, jitter=retry.wait_jitter)
 
-    async def run_again(given: Mapping[str, Any]) -> object:
-        def is_worth_it(error: Exception) -> bool:
-            if not isinstance(error, retry.on):
-                return False
-            session = given.get("session")
-            log.info(
-                "handler.attempt_failed",
-                handler=name,
-                session_id=session.session_id if session is not None else None,
-                error=type(error).__name__,
-            )
-            return True
+    async def run_again(arguments: Mapping[str, Any]) -> object:
+        session = arguments.get("session")
+        began = clock.now() or 0.0
 
-        # As a context, not as a decorator: stamina logs the arguments of what it decorates, and in ours are phone numbers.
-        async for attempt in stamina.retry_context(on=is_worth_it, **schedule):
-            with attempt:
-                return await run(given)
-        raise AssertionError("stamina gives an attempt or raises")
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            if retry.attempts is not None and state.attempt_number >= retry.attempts:
+                return True
+            return retry.timeout is not None and (clock.now() or 0.0) - began >= retry.timeout
+
+        def say_so(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            session_id = session.session_id if session is not None else None
+            log.info("handler.attempt_failed", handler=name, session_id=session_id, error=type(error).__name__)
+
+        attempts = tenacity.AsyncRetrying(
+            sleep=clock.sleep,
+            stop=is_over,
+            wait=wait,
+            retry=tenacity.retry_if_exception_type(retry.on),
+            before_sleep=say_so,
+            reraise=True,
+        )
+        return await attempts(lambda: run(arguments))
 
     return run_again

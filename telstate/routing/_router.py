@@ -17,7 +17,7 @@ from telstate.calls._outcome import OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event
-from telstate.routing._registration import NEWS, Handler, Moment, Registration, filters_of, names_of, register
+from telstate.routing._handlers import NEWS, Handler, Hook, Registration, filters_of, names_of, register
 from telstate.routing._retry import Retry
 
 __all__ = ["Router"]
@@ -76,7 +76,7 @@ class Router:
         filters = filters_of(direction, state, provider, where)
         return self._decorator(
             lambda handler: register(
-                handler, Moment.EVENT, event=event, filters=filters, outcomes=outcomes, live_only=live_only, retry=retry
+                handler, Hook.EVENT, event=event, filters=filters, outcomes=outcomes, live_only=live_only, retry=retry
             )
         )
 
@@ -92,7 +92,7 @@ class Router:
         """Run a handler at the first sight of a session."""
         _refuse("on_start", bare)
         filters = filters_of(direction, None, None, where)
-        return self._decorator(lambda handler: register(handler, Moment.START, filters=filters, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.START, filters=filters, retry=retry))
 
     def on_state(
         self,
@@ -109,7 +109,7 @@ class Router:
         filters = filters._replace(state=None)  # it is entered, whatever state the session is in when all is applied
         return self._decorator(
             lambda handler: register(
-                handler, Moment.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
+                handler, Hook.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
             )
         )
 
@@ -125,22 +125,22 @@ class Router:
         """Run a handler at the first terminal state of a session, once. What is told later only amends the session."""
         _refuse("on_end", bare)
         filters = filters_of(direction, None, None, where)
-        return self._decorator(lambda handler: register(handler, Moment.END, filters=filters, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.END, filters=filters, retry=retry))
 
     def on_retired(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler when a session leaves memory: the final truth. The place to write call records."""
         _refuse("on_retired", bare)
-        return self._decorator(lambda handler: register(handler, Moment.RETIRED, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.RETIRED, retry=retry))
 
     def on_unmatched(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler for an event that speaks of a session which nothing names."""
         _refuse("on_unmatched", bare)
-        return self._decorator(lambda handler: register(handler, Moment.UNMATCHED, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.UNMATCHED, retry=retry))
 
     def on_handler_error(self, bare: None = None, /) -> Callable[[H], H]:
         """Run a handler when another one raised; it may take `error` and `handler` (its name) too."""
         _refuse("on_handler_error", bare)
-        return self._decorator(lambda handler: register(handler, Moment.ERROR))
+        return self._decorator(lambda handler: register(handler, Hook.ERROR))
 
     def middleware(self, middleware: H) -> H:
         """Wrap every handler of this router and those included in it; the outer router's middleware is the outer one.
@@ -148,7 +148,7 @@ class Router:
         It takes `call_next`, awaits it, and may take `handler` (its name), `event`, `session`, `outcome`, `calls`.
         """
         self._check_open()
-        self._middlewares.append(register(middleware, Moment.MIDDLEWARE))
+        self._middlewares.append(register(middleware, Hook.MIDDLEWARE))
         return middleware
 
     def include(self, router: Router) -> None:

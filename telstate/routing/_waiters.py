@@ -1,9 +1,9 @@
-"""Those who wait for a session or follow what changes. They are woken at the step, before any handler runs."""
+"""Tasks that wait for a session or an endpoint, or that follow all changes. A step wakes them before any handler runs."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from weakref import ref
 
 import anyio
@@ -14,30 +14,26 @@ from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.calls._table import RANK, TERMINAL, State
 from telstate.errors import Busy, CallEnded, NotRunning
+from telstate.events import DialinReady, Event
+from telstate.routing._sequencer import Sequencer
 
-__all__ = ["Waiters"]
+__all__ = ["Changes", "Waiters"]
 
 _UNREAD_LIMIT = 10_000
 
 
 class Waiters:
-    """All who wait or follow.
+    """Everybody that waits for a step."""
 
-    Args:
-        find: finds a session by its id.
-        find_endpoint: finds an endpoint by its URI.
-    """
-
-    def __init__(self, find: Callable[[str], Session | None], find_endpoint: Callable[[str], Endpoint | None]) -> None:
-        self._find = find
-        self._find_endpoint = find_endpoint
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
         self._waiters: dict[str, list[_Waiter]] = {}
         self._at_endpoints: dict[str, list[anyio.Event]] = {}
         self._closed = False
         self._readers: list[ref[Changes]] = []
 
-    def tell(self, session: Session, outcome: Outcome) -> None:
-        """A session was opened or rose."""
+    def wake(self, session: Session, outcome: Outcome) -> None:
+        """A session was opened or rose: wake those that wait for it, and those that follow all."""
         for waiter in self._waiters.get(session.session_id, ()):
             if session.ended or RANK[session.state] >= RANK[waiter.target]:
                 waiter.session = session
@@ -46,13 +42,14 @@ class Waiters:
             if (changes := reader()) is not None:
                 changes.put(outcome)
 
-    def tell_ready(self, uri: str | None) -> None:
-        """An endpoint became ready."""
-        for woken in self._at_endpoints.get(plain_uri(uri or ""), ()):
-            woken.set()
+    def wake_for(self, event: Event) -> None:
+        """Wake those that wait for an endpoint, if an event says that it is ready."""
+        if type(event) is DialinReady:
+            for woken in self._at_endpoints.get(plain_uri(event.sip_endpoint), ()):
+                woken.set()
 
     def close(self) -> None:
-        """Nothing will change any more."""
+        """Wake everybody: nothing will change any more."""
         self._closed = True
         for waiting in self._at_endpoints.values():
             for woken in waiting:
@@ -65,14 +62,14 @@ class Waiters:
                 waiter.woken.set()
 
     def sizes(self) -> dict[str, int]:
-        """How many there are."""
+        """Count those that wait and those that follow."""
         waiters = sum(map(len, self._waiters.values())) + sum(map(len, self._at_endpoints.values()))
         return {"waiters": waiters, "subscribers": len(self._readers)}
 
     async def wait_for(self, session_id: str, target: State) -> Session:
-        """Wait until a session has come to a state, or passed it, and lives; for a terminal state, until it ended."""
-        session = self._find(session_id)
-        while session is None or not _has_arrived(session, target):
+        """Wait until a session has reached a state, or passed it, and lives; for a terminal state, until it ended."""
+        session = self._sequencer.engine.session(session_id)
+        while session is None or not _has_reached(session, target):
             waiter = _Waiter(target)
             self._waiters.setdefault(session_id, []).append(waiter)
             try:
@@ -80,7 +77,7 @@ class Waiters:
             finally:
                 self._stop_waiting(session_id, waiter)
             if waiter.session is None:
-                raise NotRunning(f"the dispatcher was closed before {session_id} came to {target}")
+                raise NotRunning(f"the dispatcher was left before {session_id} was {target}")
             session = waiter.session  # it may have left memory since
         return session
 
@@ -93,9 +90,9 @@ class Waiters:
     async def wait_ready(self, uri: str) -> Endpoint:
         """Wait until an endpoint is ready."""
         plain = plain_uri(uri)
-        while (endpoint := self._find_endpoint(uri)) is None or not endpoint.ready:
+        while (endpoint := self._sequencer.engine.endpoint(uri)) is None or not endpoint.ready:
             if self._closed:
-                raise NotRunning(f"the dispatcher was closed before {uri} was ready")
+                raise NotRunning(f"the dispatcher was left before {uri} was ready")
             woken = anyio.Event()
             waiting = self._at_endpoints.setdefault(plain, [])
             waiting.append(woken)
@@ -108,30 +105,30 @@ class Waiters:
         return endpoint
 
     def changes(self) -> Changes:
-        """Follow what is told from now on, until it closes."""
+        """Follow all changes from now on."""
         reader = Changes()
         self._readers.append(ref(reader, self._readers.remove))
         return reader
 
 
 class _Waiter:
-    """One who waits for a state."""
+    """A task that waits for a state."""
 
     def __init__(self, target: State) -> None:
         self.target = target
         self.woken = anyio.Event()
         self.session: Session | None = None
-        """What it waited for; None if it is woken because nothing will come any more."""
+        """The session, once it is there; None if the waiter was woken because nothing will come any more."""
 
 
-def _has_arrived(session: Session, target: State) -> bool:
+def _has_reached(session: Session, target: State) -> bool:
     if session.ended and target not in TERMINAL:
         raise CallEnded(session)
     return session.ended if target in TERMINAL else RANK[session.state] >= RANK[target]
 
 
 class Changes(AsyncIterator[Outcome]):
-    """One who follows, and what it has not read yet. Whoever lets go of it follows no more."""
+    """The changes that a reader has not read yet. A reader that is let go of follows no more."""
 
     def __init__(self) -> None:
         self._unread: deque[Outcome] = deque()
@@ -140,7 +137,7 @@ class Changes(AsyncIterator[Outcome]):
         self._closed = False
 
     def put(self, outcome: Outcome) -> None:
-        """One more change."""
+        """Add a change."""
         if len(self._unread) >= _UNREAD_LIMIT:
             self._lost = True  # from here on nothing more: a gap in the middle would go unnoticed
         if not self._lost:
@@ -156,7 +153,7 @@ class Changes(AsyncIterator[Outcome]):
         while not self._unread:
             if self._lost:
                 raise Busy(
-                    f"this reader fell over {_UNREAD_LIMIT} changes behind: ask for the sessions, and follow anew"
+                    f"this reader fell behind by {_UNREAD_LIMIT} changes: look at calls.sessions(), and call changes() again"
                 )
             if self._closed:
                 raise StopAsyncIteration

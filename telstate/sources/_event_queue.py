@@ -1,8 +1,8 @@
-"""The inbox of a live source: what Daily's thread hands over is taken in one by one, in order, and never in its way.
+"""The queue of a live source: takes events from Daily's thread without blocking it, and delivers them one by one, in order.
 
-Putting something in takes microseconds and waits for nothing: not for the journal, not for handlers, not for the event loop.
-One task takes it out. What a journal could not keep is tried again, and all that came after it waits. What comes when the
-inbox is full is lost, but not in silence: at its place a `SourceGap` is taken in, so that sessions become uncertain.
+`put` takes microseconds and waits for nothing: not for the journal, not for handlers, not for the event loop. One task delivers.
+If the journal fails, the event is retried, and later events wait behind it. Events that come while the queue is full are lost, and
+a `SourceGap` is delivered in their place, so that sessions become uncertain.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from typing import Any, NamedTuple
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, SourceGap, encode
-from telstate.routing._dispatcher import Dispatcher
+from telstate.events import Dialect, Event, SourceGap
+from telstate.events._json import to_bytes
 from telstate.routing._log import Log
+from telstate.routing._ports import EventSink
 
 __all__ = ["LIMIT", "EventQueue"]
 
 LIMIT = 10_000
-"""So many events may wait by default: as many as a dispatcher lets wait for handlers."""
+"""How many events may wait by default: as many as a dispatcher lets wait for handlers."""
 
 _MARGIN = 10
-"""A tenth of the limit must be free before a full inbox takes something again, or under a lasting load every other event
-would be a gap. It loses no more than that load loses anyway."""
+"""After an overflow, a tenth of the limit must be free before the queue accepts events again. Otherwise, under a lasting load, every
+other event would be a gap. No more events are lost than that load loses anyway."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 """Seconds between two attempts of a journal; they double."""
-_PATIENCE = 30.0
-"""Seconds without a single event taken in, after which leaving waits no longer. A handler's drain is as long."""
-_CUT_OFF = "it was left or cancelled while nothing could be taken in"
+_STALL_TIMEOUT = 30.0
+"""Seconds without a single delivery after which `aclose` gives up: as long as a dispatcher's drain."""
+_STALLED = "the source was left or cancelled while no event could be delivered"
 
 
 class _Item(NamedTuple):
@@ -41,48 +42,48 @@ class _Item(NamedTuple):
     payload: bytes | Event
 
 
-class _Missed:
-    """Stands in the queue where events were lost."""
+class _Dropped:
+    """A place in the queue where events were lost."""
 
     def __init__(self) -> None:
         self.count = 1
 
 
 class EventQueue:
-    """Hands events to a dispatcher, on asyncio, in the order in which `put` was called, from any thread.
+    """Delivers events to a sink, on asyncio, in the order in which `put` was called, from any thread.
 
     Args:
-        calls: who takes them in.
-        client: the call client's id, which events of ours carry (`scope`): a gap then speaks of its sessions only.
-        limit: how many may wait.
+        calls: the dispatcher, or another sink.
+        client: the call client's id, which our own events carry (`scope`): a gap then concerns only the sessions of that client.
+        limit: how many events may wait.
 
     Raises:
-        ValueError: if the limit is below 1, or `client` is no id.
+        ValueError: if the limit is below 1, or `client` is not a valid id.
     """
 
-    def __init__(self, calls: Dispatcher, client: str | None, limit: int) -> None:
+    def __init__(self, calls: EventSink, client: str | None, limit: int) -> None:
         if limit < 1:
             raise ValueError(f"limit is how many events may wait, at least 1, not {limit!r}")
         self.client = client
         self.scope: dict[str, Any] = {} if client is None else {"call_client_id": client}
-        self.gap("")  # an id that no event takes is refused here, not when the first gap comes
+        self.gap("")  # refuses an invalid id here, not when the first gap comes
         self._calls = calls
         self._limit = limit
-        self._queue: deque[_Item | _Missed] = deque()
+        self._queue: deque[_Item | _Dropped] = deque()
         self._lock = threading.Lock()  # held for a few bytecodes at a time
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._leaving = self._closed = False
-        self._taken = self._in_hand = 0
+        self._delivered = self._in_progress = 0
         self._log = Log()
 
     def gap(self, reason: str) -> SourceGap:
-        """Make the event that says that from here on something may be missed."""
+        """Make the event that says that events may be missing from here on."""
         return SourceGap(reason=reason, **self.scope)
 
     def open(self) -> None:
-        """Begin to take in what was put and will be put.
+        """Start to deliver.
 
         Raises:
             NotRunning: if it was opened before, or the dispatcher is not open.
@@ -98,140 +99,140 @@ class EventQueue:
             ) from None
         if not self._calls.is_open:
             raise NotRunning(
-                "the dispatcher takes nothing in yet: enter `async with Dispatcher(router) as calls:` before the source"
+                "the dispatcher is not open: enter `async with Dispatcher(router) as calls:` before the source"
             )
         self._loop = loop
         self._task = self._loop.create_task(self._run(), name="telstate source")
 
     def put(self, handler: str, payload: Mapping[str, Any] | Event) -> None:
-        """Hand over one event, from any thread. Never waits for anybody and never raises; once closed it does nothing.
+        """Queue one event, from any thread. Never waits and never raises; does nothing once closed.
 
         Args:
-            handler: Daily's name of what told it, for the log.
-            payload: in the dialect of daily-python, or an event of ours. What becomes of it afterwards is no matter.
+            handler: the name of Daily's callback, for the log.
+            payload: in the dialect of daily-python, or an event of ours. It is encoded here, so you may change it afterwards.
         """
         try:
-            item = _Item(handler, payload if isinstance(payload, Event) else encode(payload))
+            item = _Item(handler, payload if isinstance(payload, Event) else to_bytes(payload))
         except ParseError as error:
-            self._later(self._tell_refused, handler, error)
+            self._on_loop(self._log_unreadable, handler, error)
             return
-        lost = False
+        overflows = False
         with self._lock:
             if self._closed:
                 return
             last = self._queue[-1] if self._queue else None
-            full = isinstance(last, _Missed)
+            full = isinstance(last, _Dropped)
             if len(self._queue) < self._limit - full * self._limit // _MARGIN:
                 self._queue.append(item)
-            elif isinstance(last, _Missed):
+            elif isinstance(last, _Dropped):
                 last.count += 1
             else:
-                lost = True
-                self._queue.append(_Missed())
-        if last is None:  # else somebody has told it, or it is at work
-            self._later(self._news.set)
-        if lost:
-            self._later(self._tell_full)
+                overflows = True
+                self._queue.append(_Dropped())
+        if last is None:  # otherwise the task is awake, or was woken
+            self._on_loop(self._wake.set)
+        if overflows:
+            self._on_loop(self._log_full)
 
     def warn(self, event: str, hint: str) -> None:
-        """Write a warning, from any thread: the log may be slow, so the event loop does it."""
+        """Log a warning, from any thread. The event loop writes it: a log may be slow."""
 
         def write() -> None:
             self._log.warning(event, hint=hint)
 
-        self._later(write)
+        self._on_loop(write)
 
     async def aclose(self) -> None:
-        """Take in what still waits, then nothing more. Gives up if for 30 seconds nothing can be taken in, and says so.
+        """Deliver what waits, then accept nothing more. Gives up, and logs it, if nothing can be delivered for 30 seconds.
 
         Raises:
-            Exception: what ended the taking in, if it was a defect; what the log tells of it is not enough.
+            Exception: the error that ended delivery, if it was unexpected.
         """
         self._leaving = True
         if self._task is None:
-            self._end("the source was never entered")
+            self._close("the source was never entered")
             return
-        self._news.set()
-        with anyio.CancelScope(shield=True):  # a program that is told to stop leaves by this way too
+        self._wake.set()
+        with anyio.CancelScope(shield=True):  # a program that is shutting down comes this way too
             try:
                 before = -1
-                while not self._task.done() and before < self._taken:
-                    before = self._taken
-                    await asyncio.wait([self._task], timeout=_PATIENCE)
+                while not self._task.done() and before < self._delivered:
+                    before = self._delivered
+                    await asyncio.wait([self._task], timeout=_STALL_TIMEOUT)
             finally:
                 self._task.cancel()
-            await asyncio.wait([self._task], timeout=1.0)  # what hangs in a journal's thread cannot be cancelled
-        self._end(_CUT_OFF)
+            await asyncio.wait([self._task], timeout=1.0)  # a hanging thread of a journal cannot be cancelled
+        self._close(_STALLED)
         if self._task.done() and not self._task.cancelled():
             self._task.result()
 
     async def _run(self) -> None:
-        why = _CUT_OFF
+        why = _STALLED
         try:
             while (item := await self._next()) is not None:
-                await self._take(item)
-                self._taken += 1
-                self._in_hand = 0
+                await self._deliver(item)
+                self._delivered += 1
+                self._in_progress = 0
         except NotRunning:
             why = "the dispatcher was closed first: leave the source's block before the dispatcher's"
         except Exception as error:
-            why = f"a defect ended the source: {type(error).__name__}"
+            why = f"an unexpected error ended the source: {type(error).__name__}"
             raise
         finally:
-            self._end(why)
+            self._close(why)
 
-    async def _next(self) -> _Item | _Missed | None:
-        """The next one, when it comes; None once it is left and empty."""
+    async def _next(self) -> _Item | _Dropped | None:
+        """Wait for the next item; None once the source is left and the queue is empty."""
         while True:
-            self._news.clear()
+            self._wake.clear()
             with self._lock:
                 if self._queue:
-                    self._in_hand = 1
+                    self._in_progress = 1
                     return self._queue.popleft()
                 if self._leaving:
                     return None
-            await self._news.wait()
+            await self._wake.wait()
 
-    async def _take(self, item: _Item | _Missed) -> None:
-        """Have one event taken in, however often it needs to be tried."""
-        if isinstance(item, _Missed):
-            item = _Item("", self.gap(f"{item.count} events were dropped, the source's inbox was full"))
+    async def _deliver(self, item: _Item | _Dropped) -> None:
+        """Deliver one event; retry until the journal has it."""
+        if isinstance(item, _Dropped):
+            item = _Item("", self.gap(f"{item.count} events were dropped, the source's queue was full"))
         pause = _FIRST_PAUSE
         while True:
             try:
                 await self._calls.receive(item.payload, Dialect.DAILY_PYTHON)
             except ParseError as error:
-                self._tell_refused(item.handler, error)
+                self._log_unreadable(item.handler, error)
             except JournalError as error:
-                hint = f"it is tried again in {pause:g} s, and nothing is lost while the source has room"
-                self._log.error("source.not_kept", error=str(error), waiting=len(self._queue), hint=hint)
+                hint = f"the event is retried in {pause:g} s; nothing is lost while the queue has room"
+                self._log.error("source.journal_failed", error=str(error), waiting=len(self._queue), hint=hint)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             return
 
-    def _end(self, why: str) -> None:
+    def _close(self, why: str) -> None:
         with self._lock:
             self._closed = True
-            left = len(self._queue) + self._in_hand
+            left = len(self._queue) + self._in_progress
             self._queue.clear()
-            self._in_hand = 0
+            self._in_progress = 0
         if left:
-            self._log.error("source.left", events=left, why=why, hint="they are lost: ask Daily which calls live")
+            self._log.error("source.events_lost", events=left, why=why, hint="ask Daily which calls are still live")
 
-    def _later(self, do: Callable[..., object], *args: object) -> None:
-        """Do it on the event loop. Where that has ended, there is nobody left to tell."""
+    def _on_loop(self, do: Callable[..., object], *args: object) -> None:
+        """Call a function on the event loop, if it still runs."""
         if self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(do, *args)
             except RuntimeError:
                 self._closed = True
 
-    def _tell_refused(self, handler: str, error: ParseError) -> None:
-        """Say what was wrong, not what came: payloads hold phone numbers."""
-        hint = "Daily sent what telstate does not understand: is there a newer telstate?"
-        self._log.error("source.no_event", handler=handler, field=error.field, expected=error.expected, hint=hint)
+    def _log_unreadable(self, handler: str, error: ParseError) -> None:
+        """Log what was wrong, not the payload: payloads hold phone numbers."""
+        hint = "telstate cannot read this payload of Daily's: is there a newer telstate?"
+        self._log.error("source.unreadable", handler=handler, field=error.field, expected=error.expected, hint=hint)
 
-    def _tell_full(self) -> None:
+    def _log_full(self) -> None:
         hint = "events are lost and sessions become uncertain: is the disk slow, or the event loop blocked?"
-        self._log.error("source.full", limit=self._limit, hint=hint)
+        self._log.error("source.queue_full", limit=self._limit, hint=hint)

@@ -1,4 +1,4 @@
-"""Whatever brings payloads, into a dispatcher: in order, several at once where several are there, and none lost.
+"""Feeds a dispatcher from an iterator of payloads: in order, in batches where several are ready, and without loss.
 
 async with Dispatcher(router, journal=SqliteJournal("calls.db")) as calls:
     await feed(calls, follow("webhooks.jsonl"))
@@ -6,33 +6,34 @@ async with Dispatcher(router, journal=SqliteJournal("calls.db")) as calls:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import anyio
 
+from telstate.calls._outcome import Outcome
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect, Event, SourceGap
 from telstate.events._masking import mask
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log, text_of
-from telstate.routing._payload import Payload, read_payload
+from telstate.routing._payload import Payload
 
-__all__ = ["Fed", "feed"]
+__all__ = ["FeedResult", "feed"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
-"""Seconds between two tries to keep the same events; the pauses double."""
+"""Seconds between two attempts of the journal; they double."""
 
 
-class Fed(NamedTuple):
-    """What became of all payloads."""
+class FeedResult(NamedTuple):
+    """What `feed` returns."""
 
     received: int
-    """Events that were taken in."""
+    """How many payloads were events."""
     refused: int
-    """Payloads that were none; each is named in the log."""
+    """How many were not; each is in the log."""
 
 
 async def feed(
@@ -41,26 +42,26 @@ async def feed(
     *,
     dialect: Dialect | str | None = None,
     batch: int = 100,
-) -> Fed:
-    """Take in all that an iterator brings, until it ends: `receive_many`, for whatever comes by and by.
+) -> FeedResult:
+    """Receive everything that an iterator yields, until it ends: `receive_many` for a stream.
 
-    A payload that is no event is counted and logged, without what it says, and holds up no other. If the journal cannot keep
-    events, they are tried again, with pauses that grow to half a minute, and nothing is asked for meanwhile.
+    A payload that is not an event is counted and logged, without its content, and holds up no other. If the journal fails, its
+    events are retried, with pauses that grow to half a minute, and the iterator is not asked for more.
 
     Args:
         calls: a dispatcher, inside its `async with`.
-        payloads: payloads and events, in their order. An iterator that is not async must not wait: nothing else runs then.
-        dialect: how the payloads are spelled; None to find out.
-        batch: how many may have left the iterator that are not kept yet. Give 1 where asking for the next payload
+        payloads: payloads and events, in order. An iterator that is not async must not block: nothing else runs meanwhile.
+        dialect: the dialect of the payloads; None to detect it.
+        batch: how many payloads may be taken from the iterator before they are kept. Use 1 if asking for the next payload
             acknowledges the one before.
 
     Returns:
-        How many were taken in and refused, once the iterator has ended.
+        How many were received and refused, once the iterator has ended.
 
     Raises:
-        NotRunning: if the dispatcher takes nothing in any more; what was not kept by then was not taken in.
-        Exception: whatever the iterator raises. What it brought before is taken in, then a `SourceGap`, as events may be missed
-            until somebody feeds again.
+        NotRunning: if the dispatcher is left meanwhile; payloads that were not kept by then were not received.
+        Exception: what the iterator raises. What it yielded before is received, followed by a `SourceGap`, because events may be
+            missing until you feed again.
     """
     if isinstance(payloads, (bytes, bytearray, memoryview, str, Mapping, Event)):
         raise TypeError("feed takes an iterator of payloads: for a single one, await calls.receive(payload)")
@@ -70,7 +71,7 @@ async def feed(
 
 
 class _Feed:
-    """One run: a task that asks for payloads, while this one has kept what was asked for before."""
+    """One run of `feed`: one task reads the iterator, another delivers what it has read."""
 
     def __init__(
         self,
@@ -80,49 +81,49 @@ class _Feed:
         batch: int,
     ) -> None:
         self._calls = calls
-        self._payloads = payloads if isinstance(payloads, AsyncIterable) else _each(payloads)
+        self._payloads = payloads if isinstance(payloads, AsyncIterable) else _as_async(payloads)
         self._dialect = dialect
         self._batch = batch
-        self._brought: list[Payload] = []
+        self._buffer: list[Payload] = []
         self._unkept = 0
-        """How many were brought and are not kept yet, those under way included."""
+        """How many were read and are not kept yet, those being delivered included."""
         self._news = anyio.Event()
         self._room = anyio.Event()
         self._ended = False
-        self._lost: Exception | None = None
+        self._source_error: Exception | None = None
         self._received = self._refused = 0
         self._log = Log()
 
-    async def run(self) -> Fed:
+    async def run(self) -> FeedResult:
         failed: Exception | None = None
         async with anyio.create_task_group() as group:
-            group.start_soon(self._ask)
+            group.start_soon(self._read)
             try:
-                await self._keep_all()
+                await self._deliver_all()
             except Exception as error:
-                failed = error  # raised below, as it is and in no group
+                failed = error  # raised below, outside the task group: not in an exception group
             group.cancel_scope.cancel()
         if failed is not None:
             raise failed
-        if self._lost is not None:
-            reason = mask(f"{type(self._lost).__name__}: {text_of(self._lost)}")
-            with suppress(NotRunning):  # then the next start makes everything uncertain anyway
-                await self._keep([SourceGap(reason=reason)])
-            raise self._lost
-        return Fed(self._received, self._refused)
+        if self._source_error is not None:
+            reason = mask(f"{type(self._source_error).__name__}: {text_of(self._source_error)}")
+            with suppress(NotRunning):  # the next start makes all live sessions uncertain anyway
+                await self._deliver([SourceGap(reason=reason)])
+            raise self._source_error
+        return FeedResult(self._received, self._refused)
 
-    async def _ask(self) -> None:
-        """Ask for payloads as long as there is room; several may come before anything waits."""
+    async def _read(self) -> None:
+        """Read payloads while there is room; several may come before the iterator waits."""
         try:
             async for payload in self._payloads:
-                self._brought.append(payload)
+                self._buffer.append(payload)
                 self._unkept += 1
                 self._news.set()
                 while self._unkept >= self._batch:
                     self._room = anyio.Event()
                     await self._room.wait()
         except Exception as error:
-            self._lost = error
+            self._source_error = error
         finally:
             self._ended = True
             self._news.set()
@@ -130,52 +131,43 @@ class _Feed:
                 with anyio.CancelScope(shield=True):
                     await self._payloads.aclose()
 
-    async def _keep_all(self) -> None:
-        while self._brought or not self._ended:
+    async def _deliver_all(self) -> None:
+        while self._buffer or not self._ended:
             await self._news.wait()
             self._news = anyio.Event()
-            brought, self._brought = self._brought, []
-            await self._keep(brought)
-            self._unkept -= len(brought)
+            payloads, self._buffer = self._buffer, []
+            await self._deliver(payloads)
+            self._unkept -= len(payloads)
             self._room.set()
 
-    async def _keep(self, payloads: list[Payload]) -> None:
-        """Take them in, however often the journal must be asked."""
+    async def _deliver(self, payloads: list[Payload]) -> None:
+        """Deliver payloads; retry until the journal has them."""
         pause = _FIRST_PAUSE
         while payloads:
             try:
-                answers = await self._calls.receive_many(payloads, self._dialect)
+                self._count(await self._calls.receive_many(payloads, self._dialect))
             except JournalError as error:
-                taken, payloads = payloads[: error.taken], payloads[error.taken :]
-                # Of those taken in before nobody told what they were; read again, each is what it was.
-                self._count([self._refusal(payload) for payload in taken])
-                hint = "they are tried again until the journal has them, and the source waits meanwhile"
+                self._count(error.answers)
+                payloads = payloads[len(error.answers) :]
+                hint = "they are retried until the journal has them; the source waits meanwhile"
                 facts = {"error": mask(text_of(error)), "waiting": len(payloads), "pause": pause, "hint": hint}
                 self._log.error("feed.journal_failed", **facts)
-                await anyio.sleep(pause)
-                pause = _FIRST_PAUSE if taken else min(pause * 2, _LONGEST_PAUSE)
+                await self._calls.clock.sleep(pause)
+                pause = _FIRST_PAUSE if error.answers else min(pause * 2, _LONGEST_PAUSE)
             else:
-                self._count(answers)
                 return
 
-    def _refusal(self, payload: Payload) -> ParseError | None:
-        try:
-            read_payload(payload, self._dialect, live=True)  # only a live dispatcher has a journal that can fail
-        except ParseError as error:
-            return error
-        return None
-
-    def _count(self, answers: Iterable[object]) -> None:
+    def _count(self, answers: Sequence[Outcome | ParseError]) -> None:
         for answer in answers:
             if not isinstance(answer, ParseError):
                 self._received += 1
                 continue
             self._refused += 1
-            # Not what came: it may be anything, and somebody's number.
-            said = {"field": mask(answer.field)[:100], "expected": mask(answer.expected)[:200]}
-            self._log.warning("feed.refused", number=self._received + self._refused, dialect=answer.dialect, **said)
+            # Not the payload: it may be anything, and hold a phone number.
+            facts = {"field": mask(answer.field)[:100], "expected": mask(answer.expected)[:200]}
+            self._log.warning("feed.refused", number=self._received + self._refused, dialect=answer.dialect, **facts)
 
 
-async def _each(payloads: Iterable[Payload]) -> AsyncIterator[Payload]:
+async def _as_async(payloads: Iterable[Payload]) -> AsyncIterator[Payload]:
     for payload in payloads:
         yield payload

@@ -1,4 +1,4 @@
-"""A listening socket for our HTTP servers, with small answers sent at once."""
+"""Listening sockets for our HTTP servers; small answers are sent at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def listen(host: str, port: int, *, backlog: int) -> socket.socket:
 
 
 def send_at_once(listening: socket.socket) -> socket.socket:
-    """Turn TCP_NODELAY on for a listening socket; accepted connections inherit it.
+    """Turn on TCP_NODELAY for a listening socket; accepted connections inherit it.
 
-    asyncio does so only for sockets that it made itself. Without it the body of an answer on a kept-alive connection waits 40 ms
+    asyncio does so only for sockets that it made itself. Without it, the body of an answer on a kept-alive connection waits 40 ms
     for the client's delayed acknowledgement of the head.
     """
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,7 +1,7 @@
-"""The lines of recorded logs, as bytes, whatever has happened to the file on its way.
+"""The lines of recorded logs, as bytes.
 
-Byte order marks, CRLF, blank lines, lines of any length and a torn last line are all met in real logs; none of them stops
-the reading, and no line is held in memory beyond its bound.
+Real logs have byte order marks, CRLF, blank lines, very long lines and a torn last line. None of them stops the reading, and
+no more than `MAX_LINE` bytes of a line are held in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STDIN = "-"
 """The name that means standard input."""
 
 MAX_LINE = 16 * 1024 * 1024
-"""A line longer than this (bytes) is not read: Daily's webhooks are a few kilobytes."""
+"""Bytes. A longer line is not read: Daily's webhooks are a few kilobytes."""
 
 
 class LogLine(NamedTuple):
@@ -27,12 +27,12 @@ class LogLine(NamedTuple):
     number: int
     """Counted from 1, blank lines included, as editors do."""
     raw: bytes
-    """Without line end and byte order mark. Of a line above MAX_LINE only the beginning."""
+    """Without line end and byte order mark. Only the beginning of a line above MAX_LINE."""
     size: int
     """Bytes read for it, with its line end and the blank lines before it."""
     too_long: bool = False
     whole: bool = True
-    """False for a last line without line end: it may be torn."""
+    """False for a last line without a line end: it may be torn."""
 
 
 def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
@@ -88,7 +88,7 @@ class _Utf16(io.RawIOBase):
 
 
 class _Headed(io.RawIOBase):
-    """A stream whose first bytes were read already: standard input cannot be rewound."""
+    """A stream whose first bytes were read already, because standard input cannot be rewound."""
 
     def __init__(self, file: io.BufferedReader, head: bytes) -> None:
         self._file = file
@@ -99,13 +99,13 @@ class _Headed(io.RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
-        data = data or self._file.read1(len(buffer))  # of a pipe what there is: `read` would wait for a whole buffer
+        data = data or self._file.read1(len(buffer))  # what a pipe has now: `read` would wait for a full buffer
         buffer[: len(data)] = data
         return len(data)
 
 
 def _as_utf8(file: io.BufferedReader) -> io.BufferedReader[io.RawIOBase]:
-    """Look at the first two bytes for a UTF-16 byte order mark."""
+    """Check the first two bytes for a UTF-16 byte order mark."""
     head = file.read(2)
     raw: io.RawIOBase = _Utf16(file, head) if head in (b"\xff\xfe", b"\xfe\xff") else _Headed(file, head)
     return io.BufferedReader(raw, 1 << 18)

@@ -1,10 +1,10 @@
-"""pipecat's events, live: `attach` a dispatcher to a `DailyTransport`. Needs asyncio, as pipecat does; does not import it.
+"""Live events from pipecat: attach a dispatcher to a `DailyTransport`. Needs asyncio, as pipecat does; does not import pipecat.
 
-    async with Dispatcher(router) as calls, attach(calls, transport) as source:
+    async with Dispatcher(router) as calls, attach_pipecat(calls, transport) as source:
         await source.start_dialout({"phoneNumber": "+12025550101"})
 
-pipecat runs each handler in a task of its own, so those of two events may overtake each other wherever they wait. The ones
-registered here wait for nothing: tasks begin in the order in which they were made, and in that order all is put into an inbox.
+pipecat runs each handler in a task of its own, so the handlers of two events can overtake each other wherever they wait. The ones
+registered here never wait: tasks begin in the order in which they were made, and put their events into a queue in that order.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from telstate.routing._dispatcher import Dispatcher
+from telstate.routing._ports import EventSink
+from telstate.sources._callbacks import EVENTS, STATE, TELEPHONY, DialoutStart, put_callback
 from telstate.sources._event_queue import LIMIT, EventQueue
-from telstate.sources._handlers import HANDLERS, STATE, TELEPHONY, hear
-from telstate.sources._starts import Start
 
-__all__ = ["PipecatEvents", "attach"]
+__all__ = ["PipecatEvents", "attach_pipecat"]
 
 
 class PipecatEvents:
-    """What `attach` returns: hears from the moment it is made, until its `async with` block is left.
+    """Returned by `attach_pipecat`: listens from the moment it is made until its `async with` block is left.
 
-    Leaving takes in what still waits; later events do nothing.
+    Leaving delivers what still waits; later events are ignored.
     """
 
-    def __init__(self, inbox: EventQueue, transport: Any) -> None:
-        self._inbox = inbox
+    def __init__(self, queue: EventQueue, transport: Any) -> None:
+        self._queue = queue
         self._transport = transport
 
     async def __aenter__(self) -> Self:
@@ -37,66 +36,68 @@ class PipecatEvents:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._inbox.aclose()
+        await self._queue.aclose()
 
     async def start_dialout(self, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """Start a dial-out by the transport, and have the dispatcher told what Daily answered.
+        """Start a dial-out through the transport, and deliver what Daily answered to the dispatcher.
 
         Returns:
             What the transport returns: the session id and the error, one of which is None.
 
         Raises:
-            Exception: whatever the transport raises; then the dispatcher is told nothing.
+            Exception: what the transport raises; then nothing is delivered.
         """
-        start = Start(self._inbox, settings)
+        start = DialoutStart(self._queue, settings)
         answer: tuple[str | None, str | None] = await self._transport.start_dialout(settings)
-        start.answered(*answer)
+        start.complete(*answer)
         return answer
 
 
-def attach(calls: Dispatcher, transport: Any, *, client: str | None = None, limit: int = LIMIT) -> PipecatEvents:
-    """Have a dispatcher hear what a transport tells of calls, participants and key presses, in order.
+def attach_pipecat(calls: EventSink, transport: Any, *, client: str | None = None, limit: int = LIMIT) -> PipecatEvents:
+    """Deliver a transport's events about calls, participants and key presses to a dispatcher, in order.
 
-    Handlers of your own stay as they are, on the same names too. When the bot has left the call, sessions become uncertain
+    Your own handlers keep working, on the same events too. When the bot has left the call, sessions become uncertain
     (`SourceGap`). Attach once to each transport.
 
     Args:
-        calls: who takes the events in.
+        calls: the dispatcher, inside its `async with`.
         transport: a `DailyTransport`, or any that has `add_event_handler` and some of Daily's telephony events.
-        client: an id for the call client, for a dispatcher that hears several: events and gaps then carry it. Without it a
-            gap makes all live sessions uncertain.
-        limit: how many events may wait to be taken in. More are dropped, which is logged and leaves a `SourceGap`.
+        client: an id for the call client, if a dispatcher has several: events and gaps then carry it. Without it, a gap makes all
+            live sessions uncertain.
+        limit: how many events may wait. More are dropped, which is logged and leaves a `SourceGap`.
 
     Raises:
-        TypeError: if the transport has no events, or none of telephony.
-        ValueError: if the limit is below 1, or `client` is no id.
-        NotRunning: if the dispatcher is not open: attach inside its `async with`.
+        TypeError: if the transport has no events, or none about phone calls.
+        ValueError: if the limit is below 1, or `client` is not a valid id.
+        NotRunning: if the dispatcher is not open.
         RuntimeError: without a running asyncio event loop.
     """
     add = getattr(transport, "add_event_handler", None)
     if add is None:
-        raise TypeError(f"attach takes a pipecat transport, such as DailyTransport(…), not {type(transport).__name__}")
-    names = [name for name in (*HANDLERS, STATE, "on_left") if _has(transport, name)]
+        raise TypeError(
+            f"attach_pipecat takes a pipecat transport, such as DailyTransport(…), not {type(transport).__name__}"
+        )
+    names = [name for name in (*EVENTS, STATE, "on_left") if _has(transport, name)]
     if not set(names) & set(TELEPHONY):
-        hint = "attach to the DailyTransport itself; of other transports' calls telstate knows nothing"
+        hint = "attach to the DailyTransport itself; telstate does not read the calls of other transports"
         raise TypeError(f"{type(transport).__name__} has none of Daily's dial-in and dial-out events: {hint}")
-    inbox = EventQueue(calls, client, limit)
-    inbox.open()
+    queue = EventQueue(calls, client, limit)
+    queue.open()
     for name in names:
-        add(name, _hearing(inbox, name))
-    return PipecatEvents(inbox, transport)
+        add(name, _callback(queue, name))
+    return PipecatEvents(queue, transport)
 
 
 def _has(transport: Any, name: str) -> bool:
-    """Whether a transport knows an event. pipecat tells only by a warning when it does not (1.14), so we look into the private
-    dict it looks into itself (`BaseObject._event_handlers`); where there is none, all names are taken to be known."""
+    """Return True if a transport has an event. If it does not, pipecat (1.14) only logs a warning, so this reads the private dict
+    that pipecat reads itself (`BaseObject._event_handlers`); without that dict, all names are assumed to exist."""
     known = getattr(transport, "_event_handlers", None)
     return not isinstance(known, Mapping) or name in known
 
 
-def _hearing(inbox: EventQueue, handler: str) -> Callable[..., None]:
+def _callback(queue: EventQueue, handler: str) -> Callable[..., None]:
     def called(_transport: object, *args: object) -> None:
-        hear(inbox, handler, args)
+        put_callback(queue, handler, args)
 
     called.__name__ = f"telstate_{handler}"
     return called

@@ -1,4 +1,4 @@
-"""The HTTP server in front of the receiver, where it runs alone: uvicorn, bounded in connections and in patience.
+"""An HTTP server for the webhook receiver: uvicorn, with limits on connections and silence.
 
     async with Dispatcher(router) as calls, serve_webhooks(calls, secrets=[SECRET], port=8080):
         ...
@@ -18,7 +18,7 @@ import anyio
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from telstate.routing._dispatcher import Dispatcher
+from telstate.routing._ports import EventSink
 from telstate.sources._listener import listen, send_at_once
 from telstate.sources._signatures import Secret
 from telstate.sources._webhooks import webhook_app
@@ -27,25 +27,25 @@ __all__ = ["make_server", "serve_webhooks"]
 
 _CONNECTIONS = 1000
 
-_SILENT = 10.0
-"""Seconds in which a connection must have brought the head of a request; uvicorn itself would wait for ever."""
+_FIRST_REQUEST_TIMEOUT = 10.0
+"""Seconds in which a new connection must send the head of a request; uvicorn would wait for ever."""
 
 
 def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
-    """A server of an ASGI app, whose own lifespan it leaves alone.
+    """Make a server that does not run the app's lifespan.
 
     Args:
-        app: the app.
-        connections: how many may be open at the same time; requests on further ones are answered with 503 at once.
+        app: an ASGI app.
+        connections: how many may be open at a time; requests on further ones are answered with 503 at once.
         backlog: how many may wait to be accepted.
     """
-    return _Server(
+    return _WebhookServer(
         uvicorn.Config(
             app,
-            http=_Impatient,
+            http=_ClosesSilentConnections,
             log_config=None,
             access_log=False,
-            lifespan="off",  # the dispatcher is entered before: what is wrong with a journal is said in one line
+            lifespan="off",  # the dispatcher is entered before: a journal's error is then one plain line
             limit_concurrency=connections,
             backlog=backlog,
             timeout_graceful_shutdown=15,
@@ -55,33 +55,35 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
 
 @asynccontextmanager
 async def serve_webhooks(
-    calls: Dispatcher,
+    calls: EventSink,
     *,
     secrets: Iterable[str | Secret] = (),
     host: str = "127.0.0.1",
     port: int = 8080,
     listening: socket.socket | None = None,
 ) -> AsyncIterator[str]:
-    """Take webhooks in, beside whatever else a program does; enter it after the dispatcher. Gives the address.
+    """Receive webhooks inside a program of yours. Enter it after the dispatcher; it yields the base URL.
 
-    Requests that are under way when it is left are answered first.
+    On leaving, requests in progress are answered first.
 
     Args:
-        calls: takes the events in, inside its `async with`.
+        calls: the dispatcher, inside its `async with`.
         secrets: as for `webhook_app`; without any, only this machine may send.
-        host: where to listen; by default for this machine only.
-        port: likewise; 0 takes a free one.
-        listening: a socket that listens already, instead of both.
+        host: the address to listen on; by default only this machine can reach it.
+        port: the port to listen on; 0 takes a free one.
+        listening: a socket that listens already, instead of `host` and `port`.
 
     Raises:
-        OSError: if the port is taken.
-        ValueError: if a secret is no base64.
-        RuntimeError: if asyncio does not run it, as uvicorn needs.
+        OSError: if the port is in use.
+        ValueError: if a secret is not base64.
+        RuntimeError: outside asyncio, which uvicorn needs.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise RuntimeError("receiving needs asyncio, because uvicorn does: run this by asyncio, not by trio") from None
+        raise RuntimeError(
+            "serve_webhooks needs asyncio, because uvicorn does: run this with asyncio, not trio"
+        ) from None
     app = webhook_app(calls, secrets=secrets)
     sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_CONNECTIONS)
     server = make_server(app, connections=_CONNECTIONS, backlog=_CONNECTIONS)
@@ -89,7 +91,7 @@ async def serve_webhooks(
     async def serve() -> None:
         with anyio.CancelScope(shield=True):
             await server.serve(sockets=[sock])
-            for one in server.servers:  # uvicorn 0.30 leaves them open if it is to exit before it has begun
+            for one in server.servers:  # uvicorn 0.30 leaves them open if it is asked to exit before it has started
                 one.close()
             sock.close()
 
@@ -108,31 +110,31 @@ async def serve_webhooks(
                 server.should_exit = True
     finally:
         if own is not None:
-            raise own  # the block's own exception goes on as it is, in no group, whatever else befell
+            raise own  # the block's own exception, in no group, whatever else failed
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs it."""
+class _WebhookServer(uvicorn.Server):
+    """A server that leaves signals to the program."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn's own way raises them once more at its end, when there are handlers to let finish."""
+        """Do nothing: uvicorn would raise the signals again at its end, while handlers still need to finish."""
         yield
 
 
-class _Impatient(H11Protocol):
-    """Closes a connection on which nobody asks for anything."""
+class _ClosesSilentConnections(H11Protocol):
+    """Closes a connection that sends no request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody connects."""
+        """Start the timeout."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(_SILENT, self._give_up)
+        self._timer = self.loop.call_later(_FIRST_REQUEST_TIMEOUT, self._close_if_silent)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Somebody is gone."""
+        """Cancel the timeout."""
         self._timer.cancel()
         super().connection_lost(exc)
 
-    def _give_up(self) -> None:
-        if self.cycle is None:  # it has one from the first request on; then uvicorn's keep-alive holds
+    def _close_if_silent(self) -> None:
+        if self.cycle is None:  # after the first request uvicorn's keep-alive timeout applies
             self.transport.close()

@@ -1,7 +1,7 @@
 """Daily's signatures: HMAC-SHA256 over the timestamp, a dot and the raw body; key and digest in base64.
 
-Source: Daily's webhook and pinless dial-in documentation, and public receivers that verify against the bytes as they came. Webhooks
-and pinless dial-in sign alike, in headers of their own. Nothing here reads a clock or the network.
+Source: Daily's webhook and pinless dial-in documentation, and public receivers that verify the raw bytes. Webhooks and pinless
+dial-in sign in the same way, each in its own headers. Nothing here reads a clock or the network.
 """
 
 from __future__ import annotations
@@ -11,39 +11,47 @@ import binascii
 import hmac
 from collections.abc import Iterable, Mapping
 
-__all__ = ["PINLESS", "TOLERANCE", "WEBHOOK", "BadSignature", "Headers", "Secret", "sign", "verify"]
+__all__ = ["PINLESS", "TOLERANCE", "WEBHOOK", "BadSignature", "Secret", "SignatureHeaders", "sign", "verify"]
 
 TOLERANCE = 2 * 3600.0
-"""Seconds for which a signature holds. Daily tells none; it may sign a retry with its first timestamp, and retries for up to an
-hour. For so long telstate remembers every webhook's id, so what is sent once more is a duplicate."""
+"""Seconds for which a signature is valid. Daily documents no limit; it may sign a retry with its first timestamp, and retries for
+up to an hour. telstate remembers the id of every webhook for this long, so a replayed request is a duplicate."""
 _AHEAD = 300.0
-"""Seconds of these that lie ahead: the sender's clock may be before ours."""
+"""How many of these seconds may lie in the future: the sender's clock may be ahead of ours."""
 _MILLISECONDS_FROM = 1e11
-"""From here on a timestamp is in milliseconds, as pinless dial-in sends them: seconds are this large in the year 5138."""
+"""A timestamp this large is in milliseconds, as pinless dial-in sends it: in seconds it would be the year 5138."""
 
 
 class BadSignature(Exception):
-    """Raised when a request is not signed with one of the secrets, or not within the time that is allowed. Tells why, to us
-    alone: the sender is told nothing."""
+    """Raised when a request is not signed with one of the secrets, or is too old. The message says why: log it, do not send it."""
 
 
-class Headers:
-    """The two headers of one kind of request."""
+class SignatureHeaders:
+    """The two headers that sign one kind of request.
+
+    Args:
+        kind: `webhook` or `pinless`.
+    """
 
     def __init__(self, kind: str) -> None:
-        self.signature = f"x-{kind}-signature"
-        self.timestamp = f"x-{kind}-timestamp"
+        self.signature: str = f"x-{kind}-signature"
+        self.timestamp: str = f"x-{kind}-timestamp"
 
 
-WEBHOOK = Headers("webhook")
-PINLESS = Headers("pinless")
+WEBHOOK = SignatureHeaders("webhook")
+"""`X-Webhook-Signature` and `X-Webhook-Timestamp`."""
+PINLESS = SignatureHeaders("pinless")
+"""`X-Pinless-Signature` and `X-Pinless-Timestamp` (in milliseconds), of a pinless dial-in."""
 
 
 class Secret:
-    """A secret as Daily gives it (`hmac`), in base64. It does not show in any representation.
+    """A signing secret (Daily's `hmac`). No representation shows it.
+
+    Args:
+        text: base64, as Daily returns it.
 
     Raises:
-        ValueError: if it is no base64, or empty.
+        ValueError: if it is not base64, or empty.
     """
 
     __slots__ = ("_key",)
@@ -61,54 +69,54 @@ class Secret:
         return "Secret(…)"
 
     def digest(self, timestamp: str, body: bytes) -> bytes:
-        """What the signature must be, as base64."""
+        """Return the signature of a body, as base64."""
         return base64.b64encode(hmac.digest(self._key, timestamp.encode() + b"." + body, "sha256"))
 
 
-def sign(secret: Secret, timestamp: str, body: bytes, headers: Headers = WEBHOOK) -> dict[str, str]:
-    """The headers with which Daily would send a body."""
+def sign(secret: Secret, timestamp: str, body: bytes, headers: SignatureHeaders = WEBHOOK) -> dict[str, str]:
+    """Return the headers with which Daily would send a body."""
     return {headers.timestamp: timestamp, headers.signature: secret.digest(timestamp, body).decode()}
 
 
 def verify(
     secrets: Iterable[Secret],
-    headers: Headers,
+    headers: SignatureHeaders,
     given: Mapping[str, str],
     body: bytes,
     now: float,
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Check that a request was signed with one of the secrets, and not too long ago.
+    """Check that a request was signed with one of the secrets, and recently. `webhook_app` does this for you.
 
     Args:
-        secrets: those that hold; several while one takes another's place.
-        headers: the kind of request.
-        given: the request's headers, by names in lower case.
-        body: the request's body, as it came.
+        secrets: the valid secrets; several while you rotate them.
+        headers: the kind of request, `WEBHOOK` or `PINLESS`.
+        given: the request's headers, with names in lower case.
+        body: the request's body, byte for byte.
         now: Unix seconds.
-        tolerance: seconds for which a signature holds, five minutes of them ahead.
+        tolerance: seconds for which a signature is valid; up to five minutes of them lie in the future.
 
     Raises:
-        BadSignature: if not.
+        BadSignature: if the request is not signed, or too old.
     """
     signature, timestamp = given.get(headers.signature), given.get(headers.timestamp)
     if not signature or not timestamp:
         raise BadSignature(f"the request has no {headers.signature} or no {headers.timestamp}")
-    told = signature.strip().encode("utf-8", "replace")
-    # All are compared: how long it takes tells nobody which of them is near.
-    matches = [hmac.compare_digest(secret.digest(timestamp, body), told) for secret in secrets]
+    received = signature.strip().encode("utf-8", "replace")
+    # Compare with all of them: the time this takes must not show which secret is close.
+    matches = [hmac.compare_digest(secret.digest(timestamp, body), received) for secret in secrets]
     if not any(matches):
-        raise BadSignature("the signature is of another secret, or of another body")
+        raise BadSignature("the signature does not match: another secret, or another body")
     age = now - _seconds(timestamp)
     ahead = min(_AHEAD, tolerance)
     if not -ahead <= age <= tolerance - ahead:
-        raise BadSignature(f"the signature is {age:.0f} seconds old, and {tolerance - ahead:.0f} are allowed")
+        raise BadSignature(f"the signature is {age:.0f} seconds old; the limit is {tolerance - ahead:.0f}")
 
 
 def _seconds(timestamp: str) -> float:
     try:
         value = float(timestamp)
     except ValueError:
-        raise BadSignature("the timestamp is no number") from None
+        raise BadSignature("the timestamp is not a number") from None
     return value / 1000 if value >= _MILLISECONDS_FROM else value

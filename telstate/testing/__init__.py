@@ -1,14 +1,46 @@
-"""For tests, ours and our users': simulated calls, told as Daily tells them. Nothing here is a recording.
-
-What needs extras is imported by its own name: `telstate.testing._daily` has `FakeDaily`, a fake of Daily's cloud over real HTTP;
-`telstate.testing._sender` sends signed webhooks.
-"""
+"""Tools for tests of programs that use telstate: a clock, a control, simulated calls, a fake Daily. See README.md beside this file."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from telstate.sources._lazy import lazy_exports
+from telstate.testing import _faults as faults
+from telstate.testing import _refusals as refusals
 from telstate.testing._clock import FakeClock
+from telstate.testing._control import FakeControl, Request
+from telstate.testing._domain import CallRejected
 from telstate.testing._generator import Noise, Sent, simulate
+from telstate.testing._phone_lines import PhoneLine
+from telstate.testing._refusals import Refusal
+from telstate.testing._rooms import Leg
 from telstate.testing._scripts import SCRIPTS, Script, ScriptedEvent, SimulatedCall
 from telstate.testing._spelling import spell
 
-__all__ = ["SCRIPTS", "FakeClock", "Noise", "Script", "ScriptedEvent", "Sent", "SimulatedCall", "simulate", "spell"]
+if TYPE_CHECKING:
+    from telstate.testing._daily import FakeDaily
+    from telstate.testing._sender import WebhookSender
+else:
+    __getattr__ = lazy_exports(__name__, {"FakeDaily": ("_daily", "rest,serve"), "WebhookSender": ("_sender", "rest")})
+
+__all__ = [
+    "SCRIPTS",
+    "CallRejected",
+    "FakeClock",
+    "FakeControl",
+    "FakeDaily",
+    "Leg",
+    "Noise",
+    "PhoneLine",
+    "Refusal",
+    "Request",
+    "Script",
+    "ScriptedEvent",
+    "Sent",
+    "SimulatedCall",
+    "WebhookSender",
+    "faults",
+    "refusals",
+    "simulate",
+    "spell",
+]

@@ -1,4 +1,4 @@
-"""A fake of Daily's cloud for tests: real HTTP on loopback, real webhooks, simulated calls. Nothing of it reaches Daily.
+"""A fake of Daily for tests: real HTTP on loopback, real webhooks, simulated calls. Nothing reaches Daily.
 
     with FakeDaily(webhook="http://127.0.0.1:8080/webhooks", secret=SECRET) as daily:
         daily.host("support")
@@ -7,64 +7,57 @@
         daily.settled()
         assert daily.most_at_once("+12025550101") == 1
 
-It answers as Daily's documents say; where they are silent it says SIMULATED in the docstring of what does it. It runs in a thread
-of its own, so it serves asyncio, trio and other processes alike. Needs the extras `telstate[serve,rest]`.
+It answers as Daily's documents say; where they are silent, the docstring says SIMULATED. It runs in a thread of its own, so it serves
+asyncio, trio and other processes. Needs the extras `telstate[rest,serve]`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
-from telstate.errors import DefinitionError, NotRunning
+from telstate.errors import NotRunning
 from telstate.sources._signatures import PINLESS, WEBHOOK, Secret
-from telstate.testing._domain import DOMAIN_ID, CallRejected, HeldCaller, SimulatedDomain
-from telstate.testing._faults import Fault, Rules
-from telstate.testing._legs import Leg
-from telstate.testing._phone_lines import DIALIN_FAILED, DIALOUT_FAILED, PhoneLine, PhoneLines, Refusal
+from telstate.testing._domain import DOMAIN_ID, HeldCaller, SimulatedDomain
+from telstate.testing._faults import Fault, FaultRules
+from telstate.testing._phone_lines import DIALIN_FAILED, DIALOUT_FAILED, PhoneLine, PhoneLines
+from telstate.testing._rooms import Leg
+from telstate.testing._server import FakeServer, ReceivedRequest
+from telstate.testing._webhook_delivery import Delivery, WebhookTarget
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from telstate.testing._server import Seen, Server
-    from telstate.testing._webhook_delivery import Delivery
-
-__all__ = ["KEY", "CallRejected", "FakeDaily", "Leg", "PhoneLine", "Refusal"]
+__all__ = ["KEY", "FakeDaily"]
 
 KEY = "0123456789abcdef-the-key-of-the-domain"
-"""The API key of a fake, unless it is given another."""
+"""The default API key of a fake."""
 
 _PAUSES = (0.05, 0.1, 0.3, 1.0)
-_NEEDS = ("starlette", "uvicorn", "httpx")
 _T = TypeVar("_T")
 
 
 class FakeDaily:
-    """One domain of Daily's, as a context manager. SIMULATED, and all times are real seconds.
+    """One Daily domain, as a context manager. SIMULATED, and all times are real seconds.
 
-    Everything may be used from any thread. Methods that tell the world what to do return when it is done; the webhooks that
-    come of it are delivered in the background.
+    Use it from any thread. Methods that change the simulated world return when the change is done; the webhooks that follow are
+    delivered in the background.
 
     Args:
-        webhook: a URL that gets every event; None for none but those that ask for events by `POST /webhooks`.
-        secret: signs what is sent there and to `pinless`; base64, None to sign nothing.
-        pinless: a URL that is told of callers on hold.
-        key: the API key with which requests must come.
-        port: where to listen; 0 takes a free one.
-        line: what numbers do that are not in `lines`.
+        webhook: a URL that receives every event; None if only webhooks created by `POST /webhooks` receive events.
+        secret: signs the requests to `webhook` and `pinless`; base64, None to send no signatures.
+        pinless: a URL that receives callers on hold.
+        key: the API key that requests must carry.
+        port: the port to listen on; 0 takes a free one.
+        line: the line of numbers that are not in `lines`.
         joins: when a dialled party joins the room: at the `answer`, or when it `ring`s. Nothing documents which.
         registers: seconds until the SIP endpoints of a hosted room are ready.
         presence_lag: seconds by which presence is behind; Daily documents up to 15.
-        pauses: seconds before each further try of a webhook that was not answered by 200. Daily waits up to 15 minutes.
+        pauses: seconds before each retry of a webhook that was not answered with 200. Daily waits up to 15 minutes.
 
     Raises:
-        DefinitionError: if starlette, uvicorn or httpx is not installed.
-        ValueError: if the secret is no base64, or an option makes no sense.
+        ValueError: if the secret is not base64, or an option is out of its range.
     """
 
     def __init__(
@@ -81,12 +74,10 @@ class FakeDaily:
         presence_lag: float = 0.0,
         pauses: Sequence[float] = _PAUSES,
     ) -> None:
-        if missing := [name for name in _NEEDS if find_spec(name) is None]:
-            raise DefinitionError(f"FakeDaily needs {' and '.join(missing)}: pip install 'telstate[serve,rest]'")
         if joins not in ("answer", "ring") or registers < 0 or presence_lag < 0:
             raise ValueError("joins= is 'answer' or 'ring', registers= and presence_lag= are seconds from 0 on")
-        self.key = key
-        self.lines = PhoneLines(line or PhoneLine())
+        self.key: str = key
+        self.lines: PhoneLines = PhoneLines(line or PhoneLine())
         """What numbers and SIP URIs do: a `PhoneLine`, or one for each dial, the last for all further ones."""
         self._secret = Secret(secret) if secret is not None else None
         self._webhook = webhook
@@ -99,17 +90,14 @@ class FakeDaily:
             "presence_lag": presence_lag,
             "pauses": tuple(pauses),
         }
-        self._running: Server | None = None
+        self._running: FakeServer | None = None
         self._is_open = False
 
     def __enter__(self) -> Self:
-        from telstate.testing._server import Server  # noqa: PLC0415 - an extra
-        from telstate.testing._webhook_delivery import Sink  # noqa: PLC0415 - an extra
-
         if self._running is not None:
             raise NotRunning("a FakeDaily can be entered once: make another one")
-        sink = Sink(self._webhook, self._secret, headers=WEBHOOK) if self._webhook is not None else None
-        self._running = Server(self.lines, sink, **self._options)
+        target = WebhookTarget(self._webhook, self._secret, headers=WEBHOOK) if self._webhook is not None else None
+        self._running = FakeServer(self.lines, target, **self._options)
         self._running.start()
         self._is_open = True
         return self
@@ -117,43 +105,43 @@ class FakeDaily:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop everything, within a second; then tell the fake's own defects, if there were any."""
+        """Stop everything, within a second; then raise the fake's own errors, if there were any."""
         self._is_open = False
         self._server.stop()
-        if self._server.defects:
-            raise BaseExceptionGroup("the fake of Daily has a defect, or a fault that raises", self._server.defects)
+        if self._server.errors:
+            raise BaseExceptionGroup("FakeDaily failed: a bug in it, or a fault that raises", self._server.errors)
 
     @property
     def url(self) -> str:
-        """The base of the REST API: `DailyApi(daily.key, url=daily.url)`."""
+        """The base URL of the REST API: `DailyApi(daily.key, url=daily.url)`."""
         return f"http://127.0.0.1:{self._server.port}/v1"
 
-    # --- what the world does ----------------------------------------------------------------------------------------
+    # --- the simulated world ----------------------------------------------------------------------------------------
 
     def host(self, room: str, **properties: Any) -> tuple[str, ...]:
-        """Let a bot be in a room, which is made if it is not there; its SIP endpoints register, and are returned.
+        """Put a bot into a room, which is created if it does not exist; return the room's SIP endpoints, which register.
 
-        A room that is made here may dial out and has one endpoint, unless `properties` say otherwise
+        A room that is created here may dial out and has one endpoint, unless `properties` say otherwise
         (`enable_dialout=False`, `sip=None`, `max_sip_pstn_sessions_per_room=2`): they are Daily's room properties.
         """
 
-        def do(cloud: SimulatedDomain) -> tuple[str, ...]:
-            if room not in cloud.rooms:
+        def do(domain: SimulatedDomain) -> tuple[str, ...]:
+            if room not in domain.rooms:
                 sip = {"sip_mode": "dial-in", "display_name": room, "num_endpoints": 1}
-                cloud.make(room, {"enable_dialout": True, "sip": sip, **properties})
+                domain.make(room, {"enable_dialout": True, "sip": sip, **properties})
             elif properties:
-                cloud.change(room, properties)
-            cloud.host(cloud.rooms[room])
-            return tuple(endpoint.uri for endpoint in cloud.rooms[room].endpoints)
+                domain.change(room, properties)
+            domain.host(domain.rooms[room])
+            return tuple(endpoint.uri for endpoint in domain.rooms[room].endpoints)
 
         return self._do(do)
 
     def leave(self, room: str) -> None:
-        """Let the bot leave: the meeting ends, and with it every telephone session in it."""
+        """Let the bot leave: the meeting ends, and every telephone session in it."""
 
-        def do(cloud: SimulatedDomain) -> None:
-            if room in cloud.rooms:
-                cloud.end_meeting(cloud.rooms[room])
+        def do(domain: SimulatedDomain) -> None:
+            if room in domain.rooms:
+                domain.end_meeting(domain.rooms[room])
 
         self._do(do)
 
@@ -167,23 +155,25 @@ class FakeDaily:
         sip_headers: Mapping[str, str] | None = None,
         line: PhoneLine | None = None,
     ) -> str:
-        """Let a SIP client dial an endpoint; return the session's id.
+        """Dial an endpoint as a SIP client; return the session's id.
 
         Args:
-            sip_endpoint: of a room that is hosted; `?x-daily_display_name=…` names the caller.
-            sip_from: who calls.
-            talks: seconds from the media's flow until the caller hangs up; None: until somebody ends it.
-            media: seconds until media flows, and the caller joins; None: that never happens.
-            sip_headers: told with the events.
-            line: what becomes of the events (`loses`, `delays`, `twice`), and whether the call `fails` or `warns`, and with
-                which `error`; nothing else of it is looked at.
+            sip_endpoint: an endpoint of a hosted room; `?x-daily_display_name=…` names the caller.
+            sip_from: the caller.
+            talks: seconds from the start of media until the caller hangs up; None: until the session is ended.
+            media: seconds until media flows and the caller joins; None: never.
+            sip_headers: sent with the events.
+            line: what happens to the events (`loses`, `delays`, `twice`), and whether the call `fails` or `warns`, and with which
+                `error`; its other options are ignored.
 
         Raises:
-            CallRejected: if there is no such endpoint, it is not ready, somebody is on it, or the room is full.
+            CallRejected: if there is no such endpoint, it is not ready or busy, or the room is full.
         """
         how = _dial_in_line(line, talks)
         headers = dict(sip_headers) if sip_headers is not None else None
-        leg = self._do(lambda cloud: cloud.dial_in(sip_endpoint, sip_from, media=media, line=how, sip_headers=headers))
+        leg = self._do(
+            lambda domain: domain.dial_in(sip_endpoint, sip_from, media=media, line=how, sip_headers=headers)
+        )
         return leg.session_id
 
     def call_in(
@@ -196,108 +186,106 @@ class FakeDaily:
         talks: float | None = None,
         media: float | None = 0.0,
     ) -> str:
-        """Let somebody call a number of the domain: he is on hold until `pinlessCallUpdate`. Return the call's id.
+        """Call a number of the domain: the caller is on hold until `pinlessCallUpdate`. Return the call's id.
 
         Args:
             to: the number that is called.
             from_: the number that calls.
-            pinless: the URL that is told of it, by a signed POST; by default that of the constructor.
-            sip_headers: told with it.
-            talks: seconds from the media's flow until the caller hangs up; None: until somebody ends it.
-            media: seconds from the forwarding until media flows; None: that never happens.
+            pinless: the URL that receives the call, by a signed POST; by default that of the constructor.
+            sip_headers: sent with it.
+            talks: seconds from the start of media until the caller hangs up; None: until the session is ended.
+            media: seconds from the forwarding until media flows; None: never.
 
         Raises:
             ValueError: if there is no URL.
         """
-        from telstate.testing._webhook_delivery import Sink  # noqa: PLC0415 - an extra
-
         if (url := pinless or self._pinless) is None:
             raise ValueError("call_in() needs a URL: call_in(…, pinless=URL), or FakeDaily(pinless=URL)")
         headers = dict(sip_headers) if sip_headers is not None else None
-        waiting = HeldCaller(str(uuid4()), to, from_, headers, talks, media)
-        body: dict[str, Any] = {"To": to, "From": from_, "callId": waiting.call_id, "callDomain": DOMAIN_ID}
+        caller = HeldCaller(str(uuid4()), to, from_, headers, talks, media)
+        body: dict[str, Any] = {"To": to, "From": from_, "callId": caller.call_id, "callDomain": DOMAIN_ID}
         if headers is not None:
             body["sipHeaders"] = headers
-        server, sink = self._server, Sink(url, self._secret, headers=PINLESS)
+        server, target = self._server, WebhookTarget(url, self._secret, headers=PINLESS)
 
-        def do(cloud: SimulatedDomain) -> str:
-            cloud.waiting[waiting.call_id] = waiting
-            server.courier.send(sink, "pinless", body)
-            return waiting.call_id
+        def do(domain: SimulatedDomain) -> str:
+            domain.waiting[caller.call_id] = caller
+            server.delivery.send(target, "pinless", body)
+            return caller.call_id
 
         return self._do(do)
 
     def hang_up(self, any_id: str) -> bool:
-        """Let the far side of a session hang up, or a caller on hold (by his call id); False if it had ended before."""
+        """Hang up at the far side of a session, or as a caller on hold (by the call id). Return False if it had ended before."""
 
-        def do(cloud: SimulatedDomain) -> bool:
-            if cloud.waiting.pop(any_id, None) is not None:
+        def do(domain: SimulatedDomain) -> bool:
+            if domain.waiting.pop(any_id, None) is not None:
                 return True
-            leg = cloud.leg(any_id)
-            return leg is not None and cloud.end(leg, "remote")
+            leg = domain.leg(any_id)
+            return leg is not None and domain.end(leg, "remote")
 
         return self._do(do)
 
-    # --- what the network does --------------------------------------------------------------------------------------
+    # --- the network ------------------------------------------------------------------------------------------------
 
     @property
     def faults(self) -> deque[Fault]:
-        """What befalls the next requests, one each: see `telstate.testing._faults`."""
+        """Faults for the next requests, one each: see `telstate.testing.faults`."""
         return self._server.faults
 
     @property
-    def rules(self) -> Rules:
-        """What befalls every request to a path: `daily.rules["/rooms/*/dialOut/stop"] = hang`; `faults` come before them.
+    def rules(self) -> FaultRules:
+        """Faults for every request to a path: `daily.rules["/rooms/*/dialOut/stop"] = faults.hang`. Those in `faults` come first.
 
-        A pattern that fits none of the fake's paths is refused.
+        A pattern that matches no path of the fake is refused.
         """
         return self._server.rules
 
-    # --- what was done ----------------------------------------------------------------------------------------------
+    # --- what happened ----------------------------------------------------------------------------------------------
 
     @property
     def hooks(self) -> dict[str, dict[str, Any]]:
-        """The webhooks made by REST, by their uuid and as Daily tells them. May be changed: `hook["state"] = "FAILED"`."""
-        return self._server.hooks.hooks
+        """The webhooks created by REST, by uuid, as Daily returns them. You may change them: `hook["state"] = "FAILED"`."""
+        return self._server.subscriptions.hooks
 
     @hooks.setter
     def hooks(self, hooks: dict[str, dict[str, Any]]) -> None:
-        self._server.hooks.hooks = hooks
+        self._server.subscriptions.hooks = hooks
 
     @property
     def new_secret_on_update(self) -> bool:
-        """Whether an update of a webhook gives it a new `hmac`; no page says. False unless set."""
-        return self._server.hooks.new_secret_on_update
+        """True if an update of a webhook gives it a new `hmac`; nothing documents whether it does. False by default."""
+        return self._server.subscriptions.new_secret_on_update
 
     @new_secret_on_update.setter
     def new_secret_on_update(self, value: bool) -> None:
-        self._server.hooks.new_secret_on_update = value
+        self._server.subscriptions.new_secret_on_update = value
 
     @property
-    def seen(self) -> list[Seen]:
-        """The requests that came, those that a fault befell included."""
+    def seen(self) -> list[ReceivedRequest]:
+        """The requests that were received, those with a fault included."""
         return list(self._server.seen)
 
     @property
     def sent(self) -> list[Delivery]:
-        """The webhooks that were delivered or given up, in the order of that."""
-        return list(self._server.courier.sent)
+        """The webhooks that were delivered or given up, in that order."""
+        return list(self._server.delivery.sent)
 
     @property
     def sessions(self) -> list[Leg]:
-        """All sessions there ever were, in the order of their beginning."""
-        return list(self._server.cloud.legs)
+        """All sessions, ended ones too, in the order in which they began."""
+        return list(self._server.domain.legs)
 
     @property
     def waiting(self) -> list[str]:
         """The call ids of the callers on hold."""
-        return list(self._server.cloud.waiting)
+        return list(self._server.domain.waiting)
 
     def session(self, session_id: str) -> Leg:
-        """One session.
+        """Return one session.
 
         Raises:
-            KeyError: if there never was one of that id.
+            KeyError: if there was never one with that id.
         """
         for leg in reversed(self.sessions):
             if leg.session_id == session_id:
@@ -305,58 +293,58 @@ class FakeDaily:
         raise KeyError(session_id)
 
     def live(self, destination: str | None = None) -> list[Leg]:
-        """The sessions that have not ended; only those to a destination, if one is named."""
+        """Return the sessions that have not ended; only those to a destination, if one is given."""
         return [leg for leg in self.sessions if leg.live and destination in (None, leg.destination)]
 
     def starts(self, destination: str) -> int:
-        """How often a destination was dialled: starts that were carried out, whatever became of their answers."""
+        """Return how often a destination was dialled: starts that were carried out, whether or not their answers arrived."""
         return sum(leg.destination == destination for leg in self.sessions)
 
     def most_at_once(self, destination: str) -> int:
-        """The greatest number of sessions to a destination that lived at one time: 2 means that it was called twice."""
+        """Return the greatest number of sessions to a destination that were live at a time: 2 means that it was called twice."""
         steps: list[tuple[float, int]] = []
         for leg in self.sessions:
             if leg.destination == destination:
                 ended_at = leg.ended_at
                 steps += [(leg.started_at, 1), (time.monotonic() if ended_at is None else ended_at, -1)]
         most = now = 0
-        for _, step in sorted(steps):  # of one moment, ends come first
+        for _, step in sorted(steps):  # at the same time, ends come first
             now += step
             most = max(most, now)
         return most
 
     def settled(self, timeout: float = 5.0) -> None:
-        """Wait until every webhook of what has happened was delivered or given up, late ones included.
+        """Wait until every webhook so far was delivered or given up, delayed ones too.
 
-        It blocks its thread. Where the receiver runs on this thread's own event loop, give it another one:
+        It blocks its thread. If the receiver runs on this thread's event loop, call it in another thread:
         `await anyio.to_thread.run_sync(daily.settled)`.
 
         Raises:
-            TimeoutError: if that takes longer than `timeout` seconds.
+            TimeoutError: after `timeout` seconds.
         """
         until = time.monotonic() + timeout
-        while due := self._do(lambda _: self._server.courier.due):
+        while due := self._do(lambda _: self._server.delivery.due):
             if time.monotonic() > until:
                 raise TimeoutError(
-                    f"after {timeout:g} s not delivered: {', '.join(sorted(set(due)))} ({len(due)} in all)"
+                    f"not delivered after {timeout:g} s: {', '.join(sorted(set(due)))} ({len(due)} in all)"
                 )
             time.sleep(0.005)
 
     def _do(self, what: Callable[[SimulatedDomain], _T]) -> _T:
         if not self._is_open:
-            raise NotRunning("a FakeDaily can be used in its `with` only")
+            raise NotRunning("a FakeDaily can only be used inside its `with`")
         server = self._server
-        return server.do(lambda: what(server.cloud))
+        return server.do(lambda: what(server.domain))
 
     @property
-    def _server(self) -> Server:
+    def _server(self) -> FakeServer:
         if self._running is None:
-            raise NotRunning("use a FakeDaily in a `with`")
+            raise NotRunning("a FakeDaily can only be used inside its `with`")
         return self._running
 
 
 def _dial_in_line(line: PhoneLine | None, talks: float | None) -> PhoneLine:
     line = line or PhoneLine()
     error = DIALIN_FAILED if line.error == DIALOUT_FAILED else line.error
-    told = {"loses": line.loses, "delays": line.delays, "twice": line.twice, "warns": line.warns, "fails": line.fails}
-    return PhoneLine(talks=talks, error=error, **told)  # type: ignore[arg-type]
+    kept = {"loses": line.loses, "delays": line.delays, "twice": line.twice, "warns": line.warns, "fails": line.fails}
+    return PhoneLine(talks=talks, error=error, **kept)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""The simulated domain: rooms, meetings and telephone sessions, without HTTP. SIMULATED after Daily's documents; no recording.
+"""The simulated domain: rooms, meetings and telephone sessions, without HTTP. SIMULATED after Daily's documents.
 
-It lives in one thread, on one event loop: whoever is elsewhere goes through `FakeDaily`. What happens it tells at once, as a
-`Told`; how that reaches anybody is not its concern.
+It runs in one thread, on one event loop; other threads use `FakeDaily`. It reports what happens at once, as a `DomainEvent`, and
+does not know how that is delivered.
 """
 
 from __future__ import annotations
@@ -16,48 +16,40 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from telstate.calls._address import plain_uri
 from telstate.calls._table import State
 from telstate.events import Direction
-from telstate.testing._legs import EndedAs, Leg
-from telstate.testing._phone_lines import (
-    NOT_ENABLED_FOR_ROOM,
-    NOT_HOSTING,
-    TOO_MANY_SESSIONS,
-    PhoneLine,
-    PhoneLines,
-    Refusal,
-    Refused,
-)
-from telstate.testing._rooms import Bot, Meeting, SimulatedEndpoint, SimulatedRoom
+from telstate.testing._phone_lines import PhoneLine, PhoneLines
+from telstate.testing._refusals import NOT_ENABLED_FOR_ROOM, NOT_HOSTING, TOO_MANY_SESSIONS, Refusal, RequestRefused
+from telstate.testing._rooms import Bot, EndedAs, Leg, Meeting, SimulatedEndpoint, SimulatedRoom
 from telstate.testing._scripts import ScriptedEvent
 
-__all__ = ["DOMAIN_ID", "CallRejected", "HeldCaller", "SimulatedDomain", "Told"]
+__all__ = ["DOMAIN_ID", "CallRejected", "DomainEvent", "HeldCaller", "SimulatedDomain"]
 
 DOMAIN_ID = "04b89420-cf8b-4ea5-a428-02c40b0e2a59"
-"""That of the examples in Daily's documents."""
+"""The one in the examples of Daily's documents."""
 _OWN_NUMBER = "+12025550199"
 _SOON = 0.05
-"""Seconds after which a busy line is told as such, and a transfer's steps follow each other."""
+"""Seconds until a busy line is reported, and between the steps of a transfer."""
 
 
 class CallRejected(Exception):
-    """Raised when an endpoint cannot be dialled: it is unknown, not ready, busy, or its room is full. Says which."""
+    """Raised when an endpoint cannot be dialled: it is unknown, not ready, busy, or its room is full. The message says which."""
 
 
 class Timer(Protocol):
-    """What was planned and can be called off."""
+    """A planned call of a function."""
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel it."""
 
 
-class Told(NamedTuple):
-    """Something that happened and is to be told."""
+class DomainEvent(NamedTuple):
+    """Something that happened, to be sent as a webhook."""
 
-    happening: ScriptedEvent
+    event: ScriptedEvent
     room: str
     after: tuple[str, ...]
-    """The sessions whose earlier news come first."""
+    """The sessions whose earlier webhooks are delivered first."""
     line: PhoneLine
-    """What is lost, late or sent twice of it."""
+    """Says what is lost, late or sent twice."""
 
 
 class HeldCaller(NamedTuple):
@@ -76,23 +68,23 @@ class SimulatedDomain:
 
     Args:
         lines: what numbers do.
-        tell: takes what happens.
+        report: receives what happens.
         later: calls a function after so many seconds.
         joins: when a dialled party joins the room: at the `answer`, or when it `ring`s. Nothing documents it.
-        registers: seconds until the endpoints of a room that is hosted are ready.
+        registers: seconds until the endpoints of a hosted room are ready.
     """
 
     def __init__(
         self,
         lines: PhoneLines,
         *,
-        tell: Callable[[Told], None],
+        report: Callable[[DomainEvent], None],
         later: Callable[[float, Callable[[], None]], Timer],
         joins: Literal["answer", "ring"] = "answer",
         registers: float = 0.0,
     ) -> None:
         self._lines = lines
-        self._tell = tell
+        self._report = report
         self._later = later
         self._joins = joins
         self._registers = registers
@@ -102,7 +94,7 @@ class SimulatedDomain:
         self.rooms: dict[str, SimulatedRoom] = {}
         self.bots: list[Bot] = []
         self.legs: list[Leg] = []
-        """All there ever were, in the order of their beginning."""
+        """All sessions, ended ones too, in the order in which they began."""
         self.waiting: dict[str, HeldCaller] = {}
 
     # --- rooms and meetings -----------------------------------------------------------------------------------------
@@ -111,29 +103,29 @@ class SimulatedDomain:
         """Make a room.
 
         Raises:
-            Refused: if there is one of that name.
+            RequestRefused: if the name is taken.
         """
         if name in self.rooms:
-            raise Refused(Refusal(400, "invalid-request-error", f"a room named {name} already exists"))
+            raise RequestRefused(Refusal(400, "invalid-request-error", f"a room named {name} already exists"))
         room = self.rooms[name] = SimulatedRoom(name, datetime.now(UTC).isoformat(), privacy=privacy)
         room.set(dict(properties))
         return room
 
     def room(self, name: str) -> SimulatedRoom:
-        """A room.
+        """Return a room.
 
         Raises:
-            Refused: if there is none such.
+            RequestRefused: if it does not exist.
         """
         if (room := self.rooms.get(name)) is None:
-            raise Refused(Refusal(404, "not-found", f"room {name} not found"))
+            raise RequestRefused(Refusal(404, "not-found", f"room {name} not found"))
         return room
 
     def change(self, name: str, properties: Mapping[str, Any]) -> SimulatedRoom:
         """Change a room's properties; new endpoints register if it is hosted.
 
         Raises:
-            Refused: if there is none such.
+            RequestRefused: if it does not exist.
         """
         room = self.room(name)
         room.set(dict(properties))
@@ -142,16 +134,16 @@ class SimulatedDomain:
         return room
 
     def drop(self, name: str) -> None:
-        """Delete a room, and end what goes on in it.
+        """Delete a room, and end its meeting.
 
         Raises:
-            Refused: if there is none such.
+            RequestRefused: if it does not exist.
         """
         self.end_meeting(self.room(name))
         del self.rooms[name]
 
     def host(self, room: SimulatedRoom) -> None:
-        """Let a bot be in a room; its endpoints register."""
+        """Put a bot into a room; the room's endpoints register."""
         if room.meeting is None:
             bot = Bot(room.name, time.monotonic())
             room.meeting = Meeting(bot, time.time())
@@ -161,7 +153,7 @@ class SimulatedDomain:
         self._register(room)
 
     def end_meeting(self, room: SimulatedRoom) -> None:
-        """Let the bot leave: all telephone sessions end, and the meeting with them."""
+        """Let the bot leave: the meeting and all telephone sessions end."""
         if (meeting := room.meeting) is None:
             return
         room.meeting = None
@@ -173,18 +165,18 @@ class SimulatedDomain:
         meeting.bot.left_at = time.monotonic()
         self._participant(meeting.bot, "left")
         about = {"meetingId": meeting.meeting_id, "startedAt": meeting.started_at, "sessionId": meeting.bot.session_id}
-        everybody = (meeting.bot.session_id, *(leg.session_id for leg in self.legs if leg.room == room.name))
-        self._say("meeting-ended", room.name, about, after=everybody)
+        participants = (meeting.bot.session_id, *(leg.session_id for leg in self.legs if leg.room == room.name))
+        self._publish("meeting-ended", room.name, about, after=participants)
 
     def hosted(self, name: str) -> tuple[SimulatedRoom, Meeting]:
-        """A room with its meeting.
+        """Return a room and its meeting.
 
         Raises:
-            Refused: if nobody hosts a call there; an unknown room is answered alike.
+            RequestRefused: if it has no meeting, or does not exist: the answer is the same.
         """
         room = self.rooms.get(name)
         if room is None or room.meeting is None:
-            raise Refused(NOT_HOSTING)
+            raise RequestRefused(NOT_HOSTING)
         return room, room.meeting
 
     def _register(self, room: SimulatedRoom) -> None:
@@ -195,32 +187,32 @@ class SimulatedDomain:
     def _ready(self, room: SimulatedRoom, endpoint: SimulatedEndpoint) -> None:
         if room.meeting is not None and not endpoint.ready and endpoint in room.endpoints:
             endpoint.ready = True
-            self._say("dialin-ready", room.name, {"sipEndpoint": endpoint.uri})
+            self._publish("dialin-ready", room.name, {"sipEndpoint": endpoint.uri})
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     def leg(self, session_id: object, room: str | None = None) -> Leg | None:
-        """A live session, in that room if one is named."""
+        """Return a live session, in that room if one is given."""
         leg = self._live.get(session_id) if isinstance(session_id, str) else None
         return leg if leg is not None and room in (None, leg.room) else None
 
     def live_in(self, room: str) -> list[Leg]:
-        """The live sessions of a room."""
+        """Return the live sessions of a room."""
         return [leg for leg in self._live.values() if leg.room == room]
 
     def dial(self, name: str, body: dict[str, Any], line: PhoneLine) -> Leg:
-        """Dial out, after a request that was found to be in order.
+        """Dial out; the request was validated before.
 
         Raises:
-            Refused: if the room or the line does not allow it.
+            RequestRefused: if the room or the line does not allow it.
         """
         room, meeting = self.hosted(name)
         if not room.properties.get("enable_dialout"):
-            raise Refused(NOT_ENABLED_FOR_ROOM)
+            raise RequestRefused(NOT_ENABLED_FOR_ROOM)
         if line.refuses is not None:
-            raise Refused(line.refuses)
+            raise RequestRefused(line.refuses)
         if len(self.live_in(name)) >= room.limit:
-            raise Refused(TOO_MANY_SESSIONS)
+            raise RequestRefused(TOO_MANY_SESSIONS)
         leg = self._dialled(room, meeting, body, line)
         self._begin(leg)
         self._play(leg)
@@ -246,12 +238,12 @@ class SimulatedDomain:
         )
 
     def _play(self, leg: Leg) -> None:
-        """Plan what the line does. Each step looks whether the session still lives."""
+        """Plan what the line does. Each step checks that the session is still live."""
         line = leg.line
         if line.rings is not None:
             self._plan(leg, line.rings, lambda: self._ring(leg))
         if line.warns is not None:
-            self._plan(leg, line.warns, lambda: self._of(leg, "warning"))
+            self._plan(leg, line.warns, lambda: self._send(leg, "warning"))
         if line.busy:
             self._plan(leg, (line.rings or 0.0) + _SOON, lambda: self.end(leg, "busy"))
         if line.gives_up is not None:
@@ -264,7 +256,7 @@ class SimulatedDomain:
     def _ring(self, leg: Leg) -> None:
         if leg.ringing_at is None:
             leg.ringing_at, leg.state = time.monotonic(), State.CONNECTED
-            self._of(leg, "connected")
+            self._send(leg, "connected")
             if self._joins == "ring":
                 self._join(leg)
 
@@ -272,7 +264,7 @@ class SimulatedDomain:
         if leg.line.rings is not None:
             self._ring(leg)  # due at the same moment, it comes first
         leg.answered_at, leg.state = time.monotonic(), State.ANSWERED
-        self._of(leg, "answered")
+        self._send(leg, "answered")
         self._join(leg)
         if leg.line.talks is not None:
             self._plan(leg, leg.line.talks, lambda: self.end(leg, "remote"))
@@ -315,11 +307,11 @@ class SimulatedDomain:
         )
         endpoint.leg = leg
         self._begin(leg)
-        self._of(leg, "connected")
+        self._send(leg, "connected")
         if media is not None:
             self._plan(leg, media, lambda: self._flow(leg))
         if leg.line.warns is not None:
-            self._plan(leg, leg.line.warns, lambda: self._of(leg, "warning", errorMsg=leg.line.error))
+            self._plan(leg, leg.line.warns, lambda: self._send(leg, "warning", errorMsg=leg.line.error))
         if leg.line.fails is not None:
             self._plan(leg, leg.line.fails, lambda: self.end(leg, "fails"))
         return leg
@@ -336,11 +328,11 @@ class SimulatedDomain:
             raise CallRejected(f"{uri}: no room has such an endpoint")
         room, endpoint = found
         if room.meeting is None or not endpoint.ready:
-            raise CallRejected(f"{uri} is not ready: nobody hosts {room.name}, or it has not registered yet")
+            raise CallRejected(f"{uri} is not ready: {room.name} is not hosted, or the endpoint has not registered yet")
         if endpoint.leg is not None:
-            raise CallRejected(f"{uri} is busy: one client at a time can be on it")
+            raise CallRejected(f"{uri} is busy: one client at a time can use it")
         if len(self.live_in(room.name)) >= room.limit:
-            raise CallRejected(f"{uri}: {room.name} has {room.limit} telephone sessions already, and may not have more")
+            raise CallRejected(f"{uri}: {room.name} already has {room.limit} telephone sessions, and may not have more")
         return room, room.meeting, endpoint
 
     def _endpoint(self, uri: str) -> tuple[SimulatedRoom, SimulatedEndpoint] | None:
@@ -352,8 +344,8 @@ class SimulatedDomain:
         """Connect a caller on hold to an endpoint.
 
         Raises:
-            CallRejected: if there is no such caller, or as for `dial_in`. If the endpoint was not ready, the caller is
-                dropped; that is on record. That one who meets a busy endpoint stays on hold is SIMULATED.
+            CallRejected: if there is no such caller, or as for `dial_in`. If the endpoint was not ready, Daily drops the caller, as
+                users report. SIMULATED: if the endpoint is busy, the caller stays on hold.
         """
         if (caller := self.waiting.get(call_id)) is None:
             raise CallRejected(f"{call_id}: no such caller is on hold")
@@ -368,7 +360,7 @@ class SimulatedDomain:
         return leg
 
     def end(self, leg: Leg, ended_by: EndedAs) -> bool:
-        """End a session; False if it had ended."""
+        """End a session; return False if it had ended before."""
         if not leg.live:
             return False
         failed = ended_by == "fails"
@@ -380,22 +372,22 @@ class SimulatedDomain:
                 if endpoint.leg is leg:
                     endpoint.leg = None
         leg.state, leg.ended_by = (State.ERROR if failed else State.STOPPED), ended_by
-        leg.ended_at = time.monotonic()  # last: whoever sees it, in another thread, sees the others too
+        leg.ended_at = time.monotonic()  # last: another thread that sees it sees the others too
         if leg.joined_at is not None:
             leg.left_at = leg.ended_at
             self._participant(leg, "left")
         if failed:
-            self._of(leg, "error", errorMsg=leg.line.error)
+            self._send(leg, "error", errorMsg=leg.line.error)
         else:
-            self._of(leg, "stopped")
+            self._send(leg, "stopped")
         return True
 
     # --- transfers --------------------------------------------------------------------------------------------------
 
     def transfer(self, leg: Leg, to: str, *, refer: bool = False) -> None:
-        """Hand a session on. Its own end is told first, then the steps of the transfer: the order is that of
-        docs.daily.co/reference/daily-js/instance-methods/sip-call-transfer, which does not promise it. Of a refer nobody hears
-        how it went on; the pages of the webhooks say so."""
+        """Transfer a session. Its own end is sent first, then the steps of the transfer: this is the order in
+        docs.daily.co/reference/daily-js/instance-methods/sip-call-transfer, which does not promise it. The outcome of a refer is
+        never sent, as the pages of the webhooks say."""
         leg.transferred_to = to
         self.end(leg, "refer" if refer else "transfer")
         for step in ("triggered", "initiated"):
@@ -411,7 +403,7 @@ class SimulatedDomain:
         try:
             self.dial_in(to, leg.sip_from or leg.destination or "")
         except CallRejected:
-            return  # no event ever says that a transfer failed
+            return  # no event says that a transfer failed
         if not refer:
             self._arrived(leg)
 
@@ -422,20 +414,20 @@ class SimulatedDomain:
     def _step(self, leg: Leg, step: str, **more: Any) -> None:
         way = {"toEndpoint": leg.transferred_to, "fromEndpoint": leg.sip_from or leg.destination}
         facts = {"sessionId": leg.session_id, "mtgSessionId": leg.meeting_id, **way, **more}
-        self._say(f"calltransfer-{step}", leg.room, facts, line=leg.line)
+        self._publish(f"calltransfer-{step}", leg.room, facts, line=leg.line)
 
     # --- presence ---------------------------------------------------------------------------------------------------
 
     def present(self, room: str, lag: float) -> list[dict[str, Any]]:
-        """Who is in a room, as it was `lag` seconds ago."""
+        """Return who was in a room `lag` seconds ago."""
         then = time.monotonic() - lag
-        return [self._told(one) for one in self._joined(room) if _was_in(one, then)]
+        return [self._presence_of(one) for one in self._joined(room) if _was_in(one, then)]
 
     def _joined(self, room: str) -> Iterator[Bot | Leg]:
         yield from (bot for bot in self.bots if bot.room == room)
         yield from (leg for leg in self.legs if leg.room == room)
 
-    def _told(self, one: Bot | Leg) -> dict[str, Any]:
+    def _presence_of(self, one: Bot | Leg) -> dict[str, Any]:
         joined = one.joined_at or 0.0
         return {
             "room": one.room,
@@ -447,7 +439,7 @@ class SimulatedDomain:
             "duration": int(time.monotonic() - joined),
         }
 
-    # --- telling ----------------------------------------------------------------------------------------------------
+    # --- reporting --------------------------------------------------------------------------------------------------
 
     def _begin(self, leg: Leg) -> None:
         self._live[leg.session_id] = leg
@@ -466,7 +458,7 @@ class SimulatedDomain:
         else:
             do()
 
-    def _of(self, leg: Leg, what: str, **more: Any) -> None:
+    def _send(self, leg: Leg, what: str, **more: Any) -> None:
         facts = {
             "sessionId": leg.session_id,
             "userId": leg.user_id,
@@ -478,8 +470,8 @@ class SimulatedDomain:
             "sipHeaders": leg.sip_headers or ({} if leg.direction is Direction.DIALIN else None),
             **more,
         }
-        told = {key: value for key, value in facts.items() if value is not None}
-        self._say(f"{leg.direction}-{what}", leg.room, told, line=leg.line)
+        known = {key: value for key, value in facts.items() if value is not None}
+        self._publish(f"{leg.direction}-{what}", leg.room, known, line=leg.line)
 
     def _participant(self, who: Bot | Leg, what: str) -> None:
         owner = isinstance(who, Bot)
@@ -498,20 +490,23 @@ class SimulatedDomain:
                 "canAdmin": owner,
             },
         }
-        self._say(f"participant-{what}", who.room, facts, line=who.line if isinstance(who, Leg) else None)
+        self._publish(f"participant-{what}", who.room, facts, line=who.line if isinstance(who, Leg) else None)
 
-    def _say(
+    def _publish(
         self, name: str, room: str, facts: dict[str, Any], *, line: PhoneLine | None = None, after: tuple[str, ...] = ()
     ) -> None:
         session = facts.get("sessionId")
-        happening = ScriptedEvent(time.time(), name, {**facts, "domainId": DOMAIN_ID})
-        self._tell(Told(happening, room, after or ((session,) if session is not None else ()), line or PhoneLine()))
+        event = ScriptedEvent(time.time(), name, {**facts, "domainId": DOMAIN_ID})
+        self._report(
+            DomainEvent(event, room, after or ((session,) if session is not None else ()), line or PhoneLine())
+        )
 
 
 def _name_in(uri: str) -> str | None:
-    """Who dials may tell a name: docs.daily.co/docs/guides/features/dial-in-dial-out/sip, "Dynamic display names"."""
-    told = dict(pair.partition("=")[::2] for pair in uri.partition("?")[2].split("&"))
-    return unquote(told.get("x-daily_display_name", "")) or None
+    """Return the name that a caller passes: docs.daily.co/docs/guides/features/dial-in-dial-out/sip, "Dynamic display names"."""
+    pairs = (pair.partition("=") for pair in uri.partition("?")[2].split("&"))
+    parameters = {key: value for key, _, value in pairs}
+    return unquote(parameters.get("x-daily_display_name", "")) or None
 
 
 def _was_in(one: Bot | Leg, then: float) -> bool:

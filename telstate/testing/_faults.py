@@ -1,6 +1,6 @@
-"""What networks do to a request and its answer: `daily.faults.append(hang)` lets it befall the next one.
+"""Network faults for `FakeDaily`: `daily.faults.append(faults.hang)` applies one to the next request.
 
-A fault is an ASGI app around the app: it may carry the request out or not, and answer or not. It needs no package of its own.
+A fault is an ASGI app around the fake's app: it may carry the request out or not, and answer or not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import anyio
 
-__all__ = ["App", "Broken", "Fault", "Rules", "cut", "drip", "flood", "hang", "instead", "lost"]
+__all__ = ["App", "ConnectionBroken", "Fault", "FaultRules", "cut", "drip", "flood", "hang", "instead", "lost"]
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -22,18 +22,18 @@ _Send = Callable[[_Message], Awaitable[None]]
 App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 """An ASGI app."""
 Fault = Callable[[App, _Message, _Receive, _Send], Awaitable[None]]
-"""Does something to a request that is for an app."""
+"""Gets the app, and the scope, receive and send of a request."""
 
 
-class Broken(ConnectionAbortedError):
-    """Raised to make the server drop a connection; a fault of the simulated network, no defect."""
+class ConnectionBroken(ConnectionAbortedError):
+    """Raised to make the server drop a connection: a simulated fault, not a bug in the fake."""
 
 
-class Rules(UserDict[str, Fault]):
-    """What befalls every request to a path, or to all that fit a pattern (`*`, `?`, `[…]`).
+class FaultRules(UserDict[str, Fault]):
+    """Faults by path, or by a pattern for paths (`*`, `?`, `[…]`); they apply to every matching request.
 
     Args:
-        paths: those that there are, with names in braces where they vary.
+        paths: the paths of the fake, with names in braces where they vary.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -41,27 +41,27 @@ class Rules(UserDict[str, Fault]):
         super().__init__()
 
     def __ior__(self, others: Any) -> Self:  # type: ignore[override,misc]
-        """As `update`, each checked."""
+        """Check each, as `update` does."""
         self.update(others)
         return self
 
     def __setitem__(self, pattern: str, fault: Fault) -> None:
-        """Say what befalls them.
+        """Set the fault of a path.
 
         Raises:
-            ValueError: if there are no such paths: a test with it would test nothing.
-            TypeError: if it is no fault.
+            ValueError: if the pattern matches no path: a test with it would test nothing.
+            TypeError: if it is not a fault.
         """
         if not callable(fault):
-            raise TypeError(f"{fault!r} is no fault: take one of telstate.testing._faults, as instead(500)")
+            raise TypeError(f"{fault!r} is not a fault: use one of telstate.testing.faults, such as instead(500)")
         if not any(_meet(re.sub(r"\?|\[.*?\]", "*", pattern), path) for path in self._paths):
-            raise ValueError(f"{pattern!r} fits no path, there are {', '.join(self._paths).replace('{', '*')}")
+            raise ValueError(f"{pattern!r} matches no path; the paths are {', '.join(self._paths).replace('{', '*')}")
         super().__setitem__(pattern, fault)
 
 
 @lru_cache(maxsize=4096)
 def _meet(pattern: str, path: str) -> bool:
-    """Whether a pattern, whose * is any text, can fit a path, whose { is any text without a slash."""
+    """Return True if a pattern, whose * is any text, can match a path, whose { is any text without a slash."""
     if not pattern:
         return path in ("", "{")
     if not path:
@@ -74,19 +74,19 @@ def _meet(pattern: str, path: str) -> bool:
 
 
 def instead(status: int, body: bytes = b"", **headers: str) -> Fault:
-    """Another answer, of Daily's or of a gateway before it; the request is not carried out.
+    """Answer with this instead, as Daily or a gateway before it might; the request is not carried out.
 
     Args:
-        status: of HTTP.
-        body: of the answer, as it is.
-        headers: of the answer, with underscores for dashes.
+        status: the HTTP status.
+        body: the body.
+        headers: the headers, with underscores for dashes.
     """
 
     async def fault(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
-        told = {"content_length": str(len(body)), **headers}
+        all_headers = {"content_length": str(len(body)), **headers}
         if status == 204:
-            del told["content_length"]
-        lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in told.items()]
+            del all_headers["content_length"]
+        lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in all_headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": lines})
         await send({"type": "http.response.body", "body": body})
 
@@ -94,30 +94,30 @@ def instead(status: int, body: bytes = b"", **headers: str) -> Fault:
 
 
 async def cut(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
-    """The connection breaks in the middle of the answer, and the request is not carried out."""
+    """Break the connection in the middle of the answer; the request is not carried out."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
     await send({"type": "http.response.body", "body": b'[{"uuid": ', "more_body": True})
-    raise Broken
+    raise ConnectionBroken
 
 
 async def lost(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:
-    """The request is carried out, but the answer breaks off."""
+    """Carry the request out, but break the connection in the middle of the answer."""
 
-    async def nowhere(message: _Message) -> None:
-        """Keep it."""
+    async def discard(message: _Message) -> None:
+        """Send nothing."""
 
-    await app(scope, receive, nowhere)
+    await app(scope, receive, discard)
     await cut(app, scope, receive, send)
 
 
 async def hang(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
-    """No answer for as long as the caller is there; the request is not carried out."""
+    """Do not answer until the client disconnects; the request is not carried out."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def drip(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:  # noqa: ARG001
-    """An answer that does not end for four seconds, a blank at a time."""
+    """Send an answer one space at a time, for four seconds."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for _ in range(200):
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
@@ -125,7 +125,7 @@ async def drip(app: App, scope: _Message, receive: _Receive, send: _Send) -> Non
 
 
 async def flood(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:
-    """An answer that never ends, as much at a time as goes through."""
+    """Send an answer that never ends, as fast as possible."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     async with anyio.create_task_group() as group:
 

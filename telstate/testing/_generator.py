@@ -1,6 +1,6 @@
-"""A day of simulated calls as it reaches a backend: interleaved, and with what networks do to it. Seeded: the same again.
+"""A day of simulated calls as a backend receives it: interleaved, with the faults of a network. The same seed gives the same day.
 
-It makes calls as it goes and keeps only those under way, so a log of millions of events needs no memory.
+Calls are made one by one, and only those in progress are kept, so a log of millions of events needs no memory.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any, NamedTuple
 
 from telstate.events import Dialect
 from telstate.testing._scripts import SCRIPTS, Script, SimulatedCall
-from telstate.testing._spelling import as_line, spell
+from telstate.testing._spelling import body_of, spell
 
 __all__ = ["Noise", "Sent", "simulate"]
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What happens to events on their way; each share is between 0 and 1."""
+    """What happens to events on the way; shares are between 0 and 1."""
 
     lost: float = 0.0
     repeated: float = 0.0
-    """Sent once more, up to a minute later."""
+    """Sent a second time, up to a minute later."""
     swapped: float = 0.0
-    """A little late, so that it changes places with the next ones."""
+    """A little late, so that later events overtake it."""
     delayed: float = 0.0
     """Up to `delay` seconds late, as Daily's webhook retries are."""
     delay: float = 900.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
+        """Check the shares."""
         for name in ("lost", "repeated", "swapped", "delayed"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)!r}")
@@ -51,11 +51,11 @@ class Sent(NamedTuple):
     """Unix seconds."""
     payload: dict[str, Any]
     call: SimulatedCall
-    """What it belongs to, with the truth about it."""
+    """The call that it belongs to, which knows the true outcome."""
 
     def line(self) -> bytes:
-        """It as a line of a log."""
-        return as_line(self.payload)
+        """Return it as a line of a log."""
+        return body_of(self.payload) + b"\n"
 
 
 def simulate(
@@ -75,48 +75,48 @@ def simulate(
     Args:
         seed: the same seed gives the same day.
         calls: how many sessions.
-        rooms: over how many rooms.
+        rooms: how many rooms they are spread over.
         start: when the day begins, in Unix seconds.
         span: seconds over which the calls begin.
-        dialects: each call is told in one of these (a list of Dialect, or of their names).
-        twice: the share of calls told by two observers, each in a dialect of its own.
-        noise: what happens to events on their way; None for nothing.
-        scripts: what calls are like, with their weights.
+        dialects: each call is reported in one of these (a list of Dialect, or of their names).
+        twice: the share of calls reported by two observers, each in a dialect of its own.
+        noise: what happens to events on the way; None for nothing.
+        scripts: the kinds of calls, with their weights.
 
     Raises:
         ValueError: if a dialect is unknown.
     """
     spellings = [Dialect(dialect) for dialect in dialects]
     rng = Random(seed)  # noqa: S311 - a simulation must be repeatable
-    ticket = count()
-    under_way: list[tuple[float, int, Sent]] = []
+    tiebreak = count()
+    in_progress: list[tuple[float, int, Sent]] = []
     choices, weights = list(scripts), list(scripts.values())
     begin = start
     for _ in range(calls):
         begin += rng.expovariate(calls / span)
-        while under_way and under_way[0][0] <= begin:
-            yield heapq.heappop(under_way)[2]
+        while in_progress and in_progress[0][0] <= begin:
+            yield heapq.heappop(in_progress)[2]
         call = rng.choices(choices, weights)[0](rng, begin, f"room-{rng.randrange(rooms)}")
         observers = rng.sample(spellings, 2) if rng.random() < twice else [rng.choice(spellings)]
         for dialect in observers:
             for sent in _observe(rng, call, dialect, noise or Noise()):
-                heapq.heappush(under_way, (sent.at, next(ticket), sent))
-    while under_way:
-        yield heapq.heappop(under_way)[2]
+                heapq.heappush(in_progress, (sent.at, next(tiebreak), sent))
+    while in_progress:
+        yield heapq.heappop(in_progress)[2]
 
 
 def _observe(rng: Random, call: SimulatedCall, dialect: Dialect, noise: Noise) -> Iterator[Sent]:
-    """Tell a call in one dialect, over a network."""
-    for happening in call.happenings:
+    """Report a call in one dialect, over a network."""
+    for event in call.events:
         if rng.random() < noise.lost:
             continue
-        at = happening.at
+        at = event.at
         if rng.random() < noise.swapped:
             at += rng.uniform(0.5, 10)
         if rng.random() < noise.delayed:
             at += rng.uniform(10, noise.delay)
         times = [at, at + rng.uniform(0.1, 60)] if rng.random() < noise.repeated else [at]
         for sent_at in times:
-            payload = spell(happening, call.room, dialect, sent_at)
+            payload = spell(event, call.room, dialect, sent_at)
             if payload is not None:
                 yield Sent(sent_at, payload, call)

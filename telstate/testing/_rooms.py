@@ -1,26 +1,80 @@
-"""A room of the fake: its properties, its SIP endpoints, and who is in it. Source: docs.daily.co/reference/rest-api/rooms."""
+"""The state of the fake: its rooms, their SIP endpoints, and the sessions in them. Source: docs.daily.co/reference/rest-api/rooms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
-from telstate.testing._legs import Leg
+from telstate.calls._table import State
+from telstate.events import Direction
+from telstate.testing._phone_lines import PhoneLine
 
-__all__ = ["Bot", "Meeting", "SimulatedEndpoint", "SimulatedRoom"]
+__all__ = ["Bot", "EndedAs", "Leg", "Meeting", "SimulatedEndpoint", "SimulatedRoom"]
 
-_SESSIONS = 5
-"""`max_sip_pstn_sessions_per_room` where nothing else was said."""
+_MAX_SESSIONS = 5
+"""The default of `max_sip_pstn_sessions_per_room`."""
+
+EndedAs = Literal["remote", "busy", "gives up", "fails", "stop", "eject", "transfer", "refer", "meeting"]
+"""What ended a session. The far side: it hung up (`remote`), was busy, gave up ringing, or failed. A request: `stop`, `eject`,
+`transfer` and `refer`. `meeting`: the room's meeting ended."""
+
+
+@dataclass
+class Leg:
+    """A telephone session of the fake: what really happened in it, to compare with what a program made of it.
+
+    Times are those of `time.monotonic`; None: it did not happen. The fake writes it in its own thread: read it at any time, and
+    change nothing.
+    """
+
+    session_id: str
+    room: str
+    direction: Direction
+    started_at: float
+    """When it was dialled; for a dial-in, when it connected."""
+    destination: str | None = None
+    """For a dial-out, the number or SIP URI that was dialled."""
+    sip_from: str | None = None
+    """For a dial-in, as is `sip_endpoint`."""
+    sip_endpoint: str | None = None
+    sip_headers: dict[str, str] | None = None
+    call_id: str | None = None
+    """The pinless `callId` of a caller who was on hold."""
+    user_id: str | None = None
+    display_name: str | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    """The body of the request that dialled it."""
+    line: PhoneLine = field(default_factory=PhoneLine, repr=False)
+    """What the far side does."""
+    origin: str | None = None
+    phone_number_id: str | None = None
+    meeting_id: str = ""
+    state: State = State.IDLE
+    ringing_at: float | None = None
+    answered_at: float | None = None
+    """For a dial-in, when media flowed."""
+    joined_at: float | None = None
+    left_at: float | None = None
+    ended_at: float | None = None
+    ended_by: EndedAs | None = None
+    tones: list[str] = field(default_factory=list)
+    """What sendDTMF sent, one item a request."""
+    transferred_to: str | None = None
+
+    @property
+    def live(self) -> bool:
+        """True until it ends."""
+        return self.ended_at is None
 
 
 @dataclass
 class Bot:
-    """A participant who is on no telephone."""
+    """A participant that is not on a phone."""
 
     room: str
     joined_at: float
-    """By `time.monotonic`, and below."""
+    """By `time.monotonic`, as is `left_at`."""
     left_at: float | None = None
     session_id: str = field(default_factory=lambda: str(uuid4()))
     user_id: str | None = None
@@ -30,17 +84,17 @@ class Bot:
 
 @dataclass
 class SimulatedEndpoint:
-    """A SIP address of a room. One client at a time is on it."""
+    """A SIP address of a room. One client at a time can use it."""
 
     uri: str
     ready: bool = False
-    """Registered: it can be dialled."""
+    """True once it is registered and can be dialled."""
     leg: Leg | None = None
 
 
 @dataclass
 class Meeting:
-    """What is held in a room while somebody hosts it."""
+    """A meeting in a room, while the bot is there."""
 
     bot: Bot
     started_at: float
@@ -50,7 +104,7 @@ class Meeting:
 
 @dataclass
 class SimulatedRoom:
-    """A room, hosting a meeting or empty."""
+    """A room, with or without a meeting."""
 
     name: str
     created_at: str
@@ -61,7 +115,7 @@ class SimulatedRoom:
     endpoints: list[SimulatedEndpoint] = field(default_factory=list)
 
     def set(self, properties: dict[str, Any]) -> None:
-        """Change properties. Endpoints that stay keep who is on them."""
+        """Change properties. Endpoints that stay keep their session."""
         self.properties.update(properties)
         sip = self.properties.get("sip")
         wanted = sip.get("num_endpoints", 1) if isinstance(sip, dict) else 0
@@ -72,11 +126,11 @@ class SimulatedRoom:
     @property
     def limit(self) -> int:
         """How many telephone sessions it may have at a time."""
-        limit: int = self.properties.get("max_sip_pstn_sessions_per_room", _SESSIONS)
+        limit: int = self.properties.get("max_sip_pstn_sessions_per_room", _MAX_SESSIONS)
         return limit
 
-    def told(self) -> dict[str, Any]:
-        """The room as REST tells it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the room as REST does."""
         config = {key: value for key, value in self.properties.items() if value is not None}
         if self.endpoints:
             first, *more = (endpoint.uri for endpoint in self.endpoints)

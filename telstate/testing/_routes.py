@@ -1,8 +1,7 @@
-"""The fake's REST API but for /webhooks: reads requests, refuses as Daily does, and lets the simulated domain do them.
+"""The fake's REST API: reads requests, refuses as Daily does, and calls the simulated domain.
 
 Source of paths, fields, ranges and texts: docs.daily.co/reference/rest-api, the pages of rooms, their dialOut, sipCallTransfer,
-sipRefer, eject and presence, and of dialin/pinlessCallUpdate. That a refusal's body is `{"error": …, "info": …}` is inferred.
-Which of several things that are wrong is told first is SIMULATED.
+sipRefer, eject and presence, and of dialin/pinlessCallUpdate. SIMULATED: the order in which a request is checked.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from telstate.testing._domain import CallRejected, SimulatedDomain
 from telstate.testing._faults import cut
-from telstate.testing._legs import Leg
-from telstate.testing._phone_lines import PhoneLine, PhoneLines, Refusal, Refused
+from telstate.testing._phone_lines import PhoneLine, PhoneLines
+from telstate.testing._refusals import Refusal, RequestRefused
+from telstate.testing._rooms import Leg
 from telstate.testing._subscriptions import Subscriptions
 
 __all__ = ["Routes"]
@@ -46,7 +46,7 @@ _TYPES: dict[str, type] = {
     "digitDurationMs": int,
     "toEndPoint": str,
 }
-_LONGEST = {"extension": 20, "userId": 36, "tones": 20}
+_MAX_LENGTHS = {"extension": 20, "userId": 36, "tones": 20}
 _RANGES = {"waitBeforeExtensionDialSec": (0, 60), "digitDurationMs": (50, 2000)}
 _NO_SESSION = Refusal(404, "not-found", "No session running")
 _NO_DIALOUT = Refusal(404, "not-found", "No dialout to stop")
@@ -55,31 +55,38 @@ _NOT_FORWARDED = Refusal(404, "not-found", "Call Forwarding Failed")
 
 
 class Routes:
-    """What can be asked of a domain.
+    """The API of a domain.
 
     Args:
-        cloud: the domain.
+        domain: the domain.
         lines: what its numbers do.
-        key: who may ask.
+        subscriptions: its webhooks.
+        key: the API key.
         presence_lag: seconds by which presence is behind.
     """
 
     def __init__(
-        self, cloud: SimulatedDomain, lines: PhoneLines, hooks: Subscriptions, *, key: str, presence_lag: float
+        self,
+        domain: SimulatedDomain,
+        lines: PhoneLines,
+        subscriptions: Subscriptions,
+        *,
+        key: str,
+        presence_lag: float,
     ) -> None:
-        self._cloud = cloud
+        self._domain = domain
         self._lines = lines
-        self._hooks = hooks
+        self._subscriptions = subscriptions
         self._key = key
         self._lag = presence_lag
 
     def all(self) -> list[Route]:
-        """Each under /v1, for those who have the key."""
-        room, hooks = "/rooms/{name}", self._hooks
+        """Return all routes, under /v1; all need the key."""
+        room, hooks = "/rooms/{name}", self._subscriptions
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/rooms", self._make),
             ("GET", "/rooms", self._rooms),
-            ("GET", room, self._tell),
+            ("GET", room, self._get),
             ("POST", room, self._change),
             ("DELETE", room, self._drop),
             ("POST", f"{room}/dialOut/start", self._start),
@@ -96,10 +103,10 @@ class Routes:
             ("POST", "/webhooks/{uuid}", hooks.update),
             ("DELETE", "/webhooks/{uuid}", hooks.delete),
         ]
-        return [Route(f"/v1{path}", self._known(handler), methods=[method]) for method, path, handler in table]
+        return [Route(f"/v1{path}", self._authorized(handler), methods=[method]) for method, path, handler in table]
 
-    def _known(self, handler: Handler) -> Handler:
-        """Only for those who have the key; and refusals become answers."""
+    def _authorized(self, handler: Handler) -> Handler:
+        """Check the key, and turn refusals into answers."""
 
         async def answer(request: Request) -> Response:
             given = request.headers.get("Authorization")
@@ -109,7 +116,7 @@ class Routes:
                 return _refusal(Refusal(401, "authentication-error"))
             try:
                 return await handler(request)
-            except Refused as refused:
+            except RequestRefused as refused:
                 return _refusal(refused.refusal)
 
         return answer
@@ -121,46 +128,46 @@ class Routes:
         name = body.get("name") or uuid4().hex[:20]
         if not isinstance(name, str):
             raise _invalid("name must be a string")
-        room = self._cloud.make(name, _properties(body), str(body.get("privacy", "public")))
-        return JSONResponse(room.told())
+        room = self._domain.make(name, _properties(body), str(body.get("privacy", "public")))
+        return JSONResponse(room.to_json())
 
     async def _rooms(self, request: Request) -> Response:  # noqa: ARG002
-        rooms = [room.told() for room in self._cloud.rooms.values()]
+        rooms = [room.to_json() for room in self._domain.rooms.values()]
         return JSONResponse({"total_count": len(rooms), "data": rooms})
 
-    async def _tell(self, request: Request) -> Response:
-        return JSONResponse(self._cloud.room(request.path_params["name"]).told())
+    async def _get(self, request: Request) -> Response:
+        return JSONResponse(self._domain.room(request.path_params["name"]).to_json())
 
     async def _change(self, request: Request) -> Response:
         properties = _properties(await _body(request))
-        return JSONResponse(self._cloud.change(request.path_params["name"], properties).told())
+        return JSONResponse(self._domain.change(request.path_params["name"], properties).to_json())
 
     async def _drop(self, request: Request) -> Response:
         name = request.path_params["name"]
-        self._cloud.drop(name)
+        self._domain.drop(name)
         return JSONResponse({"deleted": True, "name": name})
 
     async def _presence(self, request: Request) -> Response:
-        name, user_id = self._cloud.room(request.path_params["name"]).name, request.query_params.get("userId")
-        there = [one for one in self._cloud.present(name, self._lag) if user_id in (None, one["userId"])]
-        limit = request.query_params.get("limit", str(len(there)))
+        name, user_id = self._domain.room(request.path_params["name"]).name, request.query_params.get("userId")
+        present = [one for one in self._domain.present(name, self._lag) if user_id in (None, one["userId"])]
+        limit = request.query_params.get("limit", str(len(present)))
         if not limit.isdecimal():
             raise _invalid("limit must be a number")
-        return JSONResponse({"total_count": len(there), "data": there[: int(limit)]})
+        return JSONResponse({"total_count": len(present), "data": present[: int(limit)]})
 
     async def _eject(self, request: Request) -> Response:
         body = await _body(request)
-        room = self._cloud.room(request.path_params["name"])
+        room = self._domain.room(request.path_params["name"])
         ids, user_ids = body.get("ids", []), body.get("user_ids", [])
         if not isinstance(ids, list) or not isinstance(user_ids, list) or not (ids or user_ids):
             raise _invalid("ids or user_ids must be a list that is not empty")
-        legs = [leg for leg in self._cloud.live_in(room.name) if leg.session_id in ids or leg.user_id in user_ids]
+        legs = [leg for leg in self._domain.live_in(room.name) if leg.session_id in ids or leg.user_id in user_ids]
         for leg in legs:
-            self._cloud.end(leg, "eject")
+            self._domain.end(leg, "eject")
         ejected = [leg.session_id for leg in legs]
         if room.meeting is not None and room.meeting.bot.session_id in ids:
             ejected.append(room.meeting.bot.session_id)
-            self._cloud.end_meeting(room)
+            self._domain.end_meeting(room)
         return JSONResponse({"ejectedIds": ejected})
 
     # --- dial-out ---------------------------------------------------------------------------------------------------
@@ -168,51 +175,51 @@ class Routes:
     async def _start(self, request: Request) -> Response:
         name, body = request.path_params["name"], await _body(request)
         destination = _destination(body)
-        self._cloud.hosted(name)
+        self._domain.hosted(name)
         line = self._lines.dial(destination)
         if line.start_lost:
-            return _Cut()
+            return _CutAnswer()
         try:
-            leg: Leg | Refused = self._cloud.dial(name, body, line)
-        except Refused as refused:
+            leg: Leg | RequestRefused = self._domain.dial(name, body, line)
+        except RequestRefused as refused:
             leg = refused
         return await _answer_of(line, leg)
 
     async def _stop(self, request: Request) -> Response:
         room, body = await self._in_call(request)
-        leg = self._cloud.leg(_needed(body, "sessionId"), room)
+        leg = self._domain.leg(_needed(body, "sessionId"), room)
         if leg is None or leg.destination is None:
-            raise Refused(_NO_DIALOUT)
-        self._cloud.end(leg, "stop")
+            raise RequestRefused(_NO_DIALOUT)
+        self._domain.end(leg, "stop")
         return JSONResponse({"ok": "true"})
 
     async def _press(self, request: Request) -> Response:
         body = await _body(request)
         session_id, tones = _needed(body, "sessionId"), _needed(body, "tones")
-        leg = self._cloud.leg(session_id, request.path_params["name"])
+        leg = self._domain.leg(session_id, request.path_params["name"])
         if leg is None:
-            raise Refused(_NO_SESSION)
+            raise RequestRefused(_NO_SESSION)
         leg.tones.append(tones)
         return JSONResponse({"ok": "true", "sessionId": leg.session_id})
 
     # --- transfers and callers on hold ------------------------------------------------------------------------------
 
     async def _transfer(self, request: Request) -> Response:
-        return await self._hand_on(request, refer=False)
+        return await self._transfer_or_refer(request, refer=False)
 
     async def _refer(self, request: Request) -> Response:
-        return await self._hand_on(request, refer=True)
+        return await self._transfer_or_refer(request, refer=True)
 
-    async def _hand_on(self, request: Request, *, refer: bool) -> Response:
+    async def _transfer_or_refer(self, request: Request, *, refer: bool) -> Response:
         room, body = await self._in_call(request)
         session_id, to = _needed(body, "sessionId"), _needed(body, "toEndPoint")
         if not to.startswith("sip:") and (refer or not _NUMBER.fullmatch(to)):
             raise _invalid(
                 "toEndPoint must be a SIP URI that starts with sip:" + ("" if refer else ", or a phone number")
             )
-        if (leg := self._cloud.leg(session_id, room)) is None:
-            raise Refused(_WRONG_ID)
-        self._cloud.transfer(leg, to, refer=refer)
+        if (leg := self._domain.leg(session_id, room)) is None:
+            raise RequestRefused(_WRONG_ID)
+        self._domain.transfer(leg, to, refer=refer)
         return JSONResponse({"ok": "true"})
 
     async def _forward(self, request: Request) -> Response:
@@ -220,28 +227,28 @@ class Routes:
         if not all(isinstance(body.get(field), str) and body[field] for field in ("callId", "callDomain", "sipUri")):
             raise _invalid("Missing fields")
         try:
-            self._cloud.forward(body["callId"], body["sipUri"])
+            self._domain.forward(body["callId"], body["sipUri"])
         except CallRejected:
-            raise Refused(_NOT_FORWARDED) from None
+            raise RequestRefused(_NOT_FORWARDED) from None
         return JSONResponse({"ok": "true"})
 
     async def _in_call(self, request: Request) -> tuple[str, dict[str, Any]]:
         body = await _body(request)
-        room, _ = self._cloud.hosted(request.path_params["name"])
+        room, _ = self._domain.hosted(request.path_params["name"])
         return room.name, body
 
 
-async def _answer_of(line: PhoneLine, leg: Leg | Refused) -> Response:
-    """What the caller of a start gets to see of it, and when."""
+async def _answer_of(line: PhoneLine, leg: Leg | RequestRefused) -> Response:
+    """Answer a start as the line says."""
     if line.answer_after:
         await asyncio.sleep(line.answer_after)
-    if isinstance(leg, Refused):
+    if isinstance(leg, RequestRefused):
         raise leg
-    return _Cut() if line.answer_lost else JSONResponse({"ok": "true", "sessionId": leg.session_id})
+    return _CutAnswer() if line.answer_lost else JSONResponse({"ok": "true", "sessionId": leg.session_id})
 
 
-class _Cut(Response):
-    """An answer that breaks off."""
+class _CutAnswer(Response):
+    """An answer whose connection breaks."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await cut(self, scope, receive, send)
@@ -251,12 +258,12 @@ def _refusal(refusal: Refusal) -> Response:
     return JSONResponse({"error": refusal.error, "info": refusal.info}, refusal.status)
 
 
-def _invalid(info: str) -> Refused:
-    return Refused(Refusal(400, "invalid-request-error", info))
+def _invalid(info: str) -> RequestRefused:
+    return RequestRefused(Refusal(400, "invalid-request-error", info))
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The request's body, with nothing in it that is out of its range."""
+    """Return the request's body, after a check of its types and ranges."""
     try:
         body = await request.json()
     except ValueError:
@@ -272,8 +279,8 @@ async def _body(request: Request) -> dict[str, Any]:
 def _check(name: str, value: Any, kind: Any) -> None:
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise _invalid(f"{name} must be of type {kind.__name__}")
-    if name in _LONGEST and len(value) > _LONGEST[name]:
-        raise _invalid(f"{name} must have at most {_LONGEST[name]} characters")
+    if name in _MAX_LENGTHS and len(value) > _MAX_LENGTHS[name]:
+        raise _invalid(f"{name} must have at most {_MAX_LENGTHS[name]} characters")
     if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:
         raise _invalid(f"{name} must be from {_RANGES[name][0]} to {_RANGES[name][1]}")
     if name == "codecs":
@@ -304,7 +311,7 @@ def _properties(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_sip(sip: Any) -> None:
-    """The property that lets SIP callers in; null takes it away."""
+    """Check the property that lets SIP callers in; null removes it."""
     if sip is None:
         return
     if not isinstance(sip, dict) or sip.get("sip_mode") != "dial-in" or not isinstance(sip.get("display_name"), str):
@@ -318,7 +325,7 @@ def _check_sip(sip: Any) -> None:
 
 
 def _destination(body: dict[str, Any]) -> str:
-    """Whom to call. Fields that are for the other kind of destination are ignored."""
+    """Return the number or SIP URI to dial. Fields for the other kind of destination are ignored."""
     uri, number = body.get("sipUri"), body.get("phoneNumber")
     if (uri is None) == (number is None):
         raise _invalid("give either sipUri or phoneNumber")

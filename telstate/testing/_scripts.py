@@ -1,8 +1,8 @@
-"""What happens in simulated calls, and how each of them truly ends.
+"""Scripts of simulated calls: what happens in them, and how they end.
 
-A script plays one call with a seeded random generator. Delays and shares are made up to look like a working day; the order
-of events is that of Daily's documentation, the rest what users report (busy and no answer come as a bare `stopped`).
-Phone numbers are from the range reserved for fiction (+1 202 555 01xx).
+A script plays one call with a seeded random generator. Delays and shares are invented to look like a working day; the order of
+events is that of Daily's documentation, the rest is what users report (busy and no answer: only a `stopped`). Phone numbers are
+from the range reserved for fiction (+1 202 555 01xx).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ __all__ = ["SCRIPTS", "Script", "ScriptedEvent", "SimulatedCall"]
 
 
 class ScriptedEvent(NamedTuple):
-    """One thing that happens in a call."""
+    """One event of a call, before it is spelled in a dialect."""
 
     at: float
     """Unix seconds."""
     name: str
     """Daily's name of the event."""
     facts: Mapping[str, Any]
-    """What could be told of it, in daily-js's keys; each dialect tells some."""
+    """All its data, under the keys of daily-js; each dialect has only some of it."""
 
 
 @dataclass
 class SimulatedCall:
-    """One session, all that happens to it, and how a perfect observer would see it at the end."""
+    """One session: all its events, and its true outcome."""
 
     session_id: str
     direction: Direction
@@ -41,23 +41,23 @@ class SimulatedCall:
     facts: dict[str, Any]
     state: State = State.IDLE
     cause: Cause | None = None
-    happenings: list[ScriptedEvent] = field(default_factory=list)
+    events: list[ScriptedEvent] = field(default_factory=list)
 
     def add(self, at: float, name: str, **facts: Any) -> None:
-        """Let something happen."""
-        self.happenings.append(ScriptedEvent(at, name, {**self.facts, **facts}))
+        """Add an event."""
+        self.events.append(ScriptedEvent(at, name, {**self.facts, **facts}))
 
     def end(self, state: State, cause: Cause) -> None:
-        """Say how it truly ends."""
+        """Set the true outcome."""
         self.state, self.cause = state, cause
 
 
 Script = Callable[[Random, float, str], SimulatedCall]
-"""Plays one call: with this generator, from this time (Unix seconds), in this room."""
+"""Plays one call: gets the random generator, the start (Unix seconds) and the room."""
 
 
 def new_id(rng: Random) -> str:
-    """A session id as Daily makes them."""
+    """Make an id in Daily's format."""
     return str(UUID(int=rng.getrandbits(128), version=4))
 
 
@@ -94,7 +94,7 @@ def _dialout(rng: Random, room: str) -> SimulatedCall:
 
 
 def _talk(rng: Random, call: SimulatedCall, at: float) -> float:
-    """Let people talk, and some press keys; return when they stop."""
+    """Let the parties talk, and sometimes press keys; return when they stop."""
     if rng.random() < 0.15:
         for _ in range(rng.randrange(1, 5)):
             at += rng.uniform(0.5, 6)
@@ -110,7 +110,7 @@ def _hang_up(call: SimulatedCall, at: float, cause: Cause) -> SimulatedCall:
 
 
 def _connect(rng: Random, call: SimulatedCall, at: float) -> float:
-    """Let the endpoint get ready and the caller connect, some after a while on hold; return when."""
+    """Make the endpoint ready and connect the caller, sometimes after a while on hold; return when."""
     if rng.random() < 0.3:
         on_hold = {"From": _number(rng), "To": _number(rng), "callId": new_id(rng), "callDomain": "daily.example"}
         call.add(at, "pinless-dialin", **on_hold)
@@ -122,7 +122,7 @@ def _connect(rng: Random, call: SimulatedCall, at: float) -> float:
 
 
 def dialin_answered(rng: Random, at: float, room: str) -> SimulatedCall:
-    """A caller connects, media flows, somebody hangs up."""
+    """A caller connects, media flows, one side hangs up."""
     call = _dialin(rng, room)
     at = _connect(rng, call, at) + rng.uniform(0.3, 2.5)
     call.add(at, "participant-joined")
@@ -136,7 +136,7 @@ def dialin_gave_up(rng: Random, at: float, room: str) -> SimulatedCall:
     call = _dialin(rng, room)
     at = _connect(rng, call, at)
     call.add(at + rng.uniform(0.5, 4), "dialin-stopped")
-    call.end(State.STOPPED, Cause.COMPLETED)  # connected is all that Daily tells of a dial-in's success
+    call.end(State.STOPPED, Cause.COMPLETED)  # connected is the only sign of success that Daily sends for a dial-in
     return call
 
 
@@ -153,23 +153,23 @@ def dialin_failed(rng: Random, at: float, room: str) -> SimulatedCall:
 
 
 def dialin_transferred(rng: Random, at: float, room: str) -> SimulatedCall:
-    """A caller is handed on to somebody outside."""
+    """A caller is transferred to an external SIP URI."""
     call = _dialin(rng, room)
     at = _connect(rng, call, at)
     at += rng.uniform(0.3, 2.5)
     call.add(at, "participant-joined")
     at = _talk(rng, call, at)
-    way = {"toEndpoint": f"sip:desk{rng.randrange(9)}@pbx.example", "fromEndpoint": call.facts["sipFrom"]}
-    call.add(at, "calltransfer-triggered", **way, isSipRefer=False)
-    call.add(at + 0.4, "calltransfer-initiated", **way, isSipRefer=False)
+    route = {"toEndpoint": f"sip:desk{rng.randrange(9)}@pbx.example", "fromEndpoint": call.facts["sipFrom"]}
+    call.add(at, "calltransfer-triggered", **route, isSipRefer=False)
+    call.add(at + 0.4, "calltransfer-initiated", **route, isSipRefer=False)
     _hang_up(call, at + 1.5, Cause.TRANSFERRED)
-    call.add(at + 4, "calltransfer-answered", **way)
-    call.add(at + 5, "calltransfer-completed", **way)
+    call.add(at + 4, "calltransfer-answered", **route)
+    call.add(at + 5, "calltransfer-completed", **route)
     return call
 
 
 def dialout_answered(rng: Random, at: float, room: str) -> SimulatedCall:
-    """It rings, somebody picks up, they talk."""
+    """It rings, is answered, and the parties talk."""
     call = _dialout(rng, room)
     call.add(at, "dialout-connected")
     at += rng.uniform(2, 25)
@@ -181,7 +181,7 @@ def dialout_answered(rng: Random, at: float, room: str) -> SimulatedCall:
 
 
 def dialout_unanswered(rng: Random, at: float, room: str) -> SimulatedCall:
-    """It rings and rings."""
+    """It rings until it stops."""
     call = _dialout(rng, room)
     call.add(at, "dialout-connected")
     call.add(at + rng.uniform(25, 60), "dialout-stopped")
@@ -224,4 +224,4 @@ SCRIPTS: Mapping[Script, float] = {
     dialout_busy: 7,
     dialout_failed: 4,
 }
-"""What calls are like, with their share in a hundred."""
+"""The kinds of calls, with their share in percent."""

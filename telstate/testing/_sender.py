@@ -1,15 +1,14 @@
-"""A sender of webhooks that does what Daily's does: it signs, and it tries again. It simulates Daily; nothing here reaches it.
+"""Sends webhooks as Daily does: signed, and retried. It simulates Daily; nothing here reaches it.
 
     async with WebhookSender("http://127.0.0.1:8080/webhooks", secret) as sender:
         await sender.deliver(sent.payload)
 
-Source of the retries: Daily's webhook documentation. `exponential`: at most five tries of each message. `circuit-breaker`:
-one try; three failures in a row switch the webhook off, and what comes then is lost.
+Source of the retries: Daily's webhook documentation. `exponential`: at most five attempts for each message. `circuit-breaker`: one
+attempt; three failures in a row switch the webhook off, and later messages are lost.
 """
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,26 +20,27 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from telstate.sources._signatures import PINLESS, WEBHOOK, Headers, Secret, sign
+from telstate.sources._signatures import PINLESS, WEBHOOK, Secret, SignatureHeaders, sign
+from telstate.testing._spelling import body_of
 
-__all__ = ["RETRIES", "WebhookSender"]
+__all__ = ["RETRIES", "WebhookSender", "body_of"]
 
 RETRIES = (15.0, 60.0, 300.0, 900.0)
-"""Seconds before the second to the fifth try. Daily tells only that the pauses grow, to 15 minutes at most."""
+"""Seconds before the second to the fifth attempt. Daily documents only that the pauses grow, to 15 minutes at most."""
 _BREAKS_AT = 3
 
 
 class WebhookSender:
-    """Posts events to a receiver, with valid signatures, and repeats what was not answered with 200.
+    """Posts events to a receiver, with valid signatures, and retries what is not answered with 200.
 
     Args:
-        url: where to; a path that ends in `/pinless` is signed as pinless dial-in.
-        secret: with which to sign, in base64; None to sign nothing.
+        url: the receiver; a path that ends in `/pinless` is signed as pinless dial-in.
+        secret: the signing secret, in base64; None to send no signature.
         retry: Daily's `retryType`.
-        pauses: seconds before each further try, for `exponential`; small numbers make tests fast.
-        clock: Unix seconds, for the timestamps of signatures.
+        pauses: seconds before each retry, for `exponential`; small numbers make tests fast.
+        clock: returns Unix seconds, for the timestamps of signatures.
         timeout: seconds to wait for an answer.
-        headers: in which the signature goes, where the path does not tell.
+        headers: the signature headers, if the path does not decide.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class WebhookSender:
         pauses: Sequence[float] = RETRIES,
         clock: Callable[[], float] = time.time,
         timeout: float = 10.0,
-        headers: Headers | None = None,
+        headers: SignatureHeaders | None = None,
     ) -> None:
         self._url = url
         self._headers = headers or (PINLESS if urlsplit(url).path.rstrip("/").endswith("/pinless") else WEBHOOK)
@@ -60,13 +60,12 @@ class WebhookSender:
         self._pauses = tuple(pauses) if retry == "exponential" else ()
         self._breaks = retry == "circuit-breaker"
         self._clock = clock
-        self._client = httpx.AsyncClient(
-            timeout=timeout, verify=_trusted(), trust_env=False
-        )  # it is for receivers at hand
-        self.failed_count = 0
-        """Failures in a row."""
-        self.tries = 0
-        """Requests that were sent."""
+        # Without proxies of the environment: the receiver is a local one.
+        self._client = httpx.AsyncClient(timeout=timeout, verify=_ssl_context(), trust_env=False)
+        self.failed_count: int = 0
+        """How many attempts in a row failed."""
+        self.tries: int = 0
+        """How many requests were sent."""
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -79,7 +78,7 @@ class WebhookSender:
 
     @property
     def state(self) -> Literal["ACTIVE", "FAILED"]:
-        """As Daily would tell it of the webhook."""
+        """The `state` that Daily would show for the webhook."""
         return "FAILED" if self._breaks and self.failed_count >= _BREAKS_AT else "ACTIVE"
 
     def reactivate(self) -> None:
@@ -87,15 +86,15 @@ class WebhookSender:
         self.failed_count = 0
 
     async def deliver(self, payload: Mapping[str, Any] | bytes) -> bool:
-        """Send an event until it is answered with 200; False if it was given up, or the webhook is switched off.
+        """Send an event until it is answered with 200. Each attempt is signed anew.
 
-        Each try is signed anew.
+        Returns:
+            False if it was given up, or the webhook is switched off.
         """
         if self.state == "FAILED":
             return False
-        body = payload if isinstance(payload, bytes) else body_of(payload)
         for pause in (*self._pauses, None):
-            if await self._try(body):
+            if await self._try(payload):
                 self.failed_count = 0
                 return True
             self.failed_count += 1
@@ -103,19 +102,23 @@ class WebhookSender:
                 await anyio.sleep(pause)
         return False
 
-    async def _try(self, body: bytes) -> bool:
+    async def _try(self, payload: Mapping[str, Any] | bytes) -> bool:
         try:
-            return (await self.post(body)).status_code == 200
+            return (await self.post(payload)).status_code == 200
         except httpx.HTTPError:
             return False
 
-    async def post(self, body: bytes, **headers: str) -> httpx.Response:
-        """Send once, whatever comes of it. `headers` are sent as they are, with dashes for underscores; a signature among them
-        takes the place of the right one.
+    async def post(self, payload: Mapping[str, Any] | bytes, **headers: str) -> httpx.Response:
+        """Send once, and return the answer.
+
+        Args:
+            payload: an event, or a raw body.
+            headers: more headers, with underscores for dashes; a signature among them replaces the valid one.
 
         Raises:
             httpx.HTTPError: if no answer came.
         """
+        body = payload if isinstance(payload, bytes) else body_of(payload)
         now = self._clock()
         timestamp = str(int(now * 1000)) if self._headers is PINLESS else f"{now:.3f}"
         signed = sign(self._secret, timestamp, body, self._headers) if self._secret is not None else {}
@@ -127,11 +130,6 @@ class WebhookSender:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
-    """Made once: it takes longer than to deliver."""
+def _ssl_context() -> ssl.SSLContext:
+    """Cached: making one takes longer than a delivery."""
     return httpx.create_ssl_context(trust_env=False)
-
-
-def body_of(payload: Mapping[str, Any]) -> bytes:
-    """The bytes that JavaScript's `JSON.stringify` would write."""
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()

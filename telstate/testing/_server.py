@@ -1,4 +1,4 @@
-"""The fake's thread: an event loop of its own, an HTTP server on loopback, and what goes out from it."""
+"""The thread of a `FakeDaily`: an event loop, an HTTP server on loopback, and the delivery of webhooks."""
 
 from __future__ import annotations
 
@@ -26,55 +26,55 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from telstate.errors import NotRunning
 from telstate.events import Dialect
 from telstate.sources._listener import listen
-from telstate.testing._domain import SimulatedDomain, Told
-from telstate.testing._faults import Broken, Fault, Rules
+from telstate.testing._domain import DomainEvent, SimulatedDomain
+from telstate.testing._faults import ConnectionBroken, Fault, FaultRules
 from telstate.testing._phone_lines import PhoneLines
 from telstate.testing._routes import Routes
 from telstate.testing._spelling import spell
 from telstate.testing._subscriptions import Subscriptions
-from telstate.testing._webhook_delivery import Sink, WebhookDelivery
+from telstate.testing._webhook_delivery import WebhookDelivery, WebhookTarget
 
-__all__ = ["Seen", "Server"]
+__all__ = ["FakeServer", "ReceivedRequest"]
 
 _T = TypeVar("_T")
-_HANDED_OVER = 10.0
-"""Seconds in which the loop must have done what another thread asks for; it takes microseconds."""
-_LAST_ANSWERS = 0.1
-"""Seconds for answers that are under way when the fake is left."""
-_NOWHERE = logging.getLogger(__name__)
-_NOWHERE.setLevel(logging.CRITICAL + 1)
+_CALL_TIMEOUT = 10.0
+"""Seconds in which the loop must run what another thread asks for; it takes microseconds."""
+_SHUTDOWN_TIMEOUT = 0.1
+"""Seconds for answers in progress when the fake is left."""
+_SILENT_LOGGER = logging.getLogger(__name__)
+_SILENT_LOGGER.setLevel(logging.CRITICAL + 1)
 
 
-class Seen(NamedTuple):
-    """A request that came."""
+class ReceivedRequest(NamedTuple):
+    """A request that the fake received."""
 
     method: str
     path: str
     authorization: str
     body: Any
-    """Decoded from JSON; None if there was none, bytes if it was no JSON."""
+    """Decoded from JSON; None if there was none, bytes if it was not JSON."""
     at: float
     """By `time.monotonic`."""
 
 
-class Server:
+class FakeServer:
     """Everything behind a `FakeDaily`, in a thread of its own.
 
     Args:
         lines: what numbers do.
-        sink: gets every event, besides the webhooks made through REST.
-        key: who may ask.
-        port: to listen on; 0 takes a free one.
-        joins: as in `SimulatedDomain`, and so `registers`.
-        registers: seconds.
-        presence_lag: seconds.
-        pauses: seconds before each further try of a webhook.
+        target: receives every event, besides the webhooks created through REST.
+        key: the API key.
+        port: the port to listen on; 0 takes a free one.
+        joins: as in `SimulatedDomain`.
+        registers: as in `SimulatedDomain`.
+        presence_lag: seconds by which presence is behind.
+        pauses: seconds before each retry of a webhook.
     """
 
     def __init__(
         self,
         lines: PhoneLines,
-        sink: Sink | None,
+        target: WebhookTarget | None,
         *,
         key: str,
         port: int,
@@ -83,17 +83,17 @@ class Server:
         presence_lag: float,
         pauses: Sequence[float],
     ) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[ReceivedRequest] = []
         self.faults: deque[Fault] = deque()
-        self.defects: list[BaseException] = []
-        self.hooks = Subscriptions()
-        self.cloud = SimulatedDomain(lines, tell=self._tell, later=self._later, joins=joins, registers=registers)
-        self.courier = WebhookDelivery(pauses, self.defects.append)
-        self._sink = sink
-        routes = Routes(self.cloud, lines, self.hooks, key=key, presence_lag=presence_lag)
+        self.errors: list[BaseException] = []
+        self.subscriptions = Subscriptions()
+        self.domain = SimulatedDomain(lines, report=self._send, later=self._later, joins=joins, registers=registers)
+        self.delivery = WebhookDelivery(pauses, self.errors.append)
+        self._target = target
+        routes = Routes(self.domain, lines, self.subscriptions, key=key, presence_lag=presence_lag)
         paths = routes.all()
-        self.rules = Rules(route.path.removeprefix("/v1") for route in paths)
-        self._app = Starlette(routes=paths, exception_handlers={HTTPException: _unknown})
+        self.rules = FaultRules(route.path.removeprefix("/v1") for route in paths)
+        self._app = Starlette(routes=paths, exception_handlers={HTTPException: _not_found})
         self._socket = listen("127.0.0.1", port, backlog=1024)
         self.port: int = self._socket.getsockname()[1]
         self._started: Future[asyncio.AbstractEventLoop] = Future()
@@ -102,21 +102,21 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="FakeDaily", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; requests are answered from here on."""
+        """Start the thread; requests are answered from now on."""
         self._thread.start()
         self._loop = self._started.result()
 
     def stop(self) -> None:
-        """End the thread, and everything in it."""
-        with suppress(RuntimeError):  # it has ended by itself
+        """Stop the thread, and everything in it."""
+        with suppress(RuntimeError):  # it has stopped by itself
             self._loop.call_soon_threadsafe(self._leaving.set)
         self._thread.join()
 
     def do(self, what: Callable[[], _T]) -> _T:
-        """Let the loop call a function, from whichever thread, and return what it returns.
+        """Call a function on the loop, from any thread, and return its result.
 
         Raises:
-            NotRunning: if the fake is not running any more.
+            NotRunning: if the fake was left.
         """
         if threading.get_ident() == self._thread.ident:
             return what()
@@ -130,10 +130,10 @@ class Server:
 
         try:
             self._loop.call_soon_threadsafe(call)
-            return done.result(_HANDED_OVER)
+            return done.result(_CALL_TIMEOUT)
         except RuntimeError as error:
             if self._loop.is_closed():
-                raise NotRunning("a FakeDaily can be used in its `with` only") from error
+                raise NotRunning("a FakeDaily can only be used inside its `with`") from error
             raise
 
     # --- the thread -------------------------------------------------------------------------------------------------
@@ -142,19 +142,19 @@ class Server:
         try:
             asyncio.run(self._main())
         except BaseException as error:
-            self.defects.append(error)
+            self.errors.append(error)
             if not self._started.done():
                 self._started.set_exception(error)
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._on_defect)
+        loop.set_exception_handler(self._on_error)
         self._leaving = asyncio.Event()
-        server = _Server(
+        server = _LoopbackServer(
             uvicorn.Config(
                 self._serve,
                 interface="asgi3",
-                http=_Silent,
+                http=_UnloggedProtocol,
                 log_config=None,  # the program may have a uvicorn of its own, and all share their loggers
                 access_log=False,
                 lifespan="off",
@@ -166,43 +166,44 @@ class Server:
             await asyncio.sleep(0.001)
         self._started.set_result(loop)
         await self._leaving.wait()
-        await self.courier.aclose()
+        await self.delivery.aclose()
         server.should_exit = True
         await serving
 
-    def _on_defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception") or RuntimeError(context["message"])
-        if not isinstance(error, ConnectionError):  # somebody hung up
-            self.defects.append(error)
+        if not isinstance(error, ConnectionError):  # a client disconnected
+            self.errors.append(error)
 
     def _later(self, seconds: float, do: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, do)
 
-    def _tell(self, told: Told) -> None:
-        kind = told.happening.name.replace("-", ".", 1)
-        if kind in told.line.loses:
+    def _send(self, happened: DomainEvent) -> None:
+        event, line = happened.event, happened.line
+        kind = event.name.replace("-", ".", 1)
+        if kind in line.loses:
             return
-        sinks = [*([self._sink] if self._sink is not None else []), *self.hooks.sinks(kind)]
-        payload = spell(told.happening, told.room, Dialect.WEBHOOK) if sinks else None
-        for sink in sinks:
+        targets = [*([self._target] if self._target is not None else []), *self.subscriptions.targets(kind)]
+        payload = spell(event, happened.room, Dialect.WEBHOOK) if targets else None
+        for target in targets:
             if payload is None:
-                raise AssertionError(f"nobody knows how Daily spells {told.happening.name}")
-            times, delay = 2 if kind in told.line.twice else 1, told.line.delays.get(kind)
-            self.courier.send(sink, kind, payload, after=told.after, delay=delay, times=times)
+                raise AssertionError(f"the fake has no webhook for {event.name}")
+            times, delay = 2 if kind in line.twice else 1, line.delays.get(kind)
+            self.delivery.send(target, kind, payload, after=happened.after, delay=delay, times=times)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            receive = await self._note(scope, receive)
+            receive = await self._record(scope, receive)
             if (fault := self._fault(scope["path"])) is not None:
                 await fault(self._app, scope, receive, send)
             else:
                 await self._app(scope, receive, send)
-        except (Broken, ClientDisconnect, asyncio.CancelledError):
+        except (ConnectionBroken, ClientDisconnect, asyncio.CancelledError):
             raise
-        except BaseException as error:  # pytest's own failures are no Exception
-            self.defects.append(error)
+        except BaseException as error:  # pytest's failures are not an Exception
+            self.errors.append(error)
             raise
 
     def _fault(self, path: str) -> Fault | None:
@@ -211,11 +212,11 @@ class Server:
         rules = list(self.rules.items())
         return next((fault for pattern, fault in rules if fnmatchcase(path.removeprefix("/v1"), pattern)), None)
 
-    async def _note(self, scope: Scope, receive: Receive) -> Receive:
+    async def _record(self, scope: Scope, receive: Receive) -> Receive:
         request = Request(scope, receive)
         body = await request.body()
         given = request.headers.get("Authorization", "")
-        self.seen.append(Seen(request.method, request.url.path, given, _decoded(body), time.monotonic()))
+        self.seen.append(ReceivedRequest(request.method, request.url.path, given, _decoded(body), time.monotonic()))
         messages: deque[Message] = deque([{"type": "http.request", "body": body, "more_body": False}])
 
         async def again() -> MutableMapping[str, Any]:
@@ -224,16 +225,16 @@ class Server:
         return again
 
 
-class _Server(uvicorn.Server):
-    """One that leaves signals alone, is quick to end, and then leaves nothing open."""
+class _LoopbackServer(uvicorn.Server):
+    """A server that ignores signals, stops fast, and leaves nothing open."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """They are the program's."""
+        """Do nothing: signals are for the program."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers that are being written get out, and cancel what else is under way."""
+        """Finish the answers that are being written, and cancel all other requests."""
         for server in self.servers:
             server.close()
         for listening in sockets or []:
@@ -241,7 +242,7 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if tasks := list(self.server_state.tasks):
-            await asyncio.wait(tasks, timeout=_LAST_ANSWERS)
+            await asyncio.wait(tasks, timeout=_SHUTDOWN_TIMEOUT)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -249,15 +250,15 @@ class _Server(uvicorn.Server):
             if (transport := getattr(connection, "transport", None)) is not None:
                 transport.abort()
         for _ in range(3):
-            await asyncio.sleep(0)  # transports close in the loop's next turns
+            await asyncio.sleep(0)  # transports close in the next iterations of the loop
 
 
-class _Silent(H11Protocol):
-    """One whose broken connections are not in the log: they are broken on purpose, and defects are raised."""
+class _UnloggedProtocol(H11Protocol):
+    """Does not log broken connections: they are broken on purpose, and errors are raised at the end."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.logger = _NOWHERE
+        self.logger = _SILENT_LOGGER
 
 
 def _decoded(body: bytes) -> Any:
@@ -267,7 +268,7 @@ def _decoded(body: bytes) -> Any:
         return body
 
 
-async def _unknown(_: Request, error: Exception) -> Response:
-    """A path or a method that Daily does not have."""
+async def _not_found(_: Request, error: Exception) -> Response:
+    """Answer a path or a method that Daily does not have."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     return JSONResponse({"error": "not-found" if status == 404 else "invalid-request-error", "info": ""}, status)

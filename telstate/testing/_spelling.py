@@ -1,14 +1,15 @@
-"""Tell a happening as each dialect would: with its keys, and without what it does not tell."""
+"""Spells an event in each dialect: with the dialect's keys, and only the data that the dialect has."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from telstate.events import Dialect
 from telstate.testing._scripts import ScriptedEvent
 
-__all__ = ["spell"]
+__all__ = ["body_of", "spell"]
 
 _CLIENT_ID = "17225364729060.9442072768918943"
 _DOMAIN_ID = "04b89420-cf8b-4ea5-a428-02c40b0e2a59"
@@ -73,7 +74,7 @@ _IN_IDS = {
     "triggered": "trig",
     "initiated": "init",
 }
-"""How the ids of the examples abbreviate: `2868-dial-out-con-<session>`."""
+"""The abbreviations in the ids of Daily's examples: `2868-dial-out-con-<session>`."""
 
 _PYTHON = {
     "dialin-connected": {"sessionId": "sessionId", "displayName": "displayName", "sipFrom": "sipFrom"},
@@ -90,56 +91,51 @@ _NOT_PYTHON = (
 _PYTHON_OTHER = {"sessionId": "sessionId", "errorMsg": "message"}
 
 
-def spell(happening: ScriptedEvent, room: str, dialect: Dialect, sent_at: float | None = None) -> dict[str, Any] | None:
-    """Spell one happening; None where the dialect does not tell of it.
+def spell(event: ScriptedEvent, room: str, dialect: Dialect, sent_at: float | None = None) -> dict[str, Any] | None:
+    """Return the payload of an event in a dialect; None if the dialect does not have it.
 
     Args:
-        happening: what happened.
-        room: in which room.
+        event: the event.
+        room: the room's name.
         dialect: `daily-js`, `webhook`, `daily-python`, or `journal` (around a daily-js payload).
-        sent_at: when the webhook is sent, in Unix seconds; by default at once.
+        sent_at: when the webhook is sent, in Unix seconds; by default when it happens.
     """
     if dialect is Dialect.DAILY_JS:
-        return _as_daily_js(happening)
+        return _as_daily_js(event)
     if dialect is Dialect.WEBHOOK:
-        return _as_webhook(happening, room, happening.at if sent_at is None else sent_at)
+        return _as_webhook(event, room, event.at if sent_at is None else sent_at)
     if dialect is Dialect.DAILY_PYTHON:
-        return _as_daily_python(happening)
-    inner = _as_daily_js(happening)
-    at = happening.at if sent_at is None else sent_at
+        return _as_daily_python(event)
+    inner = _as_daily_js(event)
+    at = event.at if sent_at is None else sent_at
     return inner and {"v": 1, "seq": 0, "at": at, "dialect": "daily-js", "event": None, "payload": inner}
 
 
-def _as_daily_js(happening: ScriptedEvent) -> dict[str, Any] | None:
-    name, facts = happening.name, happening.facts
+def _as_daily_js(event: ScriptedEvent) -> dict[str, Any] | None:
+    name, facts = event.name, event.facts
     head = {"action": name, "callClientId": _CLIENT_ID}
     if name in ("participant-joined", "participant-left"):
-        who = {
-            "session_id": facts["sessionId"],
-            "user_name": facts.get("displayName", ""),
-            "local": False,
-            "owner": False,
-        }
-        return {**head, "participant": who}
+        person = {"session_id": facts["sessionId"], "user_name": facts.get("displayName", "")}
+        return {**head, "participant": {**person, "local": False, "owner": False}}
     keys = _DAILY_JS.get(name)
     return None if keys is None else head | {key: facts[key] for key in keys if key in facts}
 
 
-def _as_webhook(happening: ScriptedEvent, room: str, sent_at: float) -> dict[str, Any] | None:
+def _as_webhook(event: ScriptedEvent, room: str, sent_at: float) -> dict[str, Any] | None:
     """Source of fields and ids: docs.daily.co/reference/rest-api/webhooks/events and the pages below it."""
-    name, facts = happening.name, happening.facts
+    name, facts = event.name, event.facts
     family, _, what = name.partition("-")
     if name == "pinless-dialin":  # a webhook without an envelope
         return {key: facts[key] for key in ("To", "From", "callId", "callDomain", "sipHeaders") if key in facts}
-    place = {"domain_id": facts.get("domainId", _DOMAIN_ID), "room": room}
+    location = {"domain_id": facts.get("domainId", _DOMAIN_ID), "room": room}
     if family == "participant":
-        event_id, payload = _participant_of_webhook(happening, what)
+        event_id, payload = _participant_of_webhook(event, what)
     elif family == "meeting":
         event_id = f"mtg-{what}-{facts['meetingId']}"
-        payload = {"start_ts": facts["startedAt"], "end_ts": happening.at, "meeting_id": facts["meetingId"]}
+        payload = {"start_ts": facts["startedAt"], "end_ts": event.at, "meeting_id": facts["meetingId"]}
     elif family in ("dialin", "dialout", "calltransfer"):
         keys = _WEBHOOK[what if what == "ready" else "error" if name in _WITH_TEXT else family]
-        payload = {"timestamp": str(int(happening.at))}
+        payload = {"timestamp": str(int(event.at))}
         payload |= {key: facts[fact] for fact, key in keys.items() if fact in facts}
         if name == "dialout-warning":  # the page's example lacks it
             payload.pop("origin", None)
@@ -150,35 +146,35 @@ def _as_webhook(happening: ScriptedEvent, room: str, sent_at: float) -> dict[str
         )
         event_id = f"2868-{event_id}-{facts.get('sessionId')}"
         if what == "ready":
-            event_id = f"3602-dial-in-ready-{int(happening.at)}"
+            event_id = f"3602-dial-in-ready-{int(event.at)}"
         if family == "calltransfer":
-            event_id += str(int(happening.at))
+            event_id += str(int(event.at))
     else:
-        return None  # key presses are told to clients only
+        return None  # only clients receive key presses
     return {
         "version": "1.0.0",
         "type": f"{family}.{what}",
         "id": event_id,
-        "payload": place | payload,
+        "payload": location | payload,
         "event_ts": round(sent_at, 3),
     }
 
 
-def _participant_of_webhook(happening: ScriptedEvent, what: str) -> tuple[str, dict[str, Any]]:
-    facts = happening.facts
+def _participant_of_webhook(event: ScriptedEvent, what: str) -> tuple[str, dict[str, Any]]:
+    facts = event.facts
     payload = {
         "session_id": facts["sessionId"],
-        "joined_at": facts.get("joinedAt", happening.at),
+        "joined_at": facts.get("joinedAt", event.at),
         "user_name": facts.get("displayName"),
     }
     payload |= {key: facts[fact] for fact, key in _PARTICIPANT.items() if fact in facts}
     if what == "left":
-        payload["duration"] = happening.at - payload["joined_at"]
-    return f"ptcpt-{'join' if what == 'joined' else what}-{facts['sessionId']}-{int(happening.at * 1000)}", payload
+        payload["duration"] = event.at - payload["joined_at"]
+    return f"ptcpt-{'join' if what == 'joined' else what}-{facts['sessionId']}-{int(event.at * 1000)}", payload
 
 
-def _as_daily_python(happening: ScriptedEvent) -> dict[str, Any] | None:
-    name, facts = happening.name, happening.facts
+def _as_daily_python(event: ScriptedEvent) -> dict[str, Any] | None:
+    name, facts = event.name, event.facts
     if name in _NOT_PYTHON:
         return None
     handler = f"on_{name.replace('-', '_')}"
@@ -191,6 +187,6 @@ def _as_daily_python(happening: ScriptedEvent) -> dict[str, Any] | None:
     return {"handler": handler, "data": {key: facts[fact] for fact, key in keys.items() if fact in facts}}
 
 
-def as_line(payload: dict[str, Any]) -> bytes:
-    """One line of a log."""
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+def body_of(payload: Mapping[str, Any]) -> bytes:
+    """Return the bytes that JavaScript's `JSON.stringify` would write."""
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()

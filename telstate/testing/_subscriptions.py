@@ -1,6 +1,5 @@
-"""The fake's /webhooks: who asked for which events. Source: docs.daily.co/reference/rest-api/webhooks and the pages below it.
-
-The text of the refusal is the one that users of Daily have published.
+"""The fake's `/webhooks` API. Source: docs.daily.co/reference/rest-api/webhooks and the pages below it; the text of the refusal is one
+that users of Daily have published.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ from starlette.responses import JSONResponse, Response
 
 from telstate.sources._signatures import Secret
 from telstate.testing._domain import DOMAIN_ID
-from telstate.testing._phone_lines import Refusal, Refused
-from telstate.testing._webhook_delivery import Sink
+from telstate.testing._refusals import Refusal, RequestRefused
+from telstate.testing._webhook_delivery import WebhookTarget
 
 __all__ = ["Subscriptions"]
 
-_VERIFIED = 2.0
-"""Seconds in which a receiver must answer the test."""
+_TEST_TIMEOUT = 2.0
+"""Seconds in which a receiver must answer the test request."""
 
 
 class Subscriptions:
-    """The webhooks of the domain, as REST makes and tells them."""
+    """The webhooks of the domain, as REST creates and returns them."""
 
     def __init__(self) -> None:
         self.hooks: dict[str, dict[str, Any]] = {}
         self.new_secret_on_update = False
 
-    def sinks(self, kind: str) -> Iterator[Sink]:
-        """Who wants events of that type."""
+    def targets(self, kind: str) -> Iterator[WebhookTarget]:
+        """Yield the webhooks that want events of a type."""
         for hook in list(self.hooks.values()):
             if kind in hook.get("eventTypes", ()):
-                yield Sink(hook["url"], hook["hmac"], hook["retryType"], hook=hook)
+                yield WebhookTarget(hook["url"], hook["hmac"], hook["retryType"], hook=hook)
 
     async def create(self, request: Request) -> Response:
-        """`POST /webhooks`: made if the receiver answers the test."""
-        asked = await request.json()
-        _check(asked)
-        await _verify(asked.get("url"))
+        """`POST /webhooks`: created if the receiver answers the test request."""
+        body = await request.json()
+        _check(body)
+        await _verify(body.get("url"))
         hook = {
             "uuid": str(uuid4()),
             "hmac": _new_secret(),
@@ -52,7 +51,7 @@ class Subscriptions:
             "failedCount": 0,
             "lastMomentPushed": None,
             "domainId": DOMAIN_ID,
-            **asked,
+            **body,
         }
         self.hooks[str(hook["uuid"])] = hook
         return JSONResponse(hook)
@@ -66,11 +65,11 @@ class Subscriptions:
         return JSONResponse(self._hook(request))
 
     async def update(self, request: Request) -> Response:
-        """`POST /webhooks/:uuid`: also brings one back that FAILED."""
-        hook, asked = self._hook(request), await request.json()
-        _check(asked)
-        await _verify(asked.get("url", hook["url"]))
-        hook.update(asked, state="ACTIVE", failedCount=0)
+        """`POST /webhooks/:uuid`: also reactivates one that FAILED."""
+        hook, body = self._hook(request), await request.json()
+        _check(body)
+        await _verify(body.get("url", hook["url"]))
+        hook.update(body, state="ACTIVE", failedCount=0)
         if self.new_secret_on_update:
             hook["hmac"] = _new_secret()
         return JSONResponse(hook)
@@ -82,18 +81,18 @@ class Subscriptions:
 
     def _hook(self, request: Request) -> dict[str, Any]:
         if (hook := self.hooks.get(request.path_params["uuid"])) is None:
-            raise Refused(Refusal(404, "not-found", "no such webhook"))
+            raise RequestRefused(Refusal(404, "not-found", "no such webhook"))
         return hook
 
 
-def _check(asked: Any) -> None:
-    """Refuse what could not be sent with."""
-    if not isinstance(asked, dict):
-        raise Refused(Refusal(400, "invalid-request-error", "the body must be a JSON object"))
+def _check(body: Any) -> None:
+    """Refuse a body or a secret that could not be used."""
+    if not isinstance(body, dict):
+        raise RequestRefused(Refusal(400, "invalid-request-error", "the body must be a JSON object"))
     try:
-        Secret(asked.get("hmac", "AA=="))
+        Secret(body.get("hmac", "AA=="))
     except (ValueError, AttributeError):
-        raise Refused(Refusal(400, "invalid-request-error", "hmac must be base64")) from None
+        raise RequestRefused(Refusal(400, "invalid-request-error", "hmac must be base64")) from None
 
 
 def _new_secret() -> str:
@@ -102,10 +101,10 @@ def _new_secret() -> str:
 
 async def _verify(url: Any) -> None:
     try:
-        async with httpx.AsyncClient(timeout=_VERIFIED, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=_TEST_TIMEOUT, trust_env=False) as client:
             status: int | str = (await client.post(str(url), json={"test": "test"})).status_code
     except (httpx.HTTPError, httpx.InvalidURL):
         status = "undefined"
     if status != 200:
         info = f"non-200 status code returned from webhook endpoint, recvd {status}"
-        raise Refused(Refusal(400, "invalid-request-error", info))
+        raise RequestRefused(Refusal(400, "invalid-request-error", info))

@@ -1,4 +1,4 @@
-"""Brings webhooks to those who asked for them: signed, in the order of each session, tried again, and never in anybody's way."""
+"""Delivers webhooks in the background: signed, retried, and in order within each session."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from telstate.sources._signatures import Headers, Secret
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.sources._signatures import Secret, SignatureHeaders
+from telstate.testing._sender import WebhookSender
 
-__all__ = ["Delivery", "Sink", "WebhookDelivery"]
+__all__ = ["Delivery", "WebhookDelivery", "WebhookTarget"]
 
-_AT_ONCE = 16
-"""Requests on their way at a time, to one receiver: with each connection more, httpx looks longer for a free one. Measured with 8,
-16 and 48: 860, 730 and 500 webhooks a second."""
+_MAX_IN_FLIGHT = 16
+"""How many requests may be in flight to one receiver: with more connections, httpx takes longer to find a free one. Measured with
+8, 16 and 48: 860, 730 and 500 webhooks a second."""
 
 
 class Delivery(NamedTuple):
-    """A webhook that was delivered, or given up."""
+    """A webhook that was delivered or given up."""
 
     at: float
     """When that was, by `time.monotonic`."""
     url: str
     type: str
-    """Of the event; `pinless` for a caller on hold."""
+    """The event's type; `pinless` for a caller on hold."""
     body: dict[str, Any]
     delivered: bool
 
 
-class Sink(NamedTuple):
-    """Somebody who wants webhooks."""
+class WebhookTarget(NamedTuple):
+    """A receiver of webhooks."""
 
     url: str
     secret: str | Secret | None = None
     retry: Literal["exponential", "circuit-breaker"] = "exponential"
-    headers: Headers | None = None
+    headers: SignatureHeaders | None = None
     hook: dict[str, Any] | None = None
-    """The webhook as REST tells it: what becomes of a delivery is noted there."""
+    """The webhook as REST returns it; deliveries update it."""
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Tells sinks apart."""
+        """Identifies the target."""
         return self.url, self.secret, self.retry, None if self.hook is None else self.hook["uuid"]
 
     @property
     def is_active(self) -> bool:
-        """False if Daily would send nothing there."""
+        """False if Daily would send nothing to it."""
         return self.hook is None or self.hook.get("state", "ACTIVE") == "ACTIVE"
 
 
 class WebhookDelivery:
-    """Delivers, each webhook in a task of its own.
+    """Delivers each webhook in a task of its own.
 
     Args:
-        pauses: seconds before each further try.
-        fail: takes what no receiver can be blamed for.
+        pauses: seconds before each retry.
+        fail: is called with errors that are bugs, not failures of a receiver.
     """
 
     def __init__(self, pauses: Sequence[float], fail: Callable[[BaseException], None]) -> None:
         self._pauses = tuple(pauses)
         self._fail = fail
-        self._senders: dict[tuple[object, ...], _Sender] = {}
+        self._senders: dict[tuple[object, ...], _LimitedSender] = {}
         self._last: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._due: dict[asyncio.Task[None], str] = {}
         self._open = AsyncExitStack()
@@ -74,12 +74,12 @@ class WebhookDelivery:
 
     @property
     def due(self) -> list[str]:
-        """The types of what is neither delivered nor given up yet."""
+        """The types of the webhooks that are neither delivered nor given up yet."""
         return list(self._due.values())
 
     def send(
         self,
-        sink: Sink,
+        target: WebhookTarget,
         kind: str,
         body: dict[str, Any],
         *,
@@ -90,18 +90,18 @@ class WebhookDelivery:
         """Deliver in the background.
 
         Args:
-            sink: to whom.
+            target: the receiver.
             kind: the event's type.
-            body: what.
-            after: sessions; whatever was sent of them before comes first.
-            delay: seconds to wait, instead of that.
-            times: how often.
+            body: the payload.
+            after: sessions whose earlier webhooks are delivered first.
+            delay: seconds to wait, instead of waiting for those.
+            times: how many times to send it.
         """
         if self._is_closed:
-            return  # timers run on while the server ends
-        keys = [(*sink.key, session) for session in after] if delay is None else []
+            return  # timers still run while the server stops
+        keys = [(*target.key, session) for session in after] if delay is None else []
         before = [self._last[key] for key in keys if key in self._last]
-        task = asyncio.create_task(self._deliver(sink, kind, body, before, delay=delay or 0.0, times=times))
+        task = asyncio.create_task(self._deliver(target, kind, body, before, delay=delay or 0.0, times=times))
         self._due[task] = kind
         self._last.update(dict.fromkeys(keys, task))
         task.add_done_callback(self._done)
@@ -113,7 +113,7 @@ class WebhookDelivery:
 
     async def _deliver(
         self,
-        sink: Sink,
+        target: WebhookTarget,
         kind: str,
         body: dict[str, Any],
         before: list[asyncio.Task[None]],
@@ -126,25 +126,25 @@ class WebhookDelivery:
         if delay:
             await asyncio.sleep(delay)
             body = {**body, "event_ts": round(time.time(), 3)}
-        sender = self._sender(sink)
+        sender = self._sender(target)
         for _ in range(times):
-            delivered = sink.is_active and await sender.deliver(body_of(body))
-            self.sent.append(Delivery(time.monotonic(), sink.url, kind, body, delivered))
-            if sink.hook is not None and sink.is_active:
-                _note(sink.hook, sender, delivered=delivered)
+            delivered = target.is_active and await sender.deliver(body)
+            self.sent.append(Delivery(time.monotonic(), target.url, kind, body, delivered))
+            if target.hook is not None and target.is_active:
+                _update(target.hook, sender, delivered=delivered)
 
-    def _sender(self, sink: Sink) -> _Sender:
-        if (sender := self._senders.get(sink.key)) is None:
-            sender = self._senders[sink.key] = _Sender(
-                sink.url, sink.secret, retry=sink.retry, pauses=self._pauses, headers=sink.headers
+    def _sender(self, target: WebhookTarget) -> _LimitedSender:
+        if (sender := self._senders.get(target.key)) is None:
+            sender = self._senders[target.key] = _LimitedSender(
+                target.url, target.secret, retry=target.retry, pauses=self._pauses, headers=target.headers
             )
             self._open.push_async_exit(sender)
-        if sink.hook is not None and sink.is_active and sender.state == "FAILED":
-            sender.reactivate()  # by an update of the webhook, else its state would say it too
+        if target.hook is not None and target.is_active and sender.state == "FAILED":
+            sender.reactivate()  # an update of the webhook reactivated it, or its state would be FAILED too
         return sender
 
     async def aclose(self) -> None:
-        """Leave everything undelivered that is."""
+        """Cancel what is not delivered yet."""
         self._is_closed = True
         for task in list(self._due):
             task.cancel()
@@ -153,22 +153,21 @@ class WebhookDelivery:
         await self._open.aclose()
 
 
-class _Sender(WebhookSender):
-    """One that has only so many requests on their way."""
+class _LimitedSender(WebhookSender):
+    """A sender with a limit of requests in flight."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._limit = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
-    async def post(self, body: bytes, **headers: str) -> httpx.Response:
-        """Send once, when it is its turn."""
-        async with self._turns:
-            return await super().post(body, **headers)
+    async def post(self, payload: Mapping[str, Any] | bytes, **headers: str) -> httpx.Response:
+        """Send once, when the limit allows it."""
+        async with self._limit:
+            return await super().post(payload, **headers)
 
 
-def _note(hook: dict[str, Any], sender: WebhookSender, *, delivered: bool) -> None:
+def _update(hook: dict[str, Any], sender: WebhookSender, *, delivered: bool) -> None:
     """Source of the fields: docs.daily.co/reference/rest-api/webhooks."""
-    told: Mapping[str, Any] = {"failedCount": sender.failed_count, "state": sender.state}
-    hook.update(told)
+    hook.update(failedCount=sender.failed_count, state=sender.state)
     if delivered:
         hook["lastMomentPushed"] = datetime.now(UTC).isoformat()

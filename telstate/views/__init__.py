@@ -1,1 +1,19 @@
-"""How to look at calls: reports and diagrams. Views format what they are given; they decide nothing."""
+"""How to look at calls: reports, outcome lines and diagrams. Views format what they are given; they decide nothing."""
+
+from __future__ import annotations
+
+from telstate.views._diagram import DiagramFormat, DiagramKind, draw_diagram, write_diagrams
+from telstate.views._outcome_line import outcome_as_dict, outcome_as_json, outcome_as_text
+from telstate.views._report import JsonReport, TextReport
+
+__all__ = [
+    "DiagramFormat",
+    "DiagramKind",
+    "JsonReport",
+    "TextReport",
+    "draw_diagram",
+    "outcome_as_dict",
+    "outcome_as_json",
+    "outcome_as_text",
+    "write_diagrams",
+]

@@ -1,8 +1,8 @@
-"""Pictures of the state machine, drawn from the machine itself, and of the way of an event.
+"""Diagrams of the state machine, drawn from the machine itself, and of the path of an event through telstate.
 
-Mermaid and DOT are text for other tools to lay out. The SVG is laid out here: states only rise, so they stand in one
-column and every transition goes down its own lane beside it. (Graphviz is no Python package, and its output changes
-with its version, so a picture made by it could not be compared with the committed one.)
+Mermaid and DOT are text that other tools lay out. The SVG is laid out here: states only rise, so they stand in one column,
+and every transition runs down a lane of its own beside it. (Graphviz is not a Python package, and its output changes with
+its version, so its pictures could not be compared with the committed ones.)
 """
 
 from __future__ import annotations
@@ -15,49 +15,64 @@ from typing import NamedTuple
 from telstate.calls._table import TERMINAL, State, machine
 from telstate.events import Direction
 
-__all__ = ["DiagramKind", "Style", "draw", "write_all"]
+__all__ = ["DiagramFormat", "DiagramKind", "draw_diagram", "write_diagrams"]
 
 
 class DiagramKind(StrEnum):
-    """What is drawn."""
+    """What a diagram shows."""
 
     DIALIN = "dialin"
+    """The state machine of dial-in sessions."""
     DIALOUT = "dialout"
+    """The state machine of dial-out sessions."""
     EVENT = "event"
-    """The way of an event from the wire to the handlers."""
+    """The path of an event from the wire to the handlers."""
 
 
-class Style(StrEnum):
-    """How it is written."""
+class DiagramFormat(StrEnum):
+    """The language a diagram is written in."""
 
     MERMAID = "mermaid"
     DOT = "dot"
     SVG = "svg"
 
 
-_SUFFIX = {Style.MERMAID: "mmd", Style.DOT: "dot", Style.SVG: "svg"}
+_SUFFIX = {DiagramFormat.MERMAID: "mmd", DiagramFormat.DOT: "dot", DiagramFormat.SVG: "svg"}
 
 
-def draw(subject: DiagramKind, style: Style) -> str:
-    """Draw one picture as text."""
-    if subject is DiagramKind.EVENT:
-        return {Style.MERMAID: _way_mermaid, Style.DOT: _way_dot, Style.SVG: _way_svg}[style]()
-    arrows = _arrows(Direction(subject))
-    return {Style.MERMAID: _mermaid, Style.DOT: _dot, Style.SVG: _svg}[style](arrows)
+def draw_diagram(kind: DiagramKind, file_format: DiagramFormat = DiagramFormat.MERMAID) -> str:
+    """Draw one diagram; return it as text.
+
+    Args:
+        kind: what it shows.
+        file_format: the language it is written in.
+    """
+    if kind is DiagramKind.EVENT:
+        return {
+            DiagramFormat.MERMAID: _path_mermaid,
+            DiagramFormat.DOT: _path_dot,
+            DiagramFormat.SVG: _path_svg,
+        }[file_format]()
+    arrows = _arrows(Direction(kind))
+    return {DiagramFormat.MERMAID: _mermaid, DiagramFormat.DOT: _dot, DiagramFormat.SVG: _svg}[file_format](arrows)
 
 
-def write_all(folder: Path) -> list[Path]:
-    """Write every subject as Mermaid and SVG into `folder`; return the files."""
+def write_diagrams(folder: Path) -> list[Path]:
+    """Write every diagram as Mermaid and as SVG into a folder; return the files.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
     written = []
-    for subject in DiagramKind:
-        for style in (Style.MERMAID, Style.SVG):
-            path = folder / f"{subject}.{_SUFFIX[style]}"
-            path.write_text(draw(subject, style), encoding="utf-8")
+    for kind in DiagramKind:
+        for file_format in (DiagramFormat.MERMAID, DiagramFormat.SVG):
+            path = folder / f"{kind}.{_SUFFIX[file_format]}"
+            path.write_text(draw_diagram(kind, file_format), encoding="utf-8", newline="\n")
             written.append(path)
     return written
 
 
-# --- the machine --------------------------------------------------------------------------------------------------
+# --- the state machine --------------------------------------------------------------------------------------------
 
 
 class _Arrow(NamedTuple):
@@ -67,7 +82,7 @@ class _Arrow(NamedTuple):
 
 
 def _arrows(direction: Direction) -> list[_Arrow]:
-    """Read the moves off the machine; events that lead from one state to the same other share an arrow."""
+    """Read the transitions off the machine. Events with the same source and target share an arrow."""
     labels: dict[tuple[State, State], list[str]] = {}
     for trigger, event in machine(direction, model=None).events.items():
         for transitions in event.transitions.values():
@@ -98,11 +113,11 @@ _PORT = 24
 _BOX = 120
 _LEFT = 20
 _LABEL = 7.2
-"""The width of a character of a label, in pixels; a little more than the font needs."""
+"""Pixels per character of a label; a little more than the font needs."""
 
 
 def _svg(arrows: list[_Arrow]) -> str:
-    """States in a column; each arrow leaves its source to the right, goes down a lane of its own and comes back."""
+    """States in a column; each arrow leaves its source to the right, runs down its own lane and comes back in."""
     top, boxes, y = {}, [], 20
     for state in State:
         ports = sum(state in (arrow.source, arrow.target) for arrow in arrows)
@@ -157,18 +172,18 @@ def _page(width: float, height: float, shapes: list[str]) -> str:
     return "\n".join([*head, page, *shapes, "</svg>", ""])
 
 
-# --- the way of an event ------------------------------------------------------------------------------------------
+# --- the path of an event -----------------------------------------------------------------------------------------
 
 
 class _Stage(NamedTuple):
     name: str
     where: str
-    """The package it happens in."""
+    """The package that does it."""
     kind: str
-    """`state`: pure. `durable`: written before anything is done. `async`: the program's own handlers."""
+    """`state`: pure. `durable`: written before anything else happens. `async`: runs the program's handlers."""
 
 
-_WAY = (
+_PATH = (
     _Stage("decode", "events", "state"),
     _Stage("typed event", "events", "state"),
     _Stage("journal", "journals", "durable"),
@@ -181,23 +196,23 @@ _WAY = (
 _KINDS = {"state": "pure", "durable": "durable, gives a sequence number", "async": "async"}
 
 
-def _way_mermaid() -> str:
+def _path_mermaid() -> str:
     lines = ["flowchart LR", "    raw([raw payload]) --> s0"]
-    lines += [f'    s{n}["{stage.name}<br/><i>{stage.where}</i>"]:::{stage.kind}' for n, stage in enumerate(_WAY)]
-    lines.append("    " + " --> ".join(f"s{n}" for n in range(len(_WAY))))
+    lines += [f'    s{n}["{stage.name}<br/><i>{stage.where}</i>"]:::{stage.kind}' for n, stage in enumerate(_PATH)]
+    lines.append("    " + " --> ".join(f"s{n}" for n in range(len(_PATH))))
     lines += ["    classDef state fill:#e0f2fe", "    classDef durable fill:#fef9c3", "    classDef async fill:#dcfce7"]
     return "\n".join(lines) + "\n"
 
 
-def _way_dot() -> str:
-    names = ["raw payload", *(stage.name for stage in _WAY)]
+def _path_dot() -> str:
+    names = ["raw payload", *(stage.name for stage in _PATH)]
     return "digraph way {\n    rankdir=LR;\n    " + " -> ".join(f'"{name}"' for name in names) + ";\n}\n"
 
 
-def _way_svg() -> str:
+def _path_svg() -> str:
     step = 124
     shapes = ['<text x="20" y="58">raw</text>']
-    for n, stage in enumerate(_WAY):
+    for n, stage in enumerate(_PATH):
         x = 70 + n * step
         shapes.append(f'<path d="M{x - 22} 54 H{x - 2}" marker-end="url(#tip)"/>')
         shapes.append(f'<rect class="{stage.kind}" x="{x}" y="30" width="100" height="48" rx="10"/>')
@@ -207,4 +222,4 @@ def _way_svg() -> str:
         x = 70 + n * 260
         shapes.append(f'<rect class="{kind}" x="{x}" y="100" width="14" height="14"/>')
         shapes.append(f'<text x="{x + 22}" y="112">{meaning}</text>')
-    return _page(70 + len(_WAY) * step, 130, shapes)
+    return _page(70 + len(_PATH) * step, 130, shapes)

@@ -1,4 +1,4 @@
-"""One line for what became of one event: for people, and as JSON for programs."""
+"""What became of one event, on one line: as text for people, as JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from telstate.calls._outcome import Outcome
 from telstate.calls._transition import Transition
 from telstate.events._masking import mask
-from telstate.views._text import clock, cut, plain
+from telstate.views._text import cut, printable, utc_time
 
 __all__ = ["outcome_as_dict", "outcome_as_json", "outcome_as_text"]
 
@@ -16,25 +16,27 @@ _LONGEST_NAME = 40
 
 
 def outcome_as_text(outcome: Outcome, at: float | None = None, *, numbers: bool = False) -> str:
-    """One line for a person: time, outcome, session, direction, where it moved or what was told, then what is odd.
+    """One line for people: time, outcome, session, direction, the states or the event's name, then anomalies.
 
     Args:
         outcome: what became of an event.
-        at: when that was, in Unix seconds; None if nobody knows.
+        at: when it happened, in Unix seconds; None if not known.
         numbers: show phone numbers and SIP users in full.
     """
     session = outcome.session
-    session_id, way = ("", "") if session is None else (session.session_id, session.direction.removeprefix("dial"))
-    row = f"{clock(at):<19}  {outcome.kind:<10}  {plain(session_id):<36}  {way:<3}  "
-    said = [_moves(outcome.moves) or cut(outcome.event.action, _LONGEST_NAME)]
+    session_id, direction = (
+        ("", "") if session is None else (session.session_id, session.direction.removeprefix("dial"))
+    )
+    row = f"{utc_time(at):<19}  {outcome.kind:<10}  {printable(session_id):<36}  {direction:<3}  "
+    words = [_states(outcome.moves) or cut(outcome.event.action, _LONGEST_NAME)]
     if session is not None and session.ended and outcome.moves:
-        said.append(f"({session.cause})")
-    text = plain(" ".join([*said, *(f"! {anomaly}" for anomaly in outcome.anomalies)]))
+        words.append(f"({session.cause})")
+    text = printable(" ".join([*words, *(f"! {anomaly}" for anomaly in outcome.anomalies)]))
     return row + (text if numbers else mask(text))
 
 
 def outcome_as_dict(outcome: Outcome, at: float | None = None, *, numbers: bool = False) -> dict[str, Any]:
-    """The same as JSON values; arguments as for `outcome_as_text`. The state and the cause are those after the event."""
+    """The same as JSON values; arguments as for `outcome_as_text`. State and cause are those after the event."""
     session = outcome.session
     show = str if numbers else mask
     return {
@@ -51,12 +53,12 @@ def outcome_as_dict(outcome: Outcome, at: float | None = None, *, numbers: bool 
 
 
 def outcome_as_json(outcome: Outcome, at: float | None = None, *, numbers: bool = False) -> str:
-    """One JSON line; its only key says what it is, as in `telstate replay --json`. Plain ASCII."""
+    """One JSON object on one line; its only key is its kind, as in `telstate replay --json`. Plain ASCII."""
     return json.dumps({"outcome": outcome_as_dict(outcome, at, numbers=numbers)})
 
 
-def _moves(moves: tuple[Transition, ...]) -> str:
-    """The states it went through; `*` marks one that was told by an event that had waited for its session."""
+def _states(moves: tuple[Transition, ...]) -> str:
+    """The states it went through; `*` marks one from an event that had waited for its session."""
     if not moves:
         return ""
     return " > ".join([moves[0].source, *(f"{move.target}{'*' if move.parked else ''}" for move in moves)])

@@ -1,4 +1,4 @@
-"""What a replay tells: as JSON Lines for programs, as a table for people. One function a line, nothing is held back."""
+"""The report of a replay: JSON Lines for programs, a table for people. One method per kind of line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from telstate.calls._evidence import EndedBy, evidenced
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
 from telstate.errors import shorten
-from telstate.events import Direction
+from telstate.events import Direction, Event
 from telstate.events._masking import mask
-from telstate.views._text import clock, cut, plain
+from telstate.views._masked import mask_name, mask_record
+from telstate.views._text import cut, printable, utc_time
 
 __all__ = ["JsonReport", "TextReport", "session_as_dict"]
 
 
 def session_as_dict(session: Session) -> dict[str, Any]:
-    """What is known of a session, as `telstate replay --json` tells it. Times are Unix seconds, durations seconds."""
+    """What is known of a session, as `telstate replay --json` prints it. Times are Unix seconds, durations seconds."""
     return {
         "session_id": session.session_id,
         "direction": session.direction,
@@ -45,48 +46,62 @@ def session_as_dict(session: Session) -> dict[str, Any]:
 
 
 class JsonReport:
-    """JSON Lines: one object a line, its only key says what it is. Plain ASCII, so no terminal or pipe can spoil it."""
+    """JSON Lines: one object a line, whose only key is its kind. Plain ASCII, which no terminal or pipe can garble.
+
+    Args:
+        numbers: show phone numbers, SIP users and names in full.
+    """
+
+    def __init__(self, *, numbers: bool = False) -> None:
+        self._numbers = numbers
+
+    def head(self) -> str | None:
+        """JSON Lines have none."""
+        return None
 
     def session(self, session: Session) -> str:
-        """A session that left memory, or is left at the end."""
-        return json.dumps({"session": session_as_dict(session)})
+        """A session that left memory, or that is left at the end."""
+        return self._line("session", session_as_dict(session))
 
     def unmatched(self, unmatched: Unmatched) -> str:
-        """An event of which nobody ever told whose it was."""
+        """An event that no session was ever found for."""
         event = unmatched.event
-        said = json.loads(event.to_json())
-        return json.dumps({"unmatched": {"event": event.action, "received_at": unmatched.received_at, "said": said}})
+        record = {"event": event.action, "received_at": unmatched.received_at, "fields": _fields(event)}
+        return self._line("unmatched", record)
 
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""
-        return json.dumps({"invalid": {"file": file, "line": line, "error": error}})
+        return self._line("invalid", {"file": file, "line": line, "error": error})
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The last line: how many events had which outcome."""
         counts = {str(kind): engine.counts[kind] for kind in OutcomeKind}
         order = ("moved", "noted", "duplicate", "late", "unexpected", "unmatched")
         summary = {"received": engine.received, **{name: counts[name] for name in order}, "invalid": invalid}
-        return json.dumps({"summary": summary})
+        return self._line("summary", summary)
+
+    def _line(self, kind: str, record: dict[str, Any]) -> str:
+        return json.dumps({kind: record if self._numbers else mask_record(record)})
 
 
 _WIDE = 170
-"""A terminal of this width takes a session in one line; a narrower one gets two."""
+"""A terminal of this width shows a session on one line; a narrower one needs two."""
 _INDENT = " " * 21
 
 
 class TextReport:
-    """A table for a person. Below a session stands what deserves attention.
+    """A table for people. Below a session stands what deserves attention.
 
     Args:
-        width: the terminal's width in characters; None for a file or pipe, which take any.
-        numbers: show phone numbers and SIP users in full.
+        width: the terminal's width in characters; None for a file or pipe, where lines may have any length.
+        numbers: show phone numbers, SIP users and names in full.
     """
 
     def __init__(self, width: int | None = None, *, numbers: bool = False) -> None:
         self._wide = width is None or width >= _WIDE
         self._numbers = numbers
         self._ends: Counter[str] = Counter()
-        self._strange = 0
+        self._with_anomalies = 0
         self._parked = False
 
     def head(self) -> str:
@@ -99,101 +114,110 @@ class TextReport:
         """A session, with its notes below."""
         self._ends[session.cause or f"still {session.state}"] += 1
         self._parked = self._parked or any(move.parked for move in session.transitions)
+        self._with_anomalies += bool(session.anomalies)
         row = self._row(
-            clock(session.started_at),
+            utc_time(session.started_at),
             session.session_id,
             "in " if session.direction is Direction.DIALIN else "out",
-            cut(_without_scheme(self._hide(_who(session))), 24),
+            cut(_without_scheme(self._who(session)), 24),
             cut(session.room or "", 14),
             session.cause or f"({session.state})",
             "" if session.ended_by in (None, EndedBy.UNKNOWN) else session.ended_by,
             _duration(session.setup_s),
             _duration(session.ring_s),
             _duration(session.talk_s),
-            _path(session),
+            _states(session),
         )
-        return "\n".join([row, *(f"{_INDENT}{self._hide(note)}" for note in self._notes(session))])
-
-    def _notes(self, session: Session) -> list[str]:
-        """Everything that is not as it should be, one line each."""
-        odd = [("repeated", session.duplicates), ("late", session.late), ("unexpected", session.unexpected)]
-        counts = ", ".join(f"{count} {name}" for name, count in odd if count)
-        notes = [f"of {session.events} events {counts}"] if counts else []
-        if session.error_msg is not None:
-            notes.append(f"error: {session.error_msg}")
-        notes += [f"warning: {text}" for text in session.warnings]
-        if session.transferred_to is not None:
-            notes.append(f"transfer to {session.transferred_to}")
-        if not session.ended and session.started_at is not None:
-            notes.append(f"no end was told; last heard of at {clock(session.alive_at)}")
-        if session.uncertain:
-            notes.append("uncertain: events may have been missed since it was last heard of")
-        self._strange += bool(session.anomalies)
-        return notes + [f"! {text}" for text in session.anomalies]
+        return "\n".join([row, *(f"{_INDENT}{self._masked(note)}" for note in _notes(session))])
 
     def unmatched(self, unmatched: Unmatched) -> str:
-        """An event of which nobody ever told whose it was."""
+        """An event that no session was ever found for."""
         event = unmatched.event
-        said = {
-            key: value for key, value in json.loads(event.to_json()).items() if key != "action" and value is not None
-        }
-        facts = ", ".join(f"{cut(key, 40)} {shorten(value)}" for key, value in list(said.items())[:12])
+        fields = _fields(event) if self._numbers else mask_record(_fields(event))
+        known = [(key, value) for key, value in fields.items() if key != "action" and value is not None]
+        facts = ", ".join(f"{cut(key, 40)} {shorten(value)}" for key, value in known[:12])
         name = cut(event.action, 40)
-        return self._hide(
-            f"{clock(unmatched.received_at):<19}  ? {name}: no telling whose it is ({facts or 'it says nothing'})"
+        return self._masked(
+            f"{utc_time(unmatched.received_at):<19}  ? {name}: matches no session ({facts or 'it has no details'})"
         )
 
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""
-        return self._hide(f"{plain(file)}:{line}: not read: {error}")
+        return self._masked(f"{printable(file)}:{line}: not read: {error}")
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The totals."""
         ends = ", ".join(f"{count} {end}" for end, count in self._ends.most_common())
         kinds = ", ".join(f"{count} {kind}" for kind, count in engine.counts.items() if count)
-        lines = ["* told by an event that came before its session was known", ""] if self._parked else [""]
+        lines = ["* from an event that arrived before its session was known", ""] if self._parked else [""]
         sessions = f"{_count(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"
-        lines.append(f"{sessions}; {self._strange} with anomalies (!)" if self._strange else sessions)
+        lines.append(f"{sessions}; {self._with_anomalies} with anomalies (!)" if self._with_anomalies else sessions)
         lines.append(f"{_count(engine.received, 'event')}{': ' if kinds else ''}{kinds}")
         if invalid:
             lines.append(f"{_count(invalid, 'line')} could not be read")
         if invalid and not engine.received:
-            lines.append("Not one could: is this a log with one JSON object a line, and not compressed?")
+            lines.append("No line could be read: is this a log with one JSON object per line, and not compressed?")
         return "\n".join(lines)
 
     def _row(self, *cells: str) -> str:
-        start, session_id, way, who, room, end, by, setup, ring, talk, path = map(plain, cells)
+        start, session_id, direction, who, room, end, by, setup, ring, talk, states = map(printable, cells)
         times = f"{setup:>7} {ring:>7} {talk:>7}"
         if self._wide:
-            return f"{start:<19}  {session_id:<36}  {way:<3} {who:<24} {room:<14} {end:<12} {by:<7}{times}  {path}".rstrip()
-        return f"{start:<19}  {session_id:<36}  {way:<3} {end:<12} {by:<7}{times}".rstrip() + (
-            f"\n{_INDENT}{' '.join(filter(None, (who, room, path)))}"
+            facts = f"{who:<24} {room:<14} {end:<12} {by:<7}{times}  {states}"
+            return f"{start:<19}  {session_id:<36}  {direction:<3} {facts}".rstrip()
+        return f"{start:<19}  {session_id:<36}  {direction:<3} {end:<12} {by:<7}{times}".rstrip() + (
+            f"\n{_INDENT}{' '.join(filter(None, (who, room, states)))}"
         )
 
-    def _hide(self, text: str) -> str:
-        text = plain(text)
+    def _who(self, session: Session) -> str:
+        """The other end: who called in, or who was called."""
+        if session.direction is Direction.DIALOUT:
+            return self._masked(session.destination or "")
+        address = session.caller or session.sip_from
+        if address or self._numbers:
+            return self._masked(address or session.display_name or "")
+        return printable(mask_name(session.display_name or ""))
+
+    def _masked(self, text: str) -> str:
+        text = printable(text)
         return text if self._numbers else mask(text)
 
 
-def _who(session: Session) -> str:
-    """The other end: who called in, or who was called."""
-    if session.direction is Direction.DIALIN:
-        return session.caller or session.sip_from or session.display_name or ""
-    return session.destination or ""
+def _fields(event: Event) -> dict[str, Any]:
+    """The fields of an event, as daily-js spells them."""
+    fields: dict[str, Any] = json.loads(event.to_json())
+    return fields
+
+
+def _notes(session: Session) -> list[str]:
+    """Everything that is not as it should be, one line each."""
+    odd = [("repeated", session.duplicates), ("late", session.late), ("unexpected", session.unexpected)]
+    counts = ", ".join(f"{count} {name}" for name, count in odd if count)
+    notes = [f"{_count(session.events, 'event')}, of which {counts}"] if counts else []
+    if session.error_msg is not None:
+        notes.append(f"error: {session.error_msg}")
+    notes += [f"warning: {text}" for text in session.warnings]
+    if session.transferred_to is not None:
+        notes.append(f"transfer to {session.transferred_to}")
+    if not session.ended and session.started_at is not None:
+        notes.append(f"no end was reported; last sign of life at {utc_time(session.alive_at)}")
+    if session.uncertain:
+        notes.append("uncertain: events may have been missed since the last one")
+    return notes + [f"! {text}" for text in session.anomalies]
 
 
 def _without_scheme(uri: str) -> str:
     return uri.partition(":")[2] if uri.lower().startswith(("sip:", "sips:")) else uri
 
 
-def _path(session: Session) -> str:
-    """The states it went through, then what was told only after it was past them.
+def _states(session: Session) -> str:
+    """The states it went through, then those whose event came too late to move it.
 
-    `*` marks a state told by an event that had to wait for its session.
+    `*` marks a state from an event that had to wait for its session.
     """
     path = " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
-    been = {move.target for move in session.transitions}
-    late = [state for state in evidenced(session.seen, session.direction) if state not in been]
+    passed = {move.target for move in session.transitions}
+    late = [state for state in evidenced(session.seen, session.direction) if state not in passed]
     return f"{path} (late: {', '.join(late)})" if late else path
 
 
@@ -202,7 +226,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Seconds as people say them: 1.2s, 45s, 3m07s, 2h05m."""
+    """Seconds as people write them: 1.2s, 45s, 3m07s, 2h05m."""
     if seconds is None:
         return ""
     if seconds < 10:

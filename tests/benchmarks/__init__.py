@@ -1,1 +1,1 @@
-"""What telstate costs, beside what a competent user would write without it: `python -m tests.benchmarks`."""
+"""What telstate costs, compared with what an experienced user would write without it: `python -m tests.benchmarks`."""

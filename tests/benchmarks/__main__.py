@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [--events N] [--rounds N] [--sessions N] [--json]`: three minutes, or less with less."""
+"""`python -m tests.benchmarks [--events N] [--rounds N] [--sessions N] [--json]`: takes three minutes by default."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.benchmarks.targets import Figure
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--events", type=int, default=50_000, help="length of the log")
-    parser.add_argument("--rounds", type=int, default=7, help="how often the peers take turns")
-    parser.add_argument("--sessions", type=int, default=1_000_000, help="live sessions at most")
-    parser.add_argument("--json", action="store_true", help="one object, for a record")
+    parser.add_argument("--events", type=int, default=50_000, help="how many events the log has")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each peer runs")
+    parser.add_argument("--sessions", type=int, default=1_000_000, help="the highest number of live sessions")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    # First what depends on where in memory things lie, while nothing is scattered yet.
+    # Memory first: later, the heap is fragmented.
     sizes = costs.bytes_per_session(), costs.collection_ms(min(100_000, options.sessions))
     results = measure(options.events, options.rounds)
     levels = sorted({1_000, max(1_000, options.sessions // 10), max(1_000, options.sessions)})
@@ -34,7 +34,7 @@ def main() -> None:
         *targets.of_costs(*sizes, at_levels[-1] / at_levels[0], costs.import_ratio(options.rounds)),
     ]
     waited = costs.latency(min(20_000, options.events))
-    told = {
+    measured = {
         **about(),
         "events": options.events,
         "rounds": options.rounds,
@@ -43,11 +43,11 @@ def main() -> None:
         "microseconds_at_live_sessions": dict(zip(map(str, levels), at_levels, strict=True)),
         "latency_microseconds": waited._asdict(),
     }
-    sys.stdout.write((json.dumps(told) if options.json else report(told, results, figures)) + "\n")
+    sys.stdout.write((json.dumps(measured) if options.json else report(measured, results, figures)) + "\n")
 
 
 def about() -> dict[str, Any]:
-    """When, and on what."""
+    """When and on what it was measured."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
@@ -56,11 +56,11 @@ def about() -> dict[str, Any]:
     }
 
 
-def report(told: dict[str, Any], results: list[Result], figures: list[Figure]) -> str:
-    """A table for people."""
+def report(measured: dict[str, Any], results: list[Result], figures: list[Figure]) -> str:
+    """The measurements as text."""
     lines = [
-        f"{told['date']}, Python {told['python']}, pydantic {told['pydantic']}, {told['machine']}",
-        f"{told['events']} events, median of {told['rounds']} interleaved rounds; quote ratios, not times",
+        f"{measured['date']}, Python {measured['python']}, pydantic {measured['pydantic']}, {measured['machine']}",
+        f"{measured['events']} events, median of {measured['rounds']} interleaved rounds; quote ratios, not times",
         "",
         *(f"{result.name:<34}{result.microseconds:>9.2f} µs{result.ratio:>8.2f} x the floor" for result in results),
         "",
@@ -68,10 +68,10 @@ def report(told: dict[str, Any], results: list[Result], figures: list[Figure]) -
         "",
         *(
             f"{cost:.1f} µs an event at {int(at):,} live sessions"
-            for at, cost in told["microseconds_at_live_sessions"].items()
+            for at, cost in measured["microseconds_at_live_sessions"].items()
         ),
-        "receive to handler at {rate} events/s, half of the most: p50 {p50:.0f} µs, p99 {p99:.0f} µs".format(
-            **told["latency_microseconds"]
+        "receive to handler at {rate} events/s, half of the maximum: p50 {p50:.0f} µs, p99 {p99:.0f} µs".format(
+            **measured["latency_microseconds"]
         ),
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What telstate costs beside time per event: memory, garbage collection, how it scales, importing it, and latency."""
+"""Costs other than time per event: memory, garbage collection, scaling, import time, and latency."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOW = 1_790_000_000.0
 
 
 def _line(name: str, number: int) -> bytes:
-    """One event of a dial-out as daily-js tells it; all that differs between two sessions does."""
+    """One event of a dial-out in daily-js's form; every field that can differ between two sessions does."""
     number_called = f"+1202555{number % 10_000:04}"
     return (
         f'{{"action":"{name}","callClientId":"17225364729060.9442072768918943",'
@@ -41,8 +41,8 @@ def _engine_with(sessions: int) -> Engine:
 
 
 def bytes_per_session(sessions: int = 20_000) -> float:
-    """Memory of a live idle session, with what it knows and all that leads to it, as tracemalloc counts it."""
-    _engine_with(1_000)  # what is made once
+    """Memory of a live session in which nothing happens, with its data and index entries, as tracemalloc counts it."""
+    _engine_with(1_000)  # allocates what is allocated only once
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -55,9 +55,9 @@ def bytes_per_session(sessions: int = 20_000) -> float:
 
 
 def collection_ms(sessions: int = 100_000) -> float:
-    """How many milliseconds a full collection spends on that many live sessions: the least of several, as noise only adds."""
+    """Milliseconds that a full collection spends on so many live sessions: the minimum of several, as noise only adds."""
     gc.collect()
-    gc.freeze()  # what was there before is not looked at
+    gc.freeze()  # the collector ignores everything older
     try:
         engine = _engine_with(sessions)
         gc.collect()
@@ -82,9 +82,9 @@ async def _handled(calls: Dispatcher, lines: list[bytes]) -> float:
 
 
 def cost_at(levels: list[int], events: int = 20_000) -> list[float]:
-    """Microseconds per event through the dispatcher, with its handler, at that many live sessions.
+    """Microseconds per event through the dispatcher with a handler, at each number of live sessions.
 
-    The events answer sessions taken at random, stop them, and open others in their place.
+    The events answer random sessions, stop them, and open others instead.
     """
 
     async def at_levels() -> list[float]:
@@ -92,7 +92,7 @@ def cost_at(levels: list[int], events: int = 20_000) -> list[float]:
 
         @router.on(Event)
         async def handle() -> None:
-            """Nothing."""
+            """Do nothing."""
 
         random, opened, costs = Random(1), 0, []
         live: list[int] = []
@@ -122,11 +122,11 @@ import pydantic, transitions, anyio, structlog
 class One(pydantic.BaseModel):
     field: int
 """
-"""What telstate stands on. pydantic alone imports next to nothing; its half comes with the first model, and every user has one."""
+"""telstate's dependencies. pydantic imports most of its modules with the first model, and every user has one."""
 
 
 def import_ratio(rounds: int = 7) -> float:
-    """How much longer `import telstate` takes than its libraries, from bytecode; the median of turns, after one that compiles."""
+    """How much longer `import telstate` takes than its dependencies: the median of several turns, after one that compiles."""
     with TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -148,11 +148,11 @@ class Latency(NamedTuple):
     p50: float
     p99: float
     rate: int
-    """Events a second that were sent: half of what it takes in as fast as it can."""
+    """Events per second that were sent: half of the maximum."""
 
 
 def latency(events: int = 20_000) -> Latency:
-    """At half load, evenly sent by the clock."""
+    """Measure at half of the maximum load, with events evenly spaced."""
 
     async def run() -> Latency:
         lines = lines_of(events)
@@ -166,7 +166,7 @@ def latency(events: int = 20_000) -> Latency:
 
 
 async def _send(lines: list[bytes], pause: float) -> tuple[float, list[float]]:
-    """Send an event each `pause` seconds; tell how long each took in all, and how long each waited for its handler."""
+    """Send an event every `pause` seconds; return the seconds per event, and how long each waited for its handler."""
     router = Router()
     sent: list[float] = []
     waited: list[float] = []
@@ -179,7 +179,7 @@ async def _send(lines: list[bytes], pause: float) -> tuple[float, list[float]]:
         gc.collect()
         started = time.perf_counter()
         for number, line in enumerate(lines):
-            while time.perf_counter() < started + number * pause:  # noqa: ASYNC110 - no timer is that fine
+            while time.perf_counter() < started + number * pause:  # noqa: ASYNC110 - timers are too coarse
                 await asyncio.sleep(0)
             sent.append(time.perf_counter())
             await calls.receive(line)

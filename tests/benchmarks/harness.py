@@ -1,4 +1,4 @@
-"""Rounds in which the peers take turns, so that a machine that slows down slows all of them; medians; ratios to the floor."""
+"""The peers run in turns, so that a machine that slows down slows all of them. Results are medians and ratios to the floor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARE = {
     "python-statemachine per session": 0.02,
     "telstate, a commit each, SQLite": 0.05,
 }
-"""The slow ones get a part of the log; all is counted by the event."""
+"""Slow peers get only this part of the log; times are per event."""
 
 
 class Result(NamedTuple):
@@ -31,16 +31,20 @@ class Result(NamedTuple):
     microseconds: float
     """Per event, the median of all rounds."""
     ratio: float
-    """To the floor, the median of the rounds' own ratios."""
+    """To the floor: the median of the rounds' ratios."""
 
 
 def lines_of(events: int) -> list[bytes]:
-    """A simulated log, as daily-js: dial-in and dial-out, interleaved, with all that befalls them; 4.7 events a session."""
+    """A simulated log in daily-js's form: interleaved dial-in and dial-out calls with everything that can happen to them."""
     return [sent.line().rstrip() for sent in islice(simulate(1, calls=events, span=events * 2.0), events)]
 
 
 def once(name: str, lines: list[bytes]) -> float:
-    """Microseconds per event of one peer, which must have handled all of them."""
+    """Microseconds per event of one peer.
+
+    Raises:
+        RuntimeError: it did not handle every event.
+    """
     part = lines[: max(1, int(len(lines) * SHARE.get(name, 1.0)))]
     gc.collect()
     started = time.perf_counter()
@@ -56,7 +60,7 @@ async def _run(name: str, lines: list[bytes]) -> int:
 
 
 def measure(events: int, rounds: int, names: Collection[str] = tuple(PEERS)) -> list[Result]:
-    """Let peers take turns for some rounds, after one that does not count. The floor is always among them."""
+    """Run peers in turns for some rounds, after a warm-up round. The floor is always among them."""
     lines = lines_of(events)
     names = dict.fromkeys([FLOOR, *names])
     times: dict[str, list[float]] = {name: [] for name in names}

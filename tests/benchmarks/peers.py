@@ -1,7 +1,7 @@
-"""The peers: each takes the same lines, finds the session, keeps its state, and awaits the same handler for each event.
+"""The peers: each reads the same lines, finds the session, keeps its state, and awaits the same handler for each event.
 
-None of them does all that telstate does; what each leaves out is said. Each is written as somebody would write it who
-knows the library and wants it fast, and each is held to having called the handler for every event.
+None of the others does everything that telstate does; each docstring says what it leaves out. Each is written as an
+experienced user of that library would write it for speed, and each must call the handler for every event.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transitions.extensions.asyncio import AsyncMachine
 
 from telstate import Dispatcher, Event, OutcomeKind, Replay, Router
 from telstate.calls._table import ROWS, State
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._ports import Journal
 
 __all__ = ["PEERS"]
@@ -33,7 +33,7 @@ Handler = Callable[[], Awaitable[None]]
 
 
 class Counter:
-    """The handler: it does nothing, and counts."""
+    """The handler: it only counts."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -49,7 +49,7 @@ class Counter:
 def _counting() -> tuple[Router, Counter]:
     router, handler = Router(), Counter()
 
-    @router.on(Event, outcomes=OutcomeKind)  # the late ones too: the peers cannot tell them
+    @router.on(Event, outcomes=OutcomeKind)  # late events, too: the peers cannot tell them apart
     async def handle() -> None:
         await handler()
 
@@ -57,7 +57,7 @@ def _counting() -> tuple[Router, Counter]:
 
 
 async def telstate_live(lines: Lines) -> int:
-    """Everything on: typed, correlated, duplicates, anomalies, causes, limits, lanes. No journal."""
+    """Everything on: types, correlation, duplicates, anomalies, causes, limits, lanes. Nothing on the disk."""
     router, handler = _counting()
     async with Dispatcher(router) as calls:
         for line in lines:
@@ -80,22 +80,22 @@ async def _in_batches(journal: Journal | None, lines: Lines) -> int:
 
 
 async def telstate_in_batches(lines: Lines) -> int:
-    """The same, taken in together, as a log or a broker has them."""
+    """The same with `receive_many`, as for a log or a broker."""
     return await _in_batches(None, lines)
 
 
 async def telstate_batches_sqlite(lines: Lines) -> int:
-    """Together, and each batch durable before the next."""
+    """With `receive_many`, each batch durable before the next."""
     with TemporaryDirectory() as folder:
         return await _in_batches(SqliteJournal(f"{folder}/calls.db"), lines)
 
 
 IN_FLIGHT = 256
-"""How many senders wait for their answer at the same time: a commit has that many events at most."""
+"""How many senders wait for their answer at the same time; a commit has at most so many events."""
 
 
 async def _many_senders(journal: Journal | None, lines: Lines, senders: int) -> int:
-    """As telstate_live, but the events come from many at once, as webhooks do, and each waits until its event is kept."""
+    """As telstate_live, but from many senders at once, as webhooks are. Each waits until its event is durable."""
     router, handler = _counting()
     rest = iter(lines)
 
@@ -112,30 +112,24 @@ async def _many_senders(journal: Journal | None, lines: Lines, senders: int) -> 
 
 
 async def telstate_in_memory(lines: Lines) -> int:
-    """Many at once, nothing kept: what the journalled ones are measured against."""
+    """Many senders, in memory: what the durable ones are compared with."""
     return await _many_senders(None, lines, IN_FLIGHT)
 
 
 async def telstate_sqlite(lines: Lines) -> int:
-    """Many at once, each durable before `receive` returns."""
+    """Many senders, each event durable before `receive` returns."""
     with TemporaryDirectory() as folder:
         return await _many_senders(SqliteJournal(f"{folder}/calls.db"), lines, IN_FLIGHT)
 
 
-async def telstate_jsonl(lines: Lines) -> int:
-    """The same in a file of lines."""
-    with TemporaryDirectory() as folder:
-        return await _many_senders(JsonlJournal(f"{folder}/calls.jsonl"), lines, IN_FLIGHT)
-
-
 async def telstate_commit_each(lines: Lines) -> int:
-    """One at a time: no group to commit, each event waits for the disk alone."""
+    """One sender: there is no group to commit, each event waits for the disk alone."""
     with TemporaryDirectory() as folder:
         return await _many_senders(SqliteJournal(f"{folder}/calls.db"), lines, 1)
 
 
 async def telstate_replay(lines: Lines) -> int:
-    """The same without handlers: what `telstate replay` does with each line."""
+    """Without handlers: what `telstate replay` does with each line."""
     replay = Replay()
     for line in lines:
         replay.feed(line)
@@ -278,7 +272,7 @@ for _row in ROWS:
 
 
 async def pydantic_floor(lines: Lines) -> int:
-    """Validate, look up, await: no correlation, no duplicates, no order, nothing forgotten."""
+    """Validate, look up, await. No correlation, no deduplication, no order, no retention."""
     states: dict[str, str] = {}
     handler = Counter()
     validate = _ADAPTER.validate_json
@@ -296,7 +290,7 @@ async def pydantic_floor(lines: Lines) -> int:
 
 
 async def dicts_by_hand(lines: Lines) -> int:
-    """json.loads and dictionaries, as most bots do: untyped, no correlation, no order."""
+    """json.loads and dictionaries, as most bots do. No types, no correlation, no order."""
     sessions: dict[str, dict[str, Any]] = {}
     handler = Counter()
     for line in lines:
@@ -318,9 +312,9 @@ async def dicts_by_hand(lines: Lines) -> int:
 
 
 async def pipecats_path(lines: Lines) -> int:
-    """As its Daily transport does: a queue, one task that takes from it, and a task of its own for each handler.
+    """As its Daily transport does: a queue, one task that reads it, and a new task for each handler.
 
-    The callbacks' dicts come from the native client there; here json.loads makes them. Handlers of successive events
+    There, the native client passes dicts to the callbacks; here, json.loads makes them. Handlers of successive events
     may overlap and finish out of order.
     """
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -358,7 +352,7 @@ _TRANSITIONS = [
 
 
 async def async_machine_per_session(lines: Lines) -> int:
-    """pydantic, and the obvious way to have a state machine per session: an AsyncMachine each."""
+    """pydantic, and an AsyncMachine for each session: the obvious way to use `transitions`."""
     machines: dict[str, AsyncMachine] = {}
     handler = Counter()
     validate = _ADAPTER.validate_json
@@ -383,7 +377,7 @@ async def async_machine_per_session(lines: Lines) -> int:
 
 
 class _Moved:
-    """What a shared machine moves: it is handed over with each trigger, as adding it would cost milliseconds later on."""
+    """The model of a shared machine. It is passed to each trigger: `add_model` gets slower with every model added."""
 
     __slots__ = ("state",)
 
@@ -419,17 +413,17 @@ async def shared_async_machine(lines: Lines) -> int:
 
 
 def _statechart() -> type[StateMachine]:
-    """The same table, as python-statemachine writes it; its async engine runs once there is an async callback."""
+    """The same table for python-statemachine. An async callback is what makes it use its async engine."""
     states = {str(state): Configuration(initial=state is State.IDLE, final=state is State.ERROR) for state in State}
     events: dict[str, Any] = {}
     for row in ROWS:
         for source in row.sources if row.target is not None else ():
-            arrow = states[str(source)].to(states[str(row.target)])
+            transition = states[str(source)].to(states[str(row.target)])
             name = row.event.replace("-", "_")
-            events[name] = events[name] | arrow if name in events else arrow
+            events[name] = events[name] | transition if name in events else transition
 
     async def on_transition(_: StateMachine) -> None:
-        """Nothing; but it is async."""
+        """Do nothing, but be async."""
 
     return type("Call", (StateMachine,), {**states, **events, "on_transition": on_transition})
 
@@ -448,7 +442,7 @@ async def python_statemachine(lines: Lines) -> int:
             if machine is None:
                 machine = charts[event.session_id] = chart()
                 await machine.activate_initial_state()
-            with suppress(TransitionNotAllowed):  # late, or told again
+            with suppress(TransitionNotAllowed):  # late, or a duplicate
                 await machine.send(moving[event.action])
         await handler()
     return handler.calls
@@ -461,7 +455,6 @@ PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
     "telstate, in batches": telstate_in_batches,
     "telstate, 256 in flight": telstate_in_memory,
     "telstate, 256 in flight, SQLite": telstate_sqlite,
-    "telstate, 256 in flight, JSONL": telstate_jsonl,
     "telstate, in batches, SQLite": telstate_batches_sqlite,
     "telstate, a commit each, SQLite": telstate_commit_each,
     "dicts by hand": dicts_by_hand,

@@ -1,4 +1,4 @@
-"""What is aimed at, and what of it is met: every target is a ratio within one run, or a size that no machine changes."""
+"""The targets, and whether they are met. Each is a ratio within one run, or a size that is the same on every machine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Figure(NamedTuple):
     unit: str
     """`x` for a ratio."""
     target: float | None = None
-    """What it should be at most; None where nothing is aimed at."""
+    """The highest value that meets it; None if there is no target."""
 
     @property
     def met(self) -> bool | None:
-        """Whether it is; None without a target."""
+        """Whether the target is met; None without one."""
         return None if self.target is None else self.value <= self.target
 
 
 def of_peers(ratios: Mapping[str, float]) -> list[Figure]:
-    """The targets that compare peers; `ratios` are theirs to the floor."""
+    """The targets that compare peers. `ratios` are ratios to the floor."""
 
     def figure(what: str, one: str, other: str, target: float | None) -> Figure:
         return Figure(what, ratios[one] / ratios[other], "x", target)
@@ -48,10 +48,10 @@ def of_peers(ratios: Mapping[str, float]) -> list[Figure]:
 
 
 def of_costs(bytes_per_session: float, collection_ms: float, scaling: float, import_ratio: float) -> list[Figure]:
-    """The targets beside time per event."""
+    """The targets that are not about time per event."""
     return [
-        Figure("memory of a live idle session", bytes_per_session, "bytes", 1500),
+        Figure("memory of a live session", bytes_per_session, "bytes", 1500),
         Figure("full garbage collection, 100 000 live sessions", collection_ms, "ms", 20),
         Figure("an event at 1 000 000 live sessions, against 1 000", scaling, "x", 1.5),
-        Figure("import telstate, against its four libraries", import_ratio, "x", 1.5),
+        Figure("import telstate, against its four dependencies", import_ratio, "x", 1.5),
     ]

@@ -30,7 +30,7 @@ def test_machine_and_lookup_agree(direction: Direction, state: State, trigger: s
 def test_every_event_of_a_session_is_declared(direction: Direction) -> None:
     """What a session may be told is in the table, moving or not, so nothing is decided by being forgotten."""
     of_sessions = {
-        name for name, cls in event_types().items() if cls.subject <= 2 and cls.direction in (None, direction)
+        name for name, cls in event_types().items() if cls._subject <= 2 and cls.direction in (None, direction)
     }
     assert of_sessions | {SILENCE_PASSED} == {row.event for row in ROWS if direction in row.directions}
 

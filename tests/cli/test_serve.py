@@ -1,10 +1,9 @@
-"""`telstate serve` as a process: it starts, says where, keeps what it acknowledges through kills, and ends in order."""
+"""`telstate serve`: it starts, keeps what it acknowledges through kills, and stops in order."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -22,8 +21,9 @@ import pytest
 
 from telstate import Replay
 from telstate.journals._sqlite import lines
-from telstate.testing._daily import FakeDaily
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import FakeDaily, WebhookSender
+from telstate.testing._sender import body_of
+from tests.cli.running import command, environment, telstate
 
 SECRET, OTHER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "c29tZXRoaW5nIGVsc2U="
 
@@ -42,7 +42,7 @@ async def write(event: DialoutEvent) -> None:
 
 
 def event(number: int, name: str = "answered") -> dict[str, Any]:
-    """One of a session of its own."""
+    """An event of a session of its own."""
     return {
         "version": "1.0.0",
         "type": f"dialout.{name}",
@@ -53,12 +53,12 @@ def event(number: int, name: str = "answered") -> dict[str, Any]:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run it in a folder; tell the process and the address."""
+def serving(folder: Path, *arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a service in a folder; give the process and the address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "telstate", "serve", "--port", "0", *arguments],
+        command("serve", "--port", "0", *arguments),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env=environment(env),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -69,7 +69,7 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple
                 yield process, line.split("listening on ")[1].split(",")[0]
                 break
         else:
-            raise AssertionError(f"it ended with {process.wait()}")
+            raise AssertionError(f"it exited with {process.wait()}")
     finally:
         process.kill()
         process.wait()
@@ -77,30 +77,14 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple
             process.stderr.close()
 
 
-def failing(folder: Path, *arguments: str, **environment: str) -> str:
-    """Run it where it must not start; what it says."""
-    run = subprocess.run(
-        [sys.executable, "-m", "telstate", "serve", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.returncode == 2, run.stderr
-    assert "Traceback" not in run.stderr
-    return run.stderr
-
-
 async def sent(url: str, secret: str | None, *payloads: dict[str, Any]) -> list[int]:
-    """Post events, and tell the answers' statuses."""
+    """Post events; return the status of each answer."""
     async with WebhookSender(f"{url}/webhooks", secret) as sender:
         return [(await sender.post(body_of(payload))).status_code for payload in payloads]
 
 
 def test_it_receives_and_runs_a_programs_handlers(tmp_path: Path) -> None:
-    """With two secrets of the environment, into SQLite by default; and SIGTERM ends it in order."""
+    """With two secrets from the environment, into SQLite; SIGTERM ends it in order."""
     (tmp_path / "app.py").write_text(PROGRAM)
     with serving(tmp_path, "app:router", TELSTATE_WEBHOOK_SECRET=f"{OTHER},{SECRET}") as (process, url):
         assert httpx.get(f"{url}/health").json() == {"ok": True}
@@ -110,10 +94,8 @@ def test_it_receives_and_runs_a_programs_handlers(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert (tmp_path / "handled").read_text().split() == ["1-answered", "2-answered", "3-answered"]
-    replay = Replay()
-    for line in lines(str(tmp_path / "calls.db")):
-        replay.feed(line)
-    assert [session.session_id for session in replay.engine.live()] == ["session-1", "session-2", "session-3"]
+    live = replayed(tmp_path).engine.live()
+    assert [session.session_id for session in live] == ["session-1", "session-2", "session-3"]
 
 
 HANGS_UP = """
@@ -128,12 +110,12 @@ async def hang_up(session: Session, calls) -> None:
 """
 
 
-def test_with_daily_s_key_handlers_act_on_calls(tmp_path: Path) -> None:
-    """The key of the environment, as for `telstate webhook`."""
+def test_with_an_api_key_handlers_act_on_calls(tmp_path: Path) -> None:
+    """The key is read from the environment, as by `telstate webhook`."""
     (tmp_path / "app.py").write_text(HANGS_UP)
     with FakeDaily() as daily:
-        environment = {"DAILY_API_KEY": daily.key, "TELSTATE_DAILY_API_URL": daily.url}
-        with serving(tmp_path, "app:router", "--journal", "calls.jsonl", **environment) as (process, url):
+        key = {"DAILY_API_KEY": daily.key, "TELSTATE_DAILY_API_URL": daily.url}
+        with serving(tmp_path, "app:router", **key) as (process, url):
             daily.host("support")
             bearer = {"Authorization": f"Bearer {daily.key}"}
             hook = {"url": f"{url}/webhooks", "eventTypes": ["dialout.answered", "dialout.stopped"]}
@@ -147,50 +129,91 @@ def test_with_daily_s_key_handlers_act_on_calls(tmp_path: Path) -> None:
             daily.settled()
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
-    replay = Replay()
-    for line in (tmp_path / "calls.jsonl").read_bytes().splitlines():
-        replay.feed(line)
-    assert [(session.cause, session.ended_by) for session in replay.engine.sessions()] == [("completed", "local")]
+    sessions = replayed(tmp_path).engine.sessions()
+    assert [(session.cause, session.ended_by) for session in sessions] == [("completed", "local")]
 
 
+@pytest.mark.long
 def test_without_a_program_events_are_kept(tmp_path: Path) -> None:
-    """In a file of lines where its name says so; without a secret only for this machine."""
-    with serving(tmp_path, "--journal", "calls.jsonl") as (_, url):
+    """Without a secret only for senders on this machine."""
+    with serving(tmp_path) as (_, url):
         assert asyncio.run(sent(url, None, event(1))) == [200]
-    assert b"1-answered" in (tmp_path / "calls.jsonl").read_bytes()
+    assert kept_in(tmp_path) == {"1-answered"}
 
 
-def test_what_cannot_work_is_said_before_it_starts(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder of a command that runs in this process; what the command changes is undone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for name in PROGRAMS:
+        sys.modules.pop(name, None)
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+
+
+def refused(*arguments: str) -> str:
+    """Run a service that must not start; return what it says."""
+    run = telstate("serve", *arguments)
+    assert run.returncode == 2, run.stderr
+    assert run.stdout == b""
+    return run.stderr.decode()
+
+
+PROGRAMS = {
+    "app": "router = 5\n",
+    "broken": "from telstate import Router\nrouter = Router()\n@router.on('dialout-answerd')\nasync def f(): ...\n",
+    "buggy": "import os\nos.no_such_thing\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "0.0.0.0"], "without a secret it listens only on this machine"),
+        (["--secret", "no base64!"], "base64"),
+        (["nothing:router"], "there is no module 'nothing' here"),
+        (["app:routes"], "app has no 'routes'"),
+        (["app:router"], "expected a telstate.Router, got int"),
+        (["broken"], "there is no event 'dialout-answerd'"),
+        ([":router"], "is not the name of a module"),
+        ([""], "is not the name of a module"),
+        (["..app:router"], "is not the name of a module"),
+        (["./app.py:router"], "is not the name of a module"),
+        (["--journal", ""], "--journal needs the name of a file"),
+        (["--journal", "calls.jsonl"], "telstate export"),
+    ],
+)
+def test_misuse_is_reported_before_it_starts(folder: Path, arguments: list[str], message: str) -> None:
     """With exit code 2, and what to do."""
-    (tmp_path / "app.py").write_text("router = 5\n")
-    (tmp_path / "broken.py").write_text(
-        "from telstate import Router\nrouter = Router()\n@router.on('dialout-answerd')\nasync def f(): ...\n"
-    )
-    assert "without a secret it listens only on this machine" in failing(tmp_path, "--host", "0.0.0.0")
-    assert "base64" in failing(tmp_path, "--secret", "no base64!")
-    assert "there is no module 'nothing' here" in failing(tmp_path, "nothing:router")
-    assert "app has no 'routes'" in failing(tmp_path, "app:routes")
-    assert "is no telstate.Router, but int" in failing(tmp_path, "app:router")
-    assert "there is no event 'dialout-answerd'" in failing(tmp_path, "broken")
-    (tmp_path / "buggy.py").write_text("import os\nos.no_such_thing\n")
-    for name in (":router", "", "..app:router", "./app.py:router"):
-        assert "names no module" in failing(tmp_path, name)
-    run = subprocess.run(
-        [sys.executable, "-m", "telstate", "serve", "buggy"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "no_such_thing" in run.stderr  # the program's own mistake, with its traceback
-    assert "--journal takes" in failing(tmp_path, "--journal", "")
+    for name, text in PROGRAMS.items():
+        (folder / f"{name}.py").write_text(text)
+    assert message in refused(*arguments)
+    assert not (folder / "calls.db").exists()
+
+
+def test_a_programs_own_error_keeps_its_traceback(folder: Path) -> None:
+    """It is not telstate's to explain."""
+    (folder / "buggy.py").write_text(PROGRAMS["buggy"])
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        telstate("serve", "buggy")
+
+
+def test_a_port_that_is_taken_is_reported(folder: Path) -> None:
+    """With its number."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"cannot listen on 127.0.0.1:{port}" in failing(tmp_path, "--port", port)
-    (tmp_path / "calls.db").write_text("this is no database at all, but some text that is long enough to look like one")
-    assert "calls.db" in failing(tmp_path)
+        assert f"cannot listen on 127.0.0.1:{port}" in refused("--port", port)
+
+
+def test_a_file_that_is_not_a_journal_is_reported(folder: Path) -> None:
+    """Nothing is written to it."""
+    text = "this is not a database, but a text that is long enough to look like one"
+    (folder / "calls.db").write_text(text)
+    assert "calls.db" in refused("--port", "0")
+    assert (folder / "calls.db").read_text() == text
 
 
 SLOW = """
@@ -206,15 +229,16 @@ async def write(event: DialoutEvent) -> None:
 """
 
 
-def test_a_second_signal_shortens_the_end(tmp_path: Path) -> None:
-    """What was cut off is handled again at the next start."""
+@pytest.mark.long
+def test_a_second_signal_cancels_the_handlers(tmp_path: Path) -> None:
+    """Their events are handled again at the next start."""
     (tmp_path / "slow.py").write_text(SLOW)
     with serving(tmp_path, "slow", TELSTATE_WEBHOOK_SECRET=SECRET) as (process, url):
         assert asyncio.run(sent(url, SECRET, event(1))) == [200]
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
-        assert process.poll() is None  # its handler gets time to finish
+        assert process.poll() is None  # the handler has time to finish
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 0
         assert time.monotonic() - started < 10
@@ -226,8 +250,9 @@ def test_a_second_signal_shortens_the_end(tmp_path: Path) -> None:
             time.sleep(0.05)
 
 
-def test_a_thread_that_never_ends_is_ended_by_one_more_signal(tmp_path: Path) -> None:
-    """Nothing can stop it from inside."""
+@pytest.mark.long
+def test_a_third_signal_ends_a_handlers_thread(tmp_path: Path) -> None:
+    """Nothing can stop a thread from inside."""
     (tmp_path / "stuck.py").write_text(
         SLOW.replace("asyncio.sleep(60)", "asyncio.to_thread(__import__('time').sleep, 60)")
     )
@@ -240,16 +265,18 @@ def test_a_thread_that_never_ends_is_ended_by_one_more_signal(tmp_path: Path) ->
         assert process.poll() in (0, -signal.SIGTERM)
 
 
-def test_connections_on_which_nobody_asks_are_closed(tmp_path: Path) -> None:
-    """Else a few thousand of them would keep Daily out."""
+@pytest.mark.long
+def test_silent_connections_are_closed(tmp_path: Path) -> None:
+    """Otherwise a few thousand of them would keep Daily out."""
     with serving(tmp_path) as (_, url):
         port = int(url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
             assert silent.recv(1) == b""
 
 
-def test_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
-    """Of the kind that its name says, as where a container's file was made before."""
+@pytest.mark.long
+def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
+    """For example one that was made for a container to mount."""
     (tmp_path / "calls.db").touch()
     with serving(tmp_path) as (_, url):
         assert asyncio.run(sent(url, None, event(1))) == [200]
@@ -259,6 +286,7 @@ def test_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
 BURST = 5_000
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_of_a_burst_with_a_kill_in_the_middle_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     """5 000 webhooks from a hundred senders, kill -9, a start on what is there, and Daily's retries of the rest."""
@@ -267,7 +295,7 @@ def test_of_a_burst_with_a_kill_in_the_middle_nothing_acknowledged_is_lost(tmp_p
     payloads = [event(number) for number in range(BURST)]
 
     async def burst(url: str, todo: list[dict[str, Any]], until: int, process: subprocess.Popen[str]) -> None:
-        """Post until so many are acknowledged; then kill, while others are on their way."""
+        """Post until so many are acknowledged; then kill, while others are under way."""
         rest, done = iter(todo), count(1)
 
         async def send(client: WebhookSender) -> None:
@@ -293,15 +321,20 @@ def test_of_a_burst_with_a_kill_in_the_middle_nothing_acknowledged_is_lost(tmp_p
     everything = {payload["id"] for payload in payloads}
     assert acknowledged == everything == kept_in(tmp_path)
     handled = Counter((tmp_path / "handled").read_text().split())
-    assert set(handled) == everything  # at least once, and again only what the kill cut off or its retry told twice
+    assert set(handled) == everything  # at least once; again what the kill interrupted, or what a retry sent twice
     assert sum(handled.values()) < BURST + BURST // 4
-    replay = Replay()
-    for line in lines(str(tmp_path / "calls.db")):
-        replay.feed(line)
-    assert len(replay.engine.live()) == BURST
+    assert len(replayed(tmp_path).engine.live()) == BURST
 
 
 def kept_in(folder: Path) -> set[str]:
     """The ids of the events in the journal."""
     found = (json.loads(line) for line in lines(str(folder / "calls.db")) if b'"payload":' in line)
     return {record["payload"]["id"] for record in found if "id" in record["payload"]}
+
+
+def replayed(folder: Path) -> Replay:
+    """A replay of the journal."""
+    replay = Replay()
+    for line in lines(str(folder / "calls.db")):
+        replay.feed(line)
+    return replay

@@ -1,4 +1,4 @@
-"""`telstate tail`, as a user runs it: a process, and somebody who writes."""
+"""`telstate tail`: what it prints of a log, and what it prints while somebody writes the log."""
 
 from __future__ import annotations
 
@@ -17,51 +17,56 @@ from pathlib import Path
 import pytest
 
 from telstate.sources._follow import POLL
-from tests.cli.test_replay import CALL, LOGS, STOP, telstate
+from tests.cli.running import CALL, LOGS, STOP, command, environment, telstate
 
 MOVED = "moved       s                                     out  idle > connected"
 STOPPED = "moved       s                                     out  connected > stopped (unanswered)"
 
 
 class Running:
-    """`telstate tail` under way; its lines are read as they come."""
+    """A running `telstate tail`; its lines are read as they come."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
-        self._told: dict[str, queue.Queue[str]] = {}
+        self._lines: dict[str, queue.Queue[str]] = {}
         for name, stream in (("out", process.stdout), ("err", process.stderr)):
             assert stream is not None
-            self._told[name] = queue.Queue()
-            threading.Thread(target=self._listen, args=(stream, self._told[name]), daemon=True).start()
+            self._lines[name] = queue.Queue()
+            threading.Thread(target=self._read, args=(stream, self._lines[name]), daemon=True).start()
 
     @staticmethod
-    def _listen(stream: Iterator[bytes], told: queue.Queue[str]) -> None:
+    def _read(stream: Iterator[bytes], lines: queue.Queue[str]) -> None:
         for line in stream:
-            told.put(line.decode().rstrip("\n"))
+            lines.put(line.decode().rstrip("\n"))
 
     def line(self) -> str:
         """The next line of standard output, without its time."""
-        return self._told["out"].get(timeout=30)[21:]
+        return self._lines["out"].get(timeout=30)[21:]
 
-    def complaint(self) -> str:
+    def error(self) -> str:
         """The next line of standard error."""
-        return self._told["err"].get(timeout=30)
+        return self._lines["err"].get(timeout=30)
 
     def end(self, number: int) -> int:
-        """Send a signal; tell the exit code."""
+        """Send a signal; return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(30)
 
     def rest(self) -> list[str]:
-        """What was told and not looked at."""
-        return [line for told in self._told.values() for line in told.queue]
+        """The lines that were not read."""
+        return [line for lines in self._lines.values() for line in lines.queue]
 
 
 @contextmanager
 def tail(*arguments: object) -> Iterator[Running]:
     """Run it, and end it in any case."""
-    command = [sys.executable, "-m", "telstate", "tail", *map(str, arguments)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command("tail", *arguments),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         try:
             yield Running(process)
         finally:
@@ -74,9 +79,9 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_there_then_what_happens(tmp_path: Path, how: signal.Signals) -> None:
-    """Each as it is written; Ctrl-C and SIGTERM are no failure."""
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_follow_prints_what_is_there_then_what_is_added(tmp_path: Path, how: signal.Signals) -> None:
+    """Each line once it is whole; Ctrl-C and SIGTERM are not a failure."""
     log = tmp_path / "log"
     write(log, CALL)
     with tail("-f", log) as running:
@@ -88,11 +93,12 @@ def test_what_is_there_then_what_happens(tmp_path: Path, how: signal.Signals) ->
         assert running.rest() == []
 
 
-def test_rotated_under_way(tmp_path: Path) -> None:
-    """A call may begin in one file and end in the next; what a cut may have lost is told."""
+@pytest.mark.long
+def test_follow_survives_rotation(tmp_path: Path) -> None:
+    """A call may begin in one file and end in the next; a truncation that may have lost lines is reported."""
     log = tmp_path / "log"
     with tail("--follow", log) as running:
-        assert "waiting until there is such a file" in running.complaint()
+        assert "waiting for a file that exists" in running.error()
         write(log, CALL)
         assert running.line() == MOVED
         log.rename(tmp_path / "log.1")
@@ -106,39 +112,41 @@ def test_rotated_under_way(tmp_path: Path) -> None:
         assert [line for line in running.rest() if "waiting" not in line] == []
 
 
-def test_a_bad_line_is_told_beside_and_stops_nothing(tmp_path: Path) -> None:
-    """With its place and without its numbers."""
+@pytest.mark.long
+def test_a_bad_line_is_reported_on_standard_error_and_stops_nothing(tmp_path: Path) -> None:
+    """With its file and line, and with its numbers masked."""
     one, other = tmp_path / "one", tmp_path / "other"
     write(one, CALL)
     write(other, b"\n")
     with tail("-f", "--json", one, other) as running:
         assert "idle" in running.line()
         write(other, b'"+12025550100"\n')
-        assert running.complaint() == f"{other}:2: not read: expected a JSON object, got '+12•••••••00'"
+        assert running.error() == f"{other}:2: not read: expected a JSON object, got '+12•••••••00'"
         write(other, STOP)
         assert '"cause": "unanswered"' in running.line()
         assert running.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.long
 def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
     """Quietly, at the next line."""
     log = tmp_path / "log"
     write(log, CALL)
-    command = f"{sys.executable} -m telstate tail -f {log} | head -1"
+    script = f"set -o pipefail; {sys.executable} -m telstate tail -f {log} | head -1"
     with subprocess.Popen(
-        ["bash", "-c", f"set -o pipefail; {command}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["bash", "-c", script], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as shell:
         assert shell.stdout is not None
         assert shell.stderr is not None
         assert MOVED in shell.stdout.readline().decode()
         write(log, STOP * 3)
-        while shell.poll() is None:  # head may need a moment to go
+        while shell.poll() is None:  # head takes a moment to exit
             time.sleep(POLL)
             write(log, STOP)
         assert (shell.returncode, shell.stderr.read()) == (0, b"")
 
 
-def test_standard_input_is_told_as_it_comes() -> None:
+def test_standard_input_is_printed_as_it_comes() -> None:
     """Line by line, not when a buffer is full."""
     with tail() as running:
         stdin = running.process.stdin
@@ -154,7 +162,7 @@ def test_standard_input_is_told_as_it_comes() -> None:
 
 
 def test_without_following_it_ends_at_the_end() -> None:
-    """One line for each event, whatever the log; what could not be read stands on standard error."""
+    """One line for each event, in text and in JSON."""
     log = LOGS / "busy-day.mixed.jsonl"
     run = telstate("tail", log)
     assert (run.returncode, run.stderr) == (0, b"")
@@ -167,8 +175,8 @@ def test_without_following_it_ends_at_the_end() -> None:
     assert [outcome["outcome"] for outcome in again] == kinds
 
 
-def test_a_journal_tells_its_own_times(tmp_path: Path) -> None:
-    """Those at which it received what tells none; its bookkeeping and a torn end are no events."""
+def test_a_journals_lines_have_its_times() -> None:
+    """Those of receipt, if the event has none; its bookkeeping and a torn end are not events."""
     record = b'{"v":1,"seq":1,"at":1730000000.5,"dialect":"daily-js","event":null,"payload":' + CALL.rstrip() + b"}\n"
     header = b'{"v":1,"journal":"j","settings":{}}\n'
     run = telstate("tail", given=header + record + b'{"v":1,"done":1}\n' + record[:30])
@@ -186,8 +194,8 @@ def test_numbers_are_masked_unless_asked_for() -> None:
         assert b"+12025550199" in telstate("tail", *options, "--numbers", given=given).stdout
 
 
-def test_misuse_is_2_and_one_line(tmp_path: Path) -> None:
-    """It says what to do instead."""
+def test_misuse_exits_with_2_and_one_line(tmp_path: Path) -> None:
+    """Which says what to do instead."""
     database = tmp_path / "calls.db"
     database.write_bytes(b"SQLite format 3\0")
     for arguments in (["-f"], ["-f", "-"], ["-f", database], ["-f", tmp_path], [tmp_path / "none"]):
@@ -195,9 +203,9 @@ def test_misuse_is_2_and_one_line(tmp_path: Path) -> None:
         assert run.returncode == 2, arguments
         assert run.stderr.count(b"\n") == 1, run.stderr
         assert run.stdout == b""
-    assert b"leave --follow away" in telstate("tail", "-f").stderr
+    assert b"leave out --follow" in telstate("tail", "-f").stderr
 
 
-def test_all_files_are_looked_for_before_anything_is_told() -> None:
+def test_all_files_are_found_before_anything_is_printed() -> None:
     """As in a replay."""
     assert telstate("tail", LOGS / "busy-day.webhook.jsonl", "/no/such/file").stdout == b""

@@ -1,71 +1,78 @@
-"""`telstate webhook`, as a user runs it, against a fake of Daily on loopback."""
+"""`telstate webhook`, against a fake of Daily on this machine."""
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from telstate.control import NEEDED
-from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing import FakeDaily
+from telstate.testing._daily import KEY
 from telstate.testing._faults import instead, lost
+from tests.cli.running import command, environment, telstate
 from tests.control.receiving import SECRET, Receiver
 
 
 @pytest.fixture
 def daily() -> Iterator[FakeDaily]:
-    """Daily's webhooks endpoints."""
+    """Daily's webhook endpoints."""
     with FakeDaily() as fake:
         yield fake
 
 
 @pytest.fixture
-def webhook_app() -> Iterator[Receiver]:
-    """Where webhooks can be sent."""
+def receiver() -> Iterator[Receiver]:
+    """A service that webhooks can be sent to."""
     with Receiver() as listening:
         yield listening
 
 
-def environment(daily: FakeDaily | None, **more: str) -> dict[str, str]:
-    """Of a user with a key."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TELSTATE_", "DAILY_"))}
-    known = {"DAILY_API_KEY": KEY, "TELSTATE_DAILY_API_URL": daily.url} if daily is not None else {}
-    return {**kept, **known, **more}
+class TextRun(NamedTuple):
+    """What came of a command, as text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def webhook(daily: FakeDaily | None, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run it; whatever comes out, the key does not."""
-    command = [sys.executable, "-m", "telstate", "webhook", *map(str, arguments)]
-    run = subprocess.run(
-        command, env=environment(daily, **more), capture_output=True, check=False, timeout=60, text=True
-    )
-    assert KEY not in run.stdout + run.stderr
-    assert "Traceback" not in run.stderr
-    return run
+def variables(daily: FakeDaily | None, **more: str) -> dict[str, str | None]:
+    """The environment of a user with a key, or without Daily and a key."""
+    ours = {"DAILY_API_KEY": KEY, "TELSTATE_DAILY_API_URL": daily.url} if daily is not None else {}
+    unset = dict.fromkeys(("DAILY_API_KEY", "TELSTATE_DAILY_API_URL", "TELSTATE_WEBHOOK_SECRET"))
+    return {**unset, **ours, **more}
+
+
+def webhook(daily: FakeDaily | None, *arguments: object, **more: str) -> TextRun:
+    """Run a command; the key is nowhere in its output."""
+    run = telstate("webhook", *arguments, env=variables(daily, **more))
+    text = TextRun(run.returncode, run.stdout.decode(), run.stderr.decode())
+    assert KEY not in text.stdout + text.stderr
+    return text
 
 
 def made(daily: FakeDaily, receiver: Receiver, **fields: Any) -> str:
-    """A webhook that is there already."""
+    """Let there be a webhook; return its id."""
     uuid = f"u{len(daily.hooks)}"
     whole = {"uuid": uuid, "url": receiver.url, "hmac": SECRET, "state": "ACTIVE", "eventTypes": list(NEEDED)}
     daily.hooks[uuid] = {**whole, **fields}
     return uuid
 
 
-def test_one_is_made_and_its_secret_shown_once(daily: FakeDaily, receiver: Receiver) -> None:
-    """With the command to go on with; no other verb shows it."""
+def test_create_shows_the_secret_and_no_other_verb_does(daily: FakeDaily, receiver: Receiver) -> None:
+    """With the command that starts the service."""
     run = webhook(daily, "create", receiver.url)
     assert run.returncode == 0, run.stderr
     ((uuid, hook),) = daily.hooks.items()
     assert (hook["eventTypes"], hook["retryType"]) == (list(NEEDED), "exponential")
-    assert run.stdout.startswith(f"{uuid} made for {receiver.url}\n")
+    assert run.stdout.startswith(f"{uuid} created for {receiver.url}\n")
     assert f"    TELSTATE_WEBHOOK_SECRET={hook['hmac']} telstate serve\n" in run.stdout
     for verb in (["list"], ["check"], ["reactivate", uuid]):
         for arguments in (verb, [*verb, "--json"]):
@@ -75,8 +82,8 @@ def test_one_is_made_and_its_secret_shown_once(daily: FakeDaily, receiver: Recei
             assert hook["hmac"] not in again.stdout + again.stderr
 
 
-def test_one_is_made_with_a_secret_of_ours(daily: FakeDaily, receiver: Receiver, tmp_path: Path) -> None:
-    """From a file or the environment, the file first; it is not repeated."""
+def test_create_takes_a_secret(daily: FakeDaily, receiver: Receiver, tmp_path: Path) -> None:
+    """From a file or the environment, the file first; it is not shown."""
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     by_file = webhook(daily, "create", receiver.url, "--secret-file", file, TELSTATE_WEBHOOK_SECRET="b3RoZXI=")  # noqa: S106
@@ -89,16 +96,16 @@ def test_one_is_made_with_a_secret_of_ours(daily: FakeDaily, receiver: Receiver,
     assert [len(hook["eventTypes"]) for hook in daily.hooks.values()] == [len(NEEDED), 1]
 
 
-def test_made_as_json(daily: FakeDaily, receiver: Receiver) -> None:
+def test_create_as_json(daily: FakeDaily, receiver: Receiver) -> None:
     """One line; the secret is in it if Daily made it."""
-    told = json.loads(webhook(daily, "create", receiver.url, "--json").stdout)
-    assert told["hmac"] == daily.hooks[told["uuid"]]["hmac"]
-    told = json.loads(webhook(daily, "create", receiver.url, "--json", TELSTATE_WEBHOOK_SECRET=SECRET).stdout)
-    assert told["hmac"] is None
+    created = json.loads(webhook(daily, "create", receiver.url, "--json").stdout)
+    assert created["hmac"] == daily.hooks[created["uuid"]]["hmac"]
+    created = json.loads(webhook(daily, "create", receiver.url, "--json", TELSTATE_WEBHOOK_SECRET=SECRET).stdout)
+    assert created["hmac"] is None
 
 
-def test_what_there_is(daily: FakeDaily, receiver: Receiver) -> None:
-    """As a table and as JSON, on standard output alone also when Daily had to be asked again."""
+def test_list_prints_a_table_or_json(daily: FakeDaily, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing else is on standard output, even when a request had to be retried."""
     empty = webhook(daily, "list")
     assert empty.stdout.endswith("\n0 webhooks\n")
     assert webhook(daily, "list", "--json").stdout == ""
@@ -112,15 +119,16 @@ def test_what_there_is(daily: FakeDaily, receiver: Receiver) -> None:
     )
     made(daily, receiver, state=0, eventTypes=None)
     daily.faults.append(instead(500))
-    run = webhook(daily, "list")
-    assert "daily.retry" in run.stderr
+    with caplog.at_level(logging.INFO, "telstate"):
+        run = webhook(daily, "list")
+    assert "daily.retry" in caplog.text
+    assert run.stderr == ""
     lines = run.stdout.splitlines()
     assert lines[1].split() == ["u0", "ACTIVE", "2", "2023-08-15", "18:29:52", "exponential", receiver.url]
     assert lines[2].split() == ["u1", "FAILED", receiver.url]
     assert lines[-1] == "2 webhooks"
-    daily.faults.append(instead(500))
-    told = [json.loads(line) for line in webhook(daily, "list", "--json").stdout.splitlines()]
-    assert told[0] == {
+    found = [json.loads(line) for line in webhook(daily, "list", "--json").stdout.splitlines()]
+    assert found[0] == {
         "uuid": "u0",
         "url": receiver.url,
         "retry_type": "exponential",
@@ -131,46 +139,49 @@ def test_what_there_is(daily: FakeDaily, receiver: Receiver) -> None:
         "silent": False,
         "lacks": [],
     }
-    assert (told[1]["silent"], told[1]["lacks"]) == (True, list(NEEDED))
+    assert (found[1]["silent"], found[1]["lacks"]) == (True, list(NEEDED))
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "problem"),
     [
         ({"state": "FAILED"}, "it is FAILED, Daily sends nothing, and events are being lost"),
         ({"state": "INACTIVE"}, "telstate webhook reactivate u1"),
-        ({"eventTypes": list(NEEDED[2:])}, "it lacks dialin.ready, dialin.connected: make one that has all"),
+        ({"eventTypes": list(NEEDED[2:])}, "it lacks dialin.ready, dialin.connected: create one that has all"),
     ],
 )
-def test_check_finds_what_is_wrong(daily: FakeDaily, receiver: Receiver, fields: dict[str, Any], said: str) -> None:
-    """And says what to do, with exit code 1; the other one is well, and can be asked for alone."""
+def test_check_finds_what_is_wrong(daily: FakeDaily, receiver: Receiver, fields: dict[str, Any], problem: str) -> None:
+    """And says what to do, with exit code 1; one webhook can be checked alone."""
     made(daily, receiver)
     assert webhook(daily, "check").returncode == 0
     made(daily, receiver, **fields)
     run = webhook(daily, "check")
     assert run.returncode == 1
-    well, ill = run.stdout.splitlines()
-    assert well == f"u0: well ({receiver.url})"
-    assert said in ill
+    good, bad = run.stdout.splitlines()
+    assert good == f"u0: ok ({receiver.url})"
+    assert problem in bad
     assert webhook(daily, "check", "u0").returncode == 0
     alone = webhook(daily, "check", "u1", "--json")
     assert (alone.returncode, json.loads(alone.stdout)["uuid"]) == (1, "u1")
 
 
-def test_no_webhook_at_all_is_not_well(daily: FakeDaily) -> None:
-    """Nobody tells telstate anything then."""
+def test_check_fails_without_any_webhook(daily: FakeDaily) -> None:
+    """No call would be reported."""
     run = webhook(daily, "check")
     assert (run.returncode, run.stdout) == (1, "")
     assert "telstate webhook create URL" in run.stderr
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-def test_check_goes_on_until_interrupted(daily: FakeDaily, receiver: Receiver, *, as_json: bool) -> None:
-    """Each change comes when it comes, the warning on standard error; an interrupt ends it quietly."""
+@pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_check_every_goes_on_until_interrupted(daily: FakeDaily, receiver: Receiver, *, as_json: bool) -> None:
+    """Changes are printed as they come, with a warning on standard error; Ctrl-C ends it quietly."""
     uuid = made(daily, receiver)
-    command = [sys.executable, "-m", "telstate", "webhook", "check", "--every", "1", *(["--json"] if as_json else [])]
     process = subprocess.Popen(
-        command, env=environment(daily), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("webhook", "check", "--every", "1", *(["--json"] if as_json else [])),
+        env=environment(variables(daily)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -182,7 +193,7 @@ def test_check_goes_on_until_interrupted(daily: FakeDaily, receiver: Receiver, *
     if as_json:
         assert [json.loads(line)["state"] for line in (first, second)] == ["ACTIVE", "FAILED"]
     else:
-        assert first == f"{uuid}: well ({receiver.url})\n"
+        assert first == f"{uuid}: ok ({receiver.url})\n"
         assert "it is FAILED" in second
     assert err.count("webhook.silent") == 1
     assert f"telstate webhook reactivate {uuid}" in err
@@ -190,8 +201,8 @@ def test_check_goes_on_until_interrupted(daily: FakeDaily, receiver: Receiver, *
     assert KEY not in first + second + err
 
 
-def test_one_is_brought_back(daily: FakeDaily, receiver: Receiver) -> None:
-    """Once its receiver answers."""
+def test_reactivate(daily: FakeDaily, receiver: Receiver) -> None:
+    """It works once the receiver answers."""
     uuid = made(daily, receiver, state="FAILED")
     receiver.answers = 503
     run = webhook(daily, "reactivate", uuid)
@@ -203,44 +214,61 @@ def test_one_is_brought_back(daily: FakeDaily, receiver: Receiver) -> None:
     assert json.loads(webhook(daily, "reactivate", uuid, "--json").stdout)["state"] == "ACTIVE"
 
 
-def complaint(run: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a run that could not do it."""
+def error(run: TextRun) -> str:
+    """The one line of a run that failed."""
     assert (run.returncode, run.stdout) == (2, "")
-    (line,) = [line for line in run.stderr.splitlines() if "daily.retry" not in line]
+    (line,) = run.stderr.splitlines()
     return line
 
 
-def test_what_goes_wrong_is_told_in_one_line(daily: FakeDaily, receiver: Receiver, tmp_path: Path) -> None:
-    """Who has to do what."""
-    assert "DAILY_API_KEY is not set" in complaint(webhook(None, "list"))
-    assert "DAILY_API_KEY is not set" in complaint(webhook(None, "list", DAILY_API_KEY=""))
-    assert "401: authentication-error. The API key is not valid" in complaint(webhook(daily, "list", DAILY_API_KEY="x"))
+def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Receiver, tmp_path: Path) -> None:
+    """With exit code 2."""
+    assert "DAILY_API_KEY is not set" in error(webhook(None, "list"))
+    assert "DAILY_API_KEY is not set" in error(webhook(None, "list", DAILY_API_KEY=""))
+    assert "401: authentication-error. The API key is not valid" in error(webhook(daily, "list", DAILY_API_KEY="x"))
     receiver.answers = 404
-    assert "got no 200 within some seconds" in complaint(webhook(daily, "create", receiver.url))
+    assert "got no 200 within some seconds" in error(webhook(daily, "create", receiver.url))
     receiver.answers = 200
-    assert "404" in complaint(webhook(daily, "check", "nope"))
-    assert "404" in complaint(webhook(daily, "check", "nope", "--every", "5"))
+    assert "404" in error(webhook(daily, "check", "nope"))
+    assert "404" in error(webhook(daily, "check", "nope", "--every", "5"))
     daily.faults.append(instead(429, retry_after="600"))
-    assert "try again in 600 seconds" in complaint(webhook(daily, "list"))
-    daily.faults.append(lost)
-    assert "check before you send it again" in complaint(webhook(daily, "create", receiver.url))
-    with FakeDaily() as nobody:
-        pass
-    assert "cannot be reached" in complaint(webhook(nobody, "list"))
+    assert "try again in 600 seconds" in error(webhook(daily, "list"))
     (tmp_path / "empty").touch()
     (tmp_path / "odd").write_bytes(b"\xff\x00")
     for name in ("empty", "odd"):
-        assert "must be base64" in complaint(webhook(daily, "create", "https://u", "--secret-file", tmp_path / name))
-    assert "is no address Daily can send to" in complaint(webhook(daily, "create", "ftp://u"))
-    assert "cannot read" in complaint(webhook(daily, "create", "https://u", "--secret-file", tmp_path / "not there"))
-    assert "must begin with https://" in complaint(webhook(daily, "list", "--api-url", "http://daily.example"))
+        assert "must be base64" in error(webhook(daily, "create", "https://u", "--secret-file", tmp_path / name))
+    assert "is no address Daily can send to" in error(webhook(daily, "create", "ftp://u"))
+    assert "cannot read" in error(webhook(daily, "create", "https://u", "--secret-file", tmp_path / "not there"))
+    assert "must begin with https://" in error(webhook(daily, "list", "--api-url", "http://daily.example"))
 
 
-def test_without_httpx(daily: FakeDaily) -> None:
-    """What to install; the other verbs do without."""
+def test_a_lost_answer_is_not_a_failure(daily: FakeDaily, receiver: Receiver) -> None:
+    """The webhook may exist; the error says so."""
+    daily.faults.append(lost)
+    assert "check before you send it again" in error(webhook(daily, "create", receiver.url))
+
+
+@pytest.mark.long
+def test_an_unreachable_daily_is_named() -> None:
+    """Once the retries are used up."""
+    with FakeDaily() as gone:
+        pass
+    assert "cannot be reached" in error(webhook(gone, "list"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [(["webhook", "list"], 2), pytest.param(["diagram", "dialin"], 0, marks=pytest.mark.long)]
+)
+def test_without_httpx(daily: FakeDaily, verb: list[str], status: int) -> None:
+    """It says what to install; the other verbs do not need it."""
     code = "import sys; sys.modules['httpx'] = None\nfrom telstate.__main__ import main\nmain()"
-    for verb, status in (["webhook", "list"], 2), (["diagram", "dialin"], 0):
-        command = [sys.executable, "-c", code, *verb]
-        run = subprocess.run(command, env=environment(daily), capture_output=True, check=False, timeout=60, text=True)
-        assert run.returncode == status
-        assert ("pip install 'telstate[rest]'" in run.stderr) == (status == 2)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *verb],
+        env=environment(variables(daily)),
+        capture_output=True,
+        check=False,
+        timeout=60,
+        text=True,
+    )
+    assert run.returncode == status
+    assert ("pip install 'telstate[rest]'" in run.stderr) == (status == 2)

@@ -1,25 +1,56 @@
-"""What every journal must do. A new one is added to `JOURNALS`, and all of this holds it."""
+"""What every journal must do. Add a new one to the tables below, and these tests apply to it.
+
+`journal` is an open journal of every kind. `make` gives the same durable journal again and again, as processes that start
+one after another have it. `handles` gives the handles of a shared journal.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
 import pytest
 
-from telstate import JournalError, RevisionConflict, Settings
-from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.routing._ports import DeadLetter, Entry, Journal, KeptLetter, Record
+from telstate import JournalError, RevisionConflict, Settings, parse
+from telstate.journals import MemoryJournal, SqliteJournal
+from telstate.routing._ports import (
+    DeadLetter,
+    Entry,
+    ImmediateJournal,
+    Journal,
+    KeptLetter,
+    Record,
+    SharedJournal,
+)
+from tests.contracts.shared_memory_journal import SharedLog, SharedMemoryJournal
 
 pytestmark = pytest.mark.anyio
 
 SETTINGS = Settings().model_dump()
-JOURNALS: dict[str, Callable[[Path], Journal]] = {
-    "jsonl": lambda folder: JsonlJournal(folder / "calls.jsonl"),
-    "sqlite": lambda folder: SqliteJournal(folder / "calls.db"),
-}
+
+
+def same_file(folder: Path) -> Callable[[], Journal]:
+    """Journals of one SQLite database."""
+    return lambda: SqliteJournal(folder / "calls.db")
+
+
+def same_log(_: Path) -> Callable[[], SharedJournal]:
+    """Handles of one log in memory."""
+    log = SharedLog()
+    return lambda: SharedMemoryJournal(log)
+
+
+SHARED: dict[str, Callable[[Path], Callable[[], SharedJournal]]] = {"shared-memory": same_log}
+"""Several processes append to them."""
+EXCLUSIVE: dict[str, Callable[[Path], Callable[[], Journal]]] = {"sqlite": same_file}
+"""One process appends to them."""
+DURABLE: dict[str, Callable[[Path], Callable[[], Journal]]] = {**EXCLUSIVE, **SHARED}
+"""What they keep survives `aclose`."""
+IMMEDIATE: dict[str, Callable[[], ImmediateJournal]] = {"memory": MemoryJournal}
+"""They append without waiting."""
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -29,53 +60,72 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=list(JOURNALS))
+@pytest.fixture(params=[*DURABLE, *IMMEDIATE])
+async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Journal, None]:
+    """An open journal of every kind."""
+    made = IMMEDIATE[request.param]() if request.param in IMMEDIATE else DURABLE[request.param](tmp_path)()
+    await made.open(SETTINGS)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture(params=list(DURABLE))
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Journal]:
-    """Opens the same journal, again and again."""
-    return lambda: JOURNALS[request.param](tmp_path)
+    """Opens the same durable journal again and again."""
+    return DURABLE[request.param](tmp_path)
+
+
+@pytest.fixture(params=list(SHARED))
+def handles(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], SharedJournal]:
+    """Makes handles of the same shared journal."""
+    return SHARED[request.param](tmp_path)
 
 
 def entry(number: int, payload: bytes | None = None) -> Entry:
-    """Something to keep."""
+    """An entry to append."""
     return Entry(
         1_790_000_000.5 + number, "daily-js", payload or b'{"action":"dialin-stopped","sessionId":"%d"}' % number
     )
 
 
-async def kept(journal: Journal, after: int = 0) -> list[Record]:
-    """All that is in it."""
+async def records_of(journal: Journal, after: int = 0) -> list[Record]:
+    """All records in a journal."""
     return [record async for record in journal.read(after)]
 
 
-async def test_what_is_appended_is_read_in_order(make: Callable[[], Journal]) -> None:
-    """With its number, its time and its bytes."""
-    journal = make()
-    await journal.open(SETTINGS)
+async def letters_of(journal: Journal, *, retry_requested: bool = False) -> list[int]:
+    """The numbers of the dead letters in a journal."""
+    return [kept.number async for kept in journal.dead_letters(retry_requested=retry_requested)]
+
+
+# --- every journal ------------------------------------------------------------------------------------------------
+
+
+async def test_records_are_read_in_the_order_of_their_numbers(journal: Journal) -> None:
+    """With the time, the dialect and the bytes that were appended."""
     assert await journal.append([entry(1), entry(2)]) == [1, 2]
     assert await journal.append([]) == []
     assert await journal.append([entry(3)]) == [3]
-    records = await kept(journal)
+    records = await records_of(journal)
     assert [(record.seq, record.at, record.dialect, record.payload, record.done) for record in records] == [
         (n, entry(n).at, "daily-js", entry(n).payload, False) for n in (1, 2, 3)
     ]
-    assert [record.seq for record in await kept(journal, after=2)] == [3]
-    await journal.aclose()
+    assert [record.seq for record in await records_of(journal, after=2)] == [3]
+    assert await records_of(journal, after=3) == []
 
 
-async def test_it_goes_on_where_it_was_left(make: Callable[[], Journal]) -> None:
-    """The same id and settings, the next number."""
-    journal = make()
-    await journal.open(SETTINGS)
-    await journal.append([entry(1)])
-    await journal.done([1])
-    await journal.aclose()
-    again = make()
-    await again.open({"retention": 1})
-    assert again.id == journal.id
-    assert again.settings == SETTINGS
-    assert await again.append([entry(2)]) == [2]
-    assert [(record.seq, record.done) for record in await kept(again)] == [(1, True), (2, False)]
-    await again.aclose()
+async def test_it_has_a_name_its_settings_and_an_interval_of_checkpoints(journal: Journal) -> None:
+    """The settings of a new journal are those it was opened with."""
+    assert journal.id
+    assert journal.settings == SETTINGS
+    assert journal.checkpoint_every is None or journal.checkpoint_every > 0
+
+
+async def test_opening_it_twice_is_an_error(journal: Journal) -> None:
+    """And it stays open."""
+    with pytest.raises(JournalError, match=r"open already: one .* serves one dispatcher"):
+        await journal.open(SETTINGS)
+    assert await journal.append([entry(1)]) == [1]
 
 
 @pytest.mark.parametrize(
@@ -91,80 +141,104 @@ async def test_it_goes_on_where_it_was_left(make: Callable[[], Journal]) -> None
         b'{"payload":1,"v":1,"seq":9}',
     ],
 )
-async def test_hard_payloads(make: Callable[[], Journal], payload: bytes) -> None:
-    """They come back as they went in, but for line breaks between tokens, which are white space."""
-    journal = make()
-    await journal.open(SETTINGS)
+async def test_difficult_payloads(journal: Journal, payload: bytes) -> None:
+    """They are read as they were appended, except for line breaks between tokens, which are white space."""
     await journal.append([entry(1, payload), entry(2)])
-    first, second = await kept(journal)
+    first, second = await records_of(journal)
     assert first.payload.replace(b"\n", b" ").replace(b"\r", b" ") == payload.replace(b"\n", b" ").replace(b"\r", b" ")
     assert second.seq == 2
-    await journal.aclose()
 
 
-async def test_many_writers_share_it(make: Callable[[], Journal]) -> None:
-    """Numbers rise without a gap, whoever comes when."""
-    journal = make()
-    await journal.open(SETTINGS)
-    seqs: list[int] = []
+async def test_an_event_without_a_payload_is_encoded(journal: Journal) -> None:
+    """An event that the program made is encoded when the journal needs its bytes."""
+    event = parse(entry(1).payload)
+    await journal.append([Entry(5.0, "daily-js", None, event)])
+    (record,) = await records_of(journal)
+    assert parse(record.payload) == event
+
+
+async def test_concurrent_appends_get_numbers_without_a_gap(journal: Journal) -> None:
+    """Entries of one append get consecutive numbers."""
+    appended: list[list[int]] = []
 
     async def write(number: int) -> None:
-        seqs.extend(await journal.append([entry(number), entry(number)]))
+        appended.append(list(await journal.append([entry(number), entry(number)])))
 
     async with anyio.create_task_group() as group:
         for number in range(30):
             group.start_soon(write, number)
-    assert sorted(seqs) == list(range(1, 61))
-    assert [record.seq for record in await kept(journal)] == list(range(1, 61))
-    await journal.aclose()
+    assert all(second == first + 1 for first, second in appended)
+    assert sorted(seq for seqs in appended for seq in seqs) == list(range(1, 61))
+    assert [record.seq for record in await records_of(journal)] == list(range(1, 61))
 
 
-async def test_none_of_many_is_left_out(make: Callable[[], Journal]) -> None:
-    """However the reading is cut into pieces."""
-    journal = make()
-    await journal.open(SETTINGS)
-    for start in range(0, 3000, 700):
-        await journal.append([entry(n) for n in range(start, start + 700)])
-        await journal.done([start + 1])
-    assert [record.seq for record in await kept(journal)] == list(range(1, 3501))
-    assert [record.seq for record in await kept(journal) if record.done] == [start + 1 for start in range(0, 3000, 700)]
-    await journal.aclose()
+async def test_a_cancelled_append_is_whole_or_not_at_all(journal: Journal) -> None:
+    """Afterwards the journal can be appended to and read."""
+    for delay in (0, 0.0001, 0.001):
+        with anyio.move_on_after(delay):
+            await journal.append([entry(1), entry(2)])
+    await journal.append([entry(3)])
+    records = await records_of(journal)
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    assert len(records) % 2 == 1  # pairs, and the last one
+    assert json.loads(records[-1].payload)["sessionId"] == "3"
 
 
-async def test_checkpoints_and_their_revisions(make: Callable[[], Journal]) -> None:
-    """Whoever saves on an old one is told."""
-    journal = make()
-    await journal.open(SETTINGS)
-    assert await journal.load("room/1 \u00e4..") is None
-    assert await journal.save("room/1 \u00e4..", b"one\ntwo", None) == 1
-    assert await journal.save("room/1 \u00e4..", b"three", 1) == 2
-    for old in (None, 1, 7):
-        with pytest.raises(RevisionConflict):
-            await journal.save("room/1 \u00e4..", b"lost", old)
-    await journal.aclose()
-    again = make()
-    await again.open(SETTINGS)
-    assert await again.load("room/1 \u00e4..") == (b"three", 2)
-    assert await again.load("another") is None
-    await again.aclose()
-
-
-async def test_marks_are_known_by_number_also_those_of_retirements(make: Callable[[], Journal]) -> None:
-    """Of each number asked for, also by somebody who only reads."""
-    journal = make()
-    await journal.open(SETTINGS)
-    await journal.append([entry(number) for number in range(1, 1201)])
-    await journal.done([3, -3, -1, 1199])
+async def test_events_that_are_done_are_known_as_finished(journal: Journal) -> None:
+    """An unknown number, and one that is marked twice, changes nothing."""
+    await journal.append([entry(number) for number in range(1, 6)])
     await journal.done([])
-    await journal.done([3])
-    assert await journal.finished(range(-1200, 1201)) == {3, -3, -1, 1199}
+    await journal.done([2, 4])
+    await journal.done([4, 99])
+    assert await journal.finished([1, 2, 3, 4, 5]) == {2, 4}
     assert await journal.finished([]) == set()
-    assert await make().finished([2, 3, -2, -3, 10**12]) == {3, -3}
-    await journal.aclose()
-    again = make()
-    await again.open(SETTINGS)
-    assert await again.finished([1, 3, -1, -2]) == {3, -1}
-    await again.aclose()
+    assert [record.seq for record in await records_of(journal) if not record.done] == [1, 3, 5]
+
+
+async def test_a_checkpoint_is_saved_only_on_the_latest_revision(journal: Journal) -> None:
+    """A conflict is an error and changes nothing."""
+    key = "room/1 \u00e4.."
+    assert await journal.load(key) is None
+    assert await journal.save(key, b"one\ntwo", None) == 1
+    assert await journal.save(key, b"three", 1) == 2
+    for old in (None, 1, 7):
+        with pytest.raises(RevisionConflict, match="it was saved since"):
+            await journal.save(key, b"lost", old)
+    assert await journal.load(key) == (b"three", 2)
+    assert await journal.load("another") is None
+
+
+async def test_of_two_concurrent_saves_one_fails(journal: Journal) -> None:
+    """The checkpoint is that of the other one, whole."""
+    states = [bytes([number]) * 3_000_000 for number in (1, 2)]
+    saved: list[bytes] = []
+    conflicts: list[RevisionConflict] = []
+
+    async def save(state: bytes) -> None:
+        try:
+            await journal.save("engine", state, None)
+            saved.append(state)
+        except RevisionConflict as error:
+            conflicts.append(error)
+
+    async with anyio.create_task_group() as group:
+        for state in states:
+            group.start_soon(save, state)
+    assert (len(saved), len(conflicts)) == (1, 1)
+    assert await journal.load("engine") == (saved[0], 1)
+
+
+async def test_a_checkpoint_may_be_large_or_empty(journal: Journal) -> None:
+    """Appends go on while it is saved."""
+    large = bytes(range(256)) * 20_000
+    async with anyio.create_task_group() as group:
+        group.start_soon(journal.save, "engine", large, None)
+        for number in range(20):
+            await journal.append([entry(number)])
+    assert await journal.load("engine") == (large, 1)
+    assert await journal.save("engine", b"", 1) == 2
+    assert await journal.load("engine") == (b"", 2)
+    assert len(await records_of(journal)) == 20
 
 
 LETTERS = [
@@ -176,88 +250,261 @@ LETTERS = [
 ]
 
 
-async def test_dead_letters_are_kept_tried_again_and_dropped(make: Callable[[], Journal]) -> None:
-    """By their numbers, which stay theirs; what is dropped is gone, and what is unknown changes nothing."""
-
-    async def numbers(journal: Journal, *, again: bool = False) -> list[int]:
-        return [kept.number async for kept in journal.dead_letters(retry_requested=again)]
-
-    journal = make()
-    await journal.open(SETTINGS)
+async def test_dead_letters_are_kept_retried_and_dropped_by_number(journal: Journal) -> None:
+    """A number is never used again, and an unknown number changes nothing."""
     await journal.append([entry(1)])
+    await journal.add_dead_letters([])
     await journal.add_dead_letters(LETTERS)
     assert [kept async for kept in journal.dead_letters()] == [
         KeptLetter(number, letter, retry_requested=False) for number, letter in enumerate(LETTERS, 1)
     ]
     await journal.request_retry([2, 3, 99])
-    assert await numbers(journal, again=True) == [2, 3]
+    assert await letters_of(journal, retry_requested=True) == [2, 3]
     await journal.drop_dead_letters([2, 99])
-    assert await numbers(make()) == [1, 3]
-    assert await numbers(make(), again=True) == [3]
-    await journal.add_dead_letters(LETTERS[:1])
-    await journal.aclose()
-    again = make()
-    await again.open(SETTINGS)
-    assert await numbers(again) == [1, 3, 4]
-    assert [kept.retry_requested async for kept in again.dead_letters()] == [False, True, False]
-    await again.drop_dead_letters([1, 3, 4])
-    await again.add_dead_letters(LETTERS[1:2])
-    assert [kept async for kept in again.dead_letters()] == [KeptLetter(5, LETTERS[1], retry_requested=False)]
-    await again.aclose()
+    assert await letters_of(journal) == [1, 3]
+    assert await letters_of(journal, retry_requested=True) == [3]
+    await journal.drop_dead_letters([1, 3])
+    await journal.add_dead_letters(LETTERS[1:2])
+    assert [kept async for kept in journal.dead_letters()] == [KeptLetter(4, LETTERS[1], retry_requested=False)]
 
 
-async def test_a_checkpoint_may_be_large_and_empty(make: Callable[[], Journal]) -> None:
-    """Appends go on while it is saved."""
-    journal = make()
-    await journal.open(SETTINGS)
-    large = bytes(range(256)) * 20_000
-    async with anyio.create_task_group() as group:
-        group.start_soon(journal.save, "engine", large, None)
-        for number in range(20):
-            await journal.append([entry(number)])
-    assert await journal.load("engine") == (large, 1)
-    assert await journal.save("engine", b"", 1) == 2
-    assert await journal.load("engine") == (b"", 2)
-    assert len(await kept(journal)) == 20
-    await journal.aclose()
+async def test_dead_letters_and_marks_are_no_events(journal: Journal) -> None:
+    """`read` does not yield them."""
+    await journal.append([entry(1), entry(2)])
+    await journal.add_dead_letters(LETTERS)
+    await journal.done([-1])
+    assert [(record.seq, record.done) for record in await records_of(journal)] == [(1, False), (2, False)]
 
 
-async def test_one_writes_others_read(make: Callable[[], Journal]) -> None:
-    """A second writer is told; a reader sees what was appended, while it is written and after."""
+# --- durable journals ---------------------------------------------------------------------------------------------
+
+
+async def test_a_reopened_journal_continues(make: Callable[[], Journal]) -> None:
+    """With the same id, settings and marks, and the next number."""
     journal = make()
     await journal.open(SETTINGS)
     await journal.append([entry(1)])
-    with pytest.raises(JournalError, match="written by another process: stop that one, or use another file"):
-        await make().open(SETTINGS)
-    assert [record.seq for record in await kept(make())] == [1]
+    await journal.done([1])
+    await journal.aclose()
+    again = make()
+    await again.open({"retention": 1})
+    assert again.id == journal.id
+    assert again.settings == SETTINGS
+    assert await again.append([entry(2)]) == [2]
+    assert [(record.seq, record.done) for record in await records_of(again)] == [(1, True), (2, False)]
+    await again.aclose()
+
+
+async def test_a_journal_must_be_open_to_append(make: Callable[[], Journal]) -> None:
+    """Before `open` and after `aclose`; nothing is kept."""
+    journal = make()
+    with pytest.raises(JournalError, match="not open"):
+        await journal.append([entry(1)])
+    await journal.open(SETTINGS)
+    await journal.aclose()
+    with pytest.raises(JournalError, match="not open"):
+        await journal.append([entry(1)])
+    assert await records_of(make()) == []
+
+
+async def test_all_of_many_records_are_read(make: Callable[[], Journal]) -> None:
+    """Done or not, in however many batches they are read."""
+    journal = make()
+    await journal.open(SETTINGS)
+    for start in range(0, 3000, 700):
+        await journal.append([entry(n) for n in range(start, start + 700)])
+        await journal.done([start + 1])
+    assert [record.seq for record in await records_of(journal)] == list(range(1, 3501))
+    assert [record.seq for record in await records_of(journal) if record.done] == [
+        start + 1 for start in range(0, 3000, 700)
+    ]
+    await journal.aclose()
+
+
+async def test_marks_survive_also_those_of_retirements(make: Callable[[], Journal]) -> None:
+    """A reader that never opened the journal knows them too."""
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.append([entry(number) for number in range(1, 1201)])
+    await journal.done([3, -3, -1, 1199])
+    await journal.done([3])
+    assert await journal.finished(range(-1200, 1201)) == {3, -3, -1, 1199}
+    assert await make().finished([2, 3, -2, -3, 10**12]) == {3, -3}
+    await journal.aclose()
+    again = make()
+    await again.open(SETTINGS)
+    assert await again.finished([1, 3, -1, -2]) == {3, -1}
+    await again.aclose()
+
+
+async def test_checkpoints_survive(make: Callable[[], Journal]) -> None:
+    """With their revision."""
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.save("engine", b"one", None)
+    await journal.save("engine", b"two", 1)
+    await journal.aclose()
+    again = make()
+    await again.open(SETTINGS)
+    assert await again.load("engine") == (b"two", 2)
+    with pytest.raises(RevisionConflict):
+        await again.save("engine", b"lost", 1)
+    assert await again.save("engine", b"three", 2) == 3
+    await again.aclose()
+
+
+async def test_dead_letters_survive(make: Callable[[], Journal]) -> None:
+    """With their numbers and the retry requests."""
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.append([entry(1)])
+    await journal.add_dead_letters(LETTERS)
+    await journal.request_retry([3])
+    await journal.drop_dead_letters([2])
+    assert await letters_of(make()) == [1, 3]
+    assert await letters_of(make(), retry_requested=True) == [3]
+    await journal.aclose()
+    again = make()
+    await again.open(SETTINGS)
+    await again.add_dead_letters(LETTERS[:1])
+    assert await letters_of(again) == [1, 3, 4]
+    assert [kept.retry_requested async for kept in again.dead_letters()] == [False, True, False]
+    await again.aclose()
+
+
+async def test_a_reader_sees_what_is_appended(make: Callable[[], Journal]) -> None:
+    """While the journal is written, and after it was closed."""
+    journal = make()
+    await journal.open(SETTINGS)
+    await journal.append([entry(1)])
+    assert [record.seq for record in await records_of(make())] == [1]
     await journal.append([entry(2)])
     await journal.done([1])
-    assert [(record.seq, record.done) for record in await kept(make())] == [(1, True), (2, False)]
+    assert [(record.seq, record.done) for record in await records_of(make())] == [(1, True), (2, False)]
     await journal.aclose()
-    assert [record.seq for record in await kept(make(), after=1)] == [2]
+    assert [record.seq for record in await records_of(make(), after=1)] == [2]
 
 
-async def test_dead_letters_and_marks_are_no_events(make: Callable[[], Journal]) -> None:
-    """They do not come when events are read."""
+# --- one writer ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(EXCLUSIVE))
+async def test_a_second_writer_is_refused(kind: str, tmp_path: Path) -> None:
+    """Until the first one is closed; the first one is not disturbed."""
+    make = EXCLUSIVE[kind](tmp_path)
     journal = make()
     await journal.open(SETTINGS)
-    await journal.append([entry(1), entry(2)])
-    await journal.add_dead_letters([DeadLetter(1, "ValueError", "greet", "no such\nnumber", 5.0)])
-    await journal.done([2])
-    assert [(record.seq, record.done) for record in await kept(journal)] == [(1, False), (2, True)]
+    with pytest.raises(JournalError, match="written by another process: stop that one, or use another file"):
+        await make().open(SETTINGS)
+    assert await journal.append([entry(1)]) == [1]
     await journal.aclose()
+    second = make()
+    await second.open(SETTINGS)
+    assert await second.append([entry(2)]) == [2]
+    await second.aclose()
 
 
-async def test_a_cancelled_append_is_whole_or_not_at_all(make: Callable[[], Journal]) -> None:
-    """Whoever is cancelled, the journal can be appended to and read."""
-    journal = make()
+# --- journals that append at once ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(IMMEDIATE))
+async def test_append_now_numbers_as_append_does(kind: str) -> None:
+    """Without a turn of the event loop."""
+    journal = IMMEDIATE[kind]()
+    with pytest.raises(JournalError, match="not open"):
+        journal.append_now(entry(1))
     await journal.open(SETTINGS)
-    for delay in (0, 0.0001, 0.001):
-        with anyio.move_on_after(delay):
-            await journal.append([entry(1), entry(2)])
-    await journal.append([entry(3)])
-    records = await kept(journal)
-    assert [record.seq for record in records] == list(range(1, len(records) + 1))
-    assert len(records) % 2 == 1  # pairs, and the last one
-    assert json.loads(records[-1].payload)["sessionId"] == "3"
+    assert journal.append_now(entry(1)) == 1
+    assert await journal.append([entry(2)]) == [2]
+    assert journal.append_now(entry(3)) == 3
+    assert [record.payload for record in await records_of(journal)] == [entry(n).payload for n in (1, 2, 3)]
     await journal.aclose()
+
+
+# --- shared journals ----------------------------------------------------------------------------------------------
+
+
+async def opened(handles: Callable[[], SharedJournal], count: int) -> list[SharedJournal]:
+    """Several open handles."""
+    made = [handles() for _ in range(count)]
+    for journal in made:
+        await journal.open(SETTINGS)
+    return made
+
+
+async def first_of(journal: SharedJournal, count: int, after: int = 0) -> list[Record]:
+    """The first records of a tail."""
+    found: list[Record] = []
+    with anyio.fail_after(5):
+        async with aclosing(journal.tail(after)) as records:
+            async for record in records:
+                found.append(record)
+                if len(found) == count:
+                    break
+    return found
+
+
+async def test_several_processes_append_to_a_shared_journal(handles: Callable[[], SharedJournal]) -> None:
+    """They share its id, its settings, its numbers and its checkpoints."""
+    one, other = await opened(handles, 2)
+    assert one.id == other.id
+    assert one.settings == other.settings == SETTINGS
+    assert await one.append([entry(1)]) == [1]
+    assert await other.append([entry(2)]) == [2]
+    assert await one.append([entry(3)]) == [3]
+    assert await one.save("engine", b"one", None) == 1
+    with pytest.raises(RevisionConflict):
+        await other.save("engine", b"lost", None)
+    assert await other.load("engine") == (b"one", 1)
+
+
+async def test_every_tail_yields_all_records_in_the_same_order(handles: Callable[[], SharedJournal]) -> None:
+    """Whichever handle appended them; the number that `append` returned says which record is its own."""
+    one, other = await opened(handles, 2)
+    own: dict[int, bytes] = {}
+    tails: list[list[Record]] = []
+
+    async def write(journal: SharedJournal, first: int) -> None:
+        for number in range(first, first + 20):
+            (seq,) = await journal.append([entry(number)])
+            own[seq] = entry(number).payload
+
+    async def collect(journal: SharedJournal) -> None:
+        tails.append(await first_of(journal, 40))
+
+    async with anyio.create_task_group() as group:
+        for journal, first in ((one, 100), (other, 200)):
+            group.start_soon(collect, journal)
+            group.start_soon(write, journal, first)
+    assert tails[0] == tails[1]
+    assert [record.seq for record in tails[0]] == sorted(own)
+    assert {record.seq: record.payload for record in tails[0]} == own
+
+
+async def test_a_tail_begins_after_a_number_and_waits_for_more(handles: Callable[[], SharedJournal]) -> None:
+    """It never ends by itself, and it can be cancelled."""
+    one, other = await opened(handles, 2)
+    await one.append([entry(1), entry(2), entry(3)])
+    assert [record.seq for record in await first_of(other, 2, after=1)] == [2, 3]
+    with anyio.move_on_after(0.05) as scope:
+        await first_of(other, 1, after=3)
+    assert scope.cancelled_caught
+
+    async def append_later() -> None:
+        await anyio.sleep(0.02)
+        await one.append([entry(4)])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(append_later)
+        assert [record.seq for record in await first_of(other, 1, after=3)] == [4]
+
+
+async def test_closing_a_handle_leaves_the_others_open(handles: Callable[[], SharedJournal]) -> None:
+    """What it appended stays."""
+    one, other = await opened(handles, 2)
+    await one.append([entry(1)])
+    await one.aclose()
+    with pytest.raises(JournalError, match="not open"):
+        await one.append([entry(2)])
+    assert await other.append([entry(2)]) == [2]
+    assert [record.seq for record in await first_of(other, 2)] == [1, 2]

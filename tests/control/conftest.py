@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from telstate.testing._daily import FakeDaily
+from telstate.testing import FakeDaily
 from tests.control.receiving import Receiver
 
 

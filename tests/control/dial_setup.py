@@ -20,8 +20,7 @@ from telstate.options import PhoneDialout
 from telstate.routing._clock import SystemClock
 from telstate.routing._ports import Clock
 from telstate.sources._webhooks import webhook_app
-from telstate.testing import FakeClock
-from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing import FakeClock, FakeDaily, PhoneLine
 from telstate.testing._faults import App, instead
 from tests.control.fake_carrier import FakeCarrier
 from tests.control.receiving import SECRET

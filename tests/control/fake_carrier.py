@@ -17,7 +17,8 @@ from telstate.errors import DailyError, NoSuchSession, UnknownResult
 from telstate.events import DialoutAnswered, DialoutConnected, DialoutError, DialoutEvent, DialoutStopped, Presence
 from telstate.options import Dialout, Dtmf, Refer, Transfer
 from telstate.routing._ports import Clock
-from telstate.testing._phone_lines import PhoneLine, PhoneLines, Refusal
+from telstate.testing import PhoneLine, Refusal
+from telstate.testing._phone_lines import PhoneLines
 
 __all__ = ["FakeCarrier", "FakeLeg"]
 

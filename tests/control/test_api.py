@@ -20,7 +20,8 @@ from pydantic import SecretStr
 
 from telstate.control import DailyApi
 from telstate.errors import DailyError, DefinitionError, NotRunning, TemporarilyNotAvailable, UnknownResult
-from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing import FakeDaily
+from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, drip, flood, hang, instead
 from tests.control.receiving import Receiver
 

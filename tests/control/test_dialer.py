@@ -33,8 +33,7 @@ from telstate.errors import JournalError, UnknownResult
 from telstate.events import DialinConnected, DialinStopped
 from telstate.journals import SqliteJournal
 from telstate.options import Permissions, PhoneDialout, SipDialout
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine, refusals
 from telstate.testing._faults import hang, instead
 from tests.control.dial_setup import NUMBER, ROOM, DialSetup, in_memory, over_http
 
@@ -103,13 +102,13 @@ async def test_only_an_answered_result_is_true(setup: Setup) -> None:
         (RINGS_ON, "unanswered"),
         (PhoneLine(rings=None, busy=True), "unanswered"),
         (PhoneLine(fails=0.1), "failed"),
-        (PhoneLine(refuses=lines.TEMPORARILY_NOT_AVAILABLE), "refused"),
-        (PhoneLine(refuses=lines.TOO_MANY_REQUESTS), "refused"),
-        (PhoneLine(refuses=lines.TOO_MANY_SESSIONS), "refused"),
+        (PhoneLine(refuses=refusals.TEMPORARILY_NOT_AVAILABLE), "refused"),
+        (PhoneLine(refuses=refusals.TOO_MANY_REQUESTS), "refused"),
+        (PhoneLine(refuses=refusals.TOO_MANY_SESSIONS), "refused"),
         (PhoneLine(busy=True, loses={"dialout.stopped"}), "unanswered"),
         (PhoneLine(answers=None, loses={"dialout.stopped"}), "unanswered"),
         (PhoneLine(answers=None, loses={"dialout.connected"}), "unanswered"),
-        (PhoneLine(refuses=lines.NOT_HOSTING), "refused"),
+        (PhoneLine(refuses=refusals.NOT_HOSTING), "refused"),
         (PhoneLine(answer_lost=True, busy=True), "unanswered"),
     ],
 )
@@ -127,12 +126,12 @@ async def test_it_is_dialled_again(setup: Setup, first: PhoneLine, outcome: str)
 @pytest.mark.parametrize(
     ("only", "outcome"),
     [
-        (PhoneLine(refuses=lines.NOT_ALLOWED), DialOutcome.REFUSED),
-        (PhoneLine(refuses=lines.NOT_ENABLED_FOR_ROOM), DialOutcome.REFUSED),
-        (PhoneLine(refuses=lines.NUMBERS_NOT_ENABLED), DialOutcome.REFUSED),
-        (PhoneLine(refuses=lines.INTERNATIONAL_NOT_SUPPORTED), DialOutcome.REFUSED),
-        (PhoneLine(refuses=lines.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
-        (PhoneLine(refuses=lines.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
+        (PhoneLine(refuses=refusals.NOT_ALLOWED), DialOutcome.REFUSED),
+        (PhoneLine(refuses=refusals.NOT_ENABLED_FOR_ROOM), DialOutcome.REFUSED),
+        (PhoneLine(refuses=refusals.NUMBERS_NOT_ENABLED), DialOutcome.REFUSED),
+        (PhoneLine(refuses=refusals.INTERNATIONAL_NOT_SUPPORTED), DialOutcome.REFUSED),
+        (PhoneLine(refuses=refusals.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
+        (PhoneLine(refuses=refusals.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
         (PhoneLine(fails=0.05, error="SIP/PSTN dial-out is not enabled for domain"), DialOutcome.FAILED),
         (PhoneLine(start_lost=True), DialOutcome.UNKNOWN),
     ],
@@ -154,12 +153,12 @@ async def test_it_is_not_dialled_again(setup: Setup, only: PhoneLine, outcome: D
 async def test_all_attempts_share_one_budget(setup: Setup) -> None:
     """Refused starts count too."""
     async with setup() as phone:
-        refused = PhoneLine(refuses=lines.TEMPORARILY_NOT_AVAILABLE)
+        refused = PhoneLine(refuses=refusals.TEMPORARILY_NOT_AVAILABLE)
         phone.daily.lines[NUMBER] = [BUSY, refused, PhoneLine(fails=0.02), PhoneLine()]
         result = await phone.dial(attempts=3)
         assert outcomes(result) == ["unanswered", "refused", "failed"]
         assert result.outcome is DialOutcome.FAILED
-        assert session_of(result).error_msg == lines.PhoneLine().error
+        assert session_of(result).error_msg == PhoneLine().error
         assert phone.daily.starts(NUMBER) == 2
 
 
@@ -172,7 +171,7 @@ async def test_a_refused_start_is_an_event(setup: Setup) -> None:
         ended.append(session)
 
     async with setup(router=router) as phone:
-        phone.daily.lines[NUMBER] = PhoneLine(refuses=lines.NOT_ALLOWED)
+        phone.daily.lines[NUMBER] = PhoneLine(refuses=refusals.NOT_ALLOWED)
         result = await phone.dial()
         await phone.calls.idle()
         assert [(one.state, one.cause, one.room, one.destination) for one in ended] == [
@@ -516,7 +515,7 @@ async def test_an_answer_reported_while_the_next_attempt_is_refused_for_good_is_
     """The result of somebody who picked up is not "refused"."""
     async with setup(pauses=[0.2]) as phone:
         first = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.5})
-        phone.daily.lines[NUMBER] = [first, PhoneLine(refuses=lines.NOT_ALLOWED, answer_after=0.4)]
+        phone.daily.lines[NUMBER] = [first, PhoneLine(refuses=refusals.NOT_ALLOWED, answer_after=0.4)]
         result = await phone.dial()
         assert outcomes(result) == ["answered", "refused"]
         assert (result.outcome, result.error) == (DialOutcome.ANSWERED, None)
@@ -699,7 +698,7 @@ async def test_a_handler_can_dial(setup: Setup) -> None:
     [
         (PhoneLine(), ["answered"]),
         (PhoneLine(answer_lost=True), ["answered"]),
-        (PhoneLine(refuses=lines.TEMPORARILY_NOT_AVAILABLE), ["refused", "answered"]),
+        (PhoneLine(refuses=refusals.TEMPORARILY_NOT_AVAILABLE), ["refused", "answered"]),
         (PhoneLine(answers=None, loses={"dialout.stopped"}), ["unanswered", "answered"]),
     ],
 )

@@ -21,8 +21,7 @@ from telstate.events import DialinConnected, DialinStopped, DialoutConnected, Di
 from telstate.journals import SqliteJournal
 from telstate.options import PhoneDialout
 from telstate.routing._clock import SystemClock
-from telstate.testing import FakeClock
-from telstate.testing._phone_lines import PhoneLine
+from telstate.testing import FakeClock, PhoneLine
 from tests.control.dial_setup import NUMBER, ROOM, dialing, until
 from tests.control.fake_carrier import FakeCarrier, FakeLeg
 from tests.control.test_dialer import outcomes

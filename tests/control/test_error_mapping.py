@@ -25,8 +25,8 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.options import Dtmf, PhoneDialout, Refer, SipRoom, Transfer
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing import FakeDaily, refusals
+from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead
 
 BOB = "sip:bob@example.com"
@@ -322,7 +322,7 @@ async def test_the_key_is_never_shown(daily: FakeDaily, caplog: pytest.LogCaptur
 
 def test_refusals_of_the_fake_are_known() -> None:
     """Each of its published texts."""
-    refusals = [one for one in vars(lines).values() if isinstance(one, lines.Refusal)]
-    assert len(refusals) >= 10
-    for one in refusals:
-        assert one is lines.TOO_MANY_REQUESTS or error_type_of(f"{one.error} {one.info}") is not DailyError
+    known = [one for one in vars(refusals).values() if isinstance(one, refusals.Refusal)]
+    assert len(known) >= 10
+    for one in known:
+        assert one is refusals.TOO_MANY_REQUESTS or error_type_of(f"{one.error} {one.info}") is not DailyError

@@ -14,8 +14,8 @@ from telstate.control import _rest as module
 from telstate.errors import NotSupported
 from telstate.events import DialoutAnswered, DialoutConnected
 from telstate.options import Dtmf, PhoneDialout, Refer, Transfer
-from telstate.testing import FakeClock
-from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing import FakeClock, FakeDaily, PhoneLine
+from telstate.testing._daily import KEY
 from telstate.testing._faults import instead
 from tests.calls import SESSION
 from tests.control.dial_setup import NUMBER, ROOM, over_http

@@ -10,7 +10,8 @@ import pytest
 from telstate.control import DailyApi, Room, RoomParticipant, Rooms
 from telstate.errors import DailyError, DefinitionError, UnknownResult
 from telstate.options import SipRoom
-from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine
+from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, instead, lost
 
 pytestmark = pytest.mark.anyio

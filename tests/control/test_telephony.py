@@ -25,8 +25,8 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.options import Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Transfer
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import KEY, FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine, refusals
+from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead, lost
 from tests.control.receiving import Receiver
 
@@ -224,20 +224,20 @@ async def test_after_its_api_was_left(daily: FakeDaily) -> None:
 @pytest.mark.parametrize(
     ("refusal", "kind"),
     [
-        (lines.ALREADY_STARTED, DialoutInProgress),
-        (lines.DIALOUT_IN_PROGRESS, DialoutInProgress),
-        (lines.CALL_CLOSED, NotHosting),
-        (lines.NOT_ALLOWED, NotAllowed),
-        (lines.NUMBERS_NOT_ENABLED, NotAllowed),
-        (lines.INTERNATIONAL_NOT_SUPPORTED, NotAllowed),
-        (lines.TEMPORARILY_NOT_AVAILABLE, TemporarilyNotAvailable),
-        (lines.TOO_MANY_REQUESTS, TemporarilyNotAvailable),
-        (lines.TOO_MANY_SESSIONS, RoomFull),
-        (lines.Refusal(500, "server-error"), UnknownResult),
-        (lines.Refusal(400, "invalid-request-error", "something new"), DailyError),
+        (refusals.ALREADY_STARTED, DialoutInProgress),
+        (refusals.DIALOUT_IN_PROGRESS, DialoutInProgress),
+        (refusals.CALL_CLOSED, NotHosting),
+        (refusals.NOT_ALLOWED, NotAllowed),
+        (refusals.NUMBERS_NOT_ENABLED, NotAllowed),
+        (refusals.INTERNATIONAL_NOT_SUPPORTED, NotAllowed),
+        (refusals.TEMPORARILY_NOT_AVAILABLE, TemporarilyNotAvailable),
+        (refusals.TOO_MANY_REQUESTS, TemporarilyNotAvailable),
+        (refusals.TOO_MANY_SESSIONS, RoomFull),
+        (refusals.Refusal(500, "server-error"), UnknownResult),
+        (refusals.Refusal(400, "invalid-request-error", "something new"), DailyError),
     ],
 )
-async def test_a_refused_start(daily: FakeDaily, refusal: lines.Refusal, kind: type[DailyError]) -> None:
+async def test_a_refused_start(daily: FakeDaily, refusal: refusals.Refusal, kind: type[DailyError]) -> None:
     """It is never retried."""
     daily.lines[NUMBER] = PhoneLine(refuses=refusal)
     async with telephony(daily) as phones:

@@ -15,7 +15,8 @@ from telstate.control import NEEDED, DailyApi, Webhook, Webhooks, watch
 from telstate.errors import DailyError, DefinitionError, UnknownResult
 from telstate.events._base import event_types
 from telstate.events._dialects.webhook import translate
-from telstate.testing._daily import KEY, FakeDaily
+from telstate.testing import FakeDaily
+from telstate.testing._daily import KEY
 from telstate.testing._faults import instead, lost
 from tests.control.receiving import SECRET, Receiver
 

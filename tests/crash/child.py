@@ -1,7 +1,7 @@
-"""The process that is killed: `python -m tests.crash.child FOLDER jsonl|sqlite SEED [--backend NAME] [--finish]`.
+"""The process that is killed: `python -m tests.crash.child FOLDER SEED [--backend NAME] [--finish]`.
 
-It feeds simulated calls to a dispatcher, and writes down what was acknowledged and which handlers finished, each by one
-`os.write`, which a SIGKILL does not take back. It begins where the acknowledgements of the last process end.
+It feeds simulated calls to a dispatcher, and records what was acknowledged and which handlers finished, each with one
+`os.write`, which a SIGKILL does not undo. It begins where the acknowledgements of the last process end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import anyio
 import structlog
 
 from telstate import Dispatcher, Event, Outcome, OutcomeKind, Router, Session, Settings, State
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.testing import Noise, simulate
 
 __all__ = ["FEEDERS", "SETTINGS", "digest", "is_to_fail", "journal_in", "lines_of", "router_of"]
@@ -32,37 +32,37 @@ FEEDERS = 4
 SETTINGS = Settings(
     retention=1.0, key_ttl=1.0, parked_ttl=1.0, ring_deadline=0.3, silence_before_answer=2.0, silence_in_call=4.0
 )
-"""So short that sessions leave memory, and limits pass, in every run."""
+"""So short that in every run sessions leave memory and limits pass."""
 _CALLS = 40
-"""Simulated calls in a chunk of a feeder's events."""
+"""Simulated calls in each chunk of a feeder's events."""
 _CHECKPOINT_EVERY = 50
 
 Finished = Callable[[str, str, bool | None], None]
 
 
-def journal_in(folder: Path, kind: str) -> JsonlJournal | SqliteJournal:
+def journal_in(folder: Path) -> SqliteJournal:
     """The journal of a run."""
-    return JsonlJournal(folder / "calls.jsonl") if kind == "jsonl" else SqliteJournal(folder / "calls.db")
+    return SqliteJournal(folder / "calls.db")
 
 
 def digest(payload: bytes) -> str:
-    """What was sent, in a few letters."""
+    """A short name for what was sent."""
     return blake2b(payload, digest_size=12).hexdigest()
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of ours, but for those that a kill has torn: a write can end where a page of memory does."""
-    told = []
+    """The lines of one of our files, except those that a kill has torn: a write can end at the end of a memory page."""
+    found = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
-            told.append(json.loads(line))
+            found.append(json.loads(line))
         except ValueError:
             continue
-    return told
+    return found
 
 
 def is_to_fail(event_id: str, handler: str) -> bool:
-    """A handler fails for the same events each time, so that it is known which dead letters there must be."""
+    """Return True for a handler that fails: always for the same events, so the dead letters are known."""
     return crc32(f"{event_id} {handler}".encode()) % 31 == 0
 
 
@@ -70,7 +70,7 @@ class Log:
     """A file to which one line is added at a time.
 
     Args:
-        path: the file; it is made if it is not there.
+        path: the file; it is created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,10 +84,10 @@ class Log:
 
 
 def router_of(finished: Finished) -> Router:
-    """The handlers of the process: one of each kind; some take a while, some raise.
+    """The handlers of the process: one of each kind. Some take a while, some raise.
 
     Args:
-        finished: told the event's id, the handler's name, and whether it was said to be run again (None: nothing says it).
+        finished: called with the event's id, the handler's name, and `outcome.redelivered` (None where there is no outcome).
     """
     router = Router()
 
@@ -95,18 +95,18 @@ def router_of(finished: Finished) -> Router:
         await anyio.sleep(seconds * random())
         await end(str(outcome.event_id), handler, outcome.redelivered)
 
-    async def end(event_id: str, handler: str, again: bool | None) -> None:
-        finished(event_id, handler, again)
+    async def end(event_id: str, handler: str, redelivered: bool | None) -> None:
+        finished(event_id, handler, redelivered)
         if is_to_fail(event_id, handler):
-            raise RuntimeError("as it is to")
+            raise RuntimeError("on purpose")
 
     @router.on(Event, outcomes=OutcomeKind)
     async def every(outcome: Outcome) -> None:
         await end(str(outcome.event_id), "every", outcome.redelivered)
 
     @router.on(Event)
-    async def news(outcome: Outcome) -> None:
-        await work(outcome, "news", 0.004)
+    async def handled(outcome: Outcome) -> None:
+        await work(outcome, "handled", 0.004)
 
     @router.on_start()
     async def start(outcome: Outcome) -> None:
@@ -133,7 +133,7 @@ def router_of(finished: Finished) -> Router:
 
 
 def events_of(seed: int, feeder: int, chunk: int) -> Iterator[bytes]:
-    """A piece of what a feeder sends: the same each time."""
+    """One chunk of what a feeder sends: the same each time."""
     for sent in simulate(
         crc32(b"%d %d %d" % (seed, feeder, chunk)),
         calls=_CALLS,
@@ -146,7 +146,7 @@ def events_of(seed: int, feeder: int, chunk: int) -> Iterator[bytes]:
 
 
 async def feed(calls: Dispatcher, acks: Log, seed: int, feeder: int, after: tuple[int, int], *, finish: bool) -> None:
-    """Send one event after another, as a sender does that waits for the answer, from the first unanswered one on."""
+    """Send one event after another, each when the last is acknowledged, from the first unacknowledged one on."""
     first, done = after
     for chunk in count(first):
         for place, payload in enumerate(events_of(seed, feeder, chunk)):
@@ -165,19 +165,21 @@ async def feed(calls: Dispatcher, acks: Log, seed: int, feeder: int, after: tupl
 
 
 async def ask_for_checkpoints(calls: Dispatcher) -> None:
-    """Far more of them than the dispatcher makes by itself, so that some are cut short, and all starts begin at one."""
+    """Ask for far more than the dispatcher makes by itself, so that kills hit some, and every start has one."""
     while True:
         await anyio.sleep(0.05 * random())
         calls._checkpoints._due.set()
 
 
-async def run(folder: Path, kind: str, seed: int, *, finish: bool) -> None:
-    """Go on until killed; or, to finish, to the end of what was begun, and tell what is known then."""
-    after = {told["feeder"]: (told["chunk"], told["place"]) for told in lines_of(folder / "acks.jsonl")}
+async def run(folder: Path, seed: int, *, finish: bool) -> None:
+    """Run until killed. With `finish`, complete the chunk of each feeder, and write down the state at the end."""
+    after = {ack["feeder"]: (ack["chunk"], ack["place"]) for ack in lines_of(folder / "acks.jsonl")}
     acks, runs = Log(folder / "acks.jsonl"), Log(folder / "runs.jsonl")
-    router = router_of(lambda event_id, handler, again: runs.write(id=event_id, handler=handler, again=again))
+    router = router_of(
+        lambda event_id, handler, redelivered: runs.write(id=event_id, handler=handler, again=redelivered)
+    )
     with patch("telstate.routing._checkpoints._EVERY", _CHECKPOINT_EVERY):
-        calls = Dispatcher(router, journal=journal_in(folder, kind), settings=SETTINGS)
+        calls = Dispatcher(router, journal=journal_in(folder), settings=SETTINGS)
         async with calls:
             os.write(1, b"ready\n")
             async with anyio.create_task_group() as group:
@@ -195,16 +197,15 @@ def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.child", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("kind", choices=["jsonl", "sqlite"])
     parser.add_argument("seed", type=int)
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
-    parser.add_argument("--finish", action="store_true", help="go to the end of what was begun, and tell what is known")
+    parser.add_argument("--finish", action="store_true", help="complete what was begun, and write down the state")
     options = parser.parse_args()
     structlog.configure(
         processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    anyio.run(lambda: run(options.folder, options.kind, options.seed, finish=options.finish), backend=options.backend)
+    anyio.run(lambda: run(options.folder, options.seed, finish=options.finish), backend=options.backend)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Kills the child again and again, lets it finish, and holds what it promised against what it kept."""
+"""Kills the child again and again, lets it finish, and compares what it promised with what it kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import anyio
 from pydantic_core import to_jsonable_python
+from telstate.routing._plan import Plan
 
 from telstate import Replay, Session
-from telstate.journals._sqlite import lines as lines_of_database
-from telstate.routing._plan import Plan
+from telstate.journals._sqlite import lines
 from telstate.routing._ports import KeptLetter, Record
 from tests.crash.child import FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
 
@@ -27,69 +27,67 @@ __all__ = ["Report", "check", "torment"]
 
 ROOT = Path(__file__).parents[2]
 _DURING_START = 0.2
-"""The share of kills that come while the child starts, and so while it recovers."""
+"""The share of kills during the start, when the child recovers."""
 _TROUBLE = ("checkpoint.", "journal.", "letter.", "letters.", "filter.", "dispatcher.left_unfinished")
-"""Beginnings of log lines that no kill may cause."""
+"""Prefixes of log lines that no kill may cause."""
 
 
 @dataclass
 class Report:
-    """What came of a run."""
+    """The result of a run."""
 
-    kind: str
     kills: int
     facts: dict[str, int] = field(default_factory=dict)
-    """How much there was to look at."""
+    """How much was checked."""
     broken: list[str] = field(default_factory=list)
-    """The promises that did not hold, a sentence each."""
+    """The promises that did not hold, one sentence each."""
 
-    def hold(self, promise: str, against: Iterable[object]) -> None:
-        """Note what speaks against a promise, if anything does."""
-        found = list(against)
+    def expect_none(self, promise: str, violations: Iterable[object]) -> None:
+        """Note the violations of a promise, if there are any."""
+        found = list(violations)
         if found:
-            self.broken.append(f"{promise}: {len(found)} times not, such as {found[:3]}")
+            self.broken.append(f"{promise}: {len(found)} violations, such as {found[:3]}")
 
 
-def torment(folder: Path, kind: str, kills: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Report:
+def torment(folder: Path, kills: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Report:
     """Kill the child so many times, let it finish, and check everything.
 
     Args:
         folder: an empty one.
-        kind: the journal: `jsonl` or `sqlite`.
         kills: how many times.
-        seed: what is sent and when is killed follow from it; where the child is then does not.
-        progress: told after each kill how many there were.
+        seed: decides what is sent and when the child is killed; not how far it is then.
+        progress: called after each kill with their number.
     """
     rng = Random(seed)
-    report = Report(kind, kills)
+    report = Report(kills)
     for number in range(kills):
-        with _child(folder, kind, seed, "--backend", rng.choice(["asyncio", "trio"])) as child:
+        with _child(folder, seed, "--backend", rng.choice(["asyncio", "trio"])) as child:
             if rng.random() < _DURING_START:
                 time.sleep(rng.uniform(0.3, 1.0))
             else:
                 assert child.stdout is not None
-                child.stdout.readline()  # "ready"; nothing if it died
+                child.stdout.readline()  # "ready", or nothing if it died
                 time.sleep(rng.uniform(0.05, 0.5))
             died = child.poll()
             child.kill()
         if died is not None:
-            report.broken.append(f"after {number} kills it could not go on: {_last_words(folder)}")
+            report.broken.append(f"after {number} kills it could not start: {_end_of_log(folder)}")
             return report
         progress(number + 1)
-    with _child(folder, kind, seed, "--finish") as child:
+    with _child(folder, seed, "--finish") as child:
         code = child.wait(120)
     if code:
-        report.broken.append(f"it could not finish: {_last_words(folder)}")
+        report.broken.append(f"it could not finish: {_end_of_log(folder)}")
     else:
         check(folder, report)
     return report
 
 
-def _child(folder: Path, kind: str, seed: int, *more: str) -> subprocess.Popen[bytes]:
+def _child(folder: Path, seed: int, *more: str) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (folder / "log.jsonl").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.child", str(folder), kind, str(seed), *more],
+            [sys.executable, "-m", "tests.crash.child", str(folder), str(seed), *more],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
@@ -98,12 +96,12 @@ def _child(folder: Path, kind: str, seed: int, *more: str) -> subprocess.Popen[b
         )
 
 
-def _last_words(folder: Path) -> str:
+def _end_of_log(folder: Path) -> str:
     return (folder / "log.jsonl").read_bytes()[-2000:].decode("utf-8", "replace")
 
 
 class _Kept(NamedTuple):
-    """All that the journal has."""
+    """Everything in the journal."""
 
     id: str
     records: list[Record]
@@ -111,8 +109,8 @@ class _Kept(NamedTuple):
     finished: set[int]
 
 
-async def _read(folder: Path, kind: str) -> _Kept:
-    journal = journal_in(folder, kind)
+async def _read(folder: Path) -> _Kept:
+    journal = journal_in(folder)
     await journal.open(SETTINGS.model_dump())
     try:
         records = [record async for record in journal.read()]
@@ -124,15 +122,15 @@ async def _read(folder: Path, kind: str) -> _Kept:
 
 
 class _Fold:
-    """What should have been: the whole journal folded anew, and what that calls for, as (number, handler)."""
+    """What should have happened: the whole journal folded again, and the handlers that are due, as (number, handler)."""
 
-    def __init__(self, folder: Path, kind: str, now: float) -> None:
+    def __init__(self, folder: Path, now: float) -> None:
         replay, plan = Replay(), Plan(router_of(lambda *_: None))
         self.due: set[tuple[int, str]] = set()
         self.retired: set[int] = set()
         self.unread: list[str] = []
         seq = 0
-        for line in _lines(folder, kind):
+        for line in lines(folder / "calls.db"):
             outcome = replay.feed(line)
             if outcome is not None:
                 seq += 1
@@ -148,22 +146,16 @@ class _Fold:
         self.due |= {(number, "retired") for number in gone}
 
 
-def _lines(folder: Path, kind: str) -> Iterator[bytes]:
-    if kind == "jsonl":
-        return iter((folder / "calls.jsonl").read_bytes().splitlines())
-    return lines_of_database(folder / "calls.db")
-
-
 def _short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
 def check(folder: Path, report: Report) -> None:
-    """Hold everything against everything, and note in the report what does not hold."""
-    kept = anyio.run(_read, folder, report.kind)
+    """Compare everything, and note in the report what does not hold."""
+    kept = anyio.run(_read, folder)
     acks, runs, log = (lines_of(folder / name) for name in ("acks.jsonl", "runs.jsonl", "log.jsonl"))
     end = json.loads((folder / "end.json").read_text())
-    fold = _Fold(folder, report.kind, end["now"])
+    fold = _Fold(folder, end["now"])
     report.facts = {
         "events": len(kept.records),
         "acknowledged": len(acks),
@@ -173,57 +165,61 @@ def check(folder: Path, report: Report) -> None:
         "dead letters": len(kept.letters),
     }
     _check_events(kept, acks, report)
-    report.hold("the state at the end is the fold of the journal", _differences(end["engine"], fold.engine))
+    report.expect_none("the state at the end is the fold of the journal", _differences(end["engine"], fold.engine))
     _check_runs(kept, fold, runs, report)
     _check_marks(kept, fold, report)
-    report.hold("a kill causes no trouble", [line for line in log if line.get("event", "").startswith(_TROUBLE)])
+    report.expect_none(
+        "a kill causes no errors in the log", [line for line in log if line.get("event", "").startswith(_TROUBLE)]
+    )
 
 
 def _check_events(kept: _Kept, acks: list[dict[str, Any]], report: Report) -> None:
-    """What was acknowledged is kept, as it was sent, and once; of what was not, one event a feeder may be kept."""
+    """Acknowledged events are kept once, as they were sent. At each kill one more event of each feeder may be kept."""
     payloads = {f"{kept.id}:{record.seq}": digest(record.payload) for record in kept.records}
-    report.hold("what is acknowledged is kept", [ack for ack in acks if payloads.get(ack["id"]) != ack["sent"]])
-    report.hold("numbers rise one by one", [n for n, record in enumerate(kept.records, 1) if record.seq != n])
-    report.hold("an id is given once", [key for key, n in Counter(ack["id"] for ack in acks).items() if n > 1])
+    report.expect_none("what is acknowledged is kept", [ack for ack in acks if payloads.get(ack["id"]) != ack["sent"]])
+    report.expect_none("numbers have no gap", [n for n, record in enumerate(kept.records, 1) if record.seq != n])
+    report.expect_none("an id is given once", [key for key, n in Counter(ack["id"] for ack in acks).items() if n > 1])
     sent = Counter(ack["sent"] for ack in acks)
     ours = [event for event in payloads.values() if event in sent]
     if len(ours) - len(acks) > FEEDERS * report.kills:
-        report.broken.append(f"{len(ours)} events are kept of {len(acks)} that were sent, and a few at each kill")
+        report.broken.append(
+            f"{len(ours)} events are kept, but only {len(acks)} were acknowledged, and a few more at each kill"
+        )
 
 
 def _check_runs(kept: _Kept, fold: _Fold, runs: list[dict[str, Any]], report: Report) -> None:
-    """Every handler that an event calls for has finished, no other has, and a second time it was told so."""
+    """Every handler that is due has finished, no other has, and a second run is marked as redelivered."""
     ran = [(_number(kept.id, run["id"]), run["handler"]) for run in runs]
-    report.hold("handlers that are called for run", sorted(fold.due - set(ran)))
-    report.hold("no handler runs that is not called for", sorted(set(ran) - fold.due))
+    report.expect_none("handlers that are due run", sorted(fold.due - set(ran)))
+    report.expect_none("no other handler runs", sorted(set(ran) - fold.due))
     seen: set[tuple[int, str]] = set()
-    untold = []
+    unmarked = []
     for one, run in zip(ran, runs, strict=True):
         if one in seen and run["again"] is False:
-            untold.append(one)
+            unmarked.append(one)
         seen.add(one)
-    report.hold("what runs again is told so", untold)
+    report.expect_none("a second run is marked as redelivered", unmarked)
 
 
 def _number(journal: str, event_id: str) -> int:
-    """The number of an event or a retirement; 0, which none has, if it is of another journal."""
+    """The number of an event or a retirement; 0, which none has, if it belongs to another journal."""
     name, _, number = event_id.partition(":")
     return int(number) if name == journal else 0
 
 
 def _check_marks(kept: _Kept, fold: _Fold, report: Report) -> None:
-    """Once all is drained, everything is marked, and what raised is a dead letter."""
+    """When everything is drained, all work is marked, and every handler that raised is a dead letter."""
     numbers = {record.seq for record in kept.records} | fold.retired
-    report.hold("what is done is marked", sorted(numbers - kept.finished))
-    report.hold("nothing else is marked", sorted(kept.finished - numbers))
+    report.expect_none("finished work is marked", sorted(numbers - kept.finished))
+    report.expect_none("nothing else is marked", sorted(kept.finished - numbers))
     letters = {(letter.seq, _short(str(letter.handler))) for _, letter, _ in kept.letters}
     failing = {(number, handler) for number, handler in fold.due if is_to_fail(f"{kept.id}:{number}", handler)}
-    report.hold("what raised is a dead letter", sorted(failing - letters))
-    report.hold("nothing else is a dead letter", sorted(letters - failing))
+    report.expect_none("a handler that raised is a dead letter", sorted(failing - letters))
+    report.expect_none("nothing else is a dead letter", sorted(letters - failing))
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    """Where two JSON values differ."""
+    """The places where two JSON values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted(one.keys() | other.keys()):
             yield from _differences(one.get(key), other.get(key), f"{path}.{key}")

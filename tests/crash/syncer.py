@@ -1,4 +1,4 @@
-"""The process that is traced: `python -m tests.crash.syncer FOLDER jsonl|sqlite`. It says on standard output how far it is."""
+"""The process that is traced: `python -m tests.crash.syncer FOLDER`. It reports its progress on standard output."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["EVENTS"]
 EVENTS = 3
 
 
-async def run(folder: Path, kind: str) -> None:
-    """Append and mark, with a word after each that the trace shows at its place."""
-    journal = journal_in(folder, kind)
+async def run(folder: Path) -> None:
+    """Append and mark, with a message after each, which shows in the trace at its place."""
+    journal = journal_in(folder)
     await journal.open(Settings().model_dump())
     os.write(1, b"opened\n")
     for number in range(1, EVENTS + 1):
@@ -32,4 +32,4 @@ async def run(folder: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(run, Path(sys.argv[1]), sys.argv[2])
+    anyio.run(run, Path(sys.argv[1]))

@@ -1,6 +1,6 @@
-"""That the disk was told to keep an event before `append` returned, seen from outside: by the system calls of a real process.
+"""An event is synced to the disk before `append` returns: seen from outside, in the system calls of a real process.
 
-What the disk does when it is told so, and with it a loss of power itself, is untested.
+What the disk does with a sync, and so a power failure itself, is not tested.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _RESUMED = re.compile(r"(?:\[pid +)?(\d+)\]? +<\.\.\. (\w+) resumed>")
 
 
 class Call(NamedTuple):
-    """A system call that has ended."""
+    """A finished system call."""
 
     name: str
     file: str
     """Its file's name, without the folder."""
     rest: str
-    """What it was given."""
+    """Its other arguments."""
 
 
 @pytest.fixture(scope="module")
 def strace() -> str:
-    """The tracer. On CI it must be there: a test that is always skipped shows nothing."""
+    """The path of strace. On CI it must be installed: a test that is always skipped shows nothing."""
     found = shutil.which("strace")
     if found is None and os.environ.get("CI"):
         pytest.fail("strace is missing: install it (apt-get install strace), or nothing shows that events are synced")
@@ -46,7 +46,7 @@ def strace() -> str:
 
 
 def calls_of(trace: str) -> list[Call]:
-    """The calls in the order in which they ended. One that another thread overtakes is in two lines."""
+    """The calls in the order in which they ended. A call that another thread overtakes is split into two lines."""
     calls: list[Call] = []
     begun: dict[tuple[str, str], Call] = {}
     for line in trace.splitlines():
@@ -62,12 +62,12 @@ def calls_of(trace: str) -> list[Call]:
     return calls
 
 
-def traced(strace: str, folder: Path, kind: str) -> list[Call]:
+def traced(strace: str, folder: Path) -> list[Call]:
     """The writes and syncs of a process that appends and marks."""
     out = folder / "trace"
     command = [strace, "-f", "-y", "-s", "8192", "-o", str(out), "-e", f"trace={','.join((*_WRITES, *_SYNCS))}"]
     subprocess.run(
-        [*command, sys.executable, "-m", "tests.crash.syncer", str(folder), kind],
+        [*command, sys.executable, "-m", "tests.crash.syncer", str(folder)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -77,18 +77,16 @@ def traced(strace: str, folder: Path, kind: str) -> list[Call]:
     return calls_of(out.read_text(errors="replace"))
 
 
-def place_of(calls: list[Call], word: str) -> int:
-    """Where the process said a word."""
-    (place,) = [n for n, call in enumerate(calls) if call.name == "write" and f'"{word}\\n"' in call.rest]
+def place_of(calls: list[Call], message: str) -> int:
+    """Where the process wrote a message."""
+    (place,) = [n for n, call in enumerate(calls) if call.name == "write" and f'"{message}\\n"' in call.rest]
     return place
 
 
-@pytest.mark.parametrize(("kind", "file"), [("jsonl", "calls.jsonl"), ("sqlite", "calls.db-wal")])
-def test_an_event_is_synced_before_append_returns_and_a_mark_never(
-    strace: str, tmp_path: Path, kind: str, file: str
-) -> None:
-    """The write of the event, a sync of that very file, and only then the return; between an append and the next, no sync."""
-    calls = traced(strace, tmp_path, kind)
+def test_an_event_is_synced_before_append_returns_and_a_mark_never(strace: str, tmp_path: Path) -> None:
+    """The event is written, then its file is synced, then `append` returns. Between two appends nothing is synced."""
+    file = "calls.db-wal"
+    calls = traced(strace, tmp_path)
     for number in range(1, EVENTS + 1):
         before = place_of(calls, "opened" if number == 1 else f"marked {number - 1}")
         appended, marked = place_of(calls, f"appended {number}"), place_of(calls, f"marked {number}")
@@ -96,7 +94,7 @@ def test_an_event_is_synced_before_append_returns_and_a_mark_never(
         writes = [n for n, call in enumerate(during) if call.name in _WRITES and f"event-number-{number}" in call.rest]
         syncs = [n for n, call in enumerate(during) if call.name in _SYNCS and call.file == file]
         assert {during[n].file for n in writes} == {file}
-        assert syncs, f"append {number} came back without a sync of {file}"
+        assert syncs, f"append {number} returned without a sync of {file}"
         last_write = max(n for n, call in enumerate(during) if call.name in _WRITES and call.file == file)
         assert max(writes) <= last_write < max(syncs)
         marking = calls[appended:marked]
@@ -104,9 +102,8 @@ def test_an_event_is_synced_before_append_returns_and_a_mark_never(
         assert not [call for call in marking if call.name in _SYNCS]
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "sqlite"])
-def test_a_new_journal_is_there_for_good(strace: str, tmp_path: Path, kind: str) -> None:
-    """The folder is synced too before anything counts as kept, or a file of which the data is safe might have no name."""
-    calls = traced(strace, tmp_path, kind)
+def test_the_folder_of_a_new_journal_is_synced(strace: str, tmp_path: Path) -> None:
+    """Before the first append returns: else the data could be safe in a file without a name."""
+    calls = traced(strace, tmp_path)
     before = calls[: place_of(calls, "appended 1")]
     assert [call for call in before if call.name in _SYNCS and call.file == tmp_path.name]

@@ -1,4 +1,4 @@
-"""What is special to a SQLite database: full disks, locks, damage, files of others, and readers beside the writer."""
+"""What only a SQLite journal has: full disks, locks, damage, files of other programs, and readers during a write."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """One loop is enough here: the contract runs on both."""
+    """One event loop is enough here: the contract suite runs on both."""
     return "asyncio"
 
 
 async def opened(path: Path, *, busy: float = 5.0) -> SqliteJournal:
-    """A journal ready to write."""
+    """An open journal."""
     journal = SqliteJournal(path, busy=busy)
     await journal.open(Settings().model_dump())
     return journal
 
 
 async def seqs_of(journal: SqliteJournal) -> list[int]:
-    """The numbers of all events in it."""
+    """The numbers of all events in a journal."""
     return [record.seq async for record in journal.read()]
 
 
 async def filled(path: Path, events: int) -> None:
-    """A journal that was closed."""
+    """Make a journal with events, and close it."""
     journal = await opened(path)
     await journal.append([ENTRY] * events)
     await journal.aclose()
@@ -59,7 +59,7 @@ async def filled(path: Path, events: int) -> None:
 
 @contextmanager
 def full(journal: SqliteJournal) -> Iterator[None]:
-    """Let there be no room for one page more."""
+    """Leave the database no room for another page."""
     assert journal._database is not None
     pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
     journal._database.execute(f"PRAGMA max_page_count={pages}")
@@ -67,18 +67,18 @@ def full(journal: SqliteJournal) -> Iterator[None]:
     journal._database.execute("PRAGMA max_page_count=1000000")
 
 
-async def test_a_full_disk_takes_nothing_in_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    """All of an append is kept, or nothing of it; the dispatcher says that it was not taken in."""
+async def test_a_full_disk_refuses_an_append_until_there_is_space(tmp_path: Path) -> None:
+    """All of an append is kept, or nothing of it, and the dispatcher says so."""
     path = tmp_path / "calls.db"
     journal = SqliteJournal(path)
     async with Dispatcher(Router(), journal=journal) as calls:
         await calls.receive(js("dialout-connected"))
         with full(journal):
             with pytest.raises(
-                JournalError, match=r"was not taken in: .*calls.db: .*full .*goes on as soon as there is"
+                JournalError, match=r"was not taken in: .*calls.db: .*full .*works again as soon as there is space"
             ):
                 await calls.receive(js("dialout-answered", text="x" * 100_000))
-            with pytest.raises(JournalError, match="nothing of it was kept"):
+            with pytest.raises(JournalError, match="nothing was written"):
                 await journal.append([ENTRY, LARGE])
             assert sum(calls.counts.values()) == 1
             assert await seqs_of(journal) == [1]
@@ -87,13 +87,13 @@ async def test_a_full_disk_takes_nothing_in_and_it_goes_on_when_there_is_room(tm
     assert await seqs_of(SqliteJournal(path)) == [1, 2]
 
 
-async def test_a_checkpoint_for_which_there_is_no_room_leaves_the_last_one(tmp_path: Path) -> None:
-    """And the half of it that was written is gone with the next."""
+async def test_a_checkpoint_without_space_leaves_the_last_one(tmp_path: Path) -> None:
+    """The next save removes the half that was written."""
     path = tmp_path / "calls.db"
     journal = await opened(path)
     await journal.save("engine", b"one", None)
     large = os.urandom(3_000_000)
-    with full(journal), pytest.raises(JournalError, match="goes on as soon as there is room"):
+    with full(journal), pytest.raises(JournalError, match="works again as soon as there is space"):
         await journal.save("engine", large, 1)
     assert await journal.load("engine") == (b"one", 1)
     assert await journal.save("engine", large, 1) == 2
@@ -101,8 +101,8 @@ async def test_a_checkpoint_for_which_there_is_no_room_leaves_the_last_one(tmp_p
     await journal.aclose()
 
 
-async def test_what_is_half_saved_is_never_loaded(tmp_path: Path) -> None:
-    """Pieces of a revision that nothing points to, of a first checkpoint and of a later one, whatever they say."""
+async def test_a_half_saved_checkpoint_is_never_loaded(tmp_path: Path) -> None:
+    """Pieces of a revision that was never completed, of a first checkpoint and of a later one."""
     path = tmp_path / "calls.db"
     journal = await opened(path)
 
@@ -137,7 +137,7 @@ sys.stdin.readline()
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Another process is in the midst of a transaction."""
+    """Let another process hold a transaction."""
     command = [sys.executable, "-c", _HOLDS, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -146,8 +146,8 @@ def held(path: Path) -> Iterator[None]:
         other.communicate(b"\n", timeout=20)
 
 
-async def test_a_database_that_another_program_holds_is_told_and_it_goes_on_after(tmp_path: Path) -> None:
-    """An event is not taken in; marks are written later; nothing waits for ever."""
+async def test_a_transaction_of_another_program_is_reported_and_outlived(tmp_path: Path) -> None:
+    """An event is refused, marks are written later, and nothing waits for ever."""
     path = tmp_path / "calls.db"
     journal = SqliteJournal(path, busy=0.1)
     async with Dispatcher(Router(), journal=journal) as calls:
@@ -158,15 +158,15 @@ async def test_a_database_that_another_program_holds_is_told_and_it_goes_on_afte
                 JournalError, match=r"was not taken in: .*another program holds a transaction on it: end"
             ):
                 await calls.receive(js("dialout-answered"))
-            with pytest.raises(JournalError, match="end that one"):
+            with pytest.raises(JournalError, match="end that program"):
                 await journal.done([1])
-            assert await seqs_of(journal) == [1]  # readers do not care
+            assert await seqs_of(journal) == [1]  # readers are not affected
         assert (await calls.receive(js("dialout-answered"))).event_id == f"{journal.id}:2"
     assert [record.done async for record in SqliteJournal(path).read()] == [True, True]
 
 
-async def test_a_held_database_cannot_be_opened_and_can_after(tmp_path: Path) -> None:
-    """It says why."""
+async def test_a_database_held_by_another_program_cannot_be_opened_until_it_is_released(tmp_path: Path) -> None:
+    """The error says why."""
     path = tmp_path / "calls.db"
     await filled(path, 1)
     with held(path), pytest.raises(JournalError, match="another program holds a transaction"):
@@ -176,61 +176,62 @@ async def test_a_held_database_cannot_be_opened_and_can_after(tmp_path: Path) ->
     await journal.aclose()
 
 
-async def test_files_that_are_no_journal_are_refused_and_left_alone(tmp_path: Path) -> None:
-    """Garbage, another program's database, a newer telstate's: what to do is said, by the writer and by the readers."""
+async def test_other_files_are_refused_and_not_changed(tmp_path: Path) -> None:
+    """Garbage, another program's database, another telstate's: the error says what to do, when writing and when reading."""
     path = tmp_path / "calls.db"
 
-    async def is_refused(complaint: str) -> None:
+    async def is_refused(error: str) -> None:
         before = path.read_bytes()
-        with pytest.raises(JournalError, match=complaint):
+        with pytest.raises(JournalError, match=error):
             await opened(path)
-        with pytest.raises(JournalError, match=complaint):
+        with pytest.raises(JournalError, match=error):
             await seqs_of(SqliteJournal(path))
-        with pytest.raises(JournalError, match=complaint):
+        with pytest.raises(JournalError, match=error):
             list(lines(path))
-        with pytest.raises(JournalError, match=complaint):
+        with pytest.raises(JournalError, match=error):
             await SqliteJournal(path).drop_dead_letters([1])
         assert path.read_bytes() == before
 
     path.write_bytes(b"this is no database at all, however long one looks at it" * 100)
-    await is_refused("no SQLite database: use another file")
+    await is_refused("not a SQLite database: use another file")
     path.unlink()
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("CREATE TABLE sales (amount REAL)")
         database.execute("PRAGMA application_id=1196444487")
-    await is_refused("is a SQLite database, but no telstate journal: use another file")
+    await is_refused("is a SQLite database, but not a telstate journal: use another file")
     path.unlink()
     await filled(path, 1)
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("PRAGMA user_version=2")
-    await is_refused(r"newer telstate \(schema 2\): use that one")
+    for version, age in ((3, "a newer"), (1, "an older")):
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(f"PRAGMA user_version={version}")
+        await is_refused(rf"written by {age} telstate \(schema {version}, not 2\): use that one")
 
 
 async def test_another_programs_database_is_not_changed(tmp_path: Path) -> None:
-    """Not even its journal mode, which other programs may not know."""
+    """Not even its journal mode: that program may not support WAL."""
     path = tmp_path / "calls.db"
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE sales (amount REAL)")
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="no telstate journal"):
+    with pytest.raises(JournalError, match="not a telstate journal"):
         await opened(path)
     assert path.read_bytes() == before
 
 
 async def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
-    """It may be damage or another file; nothing is written over it."""
+    """It may be damage or another file, so nothing is written to it."""
     path = tmp_path / "calls.db"
     await filled(path, 1)
     data = b"\x00garbage\x00" * 11 + path.read_bytes()[99:]
     path.write_bytes(data)
-    with pytest.raises(JournalError, match="no SQLite database: use another file"):
+    with pytest.raises(JournalError, match="not a SQLite database: use another file"):
         await opened(path)
     assert path.read_bytes() == data
 
 
-async def test_damage_in_the_middle_is_told_with_what_to_do(tmp_path: Path) -> None:
-    """Whoever comes upon it."""
+async def test_damage_in_the_middle_is_reported_with_what_to_do(tmp_path: Path) -> None:
+    """When lines are read and when records are read."""
     path = tmp_path / "calls.db"
     await filled(path, 3000)
     data = bytearray(path.read_bytes())
@@ -263,21 +264,21 @@ anyio.run(main)
 
 
 async def test_it_is_read_while_another_process_writes(tmp_path: Path) -> None:
-    """Each reading is a whole log, longer than the last one, and disturbs nobody."""
+    """Each reading is a whole log, longer than the last one, and the writer goes on."""
     path = tmp_path / "calls.db"
     command = [sys.executable, "-c", _WRITES, str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(  # noqa: ASYNC220 - it is to run beside the test, and nothing else waits here
+    with subprocess.Popen(  # noqa: ASYNC220 - it runs during the test, and no other task waits
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
         lengths = []
         for _ in range(10):
-            replay, told = Replay(), list(lines(path))
-            for line in told:
+            replay, read = Replay(), list(lines(path))
+            for line in read:
                 replay.feed(line)
-            assert [json.loads(line)["seq"] for line in told[1:]] == list(range(1, len(told)))
+            assert [json.loads(line)["seq"] for line in read[1:]] == list(range(1, len(read)))
             lengths.append(replay.engine.received)
             await anyio.sleep(0.02)
         assert writer.poll() is None, writer.stderr and writer.stderr.read()
@@ -287,7 +288,7 @@ async def test_it_is_read_while_another_process_writes(tmp_path: Path) -> None:
 
 
 _AS_NOBODY = """
-import os, sys, urllib.parse  # what is imported as nobody may not be found
+import os, sys, urllib.parse  # nobody cannot read the modules that are imported later
 from telstate import JournalError
 from telstate.journals._sqlite import lines
 if os.getuid() == 0:
@@ -300,14 +301,14 @@ except JournalError as error:
 """
 
 
-def told_to_nobody(folder: Path) -> str:
-    """What a user sees who may read the folder, and not write there."""
+def read_as_nobody(folder: Path) -> str:
+    """What a user gets who may read the folder, but not write to it."""
     for file in folder.iterdir():
         file.chmod(0o444)
     folder.chmod(0o555)
     top = Path(tempfile.gettempdir())
     for above in takewhile(lambda above: above != top, folder.parents):
-        above.chmod(above.stat().st_mode | 0o055)  # pytest's folders are nobody else's to enter
+        above.chmod(above.stat().st_mode | 0o055)  # pytest's folders are private
     try:
         command = [sys.executable, "-c", _AS_NOBODY, str(folder / "calls.db")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -316,52 +317,55 @@ def told_to_nobody(folder: Path) -> str:
         folder.chmod(0o755)
 
 
-async def test_it_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+async def test_it_is_read_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """By a user who may only read."""
     folder = tmp_path / "archive"
     await filled(folder / "calls.db", 3)
-    assert told_to_nobody(folder) == "4 lines\n"
+    assert read_as_nobody(folder) == "4 lines\n"
 
 
-async def test_what_is_not_yet_in_the_database_itself_is_not_left_out_where_nothing_can_be_written(
-    tmp_path: Path,
-) -> None:
-    """After a kill, the last events are in the `-wal` only: they are read, or it is said that they cannot be."""
+async def test_the_events_in_the_wal_are_never_left_out(tmp_path: Path) -> None:
+    """After a kill the last events are in the `-wal` only. In a folder that cannot be written the error says what to do."""
     folder, live = tmp_path / "archive", tmp_path / "live" / "calls.db"
     folder.mkdir()
     await filled(live, 3)
     journal = await opened(live)
     await journal.append([ENTRY] * 2)
-    for name in ("calls.db", "calls.db-wal"):  # as after a kill, and a copy to somewhere else
+    for name in ("calls.db", "calls.db-wal"):  # as after a kill, and a copy to another folder
         (folder / name).write_bytes(live.with_name(name).read_bytes())
     await journal.aclose()
-    assert told_to_nobody(folder) != "4 lines\n"
+    assert read_as_nobody(folder).endswith(
+        "calls.db: its last events are in calls.db-wal, which SQLite cannot read in a folder that cannot be written:"
+        " copy both into another folder, and read them there\n"
+    )
+    (folder / "calls.db").chmod(0o644)
+    assert len(list(lines(folder / "calls.db"))) == 6  # the header and all five
 
 
-async def test_letters_are_dropped_and_tried_again_beside_the_service(tmp_path: Path) -> None:
-    """Another instance does it while the first one writes; a journal that is not there is not made by that."""
+async def test_dead_letters_are_dropped_and_retried_while_another_process_writes(tmp_path: Path) -> None:
+    """A second instance does it. If there is no journal, none is created."""
     path = tmp_path / "calls.db"
     journal = await opened(path)
     await journal.append([ENTRY])
     await journal.add_dead_letters([LETTER, LETTER, LETTER])
-    beside = SqliteJournal(path)
-    await beside.drop_dead_letters([1])
-    await beside.request_retry([3])
+    second = SqliteJournal(path)
+    await second.drop_dead_letters([1])
+    await second.request_retry([3])
     assert await journal.append([ENTRY]) == [2]
     assert [kept.number async for kept in journal.dead_letters()] == [2, 3]
     assert [kept.number async for kept in journal.dead_letters(retry_requested=True)] == [3]
     await journal.aclose()
-    for change in (beside.drop, beside.retry):
+    for change in (second.request_retry, second.drop_dead_letters):
         await change([2, 3])
-    assert [kept.number async for kept in beside.dead_letters()] == []
-    nowhere = path.with_name("nowhere.db")
+    assert [kept.number async for kept in second.dead_letters()] == []
+    missing = path.with_name("missing.db")
     with pytest.raises(JournalError, match="there is no journal"):
-        await SqliteJournal(nowhere).drop_dead_letters([1])
-    assert not nowhere.exists()
+        await SqliteJournal(missing).drop_dead_letters([1])
+    assert not missing.exists()
 
 
-async def test_it_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    """Nor what lies beside it while it is open, whatever the umask; phone numbers are in all of them."""
+async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    """This holds for SQLite's other files too, under any umask: all of them have phone numbers."""
     path = tmp_path / "calls.db"
     before = os.umask(0)
     try:
@@ -371,12 +375,104 @@ async def test_it_is_nobody_elses_to_read(tmp_path: Path) -> None:
         await journal.aclose()
     finally:
         os.umask(before)
-    assert modes == dict.fromkeys(("calls.db", "calls.db-wal", "calls.db-shm", "calls.db.lock"), 0o600)
+    assert modes == dict.fromkeys(("calls.db", "calls.db-wal", "calls.db-shm"), 0o600)
+
+
+_OPENS = """
+import sys, anyio
+from telstate import JournalError
+from telstate.journals import SqliteJournal
+
+async def main():
+    try:
+        await SqliteJournal(sys.argv[1]).open({})
+        print("opened")
+    except JournalError as error:
+        print(error)
+
+anyio.run(main)
+"""
+
+
+def opened_by_another_process(path: Path) -> str:
+    """What another process gets that opens a journal."""
+    command = [sys.executable, "-c", _OPENS, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30).stdout.decode()
+
+
+@pytest.mark.parametrize("name", ["the same", "symbolic link", "hard link", "renamed"])
+async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: str) -> None:
+    """The lock is on the file itself. Readers and `dead` are not in its way, and it survives them."""
+    path, other = tmp_path / "calls.db", tmp_path / "other.db"
+    journal = await opened(path)
+    await journal.append([ENTRY])
+    if name == "the same":
+        other = path
+    elif name == "symbolic link":
+        other.symlink_to(path)
+    elif name == "hard link":
+        other.hardlink_to(path)
+    else:
+        path.rename(other)
+    with pytest.raises(JournalError, match="written by another process"):
+        await SqliteJournal(other).open({})
+    if name in ("the same", "symbolic link"):  # SQLite finds its `-wal` by name only
+        await SqliteJournal(other).drop_dead_letters([1])
+        assert await seqs_of(SqliteJournal(other)) == [1]
+        other.read_bytes()  # closing a file drops a process's POSIX locks on it
+    assert "written by another process: stop that one" in opened_by_another_process(other)
+    await journal.append([ENTRY])
+    await journal.aclose()
+    if name in ("the same", "symbolic link"):
+        assert opened_by_another_process(other) == "opened\n"
+
+
+async def test_a_file_that_cannot_be_opened_is_a_journal_error(tmp_path: Path) -> None:
+    """With the system's reason."""
+    with pytest.raises(JournalError, match="cannot be opened for writing: Is a directory"):
+        await SqliteJournal(tmp_path).open({})
+
+
+_ON_WINDOWS = """
+import sys
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+import anyio
+from telstate import JournalError
+from telstate.cli import app
+from telstate.journals import SqliteJournal
+
+for verb in (["replay"], ["tail"], ["export"], ["dead", "list"]):
+    print("#", *verb)
+    app([*verb, sys.argv[1]], standalone_mode=False)
+try:
+    anyio.run(SqliteJournal(sys.argv[1]).open, {})
+except JournalError as error:
+    print("# open", error, sep="\\n")
+"""
+
+
+async def test_without_fcntl_everything_that_reads_works(tmp_path: Path) -> None:
+    """As on Windows. Writing a journal says that it cannot: nothing would keep a second process from writing."""
+    path = tmp_path / "calls.db"
+    journal = await opened(path)
+    await journal.append([ENTRY])
+    await journal.add_dead_letters([LETTER])
+    await journal.aclose()
+    command = [sys.executable, "-c", _ON_WINDOWS, str(path)]
+    run = await anyio.run_process(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    verbs = {part.split("\n")[0]: part for part in run.stdout.decode().split("# ")[1:]}
+    assert "1 session: 1 unanswered" in verbs["replay"]
+    assert "idle > stopped" in verbs["tail"]
+    assert len(verbs["export"].splitlines()) == 4  # the verb, the header, the event, the dead letter
+    assert "1 dead letter\n" in verbs["dead list"]
+    assert "a journal can only be written on Linux and macOS" in verbs["open"]
 
 
 @pytest.mark.parametrize("events", [0, 1])
 async def test_it_must_be_open_to_be_appended_to(tmp_path: Path, events: int) -> None:
-    """An append to a journal that was not opened says so, and nothing is kept."""
+    """Else the error says so, and nothing is kept."""
     path = tmp_path / "calls.db"
     journal = await opened(path)
     for _ in range(events):

@@ -29,7 +29,7 @@ def tellings(draw: st.DrawFn, call: SimulatedCall) -> list[Event]:
     Only events that name their session: the promise of convergence is for those.
     """
     events = []
-    for happening in call.happenings:
+    for happening in call.events:
         payload = spell(happening, call.room, draw(st.sampled_from(DIALECTS)))
         if payload is not None and draw(st.integers(0, 9)):
             event = parse(payload)

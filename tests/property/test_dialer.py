@@ -24,8 +24,7 @@ from telstate import Session
 from telstate.control import DialOutcome, DialResult
 from telstate.errors import DailyError, UnknownResult
 from telstate.options import PhoneDialout
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import FakeDaily, PhoneLine
+from telstate.testing import FakeDaily, PhoneLine, refusals
 from telstate.testing._faults import App, Fault, instead, lost
 from tests.control.dial_setup import ROOM, DialSetup, in_memory, over_http
 
@@ -39,11 +38,11 @@ TIMES: dict[str, Any] = {
 }
 TYPES = ("dialout.connected", "dialout.answered", "dialout.stopped", "dialout.error", "participant.joined")
 REFUSALS = (
-    lines.TEMPORARILY_NOT_AVAILABLE,
-    lines.TOO_MANY_REQUESTS,
-    lines.TOO_MANY_SESSIONS,
-    lines.NOT_ALLOWED,
-    lines.DIALOUT_IN_PROGRESS,
+    refusals.TEMPORARILY_NOT_AVAILABLE,
+    refusals.TOO_MANY_REQUESTS,
+    refusals.TOO_MANY_SESSIONS,
+    refusals.NOT_ALLOWED,
+    refusals.DIALOUT_IN_PROGRESS,
 )
 
 

@@ -11,24 +11,24 @@ from pydantic_core import from_json
 
 from telstate import Dispatcher, Engine, Replay
 from telstate.events._dialects.journal import unwrap
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.journals._sqlite import lines
 from telstate.testing._clock import settle
 from telstate.views._report import session_as_dict
 
 __all__ = ["KINDS", "actions", "journal_at", "lines_at", "replayed", "rest", "state_of"]
 
-KINDS = ("jsonl", "sqlite")
+KINDS = ("sqlite",)
 
 
-def journal_at(kind: str, path: Path) -> JsonlJournal | SqliteJournal:
+def journal_at(kind: str, path: Path) -> SqliteJournal:
     """A journal of this kind."""
-    return JsonlJournal(path) if kind == "jsonl" else SqliteJournal(path)
+    return SqliteJournal(path)
 
 
 def lines_at(kind: str, path: Path) -> Iterable[bytes]:
     """What a journal has, as lines."""
-    return path.read_bytes().splitlines() if kind == "jsonl" else lines(path)
+    return lines(path)
 
 
 def actions(kind: str, path: Path) -> list[dict[str, Any]]:
@@ -65,6 +65,6 @@ async def rest(calls: Dispatcher) -> None:
         for _ in range(2):
             await settle()
             await calls.idle()
-            while calls._is_keeping():
+            while calls._sequencer.busy:
                 await calls.idle()
                 await settle()

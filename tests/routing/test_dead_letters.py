@@ -24,7 +24,7 @@ from telstate import (
     Session,
     Settings,
 )
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._ports import DeadLetter, Journal
 from telstate.testing import FakeClock
 from tests.calls import SESSION, js
@@ -38,7 +38,7 @@ FAST = Retry(attempts=4, wait_initial=0.001, wait_max=0.002, wait_jitter=0.0)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Journal]:
     """Opens the same journal, again and again."""
     return lambda: (
-        JsonlJournal(tmp_path / "calls.jsonl") if request.param == "jsonl" else SqliteJournal(tmp_path / "calls.db")
+        SqliteJournal(tmp_path / "calls.db") if request.param == "jsonl" else SqliteJournal(tmp_path / "calls.db")
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,7 +19,6 @@ import structlog
 from anyio.lowlevel import checkpoint
 
 from telstate import (
-    Busy,
     CallEnded,
     DefinitionError,
     DialinEvent,
@@ -201,7 +199,7 @@ async def test_filters_see_the_state_as_it_was() -> None:
 
     async with Dispatcher(router) as calls:
         for name in ("connected", "answered", "stopped"):
-            calls.receive_nowait(js(f"dialout-{name}", provider="daily"))
+            await calls.receive(js(f"dialout-{name}", provider="daily"))
         await quiet(calls)
     assert seen == ["dialout-connected now stopped", "by provider dialout-answered"]
 
@@ -577,8 +575,8 @@ async def test_live_only_handlers_end_with_their_session() -> None:
     async with Dispatcher(router) as calls:
         await calls.receive(js("dialout-answered"))
         await settle()
-        calls.receive_nowait(js("dialout-warning"))
-        calls.receive_nowait(js("dialout-stopped"))
+        await calls.receive(js("dialout-warning"))
+        await calls.receive(js("dialout-stopped"))
         await quiet(calls)
     assert seen == ["talking", "cut off in stopped", "end"]
 
@@ -613,7 +611,7 @@ async def test_a_full_lane_gives_handlers_up_but_never_the_state() -> None:
 
 
 async def test_only_the_global_limit_makes_receive_wait_and_never_inside_a_handler() -> None:
-    """receive_nowait says Busy instead."""
+    """A handler that receives is one of those that would be waited for."""
     router = Router()
     gate = anyio.Event()
     told: list[str] = []
@@ -630,11 +628,9 @@ async def test_only_the_global_limit_makes_receive_wait_and_never_inside_a_handl
         told.append(f"warned {session.session_id}")
 
     async with Dispatcher(router, pending_limit=5) as calls:
-        calls.receive_nowait(js("dialout-connected", "first"))
+        await calls.receive(js("dialout-connected", "first"))
         for number in range(4):
-            calls.receive_nowait(js("dialout-connected", str(number)))
-        with pytest.raises(Busy, match="5 events wait"):
-            calls.receive_nowait(js("dialout-connected", "more"))
+            await calls.receive(js("dialout-connected", str(number)))
         await settle()
         assert "received inside" in told
         with anyio.move_on_after(0.05) as waited:
@@ -776,7 +772,7 @@ async def test_who_waited_gets_a_session_that_has_left_memory_since() -> None:
 
         group.start_soon(wait)
         await settle()
-        calls.receive_nowait(js("dialout-stopped"))
+        await calls.receive(js("dialout-stopped"))
         calls.retire()
         assert calls.session(SESSION) is None
     assert [session.cause for session in found] == ["unanswered"]
@@ -854,8 +850,6 @@ async def test_outside_its_block_it_is_closed() -> None:
         with pytest.raises(ParseError):
             await calls.receive(b"nonsense")
         assert sum(calls.counts.values()) == 0
-    with pytest.raises(NotRunning):
-        calls.receive_nowait(js("dialout-connected"))
     with pytest.raises(NotRunning):
         await calls.receive(js("dialout-connected"))
 
@@ -958,18 +952,17 @@ async def test_a_limit_that_no_session_event_arms_is_kept_too() -> None:
         assert len(calls.live()) == 0
 
 
-async def test_what_is_due_before_an_event_goes_before_it_and_at_the_same_instant_the_event_wins() -> None:
-    """Whether or not the timer had its turn."""
-    for ahead, cause in ((600.0, None), (600.1, "expired")):
-        clock = FakeClock()
-        async with Dispatcher(Router(), clock=clock) as calls:
-            calls.receive_nowait(js("dialout-connected"))
-            clock._now += ahead
-            calls.receive_nowait(js("dialout-answered"))
-            session = calls.session(SESSION)
-            assert session is not None
-            assert session.cause == cause
-            assert math.isfinite(clock.now())
+async def test_an_event_that_arrives_before_a_due_limit_is_appended_renews_it() -> None:
+    """What the journal has first wins, however long the limit was due."""
+    clock = FakeClock()
+    async with Dispatcher(Router(), clock=clock) as calls:
+        await calls.receive(js("dialout-connected"))
+        clock._now += 10_000
+        await calls.receive(js("dialout-answered"))
+        await clock.advance(1)
+        session = calls.session(SESSION)
+        assert session is not None
+        assert (session.state, session.late) == (State.ANSWERED, 0)
 
 
 async def test_a_handler_whose_clean_up_fails_when_it_is_cut_off_ends_nothing_else() -> None:

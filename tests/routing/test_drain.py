@@ -109,7 +109,7 @@ async def test_a_stop_that_is_told_twice_does_not_drain() -> None:
             await calls.receive(js("dialout-connected"))
 
             async def stop_again() -> None:
-                await until(lambda: not calls._open)
+                await until(lambda: not calls._run.accepts)
                 calls.shut_down()
                 calls.shut_down()
 
@@ -139,7 +139,7 @@ async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
         async with anyio.create_task_group() as group, calls:
             await calls.receive(js("dialout-connected"))
             group.start_soon(wait)
-            await until(lambda: bool(calls._lanes.running()))
+            await until(lambda: bool(calls._run.lanes.unfinished()))
         await wait()
     assert len(told) == 2
 
@@ -156,7 +156,7 @@ async def test_an_error_of_the_block_is_not_hidden_by_a_cancellation(raised: str
     async def fail() -> None:
         async with Dispatcher(router, drain=600) as calls:
             await calls.receive(js("dialout-connected"))
-            await until(lambda: bool(calls._lanes.running()))
+            await until(lambda: bool(calls._run.lanes.unfinished()))
             try:
                 await anyio.sleep(60 if raised == "by" else 0)
             finally:
@@ -200,7 +200,7 @@ async def test_while_it_drains_handlers_may_still_do_what_they_need_to_finish(tm
     @router.on("dialout-connected")
     async def follow_up(session: Session, calls: Dispatcher) -> None:
         begun.set()
-        await until(lambda: not calls._open)
+        await until(lambda: not calls._run.accepts)
         await calls.link(session.session_id, "other")
         await calls.receive(js("dialout-answered", session.session_id))
         await calls.wait_for(session.session_id, "answered")

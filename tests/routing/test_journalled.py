@@ -29,7 +29,7 @@ from telstate import (
     Settings,
     StopRequested,
 )
-from telstate.journals import JsonlJournal, SqliteJournal
+from telstate.journals import SqliteJournal
 from telstate.routing import _dispatcher as dispatcher
 from telstate.routing._ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
@@ -40,7 +40,7 @@ from tests.calls import SESSION, js
 pytestmark = pytest.mark.anyio
 
 
-class Shaky(JsonlJournal):
+class Shaky(SqliteJournal):
     """A journal that can be told to fail, and to take its time."""
 
     failing = False
@@ -58,7 +58,7 @@ class Shaky(JsonlJournal):
 
 async def test_an_append_that_fails_changes_nothing_and_raises(tmp_path: Path) -> None:
     """And when there is room again, it goes on."""
-    journal = Shaky(tmp_path / "calls.jsonl")
+    journal = Shaky(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=journal) as calls:
         journal.failing = True
         with pytest.raises(JournalError, match=r"was not taken in: .*No space left") as caught:
@@ -73,7 +73,7 @@ async def test_an_append_that_fails_changes_nothing_and_raises(tmp_path: Path) -
 
 async def test_many_receives_share_a_commit_and_step_in_its_order(tmp_path: Path) -> None:
     """Their outcomes come in the order of their numbers."""
-    journal = Shaky(tmp_path / "calls.jsonl")
+    journal = Shaky(tmp_path / "calls.db")
     outcomes: list[Outcome] = []
     async with Dispatcher(Router(), journal=journal) as calls:
         journal.slow = 0.01
@@ -93,7 +93,7 @@ async def test_many_receives_share_a_commit_and_step_in_its_order(tmp_path: Path
 
 async def test_a_cancelled_receive_is_kept_or_not_but_never_half(tmp_path: Path) -> None:
     """What was begun is finished: the journal and the state agree."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     journal = Shaky(path)
     async with Dispatcher(Router(), journal=journal) as calls:
         journal.slow = 0.005
@@ -110,11 +110,11 @@ async def test_a_cancelled_receive_is_kept_or_not_but_never_half(tmp_path: Path)
 
 async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
     """Promise 5, over a bad day, with limits that passed, to the byte."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     clock = FakeClock()
     rng = Random(5)
     settings = Settings(ring_deadline=20, setup_deadline=5)
-    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock, settings=settings) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, settings=settings) as calls:
         for sent in simulate(
             5,
             calls=60,
@@ -129,7 +129,7 @@ async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
                 await calls.receive(sent.payload)
         await clock.advance(700.0)
         await calls.idle()
-        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        live = [session_as_dict(session) for session in calls._sequencer.engine.sessions()]
         counts = calls.counts
     replay = Replay()
     for line in path.read_bytes().splitlines():
@@ -142,7 +142,7 @@ async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
 
 async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path: Path) -> None:
     """With the same id, and said to be redelivered."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     router, seen = Router(), []
     hang = anyio.Event()
 
@@ -153,7 +153,7 @@ async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path:
             await hang.wait()
 
     with structlog.testing.capture_logs() as logs:
-        async with Dispatcher(router, journal=JsonlJournal(path), drain=0.05) as calls:
+        async with Dispatcher(router, journal=SqliteJournal(path), drain=0.05) as calls:
             await calls.receive(js("dialout-connected"))
             await calls.receive(js("dialout-answered"))
             await calls.receive(js("dialin-connected", "other"))
@@ -161,7 +161,7 @@ async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path:
     done = [json.loads(line)["done"] for line in path.read_bytes().splitlines() if b'"done"' in line]
     assert sorted(done) == [1, 3]
     first_run = list(seen)
-    async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
         await calls.idle()
         session = calls.session(SESSION)
         assert session is not None
@@ -171,8 +171,8 @@ async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path:
 
 async def test_what_runs_again_may_use_the_dispatcher_and_knows_all(tmp_path: Path) -> None:
     """Recovery is over before the first handler begins."""
-    path = tmp_path / "calls.jsonl"
-    journal = JsonlJournal(path)
+    path = tmp_path / "calls.db"
+    journal = SqliteJournal(path)
     await journal.open(Settings().model_dump())
     payloads = [json.dumps(js(name)).encode() for name in ("dialout-connected", "dialout-answered")]
     await journal.append([Entry(1_790_000_000.0 + n, "daily-js", payload) for n, payload in enumerate(payloads)])
@@ -185,14 +185,14 @@ async def test_what_runs_again_may_use_the_dispatcher_and_knows_all(tmp_path: Pa
         if event.name == "dialout-connected":
             await calls.receive(js("dialout-warning"))
 
-    async with Dispatcher(router, journal=JsonlJournal(path), clock=FakeClock()) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(path), clock=FakeClock()) as calls:
         await calls.idle()
     assert seen == ["dialout-connected in answered", "dialout-answered in answered", "dialout-warning in answered"]
 
 
 async def test_what_was_cut_off_is_not_marked_whatever_it_made_of_that(tmp_path: Path) -> None:
     """It raised in its clean-up, or swallowed the cancellation: it did not finish."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     router = Router()
 
     @router.on(DialoutEvent)
@@ -205,7 +205,7 @@ async def test_what_was_cut_off_is_not_marked_whatever_it_made_of_that(tmp_path:
             return  # noqa: B012 - what a bad handler does
 
     with structlog.testing.capture_logs():
-        async with Dispatcher(router, journal=JsonlJournal(path), drain=0.05) as calls:
+        async with Dispatcher(router, journal=SqliteJournal(path), drain=0.05) as calls:
             await calls.receive(js("dialout-connected", "raises"))
             await calls.receive(js("dialout-connected", "swallows"))
             await settle()
@@ -214,9 +214,9 @@ async def test_what_was_cut_off_is_not_marked_whatever_it_made_of_that(tmp_path:
 
 async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: Path) -> None:
     """The journal tells the times that were stepped with."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     clock = FakeClock()
-    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         await calls.receive(js("dialout-connected", "a"))
         await clock.advance(500)
         clock._now -= 400
@@ -224,7 +224,7 @@ async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: P
         for _ in range(6):
             await clock.advance(300)
             await calls.idle()
-        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        live = [session_as_dict(session) for session in calls._sequencer.engine.sessions()]
     replay = Replay()
     for line in path.read_bytes().splitlines():
         replay.feed(line)
@@ -234,10 +234,10 @@ async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: P
 
 async def test_marks_that_could_not_be_written_are_tried_again(tmp_path: Path) -> None:
     """Dead letters too: never silence."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     router = Router()
 
-    class Full(JsonlJournal):
+    class Full(SqliteJournal):
         full = True
 
         async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
@@ -265,14 +265,14 @@ async def test_marks_that_could_not_be_written_are_tried_again(tmp_path: Path) -
 
 async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> None:
     """Soon, not only at the next commit."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     router = Router()
 
     @router.on(DialoutEvent)
     async def work() -> None:
         await anyio.sleep(0.01)
 
-    async with Dispatcher(router, journal=JsonlJournal(path), slow_after=0.1) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(path), slow_after=0.1) as calls:
         await calls.receive(js("dialout-connected"))
         await anyio.sleep(0.3)
         assert b'{"v":1,"done":1}' in path.read_bytes()
@@ -280,14 +280,14 @@ async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> No
 
 async def test_a_journal_that_cannot_be_used_leaves_the_router_free(tmp_path: Path) -> None:
     """And the file closed; the next dispatcher can use both. One dispatcher runs once."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     path.write_bytes(b"something else\n")
     router = Router()
     with pytest.raises(JournalError, match="no telstate journal"):
-        await Dispatcher(router, journal=JsonlJournal(path)).__aenter__()
+        await Dispatcher(router, journal=SqliteJournal(path)).__aenter__()
     router.on_start()(nothing)
     path.unlink()
-    async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
         pass
     with pytest.raises(NotRunning, match="runs once"):
         await calls.__aenter__()
@@ -299,7 +299,7 @@ async def nothing() -> None:
 
 async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
     """It is not run again by itself; a person can look at it."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     router = Router()
 
     @router.on(DialoutEvent)
@@ -307,7 +307,7 @@ async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
         raise ValueError("no such number")
 
     with structlog.testing.capture_logs():
-        async with Dispatcher(router, journal=JsonlJournal(path)) as calls:
+        async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
             await calls.receive(js("dialout-connected"))
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     (letter,) = [line["dead"] for line in lines if "dead" in line]
@@ -317,7 +317,7 @@ async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
 
 async def test_payloads_are_kept_as_they_came(tmp_path: Path) -> None:
     """Bytes to the byte, in their dialect; a record inside a record is unwrapped."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     raw = b'{"action": "dialout-connected", "sessionId": "a" , "new":[1, 2]}'
     record = {
         "v": 1,
@@ -327,7 +327,7 @@ async def test_payloads_are_kept_as_they_came(tmp_path: Path) -> None:
         "event": None,
         "payload": js("dialout-connected", "c"),
     }
-    async with Dispatcher(Router(), journal=JsonlJournal(path)) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
         await calls.receive(raw)
         await calls.receive({"handler": "on_dialout_connected", "data": {"sessionId": "b"}})
         await calls.receive(record)
@@ -340,11 +340,11 @@ async def test_payloads_are_kept_as_they_came(tmp_path: Path) -> None:
 
 async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path) -> None:
     """So a restart counts as before."""
-    path = tmp_path / "calls.jsonl"
-    async with Dispatcher(Router(), journal=JsonlJournal(path), settings=Settings(ring_deadline=7)):
+    path = tmp_path / "calls.db"
+    async with Dispatcher(Router(), journal=SqliteJournal(path), settings=Settings(ring_deadline=7)):
         pass
     clock = FakeClock()
-    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         await calls.receive(js("dialout-connected"))
         await settle()
         await clock.advance(8)
@@ -354,19 +354,19 @@ async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path
 
 async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: Path) -> None:
     """The change is an event; what was remembered by then is measured anew."""
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "calls.db"
     clock = FakeClock()
-    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         await calls.receive(js("dialout-connected", "before"))
     other = Settings(silence_before_answer=60, ring_deadline=20)
-    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock, settings=other) as calls:
-        assert calls._engine.settings == other
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, settings=other) as calls:
+        assert calls._sequencer.engine.settings == other
         await calls.receive(js("dialout-connected", "after"))
         await clock.advance(61)
         await calls.idle()
-        sessions = {session.session_id: session for session in calls._engine.sessions()}
+        sessions = {session.session_id: session for session in calls._sequencer.engine.sessions()}
         assert sessions["before"].cause is sessions["after"].cause is Cause.EXPIRED
-        live = [session_as_dict(session) for session in calls._engine.sessions()]
+        live = [session_as_dict(session) for session in calls._sequencer.engine.sessions()]
     kept = path.read_bytes()
     assert kept.count(b"settings-changed") == 1
     assert kept.count(b'"deadline":"ring"') == 1  # of the one that began to ring under it
@@ -375,20 +375,20 @@ async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: P
         replay.feed(line)
     assert replay.engine.settings == other
     assert [session_as_dict(session) for session in replay.engine.sessions()] == live
-    async with Dispatcher(Router(), journal=JsonlJournal(path), clock=clock) as calls:
-        assert calls._engine.settings == other
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
+        assert calls._sequencer.engine.settings == other
     assert path.read_bytes().count(b"settings-changed") == 1
 
 
 async def test_a_journal_that_breaks_its_contract_is_told_to_those_who_wait(tmp_path: Path) -> None:
     """And goes on when it keeps it."""
 
-    class Forgetful(JsonlJournal):
+    class Forgetful(SqliteJournal):
         async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
             seqs = await super().append(entries)
             return seqs[:-1] if seqs[0] == 1 else seqs
 
-    async with Dispatcher(Router(), journal=Forgetful(tmp_path / "calls.jsonl")) as calls:
+    async with Dispatcher(Router(), journal=Forgetful(tmp_path / "calls.db")) as calls:
         with pytest.raises(JournalError, match="0 numbers for 1 events"):
             await calls.receive(js("dialout-connected"))
         assert (await calls.receive(js("dialout-answered"))).session is not None
@@ -397,23 +397,23 @@ async def test_a_journal_that_breaks_its_contract_is_told_to_those_who_wait(tmp_
 async def test_a_recorded_log_needs_no_second_journal(tmp_path: Path) -> None:
     """Its time may be unknown, and a journal's never is."""
     with pytest.raises(ValueError, match="without one"):
-        Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl"), clock=LogClock())
+        Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"), clock=LogClock())
     with pytest.raises(ValueError, match="slow_after"):
         Dispatcher(Router(), slow_after=0)
 
 
 async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
     """A second program may look."""
-    path = tmp_path / "calls.jsonl"
-    async with Dispatcher(Router(), journal=JsonlJournal(path)) as calls:
+    path = tmp_path / "calls.db"
+    async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
         await calls.receive(js("dialout-connected"))
-        records: AsyncIterator[object] = JsonlJournal(path).read()
+        records: AsyncIterator[object] = SqliteJournal(path).read()
         assert len([record async for record in records]) == 1
 
 
 async def test_whoever_waits_for_a_slow_journal_at_the_end_is_told(tmp_path: Path) -> None:
     """What is under way is kept, what only waits is not, and both are told which."""
-    journal = Shaky(tmp_path / "calls.jsonl")
+    journal = Shaky(tmp_path / "calls.db")
     told: list[str] = []
 
     async def send(calls: Dispatcher, number: int) -> None:
@@ -438,7 +438,7 @@ async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(
 ) -> None:
     """Neither who waits for its answer nor who leaves the block: a disk that hangs is left alone."""
     monkeypatch.setattr(dispatcher, "_CLOSE_WITHIN", 0.1)
-    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    journal = SqliteJournal(tmp_path / "calls.db")
     hangs = threading.Event()
     told: list[str] = []
 
@@ -462,12 +462,12 @@ async def test_a_program_ends_though_its_disk_hangs(tmp_path: Path, anyio_backen
     code = f"""
 import anyio, os, time
 from telstate import NotRunning, Dispatcher, Router
-from telstate.journals import JsonlJournal
+from telstate.journals import SqliteJournal
 from telstate.routing import _dispatcher as dispatcher
 dispatcher._CLOSE_WITHIN = 0.2
 async def main():
     async with anyio.create_task_group() as group, Dispatcher(
-        Router(), journal=JsonlJournal({str(tmp_path / "calls.jsonl")!r}), drain=0.1
+        Router(), journal=SqliteJournal({str(tmp_path / "calls.db")!r}), drain=0.1
     ) as calls:
         os.fdatasync = lambda _: time.sleep(3600)
         async def send():
@@ -486,7 +486,7 @@ anyio.run(main, backend={anyio_backend_name!r})
 
 async def test_a_start_that_is_cancelled_leaves_the_journal_free(tmp_path: Path) -> None:
     """The next one finds nobody who writes it."""
-    for make in (JsonlJournal, SqliteJournal):
+    for make in (SqliteJournal, SqliteJournal):
         path = tmp_path / make.__name__
         for tenths in range(30):
             with anyio.move_on_after(tenths / 10_000):
@@ -498,7 +498,7 @@ async def test_a_start_that_is_cancelled_leaves_the_journal_free(tmp_path: Path)
 
 async def test_one_journal_serves_one_dispatcher(tmp_path: Path) -> None:
     """The second is refused, and the first goes on."""
-    for journal in (JsonlJournal(tmp_path / "calls.jsonl"), SqliteJournal(tmp_path / "calls.db")):
+    for journal in (SqliteJournal(tmp_path / "calls.db"), SqliteJournal(tmp_path / "calls.db")):
         async with Dispatcher(Router(), journal=journal) as calls:
             with pytest.raises(JournalError, match="is open already"):
                 await Dispatcher(Router(), journal=journal).__aenter__()
@@ -509,7 +509,7 @@ async def test_one_journal_serves_one_dispatcher(tmp_path: Path) -> None:
 
 async def test_what_only_this_side_knows_does_not_come_in_with_a_request(tmp_path: Path) -> None:
     """A body that says `stop-requested` is somebody's who should not; a program passes the event, or names the dialect."""
-    async with Dispatcher(Router(), journal=JsonlJournal(tmp_path / "calls.jsonl")) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db")) as calls:
         for body in (b'{"action":"stop-requested","sessionId":"s"}', {"action": "settings-changed", "settings": {}}):
             with pytest.raises(ParseError, match=r"pass StopRequested|pass SettingsChanged"):
                 await calls.receive(body)
@@ -522,7 +522,7 @@ async def test_what_only_this_side_knows_does_not_come_in_with_a_request(tmp_pat
 
 async def test_who_gives_up_on_a_slow_journal_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ten thousand requests that timed out while the disk stood still are not written when it goes on."""
-    journal = Shaky(tmp_path / "calls.jsonl")
+    journal = Shaky(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=journal) as calls:
         journal.slow = 0.3
         async with anyio.create_task_group() as group:

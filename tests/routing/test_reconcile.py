@@ -24,8 +24,8 @@ from telstate import (
     SourceGap,
     State,
 )
-from telstate.journals import JsonlJournal
-from telstate.routing import _reconciler as reconciler
+from telstate.journals import SqliteJournal
+from telstate.routing import _presence as reconciler
 from telstate.routing._ports import Entry, Journal
 from telstate.testing import FakeClock
 from telstate.testing._clock import settle
@@ -87,7 +87,7 @@ def expect_the_same(kind: str, path: Path, calls: Dispatcher) -> None:
     """A replay of the journal, if there is one, comes to the same sessions, transitions and counts."""
     if kind != "none":
         again = replayed(kind, path)
-        assert state_of(again) == state_of(calls._engine)
+        assert state_of(again) == state_of(calls._sequencer.engine)
         assert again.counts == calls.counts
 
 
@@ -288,7 +288,7 @@ async def test_a_clock_that_wakes_too_late_asks_once_each(kind: str, tmp_path: P
     assert Counter(presences(kind, path)) == {"unknown": 20, "alive": 20}
 
 
-class Slow(JsonlJournal):
+class Slow(SqliteJournal):
     """A journal that takes its time when it is told to."""
 
     gate: anyio.Event | None = None
@@ -427,7 +427,7 @@ async def test_a_restart_asks_for_whatever_was_live(kind: str, tmp_path: Path) -
         await rest(calls)
         assert len(calls.live()) == len(daily.asked) == 39
         expect_the_same(kind, path, calls)
-        state = state_of(calls._engine)
+        state = state_of(calls._sequencer.engine)
     assert state_of(replayed(kind, path)) == state
 
 
@@ -450,7 +450,7 @@ async def test_leaving_while_questions_hang_does_not_hang(kind: str, tmp_path: P
         assert set(daily.asked) == {f"s{number}" for number in range(30)}
 
 
-class Shaky(JsonlJournal):
+class Shaky(SqliteJournal):
     """A journal that does not keep some of our own events."""
 
     refuses: bytes = b"-"

@@ -157,7 +157,7 @@ async def test_recovered_and_uninterrupted_are_the_same(
                 await rest(calls)
                 await calls.receive(sent.payload)
             await rest(calls)
-            kept = known_by(calls._engine, clock)
+            kept = known_by(calls._sequencer.engine, clock)
             counts = calls.counts
             if way == "crash":
                 copy = crash(path, f"crash{part}")
@@ -245,7 +245,7 @@ async def test_time_goes_on_where_it_was(kind: str, checkpoint: bool, tmp_path: 
         gone = calls.session("talks")
         assert gone is not None
         assert gone.ended_at == begun + 24 * HOUR
-        assert state_of(replayed(kind, path)) == state_of(calls._engine)
+        assert state_of(replayed(kind, path)) == state_of(calls._sequencer.engine)
 
 
 # --- handlers that did not finish ---------------------------------------------------------------------------------
@@ -506,16 +506,16 @@ async def test_a_checkpoint_that_cannot_be_used_is_passed_over(
         async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
             for told in before:
                 told["uncertain"] = told["state"] not in ("stopped", "error")
-            assert state_of(calls._engine) == before
+            assert state_of(calls._sequencer.engine) == before
             for number in range(20):
                 await calls.receive(js("dialout-connected", f"more{number}"))
-            after = known_by(calls._engine, clock)
+            after = known_by(calls._sequencer.engine, clock)
     assert "checkpoint.failed" not in {log["event"] for log in logs}
     good = checkpoint_of(kind, path)
     assert good is not None
     assert good != broken
     async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
-        again = known_by(calls._engine, clock)
+        again = known_by(calls._sequencer.engine, clock)
     assert again == after
     warned = [log for log in logs if log["log_level"] == "warning" and log["event"].startswith("checkpoint.")]
     assert len(warned) == 1
@@ -553,7 +553,7 @@ async def test_the_checkpoint_of_a_journal_that_was_cut_is_passed_over(
         told["uncertain"] = told["state"] not in ("stopped", "error")
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
-            assert state_of(calls._engine) == before
+            assert state_of(calls._sequencer.engine) == before
             assert (await calls.receive(js("dialout-connected", "more"))).event_id == f"{calls._id}:32"  # 31: the gap
     assert [log["event"] for log in logs] == ["checkpoint.of_another_journal"]
 
@@ -592,7 +592,7 @@ async def test_checkpoints_are_saved_while_it_runs(kind: str, tmp_path: Path, mo
         await anyio.sleep(0.05)
         copy = crash(path, "crash")
     async with Dispatcher(Router(), journal=journal_at(kind, copy), clock=clock) as calls:
-        assert calls._checkpoints._since <= 42
+        assert calls._run.checkpoints._since <= 42
 
 
 @both

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from telstate import Dispatcher, Event, Replay, Router, Session, Settings
-from telstate.journals import JsonlJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 from telstate.testing import FakeClock
 from telstate.testing._clock import settle
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 SHORT = Settings(retention=10, key_ttl=10, parked_ttl=10)
 
 
-class Noting(JsonlJournal):
+class Noting(SqliteJournal):
     """A journal that can be made to wait, and counts its checkpoints."""
 
     gate: anyio.Event | None = None
@@ -43,7 +43,7 @@ class Noting(JsonlJournal):
 
 async def test_what_is_due_while_the_disk_is_slow_is_forgotten_after_the_event_that_came_before(tmp_path: Path) -> None:
     """A replay knows only when the event came: it finds the session that was there then, and so must the dispatcher."""
-    clock, journal = FakeClock(), Noting(tmp_path / "calls.jsonl")
+    clock, journal = FakeClock(), Noting(tmp_path / "calls.db")
     answered = anyio.Event()
 
     async def send(calls: Dispatcher) -> None:
@@ -78,7 +78,7 @@ async def test_a_session_retires_once_however_often_the_program_starts(tmp_path:
         seen.append(session.session_id)
 
     for start in range(4):
-        journal = JsonlJournal(tmp_path / "calls.jsonl")
+        journal = SqliteJournal(tmp_path / "calls.db")
         async with Dispatcher(router, journal=journal, clock=clock, settings=SHORT) as calls:
             if not start:
                 await calls.receive(js("dialout-stopped", "a"))
@@ -91,12 +91,12 @@ async def test_a_session_retires_once_however_often_the_program_starts(tmp_path:
 async def test_checkpoints_are_made_also_after_a_long_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More events than lie between two checkpoints were read again: one is due at once, not never."""
     monkeypatch.setattr("telstate.routing._checkpoints._EVERY", 50)
-    journal = JsonlJournal(tmp_path / "calls.jsonl")
+    journal = SqliteJournal(tmp_path / "calls.db")
     await journal.open(Settings().model_dump())
     payloads = [json.dumps(js("dialout-stopped", f"s{number}")).encode() for number in range(60)]
     await journal.append([Entry(1_790_000_000.0, "daily-js", payload) for payload in payloads])
     await journal.aclose()
-    noting = Noting(tmp_path / "calls.jsonl")
+    noting = Noting(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=noting, clock=FakeClock()) as calls:
         for _ in range(500):
             await calls.receive(js("dialout-warning", "s1"))
@@ -114,16 +114,16 @@ async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: P
             raise ValueError("no such number")
 
     with structlog.testing.capture_logs():
-        async with Dispatcher(router, journal=JsonlJournal(folder / "calls.jsonl")) as calls:
+        async with Dispatcher(router, journal=SqliteJournal(folder / "calls.db")) as calls:
             await calls.receive(js("dialout-connected", "works"))
             await calls.receive(js("dialout-connected", "breaks"))
-            await calls._lanes.empty()
-            await calls._checkpoints.save()
+            await calls._run.lanes.empty()
+            await calls._run.checkpoints.save()
             shutil.copytree(folder, tmp_path / "crash")  # all that a kill at this moment would leave
-    journal = JsonlJournal(tmp_path / "crash" / "calls.jsonl")
+    journal = SqliteJournal(tmp_path / "crash" / "calls.db")
     async with Dispatcher(Router(), journal=journal) as calls:
         await calls.idle()
         letters = await calls.dead_letters.list()
     assert [kept.letter.detail for kept in letters] == ["no such number"]
     # the source gap of the restart is the third
-    assert [record.done async for record in JsonlJournal(journal.path).read()] == [True, True, True]
+    assert [record.done async for record in SqliteJournal(journal.path).read()] == [True, True, True]

@@ -22,7 +22,7 @@ from telstate import (
     State,
     UnknownEvent,
 )
-from telstate.routing._registration import Moment
+from telstate.routing._handlers import Hook
 
 
 async def anything() -> None:
@@ -93,7 +93,7 @@ def test_every_moment_has_its_decorator() -> None:
         router.on_handler_error(),
     ):
         decorator(anything)
-    assert [registration.moment for registration, _ in router.walk()] == list(Moment)[:-1]
+    assert [registration.hook for registration, _ in router.walk()] == list(Hook)[:-1]
     assert "7 handlers" in repr(router)
 
 
@@ -140,7 +140,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: Router().on(DialoutAnswered)(cast("Any", sync)), "sync is not an async function: write `async def sync"),
     (
         lambda: Router().on(DialoutAnswered)(wants_more),
-        "takes 'database'; here it can be given event, session, outcome, calls",
+        "takes 'database'; available here are event, session, outcome, calls",
     ),
     (lambda: Router().on(DialoutAnswered)(by_position), "takes event by position"),
     (
@@ -155,15 +155,15 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: Router().on_retired(cast("Any", anything)), "on_retired needs parentheses"),
     (lambda: Router().on_unmatched(cast("Any", anything)), "on_unmatched needs parentheses"),
     (lambda: Router().on_handler_error(cast("Any", anything)), "on_handler_error needs parentheses"),
-    (lambda: Router().on_retired()(needs_event), "takes 'event'; here it can be given session, calls"),
+    (lambda: Router().on_retired()(needs_event), "takes 'event'; available here are session, calls"),
     (lambda: Router().on_unmatched()(needs_session), "takes 'session'"),
     (lambda: Router().on_state("ringing")(anything), "state= takes one of idle, connected"),
     (lambda: register(direction="inbound"), "direction= takes one of dialin, dialout"),
     (lambda: register(outcomes="late"), "takes a set"),
     (lambda: register(outcomes=["lost"]), "outcomes= takes one of moved"),
-    (lambda: register(where=5), "where= takes a predicate"),
+    (lambda: register(where=5), "where= takes a function"),
     (lambda: register(where=is_async), "is async"),
-    (lambda: register(where=no_predicate), "takes 'calls'; here it can be given event, session, outcome"),
+    (lambda: register(where=no_predicate), "takes 'calls'; available here are event, session, outcome"),
     (lambda: Router().middleware(anything), "must take `call_next`"),
     (lambda: Router().include(cast("Any", 5)), "takes a Router"),
 ]

@@ -1,1 +1,1 @@
-"""The soak: very many calls through one dispatcher. Nothing is lost, nothing is told twice, and nothing stays in memory."""
+"""The soak: a million calls through one dispatcher. Nothing is lost, no handler runs twice, and nothing stays in memory."""

@@ -1,4 +1,4 @@
-"""Calls without end, made on the fly: each has its number in its session id, so that a byte a call is enough to count by."""
+"""Any number of calls, made on the fly. The session id is the call's number, so one byte a call is enough to count with."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 from telstate.events import Dialect
 from telstate.testing import ScriptedEvent, spell
 
-__all__ = ["RATE", "Told", "number_of", "session_of", "told"]
+__all__ = ["RATE", "Arrival", "arrivals", "number_of", "session_of"]
 
 RATE = 20.0
-"""How many calls begin in a second."""
+"""Calls that begin in each second."""
 _START = 1_790_000_000.0
 
 
-class Told(NamedTuple):
+class Arrival(NamedTuple):
     """One event as it arrives."""
 
     at: float
     """Unix seconds."""
     place: int
-    """Its place among all events of all calls as they were made: no two compare by their payloads."""
+    """Its place in the order in which all events were made, so that payloads are never compared."""
     payload: dict[str, Any]
 
 
@@ -32,13 +32,13 @@ def session_of(number: int) -> str:
 
 
 def number_of(session_id: str) -> int:
-    """The call of a session id."""
+    """The number of the call with a session id."""
     return int(session_id[:8], 16)
 
 
-def told(calls: int) -> Iterator[Told]:
-    """Tell so many calls, interleaved, in the order of time. Each ends; only those under way are held."""
-    under_way: list[Told] = []
+def arrivals(calls: int) -> Iterator[Arrival]:
+    """Yield the events of so many calls, interleaved, in the order of time. Only calls under way are in memory."""
+    under_way: list[Arrival] = []
     place = 0
     for number in range(calls):
         begin = _START + number / RATE
@@ -53,7 +53,7 @@ def told(calls: int) -> Iterator[Told]:
         for delay, name in script(number):
             payload = spell(ScriptedEvent(begin + delay, name, facts), f"room-{number % 50}", dialect, begin + delay)
             if payload is not None:
-                heapq.heappush(under_way, Told(begin + delay, place, payload))
+                heapq.heappush(under_way, Arrival(begin + delay, place, payload))
                 place += 1
     while under_way:
         yield heapq.heappop(under_way)

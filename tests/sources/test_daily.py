@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 import structlog
+from telstate.sources._handlers import HANDLERS, STATE
 
 from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.events import event_types
 from telstate.journals import JsonlJournal
-from telstate.sources._handlers import HANDLERS, STATE
 from tests.calls import js
 from tests.sources.live import from_a_thread, installed, payloads, until
 

@@ -12,10 +12,10 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from telstate.sources._handlers import HANDLERS, STATE
 
 from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.journals import JsonlJournal
-from telstate.sources._handlers import HANDLERS, STATE
 from telstate.sources._pipecat import attach
 from tests.calls import js
 from tests.sources.live import installed, payloads, until

@@ -13,7 +13,8 @@ import pytest
 
 from telstate import Dispatcher, Router
 from telstate.sources._server import serve_webhooks
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import WebhookSender
+from telstate.testing._sender import body_of
 from tests.control.receiving import SECRET
 
 pytestmark = pytest.mark.asyncio

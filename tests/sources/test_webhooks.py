@@ -23,7 +23,8 @@ from telstate.routing._ports import DeadLetter, Entry
 from telstate.sources import _webhooks as webhooks
 from telstate.sources._signatures import PINLESS, Secret, sign
 from telstate.sources._webhooks import webhook_app
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import WebhookSender
+from telstate.testing._sender import body_of
 from tests.sources.serving import serving
 
 pytestmark = pytest.mark.asyncio

@@ -17,8 +17,8 @@ from telstate.calls._evidence import Cause
 from telstate.control import DailyApi
 from telstate.errors import NotRunning, UnknownResult
 from telstate.events import parse
-from telstate.testing import _phone_lines as lines
-from telstate.testing._daily import CallRejected, FakeDaily, PhoneLine, Refusal
+from telstate.testing import CallRejected, FakeDaily, PhoneLine, Refusal
+from telstate.testing import refusals as lines
 from telstate.testing._faults import cut, hang, instead
 from tests.testing.world import ROOM, SECRET, World, watched
 

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from telstate.sources._signatures import PINLESS, WEBHOOK, Secret, verify
-from telstate.testing import simulate
-from telstate.testing._sender import WebhookSender, body_of
+from telstate.testing import WebhookSender, simulate
+from telstate.testing._sender import body_of
 from tests.sources.serving import serving
 
 pytestmark = pytest.mark.asyncio

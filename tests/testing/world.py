@@ -13,7 +13,7 @@ import httpx
 
 from telstate import Dispatcher, Router
 from telstate.sources._webhooks import webhook_app
-from telstate.testing._daily import FakeDaily
+from telstate.testing import FakeDaily
 from tests.sources.serving import serving
 
 __all__ = ["ROOM", "SECRET", "World", "watched"]

@@ -1,67 +1,104 @@
-"""telstate's own record around a payload: which sequence number it got, when it came, and in which dialect.
+"""telstate's own lines: the record around a payload, with its sequence number, time of receipt and dialect, and bookkeeping.
 
-An event, a mark that says an event's handlers are done, a dead letter, and the header that opens a journal:
+A journal as JSON Lines has a header, one record for each event, a mark for each event whose handlers are done, and dead letters:
     {"v": 1, "journal": "…", "settings": {…}}
     {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": "daily-js", "event": null, "payload": {…}}
     {"v": 1, "done": 7}
-    {"v": 1, "dead": {"seq": 7, "reason": "ValueError", …}}
-`event` names the handler where the payload itself does not (a bare daily-python dict).
+    {"v": 1, "dead": {"number": 1, "seq": 7, "reason": "ValueError", …}}
+`at` is null where nothing says when the payload came. `event` names the handler where the payload does not (a bare
+daily-python dict).
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from telstate.errors import ParseError
 from telstate.events._base import is_time
 
-__all__ = ["VERSION", "Wrapped", "event_of", "is_event", "matches", "settings_of", "time_of", "unwrap", "wrap"]
+__all__ = [
+    "VERSION",
+    "Wrapped",
+    "dead_letter_line",
+    "event_of",
+    "header_line",
+    "is_event",
+    "mark_line",
+    "matches",
+    "settings_of",
+    "time_of",
+    "unwrap",
+    "wrap",
+]
 
 VERSION = 1
 
 _WRAPPED = re.compile(
-    rb'\{"v":1,"seq":(\d{1,18}),"at":(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?),"dialect":"([a-z-]+)","event":null,"payload":(.*)\}\s*',
+    rb'\{"v":1,"seq":(\d{1,18}),"at":(null|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?),"dialect":"([a-z-]+)","event":null,"payload":(.*)\}\s*',
     re.DOTALL,
 )
 
 
 class Wrapped(NamedTuple):
-    """A payload and what telstate's own record says of it."""
+    """A payload and the fields of the record around it."""
 
     seq: int
-    at: float
+    at: float | None
     dialect: str
     payload: bytes
 
 
-def wrap(seq: int, at: float, dialect: str, payload: bytes) -> bytes:
-    """Write a record, in one line without its end. The payload stays as it is, but for line breaks between its tokens."""
+def wrap(seq: int, at: float | None, dialect: str, payload: bytes) -> bytes:
+    """Write a record as one line, without its line end. The payload keeps its bytes, except line breaks between tokens."""
     if b"\n" in payload or b"\r" in payload:
         payload = payload.replace(b"\r", b" ").replace(b"\n", b" ")
     head = b'{"v":1,"seq":%d,"at":%s,"dialect":"%s","event":null,"payload":'
-    return head % (seq, repr(at).encode(), dialect.encode()) + payload + b"}"
+    return head % (seq, b"null" if at is None else repr(at).encode(), dialect.encode()) + payload + b"}"
 
 
 def unwrap(line: bytes) -> Wrapped | None:
-    """Take a record apart that `wrap` wrote, without decoding the payload; None for every other line.
+    """Take apart a record that `wrap` wrote, without decoding the payload; None for every other line.
 
-    What it gives as payload is JSON only if the line was: a record that somebody added keys to is for the JSON decoder.
+    The payload is JSON only if the line was. A record with other keys is left to the JSON decoder.
     """
     found = _WRAPPED.fullmatch(line)
-    return None if found is None else Wrapped(int(found[1]), float(found[2]), found[3].decode(), found[4])
+    if found is None:
+        return None
+    return Wrapped(int(found[1]), None if found[2] == b"null" else float(found[2]), found[3].decode(), found[4])
+
+
+def header_line(journal: str, settings: dict[str, Any]) -> bytes:
+    """Write the header of a journal."""
+    return _line(journal=journal, settings=settings)
+
+
+def mark_line(number: int) -> bytes:
+    """Write the mark that says that work is done: event `number`, or the retirement of the session that -`number` opened."""
+    return _line(done=number)
+
+
+def dead_letter_line(fields: Mapping[str, Any]) -> bytes:
+    """Write a dead letter."""
+    return _line(dead=fields)
+
+
+def _line(**fields: Any) -> bytes:
+    return json.dumps({"v": VERSION, **fields}, separators=(",", ":")).encode()
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """A version, and one of the keys that tell the kinds of line."""
+    """Return True if it has a version and a key of one of the four kinds of line."""
     return "v" in payload and ("dialect" in payload or "done" in payload or "dead" in payload or "journal" in payload)
 
 
 def is_event(record: dict[str, Any]) -> bool:
-    """Tell an event's record from bookkeeping.
+    """Return True for an event's record, False for bookkeeping.
 
     Raises:
-        ParseError: if a newer telstate wrote it, or it is none of these.
+        ParseError: if a newer telstate wrote it, or it is neither.
     """
     version = record.get("v")
     if version != VERSION or isinstance(version, bool):
@@ -74,7 +111,11 @@ def is_event(record: dict[str, Any]) -> bool:
 
 
 def event_of(record: dict[str, Any]) -> tuple[str, Any]:
-    """Unwrap the payload and its dialect."""
+    """Return the dialect and the payload of a record.
+
+    Raises:
+        ParseError: if the record does not name the dialect.
+    """
     payload, dialect, handler = record["payload"], record.get("dialect"), record.get("event")
     if not isinstance(dialect, str) or dialect == "journal":
         raise ParseError("dialect", "the dialect of the payload", dialect, "journal")
@@ -84,12 +125,12 @@ def event_of(record: dict[str, Any]) -> tuple[str, Any]:
 
 
 def time_of(record: dict[str, Any]) -> float | None:
-    """When the payload was received, in Unix seconds."""
+    """Return when the payload was received, in Unix seconds; None if the record does not say."""
     at = record.get("at")
     return float(at) if is_time(at) else None
 
 
 def settings_of(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings that the journal was written with, if this is its header."""
+    """Return the settings in a journal's header; None for every other line."""
     settings = record.get("settings")
     return settings if "journal" in record and isinstance(settings, dict) else None

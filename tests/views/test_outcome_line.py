@@ -1,4 +1,4 @@
-"""One line for one event: what stands in it, and what must not."""
+"""The line of one event: what it shows, and what it must not show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from telstate import Engine, parse
-from telstate.views._outcome_line import outcome_as_dict, outcome_as_json, outcome_as_text
+from telstate.views import outcome_as_dict, outcome_as_json, outcome_as_text
 from tests.calls import SESSION, feed, joined, js
 
 AT = 1730000000.5
@@ -30,15 +30,15 @@ AT = 1730000000.5
         ),
     ],
 )
-def test_a_line_for_people(payloads: list[dict[str, Any]], expected: str) -> None:
-    """The time, then the rest in columns; without a time its column is empty."""
+def test_text_has_columns(payloads: list[dict[str, Any]], expected: str) -> None:
+    """Without a time, the first column is empty."""
     outcome = feed(Engine(), *payloads)
     assert outcome_as_text(outcome, AT) == f"2024-10-27 03:33:20  {expected}"
     assert outcome_as_text(outcome) == f"{'':19}  {expected}"
 
 
-def test_a_line_for_programs() -> None:
-    """All of it, under one key; the state and the cause are those after the event."""
+def test_json_has_all_facts_under_one_key() -> None:
+    """State and cause are those after the event."""
     outcome = feed(Engine(), js("dialout-answered"), js("dialout-stopped"))
     assert json.loads(outcome_as_json(outcome, AT)) == {
         "outcome": {
@@ -65,7 +65,7 @@ def test_a_line_for_programs() -> None:
 
 
 def test_numbers_are_masked_unless_asked_for() -> None:
-    """Wherever they stand; what could move the cursor never stands there."""
+    """Anywhere in the line; what could move the cursor is replaced in any case."""
     engine = Engine()
     engine.receive(parse(js("dialout-connected", destination="+12025550100")))
     odd = engine.receive(parse(js("dialout-answered", destination="+12025550199")))

@@ -1,0 +1,102 @@
+"""`telstate export`: a journal or any other log as JSON Lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated
+
+import typer
+
+from telstate.cli._logs import read_line, read_log
+from telstate.cli._terminal import misuse, tidy_exit
+from telstate.events._dialects import Dialect
+from telstate.events._dialects.journal import wrap
+from telstate.events._parse import parse_line
+from telstate.journals._export import export_lines
+from telstate.journals._sqlite import is_sqlite
+from telstate.sources._log_lines import STDIN, LogLine
+from telstate.views._report import TextReport
+
+__all__ = ["export"]
+
+
+def export(
+    journal: Annotated[
+        str, typer.Argument(metavar="JOURNAL", help="A service's journal (calls.db), or any log; - is standard input.")
+    ],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The file to write; - is standard output.", show_default=False)
+    ] = STDIN,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
+) -> None:
+    """Write a journal or any other log as JSON Lines, in full: phone numbers
+    and names are NOT masked.
+
+    From a journal: a header with the settings; one line for each event, with
+    its number, time of receipt, dialect and payload; then the marks that say
+    which events are done; then the dead letters. A service may write the
+    journal meanwhile: you get what it has now.
+
+    From any other log: one line for each event, in the same form. Lines that
+    cannot be read are reported on standard error and left out.
+
+    `telstate replay` gives the same answer for the export as for the original.
+
+    Example: telstate export calls.db calls.jsonl
+
+    or: telstate export calls.db | gzip > calls.jsonl.gz
+    """
+    with tidy_exit():
+        lines = export_lines(journal) if journal != STDIN and is_sqlite(journal) else _records(journal)
+        if file != STDIN:
+            _write_file(lines, file, force=force)
+            return
+        for line in lines:
+            sys.stdout.buffer.write(line + b"\n")
+
+
+def _records(name: str) -> Iterator[bytes]:
+    """Yield the lines of a log in telstate's own form; a line that has it already stays as it is."""
+    seq = 0
+    for line in read_log([name]):
+        parsed = read_line(line, parse_line, _report)
+        if parsed is None:
+            continue
+        event, at, dialect, _ = parsed
+        seq += event is not None
+        yield line.raw if dialect is Dialect.JOURNAL else wrap(seq, at, dialect, line.raw)
+
+
+def _report(line: LogLine, error: str) -> None:
+    sys.stderr.write(TextReport().invalid(line.file, line.number, error) + "\n")
+
+
+def _write_file(lines: Iterable[bytes], name: str, *, force: bool) -> None:
+    """Write all lines or no file; a file of that name is replaced at the end."""
+    target = Path(os.path.realpath(name))
+    if target.exists() and not target.is_file():
+        misuse(f"{name} is not a file: for a pipe or a device leave FILE out and redirect standard output")
+    if is_sqlite(target):
+        misuse(f"{name} is a database, perhaps a service's journal: give another name for the export")
+    if target.exists() and not force:
+        misuse(f"{name} exists: give --force to overwrite it, or another name")
+    try:
+        # Phone numbers: such a file is created for its owner alone.
+        draft = NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False)  # noqa: SIM115
+    except OSError as error:
+        misuse(f"cannot write {name}: {error.strerror}")
+    try:
+        with draft:
+            for line in lines:
+                draft.write(line + b"\n")
+        os.replace(draft.name, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft.name)
+        raise

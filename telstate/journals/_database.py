@@ -1,0 +1,160 @@
+"""The SQLite database of a journal: its schema, how it is opened for writing and for reading, and what its errors mean."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from telstate.errors import JournalError
+
+__all__ = ["connect", "create_or_check", "explained", "header_of", "is_sqlite", "read_only", "transaction"]
+
+_APPLICATION_ID = 0x7E157A7E
+"""Marks a database as a telstate journal, in the file's header."""
+_SCHEMA_VERSION = 2
+_SCHEMA = """
+CREATE TABLE header (id TEXT NOT NULL, settings TEXT NOT NULL);
+CREATE TABLE events (seq INTEGER PRIMARY KEY, at REAL NOT NULL, dialect TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE done (number INTEGER PRIMARY KEY);
+CREATE TABLE dead_letters (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, reason TEXT NOT NULL,
+                           handler TEXT, detail TEXT NOT NULL, at REAL NOT NULL, dialect TEXT NOT NULL,
+                           payload BLOB NOT NULL, facts TEXT, retry_requested INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX retry_requested ON dead_letters (number) WHERE retry_requested;
+CREATE TABLE checkpoints (key TEXT PRIMARY KEY, revision INTEGER NOT NULL);
+CREATE TABLE pieces (key TEXT NOT NULL, revision INTEGER NOT NULL, place INTEGER NOT NULL, state BLOB NOT NULL,
+                     PRIMARY KEY (key, revision, place)) WITHOUT ROWID;
+"""
+
+
+def is_sqlite(path: str | os.PathLike[str]) -> bool:
+    """Return True for a SQLite database, by its first bytes. A pipe is left alone: its bytes can be read only once."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def connect(path: Path, *, busy: float) -> sqlite3.Connection:
+    """Open an existing file for writing, unless it belongs to another program. Used by one thread at a time."""
+    database = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
+    try:
+        if not _is_empty(database):
+            _check(database, path)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def create_or_check(database: sqlite3.Connection, settings: dict[str, Any]) -> None:
+    """Give an empty database its schema and its header."""
+    with transaction(database):
+        if _is_empty(database):
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+            database.execute("INSERT INTO header VALUES (?, ?)", (str(uuid4()), json.dumps(settings)))
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """Open a journal for reading, also while another process writes it.
+
+    SQLite creates files next to it even then. Where it cannot, no other process writes either, so the file is read as it is.
+    """
+    if not path.exists():
+        raise JournalError(f"there is no journal {path}")
+    uri = path.absolute().as_uri()
+    try:
+        return _open_checked(f"{uri}?mode=ro", path)
+    except sqlite3.OperationalError:
+        wal = Path(f"{path}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise JournalError(
+                f"{path}: its last events are in {wal.name}, which SQLite cannot read in a folder that cannot be written:"
+                " copy both into another folder, and read them there"
+            ) from None
+        return _open_checked(f"{uri}?mode=ro&immutable=1", path)
+
+
+def header_of(database: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
+    """Return the journal's id and settings."""
+    name, settings = database.execute("SELECT id, settings FROM header").fetchone()
+    return name, json.loads(settings)
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Do all or nothing. The write lock is taken at the start, so a busy database fails before anything is done."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into a JournalError that says what to do.
+
+    Raises:
+        JournalError: in place of `sqlite3.Error`.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalError(f"{path}: {error}{_advice(error)}") from error
+
+
+def _open_checked(uri: str, path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
+    try:
+        _check(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _is_empty(database: sqlite3.Connection) -> bool:
+    return not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
+def _check(database: sqlite3.Connection, path: Path) -> None:
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if application != _APPLICATION_ID:
+        raise JournalError(f"{path} is a SQLite database, but not a telstate journal: use another file")
+    if version != _SCHEMA_VERSION:
+        age = "a newer" if version > _SCHEMA_VERSION else "an older"
+        raise JournalError(
+            f"{path} was written by {age} telstate (schema {version}, not {_SCHEMA_VERSION}): use that one"
+        )
+
+
+def _advice(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return next((f" ({advice})" for prefix, advice in _ADVICE.items() if name.startswith(prefix)), "")
+
+
+_ADVICE = {
+    "SQLITE_FULL": "nothing was written; it works again as soon as there is space",
+    "SQLITE_BUSY": "another program holds a transaction on it: end that program",
+    "SQLITE_LOCKED": "another program holds a transaction on it: end that program",
+    "SQLITE_READONLY": "this user cannot write to it or to its folder",
+    "SQLITE_CANTOPEN": "this user cannot open it or its folder",
+    "SQLITE_NOTADB": "it is not a SQLite database: use another file. If it was one, its header is damaged",
+    "SQLITE_CORRUPT": "it is damaged: move it away, and save what can be read with `sqlite3 FILE .recover`",
+    "SQLITE_IOERR": "the disk failed or is full; nothing was written",
+}

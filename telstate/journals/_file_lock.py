@@ -1,0 +1,78 @@
+"""One writer at a time: a lock on the journal's file itself, so that no other name or link of the file gets around it.
+
+It locks one byte far beyond what SQLite locks (bytes from 2^30 on), so readers and other tools are not in the way of it. The
+system releases it when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from errno import EACCES, EAGAIN
+from pathlib import Path
+from threading import Lock
+
+from telstate.errors import JournalError
+
+__all__ = ["FileLock"]
+
+_OFFSET = 1 << 62
+
+_locked: set[tuple[int, int]] = set()
+"""Device and inode of each file that this process has locked. Closing a file drops SQLite's own locks on it, as POSIX wants it,
+so a file that is in use here must not even be opened to find that out."""
+_guard = Lock()
+
+
+class FileLock:
+    """Holds the lock until `release`. Release it after SQLite's connection is closed: see `_locked`.
+
+    Args:
+        path: the file; it is created if it does not exist, readable for its owner alone.
+
+    Raises:
+        JournalError: if another process holds the lock, the file cannot be written, or the system has no such locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        in_use = JournalError(f"{path} is written by another process: stop that one, or use another file")
+        with _guard:
+            try:
+                if path.exists() and _identity(path.stat()) in _locked:
+                    raise in_use
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    _lock(self._file)
+                except BaseException:
+                    os.close(self._file)
+                    raise
+            except OSError as error:
+                if error.errno in (EACCES, EAGAIN) and error.filename is None:
+                    raise in_use from None
+                raise JournalError(f"{path} cannot be opened for writing: {error.strerror}") from error
+            self._identity = _identity(os.fstat(self._file))
+            _locked.add(self._identity)
+
+    def release(self) -> None:
+        """Let another process write."""
+        with _guard:
+            os.close(self._file)
+            _locked.discard(self._identity)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _lock(file: int) -> None:
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none, and reading does not need it
+    except ModuleNotFoundError:
+        raise JournalError(
+            "a journal can only be written on Linux and macOS: this system cannot keep a second process from writing to it."
+            " Reading works (telstate replay, tail, export)"
+        ) from None
+    if hasattr(fcntl, "F_OFD_SETLK"):  # Linux: not dropped when this process opens and closes the file elsewhere
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, _OFFSET, 1, 0))
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OFFSET)

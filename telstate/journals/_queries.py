@@ -1,0 +1,81 @@
+"""What is read from a journal's database. One function a question."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from telstate.errors import RevisionConflict
+from telstate.routing._ports import DeadLetter, KeptLetter, Record
+
+__all__ = ["checkpoint", "dead_letters", "expect_revision", "finished", "marks", "records"]
+
+_BATCH = 500
+"""Rows that are read at a time: a reader holds no snapshot for long, or SQLite's log could not be emptied meanwhile."""
+
+
+def records(database: sqlite3.Connection, after: int) -> list[Record]:
+    """Return the next records after a sequence number; empty at the end."""
+    rows = database.execute(
+        "SELECT e.seq, e.at, e.dialect, e.payload, d.number IS NOT NULL FROM events e LEFT JOIN done d ON d.number = e.seq"
+        " WHERE e.seq > ? ORDER BY e.seq LIMIT ?",
+        (after, _BATCH),
+    )
+    return [Record(seq, at, dialect, payload, bool(done)) for seq, at, dialect, payload, done in rows]
+
+
+def marks(database: sqlite3.Connection, after: int, last: int) -> list[int]:
+    """Return the next numbers that are marked as done, above `after` and up to `last`; empty at the end."""
+    rows = database.execute(
+        "SELECT number FROM done WHERE number > ? AND number <= ? ORDER BY number LIMIT ?", (after, last, _BATCH)
+    )
+    return [number for (number,) in rows]
+
+
+def dead_letters(database: sqlite3.Connection, after: int, *, only_retry: bool = False) -> list[KeptLetter]:
+    """Return the next dead letters after a number; empty at the end."""
+    rows = database.execute(
+        "SELECT number, retry_requested, seq, reason, handler, detail, at, dialect, payload, facts FROM dead_letters"  # noqa: S608
+        f" WHERE number > ? {'AND retry_requested' if only_retry else ''} ORDER BY number LIMIT ?",
+        (after, _BATCH),
+    )
+    return [
+        KeptLetter(number, DeadLetter._make([*letter, facts and json.loads(facts)]), bool(retry_requested))
+        for number, retry_requested, *letter, facts in rows
+    ]
+
+
+def finished(database: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+    """Return which of these are marked as done."""
+    found: set[int] = set()
+    for start in range(0, len(seqs), _BATCH):
+        some = list(seqs[start : start + _BATCH])
+        places = ", ".join("?" * len(some))
+        found.update(row[0] for row in database.execute(f"SELECT number FROM done WHERE number IN ({places})", some))  # noqa: S608
+    return found
+
+
+def expect_revision(database: sqlite3.Connection, key: str, revision: int | None) -> None:
+    """Check that nobody saved a checkpoint meanwhile.
+
+    Raises:
+        RevisionConflict: if its revision is another one.
+    """
+    current = _revision(database, key)
+    if current != revision:
+        raise RevisionConflict(f"checkpoint {key!r} has revision {current}, not {revision}: it was saved since")
+
+
+def checkpoint(database: sqlite3.Connection, key: str) -> tuple[bytes, int] | None:
+    """Return a checkpoint and its revision."""
+    revision = _revision(database, key)
+    if revision is None:
+        return None
+    pieces = database.execute("SELECT state FROM pieces WHERE key = ? AND revision = ? ORDER BY place", (key, revision))
+    return b"".join(piece for (piece,) in pieces), revision
+
+
+def _revision(database: sqlite3.Connection, key: str) -> int | None:
+    row = database.execute("SELECT revision FROM checkpoints WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,259 @@
+"""One run of a dispatcher, from entering its block to leaving it: it makes the parts of the routing, opens and closes them."""
+
+from __future__ import annotations
+
+import signal
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import anyio
+from anyio.abc import TaskGroup
+
+from telstate.calls._settings import Settings
+from telstate.errors import NotRunning
+from telstate.routing._backlog import Backlog
+from telstate.routing._call_control import CallControl
+from telstate.routing._checkpoints import Checkpoints
+from telstate.routing._dead_letters import DeadLetters
+from telstate.routing._delivery import Delivery
+from telstate.routing._handlers import HandlerTable
+from telstate.routing._lanes import Job, Lanes
+from telstate.routing._log import Log
+from telstate.routing._memory_journal import MemoryJournal
+from telstate.routing._ports import Clock, Control, Journal
+from telstate.routing._presence import Reconcile, Reconciler
+from telstate.routing._recovery import Recovery
+from telstate.routing._router import Router
+from telstate.routing._runner import IN_HANDLER, Runner
+from telstate.routing._sequencer import Sequencer
+from telstate.routing._waiters import Waiters
+from telstate.routing._work_log import WorkLog
+
+__all__ = ["Run", "Setup"]
+
+_CLOSE_WITHIN = 10.0
+"""Seconds that a journal gets to close. One whose disk hangs is left alone then."""
+_BURST = 500
+"""So many events are stepped at most before handlers get a turn: all might be of one lane."""
+
+
+class Setup(NamedTuple):
+    """What a dispatcher was given: see `Dispatcher`."""
+
+    router: Router
+    journal: Journal | None
+    control: Control | None
+    settings: Settings | None
+    clock: Clock
+    reconcile: Reconcile | None
+    lane_limit: int
+    slow_after: float
+    drain: float
+    stop_on_signals: bool
+    log_transitions: bool
+
+
+class Run:
+    """The parts of a dispatcher. Each knows only those made before it.
+
+    Args:
+        calls: the dispatcher, as handlers get it.
+        setup: what it was given.
+    """
+
+    def __init__(self, calls: Any, setup: Setup) -> None:
+        self._setup = setup
+        self._journal = journal = setup.journal or MemoryJournal()
+        burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
+        handlers = self._handlers = HandlerTable(setup.router.walk(), setup.clock)
+        self.backlog = Backlog()
+        work_log = self.work_log = WorkLog(journal, setup.clock)
+        self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
+        self.lanes = Lanes(Runner(calls, handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
+        self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
+        self.waiters = Waiters(self.sequencer)
+        self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
+        self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
+        self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes)
+        self._delivery = Delivery(
+            handlers,
+            self.lanes,
+            work_log,
+            self.waiters,
+            self.reconciler,
+            self.checkpoints,
+            log_transitions=setup.log_transitions,
+        )
+        self.accepts = False
+        """True inside the block."""
+        self._draining = self._leaving = False
+        self._group: TaskGroup | None = None
+        self._body: anyio.CancelScope | None = None
+        self._hurry: anyio.CancelScope | None = None
+        self._log = Log()
+
+    # --- opening --------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Restore what the journal knows, and start."""
+        await self._recover()
+        self._setup.router.start()
+        self._group = group = await anyio.create_task_group().__aenter__()
+        self._hurry = anyio.CancelScope()
+        self._body = anyio.CancelScope().__enter__()
+        self.lanes.open(group)
+        self.call_control.open(group)
+        for task in (
+            self.sequencer.run,
+            self.sequencer.follow,
+            self.sequencer.run_timers,
+            self.work_log.run,
+            self.checkpoints.run,
+            self.dead_letters.run,
+            self._heed_signals,
+        ):
+            group.start_soon(task)
+        group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
+        self.accepts = True
+        self.reconciler.open(group)
+
+    async def _recover(self) -> None:
+        """Restore what the journal knows. Handlers of what was not done run again, once everything is known."""
+        settings, journal = self._setup.settings, self._journal
+        try:
+            await journal.open((settings or Settings()).model_dump())
+        except anyio.get_cancelled_exc_class():
+            await self._let_go()  # it may be open all the same; where it raised, it let go itself
+            raise
+        try:
+            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes)
+            engine, seq = await recovery.run(settings, self.checkpoints, self._setup.clock.now())
+            self.sequencer.open(engine, seq, self._delivery.stepped, asks=self.reconciler.asks)
+            await self.work_log.flush()
+        except BaseException:
+            await self._let_go()
+            raise
+
+    async def _let_go(self) -> None:
+        with anyio.move_on_after(_CLOSE_WITHIN, shield=True):
+            await self._journal.aclose()
+
+    # --- closing --------------------------------------------------------------------------------------------------
+
+    async def close(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Accept nothing more, let handlers finish until the drain's deadline, cancel what is left.
+
+        Returns True if the block was left by `shut_down`.
+        """
+        assert self._body is not None  # noqa: S101
+        self.accepts, self._leaving = False, True
+        stopped = bool(self._body.__exit__(kind, error, traceback))
+        cancelled = anyio.get_cancelled_exc_class()
+        try:
+            await self._leave()
+        except cancelled:
+            if error is None or isinstance(error, cancelled):  # the block's own exception goes on as it is
+                raise
+        return stopped
+
+    async def _leave(self) -> None:
+        assert self._group is not None  # noqa: S101
+        assert self._hurry is not None  # noqa: S101
+        try:
+            if not self._hurry.cancel_called:
+                self._hurry.deadline = anyio.current_time() + self._setup.drain
+            self._draining = True
+            with self._hurry:
+                await self.idle()
+        finally:
+            self._draining = False
+            self.lanes.close()
+            self.backlog.close()
+            self.call_control.close()
+            left = self.lanes.unfinished()
+            self._group.cancel_scope.cancel()
+            self.waiters.close()
+            self.sequencer.close(_CLOSE_WITHIN)
+            try:
+                await self._group.__aexit__(None, None, None)  # the block's own exception stays out of its group
+            finally:
+                await self._close_journal()
+                self._setup.router.stop()
+            if left:
+                self._say_unfinished(left)
+
+    async def _close_journal(self) -> None:
+        """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
+        with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
+            await self.checkpoints.save()
+            await self.work_log.flush()
+            await self._journal.aclose()
+        if scope.cancelled_caught:
+            hint = "the disk hangs; nothing that was acknowledged is lost"
+            self._log.error("journal.not_closed", seconds=_CLOSE_WITHIN, hint=hint)
+
+    def _say_unfinished(self, left: list[Job]) -> None:
+        hint = "their handlers run again at the next start"
+        if self._journal.checkpoint_every is None:
+            hint = "they are lost with this process: a SqliteJournal would keep them"
+        named = [
+            job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
+        ]
+        self._log.warning("dispatcher.left_unfinished", events=len(left), of=named, hint=hint)
+
+    # --- stopping -------------------------------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        """Cancel the block's body, and let handlers finish. A second call ends the draining."""
+        if self._body is not None and self._hurry is not None:
+            if self._body.cancel_called or self._leaving:
+                self._hurry.cancel()
+            self._body.cancel()
+
+    async def _heed_signals(self) -> None:
+        if not self._setup.stop_on_signals:
+            return
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                if self._is_stuck():
+                    # As if nobody listened: nothing acknowledged is lost by it.
+                    signal.signal(number, signal.SIG_DFL)
+                    signal.raise_signal(number)
+                name = signal.Signals(number).name
+                self._log.info("dispatcher.stopping", signal=name, unfinished=self.backlog.pending)
+                self.shut_down()
+
+    def _is_stuck(self) -> bool:
+        """Return True if it was asked to stop, and either its body does not end or the draining was ended already."""
+        if self._body is None or self._hurry is None or not self._body.cancel_called:
+            return False
+        return not self._leaving or self._hurry.cancel_called
+
+    # --- where it stands ------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """True inside the block, until it is asked to stop."""
+        return self.accepts and self._body is not None and not self._body.cancel_called
+
+    @property
+    def is_running(self) -> bool:
+        """True from entering the block until it is left."""
+        return self.accepts or self._draining
+
+    def check_open(self) -> None:
+        """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""
+        if not self.accepts and not (self._draining and IN_HANDLER.get()):
+            raise NotRunning("the dispatcher accepts nothing: use it inside `async with Dispatcher(router) as calls:`")
+
+    async def idle(self) -> None:
+        """Wait until everything is stepped, all handlers have finished, and Daily has answered their requests."""
+        while self.sequencer.busy or self.backlog.pending or self.call_control.busy:
+            if self.sequencer.busy:
+                await anyio.sleep(0.001)  # the disk is slower than that
+            elif self.backlog.pending:
+                await self.backlog.empty()
+            else:
+                await self.call_control.idle()

@@ -1,0 +1,420 @@
+"""The sequencer: it appends entries to the journal, and steps the journal's records in the order of their numbers.
+
+    outcomes = await sequencer.submit(entries)
+
+It owns the engine, the clock's time, the sequence numbers and the timers, and it knows no handlers: one listener learns of each
+step. Many entries share one append (group commit). Which record comes first is the journal's decision, whoever appended it: a
+limit that passes is an entry that the timer appends, and an event that the journal has before it renews the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+
+from telstate.calls._engine import Engine
+from telstate.calls._outcome import Outcome, Unmatched
+from telstate.calls._session import Session
+from telstate.calls._settings import Settings
+from telstate.calls._timers import PRESENCE, SILENCES
+from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
+from telstate.routing._backlog import Backlog
+from telstate.routing._log import Log
+from telstate.routing._ports import Clock, Entry, Journal, Record
+from telstate.routing._work_log import WorkLog
+
+__all__ = ["Listener", "Sequencer", "append"]
+
+Listener = Callable[[Outcome | None, tuple[Session | Unmatched, ...]], None]
+"""Learns of each step: its outcome (None where only time passed), and what left memory with it."""
+
+_PAUSE_AFTER = 32
+"""A program that only receives must let handlers run now and then; a pause after each event costs five times the rest."""
+_RETRY_LIMITS_AFTER = 1.0
+"""Seconds after which limits that the journal could not keep are tried again."""
+
+
+class _Submission:
+    """Entries that wait for their commit together, and their outcomes. Without entries, time passes."""
+
+    __slots__ = ("at", "done", "entries", "error", "outcomes")
+
+    def __init__(self, entries: Sequence[Entry], at: float | None = None) -> None:
+        self.entries = entries
+        self.at = at
+        self.done = anyio.Event()
+        self.outcomes: list[Outcome] = []
+        self.error: Exception | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """One of its entries was stepped."""
+        self.outcomes.append(outcome)
+        if len(self.outcomes) == len(self.entries):
+            self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        """It will not be stepped, unless it was already."""
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
+
+
+class Sequencer:
+    """Appends, numbers and steps events.
+
+    Args:
+        journal: keeps the entries.
+        clock: the time, and the waiting for limits.
+        settings: of a new journal.
+        backlog: the handlers' work: a fast journal must not fill their lanes before they get a turn.
+        work_log: written with each commit.
+        at_once: how many entries one commit steps at most.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        settings: Settings | None,
+        backlog: Backlog,
+        work_log: WorkLog,
+        *,
+        at_once: int,
+    ) -> None:
+        self.engine = Engine(settings)
+        self.seq = 0
+        """The number of the last record that was stepped."""
+        self.journal_id = ""
+        self._journal = journal
+        self._clock = clock
+        self._backlog = backlog
+        self._work_log = work_log
+        self._append_now: Callable[[Entry], int] | None = getattr(journal, "append_now", None)
+        self._tail: Any = getattr(journal, "tail", None)
+        self.at_once = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
+        """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
+        self._turns_below = at_once
+        self._listener: Listener = _ignore
+        self._asks = False
+        self._queue: dict[_Submission, None] = {}
+        """In order; a dict, so that one can leave from the middle."""
+        self._filled = anyio.Event()
+        self._commit_scope: anyio.CancelScope | None = None
+        self._own: dict[int, tuple[_Submission, Event]] = {}
+        """On a shared journal: own entries that the tail has not brought yet."""
+        self._early: dict[int, Outcome] = {}
+        """On a shared journal: what the tail brought while an append was under way, and so may be its own."""
+        self._closed = False
+        self._since_pause = 0
+        self._latest = 0.0
+        self._ahead = 0.0
+        """Seconds by which the journal's last time was ahead of the clock: time goes on from there."""
+        self._shortest = 0.0
+        self._nap: anyio.CancelScope | None = None
+        self._log = Log()
+
+    def open(self, engine: Engine, seq: int, listener: Listener, *, asks: bool) -> None:
+        """Go on from here.
+
+        Args:
+            engine: everything known by now.
+            seq: the number of the last record in it.
+            listener: learns of each step from now on.
+            asks: True if somebody can be asked whether a silent session is still there, before a limit ends it.
+        """
+        self.engine, self.seq, self.journal_id = engine, seq, self._journal.id
+        self._listener, self._asks = listener, asks
+        self._latest = engine.now or 0.0
+        now = self._clock.now()
+        self._ahead = 0.0 if now is None else max(0.0, self._latest - now)
+        self._shortest = _shortest_of(engine.settings)
+
+    @property
+    def busy(self) -> bool:
+        """True while an entry is not stepped yet."""
+        return self._commit_scope is not None or bool(self._queue) or bool(self._own)
+
+    def now(self) -> float | None:
+        """Return the time in Unix seconds, never less than before; None in a recorded log without times."""
+        now = self._clock.now()
+        if now is None:
+            return None
+        now += self._ahead
+        if now < self._latest:
+            return self._latest
+        self._latest = now
+        return now
+
+    # --- taking in ------------------------------------------------------------------------------------------------
+
+    def step_now(self, entry: Entry) -> Outcome | None:
+        """Append and step one entry at once, on a journal that needs no waiting. None if that cannot be: then `submit` it."""
+        self._since_pause += 1
+        if self._append_now is None or self._since_pause >= _PAUSE_AFTER or self._backlog.runnable >= self._turns_below:
+            return None
+        return self._step(entry.event, entry.at, self._append_now(entry))
+
+    async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Append entries, all or none, and step them; return their outcomes.
+
+        Raises:
+            JournalError: if the journal could not keep them. They are not stepped.
+            NotRunning: if the sequencer was closed before the journal answered. The next start may find them.
+            ParseError: if one of them cannot be written as JSON.
+        """
+        if self._append_now is None:
+            for entry in entries:
+                _encode(entry)
+            return await self._wait(_Submission(entries)) if entries else []
+        # Cancelled before the step, which is not undone. The pause comes after it, or later events would overtake this one.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        outcomes = [self._step(entry.event, entry.at, self._append_now(entry)) for entry in entries]
+        self._since_pause = 0
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        await self._backlog.yield_to_handlers(self._turns_below)
+        return outcomes
+
+    async def submit_events(self, *events: Event) -> list[Outcome]:
+        """Submit events that this program makes; raises as `submit`."""
+        now = self.now()
+        return await self.submit([Entry(now, Dialect.DAILY_JS, None, event) for event in events])
+
+    def retire(self) -> None:
+        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log."""
+        self._listener(None, self.engine.retire())
+
+    async def _wait(self, submission: _Submission) -> list[Outcome]:
+        self._check_open()
+        self._queue[submission] = None
+        self._filled.set()
+        try:
+            await submission.done.wait()
+        finally:
+            self._queue.pop(submission, None)  # one that gave up before its commit began leaves nothing behind
+        if isinstance(submission.error, NotRunning):
+            raise submission.error
+        if submission.error is not None:
+            raise JournalError(
+                f"the journal could not keep the event, so it was not taken in: {submission.error}"
+            ) from submission.error
+        return submission.outcomes
+
+    # --- committing -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit what was submitted since the last commit, in one append, again and again."""
+        try:
+            while True:
+                await self._filled.wait()
+                await self._backlog.yield_to_handlers(self._turns_below)
+                batch = self._take()
+                if not self._queue:
+                    self._filled = anyio.Event()
+                if batch:
+                    await self._commit_shielded(batch)
+        finally:
+            self._refuse()  # cancelled from outside: shielded callers would wait here for ever
+
+    def _take(self) -> list[_Submission]:
+        """Take what goes into the next commit: as much as is bounded, but at least one submission."""
+        batch: list[_Submission] = []
+        room = self.at_once
+        for submission in self._queue:
+            room -= max(1, len(submission.entries))
+            if batch and room < 0:
+                break
+            batch.append(submission)
+        for submission in batch:
+            del self._queue[submission]
+        return batch
+
+    async def _commit_shielded(self, batch: list[_Submission]) -> None:
+        """Append and step a batch, or neither."""
+        lost = NotRunning("the dispatcher was left before the journal answered: it may have the event, or not")
+        try:
+            with anyio.CancelScope(shield=True) as self._commit_scope:
+                await self._commit(batch)
+        except BaseException:
+            _fail(batch, lost)
+            raise
+        finally:
+            cut_off = self._commit_scope is not None and self._commit_scope.cancelled_caught
+            self._commit_scope = None
+            if cut_off:
+                _fail(batch, lost)
+
+    async def _commit(self, batch: list[_Submission]) -> None:
+        entries = [entry for submission in batch for entry in submission.entries]
+        try:
+            seqs = await append(self._journal, entries)
+        except Exception as error:
+            _fail(batch, error)
+            return
+        numbers = iter(seqs)
+        for submission in batch:
+            for entry in submission.entries:
+                self._appended(submission, entry, next(numbers))
+            if not submission.entries:
+                self._pass_time_to(submission.at)
+                submission.done.set()
+        await self._work_log.flush()
+        self._early.clear()
+
+    def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
+        """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""
+        if self._tail is None:
+            submission.add(self._step(entry.event, entry.at, seq))
+        elif (outcome := self._early.pop(seq, None)) is not None:
+            submission.add(outcome)
+        else:
+            self._own[seq] = (submission, entry.event)
+
+    async def follow(self) -> None:
+        """Step what a shared journal's tail brings: everybody's records, ours among them. Other journals have no tail."""
+        if self._tail is None:
+            return
+        async with aclosing(self._tail(self.seq)) as records:
+            async for record in records:
+                self._step_record(record)
+
+    def _step_record(self, record: Record) -> None:
+        submission, event = self._own.pop(record.seq, (None, None))
+        try:
+            event = event or parse(record.payload, record.dialect)
+        except ParseError as error:
+            self._work_log.give_up_unreadable(record, error)
+            self.seq = record.seq
+            return
+        outcome = self._step(event, record.at, record.seq)
+        if submission is not None:
+            submission.add(outcome)
+        elif self._commit_scope is not None:
+            self._early[record.seq] = outcome
+
+    # --- stepping -------------------------------------------------------------------------------------------------
+
+    def _step(self, event: Event, at: float | None, seq: int) -> Outcome:
+        """Step one record. Nothing here waits, and only a bug raises."""
+        outcome = self.engine.receive(event, at, seq)
+        outcome.journal_id, outcome.seq = self.journal_id, seq
+        self.seq = seq
+        if event.local and type(event) is SettingsChanged:
+            self._rearm()
+        self._listener(outcome, outcome.departed)
+        return outcome
+
+    def _pass_time_to(self, now: float | None) -> None:
+        if now is not None and (departed := self.engine.advance(now)):
+            self._listener(None, departed)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    async def run_timers(self) -> None:
+        """Append limits when they are due, and let sessions go when their retention has passed."""
+        while self._clock.timers and not self._closed:
+            now = self.now() or 0.0
+            due = self.engine.next_deadline()
+            # Never longer than the shortest of all durations: a limit that begins meanwhile cannot be due before that.
+            wait = self._shortest if due is None else min(due - now, self._shortest)
+            if wait <= 0:
+                await self._pass(now)
+            else:
+                with anyio.CancelScope() as self._nap:
+                    await self._clock.sleep(wait)
+
+    async def _pass(self, now: float) -> None:
+        try:
+            limits = [self._question_or(limit) for limit in self.engine.passed(now)]
+            if limits:
+                await self.submit_events(*limits)
+            if self._append_now is not None:
+                self._pass_time_to(now)
+            else:  # behind the events that came before, so that a recovery forgets at the same place
+                await self._wait(_Submission((), now))
+        except JournalError as error:
+            self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
+            await self._clock.sleep(_RETRY_LIMITS_AFTER)
+
+    def _question_or(self, limit: DeadlinePassed) -> Event:
+        """Ask about a silent session where somebody can be asked; else the limit itself ends it."""
+        if self._asks and limit.deadline in (*SILENCES, PRESENCE):
+            return PresenceChecked(session_id=limit.session_id, presence=Presence.UNKNOWN)
+        return limit
+
+    def _rearm(self) -> None:
+        """Other settings hold: look again at all limits."""
+        self._shortest = _shortest_of(self.engine.settings)
+        if self._nap is not None:
+            self._nap.cancel()
+
+    # --- closing --------------------------------------------------------------------------------------------------
+
+    def close(self, within: float) -> None:
+        """Accept nothing more: fail what still waits, and give a commit under way so many seconds."""
+        self._refuse()
+        if self._commit_scope is not None:
+            self._commit_scope.deadline = anyio.current_time() + within
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotRunning("the dispatcher was left before the journal had the event")
+
+    def _refuse(self) -> None:
+        self._closed = True
+        _fail(list(self._queue), NotRunning("the dispatcher was left before the journal had the event"))
+        _fail(
+            [submission for submission, _ in self._own.values()],
+            NotRunning("the dispatcher was left before the event came back from the journal, which has it"),
+        )
+        self._queue.clear()
+        self._own.clear()
+
+
+async def append(journal: Journal, entries: Sequence[Entry]) -> Sequence[int]:
+    """Append to a journal, and check that it returned a number for each entry.
+
+    Raises:
+        JournalError: if it did not.
+    """
+    seqs = await journal.append(entries) if entries else []
+    if len(seqs) != len(entries):
+        raise JournalError(f"it returned {len(seqs)} numbers for {len(entries)} entries, against its contract")
+    return seqs
+
+
+def _encode(entry: Entry) -> None:
+    """Write an event of the program's as JSON before others share a commit with it."""
+    try:
+        entry.payload  # noqa: B018 - it is made when it is first asked for
+    except ValueError as error:
+        raise ParseError("", f"an event that can be written as JSON ({error})", entry.event.action) from None
+
+
+def _fail(batch: Sequence[_Submission], error: Exception) -> None:
+    for submission in batch:
+        submission.fail(error)
+
+
+def _ignore(outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) -> None:
+    """Listen to nothing: before `open`."""
+
+
+def _shortest_of(settings: Settings) -> float:
+    durations = (
+        settings.silence_before_answer,
+        settings.silence_in_call,
+        settings.silence_after_meeting,
+        settings.presence_retry,
+        settings.setup_deadline,
+        settings.ring_deadline,
+        settings.media_deadline,
+        settings.key_ttl,
+        settings.retention,
+        settings.parked_ttl,
+    )
+    return min(duration for duration in durations if duration is not None)

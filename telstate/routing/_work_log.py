@@ -1,0 +1,138 @@
+"""What became of work: which jobs are done and which were given up, written to the journal a little later.
+
+Late is early enough: what a crash loses is only that something was done, and handlers run at least once anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+
+from telstate.errors import JournalError, ParseError
+from telstate.routing._job_codec import letter_of
+from telstate.routing._lanes import Job
+from telstate.routing._log import Log, traceback_of
+from telstate.routing._ports import Clock, DeadLetter, Journal, Record
+
+__all__ = ["WorkLog"]
+
+T = TypeVar("T")
+
+_TRIES = 10
+_FLUSH_EVERY = 1.0
+"""Seconds of real time after which marks are written that no commit took along."""
+
+
+class WorkLog:
+    """Marks and dead letters on their way to the journal.
+
+    Args:
+        journal: keeps them.
+        clock: says when a job was given up.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._marks: list[int] = []
+        self._letters: list[DeadLetter] = []
+        self._forgotten: list[int] = []
+        self._flushing = anyio.Lock()
+        self._log = Log()
+        self.done: Callable[[int], None] = getattr(journal, "done_now", self._marks.append)
+        """Mark work as done, by its number: see `Journal`."""
+
+    def finished(self, job: Job) -> None:
+        """All handlers of a job have run."""
+        if job.letter:
+            self._forgotten.append(job.letter)  # if a handler failed again, there is a new one
+        else:
+            self.done(job.seq)
+
+    def give_up(self, job: Job, reason: str, detail: str, handler: str | None = None) -> None:
+        """Keep a dead letter for a job, or for one handler of it."""
+        self._letters.append(letter_of(job, reason, detail, self._clock.now() or 0.0, handler))
+
+    def give_up_unreadable(self, record: Record, error: ParseError) -> None:
+        """Keep a dead letter for a record that was an event once and cannot be read any more."""
+        event_id = f"{self._journal.id}:{record.seq}"
+        self._log.error("journal.unreadable_event", event_id=event_id, error=str(error))
+        if not record.done:
+            self._letters.append(
+                DeadLetter(record.seq, "ParseError", None, str(error), record.at, record.dialect, record.payload)
+            )
+            self.done(record.seq)
+
+    def forget(self, letter: int) -> None:
+        """Drop a dead letter that was tried again."""
+        self._forgotten.append(letter)
+
+    @property
+    def unwritten(self) -> list[int]:
+        """The marks that are not written yet."""
+        return list(self._marks)
+
+    async def add_now(self, letter: DeadLetter) -> None:
+        """Write one letter; durable on return. If that fails, nothing is kept: the sender brings it again.
+
+        Raises:
+            JournalError: if it cannot be written.
+        """
+        try:
+            await self._journal.add_dead_letters([letter])
+        except JournalError:
+            raise
+        except Exception as error:
+            raise JournalError(f"the journal could not keep the dead letter: {error}") from error
+
+    async def flush(self) -> None:
+        """Write what there is. A failure is logged; what it concerns is written the next time."""
+        async with self._flushing:  # on return all is written that was there before, also by a flush under way
+            if self._letters or self._marks or self._forgotten:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        letters, marks, forgotten = _taken(self._letters), _taken(self._marks), _taken(self._forgotten)
+        try:
+            if letters:  # first: nobody looks again at what is marked
+                await self._journal.add_dead_letters(letters)
+                letters = []
+            if marks:
+                await self._journal.done(marks)
+                marks = []
+            if forgotten:
+                await self._journal.drop_dead_letters(forgotten)
+                forgotten = []
+        except Exception as error:
+            hint = "tried again later; if that never works, their handlers run again at the next start"
+            facts = {"events": len(marks), "letters": len(letters), "exception": traceback_of(error)}
+            self._log.error("journal.marks_failed", **facts, hint=hint)
+        finally:
+            self._letters[:0], self._marks[:0], self._forgotten[:0] = letters, marks, forgotten
+
+    async def settle(self) -> None:
+        """Write all dead letters, so that a checkpoint taken directly afterwards loses none.
+
+        Raises:
+            JournalError: if they cannot be written.
+        """
+        for _ in range(_TRIES):
+            await self.flush()
+            if not self._letters:
+                return
+        raise JournalError("dead letters could not be written")
+
+    async def run(self) -> None:
+        """Write now and then what no commit took along."""
+        while True:
+            await anyio.sleep(_FLUSH_EVERY)
+            await self.flush()
+
+
+def _taken(items: list[T]) -> list[T]:
+    """Empty a list in place; return what was in it."""
+    taken = items.copy()
+    items.clear()
+    return taken

@@ -1,0 +1,16 @@
+"""Settings of the commands' tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    """A command starts without structlog configured; other tests in this process may have configured it."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()

@@ -1,0 +1,141 @@
+"""Where log lines go, what stands in them, and that a broken log harms nothing."""
+
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from telstate import Engine
+from telstate.routing._log import Log, of_session, text_of, traceback_of
+from tests.calls import SESSION, feed, js
+
+NUMBER = "+12025550101"
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    """As in a program that has not configured structlog; other tests may have."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+def test_lines_go_to_the_standard_librarys_logger(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Logger `telstate`, with level, event and facts, and with the place of the call; nothing on standard output."""
+    log = Log()
+    with caplog.at_level(logging.INFO, "telstate"):
+        log.info("session.moved", source="idle", target="connected", cause=None)
+        log.warning("handler.slow", handler="app.greet", seconds=2.5)
+        log.error("journal.failed", hint="free some space")
+    assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("telstate", "INFO", "session.moved source=idle target=connected"),
+        ("telstate", "WARNING", "handler.slow handler=app.greet seconds=2.5"),
+        ("telstate", "ERROR", "journal.failed hint='free some space'"),
+    ]
+    assert {record.filename for record in caplog.records} == {"test_log.py"}
+    assert capsys.readouterr().out == ""
+
+
+def test_a_level_of_the_standard_librarys_logger_filters(caplog: pytest.LogCaptureFixture) -> None:
+    """As for any other logger."""
+    with caplog.at_level(logging.ERROR, "telstate"):
+        Log().warning("handler.slow")
+    assert caplog.records == []
+
+
+def test_without_any_configuration_warnings_are_on_standard_error() -> None:
+    """Python's last resort: standard output stays free for the program."""
+    code = "from telstate.routing._log import Log; Log().info('a.info'); Log().warning('a.warning', number=5)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60, text=True)
+    assert (run.stdout, run.stderr) == ("", "a.warning number=5\n")
+
+
+def test_lines_go_to_structlog_once_the_program_has_configured_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Also if it does so after telstate was imported and the log was made."""
+    log = Log()
+    written = io.StringIO()
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(sort_keys=True)],
+        logger_factory=structlog.PrintLoggerFactory(written),
+    )
+    log.warning("handler.slow", handler="app.greet", number=NUMBER)
+    assert written.getvalue() == ("event='handler.slow' handler='app.greet' level='warning' number='+12•••••••01'\n")
+    assert caplog.records == []
+
+
+class Broken(logging.Handler):
+    """A handler that raises."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError(f"no space left for {record.name}")
+
+
+def test_a_log_that_cannot_be_written_harms_nothing() -> None:
+    """Neither a handler of the standard library that raises nor a broken processor of structlog."""
+    logger, handler = logging.getLogger("telstate"), Broken()
+    logger.addHandler(handler)
+    try:
+        Log().error("journal.failed")
+    finally:
+        logger.removeHandler(handler)
+
+    def broken(*_: Any) -> Any:
+        raise OSError("no space left on device")
+
+    structlog.configure(processors=[broken])
+    Log().error("journal.failed")
+
+
+def test_numbers_are_masked_and_ids_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    """In every text but the ids, which people search for."""
+    Log().warning("dial.failed", session_id="12345678", sip_call_id="ab12@10.0.0.1", error=f"no route to {NUMBER}")
+    assert caplog.messages == [
+        "dial.failed session_id=12345678 sip_call_id=ab12@10.0.0.1 error='no route to +12•••••••01'"
+    ]
+
+
+def test_a_traceback_stands_below_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    """As Python shows it, without numbers."""
+    with pytest.raises(KeyError) as caught:
+        {}[NUMBER]  # type: ignore[index]
+    Log().error("handler.failed", handler="app.greet", exception=traceback_of(caught.value))
+    lines = caplog.messages[0].splitlines()
+    assert lines[0] == "handler.failed handler=app.greet"
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[-1] == "KeyError: '+12•••••••01'"
+
+
+def test_text_from_outside_cannot_pass_for_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Line ends and control characters are escaped."""
+    Log().warning("payload.refused", field="a\nERROR telstate all is lost\x1b[31m")
+    assert caplog.messages == [r"payload.refused field='a\nERROR telstate all is lost\x1b[31m'"]
+
+
+class Unreadable(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_exceptions_without_a_readable_text_are_named() -> None:
+    """By their type."""
+    assert text_of(Unreadable()) == "a Unreadable whose text cannot be read"
+    assert "Unreadable" in traceback_of(Unreadable())
+    assert text_of(ValueError("half \ud83d of an emoji")) == "half ? of an emoji"
+
+
+def test_the_facts_of_a_session_are_its_ids_and_its_direction() -> None:
+    """No numbers, no addresses; the same keys without a session."""
+    session = feed(Engine(), js("dialout-connected")).session
+    assert of_session(session) == {"session_id": SESSION, "sip_call_id": None, "direction": "dialout"}
+    assert of_session(None) == {"session_id": None, "sip_call_id": None, "direction": None}
