@@ -165,7 +165,7 @@ async def test_a_disk_that_hangs_does_not_keep_a_dialer_from_being_left(
     carrier.start = start
     with capture_logs() as logs, anyio.fail_after(10):
         async with Dispatcher(Router(), control=carrier, clock=FakeClock(), journal=journal, drain=0.1) as calls:
-            monkeypatch.setattr("telstate.routing._dispatcher._CLOSE_WITHIN", 0.1)
+            monkeypatch.setattr("telstate.routing._run._CLOSE_WITHIN", 0.1)
             carrier.calls = calls
             async with anyio.create_task_group() as group, Dialer(calls, room=ROOM, **QUICK) as dialer:
                 group.start_soon(dialer.dial, OPTIONS)
@@ -232,7 +232,7 @@ async def test_the_log_shows_no_number() -> None:
                     scope.cancel()
                     await carrier.calls.transfer(session, NUMBER)
                 await carrier.calls.idle()
-    expected = {"dial.not_stopped", "dial.start_unanswered", "dial.unknown", "dial.no_presence", "call.not_acted"}
+    expected = {"dial.not_stopped", "dial.start_unanswered", "dial.unknown", "dial.no_presence", "call.request_failed"}
     assert {line["event"] for line in logs} >= expected
     assert NUMBER not in str(logs)
 

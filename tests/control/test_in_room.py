@@ -210,8 +210,8 @@ async def test_no_answer(kind: str) -> None:
 
 async def test_a_late_or_repeated_answer(kind: str) -> None:
     """It affects neither Daily's thread nor the next request."""
-    async with acting(kind, timeout=0.05) as (control, fake):
-        fake.delay = 0.2
+    async with acting(kind, timeout=0.15) as (control, fake):
+        fake.delay = 0.3
         fake.answers["start_dialout"] = [("late", None), ("late", None)]
         with pytest.raises(UnknownResult):
             await control.start(PHONE)

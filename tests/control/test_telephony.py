@@ -202,7 +202,7 @@ async def test_options_that_rest_cannot_carry(daily: FakeDaily) -> None:
             with pytest.raises(NotSupported, match="call client"):
                 await phones.start(ROOM, PhoneDialout(phone_number=NUMBER, permissions=permissions))
         with pytest.raises(NotSupported, match="omit the method"):
-            await phones.send_dtmf(ROOM, "s", Dtmf(tones="1", method="auto"))
+            await phones.send_dtmf(ROOM, "s", Dtmf(tones="1", method="sip-info"))
         for none in ([], ["s"] * 101):
             with pytest.raises(DefinitionError, match=f"not {len(none)}"):
                 await phones.eject(ROOM, *none)
