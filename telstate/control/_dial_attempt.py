@@ -21,7 +21,7 @@ from telstate.control._call_transport import CallTransport
 from telstate.control._pending_starts import PendingStart, PendingStarts
 from telstate.control._results import Attempt, DialOutcome
 from telstate.errors import CallEnded, DailyError, JournalError, NotRunning, UnknownResult
-from telstate.events import DialoutRefused, DialoutRequested, StopRequested
+from telstate.events import DialoutRefused, DialoutRequested, Direction, StopRequested
 from telstate.events._masking import mask
 from telstate.options import Dialout
 from telstate.routing._dispatcher import Dispatcher
