@@ -27,6 +27,7 @@ DAYS: dict[str, dict[str, Any]] = {
         "dialects": [Dialect.DAILY_JS, Dialect.WEBHOOK, Dialect.DAILY_PYTHON],
         "twice": 0.3,
     },
+    "few-calls.webhook": {"seed": 268, "calls": 7, "dialects": [Dialect.WEBHOOK]},
 }
 
 # Which of the documentation's examples make up one call: (dialect, event, variant).
