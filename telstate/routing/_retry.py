@@ -65,7 +65,7 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
     import tenacity  # noqa: PLC0415 - an extra
 
     log = Log()
-    wait = tenacity.wait_exponential_jitter(retry.wait_initial, retry.wait_max, jitter=retry.wait_jitter)
+    wait = tenacity.wait_exponential(retry.wait_initial, retry.wait_max) + tenacity.wait_random(0, retry.wait_jitter)
 
     async def run_again(arguments: Mapping[str, Any]) -> object:
         session = arguments.get("session")

@@ -84,9 +84,9 @@ async def test_feeding_equals_receiving_one_by_one(tmp_path: Path) -> None:
         assert await feed(calls, in_groups(*groups)) == FeedResult(received=700, refused=0)
 
     def known(name: str) -> list[dict[str, Any]]:
-        times = {"started_at", "ended_at", "setup_s", "ring_s", "talk_s"}
+        times = ("_at", "_s")
         sessions = state_of(replayed("sqlite", tmp_path / name))
-        return [{key: value for key, value in session.items() if key not in times} for session in sessions]
+        return [{key: value for key, value in session.items() if not key.endswith(times)} for session in sessions]
 
     assert known("one") == known("fed")
     assert len(known("fed")) > 50
