@@ -237,7 +237,7 @@ def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Re
     (tmp_path / "odd").write_bytes(b"\xff\x00")
     for name in ("empty", "odd"):
         assert "must be base64" in error(webhook(daily, "create", "https://u", "--secret-file", tmp_path / name))
-    assert "is no address Daily can send to" in error(webhook(daily, "create", "ftp://u"))
+    assert "is not a URL that Daily can send to" in error(webhook(daily, "create", "ftp://u"))
     assert "cannot read" in error(webhook(daily, "create", "https://u", "--secret-file", tmp_path / "not there"))
     assert "must begin with https://" in error(webhook(daily, "list", "--api-url", "http://daily.example"))
 
