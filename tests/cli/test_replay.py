@@ -93,6 +93,7 @@ def test_json_has_the_promised_keys() -> None:
         "cause": "unanswered",
         "ended_by": "unknown",
         "end_source": "told",
+        "destination": "+12•••••••00",
         "warnings": [],
         "transfers": [],
         "notes": {},
