@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
-from telstate.calls._event_rules import EVENT_RULES, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
+from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
@@ -347,7 +347,7 @@ class Engine:
         state, trigger = self._state, rules.name
         if rules.conditional:
             trigger = SILENCE_PASSED
-            mark_time(session, "ended_at", event.due_at if isinstance(event, DeadlinePassed) else state.now)
+            mark_time(session, SILENCE_TIME, event.due_at if isinstance(event, DeadlinePassed) else state.now)
         source, ended_before = session.state, session.ended
         if source is IDLE:
             state.registry.forget_request(session)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from telstate.calls._outcome import OutcomeKind
 from telstate.calls._recorder import Recorder
 from telstate.calls._session import FACTS
-from telstate.calls._table import SILENCE_PASSED, TARGETS, Row, State, row_of
+from telstate.calls._table import ROWS, SILENCE_PASSED, TARGETS, Row, State, row_of
 from telstate.calls._updates import UPDATES
 from telstate.events import Direction, Event
 from telstate.events._base import Subject
 
-__all__ = ["EVENT_RULES", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
+__all__ = ["EVENT_RULES", "SILENCE_TIME", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
 
 Verdict = tuple[OutcomeKind, State | None]
 """What an event is to a session, and the state it leads to, if any."""
@@ -81,3 +81,5 @@ EVENT_RULES = _AllRules()
 
 SILENCE_VERDICTS = {direction: _verdicts(SILENCE_PASSED, direction) for direction in Direction}
 """The verdict on a silence limit that passed, by direction and state."""
+SILENCE_TIME = next(row.time for row in ROWS if row.event == SILENCE_PASSED and row.time is not None)
+"""The field of the session that keeps its time."""

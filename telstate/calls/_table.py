@@ -117,68 +117,26 @@ class Row(NamedTuple):
 # fmt: off
 ROWS: tuple[Row, ...] = (
     # events that move a session
-    Row(
-        "dialin-connected", DIALIN, (IDLE,), CONNECTED, "the caller has arrived, media is being negotiated",
-        evidence=Evidence.CONNECTED, time="connected_at", life=True, once=True,
-    ),
-    Row(
-        "dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end",
-        evidence=Evidence.CONNECTED, time="connected_at", life=True, once=True,
-    ),
-    Row(
-        "dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late",
-        evidence=Evidence.ANSWERED, time="answered_at", life=True, once=True,
-    ),
-    Row(
-        "participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows",
-        evidence=Evidence.JOINED, time="answered_at", life=True,
-    ),
-    Row(
-        "dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported",
-        evidence=Evidence.STOPPED, time="ended_at", life=True, once=True,
-    ),
-    Row(
-        "dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer",
-        evidence=Evidence.STOPPED, time="ended_at", life=True, once=True,
-    ),
-    Row(
-        SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open for ever",
-        time="ended_at",
-    ),
-    Row(
-        "dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it",
-        evidence=Evidence.REFUSED, time="ended_at", once=True,
-    ),
-    Row(
-        "dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order",
-        evidence=Evidence.ERROR, time="ended_at", life=True, once=True,
-    ),
-    Row(
-        "dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order",
-        evidence=Evidence.ERROR, time="ended_at", life=True, once=True,
-    ),
+    Row("dialin-connected", DIALIN, (IDLE,), CONNECTED, "the caller has arrived, media is being negotiated", Evidence.CONNECTED, "connected_at", life=True, once=True),
+    Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end", Evidence.CONNECTED, "connected_at", life=True, once=True),
+    Row("dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late", Evidence.ANSWERED, "answered_at", life=True, once=True),
+    Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows", Evidence.JOINED, "answered_at", life=True),
+    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "ended_at", life=True, once=True),
+    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "ended_at", life=True, once=True),
+    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open for ever", time="ended_at"),
+    Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it", Evidence.REFUSED, "ended_at", once=True),
+    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
+    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
     # events that do not
-    Row(
-        "dialout-requested", DIALOUT, (IDLE,), None, "it opens the session, and opening is not a transition",
-        evidence=Evidence.REQUESTED, time="requested_at", once=True,
-    ),
+    Row("dialout-requested", DIALOUT, (IDLE,), None, "it opens the session, and opening is not a transition", Evidence.REQUESTED, "requested_at", once=True),
     Row("dialin-warning", DIALIN, LIVE, None, "not fatal, according to Daily", time="started_at", life=True),
     Row("dialout-warning", DIALOUT, LIVE, None, "not fatal, according to Daily", time="started_at", life=True),
     Row("dtmf-event", BOTH, LIVE, None, "a key press does not affect the progress of the call", time="started_at", life=True),
     Row("participant-joined", DIALOUT, LIVE, None, "the callee of a dial-out joins while it still rings", time="started_at", life=True),
-    Row(
-        "participant-joined", DIALIN, (ANSWERED,), None, "joined again: media flowed already",
-        evidence=Evidence.JOINED, time="answered_at", life=True,
-    ),
+    Row("participant-joined", DIALIN, (ANSWERED,), None, "joined again: media flowed already", Evidence.JOINED, "answered_at", life=True),
     Row("participant-left", BOTH, LIVE, None, "a transfer emits it too, so it ends nothing", time="started_at"),
-    Row(
-        "stop-requested", BOTH, LIVE, None, "a request; only Daily's stopped ends the session",
-        evidence=Evidence.STOP_REQUESTED,
-    ),
-    Row(
-        "transfer-requested", BOTH, LIVE, None, "a request; the stopped of this leg follows",
-        evidence=Evidence.TRANSFER_REQUESTED,
-    ),
+    Row("stop-requested", BOTH, LIVE, None, "a request; only Daily's stopped ends the session", evidence=Evidence.STOP_REQUESTED),
+    Row("transfer-requested", BOTH, LIVE, None, "a request; the stopped of this leg follows", evidence=Evidence.TRANSFER_REQUESTED),
     Row("sessions-linked", BOTH, ALWAYS, None, "it says which legs are one call, not how they progress"),
     Row("deadline-passed", BOTH, LIVE, None, "a deadline notifies the handlers, which decide", conditional=True),
     Row("presence-checked", BOTH, LIVE, None, "alive: the call goes on; gone is a silence-passed", conditional=True),
