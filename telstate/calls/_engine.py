@@ -110,8 +110,7 @@ class Engine:
 
     def record(self, session: Session) -> dict[str, Any]:
         """Return the record of a session: `session.to_dict()` with the other legs of its call."""
-        legs = self.legs(session.session_id)
-        return session.to_dict(legs=[leg.session_id for leg in legs if leg.session_id != session.session_id])
+        return session.to_dict(legs=[leg.session_id for leg in self._state.registry.other_legs(session)])
 
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint, with or without `sip:` and query."""

@@ -13,6 +13,7 @@ from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._registry import Registry
+from telstate.calls._recorder import note_departure
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import SessionTimers
@@ -101,6 +102,7 @@ class EngineState:
     def retire(self, sessions: Iterable[Session]) -> None:
         """Forget sessions that left memory."""
         for session in sessions:
+            note_departure(session, self.registry.other_legs(session))
             self.registry.forget(session)
             self.departed.append(session)
 

@@ -20,6 +20,7 @@ __all__ = [
     "freeze",
     "mark_time",
     "note_anomaly",
+    "note_departure",
     "note_warning",
     "rise",
     "thaw",
@@ -136,6 +137,14 @@ def note_warning(session: Session, text: str) -> None:
     text = bounded(text)
     if text not in session.warnings and len(session.warnings) < _WARNING_LIMIT:
         vars(session)["warnings"] += (text,)
+
+
+def note_departure(session: Session, legs: Iterable[Session]) -> None:
+    """Keep the legs of a call for the records: those of a session that leaves memory, and the session for those that stay."""
+    fields = vars(session)
+    for leg in legs:
+        vars(leg)["_former_legs"] += (session.session_id,)
+    fields["_legs"] = (*session._former_legs, *(leg.session_id for leg in legs))
 
 
 _PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))

@@ -138,6 +138,12 @@ class Registry:
             to_visit.extend(self._links.get(session_id, ()))
         return sorted(legs.values(), key=lambda leg: leg.opened)
 
+    def other_legs(self, session: Session) -> list[Session]:
+        """Find the other known legs of a session's call. Most have none, which is quick to see."""
+        if session.sip_call_id in self._further_legs or session.session_id in self._links:
+            return [leg for leg in self.legs(session.session_id) if leg is not session]
+        return []
+
     def all(self) -> Iterator[Session]:
         """Iterate over all known sessions, in order of first sight."""
         return iter(

@@ -42,6 +42,8 @@ _EMPTY: dict[str, Any] = {
     "_path": b"",
     "_evidence": 0,
     "_wrong_direction": (),
+    "_former_legs": (),
+    "_legs": None,
     **dict.fromkeys(FACTS),
     **dict.fromkeys(("caller", "pinless_call_id", "transferred_to", "error_msg")),
     "warnings": (),
@@ -165,6 +167,10 @@ class Session:
     """What was seen of it: bits of `Evidence`."""
     _path: bytes
     """Its transitions, encoded."""
+    _former_legs: tuple[str, ...]
+    """The legs of its call that have left memory."""
+    _legs: tuple[str, ...] | None
+    """All other legs of its call, once it has left memory itself: nothing else knows them then."""
     _wrong_direction: tuple[str, ...]
     """The lifecycle events of the other direction that named it."""
     _context: dict[Any, Any] | None
@@ -252,8 +258,13 @@ class Session:
         Phone numbers, SIP users and names are not masked.
 
         Args:
-            legs: the ids of the other sessions of its call. `Engine.record(session)` fills them in.
+            legs: the ids of the other known sessions of its call. `Engine.record(session)` fills them in; a session that has
+                left memory (`on_retired`) knows them itself.
         """
+        if self._legs is not None:
+            legs = self._legs
+        elif legs is not None:
+            legs = (*self._former_legs, *legs)
         return {
             "session_id": self.session_id,
             "direction": self.direction.value,

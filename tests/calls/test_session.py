@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from telstate import Direction, Engine, Session, State
+from telstate import Direction, Engine, Session, Settings, State
 from tests.calls import SESSION, feed, joined, js, webhook
 
 ROOT = Path(__file__).parents[2]
@@ -225,3 +225,20 @@ def test_an_error_after_a_stopped_amends_the_session() -> None:
     """It changes the cause."""
     _, session = engine_of(js("dialin-stopped"), js("dialin-error"))
     assert session.amended
+
+
+def test_a_record_knows_legs_that_left_memory_before_it() -> None:
+    """And a session that has left memory still knows its own."""
+    engine = Engine(Settings(retention=100, key_ttl=100))
+    feed(engine, js("dialin-connected", "a", sipCallId="c"), js("dialin-connected", "b", sipCallId="c"), at=1.0)
+    (a, b) = engine.sessions()
+    assert a.to_dict()["legs"] is None
+    assert engine.record(a)["legs"] == ["b"]
+    feed(engine, js("dialin-stopped", "a"), at=10.0)
+    assert engine.advance(200.0) == (a,)
+    assert a.to_dict()["legs"] == ["b"]
+    assert engine.record(b)["legs"] == ["a"]
+    feed(engine, js("dialin-stopped", "b"), at=300.0)
+    assert engine.advance(500.0) == (b,)
+    assert b.to_dict()["legs"] == ["a"]
+    assert set(engine.sizes().values()) == {0}
