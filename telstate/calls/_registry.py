@@ -140,9 +140,12 @@ class Registry:
 
     def other_legs(self, session: Session) -> list[Session]:
         """Find the other known legs of a session's call. Most have none, which is quick to see."""
-        if session.sip_call_id in self._further_legs or session.session_id in self._links:
-            return [leg for leg in self.legs(session.session_id) if leg is not session]
-        return []
+        near = {*self._links.get(session.session_id, ())}
+        if session.sip_call_id is not None and session.sip_call_id in self._further_legs:
+            near.update(self._of_sip_call(session.sip_call_id))
+        legs = {leg.session_id: leg for one in near for leg in self.legs(one)}
+        legs.pop(session.session_id, None)  # which may have left memory, and its id be another's
+        return sorted(legs.values(), key=lambda leg: leg.opened)
 
     def all(self) -> Iterator[Session]:
         """Iterate over all known sessions, in order of first sight."""
