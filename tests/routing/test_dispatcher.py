@@ -613,7 +613,7 @@ async def test_jobs_behind_a_suspended_handler_take_no_turns_from_receive() -> N
             turns += 1
             await checkpoint()
 
-    async with Dispatcher(router, lane_limit=8) as calls, anyio.create_task_group() as group:
+    async with Dispatcher(router, lane_limit=8, drain=0.1) as calls, anyio.create_task_group() as group:
         await calls.receive_many([js("dialout-warning", "busy")] * 4)  # queued before the first of them suspends
         await settle()
         assert (calls.sizes()["pending"], calls._backlog.runnable) == (4, 0)
