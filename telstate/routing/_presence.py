@@ -84,6 +84,10 @@ class Reconciler:
         self._group = group
         self._doubt_all()
 
+    def close(self) -> None:
+        """Ask and conclude nothing more."""
+        self._group = None
+
     def see(self, outcome: Outcome) -> None:
         """An event of ours was stepped: it may be a question, or a reason for many."""
         event = outcome.event

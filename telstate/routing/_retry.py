@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+import anyio
+
 from telstate.errors import DefinitionError
 from telstate.routing._log import Log
 from telstate.routing._ports import Clock
@@ -31,7 +33,7 @@ class Retry(NamedTuple):
     wait_initial: float = 0.1
     """Seconds before the second attempt. The pauses double."""
     wait_max: float = 5.0
-    """The longest pause, in seconds."""
+    """The longest pause, in seconds, without jitter."""
     wait_jitter: float = 1.0
     """Up to so many seconds are added to each pause at random, so that not all calls retry at the same moment."""
 
@@ -65,16 +67,18 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
     import tenacity  # noqa: PLC0415 - an extra
 
     log = Log()
-    wait = tenacity.wait_exponential(retry.wait_initial, retry.wait_max) + tenacity.wait_random(0, retry.wait_jitter)
+    pause = tenacity.wait_exponential(retry.wait_initial, retry.wait_max) + tenacity.wait_random(0, retry.wait_jitter)
 
     async def run_again(arguments: Mapping[str, Any]) -> object:
         session = arguments.get("session")
-        began = clock.now() or 0.0
+        now = clock.now if clock.timers else anyio.current_time  # handlers of a recorded log wait in real time
+        began = now() or 0.0
 
         def is_over(state: tenacity.RetryCallState) -> bool:
             if retry.attempts is not None and state.attempt_number >= retry.attempts:
                 return True
-            return retry.timeout is not None and (clock.now() or 0.0) - began >= retry.timeout
+            next_at = (now() or 0.0) + state.upcoming_sleep
+            return retry.timeout is not None and next_at - began >= retry.timeout
 
         def say_so(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome is not None else None
@@ -84,11 +88,15 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
         attempts = tenacity.AsyncRetrying(
             sleep=clock.sleep,
             stop=is_over,
-            wait=wait,
+            wait=pause,
             retry=tenacity.retry_if_exception_type(retry.on),
             before_sleep=say_so,
             reraise=True,
         )
-        return await attempts(lambda: run(arguments))
+
+        async def attempt() -> object:  # not a lambda: tenacity awaits only what it sees to be async
+            return await run(arguments)
+
+        return await attempts(attempt)
 
     return run_again

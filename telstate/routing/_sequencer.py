@@ -239,8 +239,8 @@ class Sequencer:
         try:
             seqs = await append(self._journal, entries)
         except Exception as error:
-            _fail(batch, error)
-            return
+            _fail([submission for submission in batch if submission.entries], error)
+            batch, seqs = [submission for submission in batch if not submission.entries], []  # time passes all the same
         numbers = iter(seqs)
         for submission in batch:
             for entry in submission.entries:
