@@ -65,7 +65,7 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
     import tenacity  # noqa: PLC0415 - an extra
 
     log = Log()
-    wait = tenacity.wait_exponential_jitter(retry.wait_initial, retry.wait_max, jitter=retry.wait_jitter)
+    pause = tenacity.wait_exponential(retry.wait_initial, retry.wait_max) + tenacity.wait_random(0, retry.wait_jitter)
 
     async def run_again(arguments: Mapping[str, Any]) -> object:
         session = arguments.get("session")
@@ -84,11 +84,15 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
         attempts = tenacity.AsyncRetrying(
             sleep=clock.sleep,
             stop=is_over,
-            wait=wait,
+            wait=pause,
             retry=tenacity.retry_if_exception_type(retry.on),
             before_sleep=say_so,
             reraise=True,
         )
-        return await attempts(lambda: run(arguments))
+
+        async def attempt() -> object:  # not a lambda: tenacity awaits only what it sees to be async
+            return await run(arguments)
+
+        return await attempts(attempt)
 
     return run_again

@@ -12,23 +12,11 @@ from pydantic_core import from_json
 
 from telstate import Dispatcher, Engine, Replay
 from telstate.events._dialects.journal import unwrap
-from telstate.journals import SqliteJournal
 from telstate.journals._sqlite import lines
 from telstate.testing._clock import settle
 from telstate.views._report import session_as_dict
 
-__all__ = ["Eager", "actions", "marks", "payloads", "replayed", "rest", "state_of"]
-
-
-class Eager(SqliteJournal):
-    """A journal that wants a checkpoint after few events."""
-
-    every = 20
-
-    @property
-    def checkpoint_every(self) -> int | None:
-        """How many events to step between two checkpoints, at least."""
-        return self.every
+__all__ = ["actions", "marks", "payloads", "replayed", "rest", "state_of"]
 
 
 def payloads(path: Path) -> list[bytes]:
