@@ -17,7 +17,6 @@ from telstate import (
     DialoutAnswered,
     DialoutEvent,
     Dispatcher,
-    JournalError,
     Outcome,
     Retry,
     Router,
@@ -297,7 +296,9 @@ async def test_a_handler_is_retried_before_it_is_given_up(make: Callable[[], Sql
     assert [kept async for kept in make().dead_letters()] == []
 
 
-async def test_a_handler_that_fails_for_good_becomes_a_letter_and_no_log_shows_a_number(make: Callable[[], SqliteJournal]) -> None:
+async def test_a_handler_that_fails_for_good_becomes_a_letter_and_no_log_shows_a_number(
+    make: Callable[[], SqliteJournal],
+) -> None:
     """After the given number of attempts, or at once for an exception that is not to be retried."""
     router = Router()
     attempts = {"always": 0, "other": 0}

@@ -274,9 +274,7 @@ async def test_handlers_that_did_not_finish_run_again(
     assert once_more.events == []
 
 
-async def test_handlers_get_a_session_that_has_left_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_handlers_get_a_session_that_has_left_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The handler of `stopped` hung for hours; the checkpoint has the session as it was."""
     checkpoint_every(monkeypatch, 5)
     path, clock, seen = tmp_path / "calls", FakeClock(), Seen()
@@ -299,7 +297,9 @@ async def test_handlers_get_a_session_that_has_left_memory(
 # --- retirements --------------------------------------------------------------------------------------------------
 
 
-async def test_sessions_retire_exactly_once_over_clean_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sessions_retire_exactly_once_over_clean_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Restarts before, while and after retention passes, with calls going on."""
     checkpoint_every(monkeypatch, 10)
     path, clock, seen = tmp_path / "calls", FakeClock(), Seen()
