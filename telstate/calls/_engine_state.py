@@ -12,8 +12,8 @@ from telstate.calls._endpoints import Endpoints
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
-from telstate.calls._registry import Registry
 from telstate.calls._recorder import note_departure
+from telstate.calls._registry import Registry
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import SessionTimers

@@ -39,6 +39,9 @@ class DeadLetters:
         self._lanes = lanes
         self._taken: set[int] = set()
         """Letters that are being tried again."""
+        self._looking = anyio.Lock()
+        self.starting = True
+        """True until the retries that were requested before the start have been queued."""
         self._log = Log()
 
     async def list(self) -> builtins.list[KeptLetter]:
@@ -76,11 +79,13 @@ class DeadLetters:
             except Exception as error:
                 hint = "it looks for them again soon"
                 self._log.error("dead_letters.failed", exception=traceback_of(error), hint=hint)
+            self.starting = False
             await anyio.sleep(_LOOK_EVERY)
 
     async def _take_up(self) -> None:
         requested: set[int] = set()
-        async with aclosing(self._journal.dead_letters(retry_requested=True)) as letters:
+        # One look at a time: an older list would make it forget what a newer one has found.
+        async with self._looking, aclosing(self._journal.dead_letters(retry_requested=True)) as letters:
             async for kept in letters:
                 requested.add(kept.number)
                 if kept.number not in self._taken:

@@ -23,7 +23,7 @@ from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirem
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._ports import Entry, Journal, Record
-from telstate.routing._sequencer import append
+from telstate.routing._sequencer import IN_TRANSIT, append, is_shared
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
@@ -54,6 +54,7 @@ class Recovery:
         self._handlers = handlers
         self._work_log = work_log
         self._lanes = lanes
+        self._is_shared = is_shared(journal)
         self._engine = Engine()
         self._seq = 0
         self._found: list[Job] = []
@@ -75,7 +76,7 @@ class Recovery:
         at = max(now or 0.0, self._engine.now or 0.0)
         if self._seq:
             # What has left memory by now may have run its on_retired: passing time leaves only marks in the journal.
-            self._find_retired(self._engine.advance(at))
+            self._find_retired(self._engine.advance(at - IN_TRANSIT if self._is_shared else at))
             await self._settle()
         await self._append_start(settings, at)
         return Recovered(self._engine, self._seq)
@@ -95,7 +96,8 @@ class Recovery:
             hint = "the whole journal is read instead, which takes longer"
             self._log.warning("checkpoint.unreadable", error=str(error), hint=hint)
             return False
-        if not await self._has(checkpoint):
+        # A shared journal may have pruned it, and nobody puts an older copy in its place.
+        if not self._is_shared and not await self._has(checkpoint):
             hint = "the journal does not have its event; the whole journal is read instead"
             self._log.warning("checkpoint.of_another_journal", seq=checkpoint.seq, hint=hint)
             return False
@@ -159,13 +161,19 @@ class Recovery:
             self._work_log.done(job.seq)
 
     async def _append_start(self, settings: Settings | None, now: float) -> None:
-        """Other settings hold from now on; and nothing is certain about sessions that were live."""
+        """Other settings hold from now on; and nothing is certain about sessions that were live.
+
+        On a shared journal others went on to append, so nothing was missed; and their events may come before these.
+        """
         events: list[Event] = []
         if settings is not None and settings != self._engine.settings:
             events.append(SettingsChanged(settings=settings.model_dump()))
-        if self._engine.live():
+        if self._engine.live() and not self._is_shared:
             events.append(SourceGap(reason="the program was not running"))
         seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events])
+        if self._is_shared:
+            await self._fold(self._seq)
+            return
         for seq, event in zip(seqs, events, strict=True):
             self._seq = seq
             self._follow(self._engine.receive(event, now, seq), seq, done=False, redelivered=False)

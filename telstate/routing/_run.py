@@ -255,8 +255,8 @@ class Run:
 
     async def idle(self) -> None:
         """Wait until everything is stepped, all handlers have finished, and Daily has answered their requests."""
-        while self.sequencer.busy or self.backlog.pending or self.call_control.busy:
-            if self.sequencer.busy:
+        while self.sequencer.busy or self.dead_letters.starting or self.backlog.pending or self.call_control.busy:
+            if self.sequencer.busy or self.dead_letters.starting:
                 await anyio.sleep(0.001)  # the disk is slower than that
             elif self.backlog.pending:
                 await self.backlog.empty()

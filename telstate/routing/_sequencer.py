@@ -27,7 +27,7 @@ from telstate.routing._log import Log
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["Listener", "Sequencer", "append"]
+__all__ = ["IN_TRANSIT", "Listener", "Sequencer", "append", "is_shared"]
 
 Listener = Callable[[Outcome | None, tuple[Session | Unmatched, ...]], None]
 """Learns of each step: its outcome (None where only time passed), and what left memory with it."""
@@ -36,6 +36,11 @@ _PAUSE_AFTER = 32
 """A program that only receives must let handlers run now and then; a pause after each event costs five times the rest."""
 _RETRY_LIMITS_AFTER = 1.0
 """Seconds after which limits that the journal could not keep are tried again."""
+IN_TRANSIT = 2.0
+"""Seconds by which a record of a shared journal may be older than the time here. Sessions leave memory so much later: a replay
+finds them still there when it comes to that record."""
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks for sessions that wait for that."""
 
 
 class _Submission:
@@ -95,6 +100,7 @@ class Sequencer:
         self._work_log = work_log
         self._append_now: Callable[[Entry], int] | None = getattr(journal, "append_now", None)
         self._tail: Any = getattr(journal, "tail", None)
+        self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
         self.at_once = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
         """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
         self._turns_below = at_once
@@ -231,6 +237,7 @@ class Sequencer:
         finally:
             cut_off = self._commit_scope is not None and self._commit_scope.cancelled_caught
             self._commit_scope = None
+            self._early.clear()
             if cut_off:
                 _fail(batch, lost)
 
@@ -249,7 +256,6 @@ class Sequencer:
                 self._pass_time_to(submission.at)
                 submission.done.set()
         await self._work_log.flush()
-        self._early.clear()
 
     def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
         """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""
@@ -257,8 +263,10 @@ class Sequencer:
             submission.add(self._step(entry.event, entry.at, seq))
         elif (outcome := self._early.pop(seq, None)) is not None:
             submission.add(outcome)
-        else:
+        elif seq > self.seq:
             self._own[seq] = (submission, entry.event)
+        else:
+            submission.fail(JournalError(f"it cannot be read back; it is a dead letter, number {seq}"))
 
     async def follow(self) -> None:
         """Step what a shared journal's tail brings: everybody's records, ours among them. Other journals have no tail."""
@@ -266,6 +274,7 @@ class Sequencer:
             return
         async with aclosing(self._tail(self.seq)) as records:
             async for record in records:
+                await self._backlog.yield_to_handlers(self._turns_below)
                 self._step_record(record)
 
     def _step_record(self, record: Record) -> None:
@@ -321,7 +330,11 @@ class Sequencer:
             if self._append_now is not None:
                 self._pass_time_to(now)
             else:  # behind the events that came before, so that a recovery forgets at the same place
-                await self._wait(_Submission((), now))
+                await self._wait(_Submission((), now - self._in_transit))
+            if self._tail is not None:
+                await self._clock.sleep(_LOOK_AGAIN)
+        except NotRunning:
+            return  # closed while it waited
         except JournalError as error:
             self._log.error("journal.limit_failed", error=str(error), hint="it is tried again in a second")
             await self._clock.sleep(_RETRY_LIMITS_AFTER)
@@ -359,6 +372,11 @@ class Sequencer:
         )
         self._queue.clear()
         self._own.clear()
+
+
+def is_shared(journal: Journal) -> bool:
+    """Return True if others append to a journal, too: see `SharedJournal`."""
+    return getattr(journal, "tail", None) is not None
 
 
 async def append(journal: Journal, entries: Sequence[Entry]) -> Sequence[int]:

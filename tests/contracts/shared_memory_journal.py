@@ -36,7 +36,7 @@ class SharedLog:
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """Number entries, keep them, and wake every tail."""
         first = len(self.records) + 1
-        self.records += [(entry.at, entry.dialect, bytes(entry.payload)) for entry in entries]
+        self.records += [(entry.at or 0.0, entry.dialect, bytes(entry.payload)) for entry in entries]
         self._appended.set()
         self._appended = anyio.Event()
         return list(range(first, len(self.records) + 1))

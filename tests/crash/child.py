@@ -16,7 +16,6 @@ from itertools import count
 from pathlib import Path
 from random import random
 from typing import Any
-from unittest.mock import patch
 from zlib import crc32
 
 import anyio
@@ -32,26 +31,31 @@ FEEDERS = 4
 SETTINGS = Settings(
     retention=1.0, key_ttl=1.0, parked_ttl=1.0, ring_deadline=0.3, silence_before_answer=2.0, silence_in_call=4.0
 )
-"""So short that in every run sessions leave memory and limits pass."""
+"""Short, so that sessions leave memory and limits pass in every run."""
 _CALLS = 40
 """Simulated calls in each chunk of a feeder's events."""
-_CHECKPOINT_EVERY = 50
 
 Finished = Callable[[str, str, bool | None], None]
 
 
+class Eager(SqliteJournal):
+    """A journal with frequent checkpoints."""
+
+    checkpoint_every = 50
+
+
 def journal_in(folder: Path) -> SqliteJournal:
-    """The journal of a run."""
-    return SqliteJournal(folder / "calls.db")
+    """Return the journal of a run."""
+    return Eager(folder / "calls.db")
 
 
 def digest(payload: bytes) -> str:
-    """A short name for what was sent."""
+    """Return a short name for a payload."""
     return blake2b(payload, digest_size=12).hexdigest()
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The lines of one of our files, except those that a kill has torn: a write can end at the end of a memory page."""
+    """Return the lines of a file of the child, except those that a kill has torn: a write can end at a memory page."""
     found = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
@@ -84,7 +88,7 @@ class Log:
 
 
 def router_of(finished: Finished) -> Router:
-    """The handlers of the process: one of each kind. Some take a while, some raise.
+    """Make the handlers of the process: one of each kind. Some take a while, some raise.
 
     Args:
         finished: called with the event's id, the handler's name, and `outcome.redelivered` (None where there is no outcome).
@@ -127,13 +131,13 @@ def router_of(finished: Finished) -> Router:
     @router.on_retired()
     async def retired(session: Session, calls: Dispatcher) -> None:
         await anyio.sleep(0.005 * random())
-        await end(f"{calls._id}:{-session.opened}", "retired", None)
+        await end(f"{calls._sequencer.journal_id}:{-session.opened}", "retired", None)
 
     return router
 
 
 def events_of(seed: int, feeder: int, chunk: int) -> Iterator[bytes]:
-    """One chunk of what a feeder sends: the same each time."""
+    """Yield one chunk of what a feeder sends: the same each time."""
     for sent in simulate(
         crc32(b"%d %d %d" % (seed, feeder, chunk)),
         calls=_CALLS,
@@ -168,7 +172,7 @@ async def ask_for_checkpoints(calls: Dispatcher) -> None:
     """Ask for far more than the dispatcher makes by itself, so that kills hit some, and every start has one."""
     while True:
         await anyio.sleep(0.05 * random())
-        calls._checkpoints._due.set()
+        calls._run.checkpoints._due.set()
 
 
 async def run(folder: Path, seed: int, *, finish: bool) -> None:
@@ -178,19 +182,19 @@ async def run(folder: Path, seed: int, *, finish: bool) -> None:
     router = router_of(
         lambda event_id, handler, redelivered: runs.write(id=event_id, handler=handler, again=redelivered)
     )
-    with patch("telstate.routing._checkpoints._EVERY", _CHECKPOINT_EVERY):
-        calls = Dispatcher(router, journal=journal_in(folder), settings=SETTINGS)
-        async with calls:
-            os.write(1, b"ready\n")
-            async with anyio.create_task_group() as group:
-                group.start_soon(ask_for_checkpoints, calls)
-                async with anyio.create_task_group() as feeders:
-                    for feeder in range(FEEDERS):
-                        begin = after.get(feeder, (0, -1))
-                        feeders.start_soon(lambda f=feeder, b=begin: feed(calls, acks, seed, f, b, finish=finish))  # type: ignore[misc]
-                await anyio.sleep(SETTINGS.retention + 0.2)
-                group.cancel_scope.cancel()
-    (folder / "end.json").write_text(json.dumps({"now": calls._engine.now, "engine": calls._engine.snapshot()}))
+    calls = Dispatcher(router, journal=journal_in(folder), settings=SETTINGS)
+    async with calls:
+        os.write(1, b"ready\n")
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask_for_checkpoints, calls)
+            async with anyio.create_task_group() as feeders:
+                for feeder in range(FEEDERS):
+                    begin = after.get(feeder, (0, -1))
+                    feeders.start_soon(lambda f=feeder, b=begin: feed(calls, acks, seed, f, b, finish=finish))  # type: ignore[misc]
+            await anyio.sleep(SETTINGS.retention + 0.2)
+            group.cancel_scope.cancel()
+    engine = calls._sequencer.engine
+    (folder / "end.json").write_text(json.dumps({"now": engine.now, "engine": engine.snapshot()}))
 
 
 def main() -> None:

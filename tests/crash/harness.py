@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import anyio
 from pydantic_core import to_jsonable_python
-from telstate.routing._plan import Plan
 
 from telstate import Replay, Session
 from telstate.journals._sqlite import lines
+from telstate.routing._clock import SystemClock
+from telstate.routing._handlers import HandlerTable
 from telstate.routing._ports import KeptLetter, Record
 from tests.crash.child import FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
 
@@ -28,7 +29,7 @@ __all__ = ["Report", "check", "torment"]
 ROOT = Path(__file__).parents[2]
 _DURING_START = 0.2
 """The share of kills during the start, when the child recovers."""
-_TROUBLE = ("checkpoint.", "journal.", "letter.", "letters.", "filter.", "dispatcher.left_unfinished")
+_TROUBLE = ("checkpoint.", "journal.", "dead_letter.", "dead_letters.", "filter.", "dispatcher.left_unfinished")
 """Prefixes of log lines that no kill may cause."""
 
 
@@ -125,17 +126,15 @@ class _Fold:
     """What should have happened: the whole journal folded again, and the handlers that are due, as (number, handler)."""
 
     def __init__(self, folder: Path, now: float) -> None:
-        replay, plan = Replay(), Plan(router_of(lambda *_: None))
+        replay, handlers = Replay(), HandlerTable(router_of(lambda *_: None).walk(), SystemClock())
         self.due: set[tuple[int, str]] = set()
         self.retired: set[int] = set()
-        self.unread: list[str] = []
         seq = 0
         for line in lines(folder / "calls.db"):
             outcome = replay.feed(line)
             if outcome is not None:
                 seq += 1
-                calls = plan.calls_for(outcome, lambda call, error: self.unread.append(f"{call.name}: {error!r}"))
-                self.due |= {(seq, _short(call.name)) for call in calls}
+                self.due |= {(seq, _short(handler.name)) for handler in handlers.find(outcome)}
                 self._retire(outcome.departed)
         self._retire(replay.engine.advance(now))
         self.engine = to_jsonable_python(replay.engine.snapshot())

@@ -1,8 +1,9 @@
-"""What tests of journalled dispatchers share: the journals, their lines, and waiting until a dispatcher rests."""
+"""Shared by the tests with a journal: what it has, and waiting until a dispatcher rests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +12,44 @@ from pydantic_core import from_json
 
 from telstate import Dispatcher, Engine, Replay
 from telstate.events._dialects.journal import unwrap
-from telstate.journals import SqliteJournal
 from telstate.journals._sqlite import lines
 from telstate.testing._clock import settle
 
-__all__ = ["KINDS", "actions", "journal_at", "lines_at", "replayed", "rest", "state_of"]
-
-KINDS = ("sqlite",)
+__all__ = ["actions", "marks", "payloads", "replayed", "rest", "state_of"]
 
 
-def journal_at(kind: str, path: Path) -> SqliteJournal:
-    """A journal of this kind."""
-    return SqliteJournal(path)
+def payloads(path: Path) -> list[bytes]:
+    """Return the payloads that a journal has, in order."""
+    found = map(unwrap, lines(path))
+    return [wrapped.payload for wrapped in found if wrapped is not None]
 
 
-def lines_at(kind: str, path: Path) -> Iterable[bytes]:
-    """What a journal has, as lines."""
-    return lines(path)
+def marks(path: Path) -> set[int]:
+    """Return the work that is marked as done."""
+    with closing(sqlite3.connect(path)) as database:
+        return {number for (number,) in database.execute("SELECT number FROM done")}
 
 
-def actions(kind: str, path: Path) -> list[dict[str, Any]]:
-    """The payloads that a journal has and that tell an action, in their order."""
-    payloads = []
-    for line in lines_at(kind, path):
-        found = unwrap(line) if b'"seq":' in line[:20] else None
-        if found is not None:
-            payload = from_json(found.payload)
-            if "action" in payload:
-                payloads.append(payload)
-    return payloads
+def actions(path: Path) -> list[dict[str, Any]]:
+    """Return the payloads that have an action, decoded."""
+    return [payload for payload in map(from_json, payloads(path)) if "action" in payload]
 
 
-def replayed(kind: str, path: Path) -> Engine:
-    """The engine that a replay of a journal ends with."""
+def replayed(path: Path) -> Engine:
+    """Replay a journal; return the engine."""
     replay = Replay()
-    for line in lines_at(kind, path):
+    for line in lines(path):
         replay.feed(line)
     return replay.engine
 
 
 def state_of(engine: Engine) -> list[dict[str, Any]]:
-    """All that a report tells of all sessions, and their transitions."""
+    """Return everything that a report shows of all sessions, and their transitions."""
     return [{**session.to_dict(), "moves": list(session.transitions)} for session in engine.sessions()]
 
 
 async def rest(calls: Dispatcher) -> None:
-    """Wait until nothing is kept, run or due: a journal takes real time, in which the clock of a test stands still."""
+    """Wait until nothing is under way or due: a journal takes real time, and meanwhile a test's clock stands still."""
     with anyio.fail_after(60):
         for _ in range(2):
             await settle()

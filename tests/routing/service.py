@@ -1,4 +1,4 @@
-"""A service as a process, for the tests that send it signals: `python -m tests.routing.service JOURNAL DRAIN BACKEND`."""
+"""A service as a process, for tests that send it signals: `python -m tests.routing.service JOURNAL DRAIN BACKEND`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ router = Router()
 
 @router.on(DialoutEvent)
 async def work(session: Session) -> None:
-    """Some calls take a moment, some for ever."""
+    """Take a moment for one call, and forever for the others."""
     await anyio.sleep(0.3 if session.session_id == "quick" else 3600)
     say(f"handled {session.session_id}")
 
 
 def say(text: str) -> None:
-    """To whoever runs the test."""
+    """Report to the test."""
     os.write(1, f"{text}\n".encode())
 
 
 async def main(journal: str, drain: float) -> None:
-    """Take two calls, then wait for more, as services do."""
+    """Receive two events, then wait for more, as services do."""
     async with Dispatcher(router, journal=SqliteJournal(journal), drain=drain, stop_on_signals=True) as calls:
         await calls.receive(js("dialout-connected", "quick"))
         await calls.receive(js("dialout-connected", "stuck"))

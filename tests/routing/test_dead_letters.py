@@ -1,10 +1,10 @@
-"""What was given up: kept with all it takes, looked at, tried again, dropped. And trying again before giving up."""
+"""Dead letters are kept with everything they need, listed, retried and dropped. And handlers that are retried first."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ from telstate import (
     DialoutAnswered,
     DialoutEvent,
     Dispatcher,
-    JournalError,
     Outcome,
     Retry,
     Router,
@@ -25,7 +24,7 @@ from telstate import (
     Settings,
 )
 from telstate.journals import SqliteJournal
-from telstate.routing._ports import DeadLetter, Journal
+from telstate.routing._ports import DeadLetter, Journal, KeptLetter
 from telstate.testing import FakeClock
 from tests.calls import SESSION, js
 from tests.routing import until
@@ -34,16 +33,14 @@ pytestmark = pytest.mark.anyio
 FAST = Retry(attempts=4, wait_initial=0.001, wait_max=0.002, wait_jitter=0.0)
 
 
-@pytest.fixture(params=["jsonl", "sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Journal]:
-    """Opens the same journal, again and again."""
-    return lambda: (
-        SqliteJournal(tmp_path / "calls.db") if request.param == "jsonl" else SqliteJournal(tmp_path / "calls.db")
-    )
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[], SqliteJournal]:
+    """Return a function that makes the same journal again and again."""
+    return lambda: SqliteJournal(tmp_path / "calls.db")
 
 
-async def test_a_handler_that_raised_can_be_tried_again_and_only_that_one(make: Callable[[], Journal]) -> None:
-    """With the same event id, said to be redelivered; if it fails again, there is a new letter in place of the old."""
+async def test_a_handler_that_raised_can_be_retried_and_only_that_one(make: Callable[[], SqliteJournal]) -> None:
+    """With the same event id, marked as redelivered; if it fails again, a new letter replaces the old one."""
     router = Router()
     seen: list[tuple[object, ...]] = []
     broken = True
@@ -64,7 +61,7 @@ async def test_a_handler_that_raised_can_be_tried_again_and_only_that_one(make: 
         await calls.receive(js("dialout-answered"))
         await calls.idle()
         (kept,) = await calls.dead_letters.list()
-        assert (kept.number, kept.letter.seq, kept.letter.reason, kept.again) == (1, 2, "LookupError", False)
+        assert (kept.number, kept.letter.seq, kept.letter.reason, kept.retry_requested) == (1, 2, "LookupError", False)
         assert kept.letter.handler is not None
         assert kept.letter.handler.endswith("bill")
         await calls.dead_letters.retry(1)
@@ -80,8 +77,8 @@ async def test_a_handler_that_raised_can_be_tried_again_and_only_that_one(make: 
     assert seen == [first, ("greet",), again, again]
 
 
-async def test_a_letter_knows_its_session_though_it_has_left_memory(make: Callable[[], Journal]) -> None:
-    """As it was then; also that of an on_retired, which has no event; and after a restart."""
+async def test_a_letter_has_its_session_though_that_has_left_memory(make: Callable[[], SqliteJournal]) -> None:
+    """As it was then; also for `on_retired`, which has no event; and after a restart."""
     router = Router()
     seen: list[tuple[object, ...]] = []
     broken = True
@@ -113,10 +110,10 @@ async def test_a_letter_knows_its_session_though_it_has_left_memory(make: Callab
     assert len(numbers) == 2
     journal = make()
     await journal.open({})
-    await journal.request_retry(numbers)  # as the command does, while nobody runs
+    await journal.request_retry(numbers)  # as the command does while no service runs
     await journal.aclose()
     async with Dispatcher(router, journal=make(), clock=clock) as calls:
-        await calls.idle()  # what was asked for is taken up at the start
+        await calls.idle()  # requested retries begin at the start
     assert seen == [
         ("stopped", SESSION, "+12025550101", "completed", True),
         ("retired", SESSION, "+12025550101", "completed"),
@@ -125,14 +122,17 @@ async def test_a_letter_knows_its_session_though_it_has_left_memory(make: Callab
 
 
 async def written(journal: Journal) -> None:
-    """Wait until there is a letter: they are written soon, not at once."""
+    """Wait until there is a letter: they are written a moment later."""
     with anyio.fail_after(5):
         while not [kept async for kept in journal.dead_letters()]:  # noqa: ASYNC110 - another process would look like this too
             await anyio.sleep(0.005)
 
 
-async def test_another_process_asks_and_a_running_service_tries_again(tmp_path: Path) -> None:
-    """With SQLite nobody needs to stop."""
+async def test_a_running_service_retries_what_another_process_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service does not need to stop."""
+    monkeypatch.setattr("telstate.routing._dead_letters._LOOK_EVERY", 0.02)
     router, seen = Router(), []
 
     @router.on(DialoutEvent)
@@ -141,7 +141,7 @@ async def test_another_process_asks_and_a_running_service_tries_again(tmp_path: 
         if not outcome.redelivered:
             raise ValueError("once")
 
-    async with Dispatcher(router, journal=SqliteJournal(tmp_path / "calls.db"), slow_after=0.02) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(tmp_path / "calls.db")) as calls:
         await calls.receive(js("dialout-connected"))
         other = SqliteJournal(tmp_path / "calls.db")
         await written(other)
@@ -150,8 +150,8 @@ async def test_another_process_asks_and_a_running_service_tries_again(tmp_path: 
     assert [kept async for kept in other.dead_letters()] == []
 
 
-async def test_events_beyond_a_lanes_limit_can_be_tried_again(make: Callable[[], Journal]) -> None:
-    """All handlers that they called for."""
+async def test_events_beyond_a_lanes_limit_can_be_retried(make: Callable[[], SqliteJournal]) -> None:
+    """With all their handlers."""
     router, seen = Router(), []
     gate = anyio.Event()
 
@@ -175,7 +175,7 @@ async def test_events_beyond_a_lanes_limit_can_be_tried_again(make: Callable[[],
     assert seen.count(True) == len(letters)
 
 
-async def test_letters_that_cannot_be_tried_are_told_and_stay(make: Callable[[], Journal]) -> None:
+async def test_letters_that_cannot_be_retried_are_logged_and_stay(make: Callable[[], SqliteJournal]) -> None:
     """The handler is gone, the payload still cannot be read, or somebody else wrote it."""
     journal = make()
     await journal.open(Settings().model_dump())
@@ -200,29 +200,76 @@ async def test_letters_that_cannot_be_tried_are_told_and_stay(make: Callable[[],
     await journal.request_retry([1, 2, 3])
     await journal.aclose()
     with structlog.testing.capture_logs() as logs:
-        async with Dispatcher(Router(), journal=make(), slow_after=0.01) as calls:
-            await anyio.sleep(0.1)
+        async with Dispatcher(Router(), journal=make()) as calls:
+            await until(lambda: len(logs) == 3)
             assert len(await calls.dead_letters.list()) == 3
             await calls.dead_letters.drop(1, 2, 3)
             assert await calls.dead_letters.list() == []
-    told = [log["event"] for log in logs if log["event"].startswith("letter.")]
-    assert (
-        sorted(told) == ["letter.unreadable"] * 2 + ["letter.without_handler"]
-        or sorted(told) == ["letter.unreadable"] * 3
-    )
+    assert sorted(log["event"] for log in logs) == ["dead_letter.unreadable"] * 2 + ["dead_letter.without_handler"]
 
 
-async def test_without_a_journal_there_are_no_letters() -> None:
-    """And that is said."""
-    async with Dispatcher(Router()) as calls:
-        with pytest.raises(JournalError, match="give the Dispatcher a journal"):
-            await calls.dead_letters.list()
+async def test_without_a_journal_dead_letters_last_until_the_block_is_left() -> None:
+    """They can be listed, retried and dropped as in any journal."""
+    router, seen = Router(), list[bool]()
+
+    @router.on(DialoutEvent)
+    async def fail_once(outcome: Outcome) -> None:
+        seen.append(outcome.redelivered)
+        if not outcome.redelivered:
+            raise ValueError("once")
+
+    calls = Dispatcher(router)
+    async with calls:
+        for name in ("connected", "answered"):
+            await calls.receive(js(f"dialout-{name}"))
+        await calls.idle()
+        assert [kept.number for kept in await calls.dead_letters.list()] == [1, 2]
+        await calls.dead_letters.retry(1)
+        await calls.dead_letters.drop(2)
+        await calls.idle()
+        assert await calls.dead_letters.list() == []
+        await calls.receive(js("dialout-stopped"))
+    assert seen == [False, False, True, False]
+    async with calls:
+        assert await calls.dead_letters.list() == []
 
 
-# --- trying again first ---------------------------------------------------------------------------------------------
+async def test_a_retry_that_takes_long_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The letter stays until its handler has finished. Meanwhile the dispatcher looks for letters, also while it begins."""
+    monkeypatch.setattr("telstate.routing._dead_letters._LOOK_EVERY", 0.001)
+
+    class Slow(SqliteJournal):
+        async def dead_letters(self, *, retry_requested: bool = False) -> AsyncGenerator[KeptLetter, None]:
+            found = [kept async for kept in super().dead_letters(retry_requested=retry_requested)]
+            await anyio.sleep(0 if found else 0.02)
+            for kept in found:
+                yield kept
+
+    router, retries, may_go = Router(), list[str](), anyio.Event()
+
+    @router.on(DialoutEvent)
+    async def fail_once(session: Session, outcome: Outcome) -> None:
+        if not outcome.redelivered:
+            raise ValueError("once")
+        retries.append(session.session_id)
+        await may_go.wait()
+
+    async with Dispatcher(router, journal=Slow(tmp_path / "calls.db")) as calls:
+        for number in range(10):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        await until(lambda: calls.sizes()["pending"] == 0)
+        for kept in await calls.dead_letters.list():
+            await calls.dead_letters.retry(kept.number)
+        await anyio.sleep(0.1)
+        may_go.set()
+        await calls.idle()
+    assert sorted(retries) == [f"s{number}" for number in range(10)]
 
 
-async def test_a_handler_is_tried_again_before_it_is_given_up(make: Callable[[], Journal]) -> None:
+# --- retries before giving up --------------------------------------------------------------------------------------
+
+
+async def test_a_handler_is_retried_before_it_is_given_up(make: Callable[[], SqliteJournal]) -> None:
     """With its middlewares around each attempt; the session's next handlers wait."""
     router, seen = Router(), []
 
@@ -249,8 +296,10 @@ async def test_a_handler_is_tried_again_before_it_is_given_up(make: Callable[[],
     assert [kept async for kept in make().dead_letters()] == []
 
 
-async def test_what_fails_for_good_is_a_letter_and_no_log_shows_a_number(make: Callable[[], Journal]) -> None:
-    """As many attempts as were asked for; an exception that is not worth it ends them at once."""
+async def test_a_handler_that_fails_for_good_becomes_a_letter_and_no_log_shows_a_number(
+    make: Callable[[], SqliteJournal],
+) -> None:
+    """After the given number of attempts, or at once for an exception that is not to be retried."""
     router = Router()
     attempts = {"always": 0, "other": 0}
 
@@ -274,7 +323,7 @@ async def test_what_fails_for_good_is_a_letter_and_no_log_shows_a_number(make: C
 
 
 async def test_pauses_between_attempts_end_with_the_drain_and_with_the_session() -> None:
-    """Neither waits for a schedule that nobody needs any more."""
+    """Neither waits for a schedule that is of no use any more."""
     router, seen = Router(), []
     slow = Retry(attempts=None, timeout=600, wait_initial=60, wait_max=60)
 
@@ -296,14 +345,14 @@ async def test_pauses_between_attempts_end_with_the_drain_and_with_the_session()
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (0, "0 attempts are none"),
+        (0, "attempts= is at least 1"),
         (True, "takes a Retry, or a number of attempts"),
         ("3", "takes a Retry, or a number of attempts"),
         (Retry(attempts=None, timeout=None), "would never end"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(wrong: object, complaint: str) -> None:
-    """At registration, like everything."""
+    """At registration."""
 
     async def handler() -> None:
         """Never called."""
@@ -312,20 +361,20 @@ def test_a_schedule_that_makes_no_sense_is_refused(wrong: object, complaint: str
         Router().on_end(retry=cast("Any", wrong))(handler)
 
 
-def test_without_stamina_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tenacity_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """At registration, not at the first failure."""
 
     async def handler() -> None:
         """Never called."""
 
     find = importlib.util.find_spec
-    monkeypatch.setattr("telstate.routing._retry.find_spec", lambda name: None if name == "stamina" else find(name))
+    monkeypatch.setattr("telstate.routing._retry.find_spec", lambda name: None if name == "tenacity" else find(name))
     with pytest.raises(DefinitionError, match=r"pip install 'telstate\[retry\]'"):
         Router().on_end(retry=3)(handler)
 
 
-async def test_a_letter_that_was_tried_again_is_not_tried_twice(make: Callable[[], Journal]) -> None:
-    """However often somebody asks before it is dropped for good."""
+async def test_a_letter_is_retried_once_for_each_request(make: Callable[[], SqliteJournal]) -> None:
+    """Its number stays in the journal for a moment after it was retried."""
     router, seen = Router(), []
 
     @router.on(DialoutEvent)
@@ -345,8 +394,8 @@ async def test_a_letter_that_was_tried_again_is_not_tried_twice(make: Callable[[
     assert [kept async for kept in make().dead_letters()] == []
 
 
-async def test_a_text_that_can_be_written_nowhere_costs_no_letter(make: Callable[[], Journal]) -> None:
-    """Half an emoji in an exception's text; neither its own letter nor those after it are lost."""
+async def test_an_exception_whose_text_cannot_be_encoded_costs_no_letter(make: Callable[[], SqliteJournal]) -> None:
+    """Half an emoji in the text: neither its own letter nor those after it are lost."""
     router = Router()
 
     @router.on("dialout-connected")

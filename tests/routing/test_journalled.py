@@ -1,8 +1,9 @@
-"""The dispatcher with a journal: kept before it is stepped, stepped in the order it was kept, and the same on replay."""
+"""A dispatcher with a journal: events are kept before they are stepped, in that order, and a replay finds the same."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -23,24 +24,25 @@ from telstate import (
     NotRunning,
     Outcome,
     ParseError,
-    Replay,
     Router,
     Session,
     Settings,
     StopRequested,
 )
 from telstate.journals import SqliteJournal
-from telstate.routing import _dispatcher as dispatcher
+from telstate.routing import _run
 from telstate.routing._ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
 from tests.calls import SESSION, js
+from tests.routing import until
+from tests.routing.kept import actions, marks, payloads, replayed, state_of
 
 pytestmark = pytest.mark.anyio
 
 
 class Shaky(SqliteJournal):
-    """A journal that can be told to fail, and to take its time."""
+    """A journal that can fail, and be slow."""
 
     failing = False
     slow = 0.0
@@ -56,7 +58,7 @@ class Shaky(SqliteJournal):
 
 
 async def test_an_append_that_fails_changes_nothing_and_raises(tmp_path: Path) -> None:
-    """And when there is room again, it goes on."""
+    """When there is room again, it goes on."""
     journal = Shaky(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=journal) as calls:
         journal.failing = True
@@ -90,8 +92,9 @@ async def test_many_receives_share_a_commit_and_step_in_its_order(tmp_path: Path
     assert opened == list(range(1, 101))
 
 
+@pytest.mark.both_loops
 async def test_a_cancelled_receive_is_kept_or_not_but_never_half(tmp_path: Path) -> None:
-    """What was begun is finished: the journal and the state agree."""
+    """A commit that has begun is finished: the journal and the state agree."""
     path = tmp_path / "calls.db"
     journal = Shaky(path)
     async with Dispatcher(Router(), journal=journal) as calls:
@@ -101,14 +104,11 @@ async def test_a_cancelled_receive_is_kept_or_not_but_never_half(tmp_path: Path)
                 await calls.receive(js("dialout-connected", f"s{number}"))
         await calls.idle()
         stepped = {session.session_id for session in calls.live()}
-    replay = Replay()
-    for line in path.read_bytes().splitlines():
-        replay.feed(line)
-    assert {session.session_id for session in replay.engine.sessions()} == stepped
+    assert {session.session_id for session in replayed(path).sessions()} == stepped
 
 
 async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
-    """Promise 5, over a bad day, with limits that passed, to the byte."""
+    """Promise 5, over a bad day with limits that passed, to the byte."""
     path = tmp_path / "calls.db"
     clock = FakeClock()
     rng = Random(5)
@@ -128,19 +128,17 @@ async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
                 await calls.receive(sent.payload)
         await clock.advance(700.0)
         await calls.idle()
-        live = [session.to_dict() for session in calls._sequencer.engine.sessions()]
+        live = [session.to_dict() for session in calls.sessions()]
         counts = calls.counts
-    replay = Replay()
-    for line in path.read_bytes().splitlines():
-        replay.feed(line)
-    assert [session.to_dict() for session in replay.engine.sessions()] == live
-    assert replay.engine.counts == counts
+    replay = replayed(path)
+    assert [session.to_dict() for session in replay.sessions()] == live
+    assert replay.counts == counts
     assert any(session["cause"] == Cause.EXPIRED for session in live)
-    assert b"deadline-passed" in path.read_bytes()
+    assert "deadline-passed" in [payload["action"] for payload in actions(path)]
 
 
 async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path: Path) -> None:
-    """With the same id, and said to be redelivered."""
+    """With the same id, marked as redelivered."""
     path = tmp_path / "calls.db"
     router, seen = Router(), []
     hang = anyio.Event()
@@ -157,8 +155,7 @@ async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path:
             await calls.receive(js("dialout-answered"))
             await calls.receive(js("dialin-connected", "other"))
     assert [log["events"] for log in logs if log["event"] == "dispatcher.left_unfinished"] == [1]
-    done = [json.loads(line)["done"] for line in path.read_bytes().splitlines() if b'"done"' in line]
-    assert sorted(done) == [1, 3]
+    assert marks(path) == {1, 3}
     first_run = list(seen)
     async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
         await calls.idle()
@@ -168,13 +165,13 @@ async def test_handled_events_are_marked_and_unfinished_ones_run_again(tmp_path:
     assert seen[len(first_run) :] == [("dialout-answered", first_run[1][1], True)]
 
 
-async def test_what_runs_again_may_use_the_dispatcher_and_knows_all(tmp_path: Path) -> None:
+async def test_redelivered_handlers_can_use_the_dispatcher_and_see_the_latest_state(tmp_path: Path) -> None:
     """Recovery is over before the first handler begins."""
     path = tmp_path / "calls.db"
     journal = SqliteJournal(path)
     await journal.open(Settings().model_dump())
-    payloads = [json.dumps(js(name)).encode() for name in ("dialout-connected", "dialout-answered")]
-    await journal.append([Entry(1_790_000_000.0 + n, "daily-js", payload) for n, payload in enumerate(payloads)])
+    received = [json.dumps(js(name)).encode() for name in ("dialout-connected", "dialout-answered")]
+    await journal.append([Entry(1_790_000_000.0 + n, "daily-js", payload) for n, payload in enumerate(received)])
     await journal.aclose()
     router, seen = Router(), []
 
@@ -189,7 +186,8 @@ async def test_what_runs_again_may_use_the_dispatcher_and_knows_all(tmp_path: Pa
     assert seen == ["dialout-connected in answered", "dialout-answered in answered", "dialout-warning in answered"]
 
 
-async def test_what_was_cut_off_is_not_marked_whatever_it_made_of_that(tmp_path: Path) -> None:
+@pytest.mark.both_loops
+async def test_a_handler_that_was_cut_off_is_not_marked(tmp_path: Path) -> None:
     """It raised in its clean-up, or swallowed the cancellation: it did not finish."""
     path = tmp_path / "calls.db"
     router = Router()
@@ -208,11 +206,11 @@ async def test_what_was_cut_off_is_not_marked_whatever_it_made_of_that(tmp_path:
             await calls.receive(js("dialout-connected", "raises"))
             await calls.receive(js("dialout-connected", "swallows"))
             await settle()
-    assert b'"done"' not in path.read_bytes()
+    assert marks(path) == set()
 
 
 async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: Path) -> None:
-    """The journal tells the times that were stepped with."""
+    """The journal has the times that were stepped with."""
     path = tmp_path / "calls.db"
     clock = FakeClock()
     async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
@@ -223,16 +221,13 @@ async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: P
         for _ in range(6):
             await clock.advance(300)
             await calls.idle()
-        live = [session.to_dict() for session in calls._sequencer.engine.sessions()]
-    replay = Replay()
-    for line in path.read_bytes().splitlines():
-        replay.feed(line)
-    assert [session.to_dict() for session in replay.engine.sessions()] == live
+        live = [session.to_dict() for session in calls.sessions()]
+    assert [session.to_dict() for session in replayed(path).sessions()] == live
     assert [session["cause"] for session in live] == ["expired", "expired"]
 
 
-async def test_marks_that_could_not_be_written_are_tried_again(tmp_path: Path) -> None:
-    """Dead letters too: never silence."""
+async def test_marks_and_dead_letters_that_could_not_be_written_are_tried_again(tmp_path: Path) -> None:
+    """They are written with a later commit. Nothing is marked before its letter is kept."""
     path = tmp_path / "calls.db"
     router = Router()
 
@@ -249,21 +244,23 @@ async def test_marks_that_could_not_be_written_are_tried_again(tmp_path: Path) -
         raise ValueError("no")
 
     journal = Full(path)
-    with structlog.testing.capture_logs():
+    with structlog.testing.capture_logs() as logs:
         async with Dispatcher(router, journal=journal) as calls:
             await calls.receive(js("dialout-connected"))
             await calls.idle()
             await calls.receive(js("dialout-answered"))
             await calls.idle()
-            assert b'"dead"' not in path.read_bytes()
+            assert await calls.dead_letters.list() == []
+            assert marks(path) == set()
             journal.full = False
-    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    assert [line["dead"]["seq"] for line in lines if "dead" in line] == [1]
-    assert sorted(line["done"] for line in lines if "done" in line) == [1, 2]
+    assert [kept.letter.seq async for kept in SqliteJournal(path).dead_letters()] == [1]
+    assert marks(path) == {1, 2}
+    assert "journal.marks_failed" in {log["event"] for log in logs}
 
 
-async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> None:
-    """Soon, not only at the next commit."""
+async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, not only with the next commit."""
+    monkeypatch.setattr("telstate.routing._work_log._FLUSH_EVERY", 0.05)
     path = tmp_path / "calls.db"
     router = Router()
 
@@ -271,33 +268,41 @@ async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> No
     async def work() -> None:
         await anyio.sleep(0.01)
 
-    async with Dispatcher(router, journal=SqliteJournal(path), slow_after=0.1) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
         await calls.receive(js("dialout-connected"))
-        await anyio.sleep(0.3)
-        assert b'{"v":1,"done":1}' in path.read_bytes()
+        await until(lambda: marks(path) == {1})
 
 
 async def test_a_journal_that_cannot_be_used_leaves_the_router_free(tmp_path: Path) -> None:
-    """And the file closed; the next dispatcher can use both. One dispatcher runs once."""
+    """And the file closed: the next dispatcher can use both."""
     path = tmp_path / "calls.db"
     path.write_bytes(b"something else\n")
     router = Router()
-    with pytest.raises(JournalError, match="no telstate journal"):
+    with pytest.raises(JournalError, match="not a SQLite database"):
         await Dispatcher(router, journal=SqliteJournal(path)).__aenter__()
     router.on_start()(nothing)
     path.unlink()
-    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
+    async with Dispatcher(router, journal=SqliteJournal(path)):
         pass
-    with pytest.raises(NotRunning, match="runs once"):
-        await calls.__aenter__()
+
+
+async def test_a_dispatcher_can_be_entered_again_but_not_twice_at_once(tmp_path: Path) -> None:
+    """It then begins with what the journal has."""
+    calls = Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"))
+    async with calls:
+        await calls.receive(js("dialout-connected"))
+        with pytest.raises(NotRunning, match="is running"):
+            await calls.__aenter__()
+    async with calls:
+        assert [session.session_id for session in calls.live()] == [SESSION]
 
 
 async def nothing() -> None:
     """A handler."""
 
 
-async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
-    """It is not run again by itself; a person can look at it."""
+async def test_an_event_whose_handler_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
+    """It does not run again by itself; a person can look at it."""
     path = tmp_path / "calls.db"
     router = Router()
 
@@ -308,10 +313,9 @@ async def test_what_raised_is_done_and_a_dead_letter(tmp_path: Path) -> None:
     with structlog.testing.capture_logs():
         async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
             await calls.receive(js("dialout-connected"))
-    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    (letter,) = [line["dead"] for line in lines if "dead" in line]
-    assert (letter["seq"], letter["reason"], letter["detail"]) == (1, "ValueError", "no such number")
-    assert [line["done"] for line in lines if "done" in line] == [1]
+    ((_, letter, _),) = [kept async for kept in SqliteJournal(path).dead_letters()]
+    assert (letter.seq, letter.reason, letter.detail) == (1, "ValueError", "no such number")
+    assert marks(path) == {1}
 
 
 async def test_payloads_are_kept_as_they_came(tmp_path: Path) -> None:
@@ -331,13 +335,16 @@ async def test_payloads_are_kept_as_they_came(tmp_path: Path) -> None:
         await calls.receive({"handler": "on_dialout_connected", "data": {"sessionId": "b"}})
         await calls.receive(record)
         await calls.link("a", "b")
-    lines = [json.loads(line) for line in path.read_bytes().splitlines()[1:] if b'"payload"' in line]
-    assert raw in path.read_bytes()
-    assert [line["dialect"] for line in lines] == ["daily-js", "daily-python", "daily-js", "daily-js"]
-    assert [line["payload"].get("action") for line in lines[2:]] == ["dialout-connected", "sessions-linked"]
+    records = [record async for record in SqliteJournal(path).read()]
+    assert records[0].payload == raw
+    assert [record.dialect for record in records] == ["daily-js", "daily-python", "daily-js", "daily-js"]
+    assert [json.loads(payload).get("action") for payload in payloads(path)[2:]] == [
+        "dialout-connected",
+        "sessions-linked",
+    ]
 
 
-async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path) -> None:
+async def test_the_settings_of_the_journal_hold_unless_others_are_given(tmp_path: Path) -> None:
     """So a restart counts as before."""
     path = tmp_path / "calls.db"
     async with Dispatcher(Router(), journal=SqliteJournal(path), settings=Settings(ring_deadline=7)):
@@ -348,11 +355,11 @@ async def test_the_journals_settings_hold_unless_others_are_given(tmp_path: Path
         await settle()
         await clock.advance(8)
         await calls.idle()
-    assert b'"deadline":"ring"' in path.read_bytes()
+    assert [payload.get("deadline") for payload in actions(path)] == [None, "ring"]
 
 
 async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: Path) -> None:
-    """The change is an event; what was remembered by then is measured anew."""
+    """The change is an event. Limits that run already are measured anew."""
     path = tmp_path / "calls.db"
     clock = FakeClock()
     async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
@@ -363,24 +370,23 @@ async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: P
         await calls.receive(js("dialout-connected", "after"))
         await clock.advance(61)
         await calls.idle()
-        sessions = {session.session_id: session for session in calls._sequencer.engine.sessions()}
+        sessions = {session.session_id: session for session in calls.sessions()}
         assert sessions["before"].cause is sessions["after"].cause is Cause.EXPIRED
-        live = [session.to_dict() for session in calls._sequencer.engine.sessions()]
-    kept = path.read_bytes()
-    assert kept.count(b"settings-changed") == 1
-    assert kept.count(b'"deadline":"ring"') == 1  # of the one that began to ring under it
-    replay = Replay()
-    for line in kept.splitlines():
-        replay.feed(line)
-    assert replay.engine.settings == other
-    assert [session.to_dict() for session in replay.engine.sessions()] == live
+        live = state_of(calls._sequencer.engine)
+    kept = actions(path)
+    assert [payload["action"] for payload in kept].count("settings-changed") == 1
+    # Only the session that began to ring under these settings has the deadline.
+    assert [payload["sessionId"] for payload in kept if payload.get("deadline") == "ring"] == ["after"]
+    replay = replayed(path)
+    assert replay.settings == other
+    assert state_of(replay) == live
     async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         assert calls._sequencer.engine.settings == other
-    assert path.read_bytes().count(b"settings-changed") == 1
+    assert [payload["action"] for payload in actions(path)].count("settings-changed") == 1
 
 
-async def test_a_journal_that_breaks_its_contract_is_told_to_those_who_wait(tmp_path: Path) -> None:
-    """And goes on when it keeps it."""
+async def test_a_journal_that_breaks_its_contract_is_reported_to_the_sender(tmp_path: Path) -> None:
+    """And works again once it keeps it."""
 
     class Forgetful(SqliteJournal):
         async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
@@ -388,21 +394,21 @@ async def test_a_journal_that_breaks_its_contract_is_told_to_those_who_wait(tmp_
             return seqs[:-1] if seqs[0] == 1 else seqs
 
     async with Dispatcher(Router(), journal=Forgetful(tmp_path / "calls.db")) as calls:
-        with pytest.raises(JournalError, match="0 numbers for 1 events"):
+        with pytest.raises(JournalError, match="0 numbers for 1 entries"):
             await calls.receive(js("dialout-connected"))
         assert (await calls.receive(js("dialout-answered"))).session is not None
 
 
 async def test_a_recorded_log_needs_no_second_journal(tmp_path: Path) -> None:
-    """Its time may be unknown, and a journal's never is."""
-    with pytest.raises(ValueError, match="without one"):
+    """A log's time may be unknown, and a journal's never is."""
+    with pytest.raises(ValueError, match="without journal="):
         Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"), clock=LogClock())
     with pytest.raises(ValueError, match="slow_after"):
         Dispatcher(Router(), slow_after=0)
 
 
-async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
-    """A second program may look."""
+async def test_a_journal_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    """Another program may look."""
     path = tmp_path / "calls.db"
     async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
         await calls.receive(js("dialout-connected"))
@@ -410,17 +416,18 @@ async def test_reading_goes_on_while_it_is_written(tmp_path: Path) -> None:
         assert len([record async for record in records]) == 1
 
 
-async def test_whoever_waits_for_a_slow_journal_at_the_end_is_told(tmp_path: Path) -> None:
-    """What is under way is kept, what only waits is not, and both are told which."""
+@pytest.mark.both_loops
+async def test_senders_that_wait_for_a_slow_journal_at_the_end_learn_what_was_kept(tmp_path: Path) -> None:
+    """The commit under way is finished; what only waits for the next is refused."""
     journal = Shaky(tmp_path / "calls.db")
-    told: list[str] = []
+    answers: list[str] = []
 
     async def send(calls: Dispatcher, number: int) -> None:
         try:
             await calls.receive(js("dialout-connected", f"s{number}"))
-            told.append("kept")
+            answers.append("kept")
         except NotRunning:
-            told.append("not kept")
+            answers.append("not kept")
 
     async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
         journal.slow = 0.3
@@ -428,86 +435,91 @@ async def test_whoever_waits_for_a_slow_journal_at_the_end_is_told(tmp_path: Pat
         await settle()
         group.start_soon(send, calls, 2)
         await settle()
-    assert sorted(told) == ["kept", "not kept"]
-    assert b"s2" not in journal.path.read_bytes()
+    assert sorted(answers) == ["kept", "not kept"]
+    assert [payload["sessionId"] for payload in actions(journal.path)] == ["s1"]
 
 
-async def test_a_journal_that_hangs_keeps_nobody_waiting_for_ever(
+@pytest.mark.both_loops
+async def test_a_journal_that_hangs_keeps_nobody_waiting_forever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither who waits for its answer nor who leaves the block: a disk that hangs is left alone."""
-    monkeypatch.setattr(dispatcher, "_CLOSE_WITHIN", 0.1)
+    """Neither the sender nor the block: a disk that hangs is left alone."""
+    monkeypatch.setattr(_run, "_CLOSE_WITHIN", 0.1)
     journal = SqliteJournal(tmp_path / "calls.db")
     hangs = threading.Event()
-    told: list[str] = []
+    answers: list[str] = []
 
     async def send(calls: Dispatcher) -> None:
-        with pytest.raises(NotRunning, match="whether it has it is not known"):
+        with pytest.raises(NotRunning, match="it may have the event, or not"):
             await calls.receive(js("dialout-connected"))
-        told.append("closed")
+        answers.append("refused")
+
+    def hang(entries: Sequence[Entry]) -> list[int]:
+        hangs.wait(20)
+        raise sqlite3.OperationalError("disk I/O error")
 
     with structlog.testing.capture_logs() as logs, anyio.fail_after(5):
         async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.05) as calls:
-            monkeypatch.setattr("telstate.journals._jsonl.os.fdatasync", lambda _: hangs.wait(20))
+            monkeypatch.setattr(journal, "_append", hang)
             group.start_soon(send, calls)
             await settle()
     hangs.set()
-    assert told == ["closed"]
+    assert answers == ["refused"]
     assert "journal.not_closed" in [log["event"] for log in logs]
 
 
+@pytest.mark.both_loops
 async def test_a_program_ends_though_its_disk_hangs(tmp_path: Path, anyio_backend_name: str) -> None:
-    """No thread of ours keeps the interpreter."""
+    """No thread of telstate keeps the interpreter."""
     code = f"""
-import anyio, os, time
+import anyio, time
 from telstate import NotRunning, Dispatcher, Router
 from telstate.journals import SqliteJournal
-from telstate.routing import _dispatcher as dispatcher
-dispatcher._CLOSE_WITHIN = 0.2
+from telstate.routing import _run
+_run._CLOSE_WITHIN = 0.2
 async def main():
-    async with anyio.create_task_group() as group, Dispatcher(
-        Router(), journal=SqliteJournal({str(tmp_path / "calls.db")!r}), drain=0.1
-    ) as calls:
-        os.fdatasync = lambda _: time.sleep(3600)
+    journal = SqliteJournal({str(tmp_path / "calls.db")!r})
+    async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.1) as calls:
+        journal._append = lambda _: time.sleep(3600)
         async def send():
             try:
                 await calls.receive({{"action": "dialout-connected", "sessionId": "s"}})
             except NotRunning:
-                print("told")
+                print("refused")
         group.start_soon(send)
         await anyio.sleep(0.1)
 anyio.run(main, backend={anyio_backend_name!r})
 """
     with anyio.fail_after(30):
         run = await anyio.run_process([sys.executable, "-c", code])
-    assert b"told" in run.stdout
+    assert b"refused" in run.stdout
 
 
-async def test_a_start_that_is_cancelled_leaves_the_journal_free(tmp_path: Path) -> None:
-    """The next one finds nobody who writes it."""
-    for make in (SqliteJournal, SqliteJournal):
-        path = tmp_path / make.__name__
-        for tenths in range(30):
-            with anyio.move_on_after(tenths / 10_000):
-                async with Dispatcher(Router(), journal=make(path)):
-                    pass
-        async with Dispatcher(Router(), journal=make(path)) as calls:
-            await calls.receive(js("dialout-connected"))
+@pytest.mark.both_loops
+async def test_a_cancelled_start_leaves_the_journal_free(tmp_path: Path) -> None:
+    """The next dispatcher can write it."""
+    path = tmp_path / "calls.db"
+    for tenths in range(30):
+        with anyio.move_on_after(tenths / 10_000):
+            async with Dispatcher(Router(), journal=SqliteJournal(path)):
+                pass
+    async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
+        await calls.receive(js("dialout-connected"))
 
 
-async def test_one_journal_serves_one_dispatcher(tmp_path: Path) -> None:
+async def test_one_journal_serves_one_dispatcher_at_a_time(tmp_path: Path) -> None:
     """The second is refused, and the first goes on."""
-    for journal in (SqliteJournal(tmp_path / "calls.db"), SqliteJournal(tmp_path / "calls.db")):
-        async with Dispatcher(Router(), journal=journal) as calls:
-            with pytest.raises(JournalError, match="is open already"):
-                await Dispatcher(Router(), journal=journal).__aenter__()
-            await calls.receive(js("dialout-connected"))
-        async with Dispatcher(Router(), journal=journal) as calls:
-            assert len(calls.live()) == 1
+    journal = SqliteJournal(tmp_path / "calls.db")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        with pytest.raises(JournalError, match="is open already"):
+            await Dispatcher(Router(), journal=journal).__aenter__()
+        await calls.receive(js("dialout-connected"))
+    async with Dispatcher(Router(), journal=journal) as calls:
+        assert len(calls.live()) == 1
 
 
-async def test_what_only_this_side_knows_does_not_come_in_with_a_request(tmp_path: Path) -> None:
-    """A body that says `stop-requested` is somebody's who should not; a program passes the event, or names the dialect."""
+async def test_events_that_only_this_side_knows_do_not_come_in_with_a_request(tmp_path: Path) -> None:
+    """A body that says `stop-requested` may be forged; a program passes the event as an object, or names the dialect."""
     async with Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db")) as calls:
         for body in (b'{"action":"stop-requested","sessionId":"s"}', {"action": "settings-changed", "settings": {}}):
             with pytest.raises(ParseError, match=r"pass StopRequested|pass SettingsChanged"):
@@ -519,8 +531,9 @@ async def test_what_only_this_side_knows_does_not_come_in_with_a_request(tmp_pat
         assert sum(calls.counts.values()) == 2
 
 
-async def test_who_gives_up_on_a_slow_journal_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Ten thousand requests that timed out while the disk stood still are not written when it goes on."""
+@pytest.mark.both_loops
+async def test_a_sender_that_gives_up_on_a_slow_journal_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Thousands of requests that timed out while the disk stood still are not written when it goes on."""
     journal = Shaky(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=journal) as calls:
         journal.slow = 0.3
@@ -531,5 +544,4 @@ async def test_who_gives_up_on_a_slow_journal_leaves_nothing_behind(tmp_path: Pa
             group.cancel_scope.cancel()
         await calls.idle()
         assert len(calls.live()) <= 1000
-        assert calls._keeper is not None
-        assert not calls._keeper._inbox
+        assert not calls._sequencer._queue

@@ -1,4 +1,4 @@
-"""Many events at once: the same as one after another, in one commit and one wake-up, and a bad one holds up no other."""
+"""`receive_many`: the same outcomes as one by one, with one commit for many, and a bad payload holds up no other."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
 from tests.calls import SESSION, js
-from tests.routing.kept import KINDS, journal_at, replayed, state_of
+from tests.routing.kept import replayed, state_of
 
 pytestmark = pytest.mark.anyio
 
 
 class Counting(SqliteJournal):
-    """A journal that tells how many events each of its commits had, and can be told to fail from one of them on."""
+    """A journal that counts the events of each commit, and can fail from one of them on."""
 
     commits: list[int]
     fails_at = 1_000_000
@@ -50,47 +50,47 @@ class Counting(SqliteJournal):
 
 
 def day(events: int) -> list[bytes]:
-    """A bad day's lines."""
+    """Return the lines of a bad day."""
     return [sent.line() for sent in islice(simulate(3, calls=events, noise=Noise.of_a_bad_day()), events)]
 
 
-def told(outcome: Outcome | ParseError) -> tuple[object, ...]:
-    """What a handler could tell of an outcome."""
+def facts_of(outcome: Outcome | ParseError) -> tuple[object, ...]:
+    """Return what a handler sees of an outcome."""
     assert isinstance(outcome, Outcome)
     session = outcome.session.session_id if outcome.session is not None else None
     return outcome.kind, session, outcome.moves, outcome.opened, outcome.ended, outcome.seq
 
 
-@pytest.mark.parametrize("kind", ["none", *KINDS])
-async def test_it_is_the_same_as_one_after_another(kind: str, tmp_path: Path) -> None:
-    """Every outcome, every session, and what a replay of the journal ends with."""
+@pytest.mark.parametrize("kind", ["none", "sqlite"])
+async def test_the_outcomes_are_the_same_as_one_by_one(kind: str, tmp_path: Path) -> None:
+    """Every outcome, every session, and the replay of the journal."""
     lines = day(1_700)
     found = []
     for many in (False, True):
         path = tmp_path / f"{many}"
-        journal = None if kind == "none" else journal_at(kind, path)
+        journal = None if kind == "none" else SqliteJournal(path)
         async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
             answers = await calls.receive_many(lines) if many else [await calls.receive(line) for line in lines]
-            found.append(([told(answer) for answer in answers], state_of(calls._sequencer.engine)))
+            found.append(([facts_of(answer) for answer in answers], state_of(calls._sequencer.engine)))
         if journal is not None:
-            assert state_of(replayed(kind, path)) == found[-1][1]
+            assert state_of(replayed(path)) == found[-1][1]
     assert found[0] == found[1]
     assert len(found[0][0]) == 1_700
 
 
 async def test_five_hundred_share_a_commit(tmp_path: Path) -> None:
-    """That is what it is for."""
+    """That is what `receive_many` is for."""
     journal = Counting(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=journal) as calls:
         await calls.receive_many(day(1_200))
     assert journal.commits == [500, 500, 200]
 
 
-@pytest.mark.parametrize("kind", ["none", *KINDS])
-async def test_one_that_is_no_event_holds_up_no_other(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["none", "sqlite"])
+async def test_a_payload_that_is_not_an_event_holds_up_no_other(kind: str, tmp_path: Path) -> None:
     """Its error stands in its place."""
     payloads: list[Any] = [js("dialout-connected"), b"{", b"", {"action": 7}, js("dialout-answered")]
-    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+    journal = None if kind == "none" else SqliteJournal(tmp_path / "calls")
     async with Dispatcher(Router(), journal=journal) as calls:
         answers = await calls.receive_many(payloads)
         assert [type(answer) for answer in answers] == [Outcome, ParseError, ParseError, ParseError, Outcome]
@@ -99,21 +99,21 @@ async def test_one_that_is_no_event_holds_up_no_other(kind: str, tmp_path: Path)
         assert [type(answer) for answer in await calls.receive_many([b"{"])] == [ParseError]
 
 
-async def test_a_journal_that_fails_in_the_middle_says_how_many_it_took(tmp_path: Path) -> None:
-    """Whole commits, and of the rest nothing has changed."""
+async def test_a_journal_that_fails_in_the_middle_reports_the_answers_so_far(tmp_path: Path) -> None:
+    """They cover whole commits; nothing has changed for the rest."""
     journal = Counting(tmp_path / "calls.db")
     journal.fails_at = 2
     async with Dispatcher(Router(), journal=journal) as calls:
         with pytest.raises(JournalError, match="No space left") as caught:
             await calls.receive_many([b"{", *day(1_200)])
         assert len(caught.value.answers) == 500
-        assert sum(calls.counts.values()) == 499  # and one was no event
+        assert sum(calls.counts.values()) == 499  # one payload was not an event
         journal.fails_at = 1_000_000
 
 
-@pytest.mark.parametrize("kind", ["none", *KINDS])
+@pytest.mark.parametrize("kind", ["none", "sqlite"])
 async def test_no_lane_overflows(kind: str, tmp_path: Path) -> None:
-    """However few may wait in it: handlers get their turn in time."""
+    """However low the limit: handlers get their turn in time."""
     handled: Counter[str] = Counter()
     router = Router()
 
@@ -122,7 +122,7 @@ async def test_no_lane_overflows(kind: str, tmp_path: Path) -> None:
         handled[event.action] += 1
 
     keys = [{"action": "dtmf-event", "sessionId": SESSION, "tone": "1"}] * 700
-    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+    journal = None if kind == "none" else SqliteJournal(tmp_path / "calls")
     async with Dispatcher(router, journal=journal, lane_limit=20) as calls:
         await calls.receive_many([js("dialout-answered"), *keys])
         await calls.idle()
@@ -130,7 +130,7 @@ async def test_no_lane_overflows(kind: str, tmp_path: Path) -> None:
 
 
 async def test_many_senders_at_once_overflow_no_lane() -> None:
-    """None of them waits for the others' handlers, but all of them for a turn of the event loop."""
+    """They do not wait for handlers to finish, but for a turn of the event loop."""
     handled: Counter[str] = Counter()
     router = Router()
 
@@ -150,8 +150,8 @@ async def test_many_senders_at_once_overflow_no_lane() -> None:
     assert handled == {"dialin-ready": 256 * 40}
 
 
-async def test_the_pending_limit_holds_for_many_too() -> None:
-    """They wait for handlers then, as `receive` does, between one commit's worth and the next."""
+async def test_the_pending_limit_holds_for_receive_many() -> None:
+    """It waits for handlers, as `receive` does, between two commits."""
     router, may_go = Router(), anyio.Event()
 
     @router.on(Event, outcomes=OutcomeKind)
@@ -167,7 +167,7 @@ async def test_the_pending_limit_holds_for_many_too() -> None:
 
 
 async def test_a_recorded_log_brings_its_own_time(tmp_path: Path) -> None:
-    """Each line its own, though they come together."""
+    """Each line has its own, though they come together."""
     lines = [
         b'{"type": "dialout.connected", "id": "1", "event_ts": 1730000000, "payload": {"session_id": "s", "timestamp": 1730000000}}',
         b'{"type": "dialout.answered", "id": "2", "event_ts": 1730000010, "payload": {"session_id": "s", "timestamp": 1730000010}}',
@@ -182,28 +182,29 @@ async def test_a_recorded_log_brings_its_own_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("one", [b"{}", "{}", {"action": "dialout-connected"}])
 async def test_a_single_payload_is_not_many(one: Any) -> None:
-    """It could be iterated, byte by byte or key by key; that is never meant."""
+    """It could be iterated by bytes or keys; nobody wants that."""
     async with Dispatcher(Router()) as calls:
         with pytest.raises(TypeError, match=r"await receive\(payload\)"):
             await calls.receive_many(one)
 
 
-async def test_outside_the_block_nothing_is_taken_in(tmp_path: Path) -> None:
-    """As with one."""
+async def test_outside_the_block_nothing_is_received(tmp_path: Path) -> None:
+    """As with `receive`."""
     calls = Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"))
     with pytest.raises(NotRunning):
         await calls.receive_many([js("dialout-connected")])
 
 
 def flood() -> Iterator[dict[str, str]]:
-    """Events of one lane, without an end."""
+    """Yield events of one lane without end."""
     while True:
         yield {"action": "dialin-ready", "sipEndpoint": "sip:1@room.example", "callClientId": "c"}
 
 
+@pytest.mark.both_loops
 @pytest.mark.parametrize("senders", [1, 64])
-async def test_who_is_cancelled_while_waiting_for_turns_is_not_held_up(senders: int) -> None:
-    """The workers are cancelled with them, so nobody would ever give them a turn."""
+async def test_a_cancelled_sender_does_not_wait_for_handlers(senders: int) -> None:
+    """The workers are cancelled with it, so it would wait forever."""
     router = Router()
 
     @router.on(Event, outcomes=OutcomeKind)
@@ -220,8 +221,9 @@ async def test_who_is_cancelled_while_waiting_for_turns_is_not_held_up(senders: 
                 group.start_soon(send, calls)
 
 
-async def test_a_handler_that_ends_everything_ends_who_waits_for_turns() -> None:
-    """A BaseException goes through; nobody spins behind it."""
+@pytest.mark.both_loops
+async def test_a_base_exception_of_a_handler_ends_the_sender_too() -> None:
+    """It leaves the block; the sender does not spin on."""
 
     class Stop(BaseException):
         pass
@@ -241,10 +243,11 @@ async def test_a_handler_that_ends_everything_ends_who_waits_for_turns() -> None
     assert caught.group_contains(Stop)
 
 
-@pytest.mark.parametrize("kind", ["none", *KINDS])
-async def test_many_end_when_the_block_is_left(kind: str, tmp_path: Path) -> None:
-    """What comes after it is not taken in, and the error says how many were."""
-    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+@pytest.mark.both_loops
+@pytest.mark.parametrize("kind", ["none", "sqlite"])
+async def test_receive_many_ends_when_the_block_is_left(kind: str, tmp_path: Path) -> None:
+    """The rest is not received, and the error has the answers so far."""
+    journal = None if kind == "none" else SqliteJournal(tmp_path / "calls")
     calls, caught = Dispatcher(Router(), journal=journal, drain=5.0), []
 
     async def bring() -> None:
@@ -262,8 +265,8 @@ async def test_many_end_when_the_block_is_left(kind: str, tmp_path: Path) -> Non
     assert caught == [sum(calls.counts.values())]
 
 
-async def test_nothing_is_kept_of_an_event_after_its_handlers() -> None:
-    """Not by a worker that has nothing to do, and not by an exception and its traceback."""
+async def test_no_reference_to_an_event_is_left_after_its_handlers() -> None:
+    """Not in an idle worker, and not in an exception's traceback."""
     router = Router()
 
     @router.on(DialoutConnected)

@@ -1,9 +1,8 @@
-"""Found by killing processes: what a recovery, or the time that passes beside a slow disk, may not change."""
+"""Found by killing processes: what recovery, and time that passes beside a slow disk, must not change."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +10,15 @@ import anyio
 import pytest
 import structlog
 
-from telstate import Dispatcher, Event, Replay, Router, Session, Settings
+from telstate import Dispatcher, Event, Router, Session, Settings
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 from telstate.testing import FakeClock
 from telstate.testing._clock import settle
 from tests.calls import js
+from tests.routing import until
+from tests.routing.kept import replayed
+from tests.soak.run import copied
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +28,7 @@ SHORT = Settings(retention=10, key_ttl=10, parked_ttl=10)
 class Noting(SqliteJournal):
     """A journal that can be made to wait, and counts its checkpoints."""
 
+    checkpoint_every = 50
     gate: anyio.Event | None = None
     saved = 0
 
@@ -41,7 +44,7 @@ class Noting(SqliteJournal):
         return await super().save(key, state, revision)
 
 
-async def test_what_is_due_while_the_disk_is_slow_is_forgotten_after_the_event_that_came_before(tmp_path: Path) -> None:
+async def test_a_session_due_to_be_forgotten_on_a_slow_disk_waits_for_the_event_before(tmp_path: Path) -> None:
     """A replay knows only when the event came: it finds the session that was there then, and so must the dispatcher."""
     clock, journal = FakeClock(), Noting(tmp_path / "calls.db")
     answered = anyio.Event()
@@ -63,10 +66,7 @@ async def test_what_is_due_while_the_disk_is_slow_is_forgotten_after_the_event_t
         gate.set()
         await answered.wait()
         counts = calls.counts
-    replay = Replay()
-    for line in journal.path.read_bytes().splitlines():
-        replay.feed(line)
-    assert counts == replay.engine.counts
+    assert counts == replayed(journal.path).counts
 
 
 async def test_a_session_retires_once_however_often_the_program_starts(tmp_path: Path) -> None:
@@ -88,9 +88,8 @@ async def test_a_session_retires_once_however_often_the_program_starts(tmp_path:
     assert seen == ["a"]
 
 
-async def test_checkpoints_are_made_also_after_a_long_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More events than lie between two checkpoints were read again: one is due at once, not never."""
-    monkeypatch.setattr("telstate.routing._checkpoints._EVERY", 50)
+async def test_a_checkpoint_is_saved_soon_after_a_long_recovery(tmp_path: Path) -> None:
+    """More events than lie between two checkpoints were read again: one is due at the next event, and later ones too."""
     journal = SqliteJournal(tmp_path / "calls.db")
     await journal.open(Settings().model_dump())
     payloads = [json.dumps(js("dialout-stopped", f"s{number}")).encode() for number in range(60)]
@@ -98,15 +97,16 @@ async def test_checkpoints_are_made_also_after_a_long_recovery(tmp_path: Path, m
     await journal.aclose()
     noting = Noting(tmp_path / "calls.db")
     async with Dispatcher(Router(), journal=noting, clock=FakeClock()) as calls:
+        await calls.receive(js("dialout-warning", "s1"))
+        await until(lambda: noting.saved == 1)
         for _ in range(500):
             await calls.receive(js("dialout-warning", "s1"))
-        await anyio.sleep(0.1)
-        assert noting.saved > 0
+        await until(lambda: noting.saved > 1)
 
 
 async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: Path) -> None:
-    """What a checkpoint no longer has among its work is marked by then, and its letters are kept; else they are lost."""
-    router, folder = Router(), tmp_path / "live"
+    """A job that a checkpoint no longer has is marked by then, and its letters are kept; else they are lost."""
+    router, path = Router(), tmp_path / "live" / "calls.db"
 
     @router.on(Event)
     async def breaks(event: Event) -> None:
@@ -114,13 +114,13 @@ async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: P
             raise ValueError("no such number")
 
     with structlog.testing.capture_logs():
-        async with Dispatcher(router, journal=SqliteJournal(folder / "calls.db")) as calls:
+        async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
             await calls.receive(js("dialout-connected", "works"))
             await calls.receive(js("dialout-connected", "breaks"))
-            await calls._run.lanes.empty()
+            await calls._backlog.empty()
             await calls._run.checkpoints.save()
-            shutil.copytree(folder, tmp_path / "crash")  # all that a kill at this moment would leave
-    journal = SqliteJournal(tmp_path / "crash" / "calls.db")
+            copy = copied(path, tmp_path / "crash")  # all that a kill at this moment would leave
+    journal = SqliteJournal(copy)
     async with Dispatcher(Router(), journal=journal) as calls:
         await calls.idle()
         letters = await calls.dead_letters.list()

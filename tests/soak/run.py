@@ -134,7 +134,8 @@ async def _soak(calls: int, durable: bool, retention: float, folder: Path) -> di
         with anyio.fail_after(_DRAINED_WITHIN):
             while any(dispatcher.sizes().values()):  # noqa: ASYNC110 - as a monitor outside the service would
                 await anyio.sleep(0.01)
-        _expect(not any(dispatcher._engine.sizes().values()), f"the engine remembers {dispatcher._engine.sizes()}")
+        sizes = dispatcher._sequencer.engine.sizes()
+        _expect(not any(sizes.values()), f"the engine remembers {sizes}")
         _expect(sum(dispatcher.counts.values()) == events.count, "the outcomes of limits were counted with the events'")
     tally.expect_each_once()
     report["memory_holds"] = grown < _MEMORY and min(events.blocks[5:]) < 1.05 * min(events.blocks[:5])
@@ -185,7 +186,7 @@ async def _recover(journal: SqliteJournal, calls: int, clock: SoakClock, counts:
         seconds = time.perf_counter() - started
         _expect(dispatcher.counts == counts, f"recovered {dispatcher.counts}, not {counts}")
         _expect(not dispatcher.live(), "calls came back to life")
-        since = dispatcher._checkpoints._since
+        since = dispatcher._sequencer.seq - dispatcher._run.checkpoints._saved
         await dispatcher.idle()
         handled_again = sum(again.starts) + sum(again.ends) + sum(again.retired)
     return {
