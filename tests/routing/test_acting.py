@@ -18,7 +18,7 @@ from telstate.options import Dtmf, Refer, Transfer
 from telstate.testing import FakeClock
 from tests.calls import SESSION, js, webhook
 from tests.routing import until
-from tests.routing.kept import KINDS, journal_at, replayed
+from tests.routing.kept import replayed
 
 pytestmark = pytest.mark.anyio
 
@@ -211,12 +211,12 @@ async def test_an_end_without_a_stop_is_remote() -> None:
 
 
 @pytest.mark.both_loops
-@pytest.mark.parametrize("kind", ["none", *KINDS])
+@pytest.mark.parametrize("kind", ["none", "sqlite"])
 async def test_a_stop_is_recorded_although_its_caller_was_cancelled(tmp_path: Path, kind: str) -> None:
     """Cancelled between Daily's answer and the event that records it."""
     control, scope = GatedControl(), anyio.CancelScope()
     control.on_accept = scope.cancel
-    journal = None if kind == "none" else journal_at(kind, tmp_path / "calls")
+    journal = None if kind == "none" else SqliteJournal(tmp_path / "calls")
     async with Dispatcher(Router(), control=control, journal=journal) as calls:
         session = await answered(calls)
         with scope:
@@ -424,12 +424,11 @@ async def test_a_denial_before_media_flows_counts_only_for_the_stop_of_a_dial_ou
         assert session.ended == ends
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_the_end_of_a_denied_session_is_in_the_journal(tmp_path: Path, kind: str) -> None:
+async def test_the_end_of_a_denied_session_is_in_the_journal(tmp_path: Path) -> None:
     """A replay comes to the same end."""
     control, clock, path = GatedControl(), FakeClock(), tmp_path / "calls"
     control.error = GONE
-    async with Dispatcher(Router(), control=control, clock=clock, journal=journal_at(kind, path)) as calls:
+    async with Dispatcher(Router(), control=control, clock=clock, journal=SqliteJournal(path)) as calls:
         session = await answered_in_room(calls)
         with pytest.raises(CallEnded):
             await calls.stop(session)
@@ -437,7 +436,7 @@ async def test_the_end_of_a_denied_session_is_in_the_journal(tmp_path: Path, kin
         await until(lambda: session.uncertain)  # SQLite works in a thread
         await clock.advance(5)
         await until(lambda: session.ended)
-    again = replayed(kind, path).session(SESSION)
+    again = replayed(path).session(SESSION)
     assert again is not None
     assert again.ended
 
@@ -555,20 +554,19 @@ async def test_an_end_that_arrives_before_the_answer_to_the_stop_is_local() -> N
     assert session.ended_by == "local"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_accepted_requests_survive_a_restart(tmp_path: Path, kind: str) -> None:
+async def test_accepted_requests_survive_a_restart(tmp_path: Path) -> None:
     """And a replay comes to the same end."""
     path = tmp_path / "calls"
-    async with Dispatcher(Router(), control=GatedControl(), journal=journal_at(kind, path)) as calls:
+    async with Dispatcher(Router(), control=GatedControl(), journal=SqliteJournal(path)) as calls:
         await answered(calls, "a")
         await answered(calls, "b")
         await calls.stop("a")
         await calls.transfer("b", BOB)
-    async with Dispatcher(Router(), control=GatedControl(), journal=journal_at(kind, path)) as calls:
+    async with Dispatcher(Router(), control=GatedControl(), journal=SqliteJournal(path)) as calls:
         for session_id in "ab":
             await calls.receive(js("dialout-stopped", session_id))
         known = [calls.session(session_id) for session_id in "ab"]
-    again = [replayed(kind, path).session(session_id) for session_id in "ab"]
+    again = [replayed(path).session(session_id) for session_id in "ab"]
     for one, other in (known, again):
         assert one is not None
         assert other is not None

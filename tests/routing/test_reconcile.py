@@ -33,14 +33,14 @@ from telstate.testing import FakeClock
 from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
 from tests.routing import until
-from tests.routing.kept import KINDS, actions, journal_at, replayed, rest, state_of
+from tests.routing.kept import actions, replayed, rest, state_of
 
 pytestmark = pytest.mark.anyio
 
 ALIVE, GONE, UNKNOWN = Presence
 HOUR = 3600.0
 RETRY = Settings().presence_retry
-every_journal = pytest.mark.parametrize("kind", ["none", *KINDS])
+every_journal = pytest.mark.parametrize("kind", ["none", "sqlite"])
 
 
 class Reconcile:
@@ -79,7 +79,7 @@ class Reconcile:
 
 def kept_at(kind: str, path: Path) -> Journal | None:
     """Open a journal; None for the default in memory."""
-    return None if kind == "none" else journal_at(kind, path)
+    return None if kind == "none" else SqliteJournal(path)
 
 
 async def pass_time(calls: Dispatcher, clock: FakeClock, seconds: float) -> None:
@@ -92,14 +92,14 @@ async def pass_time(calls: Dispatcher, clock: FakeClock, seconds: float) -> None
 def expect_the_same(kind: str, path: Path, calls: Dispatcher) -> None:
     """Check that a replay of the journal, if there is one, comes to the same sessions, transitions and counts."""
     if kind != "none":
-        again = replayed(kind, path)
+        again = replayed(path)
         assert state_of(again) == state_of(calls._sequencer.engine)
         assert again.counts == calls.counts
 
 
-def presences(kind: str, path: Path) -> list[str]:
+def presences(path: Path) -> list[str]:
     """Return the questions and answers in a journal, in order."""
-    return [payload["presence"] for payload in actions(kind, path) if payload["action"] == "presence-checked"]
+    return [payload["presence"] for payload in actions(path) if payload["action"] == "presence-checked"]
 
 
 # --- when it is asked, and what the answer does -------------------------------------------------------------------
@@ -135,7 +135,7 @@ async def test_reconcile_is_asked_when_a_silence_limit_passes_and_never_otherwis
         assert not any(session.uncertain for session in calls.live())
         expect_the_same(kind, path, calls)
     if kind != "none":
-        assert presences(kind, path) == ["unknown", "alive"] * 4
+        assert presences(path) == ["unknown", "alive"] * 4
 
 
 @every_journal
@@ -273,7 +273,7 @@ async def test_at_most_sixteen_questions_are_open_at_once(kind: str, tmp_path: P
             for number in range(2000):
                 group.start_soon(calls.receive, js("dialout-connected", f"s{number}"))
         await pass_time(calls, clock, 600)
-        await until(lambda: kind == "none" or presences(kind, path).count("unknown") == 2000, 60)
+        await until(lambda: kind == "none" or presences(path).count("unknown") == 2000, 60)
         assert reconcile.open.total() == 16
         reconcile.gate.set()
         await until(lambda: not calls.live(), 60)
@@ -283,18 +283,17 @@ async def test_at_most_sixteen_questions_are_open_at_once(kind: str, tmp_path: P
     assert Counter(reconcile.asked) == dict.fromkeys((f"s{number}" for number in range(2000)), 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_timer_that_wakes_late_asks_once_about_each_session(kind: str, tmp_path: Path) -> None:
+async def test_a_timer_that_wakes_late_asks_once_about_each_session(tmp_path: Path) -> None:
     """Every real timer wakes a little late."""
     path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile()
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=reconcile) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
         for number in range(20):
             await calls.receive(js("dialout-connected", f"s{number}"))
         clock._now += 600.004
         await pass_time(calls, clock, RETRY - 1)
         await pass_time(calls, clock, 2)
     assert Counter(reconcile.asked) == dict.fromkeys((f"s{number}" for number in range(20)), 1)
-    assert Counter(presences(kind, path)) == {"unknown": 20, "alive": 20}
+    assert Counter(presences(path)) == {"unknown": 20, "alive": 20}
 
 
 class SlowJournal(SqliteJournal):
@@ -420,30 +419,29 @@ async def test_an_answer_from_before_a_gap_is_dropped_and_asked_for_again(outdat
 # --- restarts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_restart_asks_about_every_live_session(kind: str, tmp_path: Path) -> None:
+async def test_a_restart_asks_about_every_live_session(tmp_path: Path) -> None:
     """Events may have been missed meanwhile. The gap, the questions and the answers are in the journal."""
     path, clock = tmp_path / "calls", FakeClock()
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         for number in range(40):
             await calls.receive(js("dialout-answered", f"s{number}"))
         await calls.receive(js("dialout-stopped", "s0"))
     clock._now += 30
     reconcile = Reconcile(UNKNOWN)
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=reconcile) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
         await rest(calls)
         await until(lambda: len(reconcile.asked) == 39, 10.0)
         assert all(session.uncertain for session in calls.live())
-        expect_the_same(kind, path, calls)
-    assert [payload["action"] for payload in actions(kind, path)].count("source-gap") == 1
+        expect_the_same("sqlite", path, calls)
+    assert [payload["action"] for payload in actions(path)].count("source-gap") == 1
     reconcile = Reconcile(ALIVE)
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=reconcile) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
         await until(lambda: not any(session.uncertain for session in calls.live()), 10.0)
         await rest(calls)
         assert len(calls.live()) == len(reconcile.asked) == 39
-        expect_the_same(kind, path, calls)
+        expect_the_same("sqlite", path, calls)
         state = state_of(calls._sequencer.engine)
-    assert state_of(replayed(kind, path)) == state
+    assert state_of(replayed(path)) == state
 
 
 @pytest.mark.both_loops
@@ -461,7 +459,7 @@ async def test_leaving_cancels_open_questions(kind: str, tmp_path: Path) -> None
     assert reconcile.open.total() == 0
     if kind != "none":
         reconcile = Reconcile()
-        async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=reconcile) as calls:
+        async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
             await until(lambda: not any(session.uncertain for session in calls.live()), 10.0)
         assert set(reconcile.asked) == {f"s{number}" for number in range(30)}
 
@@ -570,15 +568,14 @@ async def test_the_program_can_report_presence_itself() -> None:
         assert calls.live() == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_an_open_question_ends_nothing_after_a_restart_without_reconcile(kind: str, tmp_path: Path) -> None:
+async def test_an_open_question_ends_nothing_after_a_restart_without_reconcile(tmp_path: Path) -> None:
     """The question came from a gap and got no answer, and the next release of the program has no `reconcile`."""
     path, clock = tmp_path / "calls", FakeClock()
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=Reconcile(UNKNOWN)) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=Reconcile(UNKNOWN)) as calls:
         await calls.receive(js("dialout-answered"))
         await calls.receive(SourceGap())
         await rest(calls)
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         await pass_time(calls, clock, 2 * RETRY)
         assert len(calls.live()) == 1
 
@@ -636,7 +633,7 @@ async def test_report_gone_ends_a_session_as_expired(kind: str, tmp_path: Path) 
         assert [known.session_id for known in calls.sessions()] == [SESSION]
         expect_the_same(kind, path, calls)
     if kind != "none":
-        assert presences(kind, path) == ["unknown", "gone"]
+        assert presences(path) == ["unknown", "gone"]
 
 
 async def test_report_gone_raises_what_keeps_it_from_being_recorded(tmp_path: Path) -> None:
