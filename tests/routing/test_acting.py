@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from telstate import CallEnded, DefinitionError, Dispatcher, NotRunning, PinlessDialin, Router, Session, State
 from telstate.errors import DailyError, NoSuchSession, NotHosting, TemporarilyNotAvailable, UnknownResult
 from telstate.events import DialoutRequested, Presence
+from telstate.journals import SqliteJournal
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.testing import FakeClock
 from tests.calls import SESSION, js, webhook
