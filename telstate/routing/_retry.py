@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from telstate.routing._ports import Clock
 
 __all__ = ["Retry", "checked", "retrying"]
 
-Run = Callable[[Mapping[str, Any]], Coroutine[Any, Any, object]]
+Run = Callable[[Any], Coroutine[Any, Any, object]]
 
 
 class Retry(NamedTuple):
@@ -69,8 +69,8 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
     log = Log()
     pause = tenacity.wait_exponential(retry.wait_initial, retry.wait_max) + tenacity.wait_random(0, retry.wait_jitter)
 
-    async def run_again(arguments: Mapping[str, Any]) -> object:
-        session = arguments.get("session")
+    async def run_again(job: Any) -> object:
+        session = job.session
         now = clock.now if clock.timers else anyio.current_time  # handlers of a recorded log wait in real time
         began = now() or 0.0
 
@@ -95,7 +95,7 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
         )
 
         async def attempt() -> object:  # not a lambda: tenacity awaits only what it sees to be async
-            return await run(arguments)
+            return await run(job)
 
         return await attempts(attempt)
 

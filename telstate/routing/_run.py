@@ -65,11 +65,11 @@ class Run:
         self._setup = setup
         self._journal = journal = setup.journal or MemoryJournal()
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
-        handlers = self._handlers = HandlerTable(setup.router.walk(), setup.clock)
+        handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock)
         self.backlog = Backlog()
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        self.lanes = Lanes(Runner(calls, handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
+        self.lanes = Lanes(Runner(handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
