@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from itertools import pairwise
@@ -37,6 +38,7 @@ from telstate import (
     State,
 )
 from telstate.journals import MemoryJournal, SqliteJournal
+from telstate.routing._runner import IN_HANDLER
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
@@ -705,6 +707,49 @@ async def test_a_handler_that_waits_for_an_event_does_not_count_at_the_pending_l
                     await calls.receive(js(name, f"s{number}"))
         await idle(calls)
     assert len(seen) == 10
+
+
+@pytest.mark.both_loops
+async def test_as_handler_receives_beyond_the_pending_limit() -> None:
+    """What runs inside counts as a handler, in this task only; after it, `receive` waits again."""
+    router, gate = Router(), anyio.Event()
+
+    @router.on(DialoutEvent)
+    async def wait() -> None:
+        await gate.wait()
+
+    async with Dispatcher(router, pending_limit=2) as calls:
+        for number in range(2):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        with anyio.fail_after(5), calls.as_handler():
+            await calls.receive(js("dialout-connected", "inside"))
+            outcomes = await calls.receive_many([js("dialout-connected", f"many{number}") for number in range(2)])
+            assert len(outcomes) == 2
+        with anyio.move_on_after(0.05) as waited:
+            await calls.receive(js("dialout-connected", "after"))
+        assert waited.cancelled_caught
+        assert [session.session_id for session in calls.sessions()] == ["s0", "s1", "inside", "many0", "many1"]
+        gate.set()
+
+
+async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_exception() -> None:
+    """A handler that uses it is still a handler afterwards."""
+    router, inside = Router(), list[bool]()
+
+    @router.on(DialoutEvent)
+    async def use_it(calls: Dispatcher) -> None:
+        with calls.as_handler():
+            inside.append(IN_HANDLER.get())
+        inside.append(IN_HANDLER.get())
+
+    async with Dispatcher(router) as calls:
+        await calls.receive(js("dialout-connected"))
+        await idle(calls)
+        with suppress(ZeroDivisionError), calls.as_handler():
+            inside.append(IN_HANDLER.get())
+            raise ZeroDivisionError
+        inside.append(IN_HANDLER.get())
+    assert inside == [True, True, True, False]
 
 
 async def test_memory_is_bounded_in_a_flood_of_events() -> None:

@@ -228,6 +228,35 @@ async def test_handlers_can_use_the_dispatcher_while_it_drains(tmp_path: Path) -
     assert [kept async for kept in SqliteJournal(tmp_path / "calls.db").dead_letters()] == []
 
 
+@pytest.mark.both_loops
+async def test_as_handler_can_use_the_dispatcher_while_it_drains() -> None:
+    """As a dialer's task, which outlives the body. After the drain it is NotRunning there too."""
+    router, released = Router(), anyio.Event()
+
+    @router.on("dialout-connected")
+    async def hold_the_drain() -> None:
+        await released.wait()
+
+    async def work(calls: Dispatcher) -> None:
+        await until(lambda: not calls.is_open)
+        with pytest.raises(NotRunning):
+            await calls.receive(js("dialout-connected", "outside"))
+        with calls.as_handler():
+            await calls.receive(js("dialout-answered", "s"))
+            assert (await calls.wait_for("s", "answered")).session_id == "s"
+            assert await calls.dead_letters.list() == []
+            released.set()
+            await until(lambda: not calls._run.is_running)
+            with pytest.raises(NotRunning):
+                await calls.receive(js("dialout-stopped", "s"))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group, Dispatcher(router) as calls:
+            await calls.receive(js("dialout-connected", "s"))
+            group.start_soon(work, calls)
+    assert [(session.session_id, session.state) for session in calls.sessions()] == [("s", "answered")]
+
+
 async def test_a_second_signal_ends_a_program_whose_body_waits_for_a_thread(
     tmp_path: Path, anyio_backend_name: str
 ) -> None:

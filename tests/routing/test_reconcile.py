@@ -526,6 +526,27 @@ async def test_a_question_after_a_gap_that_could_not_be_kept_is_asked_later(tmp_
             assert reconcile.asked == [SESSION]
 
 
+async def test_a_second_question_after_a_gap_that_could_not_be_kept_is_asked_later(tmp_path: Path) -> None:
+    """The first answer was outdated."""
+    clock, reconcile, journal = FakeClock(), Reconcile(GONE, first=[UNKNOWN]), FailingJournal(tmp_path / "calls")
+    reconcile.gate = anyio.Event()
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=reconcile) as calls:
+            await calls.receive(js("dialout-connected"))
+            await pass_time(calls, clock, 601)
+            await calls.receive(js("dialout-answered"))
+            await calls.receive(SourceGap())
+            journal.refuses = b"presence-checked"
+            reconcile.gate.set()
+            await rest(calls)
+            await until(lambda: any(log["event"] == "reconcile.not_kept" for log in logs))
+            assert reconcile.asked == [SESSION]
+            journal.refuses = None
+            await pass_time(calls, clock, 2)
+            assert reconcile.asked == [SESSION, SESSION]
+            assert calls.live() == []
+
+
 @pytest.mark.both_loops
 async def test_a_reconcile_that_cancels_itself_counts_as_unknown() -> None:
     """As a client that is closed cancels its open requests. It is asked again."""
