@@ -141,10 +141,9 @@ def note_warning(session: Session, text: str) -> None:
 
 def note_departure(session: Session, legs: Iterable[Session]) -> None:
     """Keep the legs of a call for the records: those of a session that leaves memory, and the session for those that stay."""
-    fields = vars(session)
     for leg in legs:
-        vars(leg)["_former_legs"] += (session.session_id,)
-    fields["_legs"] = (*session._former_legs, *(leg.session_id for leg in legs))
+        vars(leg)["_legs"] = (*(leg._legs or ()), session.session_id)
+    vars(session)["_legs"] = (*(session._legs or ()), *(leg.session_id for leg in legs))
 
 
 _PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))

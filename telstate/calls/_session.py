@@ -42,7 +42,6 @@ _EMPTY: dict[str, Any] = {
     "_path": b"",
     "_evidence": 0,
     "_wrong_direction": (),
-    "_former_legs": (),
     "_legs": None,
     **dict.fromkeys(FACTS),
     **dict.fromkeys(("caller", "pinless_call_id", "transferred_to", "error_msg")),
@@ -167,10 +166,8 @@ class Session:
     """What was seen of it: bits of `Evidence`."""
     _path: bytes
     """Its transitions, encoded."""
-    _former_legs: tuple[str, ...]
-    """The legs of its call that have left memory."""
     _legs: tuple[str, ...] | None
-    """All other legs of its call, once it has left memory itself: nothing else knows them then."""
+    """The legs of its call that left memory before it; once it has left memory itself, all other legs: nothing else knows them."""
     _wrong_direction: tuple[str, ...]
     """The lifecycle events of the other direction that named it."""
     _context: dict[Any, Any] | None
@@ -262,9 +259,7 @@ class Session:
                 left memory (`on_retired`) knows them itself.
         """
         if self._legs is not None:
-            legs = self._legs
-        elif legs is not None:
-            legs = (*self._former_legs, *legs)
+            legs = dict.fromkeys((*self._legs, *(legs or ())))
         return {
             "session_id": self.session_id,
             "direction": self.direction.value,

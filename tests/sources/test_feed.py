@@ -85,7 +85,7 @@ async def test_feeding_equals_receiving_one_by_one(tmp_path: Path) -> None:
 
     def known(name: str) -> list[dict[str, Any]]:
         times = ("_at", "_s")
-        sessions = state_of(replayed("sqlite", tmp_path / name))
+        sessions = state_of(replayed(tmp_path / name))
         return [{key: value for key, value in session.items() if not key.endswith(times)} for session in sessions]
 
     assert known("one") == known("fed")
