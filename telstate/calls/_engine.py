@@ -25,8 +25,8 @@ from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDI
 from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
-from telstate.calls._recorder import mark_time, note_anomaly, rise
-from telstate.calls._session import Session
+from telstate.calls._recorder import mark_time, note_anomaly, rise, set_rare
+from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import IDLE, SILENCE_PASSED, State
 from telstate.calls._timers import SILENCES
@@ -294,9 +294,10 @@ class Engine:
     def _judge_wrong_direction(self, session: Session, event: Event) -> OutcomeKind:
         """Judge an event of the other direction, which says nothing about this session. A second one is a duplicate."""
         if any(rules.once for rules in EVENT_RULES[type(event)].by_direction.values()):
-            if event.name in session._wrong_direction:
+            seen = rare(session, "wrong_direction") or []
+            if event.name in seen:
                 return DUPLICATE
-            vars(session)["_wrong_direction"] += (event.name,)
+            set_rare(session, "wrong_direction", [*seen, event.name])
         note_anomaly(session, f"{event.name} came for a {session.direction} session")
         return UNEXPECTED
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from telstate.calls._address import plain_uri
 from telstate.calls._evidence import Evidence
-from telstate.calls._session import _EMPTY, Session, set_state
+from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
 from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
@@ -23,6 +23,7 @@ __all__ = [
     "note_departure",
     "note_warning",
     "rise",
+    "set_rare",
     "thaw",
 ]
 
@@ -139,11 +140,17 @@ def note_warning(session: Session, text: str) -> None:
         vars(session)["warnings"] += (text,)
 
 
+def set_rare(session: Session, name: str, value: Any) -> None:
+    """Set a value that few sessions have: JSON values, which are replaced and never changed, as a snapshot may hold them."""
+    vars(session)["_rare"] = {**(session._rare or {}), name: value}
+
+
 def note_departure(session: Session, legs: Iterable[Session]) -> None:
     """Keep the legs of a call for the records: those of a session that leaves memory, and the session for those that stay."""
+    legs = list(legs)
     for leg in legs:
-        vars(leg)["_legs"] = (*(leg._legs or ()), session.session_id)
-    vars(session)["_legs"] = (*(session._legs or ()), *(leg.session_id for leg in legs))
+        set_rare(leg, "legs", [*(rare(leg, "legs") or ()), session.session_id])
+    set_rare(session, "legs", [*(rare(session, "legs") or ()), *(leg.session_id for leg in legs)])
 
 
 _PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))

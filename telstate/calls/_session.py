@@ -41,8 +41,7 @@ _EMPTY: dict[str, Any] = {
     "ended": False,
     "_path": b"",
     "_evidence": 0,
-    "_wrong_direction": (),
-    "_legs": None,
+    "_rare": None,
     **dict.fromkeys(FACTS),
     **dict.fromkeys(("caller", "pinless_call_id", "transferred_to", "error_msg")),
     "warnings": (),
@@ -166,10 +165,12 @@ class Session:
     """What was seen of it: bits of `Evidence`."""
     _path: bytes
     """Its transitions, encoded."""
-    _legs: tuple[str, ...] | None
-    """The legs of its call that left memory before it; once it has left memory itself, all other legs: nothing else knows them."""
-    _wrong_direction: tuple[str, ...]
-    """The lifecycle events of the other direction that named it."""
+    _rare: dict[str, Any] | None
+    """What few sessions have, as JSON values: see `rare`. A field of its own would cost every session memory.
+
+    - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
+    - `wrong_direction`: the lifecycle events of the other direction that named it
+    """
     _context: dict[Any, Any] | None
 
     def __init__(self, session_id: str, direction: Direction, opened: int = 0, *, room: str | None = None) -> None:
@@ -258,8 +259,9 @@ class Session:
             legs: the ids of the other known sessions of its call. `Engine.record(session)` fills them in; a session that has
                 left memory (`on_retired`) knows them itself.
         """
-        if self._legs is not None:
-            legs = dict.fromkeys((*self._legs, *(legs or ())))
+        departed = rare(self, "legs")
+        if departed is not None:
+            legs = dict.fromkeys((*departed, *(legs or ())))
         return {
             "session_id": self.session_id,
             "direction": self.direction.value,
@@ -311,6 +313,11 @@ class Session:
                 for step in self.transitions
             ],
         }
+
+
+def rare(session: Session, name: str) -> Any:
+    """Return a value that few sessions have; None if this one has not."""
+    return None if session._rare is None else session._rare.get(name)
 
 
 # The setters that `_read_only` bypasses. For the engine alone.
