@@ -28,6 +28,8 @@ A file that begins with an underscore is internal: public is what a package's `_
 from __future__ import annotations
 
 from telstate.calls import (
+    Caller,
+    CallerState,
     Cause,
     EndedBy,
     Endpoint,
@@ -82,6 +84,7 @@ from telstate.events import (
     Direction,
     DtmfReceived,
     Event,
+    ForwardRefused,
     MeetingEnded,
     Participant,
     ParticipantEvent,
@@ -113,6 +116,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Busy",
     "CallEnded",
+    "Caller",
+    "CallerState",
     "Cause",
     "DailyError",
     "DeadlinePassed",
@@ -140,6 +145,7 @@ __all__ = [
     "Endpoint",
     "Engine",
     "Event",
+    "ForwardRefused",
     "ForwardingFailed",
     "JournalError",
     "LogClock",

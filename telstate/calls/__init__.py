@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from telstate.calls._callers import Caller, CallerState
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._engine import Engine
 from telstate.calls._evidence import Cause, EndedBy
@@ -13,6 +14,8 @@ from telstate.calls._table import State, machine
 from telstate.calls._transition import Transition
 
 __all__ = [
+    "Caller",
+    "CallerState",
     "Cause",
     "EndedBy",
     "Endpoint",

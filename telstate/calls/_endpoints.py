@@ -1,8 +1,7 @@
 """The SIP endpoints of rooms: which are ready, which session is on which, and who is about to connect to one.
 
-An endpoint takes one caller at a time. Two things point at an endpoint before a session does: a caller on hold who was
-forwarded to it, and a call that is being transferred to it. The next session that connects there is that caller, or the
-far leg of that call.
+An endpoint takes one caller at a time. A call that is being transferred to an endpoint points at it before a session does: the
+next session that connects there is the far leg of that call.
 """
 
 from __future__ import annotations
@@ -14,16 +13,12 @@ from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._recorder import bounded
 from telstate.calls._session import Session
-from telstate.events import Event, PinlessDialin
+from telstate.events import Event
 
 __all__ = ["Arrival", "Endpoint", "Endpoints", "scope_of"]
 
 Scope = tuple[str, str, str]
 """Where the name of an endpoint is unique: ("room", domain, room), else ("client", call client, "")."""
-
-Caller = dict[str, Any]
-"""A caller on hold: `from`, `to`, `call_id`, and `number`, the number of the event that reported them."""
-
 
 class Endpoint:
     """One SIP endpoint of a room. Do not change it."""
@@ -64,13 +59,11 @@ class Arrival(NamedTuple):
 
     busy_with: str | None
     """The session that was still on it: an anomaly."""
-    caller: Caller | None
-    """The caller on hold who was forwarded to it."""
     transferred_from: str | None
     """The session whose transfer has it as target."""
 
 
-_NOTHING = Arrival(None, None, None)
+_NOTHING = Arrival(None, None)
 
 
 class Endpoints:
@@ -80,10 +73,6 @@ class Endpoints:
         self._by_uri: dict[str, dict[Scope, Endpoint]] = {}
         self._place_of: dict[str, tuple[str, Scope]] = {}
         self.free: ExpiringDict[tuple[str, Scope], bool] = ExpiringDict(ttl, limit)
-        self.callers: ExpiringDict[str, Caller] = ExpiringDict(ttl, limit)
-        """Callers on hold by their pinless call id."""
-        self.forwarded: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
-        """The call id of the caller who was forwarded to an endpoint."""
         self.transfers: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
         """The session that is being transferred to an endpoint."""
         self.reached: ExpiringDict[str, bool] = ExpiringDict(ttl, limit)
@@ -116,14 +105,12 @@ class Endpoints:
         other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
-        if other is None and not self.forwarded and not self.transfers:
+        if other is None and not self.transfers:
             return _NOTHING
-        call_id = self.forwarded.take(place[0])
-        caller = self.callers.take(call_id) if call_id is not None else None
         source = self.transfers.take(place[0])
         if source is not None:
             self._reach(source, place[0], now)
-        return Arrival(other, caller, source)
+        return Arrival(other, source)
 
     def vacate(self, session: Session, now: float) -> None:
         """Remove a session from its endpoint, which can be dialled again."""
@@ -142,26 +129,6 @@ class Endpoints:
             if (kind, name) == ("room", room) and (not domain or domain_id is None or domain == domain_id):
                 self.free.pop(place)
                 self._drop(*place)
-
-    def hold(self, event: PinlessDialin, number: int, now: float) -> None:
-        """Note a caller on hold."""
-        if event.call_id is not None:
-            caller = {"from": bounded(event.from_), "to": bounded(event.to), "call_id": event.call_id, "number": number}
-            self.callers.put(event.call_id, caller, now)
-            self.callers.trim()
-
-    def forward(self, call_id: str, uri: str, now: float) -> str | None:
-        """Note that a caller on hold was forwarded to an endpoint; return the id of the session that is on it already."""
-        if call_id in self.callers:
-            self.forwarded.put(plain_uri(uri), call_id, now)
-            self.forwarded.trim()
-        endpoint = self.find(uri)
-        return endpoint.session_id if endpoint is not None else None
-
-    def connect_forwarded(self, call_id: str, uri: str) -> Caller | None:
-        """Note that a forwarded caller has connected; return the caller."""
-        self.forwarded.take(plain_uri(uri))
-        return self.callers.take(call_id)
 
     def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
         """Note that a session is being transferred to `uri`; return the id of its far leg if that has `arrived` there."""
@@ -184,12 +151,12 @@ class Endpoints:
         for key, _ in self.free.due(now):
             self.free.pop(key)
             self._drop(*key)
-        for entries in (self.callers, self.forwarded, self.transfers, self.reached):
+        for entries in (self.transfers, self.reached):
             entries.expire(now)
 
     def expiring(self) -> list[ExpiringDict[Any, Any]]:
         """List the dicts whose entries expire."""
-        return [self.free, self.callers, self.forwarded, self.transfers, self.reached]
+        return [self.free, self.transfers, self.reached]
 
     def __len__(self) -> int:
         return sum(len(scopes) for scopes in self._by_uri.values())
@@ -203,8 +170,6 @@ class Endpoints:
                 for endpoint in scopes.values()
             ],
             "free": [[plain, list(scope), due] for (plain, scope), due, _ in self.free.dump()],
-            "callers": self.callers.dump(),
-            "forwarded": self.forwarded.dump(),
             "transfers": self.transfers.dump(),
             "reached": self.reached.dump(),
         }
@@ -216,7 +181,7 @@ class Endpoints:
             self._by_uri.setdefault(plain, {})[endpoint.scope] = endpoint
             self._place_of |= dict.fromkeys(sessions, (plain, endpoint.scope))
         self.free.load(((plain, _scope(scope)), due, True) for plain, scope, due in dumped["free"])
-        for name in ("callers", "forwarded", "transfers", "reached"):
+        for name in ("transfers", "reached"):
             getattr(self, name).load(dumped[name])
 
     def _get(self, plain: str, scope: Scope, uri: str) -> Endpoint:

@@ -19,6 +19,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from telstate.calls._arrivals import note_ready, place
+from telstate.calls._callers import Caller
 from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
 from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
@@ -37,6 +39,7 @@ from telstate.events import (
     DialinWarning,
     DialoutWarning,
     Event,
+    ForwardRefused,
     MeetingEnded,
     PinlessDialin,
     PinlessForwarded,
@@ -54,7 +57,7 @@ MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 _COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
 """The field of the session that counts its events with this outcome."""
 
-_SNAPSHOT_VERSION = 3
+_SNAPSHOT_VERSION = 4
 _LONG_KEY = 200
 """Keys are kept for hours, so longer ones are replaced by their digest."""
 
@@ -116,6 +119,18 @@ class Engine:
         """Find a SIP endpoint, with or without `sip:` and query."""
         return self._state.endpoints.find(uri)
 
+    def waiting(self) -> list[Caller]:
+        """List the callers on hold, also those that were forwarded and are not connected yet, in order of first sight."""
+        return self._state.callers.waiting()
+
+    def unconnected(self) -> list[Caller]:
+        """List all known callers on hold that got to no session, also those that are lost, in order of first sight."""
+        return self._state.callers.unconnected()
+
+    def caller(self, call_id: str) -> Caller | None:
+        """Find a caller by the id of the waiting call: on hold, or connected or lost and within retention."""
+        return self._state.callers.find(call_id)
+
     def unmatched(self) -> list[Unmatched]:
         """List the parked events that no session could be matched to yet."""
         return self._state.unmatched.unmatched()
@@ -131,7 +146,7 @@ class Engine:
         """
         if self._state.clock is None:
             return None
-        dues = (self._state.next_due(), self._state.timers.next_due())
+        dues = (self._state.next_due(), self._state.timers.next_due(), self._state.callers.next_due())
         return min((due for due in dues if due is not None), default=None)
 
     def passed(self, now: float) -> list[DeadlinePassed]:
@@ -139,7 +154,12 @@ class Engine:
 
         If an event of the session is received first, it restarts the limit, which is then late and does nothing.
         """
-        return [] if self._state.clock is None else self._state.timers.passed(now)
+        if self._state.clock is None:
+            return []
+        limits = self._state.timers.passed(now)
+        if of_callers := self._state.callers.passed(now):
+            limits = sorted([*limits, *of_callers], key=lambda limit: limit.due_at)
+        return limits
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -176,14 +196,15 @@ class Engine:
             outcome.departed = state.take_departed()
         return outcome
 
-    def advance(self, now: float) -> tuple[Session | Unmatched, ...]:
+    def advance(self, now: float) -> tuple[Session | Unmatched | Caller, ...]:
         """Let time pass without an event; return what left memory. Limits are not applied: see `passed`."""
         self._state.advance(now)
         return self._state.take_departed()
 
-    def retire(self) -> tuple[Session | Unmatched, ...]:
-        """Remove all ended sessions now, as if their retention had passed, and return them: at the end of a log."""
+    def retire(self) -> tuple[Session | Unmatched | Caller, ...]:
+        """Remove all ended sessions and lost callers now, as if their retention had passed, and return them: at the end of a log."""
         self._state.retire(self._state.registry.ended.trim(0))
+        self._state.departed += self._state.callers.retire()
         return self._state.take_departed()
 
     # --- duplicates -----------------------------------------------------------------------------------------------
@@ -229,7 +250,7 @@ class Engine:
         """Apply an event that opens no session, or park it until its session is known."""
         session_id = event.session_id
         if session_id is None:
-            return self._park_unmatched(event, now)
+            return self._on_limit(event) if isinstance(event, DeadlinePassed) else self._park_unmatched(event, now)
         session = self._state.registry.get(session_id)
         if session is not None:
             return self._step(session, event, rules, now)
@@ -318,7 +339,10 @@ class Engine:
         """
         state, reported = self._state, event.__dict__
         sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
-        rules.recorder.record(session, reported, received_at if occurred_at is None else occurred_at)
+        at = received_at if occurred_at is None else occurred_at
+        new = rules.recorder.record(session, reported, at)
+        if rules.places and (new or state.callers.known):
+            place(state, session)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
@@ -362,6 +386,8 @@ class Engine:
         """Keep an ended session for its retention; without any time, until enough others have ended."""
         state = self._state
         state.endpoints.vacate(session, state.now)
+        if session.room is not None:
+            state.rooms.end(session.room, state.now)
         state.registry.end(session, state.now)
         limit = state.settings.retain_untimed if state.clock is None else state.settings.max_ended
         if len(state.registry.ended) > limit:
@@ -398,30 +424,32 @@ class Engine:
 
     def _on_endpoint(self, event: DialinReady, rules: EventRules, now: float | None) -> Outcome:
         self._state.endpoints.set_ready(event.sip_endpoint, scope_of(event), self._state.now)
+        note_ready(self._state, event)
         return self._on_other(event, rules, now)
 
     def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:
-        if isinstance(event, PinlessDialin):
-            self._state.endpoints.hold(event, self._state.number, self._state.now)
+        state, outcome = self._state, self._on_other(event, rules, now)
+        at = now if event.occurred_at is None else event.occurred_at
+        if isinstance(event, PinlessDialin) and event.call_id is not None:
+            state.callers.hold(event, event.call_id, state.number, at, state.now)
         elif isinstance(event, PinlessForwarded):
-            self._forward(event)
-        return self._on_other(event, rules, now)
+            state.callers.forward(event, state.number, at, state.now)
+        elif isinstance(event, ForwardRefused):
+            caller = state.callers.refuse(event, state.number, at, state.now)
+            outcome.lost_caller = caller if state.callers.note_lost(caller) else None
+        if len(state.callers.known) > state.settings.max_parked:
+            state.departed += state.callers.trim()
+        return outcome
 
-    def _forward(self, event: PinlessForwarded) -> None:
-        """Expect a caller on hold at an endpoint. The connection may have been faster than Daily's answer to the forwarding.
-
-        Daily forwards only to a free endpoint. A session that opened there before the caller was on hold can therefore only
-        be one whose end was lost; one that opened later is the caller.
-        """
-        state = self._state
-        caller = state.endpoints.callers.find(event.call_id)
-        session_id = state.endpoints.forward(event.call_id, event.sip_endpoint, state.now)
-        session = state.registry.get(session_id or "")
-        if caller is None or session is None or session.pinless_call_id is not None:
-            return
-        if session.opened > caller.get("number", session.opened):
-            state.endpoints.connect_forwarded(event.call_id, event.sip_endpoint)
-            vars(session).update(caller=caller["from"], pinless_call_id=caller["call_id"])
+    def _on_limit(self, event: DeadlinePassed) -> Outcome:
+        """Apply a limit of a caller on hold."""
+        callers = self._state.callers
+        caller = None if event.call_id is None else callers.pass_limit(event, event.call_id)
+        if caller is None:
+            return Outcome(LATE, event, None)
+        outcome = Outcome(NOTED, event, None)
+        outcome.lost_caller = caller if callers.note_lost(caller) else None
+        return outcome
 
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
         """End a meeting and its calls: each session without a later sign of life gets a minute to report its end."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from telstate.calls._callers import Caller, Callers
 from telstate.calls._endpoints import Endpoints
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import note_departure
 from telstate.calls._registry import Registry
+from telstate.calls._rooms import Rooms
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import SessionTimers
@@ -21,7 +23,7 @@ from telstate.events._base import YEAR_2100
 
 __all__ = ["EngineState"]
 
-_PARTS = ("registry", "keys", "early", "unmatched", "endpoints", "timers")
+_PARTS = ("registry", "keys", "early", "unmatched", "endpoints", "timers", "rooms", "callers")
 
 
 class EngineState:
@@ -44,7 +46,9 @@ class EngineState:
         """Events that are about a session and do not name it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
-        self.departed: list[Session | Unmatched] = []
+        self.rooms = Rooms(settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live)
+        self.callers = Callers(settings, self.registry.get, self.registry.all)
+        self.departed: list[Session | Unmatched | Caller] = []
         """What left memory and was not reported yet."""
         self._clean_up_at = float("-inf")
 
@@ -62,7 +66,7 @@ class EngineState:
         if self.clock is None:
             for entries in self._expiring():
                 entries.start_clock(now)
-            for limit in self.timers.limits():
+            for limit in (*self.timers.limits(), *self.callers.limits()):
                 limit.start_clock(now)
             self.clock = self.now = now
         elif now > self.now:
@@ -77,6 +81,8 @@ class EngineState:
         self.give_up(self.unmatched.expire(self.now))
         self.retire(self.registry.ended.expire(self.now))
         self.endpoints.expire(self.now)
+        self.rooms.expire(self.now)
+        self.departed += self.callers.expire(self.now)
         soonest = self.now + min(entries.ttl for entries in self._expiring())
         self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
 
@@ -89,7 +95,9 @@ class EngineState:
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
         for entries in self.endpoints.expiring():
             entries.change(settings.retention, settings.max_parked)
+        self.rooms.free.change(settings.retention, settings.max_parked)
         self.timers.change(settings)
+        self.callers.change(settings)
         self._clean_up_at = float("-inf")
 
     def next_due(self) -> float | None:
@@ -97,20 +105,27 @@ class EngineState:
         return min((due for entries in self._expiring() if (due := entries.next_due()) is not None), default=None)
 
     def _expiring(self) -> list[ExpiringDict[Any, Any]]:
-        return [self.keys, self.early.entries, self.unmatched.entries, self.registry.ended, *self.endpoints.expiring()]
+        return [
+            *(self.keys, self.early.entries, self.unmatched.entries, self.registry.ended),
+            *self.endpoints.expiring(),
+            *(self.rooms.free, self.callers.known),
+        ]
 
     def retire(self, sessions: Iterable[Session]) -> None:
         """Forget sessions that left memory."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session))
             self.registry.forget(session)
+            if session.room is not None:
+                self.rooms.leave(session.room, session.session_id)
+            self.callers.forget(session)
             self.departed.append(session)
 
     def give_up(self, parked: Iterable[ParkedEvent]) -> None:
         """Report events that left memory without a session."""
         self.departed.extend(Unmatched(one.event, one.received_at) for one in parked)
 
-    def take_departed(self) -> tuple[Session | Unmatched, ...]:
+    def take_departed(self) -> tuple[Session | Unmatched | Caller, ...]:
         """Return what left memory since the last call."""
         departed, self.departed = tuple(self.departed), []
         return departed
@@ -123,7 +138,8 @@ class EngineState:
             "early": len(self.early.entries),
             "unmatched": len(self.unmatched.entries),
             "endpoints": len(self.endpoints),
-            "callers": len(self.endpoints.callers),
+            "rooms": len(self.rooms),
+            **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
         }
 

@@ -10,7 +10,7 @@ from telstate.calls._recorder import Recorder
 from telstate.calls._session import FACTS
 from telstate.calls._table import ROWS, SILENCE_PASSED, TARGETS, Row, State, row_of
 from telstate.calls._updates import UPDATES
-from telstate.events import Direction, Event
+from telstate.events import DialinConnected, Direction, Event
 from telstate.events._base import Subject
 
 __all__ = ["EVENT_RULES", "SILENCE_TIME", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
@@ -35,7 +35,7 @@ def _verdicts(event: str, direction: Direction) -> dict[State, Verdict]:
 class SessionRules:
     """The rules of one event type for sessions of one direction."""
 
-    __slots__ = ("conditional", "life", "local", "name", "nested_anomalies", "once", "recorder", "update", "verdicts")
+    __slots__ = ("conditional", "life", "local", "name", "nested_anomalies", "once", "places", "recorder", "update", "verdicts")
 
     def __init__(self, event_type: type[Event], direction: Direction, row: Row) -> None:
         self.name = row.event
@@ -47,6 +47,8 @@ class SessionRules:
         self.conditional = row.conditional
         self.local = event_type.local
         self.update = UPDATES.get(event_type)
+        self.places = direction is Direction.DIALIN and event_type is not DialinConnected
+        """True if it may say where a dial-in arrived, besides the event that always does."""
         self.nested_anomalies = event_type._subject is Subject.PARTICIPANT
         """True if an odd field can be in a nested object, not only among the event's own extras."""
 

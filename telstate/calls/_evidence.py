@@ -57,6 +57,8 @@ class Evidence:
     STOP_REQUESTED = 128
     TRANSFER = 256
     TRANSFER_REQUESTED = 512
+    ENDPOINT_DERIVED = 1 << 20
+    """No event named its endpoint: it follows from what is known of its room. A bit, as many sessions have it."""
 
 
 def cause_of(evidence: int, direction: Direction) -> Cause:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from telstate.calls._callers import Caller
 from telstate.calls._session import Session
 from telstate.calls._transition import Transition
 from telstate.events import Event
@@ -47,6 +48,7 @@ class Outcome:
         "event",
         "journal_id",
         "kind",
+        "lost_caller",
         "moves",
         "opened",
         "redelivered",
@@ -66,8 +68,11 @@ class Outcome:
     """The transitions it caused: its own, then those of parked events that it released."""
     anomalies: tuple[str, ...]
     """What is odd about the event, one sentence each."""
-    departed: tuple[Session | Unmatched, ...]
-    """What left memory with this step: ended sessions past retention, and events that were never matched."""
+    lost_caller: Caller | None
+    """The caller on hold that is lost by this event: they got to no session."""
+    departed: tuple[Session | Unmatched | Caller, ...]
+    """What left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
+    matched."""
     journal_id: str | None
     """The id of the journal that keeps the event; None outside a dispatcher."""
     seq: int
@@ -83,6 +88,7 @@ class Outcome:
         self.ended = False
         self.moves = ()
         self.anomalies = ()
+        self.lost_caller = None
         self.departed = ()
         self.journal_id = None
         self.seq = 0

@@ -54,8 +54,8 @@ class Recorder:
         self._read = itemgetter(*self._facts)
         self._unknown = (None,) * len(self._facts)
 
-    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> None:
-        """Record an event, also when it is late: it may be the first to report something.
+    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> bool:
+        """Record an event, also when it is late: it may be the first to report something. Return whether a fact is new.
 
         Args:
             session: the session that the event is about.
@@ -78,8 +78,9 @@ class Recorder:
         if reported != known:
             if known == self._unknown and all(map(_is_short, reported)):
                 fields.update(zip(self._facts, reported, strict=True))
-            else:
-                _record_facts(session, zip(self._facts, reported, strict=True))
+                return True
+            return _record_facts(session, zip(self._facts, reported, strict=True))
+        return False
 
 
 def rise(session: Session, target: State, event: str, parked: bool = False) -> Transition:
@@ -103,17 +104,23 @@ def _amend(session: Session, evidence: int) -> None:
         fields["amended"] = True
 
 
-def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> None:
-    """Keep the first value of each fact; a later one that differs is an anomaly."""
-    fields = session.__dict__
+def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool:
+    """Keep the first value of each fact; a later one that differs is an anomaly. Return whether one is new."""
+    fields, new = session.__dict__, False
     for name, value in reported:
         if value is None:
             continue
         known = fields[name]
         if known is None:
             fields[name] = bounded(value)
+            new = True
+        elif name == "sip_endpoint" and fields["_evidence"] & Evidence.ENDPOINT_DERIVED:  # what is reported replaces it
+            fields[name] = bounded(value)
+            fields["_evidence"] &= ~Evidence.ENDPOINT_DERIVED
+            new = True
         elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
+    return new
 
 
 def mark_time(session: Session, field: str, at: float) -> None:

@@ -87,8 +87,10 @@ class Session:
         provider, user_id, display_name: as Daily reports them.
         destination, origin, caller_id, phone_number_id: of a dial-out: who is called, who calls, the number shown, and the id
             of the purchased number that calls.
-        sip_from, sip_endpoint, sip_headers: of a dial-in: the caller's SIP address, the endpoint called, the SIP headers.
-        caller, pinless_call_id: the number and the call id of the caller on hold who became this session.
+        sip_from, sip_endpoint, sip_headers: of a dial-in: the caller's SIP address, the endpoint called, the SIP headers. If no
+            event names the endpoint, it is the only one of the room that is known.
+        caller, called, pinless_call_id: the caller on hold that became this session: their number, the number that they called,
+            and the call id. Derived from where they were forwarded to, or from their number.
         opened: the number of the event that opened it. Sorts sessions by first sight.
 
     What its state is:
@@ -111,6 +113,7 @@ class Session:
         heard_at: when Daily's last event arrived, by the local clock.
         alive_at: the last sign of life: the event's own time, else the local clock.
         setup_s, ring_s, talk_s: how long it was set up, rang and talked.
+        held_s: how long its caller was on hold before.
     """
 
     # All values are texts, numbers and booleans in one plain dict, and the two enums have slots. The garbage collector does not
@@ -169,6 +172,7 @@ class Session:
     """What few sessions have, as JSON values: see `rare`. A field of its own would cost every session memory.
 
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
+    - `called`, `held_since`: the number that its caller on hold called, and since when they waited
     - `wrong_direction`: the lifecycle events of the other direction that named it
     """
     _context: dict[Any, Any] | None
@@ -250,6 +254,17 @@ class Session:
         """How long media flowed, once it ended."""
         return _seconds(self.answered_at, self.ended_at)
 
+    @property
+    def called(self) -> str | None:
+        """The number that was called, of a caller who was on hold before: it tells tenants and bots apart."""
+        number: str | None = rare(self, "called")
+        return number
+
+    @property
+    def held_s(self) -> float | None:
+        """How long its caller was on hold before it connected."""
+        return _seconds(rare(self, "held_since"), self.connected_at)
+
     def to_dict(self, *, legs: Iterable[str] | None = None) -> dict[str, Any]:
         """Return the record of this session: everything known of it, as JSON values. What is not known is None.
 
@@ -281,9 +296,9 @@ class Session:
             "sip_endpoint": self.sip_endpoint,
             "sip_headers": self.sip_headers and dict(self.sip_headers),
             "caller": self.caller,
-            "called": None,
+            "called": self.called,
             "pinless_call_id": self.pinless_call_id,
-            "held_s": None,
+            "held_s": self.held_s,
             "display_name": self.display_name,
             "user_id": self.user_id,
             "error": self.error_msg,

@@ -53,6 +53,10 @@ class Settings(BaseModel):
     """The same for a dial-out from connected to answered."""
     media_deadline: Duration | None = None
     """The same for a dial-in from connected to answered."""
+    hold_deadline: Duration | None = None
+    """The same for a caller on hold, until they are forwarded."""
+    hold_limit: Duration = 600.0
+    """How long a caller on hold can wait for a session, from the last forward on: after it they are lost (`on_caller_lost`)."""
 
     @model_validator(mode="after")
     def _retention_covers_keys(self) -> Self:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from telstate.calls._arrivals import place
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
-from telstate.calls._recorder import bounded, note_anomaly, note_warning
+from telstate.calls._recorder import bounded, note_warning
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session
 from telstate.events import (
@@ -37,16 +38,7 @@ __all__ = ["UPDATES"]
 
 
 def _connected(state: EngineState, session: Session, _: Event) -> None:
-    """Put the caller on the endpoint, unless they have left already."""
-    if session.ended or session.sip_endpoint is None:
-        return
-    arrival = state.endpoints.occupy(session, session.sip_endpoint, state.now)
-    if arrival.busy_with is not None:
-        note_anomaly(session, f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
-    if arrival.caller is not None:
-        vars(session).update(caller=arrival.caller["from"], pinless_call_id=arrival.caller["call_id"])
-    if arrival.transferred_from is not None and state.registry.get(arrival.transferred_from) is not None:
-        state.registry.link(arrival.transferred_from, session.session_id)
+    place(state, session)
 
 
 def _transferred(state: EngineState, session: Session, event: TransferEvent | TransferRequested) -> None:

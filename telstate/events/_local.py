@@ -16,6 +16,7 @@ __all__ = [
     "DeadlinePassed",
     "DialoutRefused",
     "DialoutRequested",
+    "ForwardRefused",
     "PinlessForwarded",
     "Presence",
     "PresenceChecked",
@@ -89,14 +90,25 @@ class SessionsLinked(_LocalEvent):
     other_session_id: Id
 
 
-class DeadlinePassed(_LocalEvent):
-    """A limit of the session passed. It is an event, so a replay has it at the same place."""
+class DeadlinePassed(Event):
+    """A limit of a session or of a caller on hold passed. It is an event, so a replay has it at the same place."""
+
+    _subject: ClassVar[Subject] = Subject.ATTACHED
+    local: ClassVar[bool] = True
 
     action: Literal["deadline-passed"] = "deadline-passed"
+    session_id: Id | None = None
+    """The session; None for a limit of a caller on hold."""
+    call_id: Id | None = None
+    """The caller on hold; None for a limit of a session."""
     deadline: str
-    """The limit: `setup`, `ring`, `media`, `silence`, `meeting` or `presence`."""
+    """The limit: `setup`, `ring`, `media`, `silence`, `meeting` or `presence`; of a caller `hold` or `hold-limit`."""
     due_at: Seconds
     """When it was due, in Unix seconds. If the session had an event since, this one is late and does nothing."""
+
+    @property
+    def sip_call_id(self) -> None:
+        """Always None: the other id is enough."""
 
 
 class Presence(StrEnum):
@@ -135,6 +147,19 @@ class PinlessForwarded(SessionlessEvent):
     action: Literal["pinless-forwarded"] = "pinless-forwarded"
     call_id: Id
     sip_endpoint: Id
+
+
+class ForwardRefused(SessionlessEvent):
+    """Daily refused our request to forward a waiting caller to a SIP endpoint."""
+
+    _subject: ClassVar[Subject] = Subject.CALLER
+    local: ClassVar[bool] = True
+
+    action: Literal["forward-refused"] = "forward-refused"
+    call_id: Id
+    sip_endpoint: Id
+    error: str | None = None
+    """Daily's answer."""
 
 
 class SourceGap(SessionlessEvent):

@@ -1,0 +1,85 @@
+"""Where a dial-in arrived: by which endpoint it came, and what follows from that.
+
+An event may say it (daily-js), or the room of the session does (`_rooms.py`). A derived endpoint stands in the same field of the
+session, gives way to one that an event reports, is withdrawn when it turns out to be a guess, and is never a reason for an anomaly.
+"""
+
+from __future__ import annotations
+
+from telstate.calls._endpoints import Arrival
+from telstate.calls._engine_state import EngineState
+from telstate.calls._evidence import Evidence, end_is_reported
+from telstate.calls._recorder import note_anomaly
+from telstate.calls._session import Session
+from telstate.events import DialinReady
+
+__all__ = ["note_ready", "place"]
+
+
+def place(state: EngineState, session: Session) -> None:
+    """Find the endpoint of a dial-in after something new is known of it, and its caller on hold. Repeating it changes nothing."""
+    if session.room is not None:
+        _place_in_room(state, session, session.room)
+    _occupy(state, session)
+    if state.callers.known:
+        state.callers.see(session, state.now)
+
+
+def note_ready(state: EngineState, event: DialinReady) -> None:
+    """Note an endpoint of a room, for the dial-ins of that room."""
+    if event.room is not None:
+        _add_endpoint(state, event.room, event.domain_id, event.sip_endpoint)
+
+
+def _place_in_room(state: EngineState, session: Session, room: str) -> None:
+    state.rooms.enter(room, session.session_id, state.now)
+    if _is_reported(session):
+        _add_endpoint(state, room, session.domain_id, session.sip_endpoint)
+    else:
+        _derive(state, session, room)
+
+
+def _add_endpoint(state: EngineState, room: str, domain_id: str | None, uri: str) -> None:
+    for session_id in state.rooms.add_endpoint(room, domain_id, uri, state.now):
+        session = state.registry.get(session_id)
+        if session is None or _is_reported(session):
+            continue
+        if _derive(state, session, room):
+            _occupy(state, session)
+            if state.callers.known:
+                state.callers.see(session, state.now)
+
+
+def _derive(state: EngineState, session: Session, room: str) -> bool:
+    """Set the endpoint of a session to the only one of its room, or withdraw it; return whether that changed anything."""
+    uri, evidence = state.rooms.endpoint_of(room, session.domain_id), session._evidence
+    if uri == session.sip_endpoint:
+        return False
+    if session.sip_endpoint is not None:
+        state.endpoints.vacate(session, state.now)
+    vars(session)["sip_endpoint"] = uri
+    vars(session)["_evidence"] = (evidence | Evidence.ENDPOINT_DERIVED) if uri is not None else (evidence & ~Evidence.ENDPOINT_DERIVED)
+    return True
+
+
+def _occupy(state: EngineState, session: Session) -> None:
+    """Put a connected caller on their endpoint, unless they have left already."""
+    uri, evidence = session.sip_endpoint, session._evidence
+    if uri is None or session.ended or not evidence & Evidence.CONNECTED or end_is_reported(evidence):
+        return
+    _arrived(state, session, state.endpoints.occupy(session, uri, state.now))
+
+
+def _arrived(state: EngineState, session: Session, arrival: Arrival) -> None:
+    """Draw the conclusions of a session being on an endpoint, whether an event reports that or it is derived."""
+    other = state.registry.get(arrival.busy_with or "")
+    reported = _is_reported(session) and (other is None or _is_reported(other))
+    if arrival.busy_with is not None and reported:
+        note_anomaly(session, f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
+    if arrival.transferred_from is not None and state.registry.get(arrival.transferred_from) is not None:
+        state.registry.link(arrival.transferred_from, session.session_id)
+
+
+def _is_reported(session: Session) -> bool:
+    """Return whether an event named the session's endpoint."""
+    return session.sip_endpoint is not None and not session._evidence & Evidence.ENDPOINT_DERIVED

@@ -1,0 +1,721 @@
+"""Callers on hold: who waits to be connected to a room, and which session each of them became.
+
+A caller on hold has no session yet. The program forwards them to a SIP endpoint, or pipecat's transport does so by itself, and
+some seconds later a dial-in connects. No event says that the two are one, so it is derived:
+
+- The session that connects on an endpoint is the caller who was forwarded to it last.
+- Otherwise the one waiting caller whose number is the `sip_from` of the one new dial-in is that dial-in. Where several callers
+  or several dial-ins could be meant, none is linked.
+
+What is derived follows from the times of the events alone, so it is computed anew whenever one more event bears on it, and the order
+of arrival does not matter. A caller who gets to no session is lost: they gave up, or could not be forwarded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from telstate.calls._address import plain_uri
+from telstate.calls._expiring_dict import ExpiringDict
+from telstate.calls._recorder import bounded, set_rare
+from telstate.calls._session import Session, rare
+from telstate.calls._settings import Settings
+from telstate.calls._timers import Limit
+from telstate.events import DeadlinePassed, Direction, ForwardRefused, PinlessDialin, PinlessForwarded
+
+__all__ = ["Caller", "CallerState", "Callers"]
+
+HOLD_DEADLINE = "hold"
+"""The deadline that only notifies."""
+HOLD_LIMIT = "hold-limit"
+"""The limit after which a caller is lost."""
+
+_ROUNDING = 1.0
+"""Webhooks have whole seconds, so a connected may seem this much earlier than what caused it."""
+_ANSWER = 60.0
+"""Seconds by which Daily's answer to a forward may be later than the connection itself."""
+_NEW = 60.0
+"""Two dial-ins within so many seconds are both new: which of them is the caller is not known."""
+
+
+class CallerState(StrEnum):
+    """What became of a caller on hold."""
+
+    WAITING = "waiting"
+    """On hold."""
+    FORWARDED = "forwarded"
+    """Daily accepted to connect them to an endpoint; no session is known to be them yet."""
+    CONNECTED = "connected"
+    """They became a session, which has their number, the called number and how long they waited."""
+    GAVE_UP = "gave-up"
+    """They never got to a session within `Settings.hold_limit`."""
+    FAILED = "failed"
+    """Daily refused to forward them."""
+    UNKNOWN = "unknown"
+    """The limit passed, and a dial-in may have been them, but that cannot be known."""
+
+
+_LOST = (CallerState.GAVE_UP, CallerState.FAILED)
+
+
+class Caller:
+    """A caller on hold. Read-only.
+
+    From the request that Daily sends when somebody calls (pinless dial-in), and from what this program did with it.
+    """
+
+    __slots__ = (
+        "_expired",
+        "_forward",
+        "_lost",
+        "_number",
+        "_refused_at",
+        "amended",
+        "call_domain",
+        "call_id",
+        "ended_at",
+        "error",
+        "from_",
+        "notes",
+        "session_id",
+        "started_at",
+        "state",
+        "to",
+    )
+
+    call_id: str
+    """Daily's id of the waiting call."""
+    from_: str | None
+    """The number of the caller."""
+    to: str | None
+    """The number that was called."""
+    call_domain: str | None
+    state: CallerState
+    started_at: float | None
+    """When they called, in Unix seconds: the event's time, else when it was received."""
+    ended_at: float | None
+    """When they were connected, or Daily refused to forward them. None if no event says when they left."""
+    error: str | None
+    """Daily's answer, if it refused to forward them."""
+    session_id: str | None
+    """The session that they became."""
+    notes: Mapping[str, Any]
+    """The program's notes."""
+    amended: bool
+    """True if they were reported as lost, and that is not the last word: they were forwarded or connected later."""
+
+    _number: int
+    """The number of the first event about them. Sorts callers by first sight, and stands in for unknown times."""
+    _forward: tuple[float | None, int, str] | None
+    """The last accepted forward: time, number of the event, endpoint."""
+    _refused_at: float | None
+    _expired: bool
+    _lost: bool
+    """True once they were reported as lost."""
+
+    def __init__(self, call_id: str, number: int) -> None:
+        for name in self.__slots__:
+            _write(self, name, None)
+        _write(self, "call_id", call_id)
+        _write(self, "_number", number)
+        _write(self, "notes", {})
+        _write(self, "state", CallerState.WAITING)
+        for name in ("amended", "_expired", "_lost"):
+            _write(self, name, False)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name!r} cannot be changed: a caller is read-only")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{name!r} cannot be deleted: a caller is read-only")
+
+    @property
+    def held_s(self) -> float | None:
+        """How many seconds they waited; None if it is not known when that ended."""
+        return _between(self.started_at, self.ended_at)
+
+    @property
+    def forwarded_to(self) -> str | None:
+        """The endpoint that they were forwarded to last."""
+        return None if self._forward is None else self._forward[2]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record of this caller as JSON values. Numbers are not masked."""
+        return {
+            "call_id": self.call_id,
+            "from": self.from_,
+            "to": self.to,
+            "state": self.state.value,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "held_s": self.held_s,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Caller {self.call_id} {self.state}>"
+
+    def dump(self) -> list[Any]:
+        """Return all values as JSON values."""
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def load(cls, dumped: Iterable[Any]) -> Caller:
+        """Restore what `dump` returned, also after a round trip through JSON."""
+        caller = cls("", 0)
+        for name, value in zip(cls.__slots__, dumped, strict=True):
+            _write(caller, name, tuple(value) if isinstance(value, list) else value)
+        _write(caller, "state", CallerState(caller.state))
+        return caller
+
+
+_write = object.__setattr__
+
+
+class Callers:
+    """All callers on hold, and those that got to a session or were lost, for their retention.
+
+    Args:
+        settings: how long and how many are remembered, and the limits.
+        find: returns the session of an id.
+        sessions: returns all sessions.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        find: Callable[[str], Session | None],
+        sessions: Callable[[], Iterator[Session]],
+    ) -> None:
+        self.known: ExpiringDict[str, Caller] = ExpiringDict(settings.retention, settings.max_parked)
+        self._find = find
+        self._sessions = sessions
+        self._limit = Limit(settings.hold_limit)
+        self._deadline = None if settings.hold_deadline is None else Limit(settings.hold_deadline)
+        self._forwarded: dict[str, dict[str, None]] = {}
+        """The callers forwarded to an endpoint."""
+        self._waiting: dict[str, dict[str, None]] = {}
+        """The callers by the key of their number."""
+        self._arrived: dict[str, dict[str, None]] = {}
+        """The dial-ins by endpoint. As all about dial-ins, only while there are callers."""
+        self._from: dict[str, dict[str, None]] = {}
+        """The dial-ins by the key of the number that they come from; empty if that is unknown."""
+        self._keys: dict[str, tuple[str, str]] = {}
+        """The number and endpoint under which a dial-in stands there."""
+        self._by_forward: dict[str, str] = {}
+        """The sessions of callers that were found by their forward, by call id."""
+        self._taken: dict[str, str] = {}
+        """The callers of all linked sessions."""
+        self._now = 0.0
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def find(self, call_id: str) -> Caller | None:
+        """Find a caller, also one that was connected or lost, for its retention."""
+        return self.known.find(call_id)
+
+    def unconnected(self) -> list[Caller]:
+        """List the callers that got to no session, in order of first sight."""
+        found = [caller for _, caller in self.known.values() if caller.state is not CallerState.CONNECTED]
+        return sorted(found, key=lambda caller: caller._number)
+
+    def waiting(self) -> list[Caller]:
+        """List the callers that are on hold, or forwarded and not connected yet, in order of first sight."""
+        return [c for c in self.unconnected() if c.state in (CallerState.WAITING, CallerState.FORWARDED)]
+
+    def sizes(self) -> dict[str, int]:
+        """Count what is remembered."""
+        return {
+            "callers": len(self.known) - len(self._taken),
+            "connected_callers": len(self._taken),
+            "hold_limits": sum(len(limit.ends) for limit in self.limits()),
+        }
+
+    # --- what happens to callers ----------------------------------------------------------------------------------
+
+    def hold(self, event: PinlessDialin, call_id: str, number: int, at: float | None, now: float) -> Caller:
+        """Somebody is on hold."""
+        caller = self._get(call_id, number, now)
+        _discard(self._waiting, _key(caller.from_), call_id)
+        known = {
+            "from_": bounded(event.from_ or None),
+            "to": bounded(event.to or None),
+            "call_domain": bounded(event.call_domain or None),
+        }
+        for name, value in known.items():
+            if getattr(caller, name) is None and value is not None:
+                _write(caller, name, value)
+        if at is not None and (caller.started_at is None or at < caller.started_at):
+            _write(caller, "started_at", at)
+        self._waiting.setdefault(_key(caller.from_), {})[call_id] = None
+        self._match(caller)
+        return caller
+
+    def forward(self, event: PinlessForwarded, number: int, at: float | None, now: float) -> Caller:
+        """Daily accepted to connect a caller to an endpoint."""
+        caller = self._get(event.call_id, number, now)
+        forward = (at, number, bounded(event.sip_endpoint))
+        before = caller._forward
+        if before is None or (before[0] or 0.0, before[1]) <= (at or 0.0, number):
+            if before is not None:
+                _discard(self._forwarded, plain_uri(before[2]), event.call_id)
+            _write(caller, "_forward", forward)
+            _write(caller, "_expired", False)
+            self._forwarded.setdefault(plain_uri(forward[2]), {})[event.call_id] = None
+            if caller.session_id is None:
+                self._start_limits(caller, now)
+            self._match(caller, None if before is None else before[2])
+        return caller
+
+    def refuse(self, event: ForwardRefused, number: int, at: float | None, now: float) -> Caller:
+        """Daily refused to forward a caller. An accepted forward outweighs it: after that they are not on hold any more."""
+        caller = self._get(event.call_id, number, now)
+        if caller.error is None:
+            _write(caller, "error", bounded(event.error or "the forward was refused"))
+        if at is not None and (caller._refused_at is None or at < caller._refused_at):
+            _write(caller, "_refused_at", at)
+        self._match(caller)
+        if caller.state is CallerState.FAILED:
+            self._stop_limits(caller.call_id)
+        return caller
+
+    def pass_limit(self, event: DeadlinePassed, call_id: str) -> Caller | None:
+        """A limit passed; return its caller, or None if it does not run any more."""
+        limit = self._limit if event.deadline == HOLD_LIMIT else self._deadline
+        caller = self.find(call_id)
+        if limit is None or caller is None or limit.ends.get(call_id) != event.due_at:
+            return None
+        if limit is self._limit:
+            self._stop_limits(call_id)
+            _write(caller, "_expired", True)
+            self._settle(caller)
+        else:
+            limit.ends.pop(call_id)
+        return caller
+
+    def note_lost(self, caller: Caller) -> bool:
+        """Return True once for a caller that is lost."""
+        if caller._lost or caller.state not in _LOST:
+            return False
+        _write(caller, "_lost", True)
+        return True
+
+    def _get(self, call_id: str, number: int, now: float) -> Caller:
+        self._now = now
+        caller = self.known.find(call_id)
+        if caller is None:
+            if not self.known:
+                for session in self._sessions():
+                    self._index(session)
+            caller = Caller(call_id, number)
+            self._waiting.setdefault("", {})[call_id] = None
+            self._start_limits(caller, now)
+        self.known.put(call_id, caller, now)
+        return caller
+
+    # --- which session they became --------------------------------------------------------------------------------
+
+    def see(self, session: Session, now: float) -> None:
+        """Something new is known of a dial-in: it may be a caller."""
+        self._now = now
+        before = self._keys.get(session.session_id)
+        after = self._index(session)
+        numbers: set[str] = set()
+        for key in {after, before or after}:
+            numbers |= self._match_endpoint(key[1])
+            numbers.add(key[0])
+        for number in numbers:
+            self._match_number(number)
+
+    def forget(self, session: Session) -> None:
+        """A session left memory. A caller that it was stays connected."""
+        keys = self._keys.pop(session.session_id, None)
+        if keys is not None:
+            _discard(self._from, keys[0], session.session_id)
+            _discard(self._arrived, keys[1], session.session_id)
+
+    def _index(self, session: Session) -> tuple[str, str]:
+        session_id = session.session_id
+        if session.direction is not Direction.DIALIN:
+            return ("", "")
+        endpoint = "" if session.sip_endpoint is None else plain_uri(session.sip_endpoint)
+        keys = (_key(session.sip_from), endpoint)
+        if self._keys.get(session_id) != keys:
+            self.forget(session)
+            self._keys[session_id] = keys
+            self._from.setdefault(keys[0], {})[session_id] = None
+            if endpoint:
+                self._arrived.setdefault(endpoint, {})[session_id] = None
+        return keys
+
+    def _match(self, caller: Caller, endpoint_before: str | None = None) -> None:
+        """Compute anew what may follow from a change of a caller."""
+        numbers = {_key(caller.from_)}
+        for endpoint in {caller.forwarded_to, endpoint_before} - {None}:
+            numbers |= self._match_endpoint(plain_uri(endpoint or ""))
+        for number in numbers:
+            self._match_number(number)
+        self._settle(caller)
+
+    def _match_endpoint(self, endpoint: str) -> set[str]:
+        """Find the callers who were forwarded to an endpoint among its dial-ins; return the numbers to look at again."""
+        forwarded = [self._caller(call_id) for call_id in self._forwarded.get(endpoint, ())]
+        if not forwarded:
+            return set()
+        found: dict[str, str] = {}
+        for session in self._dialins(self._arrived.get(endpoint, ())):
+            caller = _forwarded_before(session, forwarded, found, self._limit.ttl)
+            if caller is not None:
+                found[caller.call_id] = session.session_id
+        numbers = set()
+        for caller in forwarded:
+            before, after = self._by_forward.get(caller.call_id), found.get(caller.call_id)
+            if before != after:
+                numbers |= {_key(caller.from_), *(self._keys[s][0] for s in (before, after) if s in self._keys)}
+                self._by_forward.pop(caller.call_id, None)
+                self._unlink(caller)
+        for caller in forwarded:
+            if (session_id := found.get(caller.call_id)) is not None:
+                self._by_forward[caller.call_id] = session_id
+                self._link(caller, session_id)
+            else:
+                self._settle(caller)
+        return numbers
+
+    def _match_number(self, number: str) -> None:
+        """Find the callers of a number among the dial-ins that come from it."""
+        if not number or number not in self._waiting:
+            return
+        callers = [c for c in map(self._caller, self._waiting[number]) if c.call_id not in self._by_forward]
+        found: dict[str, str] = {}
+        dialins = [s for s in self._dialins(self._from.get(number, ())) if not self._is_by_forward(s.session_id)]
+        for place, session in enumerate(dialins):
+            could_be = [c for c in callers if c.call_id not in found and self._could_be(c, session)]
+            if len(could_be) != 1:
+                continue
+            later = [s for s in dialins[place + 1 :] if _is_soon_after(session, s) and self._could_be(could_be[0], s)]
+            earlier = [
+                s
+                for s in dialins[:place]
+                if s.session_id not in found.values() and _is_soon_after(s, session) and self._could_be(could_be[0], s)
+            ]
+            others = [c for c in callers if c is not could_be[0] and c.call_id not in found]
+            if not earlier and self._are_explained(later, others):
+                found[could_be[0].call_id] = session.session_id
+        for caller in callers:
+            if caller.session_id is not None and found.get(caller.call_id) != caller.session_id:
+                self._unlink(caller)
+        for caller in callers:
+            if (session_id := found.get(caller.call_id)) is not None:
+                self._link(caller, session_id)
+            else:
+                self._settle(caller)
+
+    def _is_by_forward(self, session_id: str) -> bool:
+        """Return whether a session is a caller who was found by their forward."""
+        return self._by_forward.get(self._taken.get(session_id, "")) == session_id
+
+    def _are_explained(self, dialins: Iterable[Session], callers: list[Caller]) -> bool:
+        """Return whether there is another caller for each of these dial-ins."""
+        left = sorted(callers, key=_began)
+        for session in dialins:
+            caller = next((caller for caller in left if self._could_be(caller, session)), None)
+            if caller is None:
+                return False
+            left.remove(caller)
+        return True
+
+    def _could_be(self, caller: Caller, session: Session) -> bool:
+        """Return whether a dial-in can be this caller: the time fits, and neither number nor endpoint contradict."""
+        keys = self._keys.get(session.session_id)
+        if keys is None or not _may_agree(caller.from_, session.sip_from):
+            return False
+        if caller._forward is not None and keys[1] not in ("", plain_uri(caller._forward[2])):
+            return False
+        time = _time_of(session)
+        began = caller.started_at if caller._forward is None else (caller.started_at or caller._forward[0])
+        if time is None or began is None:
+            return caller._number < session.opened
+        until = max(began, (caller._forward and caller._forward[0]) or began) + self._limit.ttl
+        return began - _ROUNDING <= time <= until
+
+    def _dialins(self, session_ids: Iterable[str]) -> list[Session]:
+        """Return sessions in the order in which they connected, without those of callers that left memory."""
+        sessions = [session for session_id in session_ids if (session := self._find(session_id)) is not None]
+        fixed = [s for s in sessions if s.pinless_call_id is None or s.pinless_call_id in self.known]
+        return sorted(fixed, key=lambda s: (_time_of(s) or 0.0, 0 if _time_of(s) is not None else s.opened, s.session_id))
+
+    def _caller(self, call_id: str) -> Caller:
+        return self.known[call_id][1]
+
+    def _link(self, caller: Caller, session_id: str) -> None:
+        """A caller became a session."""
+        session = self._find(session_id)
+        if session is None:
+            return
+        if caller.session_id is not None and caller.session_id != session_id:
+            self._unlink(caller)
+        other = self._taken.get(session_id)
+        if other is not None and other != caller.call_id:  # found by their number, and given way to by the forward
+            self._unlink(self._caller(other))
+            self._settle(self._caller(other))
+        self._taken[session_id] = caller.call_id
+        self._stop_limits(caller.call_id)
+        _write(caller, "session_id", session_id)
+        if session.pinless_call_id != caller.call_id or session.caller != caller.from_:
+            vars(session).update(caller=caller.from_, pinless_call_id=caller.call_id)
+        if rare(session, "held_since") != caller.started_at:
+            set_rare(session, "held_since", caller.started_at)
+        if rare(session, "called") != caller.to:
+            set_rare(session, "called", caller.to)
+        self._settle(caller)
+
+    def _unlink(self, caller: Caller) -> None:
+        """A caller is not that session after all."""
+        if (session_id := caller.session_id) is None:
+            return
+        self._taken.pop(session_id, None)
+        _write(caller, "session_id", None)
+        if not caller._expired:
+            self._limit.start(caller.call_id, self._now)
+        session = self._find(session_id)
+        if session is not None and session.pinless_call_id == caller.call_id:
+            vars(session).update(caller=None, pinless_call_id=None)
+            set_rare(session, "held_since", None)
+            set_rare(session, "called", None)
+
+    def _settle(self, caller: Caller) -> None:
+        """Derive the state of a caller."""
+        ended_at = None
+        if caller.session_id is not None:
+            state = CallerState.CONNECTED
+            session = self._find(caller.session_id)
+            ended_at = caller.ended_at if session is None else _time_of(session)
+        elif caller.error is not None and caller._forward is None:
+            state, ended_at = CallerState.FAILED, caller._refused_at
+        elif caller._expired:
+            state = CallerState.UNKNOWN if self._may_have_connected(caller) else CallerState.GAVE_UP
+        else:
+            state = CallerState.WAITING if caller._forward is None else CallerState.FORWARDED
+        if caller._lost and state not in _LOST:
+            _write(caller, "amended", True)
+        _write(caller, "state", state)
+        _write(caller, "ended_at", ended_at)
+
+    def _may_have_connected(self, caller: Caller) -> bool:
+        """Return whether a dial-in that nobody is known to be may have been this caller."""
+        key = _key(caller.from_)
+        candidates = self._keys if not key else [*self._from.get(key, ()), *self._from.get("", ())]
+        return any(
+            session_id not in self._taken
+            and (session := self._find(session_id)) is not None
+            and session.pinless_call_id is None
+            and self._could_be(caller, session)
+            for session_id in candidates
+        )
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def limits(self) -> list[Limit]:
+        """List the limits."""
+        return [self._limit] if self._deadline is None else [self._limit, self._deadline]
+
+    def next_due(self) -> float | None:
+        """Return when the next limit passes."""
+        return min((due for limit in self.limits() if (due := limit.next_due()) is not None), default=None)
+
+    def passed(self, now: float) -> list[DeadlinePassed]:
+        """Return every limit that is due at `now`."""
+        named = [(HOLD_LIMIT, self._limit)] + ([] if self._deadline is None else [(HOLD_DEADLINE, self._deadline)])
+        return [
+            DeadlinePassed(call_id=call_id, deadline=name, due_at=max(due, 0.0))
+            for name, limit in named
+            for call_id, due in limit.due(now)
+        ]
+
+    def _start_limits(self, caller: Caller, now: float) -> None:
+        """Begin to wait for a caller's session; a forward begins it anew, and the deadline is for those not forwarded yet."""
+        self._limit.start(caller.call_id, now)
+        if self._deadline is not None:
+            if caller._forward is None:
+                self._deadline.start(caller.call_id, now)
+            else:
+                self._deadline.ends.pop(caller.call_id, None)
+
+    def _stop_limits(self, call_id: str) -> None:
+        for limit in self.limits():
+            limit.ends.pop(call_id, None)
+
+    def expire(self, now: float) -> list[Caller]:
+        """Forget the callers that are due; return those that got to no session."""
+        return self._drop(call_id for call_id, _ in self.known.due(now))
+
+    def trim(self) -> list[Caller]:
+        """Forget the oldest callers above the limit; return those that got to no session."""
+        return self._drop(self.known.above_limit())
+
+    def retire(self) -> list[Caller]:
+        """Forget the callers that are lost, and return them: at the end of a log."""
+        settled = (*_LOST, CallerState.UNKNOWN)
+        return self._drop([call_id for call_id, (_, caller) in self.known.items() if caller.state in settled])
+
+    def change(self, settings: Settings) -> None:
+        """Use other settings, for callers that wait already too. A new deadline is for later ones."""
+        self.known.change(settings.retention, settings.max_parked)
+        self._limit.change(settings.hold_limit)
+        if settings.hold_deadline is None:
+            self._deadline = None
+        elif self._deadline is None:
+            self._deadline = Limit(settings.hold_deadline)
+        else:
+            self._deadline.change(settings.hold_deadline)
+
+    def _drop(self, call_ids: Iterable[str]) -> list[Caller]:
+        dropped = [caller for call_id in list(call_ids) if (caller := self.known.take(call_id)) is not None]
+        for caller in dropped:
+            self._stop_limits(caller.call_id)
+            self._by_forward.pop(caller.call_id, None)
+            _discard(self._waiting, _key(caller.from_), caller.call_id)
+            if caller._forward is not None:
+                _discard(self._forwarded, plain_uri(caller._forward[2]), caller.call_id)
+            if caller.session_id is not None:
+                self._taken.pop(caller.session_id, None)
+        if not self.known:
+            self._keys.clear()
+            self._from.clear()
+            self._arrived.clear()
+        return [caller for caller in dropped if caller.session_id is None]
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Return all as JSON values. What is derived is not among them."""
+        return {
+            "known": [[call_id, due, caller.dump()] for call_id, due, caller in self.known.dump()],
+            "by_forward": dict(self._by_forward),
+            "limit": dict(self._limit.ends),
+            "deadline": None if self._deadline is None else dict(self._deadline.ends),
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Restore what `dump` returned with the same settings."""
+        self.known.load((call_id, due, Caller.load(caller)) for call_id, due, caller in dumped["known"])
+        self._by_forward = dict(dumped["by_forward"])
+        self._limit.ends = dict(dumped["limit"])
+        if self._deadline is not None:
+            self._deadline.ends = dict(dumped["deadline"])
+        if not self.known:
+            return
+        for _, caller in self.known.values():
+            self._waiting.setdefault(_key(caller.from_), {})[caller.call_id] = None
+            if caller._forward is not None:
+                self._forwarded.setdefault(plain_uri(caller._forward[2]), {})[caller.call_id] = None
+            if caller.session_id is not None:
+                self._taken[caller.session_id] = caller.call_id
+        for session in self._sessions():
+            self._index(session)
+
+
+def _forwarded_before(
+    session: Session, forwarded: list[Caller], found: Mapping[str, str], window: float
+) -> Caller | None:
+    """Return the caller that a session on their endpoint is: the one forwarded to it last, and not another session already."""
+    time = _time_of(session)
+    before: list[tuple[tuple[float, int], Caller]] = []
+    after: list[tuple[tuple[float, int], Caller]] = []
+    for caller in forwarded:
+        assert caller._forward is not None  # noqa: S101 - it is among the forwarded
+        at, number, _ = caller._forward
+        if time is None or at is None:
+            rank = (0.0, number)
+            if number < session.opened:
+                before.append((rank, caller))
+            elif caller._number < session.opened:
+                after.append((rank, caller))
+            continue
+        rank = (at, number)
+        if caller.started_at is not None and caller.started_at > time + _ROUNDING:
+            continue  # they called later
+        if at <= time + _ROUNDING:
+            before.append((rank, caller))
+        elif at <= time + _ANSWER:
+            after.append((rank, caller))
+    free = [(rank, caller) for rank, caller in before if caller.call_id not in found]
+    agreeing = [entry for entry in free if entry[1].from_ is not None and _agree(entry[1].from_, session.sip_from)]
+    last = max(before, key=_rank, default=None)
+    best = max(agreeing, key=_rank, default=last if last in free else None)
+    if best is not None and (time is None or best[1]._forward[0] is None or time <= best[0][0] + window):  # type: ignore[index]
+        return best[1]
+    later = [entry for entry in after if entry[1].call_id not in found]
+    return min(later, key=_rank)[1] if later else None
+
+
+def _rank(entry: tuple[tuple[float, int], Caller]) -> tuple[float, str]:
+    (at, number), caller = entry
+    return (at, caller.call_id) if at else (float(number), caller.call_id)
+
+
+def _began(caller: Caller) -> tuple[float, str]:
+    return (caller.started_at or 0.0, caller.call_id)
+
+
+def _time_of(session: Session) -> float | None:
+    """Return when a dial-in connected, as far as that is known."""
+    return session.started_at if session.connected_at is None else session.connected_at
+
+
+def _is_soon_after(session: Session, other: Session) -> bool:
+    """Return whether another dial-in connected so soon after this one that both are new."""
+    one, two = _time_of(session), _time_of(other)
+    return one is None or two is None or two - one <= _NEW
+
+
+_NOT_DIGITS = re.compile(r"[\s().\-/]|^\+")
+_SHORTEST = 7
+
+
+def _user(address: str | None) -> str:
+    """Return what names the caller in a number or SIP address: the digits of a number, else the user; empty if anonymous."""
+    if not address:
+        return ""
+    user = plain_uri(address).rpartition("<")[2].partition("@")[0].partition(";")[0]
+    user = user.removeprefix("sip:").removeprefix("tel:")
+    digits = _NOT_DIGITS.sub("", user)
+    if digits.isdigit() and len(digits) >= _SHORTEST:
+        return digits.lstrip("0")
+    return "" if user.lower() in ("anonymous", "unknown", "unavailable", "restricted") else user.lower()
+
+
+def _key(address: str | None) -> str:
+    """Return under which key numbers are found that may agree: with and without the code of the country."""
+    user = _user(address)
+    return user[-_SHORTEST:] if user.isdigit() else user
+
+
+def _agree(one: str | None, other: str | None) -> bool:
+    """Return whether two known addresses are of one caller."""
+    first, second = _user(one), _user(other)
+    if not first or not second:
+        return False
+    if first.isdigit() and second.isdigit() and min(len(first), len(second)) >= _SHORTEST:
+        return first.endswith(second) or second.endswith(first)
+    return first == second
+
+
+def _may_agree(one: str | None, other: str | None) -> bool:
+    """Return whether two addresses can be of one caller. What is unknown or withheld can be anything."""
+    return not _user(one) or not _user(other) or _agree(one, other)
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round(max(0.0, end - start), 3)
+
+
+def _discard(index: dict[str, dict[str, None]], key: str, value: str) -> None:
+    values = index.get(key)
+    if values is not None:
+        values.pop(value, None)
+        if not values:
+            del index[key]
