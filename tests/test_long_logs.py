@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from telstate import Cause, Dialect, Engine, Session, Unmatched, parse
+from telstate import Caller, Cause, Dialect, Engine, Session, Unmatched, parse
 from telstate.testing import simulate
 from tests.terminal import Watched, watch
 
@@ -74,7 +74,7 @@ def test_every_call_ends_if_a_sixth_of_the_ends_are_lost() -> None:
         if one.payload.get("type") in ("dialin.stopped", "dialout.stopped", "dialin.error", "dialout.error")
     ]
     lost = {id(one) for one in ends[::6]}
-    departed: list[Session | Unmatched] = []
+    departed: list[Session | Unmatched | Caller] = []
     known = set()
     for one in sent:
         if id(one) not in lost:

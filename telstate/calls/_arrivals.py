@@ -33,8 +33,9 @@ def note_ready(state: EngineState, event: DialinReady) -> None:
 
 def _place_in_room(state: EngineState, session: Session, room: str) -> None:
     state.rooms.enter(room, session.session_id, state.now)
-    if _is_reported(session):
-        _add_endpoint(state, room, session.domain_id, session.sip_endpoint)
+    uri = session.sip_endpoint
+    if uri is not None and _is_reported(session):
+        _add_endpoint(state, room, session.domain_id, uri)
     else:
         _derive(state, session, room)
 

@@ -13,7 +13,7 @@ from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.events import DeadlinePassed, Direction
 
-__all__ = ["PRESENCE", "SILENCES", "SessionTimers"]
+__all__ = ["PRESENCE", "SILENCES", "Limit", "SessionTimers"]
 
 SILENCES = ("silence", "meeting")
 """The limits that end a session, unless a `reconcile` can be asked whether it is still there. All others only notify."""
@@ -28,7 +28,7 @@ _IN_CALL = {
 
 
 class Limit:
-    """One limit and the sessions for which it runs, in the order in which they are due.
+    """One limit and the sessions (or callers on hold) for which it runs, in the order in which they are due.
 
     Like an ExpiringDict without values: its dict holds only session ids and times, so the garbage collector does not track it.
     Every live session is in one of these.
@@ -140,7 +140,7 @@ class SessionTimers:
     def is_due(self, event: DeadlinePassed) -> bool:
         """Return whether this limit still runs as it did when it passed."""
         return any(
-            name == event.deadline and limit.ends.get(event.session_id) == event.due_at for name, limit in self._limits
+            name == event.deadline and limit.ends.get(event.session_id or "") == event.due_at for name, limit in self._limits
         )
 
     def acknowledge(self, event: DeadlinePassed, session: Session, now: float) -> None:
@@ -150,7 +150,7 @@ class SessionTimers:
         if event.deadline == PRESENCE:
             self.restart_silence(session, now)
         elif event.deadline in self._deadlines:
-            self._deadlines[event.deadline].ends.pop(event.session_id, None)
+            self._deadlines[event.deadline].ends.pop(session.session_id, None)
 
     def next_due(self) -> float | None:
         """Return when the next limit passes."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from telstate.calls._callers import Caller
 from telstate.calls._outcome import Unmatched
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
@@ -44,7 +45,7 @@ def replay(
 
     Sessions are printed in the order in which they ended. SETUP is the time from our request to ringing (dial-out), or from
     connected to media (dial-in). RING lasts until the answer or the end, TALK from the answer to the end. A time is empty if
-    no event says it. A replay has no timers: only a journal says that a silence limit passed.
+    no event says it. Callers on hold that got to no session have rows too. A replay has no timers: only a journal says that a silence limit passed.
 
     Examples: telstate replay calls.db, or: zcat *.gz | telstate replay --json
     """
@@ -76,7 +77,8 @@ class _ReplayRun:
             for line in read_log(self._names):
                 self._read(line)
                 self._progress.advance(line.size)
-            left: list[Session | Unmatched] = [*self._replay.engine.sessions(), *self._replay.engine.unmatched()]
+            engine = self._replay.engine
+            left: list[Session | Unmatched | Caller] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
             for one in left:
                 self._print(one)
             self._progress.print(self._report.summary(self._replay.engine, self._invalid))
@@ -88,9 +90,12 @@ class _ReplayRun:
             for gone in outcome.departed:
                 self._print(gone)
 
-    def _print(self, gone: Session | Unmatched) -> None:
+    def _print(self, gone: Session | Unmatched | Caller) -> None:
         report = self._report
-        self._progress.print(report.unmatched(gone) if isinstance(gone, Unmatched) else report.session(gone))
+        if isinstance(gone, Session):
+            self._progress.print(report.session(gone))
+        else:
+            self._progress.print(report.caller(gone) if isinstance(gone, Caller) else report.unmatched(gone))
 
     def _refuse(self, line: LogLine, error: str) -> None:
         self._invalid += 1

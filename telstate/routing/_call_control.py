@@ -14,18 +14,30 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from telstate.calls._address import plain_uri
+from telstate.calls._callers import CallerState
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.errors import (
     CallEnded,
     DailyError,
     DefinitionError,
+    JournalError,
     NoSuchSession,
     NotHosting,
     NotRunning,
+    TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.events import Direction, Event, PinlessDialin, PinlessForwarded, StopRequested, TransferRequested
+from telstate.events import (
+    Direction,
+    Event,
+    ForwardRefused,
+    PinlessDialin,
+    PinlessForwarded,
+    StopRequested,
+    TransferRequested,
+)
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
@@ -106,9 +118,37 @@ class CallControl:
             raise TypeError(f"forward takes the caller's PinlessDialin event, not {type(caller).__name__}")
         if caller.call_id is None or caller.call_domain is None:
             raise ValueError("this caller cannot be forwarded: their request had no callId or no callDomain")
+        if self._is_forwarded(caller.call_id, sip_endpoint):
+            return
         request = partial(control.forward, caller.call_id, caller.call_domain, sip_endpoint)
         forwarded = PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint)
-        await self._see_through(caller.call_id, request, forwarded)
+        await self._see_through(caller.call_id, partial(self._forwarding, caller.call_id, sip_endpoint, request), forwarded)
+
+    def _is_forwarded(self, call_id: str, sip_endpoint: str) -> bool:
+        """Return whether Daily accepted this already: a handler that runs again after a crash asks again."""
+        known = self._sequencer.engine.caller(call_id)
+        if known is None or known.forwarded_to is None:
+            return False
+        held = known.state in (CallerState.FORWARDED, CallerState.CONNECTED)
+        return held and plain_uri(known.forwarded_to) == plain_uri(sip_endpoint)
+
+    async def _forwarding(self, call_id: str, sip_endpoint: str, request: Callable[[], Awaitable[None]]) -> None:
+        """Send the request to forward a caller. Daily's refusal becomes an event; what can be tried again is none."""
+        try:
+            await request()
+        except (UnknownResult, TemporarilyNotAvailable):
+            raise
+        except DailyError as error:
+            if not error.repeated and (error.status is None or error.status < 500):
+                await self._note_refusal(ForwardRefused(call_id=call_id, sip_endpoint=sip_endpoint, error=text_of(error)))
+            raise
+
+    async def _note_refusal(self, refused: ForwardRefused) -> None:
+        try:
+            await self._sequencer.submit_events(refused)
+        except (JournalError, NotRunning) as error:  # the program gets Daily's error all the same
+            hint = "the caller is lost when the hold limit passes"
+            self._log.error("forward.refusal_not_kept", error=str(error), hint=hint)
 
     @contextmanager
     def tracking_request(self, key: str) -> Iterator[None]:

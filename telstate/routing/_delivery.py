@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from telstate.calls._callers import Caller
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
 from telstate.routing._checkpoints import Checkpoints
@@ -42,7 +43,7 @@ class Delivery:
         self._log_transitions = log_transitions
         self._log = Log()
 
-    def stepped(self, outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) -> None:
+    def stepped(self, outcome: Outcome | None, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
         """Let everything follow from a step, and from what left memory with it."""
         if outcome is not None:
             event, session, seq = outcome.event, outcome.session, outcome.seq
@@ -72,7 +73,7 @@ class Delivery:
         if outcome.ended:
             self._lanes.end_session(session.session_id)
 
-    def _retire(self, departed: tuple[Session | Unmatched, ...]) -> None:
+    def _retire(self, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
         """Sessions left memory: their handlers get the final word."""
         for gone in departed:
             if isinstance(gone, Session):

@@ -15,6 +15,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Self
 
+from telstate.calls._callers import Caller
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import Session
@@ -287,6 +288,10 @@ class Dispatcher:
         """Return every session that has not ended."""
         return self._sequencer.engine.live()
 
+    def waiting(self) -> list[Caller]:
+        """Return every caller on hold, also those that were forwarded and are not connected yet, in order of first sight."""
+        return self._sequencer.engine.waiting()
+
     def legs(self, any_id: str) -> list[Session]:
         """Return every leg of a call, by a session id or a SIP Call-ID."""
         return self._sequencer.engine.legs(any_id)
@@ -411,6 +416,9 @@ class Dispatcher:
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint, once that is ready: see `wait_ready`. Before, Daily drops the call.
+
+        What Daily accepted before is not requested again: a handler that runs again after a crash returns at once. A refusal becomes a
+        `ForwardRefused`, and the caller is lost unless another forward is accepted.
 
         Raises `ForwardingFailed` too: the caller has hung up, or the endpoint is not ready or in use.
         """

@@ -52,6 +52,7 @@ class Hook(IntEnum):
     UNMATCHED = 5
     ERROR = 6
     MIDDLEWARE = 7
+    CALLER_LOST = 8
 
 
 _ARGUMENTS: dict[Hook, tuple[str, ...]] = {
@@ -61,6 +62,7 @@ _ARGUMENTS: dict[Hook, tuple[str, ...]] = {
     Hook.END: ("event", "session", "outcome", "calls"),
     Hook.RETIRED: ("session", "calls"),
     Hook.UNMATCHED: ("event", "outcome", "calls"),
+    Hook.CALLER_LOST: ("caller", "calls"),
     Hook.ERROR: ("error", "handler", "event", "session", "outcome", "calls"),
     Hook.MIDDLEWARE: ("call_next", "handler", "event", "session", "outcome", "calls"),
 }
@@ -160,7 +162,9 @@ class HandlerTable:
         self.retired = self._of(Hook.RETIRED)
         self.errors = self._of(Hook.ERROR)
         self._unmatched = self._of(Hook.UNMATCHED)
-        self._only_events = not (self._start or self._end or self._unmatched or any(self._state.values()))
+        self._caller_lost = self._of(Hook.CALLER_LOST)
+        hooks = (self._start, self._end, self._unmatched, self._caller_lost, *self._state.values())
+        self._only_events = not any(hooks)
         """True if all handlers are for events: then there is little to look up."""
         self._log = Log()
 
@@ -201,6 +205,8 @@ class HandlerTable:
             found += self._end
         if outcome.kind is OutcomeKind.UNMATCHED:
             found += self._unmatched
+        if outcome.lost_caller is not None:
+            found += self._caller_lost
         return found
 
     def _passes(self, handler: BoundHandler, outcome: Outcome) -> bool:

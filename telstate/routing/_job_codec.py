@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
+from telstate.calls._callers import Caller
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
-from telstate.events import Event, PinlessDialin, PinlessForwarded, parse
+from telstate.events import DeadlinePassed, Event, ForwardRefused, PinlessDialin, PinlessForwarded, parse
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
@@ -50,7 +51,7 @@ def lane_key(event: Event | None) -> Hashable:
 
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if isinstance(event, (PinlessDialin, PinlessForwarded)) and event.call_id is not None:
+    if isinstance(event, (PinlessDialin, PinlessForwarded, ForwardRefused, DeadlinePassed)) and event.call_id is not None:
         return ("caller", event.call_id)
     return None if event is None else scope_of(event)
 
@@ -102,6 +103,7 @@ def _facts_of(job: Job) -> dict[str, Any]:
             "ended": outcome.ended,
             "moves": outcome.moves,
             "anomalies": outcome.anomalies,
+            "lost_caller": None if outcome.lost_caller is None else outcome.lost_caller.dump(),
         },
         "handlers": [handler.name for handler in job.handlers],
     }
@@ -109,7 +111,7 @@ def _facts_of(job: Job) -> dict[str, Any]:
 
 def _job(seq: int, event: Event | None, facts: Mapping[str, Any], names: list[str], context: JobContext) -> Job:
     session = None if facts["session"] is None else _session(facts["session"], context.engine)
-    outcome = None if event is None else _outcome(facts["outcome"], event, session)
+    outcome = None if event is None else _outcome(facts["outcome"], event, session, context.engine)
     if outcome is not None:
         outcome.journal_id, outcome.seq, outcome.redelivered = context.journal_id, seq, True
     return Job(seq, context.handlers.named(outcome, names), event, session, outcome)
@@ -122,9 +124,12 @@ def _session(facts: Mapping[str, Any], engine: Engine) -> Session:
     return thaw(facts.keys(), facts.values())
 
 
-def _outcome(facts: Mapping[str, Any], event: Event, session: Session | None) -> Outcome:
+def _outcome(facts: Mapping[str, Any], event: Event, session: Session | None, engine: Engine) -> Outcome:
     outcome = Outcome(OutcomeKind(facts["kind"]), event, session)
     outcome.opened, outcome.ended = facts["opened"], facts["ended"]
     outcome.anomalies = tuple(facts["anomalies"])
     outcome.moves = transitions_of(path_of(facts["moves"]))
+    if (lost := facts.get("lost_caller")) is not None:
+        caller = Caller.load(lost)
+        outcome.lost_caller = engine.caller(caller.call_id) or caller
     return outcome

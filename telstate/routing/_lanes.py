@@ -46,6 +46,11 @@ class Job:
         self.session = session
         self.outcome = outcome
 
+    @property
+    def caller(self) -> Any:
+        """The caller on hold that is lost by its event, if one is."""
+        return None if self.outcome is None else self.outcome.lost_caller
+
 
 class JobRunner(Protocol):
     """Runs jobs for a lane."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from telstate.calls._callers import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
@@ -143,7 +144,7 @@ class Recovery:
             self._found.append(Job(seq, handlers, outcome.event, outcome.session, outcome))
         self._find_retired(outcome.departed)
 
-    def _find_retired(self, departed: tuple[Session | Unmatched, ...]) -> None:
+    def _find_retired(self, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
         self._found += [retirement_of(gone, self._handlers) for gone in departed if isinstance(gone, Session)]
 
     async def _settle(self) -> None:

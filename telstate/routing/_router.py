@@ -132,6 +132,14 @@ class Router:
         _refuse("on_retired", bare)
         return self._decorator(lambda handler: register(handler, Hook.RETIRED, retry=retry))
 
+    def on_caller_lost(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+        """Run a handler when a caller on hold is lost: they got to no session within the `hold_limit`, or Daily refused to forward them.
+
+        It takes any of `caller` (a `Caller`) and `calls`, and runs once for each caller.
+        """
+        _refuse("on_caller_lost", bare)
+        return self._decorator(lambda handler: register(handler, Hook.CALLER_LOST, retry=retry))
+
     def on_unmatched(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
         """Run a handler for an event that speaks of a session which nothing names."""
         _refuse("on_unmatched", bare)

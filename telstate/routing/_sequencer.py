@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 
+from telstate.calls._callers import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
@@ -29,7 +30,7 @@ from telstate.routing._work_log import WorkLog
 
 __all__ = ["IN_TRANSIT", "Listener", "Sequencer", "append", "is_shared"]
 
-Listener = Callable[[Outcome | None, tuple[Session | Unmatched, ...]], None]
+Listener = Callable[[Outcome | None, tuple[Session | Unmatched | Caller, ...]], None]
 """Learns of each step: its outcome (None where only time passed), and what left memory with it."""
 
 _PAUSE_AFTER = 32
@@ -341,7 +342,7 @@ class Sequencer:
 
     def _question_or(self, limit: DeadlinePassed) -> Event:
         """Ask about a silent session where somebody can be asked; else the limit itself ends it."""
-        if self._asks and limit.deadline in (*SILENCES, PRESENCE):
+        if self._asks and limit.session_id is not None and limit.deadline in (*SILENCES, PRESENCE):
             return PresenceChecked(session_id=limit.session_id, presence=Presence.UNKNOWN)
         return limit
 
@@ -404,7 +405,7 @@ def _fail(batch: Sequence[_Submission], error: Exception) -> None:
         submission.fail(error)
 
 
-def _ignore(outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) -> None:
+def _ignore(outcome: Outcome | None, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
     """Listen to nothing: before `open`."""
 
 
@@ -426,6 +427,8 @@ def _shortest_of(settings: Settings) -> float:
         settings.setup_deadline,
         settings.ring_deadline,
         settings.media_deadline,
+        settings.hold_deadline,
+        settings.hold_limit,
         settings.key_ttl,
         settings.retention,
         settings.parked_ttl,

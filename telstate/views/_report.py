@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from telstate.calls._callers import Caller, CallerState
 from telstate.calls._engine import Engine
 from telstate.calls._evidence import EndedBy
 from telstate.calls._outcome import OutcomeKind, Unmatched
@@ -36,6 +37,10 @@ class JsonReport:
     def session(self, session: Session) -> str:
         """A session that left memory, or that is left at the end: `session.to_dict()`."""
         return self._line("session", session.to_dict())
+
+    def caller(self, caller: Caller) -> str:
+        """A caller on hold who got to no session: `caller.to_dict()`."""
+        return self._line("caller", caller.to_dict())
 
     def unmatched(self, unmatched: Unmatched) -> str:
         """An event that no session was ever found for."""
@@ -75,6 +80,7 @@ class TextReport:
         self._wide = width is None or width >= _WIDE
         self._numbers = numbers
         self._ends: Counter[str] = Counter()
+        self._callers: Counter[str] = Counter()
         self._with_anomalies = 0
         self._parked = False
 
@@ -104,6 +110,28 @@ class TextReport:
         )
         return "\n".join([row, *(f"{_INDENT}{self._masked(note)}" for note in _notes(session))])
 
+    def caller(self, caller: Caller) -> str:
+        """A caller on hold who got to no session, with what is known of the reason below."""
+        self._callers[caller.state] += 1
+        still = caller.state in (CallerState.WAITING, CallerState.FORWARDED)
+        row = self._row(
+            utc_time(caller.started_at),
+            caller.call_id,
+            "in ",
+            cut(_without_scheme(self._masked(caller.from_ or "")), 24),
+            "",
+            f"({caller.state})" if still else caller.state,
+            "",
+            "",
+            "",
+            "",
+            f"on hold{f' for {_duration(caller.held_s)}' if caller.held_s is not None else ''}",
+        )
+        notes = [f"called {caller.to}"] if caller.to is not None else []
+        notes += [f"forwarded to {caller.forwarded_to}"] if caller.forwarded_to is not None else []
+        notes += [f"error: {caller.error}"] if caller.error is not None else []
+        return "\n".join([row, *(f"{_INDENT}{self._masked(note)}" for note in notes)])
+
     def unmatched(self, unmatched: Unmatched) -> str:
         """An event that no session was ever found for."""
         event = unmatched.event
@@ -126,6 +154,9 @@ class TextReport:
         lines = ["* from an event that arrived before its session was known", ""] if self._parked else [""]
         sessions = f"{_count(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"
         lines.append(f"{sessions}; {self._with_anomalies} with anomalies (!)" if self._with_anomalies else sessions)
+        if self._callers:
+            states = ", ".join(f"{count} {state}" for state, count in self._callers.most_common())
+            lines.append(f"{_count(self._callers.total(), 'caller')} on hold without a session: {states}")
         lines.append(f"{_count(engine.received, 'event')}{': ' if kinds else ''}{kinds}")
         if invalid:
             lines.append(f"{_count(invalid, 'line')} could not be read")

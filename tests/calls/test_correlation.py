@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from telstate import Engine, OutcomeKind, Session, Settings, State, Unmatched
+from telstate import Caller, Engine, OutcomeKind, Session, Settings, State, Unmatched
 from tests.calls import feed, joined, js, webhook
 
 UNMATCHED = OutcomeKind.UNMATCHED
@@ -495,7 +495,7 @@ def test_an_event_without_time_retires_no_session_that_has_a_time() -> None:
 def test_without_any_time_sessions_retire_by_number() -> None:
     """When `retain_untimed` later sessions have ended."""
     engine = Engine(Settings(retain_untimed=3))
-    departed: list[Session | Unmatched] = []
+    departed: list[Session | Unmatched | Caller] = []
     for n in range(10):
         departed += feed(engine, js("dialout-stopped", f"s{n}")).departed
     assert [gone.session_id for gone in departed if isinstance(gone, Session)] == [f"s{n}" for n in range(7)]

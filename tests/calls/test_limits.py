@@ -12,7 +12,7 @@ from tests.calls import feed, joined, js, webhook
 HOUR = 3600.0
 
 
-def passing(engine: Engine, now: float) -> list[tuple[str, str, OutcomeKind]]:
+def passing(engine: Engine, now: float) -> list[tuple[str, str | None, OutcomeKind]]:
     """Receive the limits that passed at `now`, as a dispatcher does."""
     return [(limit.deadline, limit.session_id, engine.receive(limit, now).kind) for limit in engine.passed(now)]
 

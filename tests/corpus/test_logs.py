@@ -22,7 +22,7 @@ def replay(path: Path) -> dict[str, list[Any]]:
     """Return the output of `telstate replay --json`, by kind of line."""
     result = CliRunner().invoke(app, ["replay", "--json", str(path)])
     assert result.exit_code == 0, result.output
-    output: dict[str, list[Any]] = {"session": [], "unmatched": [], "invalid": [], "summary": []}
+    output: dict[str, list[Any]] = {"session": [], "caller": [], "unmatched": [], "invalid": [], "summary": []}
     for line in result.stdout.splitlines():
         ((kind, value),) = json.loads(line).items()
         output[kind].append(value)
@@ -31,7 +31,7 @@ def replay(path: Path) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda path: path.stem)
 def test_log_has_the_expected_result(log: Path) -> None:
-    """Sessions by id (or in their order), unmatched events, invalid lines and totals are as expected."""
+    """Sessions by id (or in their order), callers on hold, unmatched events, invalid lines and totals are as expected."""
     expected = json.loads(log.with_suffix(".expected.json").read_text(encoding="utf-8"))
     output = replay(log)
     sessions = expected["sessions"]
@@ -41,6 +41,7 @@ def test_log_has_the_expected_result(log: Path) -> None:
     assert [session["session_id"] for session in output["session"]] == [session["session_id"] for session in wanted]
     for session, facts in zip(output["session"], wanted, strict=True):
         assert {key: session[key] for key in facts} == facts
+    assert output["caller"] == expected.get("callers", [])
     assert output["summary"] == [expected["summary"]]
     assert len(output["unmatched"]) == expected.get("unmatched", 0)
     assert [line["line"] for line in output["invalid"]] == expected.get("invalid", [])

@@ -10,7 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from telstate import Cause, Dialect, Engine, Event, Outcome, OutcomeKind, Session, Settings, State, Unmatched, parse
+from telstate import (
+    Caller,
+    Cause,
+    Dialect,
+    Engine,
+    Event,
+    Outcome,
+    OutcomeKind,
+    Session,
+    Settings,
+    State,
+    Unmatched,
+    parse,
+)
 from telstate.calls._table import RANK, TERMINAL
 from telstate.testing import SimulatedCall, simulate
 from tests.property.histories import FEW, any_events, calls, reports, shuffled
@@ -105,7 +118,7 @@ class EngineMachine(RuleBasedStateMachine):
         super().__init__()
         self.engine = Engine(Settings(ring_deadline=30, setup_deadline=10, media_deadline=20, **FEW))
         self.copy: Engine | None = None
-        self.departed: list[Session | Unmatched] = []
+        self.departed: list[Session | Unmatched | Caller] = []
         self.highest: dict[int, State] = {}
         self.ended: set[int] = set()
 

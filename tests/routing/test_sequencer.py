@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
 from telstate import (
+    Caller,
     Cause,
     Dispatcher,
     Engine,
@@ -110,9 +111,9 @@ class Running:
         self.sequencer.open(Engine(settings), 0, self._stepped, asks=False)
         self.clock = clock
         self.stepped: list[Outcome] = []
-        self.departed: list[Session | Unmatched] = []
+        self.departed: list[Session | Unmatched | Caller] = []
 
-    def _stepped(self, outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) -> None:
+    def _stepped(self, outcome: Outcome | None, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
         if outcome is not None:
             self.stepped.append(outcome)
         self.departed += departed

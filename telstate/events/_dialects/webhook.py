@@ -1,6 +1,7 @@
 """Daily's webhooks: snake_case fields in an envelope. Source: the pages under docs.daily.co/reference/rest-api/webhooks.
 
-The pinless dial-in webhook (`room_creation_api`) has no envelope and is detected by `To` and `From`, or `callId`.
+The pinless dial-in webhook (`room_creation_api`) has no envelope and is detected by `To` and `From`, or `callId` and `callDomain`.
+pipecat's runner sends it on to a bot as `dialin_settings`, in snake_case.
 """
 
 from __future__ import annotations
@@ -39,14 +40,30 @@ def matches(payload: dict[str, Any]) -> bool:
 
 
 def is_pinless(payload: dict[str, Any]) -> bool:
-    """Return True for a waiting caller. `callId` alone is weak evidence, so this is tried after all other dialects."""
-    return ("To" in payload and "From" in payload) or "callId" in payload
+    """Return True for a waiting caller. Other vendors' JSON has a `callId` too, so that alone is not enough."""
+    if not _OTHERS.isdisjoint(payload):
+        return False
+    payload = _pinless(payload)
+    return ("To" in payload and "From" in payload) or ("callId" in payload and "callDomain" in payload)
+
+
+_OTHERS = frozenset({"type", "event", "action"})
+_PINLESS_KEYS = {"from": "From", "to": "To", "call_id": "callId", "call_domain": "callDomain", "sip_headers": "sipHeaders"}
+
+
+def _pinless(payload: dict[str, Any]) -> dict[str, Any]:
+    """Take a waiting caller out of the runner's body, and spell its keys as Daily does."""
+    settings = payload.get("dialin_settings")
+    fields = settings if isinstance(settings, dict) else payload
+    respelled = {_PINLESS_KEYS.get(key, key): value for key, value in fields.items()}
+    return {**respelled, **{key: value for key, value in fields.items() if key not in _PINLESS_KEYS}}
 
 
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
     """Take the event out of its envelope and translate its keys to daily-js; unknown keys keep their spelling."""
-    if "type" not in payload and is_pinless(payload):
+    if is_pinless(payload):
         # It has no envelope. A waiting caller has one call id, so the call id identifies a redelivery.
+        payload = _pinless(payload)
         return {"webhookId": payload.get("callId"), **payload, "action": "pinless-dialin"}
     inner = payload.get("payload")
     fields = inner if isinstance(inner, dict) else {}
