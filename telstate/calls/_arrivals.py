@@ -1,6 +1,6 @@
 """Where a dial-in arrived: by which endpoint it came, and what follows from that.
 
-An event may say it (daily-js), or the room of the session does (`_rooms.py`). A derived endpoint stands in the same field of the
+An event may say it (daily-js), or the room of the session does (`_room_endpoints.py`). A derived endpoint stands in the same field of the
 session, gives way to one that an event reports, is withdrawn when it turns out to be a guess, and is never a reason for an anomaly.
 """
 
@@ -59,7 +59,9 @@ def _derive(state: EngineState, session: Session, room: str) -> bool:
     if session.sip_endpoint is not None:
         state.endpoints.vacate(session, state.now)
     vars(session)["sip_endpoint"] = uri
-    vars(session)["_evidence"] = (evidence | Evidence.ENDPOINT_DERIVED) if uri is not None else (evidence & ~Evidence.ENDPOINT_DERIVED)
+    vars(session)["_evidence"] = (
+        (evidence | Evidence.ENDPOINT_DERIVED) if uri is not None else (evidence & ~Evidence.ENDPOINT_DERIVED)
+    )
     return True
 
 

@@ -445,7 +445,9 @@ class Callers:
         """Return sessions in the order in which they connected, without those of callers that left memory."""
         sessions = [session for session_id in session_ids if (session := self._find(session_id)) is not None]
         fixed = [s for s in sessions if s.pinless_call_id is None or s.pinless_call_id in self.known]
-        return sorted(fixed, key=lambda s: (_time_of(s) or 0.0, 0 if _time_of(s) is not None else s.opened, s.session_id))
+        return sorted(
+            fixed, key=lambda s: (_time_of(s) or 0.0, 0 if _time_of(s) is not None else s.opened, s.session_id)
+        )
 
     def _caller(self, call_id: str) -> Caller:
         return self.known[call_id][1]
@@ -680,7 +682,7 @@ def _user(address: str | None) -> str:
     """Return what names the caller in a number or SIP address: the digits of a number, else the user; empty if anonymous."""
     if not address:
         return ""
-    user = plain_uri(address).rpartition("<")[2].partition("@")[0].partition(";")[0]
+    user = plain_uri(address).rpartition("<")[2].partition("@")[0].partition(";")[0].rstrip(">")
     user = user.removeprefix("sip:").removeprefix("tel:")
     digits = _NOT_DIGITS.sub("", user)
     if digits.isdigit() and len(digits) >= _SHORTEST:

@@ -20,6 +20,7 @@ __all__ = ["Arrival", "Endpoint", "Endpoints", "scope_of"]
 Scope = tuple[str, str, str]
 """Where the name of an endpoint is unique: ("room", domain, room), else ("client", call client, "")."""
 
+
 class Endpoint:
     """One SIP endpoint of a room. Do not change it."""
 

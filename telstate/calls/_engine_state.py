@@ -15,7 +15,7 @@ from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import note_departure
 from telstate.calls._registry import Registry
-from telstate.calls._rooms import Rooms
+from telstate.calls._room_endpoints import RoomEndpoints
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import SessionTimers
@@ -46,7 +46,9 @@ class EngineState:
         """Events that are about a session and do not name it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
-        self.rooms = Rooms(settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live)
+        self.rooms = RoomEndpoints(
+            settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live
+        )
         self.callers = Callers(settings, self.registry.get, self.registry.all)
         self.departed: list[Session | Unmatched | Caller] = []
         """What left memory and was not reported yet."""

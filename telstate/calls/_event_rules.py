@@ -35,7 +35,18 @@ def _verdicts(event: str, direction: Direction) -> dict[State, Verdict]:
 class SessionRules:
     """The rules of one event type for sessions of one direction."""
 
-    __slots__ = ("conditional", "life", "local", "name", "nested_anomalies", "once", "places", "recorder", "update", "verdicts")
+    __slots__ = (
+        "conditional",
+        "life",
+        "local",
+        "name",
+        "nested_anomalies",
+        "once",
+        "places",
+        "recorder",
+        "update",
+        "verdicts",
+    )
 
     def __init__(self, event_type: type[Event], direction: Direction, row: Row) -> None:
         self.name = row.event

@@ -140,7 +140,8 @@ class SessionTimers:
     def is_due(self, event: DeadlinePassed) -> bool:
         """Return whether this limit still runs as it did when it passed."""
         return any(
-            name == event.deadline and limit.ends.get(event.session_id or "") == event.due_at for name, limit in self._limits
+            name == event.deadline and limit.ends.get(event.session_id or "") == event.due_at
+            for name, limit in self._limits
         )
 
     def acknowledge(self, event: DeadlinePassed, session: Session, now: float) -> None:

@@ -122,7 +122,9 @@ class CallControl:
             return
         request = partial(control.forward, caller.call_id, caller.call_domain, sip_endpoint)
         forwarded = PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint)
-        await self._see_through(caller.call_id, partial(self._forwarding, caller.call_id, sip_endpoint, request), forwarded)
+        await self._see_through(
+            caller.call_id, partial(self._forwarding, caller.call_id, sip_endpoint, request), forwarded
+        )
 
     def _is_forwarded(self, call_id: str, sip_endpoint: str) -> bool:
         """Return whether Daily accepted this already: a handler that runs again after a crash asks again."""
@@ -140,7 +142,9 @@ class CallControl:
             raise
         except DailyError as error:
             if not error.repeated and (error.status is None or error.status < 500):
-                await self._note_refusal(ForwardRefused(call_id=call_id, sip_endpoint=sip_endpoint, error=text_of(error)))
+                await self._note_refusal(
+                    ForwardRefused(call_id=call_id, sip_endpoint=sip_endpoint, error=text_of(error))
+                )
             raise
 
     async def _note_refusal(self, refused: ForwardRefused) -> None:

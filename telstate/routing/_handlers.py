@@ -49,10 +49,10 @@ class Hook(IntEnum):
     STATE = 2
     END = 3
     RETIRED = 4
-    UNMATCHED = 5
-    ERROR = 6
-    MIDDLEWARE = 7
-    CALLER_LOST = 8
+    CALLER_LOST = 5
+    UNMATCHED = 6
+    ERROR = 7
+    MIDDLEWARE = 8
 
 
 _ARGUMENTS: dict[Hook, tuple[str, ...]] = {

@@ -51,7 +51,10 @@ def lane_key(event: Event | None) -> Hashable:
 
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if isinstance(event, (PinlessDialin, PinlessForwarded, ForwardRefused, DeadlinePassed)) and event.call_id is not None:
+    if (
+        isinstance(event, (PinlessDialin, PinlessForwarded, ForwardRefused, DeadlinePassed))
+        and event.call_id is not None
+    ):
         return ("caller", event.call_id)
     return None if event is None else scope_of(event)
 

@@ -47,8 +47,7 @@ def put_callback(queue: EventQueue, handler: str, args: tuple[object, ...]) -> N
         queue.put(handler, queue.gap("the client left the call"))
     elif handler != STATE:
         data = args[0] if len(args) == 1 else list(args)
-        client = {} if queue.client is None else {"callClientId": queue.client}
-        queue.put(handler, {"handler": handler, "data": data, **client})
+        queue.put(handler, {"handler": handler, "data": data, **queue.scope_keys})
 
 
 class DialoutStart:

@@ -34,18 +34,22 @@ class DailyEvents(daily.EventHandler):
         client: an id for the call client, if a dispatcher has several: events and gaps then carry it. Without it, a gap makes all
             live sessions uncertain.
         limit: how many events may wait. More are dropped, which is logged and leaves a `SourceGap`.
+        room: the name of the room that the client joins: daily-python names it nowhere. With it, a dial-in is known to have come by the
+            room's endpoint, and a caller on hold who was forwarded there becomes that session.
 
     Raises:
-        ValueError: if the limit is below 1, or `client` is not a valid id.
+        ValueError: if the limit is below 1, or `client` or `room` is not a valid id.
     """
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Self:
         """Drop the arguments: the native class takes no keywords."""
         return super().__new__(cls)
 
-    def __init__(self, calls: EventSink, *, client: str | None = None, limit: int = LIMIT) -> None:
+    def __init__(
+        self, calls: EventSink, *, client: str | None = None, limit: int = LIMIT, room: str | None = None
+    ) -> None:
         super().__init__()
-        self._queue = EventQueue(calls, client, limit)
+        self._queue = EventQueue(calls, client, limit, room)
 
     async def __aenter__(self) -> Self:
         self._queue.open()

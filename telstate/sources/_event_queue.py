@@ -56,17 +56,21 @@ class EventQueue:
         calls: the dispatcher, or another sink.
         client: the call client's id, which our own events carry (`scope`): a gap then concerns only the sessions of that client.
         limit: how many events may wait.
+        room: the name of the room that the client is in, which all events carry.
 
     Raises:
-        ValueError: if the limit is below 1, or `client` is not a valid id.
+        ValueError: if the limit is below 1, or `client` or `room` is not a valid id.
     """
 
-    def __init__(self, calls: EventSink, client: str | None, limit: int) -> None:
+    def __init__(self, calls: EventSink, client: str | None, limit: int, room: str | None = None) -> None:
         if limit < 1:
             raise ValueError(f"limit is how many events may wait, at least 1, not {limit!r}")
-        self.client = client
-        self.scope: dict[str, Any] = {} if client is None else {"call_client_id": client}
-        self.gap("")  # refuses an invalid id here, not when the first gap comes
+        self._client: dict[str, Any] = {} if client is None else {"call_client_id": client}
+        of_room = {} if room is None else {"room": room}
+        self.scope: dict[str, Any] = {**self._client, **of_room}
+        """What the program's own events about calls carry; `scope_keys` are the same in Daily's spelling."""
+        self.scope_keys: dict[str, Any] = {**({} if client is None else {"callClientId": client}), **of_room}
+        SourceGap(**self.scope)  # refuses an invalid id here, not when the first event comes
         self._calls = calls
         self._limit = limit
         self._queue: deque[_Item | _Dropped] = deque()
@@ -80,7 +84,7 @@ class EventQueue:
 
     def gap(self, reason: str) -> SourceGap:
         """Make the event that says that events may be missing from here on."""
-        return SourceGap(reason=reason, **self.scope)
+        return SourceGap(reason=reason, **self._client)  # without the room: a session may be known without its room
 
     def open(self) -> None:
         """Start to deliver.

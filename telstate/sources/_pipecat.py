@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from telstate.routing._ports import EventSink
 from telstate.sources._callbacks import EVENTS, STATE, TELEPHONY, DialoutStart, put_callback
 from telstate.sources._event_queue import LIMIT, EventQueue
 
 __all__ = ["PipecatEvents", "attach_pipecat"]
+
+_LONGEST_NAME = 1024
 
 
 class PipecatEvents:
@@ -53,7 +56,14 @@ class PipecatEvents:
         return answer
 
 
-def attach_pipecat(calls: EventSink, transport: Any, *, client: str | None = None, limit: int = LIMIT) -> PipecatEvents:
+def attach_pipecat(
+    calls: EventSink,
+    transport: Any,
+    *,
+    client: str | None = None,
+    limit: int = LIMIT,
+    room: str | None = None,
+) -> PipecatEvents:
     """Deliver a transport's events about calls, participants and key presses to a dispatcher, in order.
 
     Your own handlers keep working, on the same events too. When the bot has left the call, sessions become uncertain
@@ -65,10 +75,12 @@ def attach_pipecat(calls: EventSink, transport: Any, *, client: str | None = Non
         client: an id for the call client, if a dispatcher has several: events and gaps then carry it. Without it, a gap makes all
             live sessions uncertain.
         limit: how many events may wait. More are dropped, which is logged and leaves a `SourceGap`.
+        room: the name of the transport's room, which events then carry; by default that in the URL that the transport joins. With it, a
+            dial-in is known to have come by the room's endpoint.
 
     Raises:
         TypeError: if the transport has no events, or none about phone calls.
-        ValueError: if the limit is below 1, or `client` is not a valid id.
+        ValueError: if the limit is below 1, or `client` or `room` is not a valid id.
         NotRunning: if the dispatcher is not open.
         RuntimeError: without a running asyncio event loop.
     """
@@ -81,7 +93,7 @@ def attach_pipecat(calls: EventSink, transport: Any, *, client: str | None = Non
     if not set(names) & set(TELEPHONY):
         hint = "attach to the DailyTransport itself; telstate does not read the calls of other transports"
         raise TypeError(f"{type(transport).__name__} has none of Daily's dial-in and dial-out events: {hint}")
-    queue = EventQueue(calls, client, limit)
+    queue = EventQueue(calls, client, limit, room or _room_of(transport))
     queue.open()
     for name in names:
         add(name, _callback(queue, name))
@@ -93,6 +105,13 @@ def _has(transport: Any, name: str) -> bool:
     that pipecat reads itself (`BaseObject._event_handlers`); without that dict, all names are assumed to exist."""
     known = getattr(transport, "_event_handlers", None)
     return not isinstance(known, Mapping) or name in known
+
+
+def _room_of(transport: Any) -> str | None:
+    """Return the name of the room in the URL that a `DailyTransport` joins: `https://<domain>.daily.co/<room>`. Others have none."""
+    url = getattr(transport, "room_url", None)
+    name = unquote(urlsplit(url).path).strip("/") if isinstance(url, str) else ""
+    return name if 0 < len(name) <= _LONGEST_NAME and "/" not in name else None
 
 
 def _callback(queue: EventQueue, handler: str) -> Callable[..., None]:

@@ -209,9 +209,12 @@ def test_a_pinless_dialin_is_detected_by_its_keys() -> None:
     assert round_trip(event) == event
 
 
-def test_a_call_id_alone_is_a_pinless_dialin() -> None:
-    """But only if no other dialect matches."""
-    assert isinstance(parse({"callId": "c", "From": "+1"}), PinlessDialin)
+def test_a_call_id_alone_is_no_pinless_dialin() -> None:
+    """Other vendors' JSON has one too, and nobody is to be called back because of it."""
+    assert isinstance(parse({"callId": "c", "callDomain": "d", "From": "+1"}), PinlessDialin)
+    for other in ({"callId": "c", "From": "+1"}, {"callId": "c", "callDomain": "d", "event": "call.ended"}):
+        with pytest.raises(ParseError):
+            parse(other)
     assert isinstance(parse({"handler": "on_dialin_stopped", "data": {"sessionId": "s"}, "callId": "c"}), DialinStopped)
 
 

@@ -89,12 +89,13 @@ def test_every_hook_has_a_decorator() -> None:
         router.on_state(State.ANSWERED),
         router.on_end(direction="dialin"),
         router.on_retired(),
+        router.on_caller_lost(),
         router.on_unmatched(),
         router.on_handler_error(),
     ):
         decorator(anything)
     assert [registration.hook for registration, _ in router.walk()] == list(Hook)[:-1]
-    assert "7 handlers" in repr(router)
+    assert "8 handlers" in repr(router)
 
 
 def sync() -> None:

@@ -48,7 +48,13 @@ def is_pinless(payload: dict[str, Any]) -> bool:
 
 
 _OTHERS = frozenset({"type", "event", "action"})
-_PINLESS_KEYS = {"from": "From", "to": "To", "call_id": "callId", "call_domain": "callDomain", "sip_headers": "sipHeaders"}
+_PINLESS_KEYS = {
+    "from": "From",
+    "to": "To",
+    "call_id": "callId",
+    "call_domain": "callDomain",
+    "sip_headers": "sipHeaders",
+}
 
 
 def _pinless(payload: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ The endpoints of a room are forgotten together: forgetting one of two would turn
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
 
-__all__ = ["Rooms"]
+__all__ = ["RoomEndpoints"]
 
 
 class _Room:
@@ -28,7 +29,7 @@ class _Room:
         """The dial-ins in these rooms, also ended ones."""
 
 
-class Rooms:
+class RoomEndpoints:
     """The endpoints and dial-ins of all rooms, by the room's name.
 
     Args:
@@ -62,7 +63,9 @@ class Rooms:
         if known is None or not known.places:
             return None
         of_domain = {
-            plain_uri(uri): uri for domain, uri in known.places if not domain or domain_id is None or domain == domain_id
+            plain_uri(uri): uri
+            for domain, uri in known.places
+            if not domain or domain_id is None or domain == domain_id
         }
         return next(iter(of_domain.values())) if len(of_domain) == 1 else None
 
@@ -86,7 +89,9 @@ class Rooms:
 
     def dump(self) -> dict[str, Any]:
         """Return all as JSON values."""
-        rooms = [[name, [list(place) for place in room.places], list(room.sessions)] for name, room in self._rooms.items()]
+        rooms = [
+            [name, [list(place) for place in room.places], list(room.sessions)] for name, room in self._rooms.items()
+        ]
         return {"rooms": rooms, "free": self.free.dump()}
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -103,8 +108,10 @@ class Rooms:
             known = self._rooms[room] = _Room()
         free = self.free
         free.put(room, True, now)
-        if free.limit is not None and len(free) > free.limit:  # one at a time: a live one is kept, and looked at again last
-            self._forget(next(iter(free)), now)
+        if free.limit is not None and len(free) > free.limit:
+            for oldest in list(islice(free, 2)):  # a few at a time: a live one is kept, and looked at again last
+                if oldest != room:
+                    self._forget(oldest, now)
         return known
 
     def _forget(self, room: str, now: float) -> None:
