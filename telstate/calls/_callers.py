@@ -258,7 +258,7 @@ class Callers:
         caller = self._get(event.call_id, number, now)
         forward = (at, number, bounded(event.sip_endpoint))
         before = caller._forward
-        if before is None or (before[0] or 0.0, before[1]) <= (at or 0.0, number):
+        if before is None or _is_later(forward, before):
             if before is not None:
                 _discard(self._forwarded, plain_uri(before[2]), event.call_id)
             _write(caller, "_forward", forward)
@@ -272,9 +272,9 @@ class Callers:
     def refuse(self, event: ForwardRefused, number: int, at: float | None, now: float) -> Caller:
         """Daily refused to forward a caller. An accepted forward outweighs it: after that they are not on hold any more."""
         caller = self._get(event.call_id, number, now)
-        if caller.error is None:
-            _write(caller, "error", bounded(event.error or "the forward was refused"))
-        if at is not None and (caller._refused_at is None or at < caller._refused_at):
+        error = bounded(event.error or "the forward was refused")
+        if caller.error is None or (at or 0.0, error) < (caller._refused_at or 0.0, caller.error):
+            _write(caller, "error", error)
             _write(caller, "_refused_at", at)
         self._match(caller)
         if caller.state is CallerState.FAILED:
@@ -353,8 +353,11 @@ class Callers:
     def _match(self, caller: Caller, endpoint_before: str | None = None) -> None:
         """Compute anew what may follow from a change of a caller."""
         numbers = {_key(caller.from_)}
-        for endpoint in {caller.forwarded_to, endpoint_before} - {None}:
-            numbers |= self._match_endpoint(plain_uri(endpoint or ""))
+        endpoints = {plain_uri(uri) for uri in (caller.forwarded_to, endpoint_before) if uri is not None}
+        if _key(caller.from_):  # a dial-in from their number may be them, and so not the caller who was forwarded there
+            endpoints |= {self._keys[session_id][1] for session_id in self._from.get(_key(caller.from_), ())}
+        for endpoint in endpoints:
+            numbers |= self._match_endpoint(endpoint)
         for number in numbers:
             self._match_number(number)
         self._settle(caller)
@@ -366,7 +369,8 @@ class Callers:
             return set()
         found: dict[str, str] = {}
         for session in self._dialins(self._arrived.get(endpoint, ())):
-            caller = _forwarded_before(session, forwarded, found, self._limit.ttl)
+            could_be = [caller for caller in forwarded if not self._is_another(session, caller)]
+            caller = _forwarded_before(session, could_be, found, self._limit.ttl)
             if caller is not None:
                 found[caller.call_id] = session.session_id
         numbers = set()
@@ -412,6 +416,13 @@ class Callers:
                 self._link(caller, session_id)
             else:
                 self._settle(caller)
+
+    def _is_another(self, session: Session, caller: Caller) -> bool:
+        """Return whether a dial-in has not the number of this caller, but that of another one."""
+        if _may_agree(caller.from_, session.sip_from):
+            return False
+        others = map(self._caller, self._waiting.get(_key(session.sip_from), ()))
+        return any(self._could_be(other, session) for other in others)
 
     def _is_by_forward(self, session_id: str) -> bool:
         """Return whether a session is a caller who was found by their forward."""
@@ -652,6 +663,13 @@ def _forwarded_before(
         return best[1]
     later = [entry for entry in after if entry[1].call_id not in found]
     return min(later, key=_rank)[1] if later else None
+
+
+def _is_later(forward: tuple[float | None, int, str], other: tuple[float | None, int, str]) -> bool:
+    """Return whether one forward of a caller is later than another; of two at one time the texts decide."""
+    if forward[0] is None or other[0] is None:
+        return forward[1] >= other[1]
+    return (forward[0], forward[2]) > (other[0], other[2])
 
 
 def _rank(entry: tuple[tuple[float, int], Caller]) -> tuple[float, str]:
