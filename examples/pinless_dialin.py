@@ -52,12 +52,9 @@ def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
 
     @router.on(PinlessDialin)
     async def connect(event: PinlessDialin, calls: Dispatcher) -> None:
-        """A caller is on hold. Wait until the endpoint is ready: Daily would drop the call otherwise.
-
-        A participant who comes by SIP has the display name of the room, so that is the caller's number.
-        """
+        """A caller is on hold. Wait until the endpoint is ready: Daily would drop the call otherwise."""
         within_an_hour = {"exp": time.time() + 3600}  # even if this program ends
-        room = await rooms.create(sip=SipRoom(display_name=event.from_ or "caller"), properties=within_an_hour)
+        room = await rooms.create(sip=SipRoom(display_name="caller"), properties=within_an_hour)
         try:
             await start_bot(room, event)
             endpoint = await calls.wait_ready(room.endpoints[0], timeout=ready_within)
@@ -72,12 +69,12 @@ def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
     @router.on_state(State.ANSWERED, direction=Direction.DIALIN, live_only=True)
     async def greet(session: Session) -> None:
         """Media flows. Your pipeline speaks here; this stand-in prints."""
-        print(f"bot to {session.display_name}: Hello. What can I do for you?")
+        print(f"bot to {session.caller}: Hello. What can I do for you?")
 
     @router.on_end(direction=Direction.DIALIN)
     async def gone(session: Session) -> None:
         """Called once, whoever hung up."""
-        print(f"{session.display_name}: {session.cause}")
+        print(f"{session.caller}: {session.cause}")
         if session.room is not None:
             await drop(session.room)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from telstate.calls._address import plain_uri
@@ -204,6 +205,8 @@ class Callers:
         """The dial-ins by the key of the number that they come from; empty if that is unknown."""
         self._keys: dict[str, tuple[str, str]] = {}
         """The number and endpoint under which a dial-in stands there."""
+        self._seen: dict[str, tuple[Any, ...]] = {}
+        """What was known of a dial-in when it was last looked at."""
         self._by_forward: dict[str, str] = {}
         """The sessions of callers that were found by their forward, by call id."""
         self._taken: dict[str, str] = {}
@@ -318,23 +321,32 @@ class Callers:
     # --- which session they became --------------------------------------------------------------------------------
 
     def see(self, session: Session, now: float) -> None:
-        """Something new is known of a dial-in: it may be a caller."""
+        """Something may be new of a dial-in: it may be a caller."""
+        facts = (session.sip_from, session.sip_endpoint, session.connected_at, session.started_at)
+        if self._seen.get(session.session_id) == facts:
+            return
+        self._seen[session.session_id] = facts
         self._now = now
         before = self._keys.get(session.session_id)
         after = self._index(session)
-        numbers: set[str] = set()
-        for key in {after, before or after}:
-            numbers |= self._match_endpoint(key[1])
-            numbers.add(key[0])
+        keys = (after,) if before is None or before == after else (after, before)
+        numbers = {number for number, _ in keys}
+        if self._forwarded:
+            for _, endpoint in keys:
+                numbers |= self._match_endpoint(endpoint)
         for number in numbers:
             self._match_number(number)
 
     def forget(self, session: Session) -> None:
         """A session left memory. A caller that it was stays connected."""
-        keys = self._keys.pop(session.session_id, None)
+        self._seen.pop(session.session_id, None)
+        self._unindex(session.session_id)
+
+    def _unindex(self, session_id: str) -> None:
+        keys = self._keys.pop(session_id, None)
         if keys is not None:
-            _discard(self._from, keys[0], session.session_id)
-            _discard(self._arrived, keys[1], session.session_id)
+            _discard(self._from, keys[0], session_id)
+            _discard(self._arrived, keys[1], session_id)
 
     def _index(self, session: Session) -> tuple[str, str]:
         session_id = session.session_id
@@ -343,7 +355,7 @@ class Callers:
         endpoint = "" if session.sip_endpoint is None else plain_uri(session.sip_endpoint)
         keys = (_key(session.sip_from), endpoint)
         if self._keys.get(session_id) != keys:
-            self.forget(session)
+            self._unindex(session_id)
             self._keys[session_id] = keys
             self._from.setdefault(keys[0], {})[session_id] = None
             if endpoint:
@@ -597,6 +609,7 @@ class Callers:
                 self._taken.pop(caller.session_id, None)
         if not self.known:
             self._keys.clear()
+            self._seen.clear()
             self._from.clear()
             self._arrived.clear()
         return [caller for caller in dropped if caller.session_id is None]
@@ -696,6 +709,7 @@ _NOT_DIGITS = re.compile(r"[\s().\-/]|^\+")
 _SHORTEST = 7
 
 
+@lru_cache(maxsize=1024)  # every dial-in asks for its number while callers are on hold
 def _user(address: str | None) -> str:
     """Return what names the caller in a number or SIP address: the digits of a number, else the user; empty if anonymous."""
     if not address:

@@ -341,8 +341,11 @@ class Engine:
         sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
         at = received_at if occurred_at is None else occurred_at
         new = rules.recorder.record(session, reported, at)
-        if rules.places and (new or state.callers.known):
-            place(state, session)
+        if rules.places:
+            if new:
+                place(state, session)
+            elif state.callers.known:
+                state.callers.see(session, state.now)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")

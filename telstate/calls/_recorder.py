@@ -79,7 +79,10 @@ class Recorder:
             if known == self._unknown and all(map(_is_short, reported)):
                 fields.update(zip(self._facts, reported, strict=True))
                 return True
-            return _record_facts(session, zip(self._facts, reported, strict=True))
+            facts = zip(self._facts, reported, strict=True)
+            if session._evidence & Evidence.ENDPOINT_DERIVED:
+                return _record_endpoint(session, dict(facts))
+            return _record_facts(session, facts)
         return False
 
 
@@ -114,13 +117,18 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool
         if known is None:
             fields[name] = bounded(value)
             new = True
-        elif name == "sip_endpoint" and fields["_evidence"] & Evidence.ENDPOINT_DERIVED:  # what is reported replaces it
-            fields[name] = bounded(value)
-            fields["_evidence"] &= ~Evidence.ENDPOINT_DERIVED
-            new = True
         elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
     return new
+
+
+def _record_endpoint(session: Session, reported: dict[str, Any]) -> bool:
+    """Record facts of a session whose endpoint is derived: what is reported replaces that, and is no disagreement."""
+    uri, fields = reported.pop("sip_endpoint", None), session.__dict__
+    if uri is not None:
+        fields["sip_endpoint"] = bounded(uri)
+        fields["_evidence"] &= ~Evidence.ENDPOINT_DERIVED
+    return _record_facts(session, reported.items()) or uri is not None
 
 
 def mark_time(session: Session, field: str, at: float) -> None:

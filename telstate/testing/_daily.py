@@ -185,6 +185,7 @@ class FakeDaily:
         sip_headers: Mapping[str, str] | None = None,
         talks: float | None = None,
         media: float | None = 0.0,
+        waits: float | None = None,
     ) -> str:
         """Call a number of the domain: the caller is on hold until `pinlessCallUpdate`. Return the call's id.
 
@@ -195,6 +196,7 @@ class FakeDaily:
             sip_headers: sent with it.
             talks: seconds from the start of media until the caller hangs up; None: until the session is ended.
             media: seconds from the forwarding until media flows; None: never.
+            waits: seconds until the caller gives up on hold; None: never. Daily reports that to nobody; a later forward fails.
 
         Raises:
             ValueError: if there is no URL.
@@ -209,7 +211,7 @@ class FakeDaily:
         server, target = self._server, WebhookTarget(url, self._secret, headers=PINLESS)
 
         def do(domain: SimulatedDomain) -> str:
-            domain.waiting[caller.call_id] = caller
+            domain.hold(caller, waits)
             server.delivery.send(target, "pinless", body)
             return caller.call_id
 

@@ -340,6 +340,12 @@ class SimulatedDomain:
         each = ((room, endpoint) for room in self.rooms.values() for endpoint in room.endpoints)
         return next(((room, endpoint) for room, endpoint in each if plain_uri(endpoint.uri) == wanted), None)
 
+    def hold(self, caller: HeldCaller, waits: float | None) -> None:
+        """Put a caller on hold, who hangs up after `waits` seconds unless they are forwarded before."""
+        self.waiting[caller.call_id] = caller
+        if waits is not None:
+            self._later(waits, lambda: self.waiting.pop(caller.call_id, None) and None)
+
     def forward(self, call_id: str, uri: str) -> Leg:
         """Connect a caller on hold to an endpoint.
 

@@ -252,12 +252,22 @@ def test_a_dialin_without_number_may_have_been_the_caller(number: str | None) ->
 def test_a_forward_outweighs_the_number() -> None:
     """A forward that is reported late moves a link that followed from the number."""
     engine = Engine()
-    at(engine, (0, hold("p")), (1, hold("q", "+12025550199")), (1, ready()), (5, connected("a")))
+    at(engine, (0, hold("p")), (1, hold("q", None)), (1, ready()), (5, connected("a")))
     assert session(engine).pinless_call_id == "p"
     at(engine, (5.2, forwarded("q")))
     assert session(engine).pinless_call_id == "q"
     assert [one.state for one in engine.waiting()] == ["waiting"]
     assert engine.next_deadline() is not None
+
+
+def test_a_dialin_with_the_number_of_another_caller_is_not_the_forwarded_one() -> None:
+    """Whom a transport connected to that endpoint. In any order."""
+    other = "+12025550199"
+    history = [(0.0, hold("p")), (1.0, hold("q", other)), (3.0, forwarded("q")), (5.0, connected("a"))]
+    for order in permutations(history):
+        engine = Engine()
+        at(engine, (0, ready()), *order)
+        assert (session(engine).pinless_call_id, caller(engine, "q").state) == ("p", "forwarded")
 
 
 def test_a_forward_to_a_room_with_two_endpoints_is_found_by_the_number() -> None:

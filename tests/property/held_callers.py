@@ -37,10 +37,9 @@ def readies(of: dict[str, int]) -> list[Happening]:
     ]
 
 
-def connection(
-    dialect: str, session_id: str, room: str, endpoint: str, number: str | None, at: float
-) -> dict[str, Any]:
+def connection(dialect: str, session_id: str, endpoint: str, number: str | None, at: float) -> dict[str, Any]:
     """Make the event of a dial-in as a dialect has it: webhooks have room and time, daily-js has the endpoint."""
+    room = endpoint[4]
     sip_from = None if number is None else f"sip:{number}@carrier.example"
     if dialect == "webhook":
         return webhook("dialin.connected", session_id, sip_from=sip_from, room=room, timestamp=str(int(at)))
@@ -68,13 +67,13 @@ def any_history(draw: st.DrawFn, of: dict[str, int]) -> list[Happening]:
         if draw(st.integers(0, 5)):
             held = {"To": "+12025550100", "From": number, "callId": call_id, "callDomain": "d"}
             history.append((draw(times), held))
-        for action in draw(st.lists(st.sampled_from(["pinless-forwarded", "forward-refused"]), max_size=2)):
-            history.append((draw(times), {"action": action, "callId": call_id, "sipEndpoint": draw(endpoints)}))
+        actions = draw(st.lists(st.sampled_from(["pinless-forwarded", "forward-refused"]), max_size=2))
+        history += [(draw(times), {"action": a, "callId": call_id, "sipEndpoint": draw(endpoints)}) for a in actions]
     for session_id in draw(st.lists(st.sampled_from("abc"), max_size=3, unique=True)):
         room, at, number = draw(st.sampled_from(sorted(of))), draw(times), draw(st.sampled_from([*NUMBERS, None]))
         endpoint = uri(room, draw(st.integers(0, of[room] - 1)))
-        for dialect in draw(st.lists(DIALECTS, min_size=1, max_size=2)):
-            history.append((at, connection(dialect, session_id, room, endpoint, number, at)))
+        dialects = draw(st.lists(DIALECTS, min_size=1, max_size=2))
+        history += [(at, connection(dialect, session_id, endpoint, number, at)) for dialect in dialects]
         if draw(st.booleans()):
             history.append((at + 1, webhook("participant.joined", session_id, room=room, joined_at=at + 1)))
         if draw(st.booleans()):
@@ -133,7 +132,7 @@ def worlds(draw: st.DrawFn) -> HeldWorld:
         dialect = "daily-js" if is_told else draw(st.sampled_from(["webhook", "daily-python"]))
         if is_told:
             world.told.add(session_id)
-        world.history.append((at, connection(dialect, session_id, room, endpoint, number, at)))
+        world.history.append((at, connection(dialect, session_id, endpoint, number, at)))
         ended = at + draw(st.integers(5, 60))
         world.history.append((ended, webhook("dialin.stopped", session_id, room=room, timestamp=str(int(ended)))))
         free_at[endpoint] = ended + 5

@@ -92,9 +92,8 @@ def test_what_is_linked_is_true_and_what_can_be_known_is_linked(world: HeldWorld
         if by_forward or world.numbers[call_id] is not None:
             assert session.pinless_call_id == call_id
             assert session.caller == world.numbers[call_id]
-    lost = [
-        outcome.lost_caller for limit in engine.passed(1e9 * 2) if (outcome := engine.receive(limit, 1_790_003_000.0))
-    ]
+    outcomes = [engine.receive(limit, 1_790_003_000.0) for limit in engine.passed(2e9)]
+    lost = [outcome.lost_caller for outcome in outcomes]
     gone = {caller.call_id for caller in lost if caller is not None}
     assert gone.isdisjoint(world.callers)
     for call_id, session_id in world.callers.items():

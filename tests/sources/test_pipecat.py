@@ -128,6 +128,7 @@ async def test_every_event_is_delivered() -> None:
         await calls.idle()
     assert {f"on_{event.name.replace('-', '_')}" for event in seen} == set(EVENTS)
     assert all(event.call_client_id == "bot" and not event.anomalies for event in seen)
+    assert all(event.room == "room" for event in seen)  # by the URL that the transport joins
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("on_left", ()), (STATE, ("left",))])
