@@ -6,14 +6,17 @@ session, gives way to one that an event reports, is withdrawn when it turns out 
 
 from __future__ import annotations
 
-from telstate.calls._endpoints import Arrival
+from telstate.calls._endpoints import NO_ARRIVAL, Arrival
 from telstate.calls._engine_state import EngineState
-from telstate.calls._evidence import Evidence, end_is_reported
+from telstate.calls._evidence import Evidence
 from telstate.calls._recorder import note_anomaly
 from telstate.calls._session import Session
 from telstate.events import DialinReady
 
 __all__ = ["note_ready", "place"]
+
+_ON_ENDPOINT = Evidence.CONNECTED | Evidence.STOPPED | Evidence.ERROR
+"""Of these, a session that is on its endpoint has only the first."""
 
 
 def place(state: EngineState, session: Session) -> None:
@@ -67,10 +70,12 @@ def _derive(state: EngineState, session: Session, room: str) -> bool:
 
 def _occupy(state: EngineState, session: Session) -> None:
     """Put a connected caller on their endpoint, unless they have left already."""
-    uri, evidence = session.sip_endpoint, session._evidence
-    if uri is None or session.ended or not evidence & Evidence.CONNECTED or end_is_reported(evidence):
+    uri = session.sip_endpoint
+    if uri is None or session.ended or session._evidence & _ON_ENDPOINT != Evidence.CONNECTED:
         return
-    _arrived(state, session, state.endpoints.occupy(session, uri, state.now))
+    arrival = state.endpoints.occupy(session, uri, state.now)
+    if arrival is not NO_ARRIVAL:
+        _arrived(state, session, arrival)
 
 
 def _arrived(state: EngineState, session: Session, arrival: Arrival) -> None:

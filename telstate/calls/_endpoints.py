@@ -15,7 +15,7 @@ from telstate.calls._recorder import bounded
 from telstate.calls._session import Session
 from telstate.events import Event
 
-__all__ = ["Arrival", "Endpoint", "Endpoints", "scope_of"]
+__all__ = ["NO_ARRIVAL", "Arrival", "Endpoint", "Endpoints", "scope_of"]
 
 Scope = tuple[str, str, str]
 """Where the name of an endpoint is unique: ("room", domain, room), else ("client", call client, "")."""
@@ -64,7 +64,8 @@ class Arrival(NamedTuple):
     """The session whose transfer has it as target."""
 
 
-_NOTHING = Arrival(None, None)
+NO_ARRIVAL = Arrival(None, None)
+"""Nothing follows from it."""
 
 
 class Endpoints:
@@ -99,7 +100,7 @@ class Endpoints:
         before = self._place_of.get(session.session_id)
         if before is not None:
             if before[0] == place[0]:
-                return _NOTHING  # reported again, perhaps by another observer, which knows the room
+                return NO_ARRIVAL  # reported again, perhaps by another observer, which knows the room
             self.vacate(session, now)
         self.free.pop(place, None)
         endpoint = self._get(*place, uri)
@@ -107,7 +108,7 @@ class Endpoints:
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
         if other is None and not self.transfers:
-            return _NOTHING
+            return NO_ARRIVAL
         source = self.transfers.take(place[0])
         if source is not None:
             self._reach(source, place[0], now)

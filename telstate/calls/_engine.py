@@ -25,7 +25,7 @@ from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
 from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
-from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
+from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
 from telstate.calls._recorder import mark_time, note_anomaly, rise, set_rare
 from telstate.calls._session import Session, rare
@@ -430,8 +430,8 @@ class Engine:
         note_ready(self._state, event)
         return self._on_other(event, rules, now)
 
-    def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:
-        state, outcome = self._state, self._on_other(event, rules, now)
+    def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
+        state, lost = self._state, None
         at = now if event.occurred_at is None else event.occurred_at
         if isinstance(event, PinlessDialin) and event.call_id is not None:
             state.callers.hold(event, event.call_id, state.number, at, state.now)
@@ -439,10 +439,10 @@ class Engine:
             state.callers.forward(event, state.number, at, state.now)
         elif isinstance(event, ForwardRefused):
             caller = state.callers.refuse(event, state.number, at, state.now)
-            outcome.lost_caller = caller if state.callers.note_lost(caller) else None
+            lost = caller if state.callers.note_lost(caller) else None
         if len(state.callers.known) > state.settings.max_parked:
             state.departed += state.callers.trim()
-        return outcome
+        return CallerOutcome(NOTED, event, lost)
 
     def _on_limit(self, event: DeadlinePassed) -> Outcome:
         """Apply a limit of a caller on hold."""
@@ -450,9 +450,7 @@ class Engine:
         caller = None if event.call_id is None else callers.pass_limit(event, event.call_id)
         if caller is None:
             return Outcome(LATE, event, None)
-        outcome = Outcome(NOTED, event, None)
-        outcome.lost_caller = caller if callers.note_lost(caller) else None
-        return outcome
+        return CallerOutcome(NOTED, event, caller if callers.note_lost(caller) else None)
 
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
         """End a meeting and its calls: each session without a later sign of life gets a minute to report its end."""

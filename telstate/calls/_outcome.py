@@ -10,7 +10,7 @@ from telstate.calls._session import Session
 from telstate.calls._transition import Transition
 from telstate.events import Event
 
-__all__ = ["Outcome", "OutcomeKind", "Unmatched"]
+__all__ = ["CallerOutcome", "Outcome", "OutcomeKind", "Unmatched"]
 
 
 class OutcomeKind(StrEnum):
@@ -48,7 +48,6 @@ class Outcome:
         "event",
         "journal_id",
         "kind",
-        "lost_caller",
         "moves",
         "opened",
         "redelivered",
@@ -68,7 +67,7 @@ class Outcome:
     """The transitions it caused: its own, then those of parked events that it released."""
     anomalies: tuple[str, ...]
     """What is odd about the event, one sentence each."""
-    lost_caller: Caller | None
+    lost_caller: Caller | None = None
     """The caller on hold that is lost by this event: they got to no session."""
     departed: tuple[Session | Unmatched | Caller, ...]
     """What left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
@@ -88,7 +87,6 @@ class Outcome:
         self.ended = False
         self.moves = ()
         self.anomalies = ()
-        self.lost_caller = None
         self.departed = ()
         self.journal_id = None
         self.seq = 0
@@ -102,3 +100,13 @@ class Outcome:
     def __repr__(self) -> str:
         of = f" of {self.session.session_id}" if self.session is not None else ""
         return f"<Outcome {self.kind}: {self.event.action}{of}>"
+
+
+class CallerOutcome(Outcome):
+    """An outcome of an event about a caller on hold. Those of sessions are many, and need not have this field."""
+
+    __slots__ = ("lost_caller",)
+
+    def __init__(self, kind: OutcomeKind, event: Event, lost_caller: Caller | None) -> None:
+        super().__init__(kind, event, None)
+        self.lost_caller = lost_caller

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from telstate.calls._callers import Caller
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
-from telstate.calls._outcome import Outcome, OutcomeKind
+from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind
 from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
@@ -128,11 +128,13 @@ def _session(facts: Mapping[str, Any], engine: Engine) -> Session:
 
 
 def _outcome(facts: Mapping[str, Any], event: Event, session: Session | None, engine: Engine) -> Outcome:
-    outcome = Outcome(OutcomeKind(facts["kind"]), event, session)
+    kind, lost = OutcomeKind(facts["kind"]), facts.get("lost_caller")
+    if lost is None:
+        outcome = Outcome(kind, event, session)
+    else:
+        caller = Caller.load(lost)
+        outcome = CallerOutcome(kind, event, engine.caller(caller.call_id) or caller)
     outcome.opened, outcome.ended = facts["opened"], facts["ended"]
     outcome.anomalies = tuple(facts["anomalies"])
     outcome.moves = transitions_of(path_of(facts["moves"]))
-    if (lost := facts.get("lost_caller")) is not None:
-        caller = Caller.load(lost)
-        outcome.lost_caller = engine.caller(caller.call_id) or caller
     return outcome
