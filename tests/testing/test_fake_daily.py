@@ -831,3 +831,31 @@ async def test_lines_and_rules_without_effect_raise() -> None:
             daily.rules[pattern] = hang
         assert list(daily.rules) == list(somewhere)
         assert not daily.lines
+
+
+async def test_a_caller_who_gives_up_on_hold() -> None:
+    """Nothing reports it: a later forward fails, and then the caller is lost."""
+    async with watched() as world:
+        call_id = world.daily.call_in("+12025550150", waits=0.05)
+        patient = world.daily.call_in("+12025550150", "+12025550152", waits=30)
+        await world.settled()
+        await world.until(lambda: world.daily.waiting == [patient])
+        body = {"callId": call_id, "callDomain": "d", "sipUri": ENDPOINT}
+        assert (await world.rest.post("/dialin/pinlessCallUpdate", json=body)).status_code == 404
+        assert [caller.call_id for caller in world.calls.waiting()] == [call_id, patient]
+
+
+async def test_endpoints_in_several_rooms() -> None:
+    """Each room's dial-in is known to have come by its own endpoint, from webhooks alone."""
+    async with watched() as world:
+        (other,) = world.daily.host("other-room")
+        await world.settled()
+        first, second = world.daily.dial_in(ENDPOINT), world.daily.dial_in(other)
+        await world.settled()
+        for session_id, uri in ((first, ENDPOINT), (second, other)):
+            session = world.calls.session(session_id)
+            assert session is not None
+            assert session.sip_endpoint == uri
+            endpoint = world.calls.endpoint(uri)
+            assert endpoint is not None
+            assert endpoint.session_id == session_id
