@@ -57,7 +57,7 @@ MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 _COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
 """The field of the session that counts its events with this outcome."""
 
-_SNAPSHOT_VERSION = 4
+_SNAPSHOT_VERSION = 3
 _LONG_KEY = 200
 """Keys are kept for hours, so longer ones are replaced by their digest."""
 

@@ -81,8 +81,9 @@ class RoomEndpoints:
 
     def expire(self, now: float) -> None:
         """Forget the rooms that are due, with all their endpoints."""
-        for room, _ in self.free.due(now):
-            self._forget(room, now)
+        while due := self.free.due(now):
+            for room, at in due:  # renewed from when it was due: the result must not depend on when somebody looks
+                self._forget(room, at)
 
     def __len__(self) -> int:
         return len(self._rooms)
