@@ -1,9 +1,9 @@
-"""A bot backend that embeds telstate: answered callers are spoken to, and whatever they had is cleaned up when they end.
+"""A bot backend that embeds telstate: a bot talks to every answered call, and is closed when the call ends.
 
     python examples/bot_backend.py < events.jsonl
 
 Events come from standard input, one JSON object a line; in a real backend they come from a webhook or a client's callbacks.
-The bot is a stand-in that says its lines slowly. There is no session dictionary, no flag and no "is this my call?".
+The bot is a stand-in that prints its lines slowly. There is no session dictionary, no flag and no "is this my call?".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LINES = ("Hello, this is the bot.", "How can I help you?", "Let me look that up.
 
 
 class Bot:
-    """The stand-in: where a real one runs a pipeline, this one prints."""
+    """A stand-in: it prints, where a real bot runs a pipeline."""
 
     open_bots = 0
 
@@ -28,45 +28,45 @@ class Bot:
         Bot.open_bots += 1
 
     async def say(self, line: str) -> None:
-        """Speaking takes time."""
+        """Say a line; that takes time."""
         print(f"{self.name} bot: {line}")
         await anyio.sleep(0.01)
 
     def close(self) -> None:
-        """Let go of what a call needs: a transport, a model, a slot."""
+        """Release what a call uses: a transport, a model, a slot."""
         Bot.open_bots -= 1
         print(f"{self.name} closed")
 
 
 @router.on_start()
 async def prepare(session: Session) -> None:
-    """At the first sign of a call, whatever it is."""
+    """Runs at the first event of a call, whichever it is."""
     session.context["bot"] = Bot(session)
 
 
 @router.on_state(State.ANSWERED, live_only=True)
 async def talk(session: Session) -> None:
-    """Media flows. If the caller hangs up, this is cancelled where it stands."""
+    """Runs when media flows; cancelled if the caller hangs up."""
     for line in LINES:
         await session.context["bot"].say(line)
 
 
 @router.on("dtmf-event")
 async def pressed(session: Session) -> None:
-    """A key press comes after what was said before it: one session's handlers never overlap."""
+    """Runs after the earlier handlers of the session: they never overlap."""
     await session.context["bot"].say("You pressed a key.")
 
 
 @router.on_end()
 async def clean_up(session: Session) -> None:
-    """Once, whatever ended the call, in whichever order its events came."""
+    """Runs once, whatever ended the call, in whatever order its events came."""
     session.context["bot"].close()
     if session.cause is Cause.FAILED:
         print(f"{session.session_id[:8]} failed: {session.error_msg}")
 
 
 async def main() -> None:
-    """Take in what comes until there is no more; leaving the block lets the bots finish."""
+    """Receive events until standard input ends; leaving the block lets the bots finish."""
     async with Dispatcher(router) as calls:
         async for line in anyio.wrap_file(sys.stdin.buffer):
             try:

@@ -1,22 +1,22 @@
-"""A bot that hands its caller on to a person and is out of the call: a cold transfer.
+"""A cold transfer: a bot transfers its caller to a person and leaves the call.
 
-    python examples/cold_transfer.py                            # simulated: telstate.testing._daily.FakeDaily stands in for Daily
+    python examples/cold_transfer.py                            # simulated: telstate.testing.FakeDaily stands in for Daily
     DAILY_API_KEY=… OPERATOR=+12025550190 TELSTATE_WEBHOOK_SECRET=… python examples/cold_transfer.py
 
-With a key it is a service, until SIGTERM, for all who dial into rooms of your domain. That way is untested against Daily itself. It
-needs your bot in the room, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here, 8080
-unless it is set.
+With a key it serves everybody who dials into rooms of your domain, until SIGTERM; that has not been tested against Daily itself. It
+needs your bot in the room, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here (default
+8080).
 
-What you would copy ends where the simulation begins. What the bot says is a stand-in, and that the caller asks for a person. No event
-ever tells that a transfer failed: once Daily has accepted it, the caller is out of the room, and is heard of again only if the operator
-picks up.
+Copy the part above the simulation. The bot's words are a stand-in, and that the caller asks for a person. No event reports that a
+transfer failed: once Daily has accepted it, the caller is out of the room, and further events come only if the operator
+answers.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-cold-transfer/bot.py) has 270
-lines, this file 136. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks and the
-simulation. What keeps book of the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13 handlers,
-with what they tell the model), ours 15 (talk, picked_up, ended). Theirs waits for on_dialout_answered to let the bot go, which
-is told of a dial-out and not of a transfer, and ends the bot whenever any participant leaves. Here the session's own end lets it go,
-and its cause is `transferred`.
+lines, this file 135. The lines differ in kind: theirs hold a pipeline with its services, ours the webhook receiver and the
+simulation. The code that handles the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13
+handlers, with their prompts for the model), ours 15 (talk, picked_up, ended). Theirs waits for on_dialout_answered before the bot
+leaves, which is sent for a dial-out and not for a transfer, and ends the bot when any participant leaves. Here the end of the session
+ends it, with the cause `transferred`.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ import structlog
 
 from telstate import DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
 from telstate.control import DailyApi, RestControl
-from telstate.sources._server import serve_webhooks
+from telstate.sources import serve_webhooks
 
 Say = Callable[[Session, str], Awaitable[None]]
 
 
 def routes(say: Say, operator: str) -> Router:
-    """What happens to a caller.
+    """Return the handlers of a caller.
 
     Args:
-        say: has the bot say something to somebody.
-        operator: whom callers are handed on to, a number or a SIP URI.
+        say: lets the bot say something.
+        operator: where callers are transferred to, a number or a SIP URI.
     """
     router = Router("cold transfer")
 
     @router.on_state(State.ANSWERED, direction=Direction.DIALIN, live_only=True)
     async def talk(session: Session, calls: Dispatcher) -> None:
-        """Your pipeline talks until the caller asks for a person. If the caller hangs up, it is cancelled where it stands."""
+        """Your pipeline talks until the caller asks for a person. If the caller hangs up, it is cancelled."""
         await say(session, "Hello. What can I do for you?")
         await say(session, "I connect you with a colleague.")
         try:
@@ -60,12 +60,12 @@ def routes(say: Say, operator: str) -> Router:
 
     @router.on(TransferAnswered)
     async def picked_up(session: Session) -> None:
-        """Told after the session's end."""
+        """This event comes after the session's end."""
         print(f"{session.sip_from}: the operator picked up")
 
     @router.on_end(direction=Direction.DIALIN)
     async def ended(session: Session) -> None:
-        """Whoever left, and why: here your bot leaves the room."""
+        """Your bot leaves the room here, whoever ended the call."""
         print(f"{session.sip_from}: {session.cause}{f' to {to}' if (to := session.transferred_to) else ''}")
 
     return router
@@ -75,7 +75,7 @@ def routes(say: Say, operator: str) -> Router:
 async def backend(
     api: DailyApi, say: Say, operator: str, *, secret: str, listening: socket.socket
 ) -> AsyncIterator[Dispatcher]:
-    """Serve callers. The webhooks come in at `listening`, signed with `secret`; SIGTERM ends it."""
+    """Serve callers until SIGTERM. Webhooks arrive at `listening`, signed with `secret`."""
     async with (
         api,
         Dispatcher(routes(say, operator), control=RestControl(api), stop_on_signals=True) as calls,
@@ -85,13 +85,13 @@ async def backend(
 
 
 async def say(session: Session, text: str) -> None:
-    """The stand-in for your pipeline: it prints."""
+    """A stand-in for your pipeline: it prints."""
     print(f"bot to {session.sip_from}: {text}")
     await anyio.sleep(0.15)
 
 
 async def serve_daily() -> None:
-    """As the environment says."""
+    """Read the settings from the environment."""
     async with backend(
         DailyApi(os.environ["DAILY_API_KEY"]),
         say,
@@ -102,13 +102,12 @@ async def serve_daily() -> None:
         await anyio.sleep_forever()
 
 
-# --- the simulation: no part of the program above ---------------------------------------------------------------------
+# --- the simulation: not part of the program above --------------------------------------------------------------------
 
 
 async def simulate() -> None:
-    """One caller is handed on, one hangs up before, and with one Daily refuses."""
-    from telstate.testing import FakeDaily, PhoneLine
-    from telstate.testing._faults import instead
+    """One caller is transferred, one hangs up first, and one transfer is refused by Daily."""
+    from telstate.testing import FakeDaily, PhoneLine, faults
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")
     operator = "+12025550190"
@@ -117,7 +116,7 @@ async def simulate() -> None:
     with FakeDaily(f"http://127.0.0.1:{listening.getsockname()[1]}/webhooks", secret) as daily:
         daily.lines[operator] = PhoneLine(answers=0.1)
         api = DailyApi(daily.key, url=daily.url)
-        refusal = instead(400, b'{"error": "invalid-request-error", "info": "not enabled for domain"}')
+        refusal = faults.instead(400, b'{"error": "invalid-request-error", "info": "not enabled for domain"}')
         daily.rules["/rooms/refused/sipCallTransfer"] = refusal
         async with backend(api, say, operator, secret=secret, listening=listening) as calls:
             for room, talks in (("handed-on", None), ("hangs-up", 0.02), ("refused", 1.0)):

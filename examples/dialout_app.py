@@ -1,10 +1,10 @@
-"""An app that subscribes callbacks: the full dial-out flow of Daily's daily-js guide (start, ringing, answered, stopped, error,
-key presses), without its guards. The guide keeps an `activeSessionId` and asks in every callback whether the event is its own;
-here each session has its own screen, two calls at a time are no problem, and late or repeated events need no thought.
+"""An app that only wants callbacks: the full dial-out flow of Daily's daily-js guide (start, ringing, answered, stopped, error,
+key presses), without its guards. The guide keeps an `activeSessionId` and checks in every callback whether the event belongs to it;
+here each session has its own screen, two calls at once are no problem, and late or repeated events need no code.
 
     python examples/dialout_app.py
 
-Daily is a stand-in here that tells what a client would be told, in a friendly order and in an unfriendly one.
+A stand-in for Daily sends the events that a client would get, in a friendly order and in an unfriendly one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ router = Router("app")
 
 
 def update_ui(session: Session, status: str) -> None:
-    """One screen a session."""
+    """Update the screen of a session."""
     print(f"{session.destination}: {status}")
 
 
@@ -53,14 +53,14 @@ async def pressed(session: Session) -> None:
 
 
 class App:
-    """What a user can do."""
+    """The actions of a user."""
 
     def __init__(self, calls: Dispatcher, daily: StandIn) -> None:
         self._calls = calls
         self._daily = daily
 
     async def call_phone_number(self, number: str) -> str:
-        """Dial. A refused start is told like everything else: no second way for errors."""
+        """Dial. A refused start is an event like any other: errors need no second path."""
         try:
             session_id = await self._daily.start_dial_out(number)
         except RuntimeError as error:
@@ -71,15 +71,15 @@ class App:
         return session_id
 
     async def end_call(self, session_id: str) -> None:
-        """Hang up; that it was us is remembered."""
+        """Hang up. The session then knows that we did."""
         session = self._calls.session(session_id)
         if session is not None and not session.ended:
             await self._calls.receive(StopRequested(session_id=session_id))
-            await self._daily.tell("dialout-stopped", session_id)
+            await self._daily.send("dialout-stopped", session_id)
 
 
 class StandIn:
-    """Instead of Daily's client: numbers it refuses, and events it tells."""
+    """Instead of Daily's client: it refuses some numbers, and sends events."""
 
     def __init__(self, calls: Dispatcher) -> None:
         self._calls = calls
@@ -92,30 +92,30 @@ class StandIn:
         self._count += 1
         return f"session-{self._count}"
 
-    async def tell(self, event: str, session_id: str, **fields: object) -> None:
-        """As a client's callback would."""
+    async def send(self, event: str, session_id: str, **fields: object) -> None:
+        """Send an event, as a client's callback would."""
         await self._calls.receive({"action": event, "sessionId": session_id, **fields})
 
 
 @router.on(Event, where=lambda event: bool(event.anomalies))
 async def odd(event: Event) -> None:
-    """Something came that makes no sense; the call goes on."""
+    """An event has an odd value; the call goes on."""
     print(f"odd: {', '.join(event.anomalies)}")
 
 
 async def main() -> None:
-    """Two calls at once, one refused, one that fails, and one whose events come upside down."""
+    """Two calls at once, one of which fails; one that is refused; and one whose events come in the wrong order."""
     async with Dispatcher(router) as calls:
         daily = StandIn(calls)
         app = App(calls, daily)
         first = await app.call_phone_number("+12025550101")
         second = await app.call_phone_number("+12025550102")
         await app.call_phone_number("+9995550103")
-        await daily.tell("dialout-connected", first)
-        await daily.tell("dialout-connected", second)
-        await daily.tell("dialout-answered", first)
-        await daily.tell("dtmf-event", first, tone="5")
-        await daily.tell("dialout-error", second, errorMsg="DialOut failed with error: process error, Channel closed")
+        await daily.send("dialout-connected", first)
+        await daily.send("dialout-connected", second)
+        await daily.send("dialout-answered", first)
+        await daily.send("dtmf-event", first, tone="5")
+        await daily.send("dialout-error", second, errorMsg="DialOut failed with error: process error, Channel closed")
         await calls.idle()
         await app.end_call(first)
         await calls.idle()
@@ -128,7 +128,7 @@ async def main() -> None:
             "dialout-stopped",
             "dialout-connected",
         ):
-            await daily.tell(event, third, origin=5)
+            await daily.send(event, third, origin=5)
             await calls.idle()
 
 

@@ -1,17 +1,17 @@
-"""A dial-out bot that tries again: busy, no answer and a passing refusal cost an attempt, and never are there two calls at once.
+"""A dial-out bot with retries: busy, no answer and a temporary refusal cost one attempt, and there are never two calls at once.
 
-    python examples/dialout_bot.py                              # simulated: telstate.testing._daily.FakeDaily stands in for Daily
+    python examples/dialout_bot.py                              # simulated: telstate.testing.FakeDaily stands in for Daily
     DAILY_API_KEY=… DAILY_ROOM=… TELSTATE_WEBHOOK_SECRET=… python examples/dialout_bot.py +12025550101
 
-With a key it dials by Daily's REST API. That way is untested against Daily itself. It needs a room that may dial out with your bot
-in it, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here, 8080 unless it is set.
+With a key it dials with Daily's REST API; that has not been tested against Daily itself. It needs a room with dial-out enabled and
+your bot in it, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here (default 8080).
 
-What you would copy ends where the simulation begins. Two things are stand-ins: the bot in the room, which you start by whatever you
-have, and what it says, which your pipeline would speak.
+Copy the part above the simulation. Two things are stand-ins: the bot in the room, which you start yourself, and its words, which
+your pipeline would speak.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-out/bot.py) has 263
-lines, this file 128. They are not the same lines: theirs hold a pipeline with its services, ours the receiver of the webhooks, a
-journal and the simulation. Only what keeps book of the call can be compared, counted without blank lines, comments and docstrings:
+lines, this file 129. The lines differ in kind: theirs hold a pipeline with its services, ours the webhook receiver, a journal and
+the simulation. Only the code that handles the call can be compared, counted without blank lines, comments and docstrings:
 theirs 68 (DialoutManager and 8 handlers, 3 of which only log), ours 17 (call, talk, ended).
 """
 
@@ -28,16 +28,17 @@ import anyio
 import structlog
 
 from telstate import Dispatcher, Router, Session, State
-from telstate.control import DailyApi, Dialer, DialResult, PhoneDialout, RestControl
+from telstate.control import DailyApi, Dialer, DialResult, RestControl
 from telstate.journals import SqliteJournal
-from telstate.sources._server import serve_webhooks
+from telstate.options import PhoneDialout
+from telstate.sources import serve_webhooks
 
 router = Router("dial-out")
 
 
 @router.on_state(State.ANSWERED, live_only=True)
 async def talk(session: Session, calls: Dispatcher) -> None:
-    """Here your pipeline speaks; this stand-in prints. If they hang up, it is cancelled where it stands."""
+    """Your pipeline speaks here; this stand-in prints. If the callee hangs up, it is cancelled."""
     for line in ("Hello, this is the bot of your garage.", "Your car is ready.", "Goodbye."):
         print(f"bot to {session.destination}: {line}")
         await anyio.sleep(0.05)
@@ -46,17 +47,17 @@ async def talk(session: Session, calls: Dispatcher) -> None:
 
 @router.on_end()
 async def ended(session: Session) -> None:
-    """Once for each attempt. Who ended it, the journal knows, and `on_retired`: it may be told a moment later."""
+    """Once per attempt. Who ended it may be known a moment later: the journal and `on_retired` have it."""
     print(f"{session.destination}: {session.cause}")
 
 
 async def call(calls: Dispatcher, dialer: Dialer, number: str, ring_timeout: float) -> DialResult:
-    """Reach somebody, and stay until the call is over."""
+    """Dial, and wait until the call is over."""
     result = await dialer.dial(PhoneDialout(phone_number=number), attempts=5, ring_timeout=ring_timeout)
     print(f"{number}: {result.outcome} ({', '.join(attempt.outcome for attempt in result.attempts)})")
     if result.error is not None:
         print(f"{number}: {result.error}")
-    if result.answered and result.session is not None:
+    if result:
         await calls.wait_for(result.session.session_id, State.STOPPED)
     return result
 
@@ -72,18 +73,18 @@ async def main(
     ring_timeout: float = 30,
     pauses: Sequence[float] = (2, 10, 30),
 ) -> bool:
-    """Call one number from a room; True if somebody picked up. The webhooks come in at `listening`, signed with `secret`."""
+    """Call a number from a room; return whether it was answered. Webhooks arrive at `listening`, signed with `secret`."""
     async with (
         api,
         Dispatcher(router, control=RestControl(api), journal=SqliteJournal(journal)) as calls,
         serve_webhooks(calls, secrets=[secret], listening=listening),
         Dialer(calls, room=room, pauses=pauses) as dialer,
     ):
-        return (await call(calls, dialer, number, ring_timeout)).answered
+        return bool(await call(calls, dialer, number, ring_timeout))
 
 
 async def call_by_daily(number: str) -> bool:
-    """As the environment says."""
+    """Read the settings from the environment."""
     return await main(
         DailyApi(os.environ["DAILY_API_KEY"]),
         os.environ["DAILY_ROOM"],
@@ -94,11 +95,11 @@ async def call_by_daily(number: str) -> bool:
     )
 
 
-# --- the simulation: no part of the program above ---------------------------------------------------------------------
+# --- the simulation: not part of the program above --------------------------------------------------------------------
 
 
 async def simulate(number: str) -> bool:
-    """The number is busy, then nobody picks up, then somebody does."""
+    """The number is busy, then nobody answers, then somebody does."""
     from telstate.testing import FakeDaily, PhoneLine
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody is called.")

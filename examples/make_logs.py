@@ -1,7 +1,7 @@
 """Make the logs beside this file: `python examples/make_logs.py`.
 
-The busy days are simulated with fixed seeds, so the same files come out again. The logs under `daily-docs` are made of the
-example payloads in Daily's documentation, which reuse one id for many sessions; here each log gets ids of its own.
+The busy days are simulated with fixed seeds, so the files are reproducible. The logs in `daily-docs` are made of the example payloads
+in Daily's documentation, which use one id for many sessions; here each log gets its own ids.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ DAYS: dict[str, dict[str, Any]] = {
         "dialects": [Dialect.DAILY_JS, Dialect.WEBHOOK, Dialect.DAILY_PYTHON],
         "twice": 0.3,
     },
+    "few-calls.webhook": {"seed": 268, "calls": 7, "dialects": [Dialect.WEBHOOK]},
 }
 
 # Which of the documentation's examples make up one call: (dialect, event, variant).
@@ -68,7 +69,7 @@ CALLS: dict[str, list[tuple[str, str, str | None]]] = {
 
 
 def make(folder: Path) -> None:
-    """Write every log into `folder`."""
+    """Write all logs into a folder."""
     (folder / "daily-docs").mkdir(parents=True, exist_ok=True)
     for name, day in DAYS.items():
         sent = simulate(**day, noise=Noise.of_a_bad_day())
@@ -90,7 +91,7 @@ def _examples() -> dict[tuple[str, str, str | None], dict[str, Any]]:
 
 
 def _distinct(payload: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give an example the ids of its log."""
+    """Return an example with the ids of its log."""
     session_id = str(uuid5(NAMESPACE_URL, name))
     if "action" in payload:
         ids = {"sessionId": session_id, "sipCallId": f"{name}@sip.daily.co"}

@@ -1,20 +1,20 @@
-"""Callers of a phone number, each with a room and a bot of their own: on hold until the bot is there, then connected and greeted.
+"""Callers of a phone number, each with their own room and bot: on hold until the bot is there, then connected and greeted.
 
-    python examples/pinless_dialin.py                           # simulated: telstate.testing._daily.FakeDaily stands in for Daily
+    python examples/pinless_dialin.py                           # simulated: telstate.testing.FakeDaily stands in for Daily
     DAILY_API_KEY=… TELSTATE_WEBHOOK_SECRET=… BOT="python bot.py" python examples/pinless_dialin.py
 
-With a key it is a service, until SIGTERM. That way is untested against Daily itself. Daily must know two addresses that reach PORT
-here (8080 unless it is set), both with the secret for their hmac: https://<your host>/pinless as the number's `room_creation_api`,
-and https://<your host>/webhooks as a webhook (`telstate webhook create`). BOT is your bot: it is run with the room's URL as its
-argument, and joins it.
+With a key it serves until SIGTERM; that has not been tested against Daily itself. Daily needs two URLs that reach PORT here (default
+8080), both with the secret as their hmac: https://<your host>/pinless as the number's `room_creation_api`, and
+https://<your host>/webhooks as a webhook (`telstate webhook create`). BOT is the command of your bot: it is run with the room's URL
+as its argument, and joins the room.
 
-What you would copy ends where the simulation begins. What the bot says is a stand-in.
+Copy the part above the simulation. The bot's words are a stand-in.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-in/bot.py) has 182
-lines, this file 160. They are not the same lines: theirs hold a pipeline with its services, and leave the room, the webhook and the
-forwarding to pipecat's runner and transport; ours are all of these, and the simulation. What keeps book of the call, counted without
-blank lines, comments and docstrings: theirs 28 (8 handlers, 4 of which only log, and none of which hears of a caller who gave up on
-hold), ours 28 (connect, greet, gone, drop).
+lines, this file 161. The lines differ in kind: theirs hold a pipeline with its services, and leave room, webhook and forwarding to
+pipecat's runner and transport; ours hold all of these, and the simulation. The code that handles the call, counted without blank
+lines, comments and docstrings: theirs 28 (8 handlers, 4 of which only log, and none of which handles a caller who hung up on hold),
+ours 28 (connect, greet, gone, drop).
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ import anyio
 import structlog
 
 from telstate import DailyError, Direction, Dispatcher, ForwardingFailed, PinlessDialin, Router, Session, State
-from telstate.control import DailyApi, RestControl, Room, Rooms, SipRoom
-from telstate.sources._server import serve_webhooks
+from telstate.control import DailyApi, RestControl, Room, Rooms
+from telstate.options import SipRoom
+from telstate.sources import serve_webhooks
 
 StartBot = Callable[[Room, PinlessDialin], Awaitable[None]]
 
 
 def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
-    """What happens to a caller.
+    """Return the handlers of a caller.
 
     Args:
-        rooms: those of the domain.
-        start_bot: lets a bot join a room, for this caller; it need not wait until the bot is there.
+        rooms: the rooms of the domain.
+        start_bot: lets a bot join a room for this caller; it need not wait until the bot has joined.
         ready_within: seconds that a caller waits for the bot.
     """
     router = Router("pinless")
 
     @router.on(PinlessDialin)
     async def connect(event: PinlessDialin, calls: Dispatcher) -> None:
-        """A caller is on hold. Nobody is forwarded before the endpoint is ready: Daily would drop the call.
+        """A caller is on hold. Wait until the endpoint is ready: Daily would drop the call otherwise.
 
-        Whoever comes into the room appears by its SIP display name, which therefore is the number that calls.
+        A participant who comes by SIP has the display name of the room, so that is the caller's number.
         """
-        within_an_hour = {"exp": time.time() + 3600}  # whatever becomes of this program
+        within_an_hour = {"exp": time.time() + 3600}  # even if this program ends
         room = await rooms.create(sip=SipRoom(display_name=event.from_ or "caller"), properties=within_an_hour)
         try:
             await start_bot(room, event)
@@ -70,18 +71,18 @@ def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
 
     @router.on_state(State.ANSWERED, direction=Direction.DIALIN, live_only=True)
     async def greet(session: Session) -> None:
-        """Media flows. Here your pipeline speaks; this stand-in prints."""
+        """Media flows. Your pipeline speaks here; this stand-in prints."""
         print(f"bot to {session.display_name}: Hello. What can I do for you?")
 
     @router.on_end(direction=Direction.DIALIN)
     async def gone(session: Session) -> None:
-        """Once, whoever hung up."""
+        """Called once, whoever hung up."""
         print(f"{session.display_name}: {session.cause}")
         if session.room is not None:
             await drop(session.room)
 
     async def drop(name: str) -> None:
-        """Delete the room; that it is gone already is as good."""
+        """Delete the room, if it still exists."""
         try:
             await rooms.delete(name)
         except DailyError as error:
@@ -95,7 +96,7 @@ def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
 async def backend(
     api: DailyApi, start_bot: StartBot, *, secret: str, listening: socket.socket, ready_within: float = 30
 ) -> AsyncIterator[Dispatcher]:
-    """Serve callers. Daily's requests come in at `listening`, signed with `secret`; SIGTERM ends it."""
+    """Serve callers until SIGTERM. Daily's requests arrive at `listening`, signed with `secret`."""
     router = routes(Rooms(api), start_bot, ready_within)
     async with (
         api,
@@ -106,14 +107,14 @@ async def backend(
 
 
 async def run_bot(room: Room, caller: PinlessDialin) -> None:
-    """Let BOT join a room. What it prints is seen here; it should end by itself once its caller has left."""
+    """Let BOT join a room. Its output appears here; it should end by itself when its caller has left."""
     print(f"{caller.from_}: waits for a bot in {room.url}")
     command = [*shlex.split(os.environ["BOT"]), str(room.url)]
     await anyio.open_process(command, stdin=DEVNULL, stdout=None, stderr=None)
 
 
 async def serve_daily() -> None:
-    """As the environment says."""
+    """Read the settings from the environment."""
     async with backend(
         DailyApi(os.environ["DAILY_API_KEY"]),
         run_bot,
@@ -123,11 +124,11 @@ async def serve_daily() -> None:
         await anyio.sleep_forever()
 
 
-# --- the simulation: no part of the program above ---------------------------------------------------------------------
+# --- the simulation: not part of the program above --------------------------------------------------------------------
 
 
 async def simulate() -> None:
-    """One caller is served, one does not wait, and for one no bot comes."""
+    """One caller is served, one hangs up on hold, and one gets no bot."""
     from telstate.testing import FakeDaily
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")

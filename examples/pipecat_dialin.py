@@ -1,9 +1,9 @@
-"""A pipecat bot for callers who dial in, with telstate for the telephone's side of it.
+"""A pipecat bot for dial-in calls; telstate handles the phone side.
 
     DAILY_ROOM_URL=… DAILY_TOKEN=… python examples/pipecat_dialin.py
 
-The bot says hello when media flows, which for a dial-in no single event tells: `on_state(ANSWERED)` does. It leaves when the
-caller is gone, for whatever reason and however often that is told. No flag, no session id by hand, no handler that runs twice.
+The bot says hello when media flows: for a dial-in no single event reports that, so it uses `on_state(ANSWERED)`. It leaves when the
+call has ended, for any reason and however many events report it. There are no flags and no session ids to keep.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from telstate import Dispatcher, Router, Session, State
-from telstate.sources._pipecat import attach
+from telstate.sources import attach_pipecat
 
 Say = Callable[[str], Awaitable[None]]
 
@@ -27,7 +27,7 @@ async def bot(
 
     Args:
         transport: a DailyTransport.
-        say: has the bot say something.
+        say: makes the bot say something.
         leave: ends the conversation.
         talk: runs the pipeline until it ends.
     """
@@ -35,7 +35,7 @@ async def bot(
 
     @router.on_state(State.ANSWERED, live_only=True)
     async def greet(session: Session) -> None:
-        """Only now does the caller hear anything. If the caller hangs up meanwhile, this is cancelled."""
+        """The caller can hear the bot from now on. Cancelled if the caller hangs up."""
         await say(f"Hello, you call from {session.sip_from or 'somewhere'}.")
 
     @router.on("dtmf-event")
@@ -44,16 +44,16 @@ async def bot(
 
     @router.on_end()
     async def gone(session: Session) -> None:
-        """Once for each call."""
+        """Runs once for each call."""
         print(f"{session.session_id}: {session.cause}, {session.talk_s or 0:.0f} s of talk")
         await leave()
 
-    async with Dispatcher(router) as calls, attach(calls, transport):
+    async with Dispatcher(router) as calls, attach_pipecat(calls, transport):
         await talk()
 
 
 async def main() -> None:
-    """With a real pipeline: what says and hears stands between the transport's input and output."""
+    """Run a real pipeline: your services go between the transport's input and output."""
     from pipecat.frames.frames import TTSSpeakFrame
     from pipecat.pipeline.pipeline import Pipeline
     from pipecat.pipeline.worker import PipelineWorker
@@ -62,7 +62,7 @@ async def main() -> None:
 
     params = DailyParams(audio_in_enabled=True, audio_out_enabled=True)
     transport = DailyTransport(os.environ["DAILY_ROOM_URL"], os.environ.get("DAILY_TOKEN"), "bot", params)
-    worker = PipelineWorker(Pipeline([transport.input(), transport.output()]))  # your services go between these two
+    worker = PipelineWorker(Pipeline([transport.input(), transport.output()]))
 
     async def say(text: str) -> None:
         await worker.queue_frame(TTSSpeakFrame(text))

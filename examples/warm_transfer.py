@@ -1,23 +1,23 @@
-"""A bot that calls a person into the room of its caller, says what it is about, and then brings the two together: a warm transfer.
+"""A warm transfer: a bot calls an agent into its caller's room, tells the agent what it is about, and connects the two.
 
-    python examples/warm_transfer.py                            # simulated: telstate.testing._daily.FakeDaily stands in for Daily
+    python examples/warm_transfer.py                            # simulated: telstate.testing.FakeDaily stands in for Daily
     DAILY_API_KEY=… AGENT=+12025550190 TELSTATE_WEBHOOK_SECRET=… python examples/warm_transfer.py
 
-With a key it is a service, until SIGTERM, for all who dial into rooms of your domain. That way is untested against Daily itself. It
-needs your bot in the room, the room enabled to dial out, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that
-reaches PORT here, 8080 unless it is set.
+With a key it serves everybody who dials into rooms of your domain, until SIGTERM; that has not been tested against Daily itself. It
+needs your bot in the room, dial-out enabled for the room, and a webhook to https://<your host>/webhooks (`telstate webhook create`)
+that reaches PORT here (default 8080).
 
-What you would copy ends where the simulation begins. `Bot` is a stand-in for your pipeline; who hears whom is your pipeline's, or a
-matter of the participants' permissions. The bot falls silent in the end but stays in the room: when the owner leaves, the phones in the
-room are cut off (docs.pipecat.ai/pipecat/telephony/daily-pstn).
+Copy the part above the simulation. `Bot` is a stand-in for your pipeline, which decides who hears whom, as do the permissions of the
+participants. In the end the bot is silent but stays in the room: when the owner leaves, the phones in the room are disconnected
+(docs.pipecat.ai/pipecat/telephony/daily-pstn).
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-warm-transfer/bot.py) has 539
-lines, this file 173. They are not the same lines: theirs hold a pipeline with its services, music, muting and several targets to choose
-from, ours the receiver of the webhooks and the simulation. What keeps book of the call, counted without blank lines, comments and
-docstrings: theirs 174 (5 states, a coordinator, 5 control frames, initiate_warm_transfer and 14 handlers, with what they tell the
-model), ours 25 (hand_over, caller_gone, agent_gone). Theirs goes by the order in which people join, and reads a stopped as success or
-failure by its own state; here each has a session, and what comes after what is the order of the lines. Theirs lets the agent's phone
-ring on when the caller has gone, and ends the call when the agent hangs up; here the bot takes the caller back.
+lines, this file 174. The lines differ in kind: theirs hold a pipeline with its services, music, muting and a choice of targets, ours
+the webhook receiver and the simulation. The code that handles the call, counted without blank lines, comments and docstrings: theirs
+174 (5 states, a coordinator, 5 control frames, initiate_warm_transfer and 14 handlers, with their prompts for the model), ours 25
+(hand_over, caller_gone, agent_gone). Theirs relies on the order in which people join, and takes a stopped for success or failure
+depending on its own state; here each leg has a session, and the order of the lines is the order of the steps. Theirs lets the agent's
+phone ring on when the caller is gone, and ends the call when the agent hangs up; here the bot goes back to the caller.
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ import anyio
 import structlog
 
 from telstate import CallEnded, Direction, Dispatcher, Router, Session, State
-from telstate.control import DailyApi, Dialer, PhoneDialout, RestControl
-from telstate.sources._server import serve_webhooks
+from telstate.control import DailyApi, Dialer, RestControl
+from telstate.options import PhoneDialout
+from telstate.sources import serve_webhooks
 
 
 class Bot:
-    """The stand-in for your pipeline: it prints."""
+    """A stand-in for your pipeline: it prints."""
 
     async def talk(self, caller: Session) -> str:
         """Talk until the caller asks for a person; return what it is about."""
         return await self._say(caller, "Hello. I connect you with a colleague.")
 
     async def hold(self, caller: Session) -> None:
-        """Music, and the caller hears and says nothing else."""
+        """Play music to the caller, who hears nothing else."""
         await self._say(caller, "(music)")
 
     async def brief(self, agent: Session, summary: str) -> None:
-        """Only the agent hears this."""
+        """Speak so that only the agent hears it."""
         await self._say(agent, f"I have somebody for you. {summary}")
 
     async def connect(self, caller: Session, agent: Session) -> None:
-        """They hear each other, and the bot falls silent."""
+        """Let them hear each other, and be silent."""
         print(f"bot: {caller.sip_from} and {agent.destination} hear each other")
 
     async def take_back(self, caller: Session, why: str) -> None:
-        """No music any more: caller and bot hear each other."""
+        """Stop the music: caller and bot hear each other again."""
         await self._say(caller, f"{why} What else can I do for you?")
 
     async def _say(self, who: Session, text: str) -> str:
@@ -67,24 +68,24 @@ class Bot:
 
 
 def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
-    """What happens to a caller.
+    """Return the handlers of a caller.
 
     Args:
         bot: speaks.
         dialer: calls the agent.
-        agent: a number.
-        ring_timeout: seconds that the agent's phone rings.
+        agent: the agent's number.
+        ring_timeout: seconds to let the agent's phone ring.
     """
     router = Router("warm transfer")
 
     @router.on_state(State.ANSWERED, direction=Direction.DIALIN, live_only=True)
     async def hand_over(session: Session, calls: Dispatcher) -> None:
-        """If the caller hangs up, this is cancelled where it stands; a phone that rings then stops ringing."""
+        """If the caller hangs up, this is cancelled, and the agent's phone stops ringing."""
         summary = await bot.talk(session)
         await bot.hold(session)
         whom = PhoneDialout(phone_number=agent)
         result = await dialer.dial(whom, attempts=1, ring_timeout=ring_timeout, room=session.room)
-        if not result.answered or result.session is None or result.session.ended:  # who picks up may hang up at once
+        if not result or result.session.ended:  # an agent who answers may hang up at once
             await bot.take_back(session, "Nobody is free.")
             return
         await calls.link(session.session_id, result.session.session_id)
@@ -97,12 +98,12 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
         """The agent's call ends with the caller's."""
         print(f"{session.sip_from}: {session.cause}")
         for leg in calls.legs(session.session_id):
-            with suppress(CallEnded):  # the caller's own has ended, and the agent may have been quicker
+            with suppress(CallEnded):  # the caller's own leg has ended, and perhaps the agent's
                 await calls.stop(leg)
 
     @router.on_end(direction=Direction.DIALOUT)
     async def agent_gone(session: Session, calls: Dispatcher) -> None:
-        """The caller is the bot's again. An attempt that nobody answered is linked with nobody."""
+        """The bot goes back to the caller. An unanswered attempt has no linked caller."""
         print(f"{session.destination}: {session.cause}")
         for leg in calls.legs(session.session_id):
             if not leg.ended:
@@ -115,18 +116,18 @@ def routes(bot: Bot, dialer: Dialer, agent: str, ring_timeout: float) -> Router:
 async def backend(
     api: DailyApi, bot: Bot, agent: str, *, secret: str, listening: socket.socket, ring_timeout: float = 20
 ) -> AsyncIterator[Dispatcher]:
-    """Serve callers. The webhooks come in at `listening`, signed with `secret`; SIGTERM ends it."""
+    """Serve callers until SIGTERM. Webhooks arrive at `listening`, signed with `secret`."""
     router = Router("backend")
-    # A handler that dials may take a minute, and nobody need be warned of it.
+    # A handler that dials may take a minute; that needs no warning.
     calls = Dispatcher(router, control=RestControl(api), stop_on_signals=True, slow_after=60)
     dialer = Dialer(calls)
-    router.include(routes(bot, dialer, agent, ring_timeout))  # until `calls` is entered there is time
+    router.include(routes(bot, dialer, agent, ring_timeout))  # possible until `calls` is entered
     async with api, calls, serve_webhooks(calls, secrets=[secret], listening=listening), dialer:
         yield calls
 
 
 async def serve_daily() -> None:
-    """As the environment says."""
+    """Read the settings from the environment."""
     async with backend(
         DailyApi(os.environ["DAILY_API_KEY"]),
         Bot(),
@@ -137,11 +138,11 @@ async def serve_daily() -> None:
         await anyio.sleep_forever()
 
 
-# --- the simulation: no part of the program above ---------------------------------------------------------------------
+# --- the simulation: not part of the program above --------------------------------------------------------------------
 
 
 async def simulate() -> None:
-    """The agent and a caller talk; the agent hangs up; no agent picks up; a caller does not wait for the agent."""
+    """Agent and caller talk; the agent hangs up; no agent answers; a caller does not wait for the agent."""
     from telstate.testing import FakeDaily, PhoneLine
 
     print("SIMULATED: without DAILY_API_KEY a fake on this machine stands in for Daily, and nobody calls.")

@@ -1,16 +1,47 @@
-"""telstate tells a program where every phone call stands, from Daily's dial-in and dial-out events."""
+"""telstate tells a program where every phone call stands, from Daily's dial-in and dial-out events.
+
+The house, one line a folder; imports go down this list only:
+
+    events/    what can happen: typed events, and a decoder for each dialect                              (pure)
+    options/   what can be asked of Daily: dial-out, transfer, DTMF, rooms, SIP URIs                      (pure)
+    calls/     what a call is: the table of states, sessions, correlation, the engine                     (pure)
+    routing/   who learns of it: router, sequencer, lanes, dispatcher; the protocols of its edges
+    journals/  what is kept: in memory, in SQLite
+    sources/   where events come from: webhooks, daily-python, pipecat, files
+    control/   how to act on calls: REST, daily-python, pipecat, the dialer
+    views/     how to look at calls: reports, diagrams
+    testing/   for tests, ours and yours: a fake clock, simulated calls, a fake Daily
+    cli/       the command line: the only place with arguments, environment and process exit
+
+The way of an event, one direction and no way back:
+
+    a source passes a payload to `Dispatcher.receive`
+      -> `events` reads it, once, into a typed event
+      -> `routing/_sequencer.py` appends it to the journal, which numbers it, and steps it in the order of the numbers:
+         `calls/_engine.py` finds its session (`_registry.py`), looks up what it does (`_table.py`), returns an `Outcome`
+      -> `routing/_delivery.py` wakes what waits for it, and queues the handlers of the outcome in the session's lane
+      -> `routing/_runner.py` runs them; `routing/_work_log.py` marks the event as done in the journal
+
+A file that begins with an underscore is internal: public is what a package's `__init__` exports (`tests/public_names.txt`).
+"""
 
 from __future__ import annotations
 
-from telstate.calls._endpoints import Endpoint
-from telstate.calls._engine import Engine
-from telstate.calls._evidence import Cause, EndedBy
-from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
-from telstate.calls._replay import Replay
-from telstate.calls._session import Session
-from telstate.calls._settings import Settings
-from telstate.calls._table import State, machine
-from telstate.calls._transition import Transition
+from telstate.calls import (
+    Cause,
+    EndedBy,
+    Endpoint,
+    Engine,
+    Outcome,
+    OutcomeKind,
+    Replay,
+    Session,
+    Settings,
+    State,
+    Transition,
+    Unmatched,
+    machine,
+)
 from telstate.errors import (
     Busy,
     CallEnded,
@@ -31,50 +62,130 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.events import *  # noqa: F403 - the events are the vocabulary of everything; the list is in telstate.events
-from telstate.events import __all__ as _events
-from telstate.routing._clock import LogClock
-from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._retry import Retry
-from telstate.routing._router import Router
+from telstate.events import (
+    DeadlinePassed,
+    Dialect,
+    DialinConnected,
+    DialinError,
+    DialinEvent,
+    DialinReady,
+    DialinStopped,
+    DialinWarning,
+    DialoutAnswered,
+    DialoutConnected,
+    DialoutError,
+    DialoutEvent,
+    DialoutRefused,
+    DialoutRequested,
+    DialoutStopped,
+    DialoutWarning,
+    Direction,
+    DtmfReceived,
+    Event,
+    MeetingEnded,
+    Participant,
+    ParticipantEvent,
+    ParticipantJoined,
+    ParticipantLeft,
+    PinlessDialin,
+    PinlessForwarded,
+    Presence,
+    PresenceChecked,
+    SessionEvent,
+    SessionsLinked,
+    SettingsChanged,
+    SourceGap,
+    StopRequested,
+    TransferAnswered,
+    TransferCompleted,
+    TransferEvent,
+    TransferInitiated,
+    TransferRequested,
+    TransferTriggered,
+    UnknownEvent,
+    event_types,
+    parse,
+)
+from telstate.routing import Dispatcher, LogClock, Retry, Router
 
 __version__ = "0.1.0"
 
-__all__ = [  # noqa: PLE0604 - both parts are lists of names
+__all__ = [
     "Busy",
     "CallEnded",
     "Cause",
-    "NotRunning",
     "DailyError",
+    "DeadlinePassed",
     "DefinitionError",
+    "Dialect",
+    "DialinConnected",
+    "DialinError",
+    "DialinEvent",
+    "DialinReady",
+    "DialinStopped",
+    "DialinWarning",
+    "DialoutAnswered",
+    "DialoutConnected",
+    "DialoutError",
+    "DialoutEvent",
+    "DialoutInProgress",
+    "DialoutRefused",
+    "DialoutRequested",
+    "DialoutStopped",
+    "DialoutWarning",
+    "Direction",
     "Dispatcher",
+    "DtmfReceived",
     "EndedBy",
     "Endpoint",
     "Engine",
-    "Outcome",
+    "Event",
+    "ForwardingFailed",
     "JournalError",
     "LogClock",
-    "OutcomeKind",
-    "ParseError",
-    "Replay",
-    "Retry",
-    "RevisionConflict",
-    "Router",
-    "Session",
-    "Settings",
-    "State",
-    "TelstateError",
-    "Transition",
-    "UnknownResult",
-    "Unmatched",
-    "DialoutInProgress",
-    "ForwardingFailed",
+    "MeetingEnded",
     "NoSuchSession",
     "NotAllowed",
     "NotHosting",
+    "NotRunning",
     "NotSupported",
+    "Outcome",
+    "OutcomeKind",
+    "ParseError",
+    "Participant",
+    "ParticipantEvent",
+    "ParticipantJoined",
+    "ParticipantLeft",
+    "PinlessDialin",
+    "PinlessForwarded",
+    "Presence",
+    "PresenceChecked",
+    "Replay",
+    "Retry",
+    "RevisionConflict",
     "RoomFull",
+    "Router",
+    "Session",
+    "SessionEvent",
+    "SessionsLinked",
+    "Settings",
+    "SettingsChanged",
+    "SourceGap",
+    "State",
+    "StopRequested",
+    "TelstateError",
     "TemporarilyNotAvailable",
+    "TransferAnswered",
+    "TransferCompleted",
+    "TransferEvent",
+    "TransferInitiated",
+    "TransferRequested",
+    "TransferTriggered",
+    "Transition",
+    "UnknownEvent",
+    "UnknownResult",
+    "Unmatched",
+    "event_types",
     "machine",
-    *_events,
+    "parse",
 ]

@@ -1,25 +1,25 @@
-"""Every exception telstate raises, flat under one root.
+"""Every exception that telstate raises.
 
 TelstateError
-├── ParseError        what came in is no event: the sender's fault
-├── DefinitionError   a table or a registration is wrong: the program's fault, told when it is built
-├── Busy              more waits than the bound allows: try again later
-├── CallEnded         a session ended before the state that was waited for
-├── NotRunning            the dispatcher takes nothing in any more
-├── JournalError      a journal could not keep something: nothing was taken in
-│   └── RevisionConflict   somebody else saved a checkpoint meanwhile
-├── NotSupported      the way to Daily that was chosen cannot carry this: take the other one, or leave it out
-└── DailyError        Daily refused a request, or could not be asked
-    ├── UnknownResult      a request got no answer and may have been carried out: look before you send it again
-    ├── NotAllowed         the account, the room or the key may not do this: not without a change there
+├── ParseError        the payload is not an event: the sender's fault
+├── DefinitionError   a table, a registration or an argument is wrong: the program's fault
+├── Busy              a reader of `changes` has fallen too far behind
+├── CallEnded         a session ended before it reached the awaited state, or before it could be acted on
+├── NotRunning        the dispatcher or the API client is not open
+├── JournalError      the journal could not keep an event: nothing was accepted
+│   └── RevisionConflict   another process saved a checkpoint in the meantime
+├── NotSupported      the chosen way to Daily cannot carry this: use another one, or leave it out
+└── DailyError        Daily refused a request, or could not be reached
+    ├── UnknownResult      a request got no answer and may have been carried out: check before you send it again
+    ├── NotAllowed         the account, the room or the key lacks the permission: retrying does not help
     ├── NotHosting         nobody is in the room, so it hosts no call
-    ├── NoSuchSession      Daily knows no such session in that room, or no longer
-    ├── DialoutInProgress  a dial-out is under way there already
-    ├── RoomFull           the room has as many SIP and PSTN sessions as it may have
-    ├── TemporarilyNotAvailable  Daily has no worker free, or too many requests: try again shortly
+    ├── NoSuchSession      Daily does not know the session in that room, or no longer
+    ├── DialoutInProgress  a dial-out is already in progress
+    ├── RoomFull           the room has its maximum of SIP and PSTN sessions
+    ├── TemporarilyNotAvailable  Daily has no free worker, or got too many requests: retry after a while
     └── ForwardingFailed   a waiting caller could not be connected to the endpoint
 
-What is merely odd on the wire (late, repeated, unmatched, of unknown type) is never an exception: it is an outcome.
+Unusual events (late, duplicate, unmatched, of unknown type) are never exceptions: they are outcomes.
 """
 
 from __future__ import annotations
@@ -47,22 +47,27 @@ __all__ = [
     "UnknownResult",
 ]
 
-_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 class TelstateError(Exception):
-    """The root of all errors raised by telstate."""
+    """The base of all errors raised by telstate."""
 
 
 class ParseError(TelstateError):
-    """Raised when a payload names no event, or an event without the id it is about.
+    """Raised when a payload is not an event, or lacks an id that the event needs.
 
     Attributes:
-        field: the key that is missing or wrong, in the dialect's own spelling; empty when it is no JSON object at all.
-        expected: what should have stood there.
-        got: what came, as text, cut short.
-        dialect: the dialect it was read as, where one was found.
+        field: the key that is missing or invalid, in the dialect's own spelling; empty if the payload is not a JSON object.
+        expected: what was expected there.
+        got: what came, as text, shortened.
+        dialect: the dialect it was read as, or None if it is not known.
     """
+
+    field: str
+    expected: str
+    got: str
+    dialect: str | None
 
     def __init__(self, field: str, expected: str, got: object, dialect: str | None = None) -> None:
         self.field = field
@@ -75,15 +80,15 @@ class ParseError(TelstateError):
 
 
 class DefinitionError(TelstateError):
-    """Raised when a transition table or a registration contradicts itself; the message names the offender."""
+    """Raised when a transition table, a handler registration or an argument is wrong. The message names the mistake."""
 
 
 class Busy(TelstateError):
-    """Raised by `receive_nowait` when more handlers wait than the bound allows, and by `changes` when its reader lags."""
+    """Raised by `changes` when its reader falls too far behind: changes were dropped."""
 
 
 class NotRunning(TelstateError):
-    """Raised when a dispatcher or a `DailyApi` is used outside its `async with`, or takes nothing in any more.
+    """Raised when a dispatcher or a `DailyApi` is used outside its `async with`.
 
     Attributes:
         answers: the answers to the events of a batch that were received before, and stay so.
@@ -93,7 +98,7 @@ class NotRunning(TelstateError):
 
 
 class JournalError(TelstateError):
-    """Raised when a journal could not keep an event. Nothing was taken in; the cause is the journal's own error.
+    """Raised when a journal could not keep an event. The event is not accepted; the cause is the journal's own error.
 
     Attributes:
         answers: the answers to the events of a batch that were received before, and stay so.
@@ -103,24 +108,26 @@ class JournalError(TelstateError):
 
 
 class RevisionConflict(JournalError):
-    """Raised when somebody else saved a checkpoint since it was read: what this side knows is old."""
+    """Raised when another process saved a checkpoint since it was read: the state of this process is outdated."""
 
 
 class DailyError(TelstateError):
-    """Raised when Daily refused a request, could not be reached, or gave an answer that nobody can read.
+    """Raised when Daily refused a request, could not be reached, or gave an unreadable answer.
 
-    The message says what Daily said, cut short, and what to do. Neither it nor the attributes hold the API key.
+    The message has Daily's answer, shortened, and what to do. Neither it nor the attributes contain the API key.
 
     Attributes:
-        status: the HTTP status; None where no answer came.
+        status: the HTTP status; None if there was no answer.
         error: Daily's name of the error, for example `invalid-request-error`. These names are stable.
-        info: what Daily said about it, cut short; for people, and it may change. Source of both:
-            docs.daily.co/docs/rest-api/errors.
-        repeated: True if the request was sent before, and got no answer, or none that says what became of it. Then this may be
-            said because that first one was carried out.
+        info: Daily's explanation, shortened, for people; it can change. Source of both: docs.daily.co/docs/rest-api/errors.
+        repeated: True if the request was sent before without a conclusive answer. The first one may have been carried out,
+            and may be the reason of this error.
     """
 
     repeated: bool = False
+    status: int | None
+    error: str | None
+    info: str | None
 
     def __init__(
         self, message: str, *, status: int | None = None, error: str | None = None, info: str | None = None
@@ -132,34 +139,35 @@ class DailyError(TelstateError):
 
 
 class UnknownResult(DailyError):
-    """Raised when the answer to a request that changes something was lost: it may have been carried out, or not."""
+    """Raised when the answer to a request that changes something was lost: it may or may not have been carried out."""
 
 
 class NotAllowed(DailyError):
-    """Raised when the account, the room or the API key may not do what was asked. To ask again is of no use.
+    """Raised when the account, the room or the API key lacks the permission. Retrying does not help.
 
-    Daily's `NOT_ALLOWED`, a key of another domain, a dial-out that is not enabled for the room, the domain or the country.
+    Daily's `NOT_ALLOWED`, a key of another domain, or a dial-out that is not enabled for the room, the domain or the country.
     """
 
 
 class NotHosting(DailyError):
-    """Raised when the room hosts no call: nobody is in it, or the last one has just left. Let somebody (the bot) join first."""
+    """Raised when the room hosts no call: nobody is in it, or the last participant has just left. Join it first, for
+    example with the bot."""
 
 
 class NoSuchSession(DailyError):
-    """Raised when Daily knows no such session in that room: it ended, it is in another room, or the id is of something else."""
+    """Raised when Daily does not know the session in that room: it ended, is in another room, or the id is something else."""
 
 
 class DialoutInProgress(DailyError):
-    """Raised when Daily says that a dial-out is under way already."""
+    """Raised when Daily says that a dial-out is already in progress."""
 
 
 class RoomFull(DailyError):
-    """Raised when the room has as many SIP and PSTN sessions as it may have: 5, unless Daily raised it for the domain."""
+    """Raised when the room has its maximum of SIP and PSTN sessions: 5, unless Daily raised it for the domain."""
 
 
 class TemporarilyNotAvailable(DailyError):
-    """Raised when Daily has no worker free, or got too many requests. Nothing was done: try again, after a while.
+    """Raised when Daily has no free worker, or got too many requests. Nothing was done: retry after a while.
 
     Attributes:
         retry_after: seconds that Daily asks to wait; 0 if it does not say.
@@ -169,19 +177,22 @@ class TemporarilyNotAvailable(DailyError):
 
 
 class ForwardingFailed(DailyError):
-    """Raised when a waiting caller could not be connected: he has hung up, or the endpoint was not ready or is in use."""
+    """Raised when a waiting caller could not be connected: they hung up, or the endpoint was not ready or is in use."""
 
 
 class NotSupported(TelstateError):
-    """Raised before anything is sent: the way to Daily that was chosen (REST, a call client) cannot carry this."""
+    """Raised before anything is sent: the chosen way to Daily (REST, a call client) cannot carry this."""
 
 
 class CallEnded(TelstateError):
-    """Raised by `wait_for` when the session ended before it came to the state, and by all that acts on one that has ended.
+    """Raised by `wait_for` when the session ended before it reached the state, and by actions on an ended session.
 
     Attributes:
-        session: the session as it ended; its `cause` says why. Where only Daily knows of the end so far, it is still as before.
+        session: the session as it ended; its `cause` says why. If only Daily knows of the end so far, it still has its
+            last live state.
     """
+
+    session: Any
 
     def __init__(self, session: Any, why: str = "has ended") -> None:
         self.session = session
@@ -189,14 +200,14 @@ class CallEnded(TelstateError):
 
 
 def shorten(value: object) -> str:
-    """Show `value` in at most 80 characters, whatever its size: an error must not carry a 10 MB payload along."""
-    if isinstance(value, (str, bytes)) and len(value) > _SHOWN:
-        return f"{value[:_SHOWN]!r}… ({len(value)} long)"
+    """Show `value` in about 80 characters: an error must not carry a payload of 10 MB."""
+    if isinstance(value, (str, bytes)) and len(value) > _MAX_SHOWN:
+        return f"{value[:_MAX_SHOWN]!r}… ({len(value)} long)"
     if isinstance(value, dict):
         keys = ", ".join(repr(str(key)[:20]) for key in list(value)[:5])
-        return f"an object with {keys}{', …' if len(value) > 5 else ''}"[:_SHOWN] if value else "an empty object"
+        return f"an object with {keys}{', …' if len(value) > 5 else ''}"[:_MAX_SHOWN] if value else "an empty object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    return repr(value)[:_SHOWN]
+    return repr(value)[:_MAX_SHOWN]

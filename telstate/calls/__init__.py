@@ -1,1 +1,29 @@
-"""What a call is: the table, the sessions, the engine. Pure: no I/O, no clock, no async."""
+"""What a call is: the table, sessions, correlation, the engine. Pure: no I/O, no clock, no async."""
+
+from __future__ import annotations
+
+from telstate.calls._endpoints import Endpoint
+from telstate.calls._engine import Engine
+from telstate.calls._evidence import Cause, EndedBy
+from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
+from telstate.calls._replay import Replay
+from telstate.calls._session import Session
+from telstate.calls._settings import Settings
+from telstate.calls._table import State, machine
+from telstate.calls._transition import Transition
+
+__all__ = [
+    "Cause",
+    "EndedBy",
+    "Endpoint",
+    "Engine",
+    "Outcome",
+    "OutcomeKind",
+    "Replay",
+    "Session",
+    "Settings",
+    "State",
+    "Transition",
+    "Unmatched",
+    "machine",
+]

@@ -1,4 +1,4 @@
-"""SIP addresses, as people mean them."""
+"""Comparison of SIP addresses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import lru_cache
 __all__ = ["plain_uri"]
 
 
-@lru_cache(maxsize=1024)  # an endpoint's is asked for with each step of the calls on it
+@lru_cache(maxsize=1024)  # every event of a dial-in asks for its endpoint
 def plain_uri(uri: str) -> str:
-    """Strip a SIP URI for comparing: no scheme, no query, the host in lower case (RFC 3261, 19.1.4)."""
+    """Reduce a SIP URI to what is compared: no scheme, no query, the host in lower case (RFC 3261, 19.1.4)."""
     scheme, colon, rest = uri.partition(":")
     if colon and scheme.lower() in ("sip", "sips"):
         uri = rest

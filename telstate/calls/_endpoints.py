@@ -1,8 +1,8 @@
-"""The SIP endpoints of rooms: which are ready, who is on which, and who is on the way to one.
+"""The SIP endpoints of rooms: which are ready, which session is on which, and who is about to connect to one.
 
 An endpoint takes one caller at a time. Two things point at an endpoint before a session does: a caller on hold who was
-forwarded to it, and a call that is being transferred to it. Whoever connects there next is that caller, or that call's
-far leg.
+forwarded to it, and a call that is being transferred to it. The next session that connects there is that caller, or the
+far leg of that call.
 """
 
 from __future__ import annotations
@@ -12,41 +12,47 @@ from typing import Any, NamedTuple
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
-from telstate.calls._session import Session, bounded
+from telstate.calls._recorder import bounded
+from telstate.calls._session import Session
 from telstate.events import Event, PinlessDialin
 
-__all__ = ["Arrival", "Endpoint", "Endpoints"]
+__all__ = ["Arrival", "Endpoint", "Endpoints", "scope_of"]
 
 Scope = tuple[str, str, str]
-"""Where an endpoint's name holds: ("room", domain, room), else ("client", call client, "")."""
-
+"""Where the name of an endpoint is unique: ("room", domain, room), else ("client", call client, "")."""
 
 Caller = dict[str, Any]
-"""A caller on hold: `from`, `to`, `call_id`, and `number`, that of the event which told of him."""
+"""A caller on hold: `from`, `to`, `call_id`, and `number`, the number of the event that reported them."""
 
 
 class Endpoint:
-    """One SIP endpoint of a room. Read-only for users."""
+    """One SIP endpoint of a room. Do not change it."""
 
     __slots__ = ("ready", "scope", "sessions", "uri")
 
+    uri: str
+    """As it was first reported."""
+    scope: tuple[str, str, str]
+    """Where its name is unique: ("room", domain, room), else ("client", call client, "")."""
+    ready: bool
+    """True once its `dialin-ready` arrived: a client can dial it."""
+    sessions: list[str]
+    """The ids of the sessions on it. According to Daily there is never more than one."""
+
     def __init__(self, uri: str, scope: Scope, *, ready: bool = False, sessions: Iterable[str] = ()) -> None:
         self.uri = uri
-        """As it was first told."""
         self.scope = scope
         self.ready = ready
-        """True once its `dialin-ready` was told: a client may dial it."""
         self.sessions = list(sessions)
-        """The sessions that are on it, by Daily's word never more than one."""
 
     @property
     def session_id(self) -> str | None:
-        """The session that is on it, of several the latest; None when it is free."""
+        """The id of the session on it, the latest if there are several; None if it is free."""
         return self.sessions[-1] if self.sessions else None
 
     @property
     def busy(self) -> bool:
-        """True while a session is on it; nobody else can dial it then."""
+        """True while a session is on it. Nobody else can dial it then."""
         return bool(self.sessions)
 
     def __repr__(self) -> str:
@@ -54,64 +60,64 @@ class Endpoint:
 
 
 class Arrival(NamedTuple):
-    """What is known when a session connects at an endpoint."""
+    """What is known when a session connects to an endpoint."""
 
     busy_with: str | None
     """The session that was still on it: an anomaly."""
     caller: Caller | None
-    """The waiting caller who was forwarded to it."""
+    """The caller on hold who was forwarded to it."""
     transferred_from: str | None
-    """The session whose transfer named it as target."""
+    """The session whose transfer has it as target."""
 
 
-_NOBODY = Arrival(None, None, None)
+_NOTHING = Arrival(None, None, None)
 
 
 class Endpoints:
-    """All endpoints; the free ones are forgotten after retention."""
+    """All endpoints. Free ones are forgotten after retention."""
 
     def __init__(self, ttl: float, limit: int) -> None:
         self._by_uri: dict[str, dict[Scope, Endpoint]] = {}
         self._place_of: dict[str, tuple[str, Scope]] = {}
         self.free: ExpiringDict[tuple[str, Scope], bool] = ExpiringDict(ttl, limit)
         self.callers: ExpiringDict[str, Caller] = ExpiringDict(ttl, limit)
-        """Waiting callers by their pinless call id."""
+        """Callers on hold by their pinless call id."""
         self.forwarded: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
-        """To which endpoint a waiting caller was forwarded."""
+        """The call id of the caller who was forwarded to an endpoint."""
         self.transfers: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
-        """To which endpoint a session is being transferred."""
+        """The session that is being transferred to an endpoint."""
         self.reached: ExpiringDict[str, bool] = ExpiringDict(ttl, limit)
-        """Which transfers have found their far leg: steps of them that are told later point at nobody else."""
+        """Transfers whose far leg is known: their steps that are reported later point at nobody else."""
 
     def find(self, uri: str) -> Endpoint | None:
-        """Find an endpoint, with or without `sip:`, whatever its query; of several scopes' the busy one first, then a ready one."""
-        known = self._by_uri.get(plain_uri(uri), {}).values()
-        # Not every observer is told that it is ready: one who was not must not hide it from those who wait for that.
-        return max(known, key=lambda endpoint: (endpoint.busy, endpoint.ready), default=None)
+        """Find an endpoint, with or without `sip:` and query. Of several scopes, a busy one wins, then a ready one."""
+        scopes = self._by_uri.get(plain_uri(uri), {}).values()
+        # Not every observer receives the ready: an endpoint without it must not hide one that has it.
+        return max(scopes, key=lambda endpoint: (endpoint.busy, endpoint.ready), default=None)
 
     def set_ready(self, uri: str, scope: Scope, now: float) -> None:
-        """An endpoint can be dialled."""
+        """Note that an endpoint can be dialled."""
         plain = plain_uri(uri)
         endpoint = self._get(plain, scope, uri)
         endpoint.ready = True
         if not endpoint.sessions:
             self._set_free((plain, scope), now)
 
-    def take(self, session: Session, uri: str, now: float) -> Arrival:
-        """A session connected at an endpoint."""
+    def occupy(self, session: Session, uri: str, now: float) -> Arrival:
+        """Put a session that connected on its endpoint."""
         place = (plain_uri(uri), scope_of(session))
         before = self._place_of.get(session.session_id)
         if before is not None:
             if before[0] == place[0]:
-                return _NOBODY  # told again, perhaps by another observer, who knows the room
-            self.leave(session, now)
+                return _NOTHING  # reported again, perhaps by another observer, which knows the room
+            self.vacate(session, now)
         self.free.pop(place, None)
         endpoint = self._get(*place, uri)
         other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
         if other is None and not self.forwarded and not self.transfers:
-            return _NOBODY
+            return _NOTHING
         call_id = self.forwarded.take(place[0])
         caller = self.callers.take(call_id) if call_id is not None else None
         source = self.transfers.take(place[0])
@@ -119,8 +125,8 @@ class Endpoints:
             self._reach(source, place[0], now)
         return Arrival(other, caller, source)
 
-    def leave(self, session: Session, now: float) -> None:
-        """A session is on no endpoint any more; the same endpoint can be dialled again."""
+    def vacate(self, session: Session, now: float) -> None:
+        """Remove a session from its endpoint, which can be dialled again."""
         place = self._place_of.pop(session.session_id, None)
         if place is None:
             return
@@ -130,39 +136,39 @@ class Endpoints:
             self._set_free(place, now)
 
     def close_room(self, room: str, domain_id: str | None) -> None:
-        """A room's meeting ended: its free endpoints cannot be dialled any more."""
+        """Forget the free endpoints of a room whose meeting ended: they cannot be dialled any more."""
         for place in list(self.free):
             kind, domain, name = place[1]
             if (kind, name) == ("room", room) and (not domain or domain_id is None or domain == domain_id):
                 self.free.pop(place)
                 self._drop(*place)
 
-    def wait(self, event: PinlessDialin, number: int, now: float) -> None:
-        """A caller is on hold."""
+    def hold(self, event: PinlessDialin, number: int, now: float) -> None:
+        """Note a caller on hold."""
         if event.call_id is not None:
             caller = {"from": bounded(event.from_), "to": bounded(event.to), "call_id": event.call_id, "number": number}
             self.callers.put(event.call_id, caller, now)
             self.callers.trim()
 
     def forward(self, call_id: str, uri: str, now: float) -> str | None:
-        """A waiting caller is on the way to an endpoint; tell which session is on it already."""
+        """Note that a caller on hold was forwarded to an endpoint; return the id of the session that is on it already."""
         if call_id in self.callers:
             self.forwarded.put(plain_uri(uri), call_id, now)
             self.forwarded.trim()
         endpoint = self.find(uri)
         return endpoint.session_id if endpoint is not None else None
 
-    def arrive(self, call_id: str, uri: str) -> Caller | None:
-        """The waiting caller is there."""
+    def connect_forwarded(self, call_id: str, uri: str) -> Caller | None:
+        """Note that a forwarded caller has connected; return the caller."""
         self.forwarded.take(plain_uri(uri))
         return self.callers.take(call_id)
 
     def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
-        """A session is being transferred to `uri`; tell the far leg if it has `arrived` there, else wait for it."""
+        """Note that a session is being transferred to `uri`; return the id of its far leg if that has `arrived` there."""
         uri = bounded(uri)
         plain = plain_uri(uri)
         endpoint = self.find(uri)
-        if _reached(session_id, plain) in self.reached:
+        if _transfer_key(session_id, plain) in self.reached:
             return None
         if arrived and endpoint is not None and endpoint.session_id not in (None, session_id):
             self.transfers.take(plain)
@@ -178,18 +184,18 @@ class Endpoints:
         for key, _ in self.free.due(now):
             self.free.pop(key)
             self._drop(*key)
-        for shelf in (self.callers, self.forwarded, self.transfers, self.reached):
-            shelf.expire(now)
+        for entries in (self.callers, self.forwarded, self.transfers, self.reached):
+            entries.expire(now)
 
-    def shelves(self) -> list[ExpiringDict[Any, Any]]:
-        """All that is due at some time."""
+    def expiring(self) -> list[ExpiringDict[Any, Any]]:
+        """List the dicts whose entries expire."""
         return [self.free, self.callers, self.forwarded, self.transfers, self.reached]
 
     def __len__(self) -> int:
         return sum(len(scopes) for scopes in self._by_uri.values())
 
     def dump(self) -> dict[str, Any]:
-        """Write it down as JSON values."""
+        """Return all as JSON values."""
         return {
             "all": [
                 [plain, list(endpoint.scope), endpoint.uri, endpoint.ready, list(endpoint.sessions)]
@@ -204,7 +210,7 @@ class Endpoints:
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
-        """Read what `dump` wrote."""
+        """Restore what `dump` returned."""
         for plain, scope, uri, ready, sessions in dumped["all"]:
             endpoint = Endpoint(uri, _scope(scope), ready=ready, sessions=sessions)
             self._by_uri.setdefault(plain, {})[endpoint.scope] = endpoint
@@ -223,7 +229,7 @@ class Endpoints:
         return endpoint
 
     def _reach(self, session_id: str, plain: str, now: float) -> None:
-        self.reached.put(_reached(session_id, plain), True, now)
+        self.reached.put(_transfer_key(session_id, plain), True, now)
         self.reached.trim()
 
     def _set_free(self, place: tuple[str, Scope], now: float) -> None:
@@ -240,15 +246,15 @@ class Endpoints:
             del self._by_uri[plain]
 
 
-def _reached(session_id: str, plain: str) -> str:
+def _transfer_key(session_id: str, plain: str) -> str:
     return f"{session_id} {plain}"
 
 
-def scope_of(told: Event | Session) -> Scope:
-    """Where what has no global id holds: in its room where the dialect tells it, else with its call client."""
-    if told.room is not None:
-        return ("room", told.domain_id or "", told.room)
-    return ("client", told.call_client_id or "", "")
+def scope_of(subject: Event | Session) -> Scope:
+    """Return where a name without a global id is unique: in its room if the dialect reports it, else in its call client."""
+    if subject.room is not None:
+        return ("room", subject.domain_id or "", subject.room)
+    return ("client", subject.call_client_id or "", "")
 
 
 def _scope(dumped: list[str]) -> Scope:

@@ -1,12 +1,12 @@
-"""The engine: one event in, one outcome out, and between the two everything that is known of every call.
+"""The engine: one event in, one outcome out, and everything that is known of every call.
 
 It is a function of (state so far, event, now) in the shape of an object: no I/O, no clock, no async, no randomness. The same
-code therefore runs live, in replay, in recovery after a crash and in a test, and gives the same answers.
+code runs live, in replay, in recovery after a crash and in tests, and gives the same answers.
 
 How to drive it:
 
     engine = Engine()
-    outcome = engine.receive(event, now)      # for each event, in order; now is Unix seconds, or None where unknown
+    outcome = engine.receive(event, now)      # for each event, in order; now is Unix seconds, or None if unknown
     for limit in engine.passed(now):          # when engine.next_deadline() has come
         engine.receive(limit, now)
 """
@@ -21,13 +21,14 @@ from pydantic import ValidationError
 
 from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
-from telstate.calls._event_rules import EVENT_RULES, EventRules
+from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
-from telstate.calls._parking import Parked
-from telstate.calls._session import Session
+from telstate.calls._parked_events import ParkedEvent
+from telstate.calls._recorder import mark_time, note_anomaly, rise, set_rare
+from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
-from telstate.calls._table import IDLE, MOVES, RANK, SILENCE_PASSED, State
+from telstate.calls._table import IDLE, SILENCE_PASSED, State
 from telstate.calls._timers import SILENCES
 from telstate.errors import TelstateError
 from telstate.events import (
@@ -43,93 +44,102 @@ from telstate.events import (
     PresenceChecked,
     SettingsChanged,
     SourceGap,
-    Subject,
 )
+from telstate.events._base import Subject
 
 __all__ = ["Engine"]
 
 MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 
-_SNAPSHOT_VERSION = 2
+_COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
+"""The field of the session that counts its events with this outcome."""
+
+_SNAPSHOT_VERSION = 3
 _LONG_KEY = 200
-"""Keys are remembered for hours; from this length on their digest is."""
+"""Keys are kept for hours, so longer ones are replaced by their digest."""
 
 
 class Engine:
-    """Everything known of every call.
+    """Everything that is known of every call.
 
     Args:
-        settings: how long and how much it remembers.
+        settings: how long and how much it remembers, and its limits.
     """
+
+    counts: dict[OutcomeKind, int]
+    """How many events had which outcome. Their sum is `received`."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         if settings is not None and not isinstance(settings, Settings):
-            raise TypeError(f"settings: pass telstate.Settings(…), not {type(settings).__name__}")
-        self._known = EngineState(settings or Settings())
-        self.counts: dict[OutcomeKind, int] = dict.fromkeys(OutcomeKind, 0)
-        """How many events had which outcome; together they are `received`."""
+            raise TypeError(f"settings: expected telstate.Settings(…), got {type(settings).__name__}")
+        self._state = EngineState(settings or Settings())
+        self.counts = dict.fromkeys(OutcomeKind, 0)
 
     # --- questions ------------------------------------------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:
-        """How long and how much it remembers."""
-        return self._known.settings
+        """How long and how much it remembers, and its limits."""
+        return self._state.settings
 
     @property
     def now(self) -> float | None:
         """The latest time it was given, in Unix seconds; None before any."""
-        return self._known.clock
+        return self._state.clock
 
     @property
     def received(self) -> int:
-        """How many events it took in."""
+        """How many events it received."""
         return sum(self.counts.values())
 
     def session(self, session_id: str) -> Session | None:
         """Find a session: live, or ended and within retention."""
-        return self._known.registry.get(session_id)
+        return self._state.registry.get(session_id)
 
     def sessions(self) -> Iterator[Session]:
-        """Every known session, in order of first sight."""
-        return self._known.registry.all()
+        """Iterate over all known sessions, in order of first sight."""
+        return self._state.registry.all()
 
     def live(self) -> list[Session]:
-        """Every session that has not ended, in order of first sight."""
-        return list(self._known.registry.live.values())
+        """List all sessions that have not ended, in order of first sight."""
+        return list(self._state.registry.live.values())
 
     def legs(self, any_id: str) -> list[Session]:
-        """Find all legs of a call by the session id of one of them or their SIP Call-ID, in order of first sight."""
-        return self._known.registry.legs(any_id)
+        """List all legs of a call, in order of first sight. Give the session id of one of them, or their SIP Call-ID."""
+        return self._state.registry.legs(any_id)
+
+    def record(self, session: Session) -> dict[str, Any]:
+        """Return the record of a session: `session.to_dict()` with the other legs of its call."""
+        return session.to_dict(legs=[leg.session_id for leg in self._state.registry.other_legs(session)])
 
     def endpoint(self, uri: str) -> Endpoint | None:
-        """Find a SIP endpoint, with or without `sip:`, whatever its query."""
-        return self._known.endpoints.find(uri)
+        """Find a SIP endpoint, with or without `sip:` and query."""
+        return self._state.endpoints.find(uri)
 
     def unmatched(self) -> list[Unmatched]:
-        """The events of which it is still not known whose they are."""
-        return self._known.unmatched.unmatched()
+        """List the parked events that no session could be matched to yet."""
+        return self._state.unmatched.unmatched()
 
     def sizes(self) -> dict[str, int]:
-        """How much is remembered of what. With all calls ended and retention passed, every number is zero."""
-        return self._known.sizes()
+        """Count what is remembered. When all calls have ended and retention has passed, every number is zero."""
+        return self._state.sizes()
 
     def next_deadline(self) -> float | None:
-        """When to ask again without an event: `passed` for limits, `advance` for what is to be forgotten.
+        """Return when to call `passed` for limits and `advance` for what is to be forgotten, if no event arrives before.
 
-        None before any time was told, as nothing can be due then.
+        None before any time was given, because nothing can be due then.
         """
-        if self._known.clock is None:
+        if self._state.clock is None:
             return None
-        dues = (self._known.next_due(), self._known.patience.next_due())
+        dues = (self._state.next_due(), self._state.timers.next_due())
         return min((due for due in dues if due is not None), default=None)
 
     def passed(self, now: float) -> list[DeadlinePassed]:
-        """Tell the limits that passed, as events: journal them, then `receive` them like all others.
+        """Return the limits that passed, as events: journal them, then `receive` them like all others.
 
-        An event that came at the same instant goes before: it renews the limit, which then does nothing.
+        If an event of the session is received first, it restarts the limit, which is then late and does nothing.
         """
-        return [] if self._known.clock is None else self._known.patience.passed(now)
+        return [] if self._state.clock is None else self._state.timers.passed(now)
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -138,327 +148,321 @@ class Engine:
 
         Args:
             event: what happened.
-            now: when it was received, in Unix seconds. If it is less than before, the earlier time holds. None where
-                the log has no time; then nothing falls due.
+            now: when it was received, in Unix seconds. If it is less than before, the earlier time holds. None if the log has
+                no times; then nothing is ever due.
+            number: the number of the event in its journal; by default the previous number plus one.
 
         Raises:
-            ValueError: if `now` is no time in Unix seconds; the event is not taken in then.
-            TypeError: if `event` is none: parse the payload first.
+            ValueError: if `now` is not a time in Unix seconds, or if `number` does not rise; the event is not taken in then.
+            TypeError: if `event` is not an event: parse the payload first.
         """
-        known = self._known
-        trait = EVENT_RULES[type(event)]
+        state = self._state
+        rules = EVENT_RULES[type(event)]
+        if number is None:
+            number = state.number + 1
+        elif number <= state.number:
+            raise ValueError(f"number: expected more than {state.number}, the number of the event before, got {number}")
         if now is not None:
-            known.advance(now)
-        known.number = known.number + 1 if number is None else number
-        if event.webhook_id is not None and self._is_repeat(event):
-            outcome = self._repeated(event)
+            state.advance(now)
+        state.number = number
+        if event.webhook_id is not None and self._is_repeated(event):
+            outcome = self._on_repeated(event)
         else:
-            outcome = _RULES[trait.subject](self, event, trait, now)
+            outcome = _BY_SUBJECT[rules.subject](self, event, rules, now)
         self.counts[outcome.kind] += 1
         if outcome.session is None:
             outcome.anomalies += event.anomalies
-        if known.leaving:
-            outcome.departed = known.take_leaving()
+        if state.departed:
+            outcome.departed = state.take_departed()
         return outcome
-
-    def skip(self) -> None:
-        """Let an event's number pass that cannot be read any more, so that those after it keep theirs."""
-        self._known.number += 1
 
     def advance(self, now: float) -> tuple[Session | Unmatched, ...]:
         """Let time pass without an event; return what left memory. Limits are not applied: see `passed`."""
-        self._known.advance(now)
-        return self._known.take_leaving()
+        self._state.advance(now)
+        return self._state.take_departed()
 
     def retire(self) -> tuple[Session | Unmatched, ...]:
-        """Let every ended session leave now, as if its retention had passed: at the end of a log."""
-        self._known.retire(self._known.registry.ended.trim(0))
-        return self._known.take_leaving()
+        """Remove all ended sessions now, as if their retention had passed, and return them: at the end of a log."""
+        self._state.retire(self._state.registry.ended.trim(0))
+        return self._state.take_departed()
 
     # --- duplicates -----------------------------------------------------------------------------------------------
 
-    def _is_repeat(self, event: Event) -> bool:
-        """Tell whether this webhook was seen, and remember it."""
-        keys, key = self._known.keys, _key(event)
+    def _is_repeated(self, event: Event) -> bool:
+        """Return whether this webhook was received before, and remember it."""
+        keys, key = self._state.keys, _key_of(event)
         if key in keys:
             return True
-        keys.put(key, True, self._known.now)
-        keys.trim()
+        keys.put(key, True, self._state.now)
+        if len(keys) > self._state.settings.max_keys:
+            keys.trim()
         return False
 
-    def _repeated(self, event: Event) -> Outcome:
-        session_id = event.session_id or self._known.registry.match(event)
-        session = self._known.registry.get(session_id) if session_id is not None else None
+    def _on_repeated(self, event: Event) -> Outcome:
+        session_id = event.session_id or self._state.registry.match(event)
+        session = self._state.registry.get(session_id) if session_id is not None else None
         if session is not None:
-            session.events += 1
-            session.duplicates += 1
+            fields = session.__dict__
+            fields["events"] += 1
+            fields["duplicates"] += 1
         return Outcome(DUPLICATE, event, session)
 
     # --- events of a session --------------------------------------------------------------------------------------
 
-    def _on_session(self, event: Event, trait: EventRules, now: float | None) -> Outcome:
-        """A lifecycle event or a warning: it opens its session if need be."""
-        known = self._known
-        session_id = event.session_id or known.registry.match(event)
+    def _on_session(self, event: Event, rules: EventRules, now: float | None) -> Outcome:
+        """Apply a lifecycle event or a warning. It opens its session if necessary."""
+        state = self._state
+        session_id = event.session_id or state.registry.match(event)
         if session_id is None:
-            return self._wait_for_name(event, now)
-        session = known.registry.get(session_id)
-        named = None if session is None else session.sip_call_id
+            return self._park_unmatched(event, now)
+        session = state.registry.get(session_id)
+        sip_call_id = None if session is None else session.sip_call_id
         if session is None:
-            outcome = self._open(session_id, event, trait, now)
+            outcome = self._open(session_id, event, rules, now)
         else:
-            outcome = self._step(session, event, trait, now)
-        if (outcome.opened and known.early.shelf) or known.unmatched.shelf:
-            self._recall(outcome, named)
+            outcome = self._step(session, event, rules, now)
+        if (outcome.opened and state.early.entries) or state.unmatched.entries:
+            self._release(outcome, sip_call_id)
         return outcome
 
-    def _on_attached(self, event: Event, trait: EventRules, now: float | None) -> Outcome:
-        """Something that befell a session; if that is not known yet, it waits for it."""
+    def _on_attached(self, event: Event, rules: EventRules, now: float | None) -> Outcome:
+        """Apply an event that opens no session, or park it until its session is known."""
         session_id = event.session_id
         if session_id is None:
-            return self._wait_for_name(event, now)
-        session = self._known.registry.get(session_id)
+            return self._park_unmatched(event, now)
+        session = self._state.registry.get(session_id)
         if session is not None:
-            return self._step(session, event, trait, now)
-        if not trait.conditional:
-            self._known.early.park(self._known.number, event, session_id, now, self._known.now)
+            return self._step(session, event, rules, now)
+        if not isinstance(event, (DeadlinePassed, PresenceChecked)):
+            self._state.early.park(self._state.number, event, session_id, now, self._state.now)
         return Outcome(NOTED, event, None)
 
-    def _wait_for_name(self, event: Event, now: float | None) -> Outcome:
-        known = self._known
-        known.give_up(known.unmatched.park(known.number, event, event.sip_call_id, now, known.now))
+    def _park_unmatched(self, event: Event, now: float | None) -> Outcome:
+        state = self._state
+        state.give_up(state.unmatched.park(state.number, event, event.sip_call_id, now, state.now))
         return Outcome(UNMATCHED, event, None)
 
-    def _open(self, session_id: str, event: Event, trait: EventRules, now: float | None) -> Outcome:
+    def _open(self, session_id: str, event: Event, rules: EventRules, now: float | None) -> Outcome:
         """Open a session in idle, and apply the event that opened it."""
-        assert trait.direction is not None  # noqa: S101 - every event that opens a session tells its direction
-        session = Session(session_id, trait.direction, self._known.number)
-        self._known.registry.live[session_id] = session
-        outcome = self._step(session, event, trait, now)
+        assert rules.direction is not None  # noqa: S101 - every event that opens a session has a direction
+        session = Session(session_id, rules.direction, self._state.number)
+        self._state.registry.live[session_id] = session
+        outcome = self._step(session, event, rules, now)
         outcome.opened = True
-        if session.state is IDLE:  # most move on at once, to a state with limits of its own
-            self._known.patience.entered(session, self._known.now)
+        if session.state is IDLE:  # most rise at once, to a state with limits of its own
+            self._state.timers.enter(session, self._state.now)
         return outcome
 
-    def _step(self, session: Session, event: Event, trait: EventRules, now: float | None) -> Outcome:
-        """Apply an event to its session: say what it is to it, then do what follows."""
-        odd_before = session.anomalies
-        session.events += 1
-        if trait.direction is not None and trait.direction is not session.direction:
-            kind = self._judge_stranger(session, trait)
+    def _step(self, session: Session, event: Event, rules: EventRules, now: float | None) -> Outcome:
+        """Apply an event to its session: judge it, then do what follows."""
+        fields, anomalies_before = session.__dict__, session.anomalies
+        fields["events"] = session.events + 1
+        for_session = rules.by_direction.get(session.direction)
+        if for_session is None:
+            kind = self._judge_wrong_direction(session, event)
             outcome = Outcome(kind, event, session)
         else:
-            kind, target = self._judge(session, event, trait)
+            kind, target = self._judge(session, event, for_session)
             outcome = Outcome(kind, event, session)
-            self._apply(outcome, session, event, trait, target, now)
+            self._apply(outcome, session, event, for_session, target, now)
         if kind is not MOVED and kind is not NOTED:
-            _count_odd(session, kind)
-        if session.anomalies is not odd_before:
-            outcome.anomalies = session.anomalies[len(odd_before) :]
+            fields[_COUNTED_AS[kind]] += 1
+        if session.anomalies is not anomalies_before:
+            outcome.anomalies = session.anomalies[len(anomalies_before) :]
         return outcome
 
-    def _judge(self, session: Session, event: Event, trait: EventRules) -> tuple[OutcomeKind, State | None]:
-        """Say what the event is to its session, and where it leads; nothing of it is recorded yet."""
-        if session.seen & trait.once:
+    def _judge(self, session: Session, event: Event, rules: SessionRules) -> Verdict:
+        """Return what the event is to its session, and where it leads. Nothing is recorded yet."""
+        if session._evidence & rules.once:
             return DUPLICATE, None
-        if trait.conditional:
-            return self._judge_limit(session, event, trait)
-        target = trait.moves[session.direction].get(session.state)
-        if target is not None:
-            return MOVED, target
-        if session.ended:
-            return (NOTED if trait.lasting else LATE), None
-        if trait.once and trait.kind is not None and trait.kind.rank < RANK[session.state]:
-            return LATE, None
-        return NOTED, None
+        if rules.conditional:
+            return self._judge_conditional(session, event, rules)
+        return rules.verdicts[session.state]
 
-    def _judge_limit(self, session: Session, event: Event, trait: EventRules) -> tuple[OutcomeKind, State | None]:
-        """A limit passed, or somebody was asked: what was heard at the same instant or since wins over both."""
+    def _judge_conditional(self, session: Session, event: Event, rules: SessionRules) -> Verdict:
+        """Judge a limit that passed, or the answer of a `reconcile`. Any sign of life received before outweighs both."""
         if isinstance(event, DeadlinePassed):
-            stale, ends = not self._known.patience.is_due(event), event.deadline in SILENCES
+            stale, ends = not self._state.timers.is_due(event), event.deadline in SILENCES
         else:
             assert isinstance(event, PresenceChecked)  # noqa: S101
             ends = event.presence is Presence.GONE
-            stale = ends and not self._known.patience.awaits(session)
+            stale = ends and not self._state.timers.awaits_presence(session)
         if stale:
             return LATE, None
-        target = MOVES[session.direction][session.state].get(SILENCE_PASSED if ends else trait.name)
-        if target is not None:
-            return MOVED, target
-        return (LATE if session.ended and not trait.lasting else NOTED), None
+        return (SILENCE_VERDICTS[session.direction] if ends else rules.verdicts)[session.state]
 
-    def _judge_stranger(self, session: Session, trait: EventRules) -> OutcomeKind:
-        """An event of the other direction; told twice, it is a duplicate all the same. It says nothing of this session."""
-        if trait.kind is not None:
-            if trait.name in session.wrong_kinds:
+    def _judge_wrong_direction(self, session: Session, event: Event) -> OutcomeKind:
+        """Judge an event of the other direction, which says nothing about this session. A second one is a duplicate."""
+        if any(rules.once for rules in EVENT_RULES[type(event)].by_direction.values()):
+            seen = rare(session, "wrong_direction") or []
+            if event.name in seen:
                 return DUPLICATE
-            session.wrong_kinds += (trait.name,)
-        session.note_anomaly(f"{trait.name} came for a {session.direction} session")
+            set_rare(session, "wrong_direction", [*seen, event.name])
+        note_anomaly(session, f"{event.name} came for a {session.direction} session")
         return UNEXPECTED
 
-    def _apply(  # noqa: PLR0917 - by name they would cost each event more than the parking they serve
+    def _apply(  # noqa: PLR0917 - keyword arguments would cost each event more than parked events are worth
         self,
         outcome: Outcome,
         session: Session,
         event: Event,
-        trait: EventRules,
+        rules: SessionRules,
         target: State | None,
         received_at: float | None,
         parked: bool = False,
     ) -> None:
-        """Record what the event says, and let the session rise.
+        """Record what the event reports, and let the session rise.
 
-        What is late is recorded too, and what a second observer repeats: a webhook knows the room and the time, a
-        client the SIP Call-ID, of the same session.
+        Late events and duplicates are recorded too: a webhook knows the room and the time of a session, a client its SIP
+        Call-ID.
         """
-        known, said = self._known, event.__dict__
-        named, occurred_at = session.sip_call_id, said["occurred_at"]
-        at = received_at if occurred_at is None else occurred_at
-        session.record(said, trait.kind, trait.facts, at if trait.timed else None)
-        if event.__pydantic_extra__ or trait.takes_odd:
+        state, reported = self._state, event.__dict__
+        sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
+        rules.recorder.record(session, reported, received_at if occurred_at is None else occurred_at)
+        if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
-                session.note_anomaly(f"{trait.name}: {text}")
-        if session.sip_call_id is not named:
-            known.registry.index_sip_call(session)
-        if trait.effect is not None:
-            trait.effect(known, session, event)
+                note_anomaly(session, f"{rules.name}: {text}")
+        if session.sip_call_id is not sip_call_id:
+            state.registry.index_sip_call(session)
+        if rules.update is not None:
+            rules.update(state, session, event)
         if target is not None:
-            self._rise(outcome, session, event, trait, target, parked)
-        if session.state is IDLE and session.seen & Evidence.REQUESTED:
-            # Until it moves, its destination is a way to it.
-            known.registry.await_news(session)
-        if not trait.local and (outcome.kind is MOVED or outcome.kind is NOTED):
-            # Daily has news of the session. Somebody's leaving is news, but no sign that the call goes on.
-            session.uncertain = False
-            session.heard_at = known.clock
-            if trait.alive:
-                session.alive_at = known.clock if occurred_at is None else occurred_at
-                if outcome.kind is NOTED and not session.ended:  # where it moved, its limits have just begun
-                    known.patience.heard(session, known.now)
+            self._rise(outcome, session, event, rules, target, parked)
+        if session.state is IDLE and session._evidence & Evidence.REQUESTED:
+            state.registry.index_request(session)
+        if not rules.local and (outcome.kind is MOVED or outcome.kind is NOTED):
+            fields = session.__dict__
+            if session.uncertain:
+                fields["uncertain"] = False
+            fields["heard_at"] = state.clock
+            if rules.life:
+                fields["alive_at"] = state.clock if occurred_at is None else occurred_at
+                if outcome.kind is NOTED and not session.ended:  # when it moved, its limits have just started
+                    state.timers.restart_silence(session, state.now)
 
     def _rise(  # noqa: PLR0917
-        self, outcome: Outcome, session: Session, event: Event, trait: EventRules, target: State, parked: bool
+        self, outcome: Outcome, session: Session, event: Event, rules: SessionRules, target: State, parked: bool
     ) -> None:
-        """Let the session rise, and do what follows from where it arrives."""
-        known, name = self._known, trait.name
-        if trait.conditional:
-            name = SILENCE_PASSED
-            session.seen |= Evidence.EXPIRED
-            session.mark_time("ended_at", event.due_at if isinstance(event, DeadlinePassed) else known.now)
+        """Let the session rise, and do what follows from its new state."""
+        state, trigger = self._state, rules.name
+        if rules.conditional:
+            trigger = SILENCE_PASSED
+            mark_time(session, SILENCE_TIME, event.due_at if isinstance(event, DeadlinePassed) else state.now)
         source, ended_before = session.state, session.ended
         if source is IDLE:
-            known.registry.heard(session)
-        outcome.moves += (session.rise(target, name, parked),)
+            state.registry.forget_request(session)
+        outcome.moves += (rise(session, target, trigger, parked),)
         if not ended_before:
-            known.patience.entered(session, known.now, source)
+            state.timers.enter(session, state.now, source)
             if session.ended:
                 outcome.ended = True
                 self._end(session)
 
     def _end(self, session: Session) -> None:
-        """Keep an ended session for its retention; where there is no time, until enough others have ended."""
-        known = self._known
-        known.endpoints.leave(session, known.now)
-        known.registry.end(session, known.now)
-        limit = known.settings.retain_untimed if known.clock is None else known.settings.max_ended
-        if len(known.registry.ended) > limit:
-            known.retire(known.registry.ended.trim(limit))
+        """Keep an ended session for its retention; without any time, until enough others have ended."""
+        state = self._state
+        state.endpoints.vacate(session, state.now)
+        state.registry.end(session, state.now)
+        limit = state.settings.retain_untimed if state.clock is None else state.settings.max_ended
+        if len(state.registry.ended) > limit:
+            state.retire(state.registry.ended.trim(limit))
 
-    # --- events that waited ---------------------------------------------------------------------------------------
+    # --- parked events --------------------------------------------------------------------------------------------
 
-    def _recall(self, outcome: Outcome, named: str | None) -> None:
-        """Apply what waited for the session's id, or for its SIP Call-ID if it is new and means it alone, as it came."""
-        session, known = outcome.session, self._known
+    def _release(self, outcome: Outcome, sip_call_id: str | None) -> None:
+        """Apply the events that waited for the session's id, or for its SIP Call-ID if that is new, in order of arrival."""
+        session, state = outcome.session, self._state
         assert session is not None  # noqa: S101
 
-        def is_its(event: Event) -> bool:
-            return event.direction in (None, session.direction) and known.registry.match(event) == session.session_id
+        def belongs(event: Event) -> bool:
+            return event.direction in (None, session.direction) and state.registry.match(event) == session.session_id
 
-        waited = known.early.claim(session.session_id, lambda _: True) if outcome.opened else []
-        if session.sip_call_id is not None and session.sip_call_id != named:
-            waited += known.unmatched.claim(session.sip_call_id, is_its)
-        for parked in sorted(waited, key=lambda parked: parked.number):
+        released = state.early.release(session.session_id, lambda _: True) if outcome.opened else []
+        if session.sip_call_id is not None and session.sip_call_id != sip_call_id:
+            released += state.unmatched.release(session.sip_call_id, belongs)
+        for parked in sorted(released, key=lambda parked: parked.number):
             self._apply_parked(session, outcome, parked)
 
-    def _apply_parked(self, session: Session, outcome: Outcome, parked: Parked) -> None:
-        """Give a session what waited for it: its effect, but no outcome of its own, for it had one when it came."""
-        event = parked.event()
-        trait = EVENT_RULES[type(event)]
-        session.events += 1
-        if trait.direction is not None and trait.direction is not session.direction:
-            self._judge_stranger(session, trait)
+    def _apply_parked(self, session: Session, outcome: Outcome, parked: ParkedEvent) -> None:
+        """Apply a parked event. It gets no second outcome: it had one when it arrived."""
+        event = parked.event
+        vars(session)["events"] += 1
+        rules = EVENT_RULES[type(event)].by_direction.get(session.direction)
+        if rules is None:
+            self._judge_wrong_direction(session, event)
             return
-        _, target = self._judge(session, event, trait)
-        self._apply(outcome, session, event, trait, target, parked.received_at, parked=True)
+        _, target = self._judge(session, event, rules)
+        self._apply(outcome, session, event, rules, target, parked.received_at, parked=True)
 
     # --- events of no session -------------------------------------------------------------------------------------
 
-    def _on_endpoint(self, event: DialinReady, trait: EventRules, now: float | None) -> Outcome:
-        self._known.endpoints.set_ready(event.sip_endpoint, scope_of(event), self._known.now)
-        return self._on_other(event, trait, now)
+    def _on_endpoint(self, event: DialinReady, rules: EventRules, now: float | None) -> Outcome:
+        self._state.endpoints.set_ready(event.sip_endpoint, scope_of(event), self._state.now)
+        return self._on_other(event, rules, now)
 
-    def _on_caller(self, event: Event, trait: EventRules, now: float | None) -> Outcome:
-        endpoints = self._known.endpoints
+    def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:
         if isinstance(event, PinlessDialin):
-            endpoints.wait(event, self._known.number, self._known.now)
+            self._state.endpoints.hold(event, self._state.number, self._state.now)
         elif isinstance(event, PinlessForwarded):
             self._forward(event)
-        return self._on_other(event, trait, now)
+        return self._on_other(event, rules, now)
 
     def _forward(self, event: PinlessForwarded) -> None:
-        """He is on the way. Daily's answer and the connection race: who connected there while he waited is he.
+        """Expect a caller on hold at an endpoint. The connection may have been faster than Daily's answer to the forwarding.
 
-        Daily forwards to a free endpoint only, so whoever is on it since before his call can only be one whose end was lost.
+        Daily forwards only to a free endpoint. A session that opened there before the caller was on hold can therefore only
+        be one whose end was lost; one that opened later is the caller.
         """
-        known = self._known
-        waiting = known.endpoints.callers.find(event.call_id)
-        there = known.registry.get(known.endpoints.forward(event.call_id, event.sip_endpoint, known.now) or "")
-        if waiting is None or there is None or there.pinless_call_id is not None:
+        state = self._state
+        caller = state.endpoints.callers.find(event.call_id)
+        session_id = state.endpoints.forward(event.call_id, event.sip_endpoint, state.now)
+        session = state.registry.get(session_id or "")
+        if caller is None or session is None or session.pinless_call_id is not None:
             return
-        if there.opened > waiting.get("number", there.opened):
-            known.endpoints.arrive(event.call_id, event.sip_endpoint)
-            there.caller, there.pinless_call_id = waiting["from"], waiting["call_id"]
+        if session.opened > caller.get("number", session.opened):
+            state.endpoints.connect_forwarded(event.call_id, event.sip_endpoint)
+            vars(session).update(caller=caller["from"], pinless_call_id=caller["call_id"])
 
-    def _on_room(self, event: MeetingEnded, trait: EventRules, now: float | None) -> Outcome:
-        """A meeting ended, and with it all its calls: whatever was not heard of since is given a minute to say so."""
+    def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
+        """End a meeting and its calls: each session without a later sign of life gets a minute to report its end."""
         if event.room is not None:
-            self._known.endpoints.close_room(event.room, event.domain_id)
-        for session in self._known.registry.live.values():
-            if _was_in(session, event):
-                self._known.patience.meeting_ended(session, self._known.now)
-        return self._on_other(event, trait, now)
+            self._state.endpoints.close_room(event.room, event.domain_id)
+        for session in self._state.registry.live.values():
+            if _was_in_meeting(session, event):
+                self._state.timers.end_meeting(session, self._state.now)
+        return self._on_other(event, rules, now)
 
-    def _on_source(self, event: SourceGap, trait: EventRules, now: float | None) -> Outcome:
-        """Events may have been missed: of the sessions concerned nothing is certain until they are heard of again."""
-        for session in self._known.registry.live.values():
+    def _on_source(self, event: SourceGap, rules: EventRules, now: float | None) -> Outcome:
+        """Mark the sessions of which events may have been missed: they are uncertain until the next event."""
+        for session in self._state.registry.live.values():
             if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
-                session.uncertain = True
-        return self._on_other(event, trait, now)
+                vars(session)["uncertain"] = True
+        return self._on_other(event, rules, now)
 
-    def _on_settings(self, event: SettingsChanged, trait: EventRules, now: float | None) -> Outcome:
-        outcome = self._on_other(event, trait, now)
+    def _on_settings(self, event: SettingsChanged, rules: EventRules, now: float | None) -> Outcome:
+        outcome = self._on_other(event, rules, now)
         try:
-            self._known.change(Settings.model_validate(event.settings))
+            self._state.change(Settings.model_validate(event.settings))
         except ValidationError as error:
-            outcome.anomalies = (f"settings that make no sense were not taken: {error.error_count()} errors",)
+            outcome.anomalies = (f"invalid settings were ignored: {error.error_count()} errors",)
         return outcome
 
-    def _on_other(self, event: Event, trait: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all rules take the same
+    def _on_other(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these parameters
         return Outcome(NOTED, event, None)
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Write all of it down as JSON values, but for the programs' own `context`."""
+        """Return everything as JSON values, except the `context` of sessions."""
         counts = {str(kind): count for kind, count in self.counts.items()}
-        return {"version": _SNAPSHOT_VERSION, "counts": counts, **self._known.dump()}
+        return {"version": _SNAPSHOT_VERSION, "counts": counts, **self._state.dump()}
 
     @classmethod
     def restore(cls, snapshot: Mapping[str, Any]) -> Engine:
-        """Make an engine that answers as the one that wrote `snapshot`.
+        """Make an engine that answers as the one that returned `snapshot`.
 
         Raises:
-            TelstateError: if it is none, is damaged, or another telstate wrote it.
+            TelstateError: if it is not a snapshot, is damaged, or was written by another version of telstate.
         """
         try:
             version = snapshot["version"]
@@ -470,7 +474,7 @@ class Engine:
             )
         engine = cls()
         try:
-            engine._known = EngineState.load(dict(snapshot))
+            engine._state = EngineState.load(dict(snapshot))
             engine.counts = {kind: snapshot["counts"][kind] for kind in OutcomeKind}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TelstateError(
@@ -479,28 +483,21 @@ class Engine:
         return engine
 
 
-def _count_odd(session: Session, kind: OutcomeKind) -> None:
-    if kind is DUPLICATE:
-        session.duplicates += 1
-    elif kind is UNEXPECTED:
-        session.unexpected += 1
-    else:
-        session.late += 1
-
-
-def _key(event: Event) -> str:
-    """What makes a webhook the same as another. Daily reuses the ids of some: then more must agree."""
+def _key_of(event: Event) -> str:
+    """Return the key by which webhooks are deduplicated. Daily reuses some ids, so more than the id must agree for those."""
     key = f"{event.action} {event.webhook_id}"
-    if type(event) is DialinReady:  # the id has only the second: two endpoints ready in one second share it
+    if type(event) is DialinReady:  # the id has only the second: two endpoints that are ready in one second share it
         key = f"{key} {event.sip_endpoint}"
-    elif type(event) is DialinWarning or type(event) is DialoutWarning:  # one id for all warnings of a session
+    elif type(event) is DialinWarning or type(event) is DialoutWarning:  # all warnings of a session share one id
         key = f"{key} {event.occurred_at} {event.error_msg}"
     return key if len(key) < _LONG_KEY else blake2b(key.encode("utf-8", "replace")).hexdigest()
 
 
-def _was_in(session: Session, ended: MeetingEnded) -> bool:
-    """Tell whether a session was in the meeting that ended. The end may be told late, when the room has new calls, but
-    those were heard of after it."""
+def _was_in_meeting(session: Session, ended: MeetingEnded) -> bool:
+    """Return whether a session was in the meeting that ended.
+
+    The end may be reported late, when the room has new calls. Those had a sign of life after it.
+    """
     return (
         ended.room is not None
         and session.room == ended.room
@@ -510,7 +507,7 @@ def _was_in(session: Session, ended: MeetingEnded) -> bool:
     )
 
 
-_RULES: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Outcome]] = {
+_HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Outcome]] = {
     Subject.SESSION: Engine._on_session,
     Subject.ATTACHED: Engine._on_attached,
     Subject.PARTICIPANT: Engine._on_attached,
@@ -521,3 +518,5 @@ _RULES: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Outco
     Subject.SETTINGS: Engine._on_settings,
     Subject.UNKNOWN: Engine._on_other,
 }
+_BY_SUBJECT = tuple(_HANDLERS[subject] for subject in Subject)
+"""Indexed by a plain integer, which is faster than a dict of enums."""

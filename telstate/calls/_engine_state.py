@@ -1,6 +1,6 @@
-"""All that an engine knows, in one place: what it remembers, for how long, and what has just left it.
+"""The memory of an engine: all it knows, for how long, and what has just left it.
 
-Its parts do not know each other; this is where time reaches all of them, and where a snapshot is taken of all.
+The parts do not know each other. This is where time reaches all of them, and where a snapshot of all is taken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 from telstate.calls._endpoints import Endpoints
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._outcome import Unmatched
-from telstate.calls._parking import Parked, Parking
+from telstate.calls._parked_events import ParkedEvent, ParkedEvents
+from telstate.calls._recorder import note_departure
 from telstate.calls._registry import Registry
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
@@ -20,128 +21,128 @@ from telstate.events._base import YEAR_2100
 
 __all__ = ["EngineState"]
 
+_PARTS = ("registry", "keys", "early", "unmatched", "endpoints", "timers")
+
 
 class EngineState:
-    """The memory of an engine."""
+    """All that an engine knows."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock: float | None = None
-        """The latest time given; None before any."""
+        """The latest time it was given; None before any."""
         self.now = 0.0
-        """The same as a number: before any time is given, nothing can fall due."""
+        """The same as a number. Before any time is given, nothing can be due."""
         self.number = 0
-        """How many events were received; the number of the present one."""
+        """The number of the current event."""
         self.registry = Registry(settings.retention)
         self.keys: ExpiringDict[str, bool] = ExpiringDict(settings.key_ttl, settings.max_keys)
-        self.early = Parking(settings.parked_ttl, settings.max_parked)
+        """The keys by which webhooks are deduplicated."""
+        self.early = ParkedEvents(settings.parked_ttl, settings.max_parked)
         """Events that name a session not yet known."""
-        self.unmatched = Parking(settings.parked_ttl, settings.max_parked)
-        """Events that speak of a session and do not name it."""
+        self.unmatched = ParkedEvents(settings.parked_ttl, settings.max_parked)
+        """Events that are about a session and do not name it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
-        self.patience = SessionTimers(settings)
-        self.leaving: list[Session | Unmatched] = []
-        self._tidy_at = float("-inf")
+        self.timers = SessionTimers(settings)
+        self.departed: list[Session | Unmatched] = []
+        """What left memory and was not reported yet."""
+        self._clean_up_at = float("-inf")
 
     def advance(self, now: float) -> None:
-        """Let it be `now`, unless it was later already; forget what is due.
+        """Set the time to `now`, unless it is later already, and forget what is due.
 
         Raises:
-            ValueError: if `now` is no time in Unix seconds before the year 2100; milliseconds are the usual cause.
+            ValueError: if `now` is not a time in Unix seconds before the year 2100; milliseconds are the usual cause.
         """
-        if self.now < now < self._tidy_at:  # nearly always: nothing is due before that, and it is a time
+        if self.now < now < self._clean_up_at:  # nearly always: it is a valid time, and nothing is due before that
             self.clock = self.now = now
             return
         if not 0 <= now < YEAR_2100:
-            raise ValueError(f"now is a time in Unix seconds, and {now!r} is none; are these milliseconds?")
+            raise ValueError(f"now: expected a time in Unix seconds, got {now!r}; are these milliseconds?")
         if self.clock is None:
-            for shelf in self._shelves():
-                shelf.start_clock(now)
-            for limit in self.patience.limits():
+            for entries in self._expiring():
+                entries.start_clock(now)
+            for limit in self.timers.limits():
                 limit.start_clock(now)
             self.clock = self.now = now
         elif now > self.now:
             self.clock = self.now = now
-        if self.now >= self._tidy_at:
-            self._tidy()
+        if self.now >= self._clean_up_at:
+            self._clean_up()
 
-    def _tidy(self) -> None:
-        """Forget what is due, and compute when to look again: nothing that comes later is due before that."""
+    def _clean_up(self) -> None:
+        """Forget what is due, and compute when to do so next: nothing added later is due before that."""
         self.keys.expire(self.now)
         self.early.expire(self.now)
         self.give_up(self.unmatched.expire(self.now))
         self.retire(self.registry.ended.expire(self.now))
         self.endpoints.expire(self.now)
-        soonest = self.now + min(shelf.ttl for shelf in self._shelves())
-        self._tidy_at = min(soonest, self.next_due() or soonest, YEAR_2100)
+        soonest = self.now + min(entries.ttl for entries in self._expiring())
+        self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
 
     def change(self, settings: Settings) -> None:
-        """Other settings hold from now on, for what is remembered already too."""
+        """Use other settings from now on, for what is remembered already too."""
         self.settings = settings
         self.registry.ended.change(settings.retention)
         self.keys.change(settings.key_ttl, settings.max_keys)
-        self.early.shelf.change(settings.parked_ttl, settings.max_parked)
-        self.unmatched.shelf.change(settings.parked_ttl, settings.max_parked)
-        for shelf in self.endpoints.shelves():
-            shelf.change(settings.retention, settings.max_parked)
-        self.patience.change(settings)
-        self._tidy_at = float("-inf")
+        self.early.entries.change(settings.parked_ttl, settings.max_parked)
+        self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
+        for entries in self.endpoints.expiring():
+            entries.change(settings.retention, settings.max_parked)
+        self.timers.change(settings)
+        self._clean_up_at = float("-inf")
 
     def next_due(self) -> float | None:
-        """When something is to be forgotten next."""
-        return min((due for shelf in self._shelves() if (due := shelf.next_due()) is not None), default=None)
+        """Return when something is to be forgotten next."""
+        return min((due for entries in self._expiring() if (due := entries.next_due()) is not None), default=None)
 
-    def _shelves(self) -> list[ExpiringDict[Any, Any]]:
-        return [self.keys, self.early.shelf, self.unmatched.shelf, self.registry.ended, *self.endpoints.shelves()]
+    def _expiring(self) -> list[ExpiringDict[Any, Any]]:
+        return [self.keys, self.early.entries, self.unmatched.entries, self.registry.ended, *self.endpoints.expiring()]
 
     def retire(self, sessions: Iterable[Session]) -> None:
-        """Sessions left memory."""
+        """Forget sessions that left memory."""
         for session in sessions:
+            note_departure(session, self.registry.other_legs(session))
             self.registry.forget(session)
-            self.leaving.append(session)
+            self.departed.append(session)
 
-    def give_up(self, parked: Iterable[Parked]) -> None:
-        """Events left memory that nobody claimed."""
-        self.leaving.extend(Unmatched(one.event(), one.received_at) for one in parked)
+    def give_up(self, parked: Iterable[ParkedEvent]) -> None:
+        """Report events that left memory without a session."""
+        self.departed.extend(Unmatched(one.event, one.received_at) for one in parked)
 
-    def take_leaving(self) -> tuple[Session | Unmatched, ...]:
-        """What left since the last time."""
-        leaving, self.leaving = tuple(self.leaving), []
-        return leaving
+    def take_departed(self) -> tuple[Session | Unmatched, ...]:
+        """Return what left memory since the last call."""
+        departed, self.departed = tuple(self.departed), []
+        return departed
 
     def sizes(self) -> dict[str, int]:
-        """How much is remembered of what."""
+        """Count what is remembered."""
         return {
             **self.registry.sizes(),
             "keys": len(self.keys),
-            "early": len(self.early.shelf),
-            "unmatched": len(self.unmatched.shelf),
+            "early": len(self.early.entries),
+            "unmatched": len(self.unmatched.entries),
             "endpoints": len(self.endpoints),
             "callers": len(self.endpoints.callers),
-            "limits": sum(len(limit.ends) for limit in self.patience.limits()),
+            "limits": sum(len(limit.ends) for limit in self.timers.limits()),
         }
 
     def dump(self) -> dict[str, Any]:
-        """Write it down as JSON values."""
+        """Return all as JSON values."""
         return {
             "settings": self.settings.model_dump(),
             "clock": self.clock,
             "number": self.number,
-            "registry": self.registry.dump(),
-            "keys": self.keys.dump(),
-            "early": self.early.dump(),
-            "unmatched": self.unmatched.dump(),
-            "endpoints": self.endpoints.dump(),
-            "patience": self.patience.dump(),
+            **{part: getattr(self, part).dump() for part in _PARTS},
         }
 
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> EngineState:
-        """Read what `dump` wrote."""
-        known = cls(Settings.model_validate(dumped["settings"]))
-        known.clock = dumped["clock"]
-        known.now = known.clock or 0.0
-        known.number = dumped["number"]
-        for part in ("registry", "keys", "early", "unmatched", "endpoints", "patience"):
-            getattr(known, part).load(dumped[part])
-        return known
+        """Restore what `dump` returned."""
+        state = cls(Settings.model_validate(dumped["settings"]))
+        state.clock = dumped["clock"]
+        state.now = state.clock or 0.0
+        state.number = dumped["number"]
+        for part in _PARTS:
+            getattr(state, part).load(dumped[part])
+        return state

@@ -1,78 +1,85 @@
-"""All that the engine asks of an event's type, gathered once, so that each event costs one look-up instead of eight.
+"""All that the engine needs to know about an event type, compiled once from the table, the model and the updates.
 
-The answers come from where they are declared: the table, the evidence, the effects, the models.
+One lookup per event replaces eight. Nothing is decided here.
 """
 
 from __future__ import annotations
 
-from operator import itemgetter
+from telstate.calls._outcome import OutcomeKind
+from telstate.calls._recorder import Recorder
+from telstate.calls._session import FACTS
+from telstate.calls._table import ROWS, SILENCE_PASSED, TARGETS, Row, State, row_of
+from telstate.calls._updates import UPDATES
+from telstate.events import Direction, Event
+from telstate.events._base import Subject
 
-from telstate.calls._effects import EFFECTS
-from telstate.calls._evidence import KINDS
-from telstate.calls._session import FACTS, Facts
-from telstate.calls._table import LASTING, MOVES, State
-from telstate.events import DeadlinePassed, Direction, Event, ParticipantLeft, PresenceChecked, Subject
+__all__ = ["EVENT_RULES", "SILENCE_TIME", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
 
-__all__ = ["EVENT_RULES", "EventRules"]
+Verdict = tuple[OutcomeKind, State | None]
+"""What an event is to a session, and the state it leads to, if any."""
+
+
+def _verdicts(event: str, direction: Direction) -> dict[State, Verdict]:
+    """Compile the verdict on an event for each state of a session."""
+    verdicts: dict[State, Verdict] = {}
+    for state, targets in TARGETS[direction].items():
+        if event not in targets:
+            verdicts[state] = (OutcomeKind.LATE, None)
+        elif (target := targets[event]) is None:
+            verdicts[state] = (OutcomeKind.NOTED, None)
+        else:
+            verdicts[state] = (OutcomeKind.MOVED, target)
+    return verdicts
+
+
+class SessionRules:
+    """The rules of one event type for sessions of one direction."""
+
+    __slots__ = ("conditional", "life", "local", "name", "nested_anomalies", "once", "recorder", "update", "verdicts")
+
+    def __init__(self, event_type: type[Event], direction: Direction, row: Row) -> None:
+        self.name = row.event
+        self.verdicts = _verdicts(row.event, direction)
+        self.recorder = Recorder(row.evidence, row.time, [name for name in FACTS if name in event_type.model_fields])
+        self.once = row.evidence if row.once else 0
+        """Its evidence if it occurs once per session, else 0. A second one is a duplicate."""
+        self.life = row.life
+        self.conditional = row.conditional
+        self.local = event_type.local
+        self.update = UPDATES.get(event_type)
+        self.nested_anomalies = event_type._subject is Subject.PARTICIPANT
+        """True if an odd field can be in a nested object, not only among the event's own extras."""
 
 
 class EventRules:
-    """One type of event, as the engine sees it."""
+    """The rules of one event type."""
 
-    __slots__ = (
-        "alive",
-        "bit",
-        "conditional",
-        "direction",
-        "effect",
-        "facts",
-        "kind",
-        "lasting",
-        "local",
-        "moves",
-        "name",
-        "once",
-        "subject",
-        "takes_odd",
-        "timed",
-    )
+    __slots__ = ("by_direction", "direction", "subject")
 
     def __init__(self, event_type: type[Event]) -> None:
-        self.name = event_type.name
-        self.subject = event_type.subject
+        self.subject = int(event_type._subject)
         self.direction = event_type.direction
-        self.local = event_type.local
-        self.kind = KINDS.get(self.name)
-        self.once = self.kind.bit if self.kind is not None and self.kind.once else 0
-        """Its evidence, if that is told only once: told again, it is a duplicate."""
-        self.moves: dict[Direction, dict[State, State]] = {
-            direction: {state: targets[self.name] for state, targets in states.items() if self.name in targets}
-            for direction, states in MOVES.items()
+        """The direction of its sessions; None if it can be about any session."""
+        self.by_direction = {
+            direction: SessionRules(event_type, direction, row)
+            for direction in Direction
+            if (row := row_of(event_type.name, direction)) is not None
         }
-        """Where it leads: for a session of this direction, from this state."""
-        self.lasting = self.name in LASTING
-        """True if it is noted even of an ended session."""
-        self.conditional = event_type is DeadlinePassed or event_type is PresenceChecked
-        """True if what it is depends on what it says, and on what is still waited for."""
-        self.timed = self.kind is not None or not self.local
-        """True if its time says something of the session."""
-        self.alive = event_type is not ParticipantLeft
-        """False for news that is no sign that the call goes on."""
-        names = tuple(name for name in FACTS if name in event_type.model_fields)
-        self.facts = Facts(names, itemgetter(*names), (None,) * len(names))
-        self.effect = EFFECTS.get(event_type)
-        self.takes_odd = self.subject is Subject.PARTICIPANT
-        """True if something odd can hide deeper than in its own extras."""
 
 
 class _AllRules(dict[type[Event], EventRules]):
-    """By the type of the event, made at its first sight."""
+    """The rules by event type, compiled at its first event."""
 
     def __missing__(self, event_type: type[Event]) -> EventRules:
         if not issubclass(event_type, Event):
             raise TypeError(f"expected an event, got {event_type.__name__}: use telstate.parse(payload)")
-        trait = self[event_type] = EventRules(event_type)
-        return trait
+        rules = self[event_type] = EventRules(event_type)
+        return rules
 
 
 EVENT_RULES = _AllRules()
+
+SILENCE_VERDICTS = {direction: _verdicts(SILENCE_PASSED, direction) for direction in Direction}
+"""The verdict on a silence limit that passed, by direction and state."""
+SILENCE_TIME = next(row.time for row in ROWS if row.event == SILENCE_PASSED and row.time is not None)
+"""The field of the session that keeps its time."""

@@ -1,52 +1,51 @@
-"""What was seen of a session, and what follows from it: why it ended, and by whom.
+"""Evidence: what was seen of a session, and what follows from it: why the session ended, and by whom.
 
-Neither is stored. Both follow from the evidence, which is only ever added to, so they converge as the state does: the same
-events in any order give the same answer.
+A session stores its evidence as bits that are only ever added. The cause and the side that ended it are derived from the
+bits, so they converge as the state does: the same events in any order give the same answer.
+Which event is which evidence is a column of the table (`_table.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 
-from telstate.calls._table import RANK, State
 from telstate.events import Direction
 
-__all__ = ["KINDS", "Cause", "EndedBy", "Evidence", "Kind", "cause_of", "ended_by_of", "evidenced"]
+__all__ = ["Cause", "EndedBy", "Evidence", "cause_of", "end_is_reported", "ended_by_of"]
 
 
 class Cause(StrEnum):
     """Why a session ended, strongest evidence first."""
 
     FAILED = "failed"
-    """An error was told."""
+    """Daily reported an error."""
     REFUSED = "refused"
-    """Daily refused our start."""
+    """Daily refused to start the call."""
     TRANSFERRED = "transferred"
-    """It was handed on."""
+    """The call was transferred."""
     COMPLETED = "completed"
-    """A dial-out that was answered, a dial-in that was connected, then stopped."""
+    """The call took place and stopped: the dial-out was answered, or the dial-in was connected."""
     UNANSWERED = "unanswered"
-    """Stopped before that: busy, declined, no answer, or the caller gave up."""
+    """It stopped before that: busy, declined, no answer, or the caller gave up."""
     EXPIRED = "expired"
-    """Nothing was heard for the silence limit, or whoever was asked knew it no more, and no end was ever told."""
+    """No event arrived within the silence limit, or Daily no longer lists the session; no end was ever reported."""
 
 
 class EndedBy(StrEnum):
-    """Who ended a session, as far as can be known: Daily's events do not say."""
+    """Who ended a session. Daily's events do not say it, so it is derived from what this program requested."""
 
     LOCAL = "local"
-    """This program asked for the stop."""
+    """This program requested the stop."""
     REMOTE = "remote"
-    """This program started or steers the session and did not ask."""
+    """This program started or controls the session and did not request the stop."""
     SYSTEM = "system"
-    """It expired."""
+    """The session expired."""
     UNKNOWN = "unknown"
-    """Somebody else steers the session; this program only listens."""
+    """Another program controls the session; this one only listens."""
 
 
 class Evidence:
-    """What was seen of a session, as bits of `Session.seen`. Plain integers: IntFlag costs a microsecond an operation."""
+    """What was seen of a session, as bits. Plain integers: an IntFlag costs a microsecond per operation."""
 
     REQUESTED = 1
     CONNECTED = 2
@@ -58,63 +57,32 @@ class Evidence:
     STOP_REQUESTED = 128
     TRANSFER = 256
     TRANSFER_REQUESTED = 512
-    EXPIRED = 1024
 
 
-class Kind:
-    """What an event of one type is to a session: its evidence, the state it stands for, whether it comes only once."""
-
-    __slots__ = ("at", "bit", "once", "rank")
-
-    def __init__(self, bit: int, state: State, at: str, *, once: bool = True) -> None:
-        self.bit = bit
-        self.rank = RANK[state]
-        self.at = at
-        """The session's field that keeps its time."""
-        self.once = once
-        """A lifecycle event: told again, it is a duplicate."""
-
-
-KINDS: Mapping[str, Kind] = {
-    "dialout-requested": Kind(Evidence.REQUESTED, State.IDLE, "requested_at"),
-    "dialout-connected": Kind(Evidence.CONNECTED, State.CONNECTED, "connected_at"),
-    "dialin-connected": Kind(Evidence.CONNECTED, State.CONNECTED, "connected_at"),
-    "dialout-answered": Kind(Evidence.ANSWERED, State.ANSWERED, "answered_at"),
-    "participant-joined": Kind(Evidence.JOINED, State.ANSWERED, "answered_at", once=False),
-    "dialout-stopped": Kind(Evidence.STOPPED, State.STOPPED, "ended_at"),
-    "dialin-stopped": Kind(Evidence.STOPPED, State.STOPPED, "ended_at"),
-    "dialout-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
-    "dialin-error": Kind(Evidence.ERROR, State.ERROR, "ended_at"),
-    "dialout-refused": Kind(Evidence.REFUSED, State.ERROR, "ended_at"),
-}
-
-
-def evidenced(seen: int, direction: Direction) -> list[State]:
-    """The states that a session was in, by all that was seen of it, in their order; idle is not among them."""
-    answered = Evidence.ANSWERED if direction is Direction.DIALOUT else Evidence.JOINED
-    bits = {State.CONNECTED: Evidence.CONNECTED, State.ANSWERED: answered, State.STOPPED: Evidence.STOPPED}
-    return [state for state, bit in bits.items() if seen & bit]
-
-
-def cause_of(seen: int, direction: Direction) -> Cause:
-    """Why a session ended, by the strongest evidence seen."""
-    if seen & Evidence.ERROR:
+def cause_of(evidence: int, direction: Direction) -> Cause:
+    """Derive why a session ended from the strongest evidence."""
+    if evidence & Evidence.ERROR:
         return Cause.FAILED
-    if seen & Evidence.REFUSED:
+    if evidence & Evidence.REFUSED:
         return Cause.REFUSED
-    if seen & (Evidence.TRANSFER | Evidence.TRANSFER_REQUESTED):
+    if evidence & (Evidence.TRANSFER | Evidence.TRANSFER_REQUESTED):
         return Cause.TRANSFERRED
-    if not seen & Evidence.STOPPED:
+    if not evidence & Evidence.STOPPED:
         return Cause.EXPIRED
-    reached = Evidence.ANSWERED if direction is Direction.DIALOUT else Evidence.CONNECTED | Evidence.JOINED
-    return Cause.COMPLETED if seen & reached else Cause.UNANSWERED
+    completed = Evidence.ANSWERED if direction is Direction.DIALOUT else Evidence.CONNECTED | Evidence.JOINED
+    return Cause.COMPLETED if evidence & completed else Cause.UNANSWERED
 
 
-def ended_by_of(seen: int) -> EndedBy:
-    """Who ended a session: the events do not say, what this side asked for does."""
-    if seen & Evidence.STOP_REQUESTED:
+def ended_by_of(evidence: int) -> EndedBy:
+    """Derive who ended a session from what this program requested."""
+    if evidence & Evidence.STOP_REQUESTED:
         return EndedBy.LOCAL
-    if not seen & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED):
+    if not end_is_reported(evidence):
         return EndedBy.SYSTEM
-    ours = Evidence.REQUESTED | Evidence.REFUSED | Evidence.TRANSFER_REQUESTED
-    return EndedBy.REMOTE if seen & ours else EndedBy.UNKNOWN
+    controlled = Evidence.REQUESTED | Evidence.REFUSED | Evidence.TRANSFER_REQUESTED
+    return EndedBy.REMOTE if evidence & controlled else EndedBy.UNKNOWN
+
+
+def end_is_reported(evidence: int) -> bool:
+    """Return whether Daily reported the end, rather than a limit that passed."""
+    return bool(evidence & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED))

@@ -1,4 +1,4 @@
-"""What became of one event: every accepted event has exactly one outcome."""
+"""The outcome of an event: every accepted event has exactly one."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["Outcome", "OutcomeKind", "Unmatched"]
 
 
 class OutcomeKind(StrEnum):
-    """What an event was to its session, in the order in which the rules are tried (but `moved` before `late`)."""
+    """What an event was to its session."""
 
     MOVED = "moved"
-    """The session's state rose."""
+    """The state of the session rose."""
     NOTED = "noted"
-    """News that moves nothing: a warning, a key press, a room's event."""
+    """It is valid and moves nothing: a warning, a key press, an event of a room."""
     DUPLICATE = "duplicate"
-    """It was told before."""
+    """It was received before."""
     LATE = "late"
-    """The session is past it. What it says is still recorded."""
+    """The session is past it. What it reports is still recorded."""
     UNEXPECTED = "unexpected"
     """A dial-in event of a dial-out session, or the other way round."""
     UNMATCHED = "unmatched"
-    """It speaks of a session, but nothing tells of which."""
+    """It is about a session, but no session can be matched."""
 
 
 class Unmatched(NamedTuple):
-    """An event that waited in vain for its session to be named."""
+    """An event that left memory, or is still parked, without a session that it could be matched to."""
 
     event: Event
     received_at: float | None
-    """Unix seconds, where time is known."""
+    """Unix seconds; None if unknown."""
 
 
 class Outcome:
@@ -54,30 +54,43 @@ class Outcome:
         "session",
     )
 
+    kind: OutcomeKind
+    event: Event
+    session: Session | None
+    """The session that the event is about; None if it is about none, or none could be matched."""
+    opened: bool
+    """True if the event opened the session."""
+    ended: bool
+    """True if the event brought the session to its first terminal state."""
+    moves: tuple[Transition, ...]
+    """The transitions it caused: its own, then those of parked events that it released."""
+    anomalies: tuple[str, ...]
+    """What is odd about the event, one sentence each."""
+    departed: tuple[Session | Unmatched, ...]
+    """What left memory with this step: ended sessions past retention, and events that were never matched."""
+    journal_id: str | None
+    """The id of the journal that keeps the event; None outside a dispatcher."""
+    seq: int
+    """The number of the event in that journal."""
+    redelivered: bool
+    """True if its handlers may have run before: the process crashed before they were marked as done."""
+
     def __init__(self, kind: OutcomeKind, event: Event, session: Session | None) -> None:
         self.kind = kind
         self.event = event
         self.session = session
-        """The session it was about; None where none is, or none could be named."""
         self.opened = False
-        """True if the session was opened by this event."""
         self.ended = False
-        """True if the session reached its first terminal state by this event."""
-        self.moves: tuple[Transition, ...] = ()
-        """The rises it caused: its own, then those of events that had waited for it."""
-        self.anomalies: tuple[str, ...] = ()
-        """What is odd about it, one sentence each."""
-        self.departed: tuple[Session | Unmatched, ...] = ()
-        """What left memory with this step: ended sessions past retention, and events nobody claimed."""
-        self.journal_id: str | None = None
-        """Of the journal that keeps the event, and below its number there; None outside a dispatcher."""
+        self.moves = ()
+        self.anomalies = ()
+        self.departed = ()
+        self.journal_id = None
         self.seq = 0
         self.redelivered = False
-        """True if its handlers may have run before: a crash came before they were marked as done."""
 
     @property
     def event_id(self) -> str | None:
-        """Which event it was, for good: `<journal id>:<sequence number>`. None outside a dispatcher."""
+        """The permanent id of the event: `<journal id>:<sequence number>`. None outside a dispatcher."""
         return None if self.journal_id is None else f"{self.journal_id}:{self.seq}"
 
     def __repr__(self) -> str:

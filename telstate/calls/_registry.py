@@ -1,7 +1,7 @@
-"""Which session an event means: all known sessions, and the ways that lead to them.
+"""Which session an event belongs to: all known sessions and the indexes that find them.
 
-The key is the session id. The SIP Call-ID is a second way, and the destination a third, for the one dial-out that was
-requested and of which nothing was heard yet. Where several sessions could be meant, none is: nothing here guesses.
+The key is the session id. The SIP Call-ID is a second index. The destination is a third, for a dial-out that was requested and
+has had no event of Daily's yet. If several sessions could be meant, none is matched: nothing here guesses.
 """
 
 from __future__ import annotations
@@ -11,47 +11,48 @@ from typing import Any
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
-from telstate.calls._session import KEPT, Session
+from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
+from telstate.calls._session import Session
 from telstate.events import Direction, Event
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "destination_of"]
 
 
 class Registry:
-    """Sessions by id, by SIP Call-ID, by requested destination, and by the call they are legs of."""
+    """Sessions by id, by SIP Call-ID and by requested destination, and the links between the legs of one call."""
 
     def __init__(self, retention: float) -> None:
         self.live: dict[str, Session] = {}
         self.ended: ExpiringDict[str, Session] = ExpiringDict(retention)
         self._by_sip_call: dict[str, str] = {}
-        """The first session of a SIP Call-ID. Nothing but texts, so the garbage collector never looks into it."""
+        """The first session of each SIP Call-ID. It holds only texts, so the garbage collector does not track it."""
         self._further_legs: dict[str, tuple[str, ...]] = {}
-        """The others, where a SIP Call-ID has several."""
+        """The other sessions of a SIP Call-ID that has several."""
         self._requested: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._links: dict[str, set[str]] = {}
 
     def get(self, session_id: str) -> Session | None:
-        """Find a session, live or ended and within retention."""
+        """Find a session: live, or ended and within retention."""
         session = self.live.get(session_id)
         if session is None and (ended := self.ended.get(session_id)) is not None:
             return ended[1]
         return session
 
     def match(self, event: Event) -> str | None:
-        """Find the session of an event that names none, by SIP Call-ID, else by the destination we asked for."""
+        """Match an event that names no session by its SIP Call-ID, else by the destination that this program requested."""
         found = self._of_sip_call(event.sip_call_id) if event.sip_call_id else ()
         if len(found) > 1:
             found = self._of_direction(found, event)
         if not found and event.direction is Direction.DIALOUT and not event.local:
-            found = self._awaiting(event)
+            found = self._requested_by(event)
         return found[0] if len(found) == 1 else None
 
     def _of_direction(self, ids: tuple[str, ...], event: Event) -> tuple[str, ...]:
         sessions = (self.get(session_id) for session_id in ids)
         return tuple(s.session_id for s in sessions if s is not None and event.direction in (None, s.direction))
 
-    def _awaiting(self, event: Event) -> tuple[str, ...]:
-        """The sessions requested to the event's destination, in its room or client, of which nothing was heard yet."""
+    def _requested_by(self, event: Event) -> tuple[str, ...]:
+        """Find the dial-outs to the event's destination, in its room or client, that had no event of Daily's yet."""
         destination = destination_of(event)
         if destination is None:
             return ()
@@ -65,13 +66,13 @@ class Registry:
         )
 
     def index_sip_call(self, session: Session) -> None:
-        """Make the session known by its SIP Call-ID."""
+        """Let the session be found by its SIP Call-ID."""
         sip_call_id, session_id = session.sip_call_id, session.session_id
         if sip_call_id is None or self._by_sip_call.setdefault(sip_call_id, session_id) == session_id:
             return
-        known = self._further_legs.get(sip_call_id, ())
-        if session_id not in known:
-            self._further_legs[sip_call_id] = (*known, session_id)
+        further = self._further_legs.get(sip_call_id, ())
+        if session_id not in further:
+            self._further_legs[sip_call_id] = (*further, session_id)
 
     def _of_sip_call(self, sip_call_id: str) -> tuple[str, ...]:
         first = self._by_sip_call.get(sip_call_id)
@@ -86,26 +87,26 @@ class Registry:
             self._by_sip_call[sip_call_id] = session_id = further[0]
         _remove(self._further_legs, sip_call_id, session_id)
 
-    def await_news(self, session: Session) -> None:
-        """Remember that a dial-out was requested, until something is heard of it."""
+    def index_request(self, session: Session) -> None:
+        """Let a requested dial-out be found by its destination, until it has an event of Daily's."""
         for key in _places(session):
-            known = self._requested.get(key, ())
-            if session.session_id not in known:
-                self._requested[key] = (*known, session.session_id)
+            requested = self._requested.get(key, ())
+            if session.session_id not in requested:
+                self._requested[key] = (*requested, session.session_id)
 
-    def heard(self, session: Session) -> None:
-        """Something was heard of it: its destination is no way to it any more."""
+    def forget_request(self, session: Session) -> None:
+        """Stop finding a session by its destination."""
         if self._requested:
             for key in _places(session):
                 _remove(self._requested, key, session.session_id)
 
     def end(self, session: Session, now: float) -> None:
-        """Move a session to the ended ones."""
+        """Move a session from the live ones to the ended ones."""
         if self.live.pop(session.session_id, None) is not None:
             self.ended.put(session.session_id, session, now)
 
     def forget(self, session: Session) -> None:
-        """Remove all that leads to a session that left `ended`."""
+        """Remove a session that left `ended` from all indexes."""
         if session.sip_call_id is not None:
             self._forget_sip_call(session.sip_call_id, session.session_id)
         for other in self._links.pop(session.session_id, ()):
@@ -120,12 +121,12 @@ class Registry:
             self._links.setdefault(other, set()).add(one)
 
     def legs(self, any_id: str) -> list[Session]:
-        """Find every leg of the call that a session id or a SIP Call-ID names, in order of first sight."""
-        waiting = [any_id] if self.get(any_id) is not None else list(self._of_sip_call(any_id))
+        """Find all legs of a call by a session id or a SIP Call-ID, in order of first sight."""
+        to_visit = [any_id] if self.get(any_id) is not None else list(self._of_sip_call(any_id))
         legs: dict[str, Session] = {}
         sip_calls = {""}
-        while waiting:
-            session_id = waiting.pop()
+        while to_visit:
+            session_id = to_visit.pop()
             session = self.get(session_id)
             if session is None or session_id in legs:
                 continue
@@ -133,12 +134,21 @@ class Registry:
             sip_call_id = session.sip_call_id or ""
             if sip_call_id not in sip_calls:
                 sip_calls.add(sip_call_id)
-                waiting.extend(self._of_sip_call(sip_call_id))
-            waiting.extend(self._links.get(session_id, ()))
+                to_visit.extend(self._of_sip_call(sip_call_id))
+            to_visit.extend(self._links.get(session_id, ()))
+        return sorted(legs.values(), key=lambda leg: leg.opened)
+
+    def other_legs(self, session: Session) -> list[Session]:
+        """Find the other known legs of a session's call. Most have none, which is quick to see."""
+        near = {*self._links.get(session.session_id, ())}
+        if session.sip_call_id is not None and session.sip_call_id in self._further_legs:
+            near.update(self._of_sip_call(session.sip_call_id))
+        legs = {leg.session_id: leg for one in near for leg in self.legs(one)}
+        legs.pop(session.session_id, None)  # which may have left memory, and its id be another's
         return sorted(legs.values(), key=lambda leg: leg.opened)
 
     def all(self) -> Iterator[Session]:
-        """Every known session, in order of first sight."""
+        """Iterate over all known sessions, in order of first sight."""
         return iter(
             sorted(
                 [*self.live.values(), *(session for _, session in self.ended.values())],
@@ -147,7 +157,7 @@ class Registry:
         )
 
     def sizes(self) -> dict[str, int]:
-        """How much is remembered."""
+        """Count what is remembered."""
         return {
             "live": len(self.live),
             "ended": len(self.ended),
@@ -157,11 +167,11 @@ class Registry:
         }
 
     def dump(self) -> dict[str, Any]:
-        """Write it down as JSON values."""
+        """Return all as JSON values."""
         return {
-            "fields": KEPT,
-            "live": [session.freeze() for session in self.live.values()],
-            "ended": [(key, due, session.freeze()) for key, (due, session) in self.ended.items()],
+            "fields": SNAPSHOT_FIELDS,
+            "live": [freeze(session) for session in self.live.values()],
+            "ended": [(key, due, freeze(session)) for key, (due, session) in self.ended.items()],
             "by_sip_call": dict(self._by_sip_call),
             "further_legs": {key: list(ids) for key, ids in self._further_legs.items()},
             "requested": [[list(key), list(ids)] for key, ids in self._requested.items()],
@@ -169,11 +179,11 @@ class Registry:
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
-        """Read what `dump` wrote."""
+        """Restore what `dump` returned."""
         fields = dumped["fields"]
-        live = (Session.thaw(fields, values) for values in dumped["live"])
+        live = (thaw(fields, values) for values in dumped["live"])
         self.live = {session.session_id: session for session in live}
-        self.ended.load((key, due, Session.thaw(fields, values)) for key, due, values in dumped["ended"])
+        self.ended.load((key, due, thaw(fields, values)) for key, due, values in dumped["ended"])
         self._by_sip_call = dict(dumped["by_sip_call"])
         self._further_legs = {key: tuple(ids) for key, ids in dumped["further_legs"].items()}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
@@ -181,7 +191,7 @@ class Registry:
 
 
 def destination_of(event: Event) -> str | None:
-    """Whom a dial-out event says was called; an error says it in its details."""
+    """Return who was called according to a dial-out event; an error has it in its details."""
     destination = getattr(event, "destination", None)
     if destination is None:
         details = getattr(event, "details", None)
@@ -196,7 +206,7 @@ def _place(room: str | None, client: str | None, destination: str) -> tuple[str,
 
 
 def _places(session: Session) -> list[tuple[str, str, str]]:
-    """Both scopes in which a requested session can be found: an event may tell either its room or its client."""
+    """Return the keys of a requested session: an event may carry either its room or its client."""
     if session.destination is None:
         return []
     in_room = _place(session.room, None, session.destination)
@@ -205,7 +215,7 @@ def _places(session: Session) -> list[tuple[str, str, str]]:
 
 
 def _remove(index: dict[Any, tuple[str, ...]], key: Any, session_id: str) -> None:
-    left = tuple(known for known in index.get(key, ()) if known != session_id)
+    left = tuple(other for other in index.get(key, ()) if other != session_id)
     if left:
         index[key] = left
     else:

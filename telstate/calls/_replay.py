@@ -11,8 +11,8 @@ from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome
 from telstate.calls._settings import Settings
 from telstate.errors import ParseError
-from telstate.events import SettingsChanged, read
-from telstate.events._parse import BARE, read_at_once
+from telstate.events import SettingsChanged
+from telstate.events._parse import parse_line
 
 __all__ = ["Replay"]
 
@@ -21,35 +21,36 @@ class Replay:
     """Feeds the lines of one or several logs to an engine.
 
     Args:
-        told: settings that hold whatever the header of a journal says; all others are the header's, else the defaults.
+        overrides: settings that hold whatever a journal says. All others are those of the journal's header, else the defaults.
     """
 
-    def __init__(self, told: Mapping[str, Any] | None = None) -> None:
-        self._told = dict(told or {})
-        self.engine = Engine(Settings(**self._told))
+    engine: Engine
+    """The engine that is fed: ask it for the sessions. A journal's header replaces it before the first event."""
+
+    def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
+        self._overrides = dict(overrides or {})
+        self.engine = Engine(Settings(**self._overrides))
 
     def feed(self, raw: bytes) -> Outcome | None:
-        """Take in one line, in whatever dialect it is; time is the line's own, where it carries one.
+        """Take in one line, in any dialect. Its time is the line's own, if it carries one.
 
         Returns:
-            What became of the event, or None for a line of a journal's own bookkeeping.
+            The outcome of the event, or None for a line of a journal's own bookkeeping.
 
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        if raw.startswith(BARE) and (bare := read_at_once(raw)) is not None and type(bare) is not SettingsChanged:
-            return self.engine.receive(bare, bare.sent_at or bare.occurred_at)
-        event, at, _, settings = read(raw)
+        event, at, _, settings = parse_line(raw)
         if type(event) is SettingsChanged:
-            event = event.model_copy(update={"settings": {**event.settings, **self._told}})
+            event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:
             return self.engine.receive(event, at)
         if settings is not None:
-            self._use(_settings({**settings, **self._told}))
+            self._use(_validated({**settings, **self._overrides}))
         return None
 
     def _use(self, settings: Settings) -> None:
-        """Start with a journal's settings; once events have been taken in, they cannot change any more."""
+        """Use the settings of a journal's header. They cannot change once events have been taken in."""
         if not self.engine.received:
             self.engine = Engine(settings)
         elif settings != self.engine.settings:
@@ -58,10 +59,10 @@ class Replay:
             )
 
 
-def _settings(told: dict[str, Any]) -> Settings:
+def _validated(settings: dict[str, Any]) -> Settings:
     try:
-        return Settings.model_validate(told)
+        return Settings.model_validate(settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "settings"
-        raise ParseError(where, f"settings that this telstate knows ({first['msg']})", told, "journal") from None
+        raise ParseError(where, f"settings that this telstate knows ({first['msg']})", settings, "journal") from None

@@ -1,23 +1,21 @@
-"""A session: one telephone leg, what was seen of it, and what follows from that.
+"""A session: one telephone leg, what its events reported, and what follows from that.
 
-A session keeps what its events said, never the events. Why it ended and by whom is not stored but follows from the
-evidence, so it converges like the state: the same events in any order give the same answer.
+A session keeps what its events reported, never the events. Cause, ending side and durations are derived, not stored, so
+they converge like the state: the same events in any order give the same answer. Only the engine writes to a session, with
+the functions of `_recorder.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, TypeVar, dataclass_transform
 
-from telstate.calls._address import plain_uri
-from telstate.calls._evidence import Cause, EndedBy, Evidence, Kind, cause_of, ended_by_of
-from telstate.calls._table import TERMINAL, State
-from telstate.calls._transition import Transition, path_of, step_of, transitions_of
+from telstate.calls._evidence import Cause, EndedBy, Evidence, cause_of, end_is_reported, ended_by_of
+from telstate.calls._table import STATE_EVIDENCE, State
+from telstate.calls._transition import Transition, transitions_of
 from telstate.events import Direction
 
-__all__ = ["FACTS", "KEPT", "Facts", "Session", "bounded"]
-
+__all__ = ["FACTS", "Session"]
 
 FACTS = (
     "sip_call_id",
@@ -35,24 +33,15 @@ FACTS = (
     "caller_id",
     "phone_number_id",
 )
-"""What events say of their session, by the name that field has on both."""
+"""What events report about their session, by the name of the field on both."""
 
-_MAY_DIFFER = frozenset({"call_client_id", "display_name", "sip_headers", "provider"})
-"""Two observers of one session say these differently, and rightly so."""
-
-_TEXT_LIMIT = 1024
-_HEADER_LIMIT = 64
-_ANOMALY_LIMIT = 20
-_WARNING_LIMIT = 5
-
-
-_BLANK: dict[str, Any] = {
+_EMPTY: dict[str, Any] = {
     "session_id": "",
     "opened": 0,
     "ended": False,
     "_path": b"",
-    "seen": 0,
-    "wrong_kinds": (),
+    "_evidence": 0,
+    "_rare": None,
     **dict.fromkeys(FACTS),
     **dict.fromkeys(("caller", "pinless_call_id", "transferred_to", "error_msg")),
     "warnings": (),
@@ -63,41 +52,75 @@ _BLANK: dict[str, Any] = {
     "uncertain": False,
     "_context": None,
 }
-"""What nothing is known of. Every session begins with a copy; see `Session`."""
+"""The values of a new session. Each session starts with a copy."""
+
+SessionType = TypeVar("SessionType")
 
 
+@dataclass_transform(eq_default=False, frozen_default=True)
+def _read_only(cls: type[SessionType]) -> type[SessionType]:
+    """Make assignment to attributes an error, for type checkers (by the `dataclass_transform`) and at run time."""
+
+    def refuse(_: object, name: str, *__: object) -> NoReturn:
+        """Refuse every change."""
+        raise AttributeError(
+            f"{name!r} cannot be changed: a session is read-only. Keep your own data in session.context[{name!r}]"
+        )
+
+    cls.__setattr__ = cls.__delattr__ = refuse  # type: ignore[method-assign]
+    return cls
+
+
+@_read_only
 class Session:
-    """One telephone session. Read-only for its users, but for `context`.
+    """One telephone session: a leg between a caller or callee and a room. Read-only, except for the dict `context`.
 
-    Of each fact the first value seen is kept; a later one that disagrees is an anomaly. What no event told is None.
+    Of each fact the first reported value is kept; a later one that differs is an anomaly. What no event reported is None.
+    Times are Unix seconds, durations are seconds.
 
-    Which it is: `session_id`, `direction`, `sip_call_id`, `room`, `domain_id`, `provider`, `user_id`, `display_name`. Of a
-    dial-out `destination`, `origin`, `caller_id`, `phone_number_id`; of a dial-in `sip_from`, `sip_endpoint`, `sip_headers`, and of
-    one that was on hold `caller`, `pinless_call_id`.
-    Where it stands: `state`, `ended`, `cause`, `ended_by`, `error_msg`, `transferred_to`, `warnings`, `anomalies`, `dtmf` (how
-    many keys), `amended`, `uncertain`, `transitions`, and the counts `events`, `duplicates`, `late`, `unexpected`.
-    When, in Unix seconds: `started_at`, `requested_at`, `connected_at`, `answered_at`, `ended_at`, `heard_at`, `alive_at`; and for how
-    long: `setup_s`, `ring_s`, `talk_s`.
+    Which session it is:
+        session_id: its id, also the id of its participant in the room.
+        direction: `dialin` or `dialout`.
+        sip_call_id: its SIP Call-ID (daily-js from 0.90 on).
+        room, domain_id: the room and the Daily domain (webhooks).
+        call_client_id: the call client that reported it (daily-js).
+        provider, user_id, display_name: as Daily reports them.
+        destination, origin, caller_id, phone_number_id: of a dial-out: who is called, who calls, the number shown, and the id
+            of the purchased number that calls.
+        sip_from, sip_endpoint, sip_headers: of a dial-in: the caller's SIP address, the endpoint called, the SIP headers.
+        caller, pinless_call_id: the number and the call id of the caller on hold who became this session.
+        opened: the number of the event that opened it. Sorts sessions by first sight.
 
-    What it keeps is texts, numbers and truth values in one plain dict, and its two enums have slots: a dict of nothing else
-    is no concern of the garbage collector, unless there are headers or a context in it. 100 000 live sessions make a full
-    collection longer by about 12 ms, and did by 43 with a slot for each value.
+    What its state is:
+        state: idle, connected, answered, stopped or error.
+        ended: True in a terminal state.
+        cause, ended_by, end_reported: why it ended, who ended it, and whether Daily reported the end.
+        error_msg: the text of the error or the refusal, or the text that came with the stop.
+        transferred_to: the target of its transfer.
+        transitions: every rise of its state, in order.
+        was_answered, stop_requested, transfer_requested, states_reported: what its events say, also those that were late.
+        warnings, anomalies: the texts of warnings, and everything odd about its events.
+        dtmf: how many keys were pressed. Which ones is not kept, because people type PINs.
+        events, duplicates, late, unexpected: how many events it had, and how many had that outcome.
+        amended: True if evidence arrived after the end, so that `on_end` handlers were given less than is known now.
+        uncertain: True if events may have been missed since the last one.
+
+    When:
+        started_at: the earliest time that any of its events has.
+        requested_at, connected_at, answered_at, ended_at: the time of each step.
+        heard_at: when Daily's last event arrived, by the local clock.
+        alive_at: the last sign of life: the event's own time, else the local clock.
+        setup_s, ring_s, talk_s: how long it was set up, rang and talked.
     """
 
+    # All values are texts, numbers and booleans in one plain dict, and the two enums have slots. The garbage collector does not
+    # track a dict of only such values, unless it holds headers or a context. 100 000 live sessions prolong a full collection
+    # by about 12 ms; with a slot for each value it was 43 ms.
     __slots__ = ("__dict__", "direction", "state")
 
-    direction: Direction
-    state: State
-
     session_id: str
+    direction: Direction
     opened: int
-    """The number of the event that opened it, counted from 1: the order of first sight."""
-    ended: bool
-    """True in a terminal state."""
-    seen: int
-    """What was seen of it: bits of Evidence."""
-    wrong_kinds: tuple[str, ...]
-    """Lifecycle events of the other direction that named it."""
 
     sip_call_id: str | None
     room: str | None
@@ -105,239 +128,206 @@ class Session:
     call_client_id: str | None
     provider: str | None
     user_id: str | None
+    display_name: str | None
     destination: str | None
     origin: str | None
     caller_id: str | None
     phone_number_id: str | None
     sip_from: str | None
     sip_endpoint: str | None
-    display_name: str | None
+    sip_headers: Mapping[str, Any] | None
     caller: str | None
-    """The number of the waiting caller (pinless dial-in) that became this session."""
     pinless_call_id: str | None
-    transferred_to: str | None
-    """Where it is or was being transferred."""
-    error_msg: str | None
-    """The text of the error or the refusal, or what came with the stop."""
-    warnings: tuple[str, ...]
 
+    state: State
+    ended: bool
+    error_msg: str | None
+    transferred_to: str | None
+    warnings: tuple[str, ...]
+    anomalies: tuple[str, ...]
+    dtmf: int
     events: int
     duplicates: int
     late: int
     unexpected: int
-    dtmf: int
-    """How many keys were pressed. Which ones is not kept: people type PINs."""
-    anomalies: tuple[str, ...]
+    amended: bool
+    uncertain: bool
 
     started_at: float | None
-    """The earliest time that any of its events tells; this and all times are Unix seconds, None if unknown."""
     requested_at: float | None
     connected_at: float | None
     answered_at: float | None
     ended_at: float | None
     heard_at: float | None
-    """When Daily last had news of it, by this side's clock."""
     alive_at: float | None
-    """When it last showed life: as told, else by this side's clock."""
-    amended: bool
-    """True if evidence came after the end, so that `on_end` was told less than is known now."""
-    uncertain: bool
-    """True if events may have been missed since it was last heard of."""
 
-    sip_headers: dict[str, Any] | None
-
+    _evidence: int
+    """What was seen of it: bits of `Evidence`."""
     _path: bytes
-    """Its transitions."""
+    """Its transitions, encoded."""
+    _rare: dict[str, Any] | None
+    """What few sessions have, as JSON values: see `rare`. A field of its own would cost every session memory.
+
+    - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
+    - `wrong_direction`: the lifecycle events of the other direction that named it
+    """
     _context: dict[Any, Any] | None
 
-    def __init__(self, session_id: str, direction: Direction, opened: int = 0) -> None:
-        self.__dict__ = _BLANK.copy()
-        self.session_id = session_id
-        self.opened = opened
-        self.direction = direction
-        self.state = State.IDLE
+    def __init__(self, session_id: str, direction: Direction, opened: int = 0, *, room: str | None = None) -> None:
+        fields = _EMPTY.copy()  # much faster than a dict display
+        fields["session_id"], fields["opened"], fields["room"] = session_id, opened, room
+        _set_dict(self, fields)
+        _set_direction(self, direction)
+        set_state(self, State.IDLE)
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id} {self.direction} {self.state}{f'/{self.cause}' if self.cause else ''}>"
 
     @property
     def context(self) -> dict[Any, Any]:
-        """The program's own notes on this session; telstate never looks inside, and no journal keeps them."""
+        """Your own data about this session. telstate never reads it, and no journal keeps it."""
         if self._context is None:
-            self._context = {}
-        return self._context
+            vars(self)["_context"] = {}
+        return self._context  # type: ignore[return-value]
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """Every rise of its state, in their order."""
+        """Every rise of its state, in order."""
         return transitions_of(self._path)
 
     @property
     def cause(self) -> Cause | None:
         """Why it ended; None while it lives."""
-        return cause_of(self.seen, self.direction) if self.ended else None
+        return cause_of(self._evidence, self.direction) if self.ended else None
 
     @property
     def ended_by(self) -> EndedBy | None:
         """Who ended it, as far as that can be known; None while it lives."""
-        return ended_by_of(self.seen) if self.ended else None
+        return ended_by_of(self._evidence) if self.ended else None
+
+    @property
+    def end_reported(self) -> bool:
+        """True if Daily reported the end: a stopped, an error or a refusal. False while it lives, or if it expired."""
+        return end_is_reported(self._evidence)
+
+    @property
+    def was_answered(self) -> bool:
+        """True if an event said that it was answered, even if that event arrived after the end."""
+        return bool(self._evidence & STATE_EVIDENCE[self.direction][State.ANSWERED])
+
+    @property
+    def stop_requested(self) -> bool:
+        """True if this program requested its stop."""
+        return bool(self._evidence & Evidence.STOP_REQUESTED)
+
+    @property
+    def transfer_requested(self) -> bool:
+        """True if this program requested its transfer."""
+        return bool(self._evidence & Evidence.TRANSFER_REQUESTED)
+
+    @property
+    def states_reported(self) -> tuple[State, ...]:
+        """The states that its events stand for, lowest first, also those that were reported late. Never idle."""
+        return tuple(state for state, bits in STATE_EVIDENCE[self.direction].items() if self._evidence & bits)
 
     @property
     def setup_s(self) -> float | None:
-        """Seconds of setting up. Dial-out: from our request to ringing. Dial-in: from connected to media."""
+        """How long it was set up. Dial-out: from the request to ringing. Dial-in: from connected to media."""
         if self.direction is Direction.DIALOUT:
             return _seconds(self.requested_at, self.connected_at)
         return _seconds(self.connected_at, self.answered_at)
 
     @property
     def ring_s(self) -> float | None:
-        """Seconds a dial-out rang, until it was answered or given up. None for a dial-in."""
+        """How long a dial-out rang, until it was answered or given up. None for a dial-in."""
         if self.direction is Direction.DIALIN:
             return None
-        answered = self.answered_at is not None or self.seen & Evidence.ANSWERED
+        answered = self.answered_at is not None or self.was_answered
         return _seconds(self.connected_at, self.answered_at if answered else self.ended_at)
 
     @property
     def talk_s(self) -> float | None:
-        """Seconds that media flowed, once it ended."""
+        """How long media flowed, once it ended."""
         return _seconds(self.answered_at, self.ended_at)
 
-    # --- what only the engine calls -------------------------------------------------------------------------------
+    def to_dict(self, *, legs: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the record of this session: everything known of it, as JSON values. What is not known is None.
 
-    def rise(self, target: State, event: str, parked: bool = False) -> Transition:
-        """Move to `target` and record it."""
-        made = Transition(self.state, target, event, parked)
-        self._path += step_of(made)
-        self.state = target
-        self.ended = target in TERMINAL
-        return made
-
-    def record(self, said: Mapping[str, Any], kind: Kind | None, facts: Facts, at: float | None) -> None:
-        """Keep what an event says, also when it is late: it may be the first to say it.
+        Phone numbers, SIP users and names are not masked.
 
         Args:
-            said: the fields of an event of this session.
-            kind: what an event of its type is evidence of.
-            facts: what an event of its type can say of a session.
-            at: when it happened, in Unix seconds, or None if nobody knows, or that says nothing of the session.
+            legs: the ids of the other known sessions of its call. `Engine.record(session)` fills them in; a session that has
+                left memory (`on_retired`) knows them itself.
         """
-        if kind is not None and (kind.once or self.direction is Direction.DIALIN):
-            # A dial-out's party joins while it rings, so its joining is evidence of nothing.
-            if self.ended:
-                self.see(kind.bit)
-            else:
-                self.seen |= kind.bit
-            if at is not None:
-                self.mark_time(kind.at, at)
-        elif at is not None and (self.started_at is None or at < self.started_at):
-            self.started_at = at
-        told, known = facts.read(said), facts.read(self.__dict__)
-        if told != known:
-            if known == facts.none and all(map(_is_short, told)):
-                self.__dict__.update(zip(facts.names, told, strict=True))
-            else:
-                self._learn(zip(facts.names, told, strict=True))
-
-    def see(self, bit: int) -> None:
-        """Add evidence; after the end it amends what was told, unless it is the stopped that follows an error."""
-        if self.seen & bit:
-            return
-        cause = self.cause if self.ended else None
-        self.seen |= bit
-        if cause is not None and (bit != Evidence.STOPPED or self.cause is not cause):
-            self.amended = True
-
-    def _learn(self, told: Iterable[tuple[str, Any]]) -> None:
-        """Of each fact the first value seen wins; one that disagrees is an anomaly."""
-        for name, value in told:
-            if value is None:
-                continue
-            known = getattr(self, name)
-            if known is None:
-                setattr(self, name, bounded(value))
-            elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
-                self.note_anomaly(f"{name}: was told {_short(known)}, then {_short(value)}")
-
-    def mark_time(self, field: str, at: float) -> None:
-        """Keep the earliest time told for `field`, and of the session as a whole."""
-        known = getattr(self, field)
-        if known is None or at < known:
-            setattr(self, field, at)
-        if self.started_at is None or at < self.started_at:
-            self.started_at = at
-
-    def note_anomaly(self, text: str) -> None:
-        """Record something odd once, and no more than twenty of them."""
-        if text not in self.anomalies and len(self.anomalies) < _ANOMALY_LIMIT:
-            self.anomalies += (text,)
-
-    def note_warning(self, text: str) -> None:
-        """Record a warning's text once, and no more than five of them."""
-        text = bounded(text)
-        if text not in self.warnings and len(self.warnings) < _WARNING_LIMIT:
-            self.warnings += (text,)
-
-    def freeze(self) -> tuple[Any, ...]:
-        """All its values, in the order of `KEPT`, without the program's context. Fast: a snapshot freezes all there are."""
-        return (*_plain(self.__dict__), self.direction, self.state, self.transitions)
-
-    @classmethod
-    def thaw(cls, names: Iterable[str], values: Iterable[Any]) -> Session:
-        """Make a session of what `freeze` gave, also after it was written and read as JSON."""
-        said = dict(zip(names, values, strict=True))
-        session = cls(said["session_id"], Direction(said.pop("direction")))
-        session.state = State(said.pop("state"))
-        session._path = path_of(said.pop("transitions"))
-        for name, value in said.items():
-            setattr(session, name, tuple(value) if isinstance(value, list) else value)
-        return session
+        departed = rare(self, "legs")
+        if departed is not None:
+            legs = dict.fromkeys((*departed, *(legs or ())))
+        return {
+            "session_id": self.session_id,
+            "direction": self.direction.value,
+            "state": self.state.value,
+            "cause": self.cause and self.cause.value,
+            "ended_by": self.ended_by and self.ended_by.value,
+            "end_source": "told" if self.end_reported else None,
+            "end_sign": None,
+            "sip_call_id": self.sip_call_id,
+            "room": self.room,
+            "domain_id": self.domain_id,
+            "provider": self.provider,
+            "destination": self.destination,
+            "origin": self.origin,
+            "caller_id": self.caller_id,
+            "sip_from": self.sip_from,
+            "sip_endpoint": self.sip_endpoint,
+            "sip_headers": self.sip_headers and dict(self.sip_headers),
+            "caller": self.caller,
+            "called": None,
+            "pinless_call_id": self.pinless_call_id,
+            "held_s": None,
+            "display_name": self.display_name,
+            "user_id": self.user_id,
+            "error": self.error_msg,
+            "warnings": list(self.warnings),
+            "transferred_to": self.transferred_to,
+            "transfers": [],
+            "notes": {},
+            "legs": None if legs is None else list(legs),
+            "dtmf": self.dtmf,
+            "events": self.events,
+            "duplicates": self.duplicates,
+            "late": self.late,
+            "unexpected": self.unexpected,
+            "anomalies": list(self.anomalies),
+            "amended": self.amended,
+            "uncertain": self.uncertain,
+            "started_at": self.started_at,
+            "requested_at": self.requested_at,
+            "connected_at": self.connected_at,
+            "answered_at": self.answered_at,
+            "ended_at": self.ended_at,
+            "setup_s": self.setup_s,
+            "ring_s": self.ring_s,
+            "talk_s": self.talk_s,
+            "transitions": [
+                [step.source.value, step.target.value, "parked" if step.parked else step.event]
+                for step in self.transitions
+            ],
+        }
 
 
-_PLAIN = tuple(name for name in _BLANK if not name.startswith("_"))
-_plain = itemgetter(*_PLAIN)
-KEPT = (*_PLAIN, "direction", "state", "transitions")
-"""The names of what `freeze` gives."""
+def rare(session: Session, name: str) -> Any:
+    """Return a value that few sessions have; None if this one has not."""
+    return None if session._rare is None else session._rare.get(name)
 
 
-class Facts(NamedTuple):
-    """The facts that one type of event can say, read off both sides at once: mostly they agree, and that is quick."""
-
-    names: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    """Reads them off the fields of an event, or off those of a session."""
-    none: tuple[None, ...]
-    """What a session has that knows none of them."""
-
-
-def _is_short(value: Any) -> bool:
-    """Whether it can be kept as it is."""
-    return value is None or (type(value) is str and len(value) <= _TEXT_LIMIT)
+# The setters that `_read_only` bypasses. For the engine alone.
+_set_dict = Session.__dict__["__dict__"].__set__
+_set_direction = Session.__dict__["direction"].__set__
+set_state = Session.__dict__["state"].__set__
 
 
 def _seconds(start: float | None, end: float | None) -> float | None:
-    """The time between, never negative: webhooks round to whole seconds, clients do not."""
+    """Return the time between, never negative: webhooks round to whole seconds, clients do not."""
     if start is None or end is None:
         return None
     return round(max(0.0, end - start), 3)
-
-
-def _same(one: object, other: object) -> bool:
-    """Compare addresses as people mean them: `sip:` or not, with or without a query."""
-    return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
-
-
-def bounded(value: Any) -> Any:
-    """Cut what would sit in memory for hours: real values are far below."""
-    if isinstance(value, str):
-        return value if len(value) <= _TEXT_LIMIT else value[:_TEXT_LIMIT] + "…"
-    if isinstance(value, dict):
-        return {
-            bounded(key): bounded(item) if isinstance(item, (str, int, float, bool)) else bounded(str(item))
-            for key, item in list(value.items())[:_HEADER_LIMIT]
-        }
-    return value
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:80] + "…"

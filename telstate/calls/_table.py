@@ -1,35 +1,40 @@
-"""The states of a session and every rule that moves it. Nothing outside this file knows which event leads where.
+"""The states of a session, and every rule about the events that move it. No other file knows which event leads where.
 
 Theory of operation
 ===================
 
-One session is one telephone leg between a caller or callee and a room. Its life has five states:
+A session is one telephone leg between a caller or callee and a room. It has five states:
 
     idle ──▶ connected ──▶ answered ──▶ stopped ──▶ error
     (0)         (1)           (2)          (3)        (4)
 
-  * `idle`: it is known, nothing has happened. A session opens here with its first event; opening is no transition.
-  * `connected`: dial-out: it rings at the other end. Dial-in: the caller is there and media is being negotiated.
-  * `answered`: media flows. A dial-out says so (`dialout-answered`). A dial-in has no such event: Daily's guide tells to
-    wait for `participant-joined`, so the joining of the session's own participant is the dial-in's answer.
-  * `stopped`: it ended. `error`: it failed. Both are terminal.
+  * `idle`: the session is known, nothing has happened yet. Every session opens here with its first event; opening is not a
+    transition.
+  * `connected`: a dial-out rings at the other end. A dial-in has arrived, and its media is being negotiated.
+  * `answered`: media flows. A dial-out reports this with `dialout-answered`. A dial-in has no such event: Daily's guide says
+    to wait for `participant-joined`, so a dial-in is answered when the session's own participant joins.
+  * `stopped`: the session ended. `error`: it failed. Both are terminal.
 
-**States only rise.** Every event that moves a session leads to one fixed state, whatever the state before, and only
-upward. So a session's state is the highest that any of its events stands for, and the order in which the events arrive,
-or how often, cannot matter. That is the whole trick: webhooks are retried for minutes and promise no order, a client and
-a webhook tell of the same call, and still every observer ends with the same answer. It also means that a late
-`connected` never revives an ended call.
+**States only rise.** Each event that moves a session leads to one fixed state, whatever the state before, and only upward.
+The state is therefore the highest that any event of the session stands for, and neither the order nor the repetition of
+events can change it. Everything else builds on this: webhooks are retried for minutes and promise no order, a client and a
+webhook report the same call, and still every observer ends with the same answer. It also means that a late `connected`
+never revives an ended call.
 
-**The only exit from a terminal state is stopped → error.** Nothing documents whether a `stopped` follows an `error` or
-goes before it. Ranking error above stopped makes both orders end in `error`, and keeps the error's text.
+**The only way out of a terminal state is stopped → error.** Daily does not document whether a `stopped` precedes or follows
+an `error`. Ranking error above stopped lets both orders end in `error`, and keeps the text of the error.
 
-**Silence ends a session too.** A hang-up may never come. When nothing was heard of a session for its silence limit, it is
-stopped (trigger `silence-passed`); the limits are time, so they live with the engine, not here.
+**Silence ends a session too.** A hang-up may never arrive. When no event of a session arrived within its silence limit, the
+session is stopped (trigger `silence-passed`). The limits are durations, so they belong to the engine, not to this file.
 
-**What does not move** is declared as well, with no target: the table is total over states and events, and a test walks it.
+**What does not move a session is declared too**, as a row without a target. The table is total: in a state that no row of an
+event lists, the event is late. A test walks the whole product of states and events.
 
-From the rows a `transitions` machine is built and checked, for each direction; from the machine a lookup is compiled,
-and the lookup is what runs (a dict access instead of 6 to 200 µs); from the same machine the diagrams are drawn.
+**Every other rule about an event type is a column of its row**: which evidence it is, which field keeps its time, whether it
+occurs once per session, whether it is a sign of life, whether its meaning depends on its content.
+
+From the rows one `transitions` machine per direction is built and checked. From that machine a lookup is compiled, and the
+lookup is what runs (a dict access instead of 6 to 200 µs). The diagrams are drawn from the same machine.
 """
 
 from __future__ import annotations
@@ -40,99 +45,128 @@ from typing import Any, NamedTuple
 
 from transitions import Machine
 
+from telstate.calls._evidence import Evidence
 from telstate.errors import DefinitionError
 from telstate.events import Direction
 
-__all__ = ["IDLE", "LASTING", "MOVES", "RANK", "ROWS", "SILENCE_PASSED", "TERMINAL", "Row", "State", "machine"]
+__all__ = [
+    "IDLE",
+    "RANK",
+    "ROWS",
+    "SILENCE_PASSED",
+    "STATE_EVIDENCE",
+    "TARGETS",
+    "TERMINAL",
+    "Row",
+    "State",
+    "machine",
+    "row_of",
+]
 
 
 class State(StrEnum):
-    """Where a session stands."""
+    """The state of a session. See `telstate.machine` for the transitions."""
 
     IDLE = "idle"
-    """EngineState, but nothing has happened yet."""
+    """The session is known, but nothing has happened yet."""
     CONNECTED = "connected"
-    """Dial-out: it rings. Dial-in: media is being negotiated, none flows."""
+    """Dial-out: it rings. Dial-in: media is being negotiated, none flows yet."""
     ANSWERED = "answered"
     """Media flows."""
     STOPPED = "stopped"
-    """Ended."""
+    """The session ended."""
     ERROR = "error"
-    """Failed."""
+    """The session failed."""
 
 
 IDLE, CONNECTED, ANSWERED, STOPPED, ERROR = State
 LIVE = (IDLE, CONNECTED, ANSWERED)
+ALWAYS = tuple(State)
 TERMINAL = frozenset({STOPPED, ERROR})
 RANK: Mapping[State, int] = {state: rank for rank, state in enumerate(State)}
 
 SILENCE_PASSED = "silence-passed"
-"""The trigger of a session's silence limit; the event is a DeadlinePassed."""
+"""The trigger of a silence limit. The event that carries it is a DeadlinePassed or a PresenceChecked."""
 
 DIALIN, DIALOUT = (Direction.DIALIN,), (Direction.DIALOUT,)
 BOTH = (Direction.DIALIN, Direction.DIALOUT)
 
 
 class Row(NamedTuple):
-    """One row of the table: in these states, for sessions of these directions, this event leads there, because."""
+    """One row of the table: in these states, for sessions of these directions, this event leads to that target."""
 
     event: str
     directions: tuple[Direction, ...]
     sources: tuple[State, ...]
+    """The states in which the event is not late. A row that lists terminal states is valid after the end too."""
     target: State | None
-    """None: the event is noted and the state stays."""
+    """The state it leads to, or None: the event is noted and the state stays."""
     reason: str
+    evidence: int = 0
+    """The evidence that the event adds to the session: one bit of `Evidence`."""
+    time: str | None = None
+    """The field of the session that keeps its time; None if its time is not a time of the call."""
+    life: bool = False
+    """True if it is a sign that the call goes on. It renews the silence limit."""
+    once: bool = False
+    """True for a lifecycle event, which occurs once per session. A second one is a duplicate."""
+    conditional: bool = False
+    """True if its content and the running limits decide what it is: itself, late, or a silence that passed."""
 
 
+# fmt: off
 ROWS: tuple[Row, ...] = (
-    # what moves
-    Row("dialin-connected", DIALIN, (IDLE,), CONNECTED, "the caller is there, media is being negotiated"),
-    Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end"),
-    Row("dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late"),
-    Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows"),
-    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is told"),
-    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer"),
-    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never comes must not leave a call for ever"),
-    Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event ever says so"),
-    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order"),
-    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order"),
-    # what does not
-    Row("dialout-requested", DIALOUT, (IDLE,), None, "it opens the session, which opening is no transition"),
-    Row("dialin-warning", DIALIN, LIVE, None, "non-fatal, by Daily's word"),
-    Row("dialout-warning", DIALOUT, LIVE, None, "non-fatal, by Daily's word"),
-    Row("dtmf-event", BOTH, LIVE, None, "a key press says nothing of the call's progress"),
-    Row("participant-joined", DIALOUT, LIVE, None, "a dial-out's party joins while it still rings"),
-    Row("participant-joined", DIALIN, (ANSWERED,), None, "joined again: media flowed already"),
-    Row("participant-left", BOTH, LIVE, None, "a transfer emits it too, so it ends nothing"),
-    Row("stop-requested", BOTH, LIVE, None, "we asked; only Daily's stopped ends it"),
-    Row("transfer-requested", BOTH, LIVE, None, "we asked; the stopped of this leg follows"),
-    Row("sessions-linked", BOTH, tuple(State), None, "says which legs are one call, not how they fare"),
-    Row("deadline-passed", BOTH, LIVE, None, "a deadline tells the handlers, who decide"),
-    Row("presence-checked", BOTH, LIVE, None, "alive goes on; gone is the silence limit's passing, not this"),
-    Row(
-        "calltransfer-triggered", BOTH, tuple(State), None, "transfers are told by webhooks, often after the leg ended"
+    # events that move a session
+    Row("dialin-connected", DIALIN, (IDLE,), CONNECTED, "the caller has arrived, media is being negotiated", Evidence.CONNECTED, "connected_at", life=True, once=True),
+    Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end", Evidence.CONNECTED, "connected_at", life=True, once=True),
+    Row("dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late", Evidence.ANSWERED, "answered_at", life=True, once=True),
+    Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows", Evidence.JOINED, "answered_at", life=True),
+    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "ended_at", life=True, once=True),
+    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "ended_at", life=True, once=True),
+    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open for ever", time="ended_at"),
+    Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it", Evidence.REFUSED, "ended_at", once=True),
+    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
+    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
+    # events that do not
+    Row("dialout-requested", DIALOUT, (IDLE,), None, "it opens the session, and opening is not a transition", Evidence.REQUESTED, "requested_at", once=True),
+    Row("dialin-warning", DIALIN, LIVE, None, "not fatal, according to Daily", time="started_at", life=True),
+    Row("dialout-warning", DIALOUT, LIVE, None, "not fatal, according to Daily", time="started_at", life=True),
+    Row("dtmf-event", BOTH, LIVE, None, "a key press does not affect the progress of the call", time="started_at", life=True),
+    Row("participant-joined", DIALOUT, LIVE, None, "the callee of a dial-out joins while it still rings", time="started_at", life=True),
+    Row("participant-joined", DIALIN, (ANSWERED,), None, "joined again: media flowed already", Evidence.JOINED, "answered_at", life=True),
+    Row("participant-left", BOTH, LIVE, None, "a transfer emits it too, so it ends nothing", time="started_at"),
+    Row("stop-requested", BOTH, LIVE, None, "a request; only Daily's stopped ends the session", evidence=Evidence.STOP_REQUESTED),
+    Row("transfer-requested", BOTH, LIVE, None, "a request; the stopped of this leg follows", evidence=Evidence.TRANSFER_REQUESTED),
+    Row("sessions-linked", BOTH, ALWAYS, None, "it says which legs are one call, not how they progress"),
+    Row("deadline-passed", BOTH, LIVE, None, "a deadline notifies the handlers, which decide", conditional=True),
+    Row("presence-checked", BOTH, LIVE, None, "alive: the call goes on; gone is a silence-passed", conditional=True),
+    *(
+        Row(
+            f"calltransfer-{step}", BOTH, ALWAYS, None, "webhooks report transfers, often after the leg ended",
+            evidence=Evidence.TRANSFER, time="started_at", life=True,
+        )
+        for step in ("triggered", "initiated", "answered", "completed")
     ),
-    Row("calltransfer-initiated", BOTH, tuple(State), None, "likewise"),
-    Row("calltransfer-answered", BOTH, tuple(State), None, "likewise"),
-    Row("calltransfer-completed", BOTH, tuple(State), None, "likewise"),
 )
+# fmt: on
 
 
 def machine(
     direction: Direction | str | None = None, *, rows: Iterable[Row] | None = None, model: Any = Machine.self_literal
 ) -> Machine:
-    """Build a fresh `transitions` machine of the table, for a user's own tools, tests and pictures.
+    """Build a new `transitions` machine from the table, for your own tools, tests and diagrams.
 
-    Triggers are event names: `machine("dialout").trigger("dialout-answered")`. What may not move a session is ignored.
+    Triggers are event names: `machine("dialout").trigger("dialout-answered")`. Events that do not move a session are ignored.
 
     Args:
-        direction: the sessions it is for; None for both at once, with the moving rows only.
-        rows: the table, if not telstate's own.
-        model: what the machine moves; by default itself, None for nothing.
+        direction: the direction of the sessions; None for both, with only the rows that move a session.
+        rows: another table than telstate's own.
+        model: the object that the machine moves; by default the machine itself, None for no model.
 
     Raises:
-        DefinitionError: if there is no such direction, or the rows break a rule: all states reachable from idle, states only
-            rise, only stopped → error leaves a terminal state, no event twice in a state. The message names the row.
+        DefinitionError: if the direction does not exist, or if the rows break a rule: every state is reachable from idle,
+            states only rise, only stopped → error leaves a terminal state, one row per event and state. The message names
+            the row.
     """
     if direction not in (None, *Direction):
         raise DefinitionError(f"direction: expected {' or '.join(Direction)}, got {direction!r}")
@@ -146,7 +180,7 @@ def machine(
         states=State,
         initial=IDLE,
         transitions=[{"trigger": row.event, "source": list(row.sources), "dest": row.target} for row in chosen],
-        auto_transitions=False,  # else the model gets to_stopped(), past all rules
+        auto_transitions=False,  # otherwise the model gets to_stopped(), which ignores all rules
         ignore_invalid_triggers=True,
     )
     _check(built)
@@ -154,7 +188,7 @@ def machine(
 
 
 def _arrows(built: Machine) -> list[tuple[str, State, State | None]]:
-    """List what a machine does as (trigger, source, target)."""
+    """List the transitions of a machine as (trigger, source, target)."""
     return [
         (trigger, State[arrow.source], None if arrow.dest is None else State[arrow.dest])
         for trigger, event in built.events.items()
@@ -164,20 +198,20 @@ def _arrows(built: Machine) -> list[tuple[str, State, State | None]]:
 
 
 def _check(built: Machine) -> None:
-    """Hold a machine to the theory: transitions itself checks none of it."""
+    """Check a machine against the theory above. `transitions` itself checks none of it."""
     if built.initial != IDLE.name:
         raise DefinitionError(f"the initial state must be idle, not {built.initial}")
     seen: set[tuple[str, State]] = set()
     reached = {IDLE}
     for trigger, source, target in sorted(_arrows(built), key=lambda arrow: RANK[arrow[1]]):
         if (trigger, source) in seen:
-            raise DefinitionError(f"{trigger} has two rows from {source}: leave one")
+            raise DefinitionError(f"{trigger} has two rows from {source}: remove one")
         seen.add((trigger, source))
         if target is None:
             continue
         if source in TERMINAL and (source, target) != (STOPPED, ERROR):
             raise DefinitionError(
-                f"{trigger} leaves {source} for {target}: only stopped → error leaves a terminal state"
+                f"{trigger} leads from {source} to {target}: only stopped → error leaves a terminal state"
             )
         if RANK[target] <= RANK[source]:
             raise DefinitionError(f"{trigger} leads from {source} to {target}: states only rise")
@@ -187,18 +221,37 @@ def _check(built: Machine) -> None:
         raise DefinitionError(f"no event leads to {', '.join(sorted(missing))}")
 
 
-def _compile(built: Machine) -> dict[State, dict[str, State]]:
-    """Make the lookup that runs: for each state, which event leads where. What is not in it does not move."""
-    moves: dict[State, dict[str, State]] = {state: {} for state in State}  # a state without a way out is spelled out
+def _compile(built: Machine) -> dict[State, dict[str, State | None]]:
+    """Make the lookup that runs from a machine."""
+    targets: dict[State, dict[str, State | None]] = {state: {} for state in State}
     for trigger, source, target in _arrows(built):
-        if target is not None:
-            moves[source][trigger] = target
-    return moves
+        targets[source][trigger] = target
+    return targets
 
 
-LASTING = frozenset(row.event for row in ROWS if row.target is None and STOPPED in row.sources)
-"""What is noted even of an ended session, and is not late."""
+def row_of(event: str, direction: Direction, rows: Iterable[Row] = ROWS) -> Row | None:
+    """Find a row of the event for sessions of this direction: all of them have the same columns.
 
-MOVES: Mapping[Direction, Mapping[State, Mapping[str, State]]] = {
+    Raises:
+        DefinitionError: if they do not.
+    """
+    found = [row for row in rows if row.event == event and direction in row.directions]
+    if len({(row.evidence, row.time, row.life, row.once, row.conditional) for row in found}) > 1:
+        raise DefinitionError(f"{event} has rows for {direction} that differ in more than their states")
+    return found[0] if found else None
+
+
+TARGETS: Mapping[Direction, Mapping[State, Mapping[str, State | None]]] = {
     direction: _compile(machine(direction, model=None)) for direction in Direction
 }
+"""For each direction and state, where each event leads: None if it is noted. An event that is missing is late."""
+
+STATE_EVIDENCE: Mapping[Direction, Mapping[State, int]] = {
+    direction: {
+        state: sum({row.evidence for row in ROWS if row.target is state and direction in row.directions})
+        for state in State
+        if state is not IDLE
+    }
+    for direction in Direction
+}
+"""For each direction and state, the evidence of the events that lead there."""

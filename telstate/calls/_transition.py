@@ -1,18 +1,18 @@
 """A transition: one rise of a session's state.
 
-There are a few dozen different ones at most, so a session keeps which as one byte each: it weighs nothing, and the garbage
-collector, which would have to look into a tuple of tuples for every session, has nothing to look into.
+The table allows a few dozen transitions, so a session stores each of them as one byte. A tuple of tuples per session would
+cost memory, and the garbage collector would have to traverse it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import NamedTuple
 
-from telstate.calls._table import MOVES, State
+from telstate.calls._table import TARGETS, State
 
-__all__ = ["Transition", "path_of", "step_of", "transitions_of"]
+__all__ = ["STEPS", "Transition", "path_of", "transitions_of"]
 
 
 class Transition(NamedTuple):
@@ -23,30 +23,29 @@ class Transition(NamedTuple):
     event: str
     """Daily's name of the event, or `silence-passed`."""
     parked: bool = False
-    """True if the event came earlier, and waited until it was known which session it meant."""
+    """True if the event arrived earlier and was parked until its session was known."""
 
 
 _ALL = tuple(
     dict.fromkeys(
         Transition(source, target, event, parked)
-        for states, parked in product(MOVES.values(), (False, True))
+        for states, parked in product(TARGETS.values(), (False, True))
         for source, targets in states.items()
         for event, target in targets.items()
+        if target is not None
     )
 )
-_STEPS = {made: bytes([number]) for number, made in enumerate(_ALL)}
-
-
-def step_of(made: Transition) -> bytes:
-    """A transition, as it is kept; KeyError if the table has no such."""
-    return _STEPS[made]
+STEPS: Mapping[tuple[object, ...], tuple[Transition, bytes]] = {
+    tuple(transition): (transition, bytes([number])) for number, transition in enumerate(_ALL)
+}
+"""Each transition and its byte, by its values."""
 
 
 def transitions_of(path: bytes) -> tuple[Transition, ...]:
-    """The transitions of what was kept."""
+    """Decode the transitions of a path."""
     return tuple(_ALL[number] for number in path)
 
 
 def path_of(transitions: Iterable[Iterable[object]]) -> bytes:
-    """What is to be kept of transitions, also of those that were written as JSON; KeyError if the table has no such one."""
-    return b"".join(_STEPS[Transition(*made)] for made in transitions)  # type: ignore[arg-type]
+    """Encode transitions, also those read from JSON; KeyError if the table does not have one of them."""
+    return b"".join(STEPS[tuple(transition)][1] for transition in transitions)

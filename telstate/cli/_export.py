@@ -14,9 +14,9 @@ import typer
 
 from telstate.cli._logs import read_line, read_log
 from telstate.cli._terminal import misuse, tidy_exit
-from telstate.events import read
 from telstate.events._dialects import Dialect
 from telstate.events._dialects.journal import wrap
+from telstate.events._parse import parse_line
 from telstate.journals._export import export_lines
 from telstate.journals._sqlite import is_sqlite
 from telstate.sources._log_lines import STDIN, LogLine
@@ -65,14 +65,12 @@ def _records(name: str) -> Iterator[bytes]:
     """Yield the lines of a log in telstate's own form; a line that has it already stays as it is."""
     seq = 0
     for line in read_log([name]):
-        parsed = read_line(line, read, _report)
+        parsed = read_line(line, parse_line, _report)
         if parsed is None:
             continue
-        seq += parsed.event is not None
-        if parsed.dialect is Dialect.JOURNAL:
-            yield line.raw
-        else:
-            yield wrap(seq, parsed.at, parsed.dialect, line.raw)
+        event, at, dialect, _ = parsed
+        seq += event is not None
+        yield line.raw if dialect is Dialect.JOURNAL else wrap(seq, at, dialect, line.raw)
 
 
 def _report(line: LogLine, error: str) -> None:

@@ -1,4 +1,7 @@
-"""How to act on calls: typed options, ways to carry them out, and a dialer. What speaks REST needs the extra `telstate[rest]`."""
+"""Acting on calls: three ways to reach Daily, a dialer, rooms and webhooks. See README.md beside this file.
+
+Everything that speaks Daily's REST API needs the extra `telstate[rest]`. The options are in `telstate.options`.
+"""
 
 from __future__ import annotations
 
@@ -8,53 +11,30 @@ from telstate.control._client import ClientControl
 from telstate.control._dialer import Dialer
 from telstate.control._pipecat import TransportControl
 from telstate.control._rest import RestControl
-from telstate.control._results import Attempt, DialOutcome, DialResult
+from telstate.control._results import Answered, Attempt, DialOutcome, DialResult, NotAnswered
 from telstate.control._rooms import Room, Rooms
 from telstate.control._telephony import Telephony
 from telstate.control._webhooks import NEEDED, Webhook, Webhooks, watch
-from telstate.options._options import (
-    Codecs,
-    Dialout,
-    Dtmf,
-    Permissions,
-    PhoneDialout,
-    Refer,
-    SipDialout,
-    SipRoom,
-    Transfer,
-    VideoSettings,
-)
-from telstate.options._uris import dialin_uri, sip_uri
 
 __all__ = [
     "DAILY",
     "NEEDED",
+    "Answered",
     "Attempt",
     "CallTransport",
     "ClientControl",
-    "Codecs",
     "DailyApi",
     "DialOutcome",
     "DialResult",
     "Dialer",
-    "Dialout",
-    "Dtmf",
-    "Permissions",
-    "PhoneDialout",
-    "Refer",
+    "NotAnswered",
     "RestControl",
     "Room",
     "RoomParticipant",
     "Rooms",
-    "SipDialout",
-    "SipRoom",
     "Telephony",
-    "Transfer",
     "TransportControl",
-    "VideoSettings",
     "Webhook",
     "Webhooks",
-    "dialin_uri",
-    "sip_uri",
     "watch",
 ]

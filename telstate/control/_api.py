@@ -1,11 +1,10 @@
-"""Daily's REST API: one request, its answer or one clear error, and nothing done twice that must not be.
+"""Daily's REST API: one request gives an answer or one clear error, and nothing is done twice by accident.
 
     async with DailyApi(key) as api:
         rooms = await api.request("GET", "/rooms")
 
-What only asks (GET) is tried again when Daily cannot be reached, has too much to do or fails. What changes something is tried
-again only where it is certain that nothing was sent, or where doing it twice is doing it once. The key stays in here: no error leaves with one of httpx's behind it,
-because those hold the request with its headers.
+A GET is retried when Daily cannot be reached, is overloaded or fails. Any other request is retried only if nothing was sent, or if
+it is idempotent. The key stays in here: no error has one of httpx's as its context, because those hold the request with its headers.
 """
 
 from __future__ import annotations
@@ -37,61 +36,63 @@ DAILY = "https://api.daily.co/v1"
 
 _PAUSES = (0.5, 1.0, 2.0)
 _LONGEST_PAUSE = 60.0
-"""Seconds. If Daily asks for more, the caller is told, and decides."""
+"""Seconds. If Daily asks for more, the error is raised at once."""
 _LONGEST_ANSWER = 10_000_000
-"""Bytes; a list of all rooms is far below it."""
+"""Bytes; a list of all rooms is far smaller."""
 _KEY = re.compile(r"[!-~]+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _BY_STATUS = {401: NotAllowed, 403: NotAllowed}
-"""What a status means where the text says nothing: docs.daily.co/docs/rest-api/errors."""
-_WHAT_TO_DO = {
+"""The meaning of a status if the text is not known: docs.daily.co/docs/rest-api/errors."""
+_ADVICE_BY_STATUS = {
     401: "The API key is not valid: take it from the Developers section of Daily's dashboard.",
-    403: "The API key may not do this: see that it is of the right domain, and that Daily has opened this for the account.",
-    404: "It is not there, or no longer, or belongs to another domain than the API key: see its name or id for a typo.",
+    403: "The API key may not do this: check that it belongs to the right domain, and that Daily has enabled this for the account.",
+    404: "It does not exist (any more), or belongs to another domain than the API key: check its name or id for a typo.",
 }
 
 
-class _Tried(NamedTuple):
-    """What became of one try."""
+class _Try(NamedTuple):
+    """The result of sending a request once."""
 
     status: int | None = None
     body: bytes = b""
     retry_after: float = 0.0
     """Seconds that Daily asks to wait."""
-    trouble: str = ""
-    """Why there is no answer, or none that can be used."""
+    problem: str = ""
+    """Why there is no usable answer."""
     sent: bool = True
-    """False if it is certain that Daily has seen nothing of it."""
+    """False if it is certain that nothing reached Daily."""
     ok: bool = True
-    """False if the answer itself says that it is not ok, whatever its status."""
+    """False if the answer says that it is not ok, whatever its status."""
 
     @property
-    def fails(self) -> bool:
-        """Whether Daily, or what is before it, did not say what became of it."""
+    def is_inconclusive(self) -> bool:
+        """True if neither Daily nor a gateway said whether the request was carried out."""
         return self.status is None or self.status >= 500
 
 
 class Answer(NamedTuple):
-    """What Daily said."""
+    """An answer of Daily's."""
 
-    told: Any
+    value: Any
     """Decoded from JSON; None if it is empty."""
     repeated: bool
     """As `DailyError.repeated`."""
 
 
 class DailyApi:
-    """Daily's REST API with one domain's key; an async context manager. One serves any number of tasks at once.
+    """Daily's REST API with one domain's key; an async context manager. Any number of tasks can share one.
+
+    All its times are real time: no dispatcher's clock governs them.
 
     Args:
-        key: the domain's API key (Daily's dashboard, Developers). It is shown nowhere.
-        url: where the API is; https, or http on this machine, because the key travels in each request.
-        timeout: seconds to connect, and seconds that Daily may stay silent; an answer may take twice that in all.
-        pauses: seconds before each further try; none at all means that nothing is tried again.
+        key: the domain's API key (Daily's dashboard, Developers). It is never shown.
+        url: the base URL; https, or http on this machine, because each request carries the key.
+        timeout: seconds to connect, and seconds that Daily may stay silent; an answer may take twice that in total.
+        pauses: seconds before each retry; empty for no retries.
 
     Raises:
-        DefinitionError: if httpx is not installed, or the key or the URL can be none.
+        DefinitionError: if httpx is not installed, or the key or the URL is not valid.
     """
 
     def __init__(
@@ -101,12 +102,12 @@ class DailyApi:
             raise DefinitionError("Daily's REST API needs httpx: pip install 'telstate[rest]'")
         self._url = url.rstrip("/")
         key = key.get_secret_value() if isinstance(key, SecretStr) else key
-        key = self._key = SecretStr(key.strip())  # error reporters show local variables: no other has it
-        if not _KEY.fullmatch(self._key.get_secret_value()):  # httpx would name it in its complaint
+        key = self._key = SecretStr(key.strip())  # error reporters show local variables: no other one holds it
+        if not _KEY.fullmatch(self._key.get_secret_value()):  # httpx would show it in its error
             raise DefinitionError("the API key is empty, or has characters that no key has: copy it again from Daily")
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            raise DefinitionError(f"{url!r} must begin with https://: the API key travels in each request")
+            raise DefinitionError(f"{url!r} must begin with https://: each request carries the API key")
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._client: httpx.AsyncClient | None = None
@@ -118,7 +119,7 @@ class DailyApi:
     async def __aenter__(self) -> Self:
         import httpx  # noqa: PLC0415 - an extra
 
-        # The key is put in by a function at the last moment, so that it stands in no argument and no default header.
+        # A function adds the key at the last moment, so that no argument and no default header holds it.
         self._client = httpx.AsyncClient(auth=self._sign)
         return self
 
@@ -136,45 +137,46 @@ class DailyApi:
         body: Any = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - httpx tells apart what timed out
-        again: bool = False,
+        idempotent: bool = False,
     ) -> Any:
-        """Ask Daily, and return its answer, decoded from JSON; None if it is empty.
+        """Send a request; return Daily's answer, decoded from JSON; None if it is empty.
 
         Args:
             method: `GET`, `POST` or `DELETE`.
-            path: from the base URL on, beginning with a slash; quote what comes from elsewhere.
+            path: the path below the base URL, beginning with a slash; quote untrusted parts.
             body: what to send as JSON.
-            timeout: seconds, for this request alone.
-            again: True for what does no more if it is done twice: it is then tried again as a GET is.
+            timeout: seconds, for this request only.
+            idempotent: True if doing it twice is the same as doing it once: it is then retried like a GET.
 
         Raises:
-            DailyError: if Daily refused it, could not be reached, or an answer to a GET could not be had. Where Daily's words
-                say why, it is the subclass that means that: see `telstate.errors`.
+            DailyError: if Daily refused, could not be reached, or gave no readable answer to a GET. If Daily's text says why, the
+                error is the subclass for that: see `telstate.errors`.
             UnknownResult: if the answer to another method was lost, cannot be read, or says that Daily failed.
             NotRunning: outside the `async with`.
-            DefinitionError: if the path can be none.
+            DefinitionError: if the path is not valid.
         """
-        return (await self.ask(method, path, body, timeout=timeout, again=again)).told
+        return (await self.send(method, path, body, timeout=timeout, idempotent=idempotent)).value
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,
         body: Any = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109
-        again: bool = False,
+        idempotent: bool = False,
     ) -> Answer:
-        """As `request`, but tell too whether it was sent more than once."""
+        """As `request`; the answer also says whether the request was sent more than once."""
         if self._client is None:
             raise NotRunning("use a DailyApi in an `async with`")
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
-        answer = await self._ask(self._client, method.upper(), path, content, timeout or self._timeout, again)
-        if isinstance(answer, DailyError):  # raised here, where no local variable holds what came
+        safe = idempotent or method.upper() == "GET"
+        answer = await self._send(self._client, method.upper(), path, content, timeout or self._timeout, safe)
+        if isinstance(answer, DailyError):  # raised here, where no local variable holds the response
             raise answer
         return answer
 
-    async def _ask(  # noqa: PLR0917 - one request, in httpx's words
+    async def _send(  # noqa: PLR0917 - one request, in httpx's words
         self,
         client: httpx.AsyncClient,
         method: str,
@@ -183,28 +185,28 @@ class DailyApi:
         timeout: float,  # noqa: ASYNC109
         safe: bool,
     ) -> Answer | DailyError:
-        """Try as often as it may be tried; return the answer, or the error."""
-        repeated = False
+        """Send it as often as allowed; return the answer, or the error."""
+        repeated, tried = False, _Try()
         for pause in (*self._pauses, None):
             tried = await self._try(client, method, path, content, timeout)
-            if not tried.trouble and tried.status is not None and 200 <= tried.status < 300:
+            if not tried.problem and tried.status is not None and 200 <= tried.status < 300:
                 try:
-                    told = json.loads(tried.body) if tried.body else None
+                    value = json.loads(tried.body) if tried.body else None
                 except (ValueError, RecursionError):
-                    tried = tried._replace(trouble="an answer that is no JSON")
+                    tried = tried._replace(problem="the answer is not JSON")
                 else:
-                    if method == "GET" or _is_ok(told):
-                        return Answer(told, repeated)
+                    if method == "GET" or _is_ok(value):
+                        return Answer(value, repeated)
                     tried = tried._replace(ok=False)
-            passing = tried.fails or tried.status == 429
-            again = not tried.sent or (passing and (safe or method == "GET"))
-            if pause is None or not again or tried.retry_after > _LONGEST_PAUSE:
+            is_temporary = tried.is_inconclusive or tried.status == 429
+            may_retry = not tried.sent or (is_temporary and safe)
+            if pause is None or not may_retry or tried.retry_after > _LONGEST_PAUSE:
                 break
             wait = max(pause, tried.retry_after)
-            why = self._clean(tried.trouble) or tried.status
-            self._log.info("daily.again", method=method, path=path, why=why, seconds=wait)
+            reason = self._clean(tried.problem) or tried.status
+            self._log.info("daily.retry", method=method, path=path, reason=reason, seconds=wait)
             await anyio.sleep(wait)
-            repeated = repeated or (tried.sent and tried.fails)
+            repeated = repeated or (tried.sent and tried.is_inconclusive)
         error = self._error(method, path, tried)
         error.repeated = repeated
         return error
@@ -220,8 +222,8 @@ class DailyApi:
         path: str,
         content: bytes | None,
         timeout: float,  # noqa: ASYNC109
-    ) -> _Tried:
-        """One try. It returns what went wrong: raised from here, it would have httpx's exception for its context."""
+    ) -> _Try:
+        """Send it once. Returns problems: an exception raised from here would have httpx's as its context."""
         import httpx  # noqa: PLC0415 - an extra
 
         headers = {} if content is None else {"Content-Type": "application/json"}
@@ -229,52 +231,52 @@ class DailyApi:
         try:
             with anyio.fail_after(2 * timeout) as scope:
                 async with client.stream(method, self._url + path, **request) as response:  # type: ignore[arg-type]
-                    tried = _Tried(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
+                    tried = _Try(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
                     body = bytearray()
                     async for chunk in response.aiter_bytes():
                         body += chunk
                         if len(body) > _LONGEST_ANSWER:
-                            scope.cancel()  # to break off would leave httpx's generators open
+                            scope.cancel()  # a break would leave httpx's generators open
                     if len(body) <= _LONGEST_ANSWER:
                         return tried._replace(body=bytes(body))
-            return tried._replace(trouble=f"an answer of more than {_LONGEST_ANSWER:,} bytes")
+            return tried._replace(problem=f"the answer has more than {_LONGEST_ANSWER:,} bytes")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            return _Tried(trouble=str(error) or type(error).__name__, sent=False)
+            return _Try(problem=str(error) or type(error).__name__, sent=False)
         except TimeoutError:
-            return _Tried(trouble=f"no whole answer within {2 * timeout:g} seconds")
+            return _Try(problem=f"no complete answer within {2 * timeout:g} seconds")
         except httpx.TimeoutException:
-            return _Tried(trouble=f"no answer within {timeout:g} seconds")
+            return _Try(problem=f"no answer within {timeout:g} seconds")
         except httpx.HTTPError as error:
-            return _Tried(trouble=str(error) or type(error).__name__)
+            return _Try(problem=str(error) or type(error).__name__)
         except httpx.InvalidURL:
-            raise DefinitionError(f"{path!r} is no path of a URL") from None
+            raise DefinitionError(f"{path!r} cannot be the path of a URL") from None
 
-    def _error(self, method: str, path: str, tried: _Tried) -> DailyError:
-        """The error that says it: what was asked, what came, what to do."""
-        asked = f"{method} {path}"
-        trouble = self._clean(tried.trouble)
+    def _error(self, method: str, path: str, tried: _Try) -> DailyError:
+        """Return the error: what was requested, what came, what to do."""
+        request = f"{method} {path}"
+        problem = self._clean(tried.problem)
         if not tried.sent:
-            return DailyError(f"{asked} was not sent, {self._url} cannot be reached: {trouble}")
-        error, info = self._said(tried.body)
+            return DailyError(f"{request} was not sent, {self._url} cannot be reached: {problem}")
+        error, info = self._read_error(tried.body)
         status = f"Daily answered {tried.status}" if tried.ok else "Daily answered that it is not ok"
-        got = trouble or ": ".join(filter(None, [status, error, info]))
-        kind, what = self._meaning(tried, f"{error} {info}", named=error is not None)
+        got = problem or ": ".join(filter(None, [status, error, info]))
+        kind, advice = self._classify(tried, f"{error} {info}", has_error_name=error is not None)
         if method == "GET" and kind is UnknownResult:
-            kind, what = DailyError, "Try again later."
-        text = f"{asked}: {got.rstrip('.')}. {what}".rstrip()
-        told = kind(text, status=tried.status, error=error, info=info)
-        if isinstance(told, TemporarilyNotAvailable):
-            told.retry_after = tried.retry_after
-        return told
+            kind, advice = DailyError, "Try again later."
+        text = f"{request}: {got.rstrip('.')}. {advice}".rstrip()
+        raised = kind(text, status=tried.status, error=error, info=info)
+        if isinstance(raised, TemporarilyNotAvailable):
+            raised.retry_after = tried.retry_after
+        return raised
 
-    def _meaning(self, tried: _Tried, said: str, *, named: bool) -> tuple[type[DailyError], str]:
-        """Which error it is, and what to do."""
-        refused = not tried.trouble and tried.status is not None and (tried.status >= 300 or not tried.ok)
-        kind = error_type_of(said) if refused else DailyError
+    def _classify(self, tried: _Try, text: str, *, has_error_name: bool) -> tuple[type[DailyError], str]:
+        """Return the exception type, and what to do."""
+        refused = not tried.problem and tried.status is not None and (tried.status >= 300 or not tried.ok)
+        kind = error_type_of(text) if refused else DailyError
         if not refused or (tried.status or 0) >= 500:
-            # A gateway may have failed after it passed the request on, and have no worker of its own; only Daily itself, by an
-            # error of its form, can say that nothing was done.
-            if kind is TemporarilyNotAvailable and named:
+            # A gateway may fail after it has passed the request on, or have no worker itself. Only Daily, with an error in its own
+            # form, can say that nothing was done.
+            if kind is TemporarilyNotAvailable and has_error_name:
                 return kind, ADVICE[kind]
             return UnknownResult, ADVICE[UnknownResult]
         if tried.status == 429:
@@ -285,27 +287,27 @@ class DailyApi:
             )
         if kind is not DailyError:
             return kind, ADVICE[kind]
-        return _BY_STATUS.get(tried.status or 0, DailyError), _WHAT_TO_DO.get(tried.status or 0, "")
+        return _BY_STATUS.get(tried.status or 0, DailyError), _ADVICE_BY_STATUS.get(tried.status or 0, "")
 
-    def _said(self, body: bytes) -> tuple[str | None, str | None]:
-        """Daily's usual error is `{"error": …, "info": …}`; a gateway on the way says anything."""
+    def _read_error(self, body: bytes) -> tuple[str | None, str | None]:
+        """Return error and info. Daily's form is `{"error": …, "info": …}`; a gateway may send anything."""
         try:
-            told = json.loads(body)
+            value = json.loads(body)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
+            value = None
+        if not isinstance(value, dict):
             return None, self._clean(body.decode("utf-8", "replace")) or None
-        error, info = told.get("error"), told.get("info")
+        error, info = value.get("error"), value.get("info")
         return (self._clean(str(error)) if error else None), (self._clean(str(info)) if info else None)
 
     def _clean(self, text: str) -> str:
-        """On one line, cut short, and without the key, should somebody repeat it to us."""
+        """Return a text on one line, cut short, and without the key, in case the answer repeats it."""
         return one_line(text.replace(self._key.get_secret_value(), "•••"))
 
 
-def _is_ok(told: Any) -> bool:
-    """What acts on a call is answered with `"ok": "true"`, a string; where that says anything else, it was not done."""
-    return not isinstance(told, dict) or str(told.get("ok", True)).lower() in ("true", "1")
+def _is_ok(value: Any) -> bool:
+    """Return False if `ok` says anything but true: it was not done then. Requests that act on a call answer `"ok": "true"`, a string."""
+    return not isinstance(value, dict) or str(value.get("ok", True)).lower() in ("true", "1")
 
 
 def _seconds(retry_after: str | None) -> float:

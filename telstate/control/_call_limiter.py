@@ -1,6 +1,6 @@
-"""How many calls there may be at once: in a room, because Daily refuses more, and for a key, because the program says so.
+"""Limits on concurrent calls: per room, because Daily refuses more, and per key, because the program says so.
 
-A place is taken before a call is started, and is free again when the call has ended, once, however it is let go.
+A slot is acquired before a call is started, and released once, when the call has ended.
 """
 
 from __future__ import annotations
@@ -14,115 +14,120 @@ __all__ = ["CallLimiter", "CallSlot"]
 
 
 class CallSlot:
-    """The right to one call; let it go when that is over."""
+    """The right to one call."""
 
-    def __init__(self, places: CallLimiter, room: str | None, key: Hashable) -> None:
-        self._places: CallLimiter | None = places
+    def __init__(self, limiter: CallLimiter, room: str | None, key: Hashable) -> None:
+        self._limiter: CallLimiter | None = limiter
         self.room = room
         self.key = key
 
-    def free(self) -> None:
-        """Let go of it. Once is enough, and more is no more."""
-        places, self._places = self._places, None
-        if places is not None:
-            places.leave(self)
+    def release(self) -> None:
+        """Make the slot available. Idempotent."""
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter._vacate(self)
 
 
 class CallLimiter:
-    """All places. Who waits is served in order; nobody waits behind one who needs another room or key.
+    """Hands out slots, first come, first served. Nobody waits behind a request for another room or key.
 
     Args:
-        per_room: how many sessions a room may have, those of others among them; None for any number.
-        per_key: how many places one key may have; None for any number.
+        per_room: how many sessions a room may have, including those without a slot; None for no limit.
+        per_key: how many slots a key may have; None for no limit.
     """
 
     def __init__(self, per_room: int | None, per_key: int | None) -> None:
         self._per_room = per_room
         self._per_key = per_key
-        self._rooms: Counter[str | None] = Counter()
-        self._keys: Counter[Hashable] = Counter()
+        self._used_by_room: Counter[str | None] = Counter()
+        self._used_by_key: Counter[Hashable] = Counter()
         self._others: dict[str, set[str]] = {}
-        """By room, the sessions that nobody took a place for: who dialled in, whom others called."""
-        self._room_of: dict[str, str] = {}
+        """By room, the sessions without a slot: callers who dialled in, dial-outs started elsewhere."""
+        self._room_of_other: dict[str, str] = {}
         self._waiting: dict[CallSlot, anyio.Event] = {}
-        """In the order in which they came."""
+        """In the order of the requests."""
 
-    async def take(self, room: str | None, key: Hashable) -> CallSlot:
-        """Wait for a place and take it."""
-        place = CallSlot(self, room, key)
-        if self._fits(place):  # if another waited for the same, he would have it
-            self._enter(place)
-            return place
-        granted = self._waiting[place] = anyio.Event()
+    def __len__(self) -> int:
+        """Return how many slots are in use."""
+        return self._used_by_key.total()
+
+    async def acquire(self, room: str | None, key: Hashable) -> CallSlot:
+        """Wait for a slot and take it."""
+        slot = CallSlot(self, room, key)
+        if self._fits(slot):  # an earlier request for the same room and key would have got it
+            self._occupy(slot)
+            return slot
+        granted = self._waiting[slot] = anyio.Event()
         try:
             await granted.wait()
         except BaseException:
-            if self._waiting.pop(place, None) is None:
-                place.free()  # it was granted in the same moment
+            if self._waiting.pop(slot, None) is None:
+                slot.release()  # granted at the moment of the cancellation
             raise
-        return place
+        return slot
 
-    def came(self, session_id: str, room: str) -> None:
-        """A session lives for which nobody took a place."""
+    def add_other(self, session_id: str, room: str) -> None:
+        """Count a live session that has no slot."""
         self._others.setdefault(room, set()).add(session_id)
-        self._room_of[session_id] = room
+        self._room_of_other[session_id] = room
 
-    def went(self, session_id: str) -> None:
-        """It has ended, or has a place after all."""
-        room = self._room_of.pop(session_id, None)
+    def remove_other(self, session_id: str) -> None:
+        """Stop counting such a session: it has ended, or has a slot after all."""
+        room = self._room_of_other.pop(session_id, None)
         if room is None:
             return
         others = self._others[room]
         others.discard(session_id)
         if not others:
             del self._others[room]
-        self._serve()
+        self._grant()
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The sessions that nobody took a place for."""
-        return tuple(self._room_of)
-
-    @property
-    def wanted(self) -> tuple[set[str | None], set[Hashable]]:
-        """The rooms and the keys of those who wait."""
-        return {place.room for place in self._waiting}, {place.key for place in self._waiting}
+        """The sessions without a slot."""
+        return tuple(self._room_of_other)
 
     def others_in(self, rooms: set[str | None]) -> list[str]:
-        """The sessions in these rooms that nobody took a place for."""
-        return [session_id for session_id, room in self._room_of.items() if room in rooms]
+        """Return the sessions without a slot in these rooms."""
+        return [session_id for session_id, room in self._room_of_other.items() if room in rooms]
 
-    def leave(self, place: CallSlot) -> None:
-        """A place is free again."""
-        self._rooms[place.room] -= 1
-        self._keys[place.key] -= 1
-        if not self._rooms[place.room]:
-            del self._rooms[place.room]
-        if not self._keys[place.key]:
-            del self._keys[place.key]
-        self._serve()
+    @property
+    def waiting_rooms(self) -> set[str | None]:
+        """The rooms for which a slot is waited for."""
+        return {slot.room for slot in self._waiting}
 
-    def __len__(self) -> int:
-        """How many places are taken."""
-        return self._keys.total()
+    @property
+    def waiting_keys(self) -> set[Hashable]:
+        """The keys for which a slot is waited for."""
+        return {slot.key for slot in self._waiting}
 
-    def _serve(self) -> None:
+    def _vacate(self, slot: CallSlot) -> None:
+        self._used_by_room[slot.room] -= 1
+        self._used_by_key[slot.key] -= 1
+        if not self._used_by_room[slot.room]:
+            del self._used_by_room[slot.room]
+        if not self._used_by_key[slot.key]:
+            del self._used_by_key[slot.key]
+        self._grant()
+
+    def _grant(self) -> None:
+        """Give free slots to those who wait, in order."""
         full: set[tuple[str | None, Hashable]] = set()
-        for place, granted in list(self._waiting.items()):
-            if (place.room, place.key) in full:
+        for slot, granted in list(self._waiting.items()):
+            if (slot.room, slot.key) in full:
                 continue
-            if self._fits(place):
-                del self._waiting[place]
-                self._enter(place)
+            if self._fits(slot):
+                del self._waiting[slot]
+                self._occupy(slot)
                 granted.set()
             else:
-                full.add((place.room, place.key))
+                full.add((slot.room, slot.key))
 
-    def _fits(self, place: CallSlot) -> bool:
-        others = len(self._others.get(place.room, ())) if place.room is not None else 0
-        room_full = self._per_room is not None and self._rooms[place.room] + others >= self._per_room
-        return not room_full and (self._per_key is None or self._keys[place.key] < self._per_key)
+    def _fits(self, slot: CallSlot) -> bool:
+        others = len(self._others.get(slot.room, ())) if slot.room is not None else 0
+        room_full = self._per_room is not None and self._used_by_room[slot.room] + others >= self._per_room
+        return not room_full and (self._per_key is None or self._used_by_key[slot.key] < self._per_key)
 
-    def _enter(self, place: CallSlot) -> None:
-        self._rooms[place.room] += 1
-        self._keys[place.key] += 1
+    def _occupy(self, slot: CallSlot) -> None:
+        self._used_by_room[slot.room] += 1
+        self._used_by_key[slot.key] += 1

@@ -1,7 +1,8 @@
-"""One attempt: a dial-out is started, and rings until it is answered or certainly over.
+"""One attempt: a dial-out is started and rings until it is answered or certainly over.
 
-Certain is what an event says, or Daily's answer to a stop. What is not certain is never called over: two calls for one intent
-are worse than none. So a start without an answer is looked for, and a hang-up is not believed until there is a word for it.
+Certain is what an event says, or what Daily answers to a stop. While anything is uncertain nothing else is dialled: two calls for
+one intent are worse than none. So a start without an answer is searched for, and a call counts as ended only once that is
+confirmed.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from telstate.calls._evidence import Cause, Evidence
+from telstate.calls._evidence import Cause
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.control._call_transport import CallTransport
 from telstate.control._pending_starts import PendingStart, PendingStarts
 from telstate.control._results import Attempt, DialOutcome
 from telstate.errors import CallEnded, DailyError, JournalError, NotRunning, UnknownResult
-from telstate.events import DialoutRefused, DialoutRequested, Direction, Event, Presence, PresenceChecked, StopRequested
+from telstate.events import DialoutRefused, DialoutRequested, Direction, StopRequested
 from telstate.events._masking import mask
-from telstate.options._options import Dialout
+from telstate.options import Dialout
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log, text_of
 from telstate.routing._presence import is_gone
@@ -30,164 +31,180 @@ from telstate.routing._presence import is_gone
 __all__ = ["AttemptTimeouts", "DialAttempt"]
 
 _DENIALS = 2
-"""So often Daily must say that there is no such call, before it is believed: a start that was just accepted may not be known to
-all its parts yet. Of a call whose stop it has accepted, once is enough."""
-
-_ASKED = Evidence.STOP_REQUESTED | Evidence.TRANSFER_REQUESTED
-"""What the program itself asked for, before this asks for anything."""
+"""How often Daily must say that there is no such call before that is believed: a start that was just accepted may not be known to
+all of Daily's parts yet. After an accepted stop, once is enough."""
 
 
 class AttemptTimeouts(NamedTuple):
-    """How long an attempt waits for what should come. All in seconds."""
+    """How long an attempt waits, in seconds of the dispatcher's clock."""
 
-    looks: Sequence[float]
-    """Between two looks for a start that was not answered; the last one repeats."""
     find_within: float
-    """For all these looks."""
-    stops: Sequence[float]
-    """How long to wait for the end after each stop that is sent."""
+    """Seconds in which a start without an answer is searched for."""
+    find_intervals: Sequence[float]
+    """Pauses between two checks of the room's presence in that search; the last one repeats."""
+    stop_timeouts: Sequence[float]
+    """For each stop that is sent, how long to wait for the end."""
 
 
 class DialAttempt:
     """One attempt.
 
     Args:
-        calls: takes in what is known of it, and tells when it is answered.
-        carrier: carries it out.
-        options: whom to call, with the user id of the sighting.
-        room: where.
-        sightings: by which it is found again.
-        patience: how long to wait.
-        is_ours: whether the user id was made for this start, and nobody else has it.
+        calls: receives the attempt's events, and knows when it is answered.
+        transport: starts and stops the call.
+        options: whom to call, with a user id.
+        room: the room that dials.
+        pending_starts: finds the call if the start gets no answer.
+        timeouts: how long to wait.
+        unique_user_id: True if the user id was made for this start, so that nobody else has it.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
         self,
         calls: Dispatcher,
-        carrier: CallTransport,
+        transport: CallTransport,
         options: Dialout,
         room: str | None,
-        sightings: PendingStarts,
-        patience: AttemptTimeouts,
-        is_ours: bool = True,
+        pending_starts: PendingStarts,
+        timeouts: AttemptTimeouts,
+        unique_user_id: bool = True,
     ) -> None:
         self._calls = calls
-        self._carrier = carrier
+        self._clock = calls.clock
+        self._transport = transport
         self._options = options
         self._room = room
-        self._sightings = sightings
-        self._patience = patience
+        self._pending_starts = pending_starts
+        self._timeouts = timeouts
         self._user_id = options.user_id or ""
+        self._unique_user_id = unique_user_id
         self._log = Log()
-        self._is_ours = is_ours
-        self._sighting = PendingStart(self._user_id, options.destination, sum(calls.counts.values()))
+        self._start = PendingStart(self._user_id, options.destination, sum(calls.counts.values()))
         self.session_id: str | None = None
-        """Daily's, once it is known."""
+        """Daily's id, once it is known."""
         self.error: DailyError | None = None
-        """Why the start was refused, or nobody knows what became of it."""
-        self._trouble = "no word of its end came"
+        """Why the start was refused, or why the outcome is unknown."""
+        self._stop_error = "no event of its end came"
         self._shields: list[anyio.CancelScope] = []
-        self._is_let_go = False
+        self._is_abandoned = False
 
     async def run(self, ring_timeout: float) -> Attempt:
-        """Start it, and wait for the answer. Whoever cancels this has the call ended; that takes as long as it takes."""
+        """Start the call and wait for the answer. A cancellation ends the call first, however long that takes."""
         await anyio.lowlevel.checkpoint_if_cancelled()
-        self._sightings.open(self._sighting)
+        self._pending_starts.add(self._start)
         try:
-            # A start that was sent must be seen through, or a phone rings for nobody.
+            # A start that was sent must be completed, or a phone rings for nobody.
             with self._shielded():
-                begun = await self._start()
-            if begun is not None:
-                return begun
-            return await self._answer(ring_timeout)
+                not_started = await self._send_start()
+            if not_started is not None:
+                return not_started
+            return await self._wait_for_answer(ring_timeout)
         except BaseException:
-            await self.take_back()
+            await self.end_call()
             raise
         finally:
-            self._sightings.close(self._sighting)
+            self._pending_starts.remove(self._start)
 
-    def let_go(self) -> None:
-        """Nothing of it holds off a cancellation any more: it took too long, as where the journal's disk hangs."""
-        self._is_let_go = True
+    def abandon(self) -> None:
+        """Let a cancellation through at once: ending the call has taken too long, for example because the journal's disk hangs."""
+        self._is_abandoned = True
         for scope in self._shields:
             scope.shield = False
 
+    @property
+    def was_answered(self) -> bool:
+        """True if it is known by now that somebody picked up, even if that was reported late."""
+        session = self._session()
+        return session is not None and session.was_answered
+
+    async def end_call(self) -> None:
+        """End the call, even during a cancellation. If that fails, log it."""
+        with self._shielded():
+            if self.session_id is not None and not await self._hang_up():
+                self._log.error("dial.not_ended", **self._log_fields())
+
     @contextmanager
     def _shielded(self) -> Iterator[None]:
-        """For what is seen through, whoever cancels it."""
-        with anyio.CancelScope(shield=not self._is_let_go) as scope:
+        """Protect what must be completed from a cancellation."""
+        with anyio.CancelScope(shield=not self._is_abandoned) as scope:
             self._shields.append(scope)
             try:
                 yield
             finally:
                 self._shields.remove(scope)
 
+    def _session(self) -> Session | None:
+        return self._calls.session(self.session_id) if self.session_id is not None else None
+
     # --- start ----------------------------------------------------------------------------------------------------
 
-    async def _start(self) -> Attempt | None:
-        """Send it, once. None if there is a call now; its session id is known then."""
+    async def _send_start(self) -> Attempt | None:
+        """Send the start, once. Returns None if there is a call now, whose session id is then known."""
         try:
-            session_id = await self._carrier.start(self._options, self._room)
+            session_id = await self._transport.start(self._options, self._room)
         except UnknownResult as error:
             self.error = error
-            self._log.warning("dial.unanswered_start", error=mask(text_of(error)), **self._facts())
-            found = await self._find()
+            self._log.warning("dial.start_unanswered", error=mask(text_of(error)), **self._log_fields())
+            found = await self._find_call()
             if found is None:
                 hint = "there may be a call; it is not dialled again"
-                self._log.error("dial.unknown", hint=hint, **self._facts())
+                self._log.error("dial.unknown", hint=hint, **self._log_fields())
                 return self._attempt(DialOutcome.UNKNOWN, str(error))
             session_id, self.error = found, None
         except DailyError as error:
             self.error = error
             return await self._refused(error)
         except anyio.get_cancelled_exc_class():
-            # By asyncio, which no shield holds off, or with what the carrier waited for: there may be a call all the same.
-            self.session_id = await self._find()
+            # Cancelled by asyncio, which ignores shields, or by what the transport waited for: there may still be a call.
+            self.session_id = await self._find_call()
             if self.session_id is None:
-                self._log.error(
-                    "dial.unknown", hint="cancelled while it was started; there may be a call", **self._facts()
-                )
+                hint = "cancelled during the start; there may be a call"
+                self._log.error("dial.unknown", hint=hint, **self._log_fields())
             raise
         self.session_id = session_id
-        self._sightings.claim(self._sighting, session_id)
-        await self._calls.receive(DialoutRequested(session_id=session_id, **self._told()))
+        self._pending_starts.confirm(self._start, session_id)
+        await self._calls.receive(self._requested(session_id))
         return None
 
     async def _refused(self, error: DailyError) -> Attempt:
-        refused = DialoutRefused.new(error.info or error.error or str(error), **self._told())
+        refused = DialoutRefused.new(error.info or error.error or str(error), **self._event_fields())
         await self._calls.receive(refused)
-        self.session_id = refused.session_id  # not before: there is no call to end
+        self.session_id = refused.session_id  # only now: if the event is not kept, there is no call to end
         return self._attempt(DialOutcome.REFUSED, str(error))
 
-    def _told(self) -> dict[str, Any]:
-        """What is known of it."""
-        told = {"destination": self._options.destination, "user_id": self._user_id}
-        return told if self._room is None else told | {"room": self._room}
+    def _requested(self, session_id: str) -> DialoutRequested:
+        return DialoutRequested(session_id=session_id, **self._event_fields())
 
-    async def _find(self) -> str | None:
-        """Look for the call of a start without an answer: among what is heard, and in the room's presence."""
-        looks = list(self._patience.looks)
-        with anyio.move_on_after(self._patience.find_within):
+    def _event_fields(self) -> dict[str, Any]:
+        fields = {"destination": self._options.destination, "user_id": self._user_id}
+        return fields if self._room is None else fields | {"room": self._room}
+
+    async def _find_call(self) -> str | None:
+        """Search for the call of a start without an answer, in events and in the room's presence."""
+        intervals = list(self._timeouts.find_intervals)
+        with self._clock.move_on_after(self._timeouts.find_within):
             while True:
-                if self._is_ours:
-                    await self._look()
-                if (found := self._sightings.find(self._sighting)) is not None:
+                for session in self._calls.live():  # the dialer's reader of changes may lag, or be cancelled already
+                    self._pending_starts.observe(session)
+                if self._unique_user_id:
+                    await self._check_presence()
+                if (found := self._pending_starts.find(self._start)) is not None:
                     return found
-                self._sighting.news = anyio.Event()
-                with anyio.move_on_after(looks.pop(0) if len(looks) > 1 else looks[0]):
-                    await self._sighting.news.wait()
-                if (found := self._sightings.find(self._sighting)) is not None:
+                self._start.changed = anyio.Event()
+                with self._clock.move_on_after(intervals.pop(0) if len(intervals) > 1 else intervals[0]):
+                    await self._start.changed.wait()
+                if (found := self._pending_starts.find(self._start)) is not None:
                     return found
         return None
 
-    async def _look(self) -> None:
+    async def _check_presence(self) -> None:
         try:
-            people = await self._carrier.presence(self._room)
+            participants = await self._transport.presence(self._room)
         except Exception as error:
-            self._log.info("dial.no_presence", error=mask(text_of(error)), **self._facts())
+            self._log.info("dial.no_presence", error=mask(text_of(error)), **self._log_fields())
             return
-        # Presence lags behind: a call that is known to have ended may still be in it.
-        self._sightings.present(self._sighting, (one for one in people if not self._has_ended(one.session_id)))
+        # Presence lags behind: it may still list a call that is known to have ended.
+        self._start.observe_presence(one for one in participants if not self._has_ended(one.session_id))
 
     def _has_ended(self, session_id: str) -> bool:
         session = self._calls.session(session_id)
@@ -195,156 +212,149 @@ class DialAttempt:
 
     # --- answer ---------------------------------------------------------------------------------------------------
 
-    async def _answer(self, ring_timeout: float) -> Attempt:
+    async def _wait_for_answer(self, ring_timeout: float) -> Attempt:
         assert self.session_id is not None  # noqa: S101
         try:
             await self._calls.wait_for(self.session_id, State.ANSWERED, ring_timeout)
         except CallEnded as ended:
             if _is_over(ended.session):
-                await self._calls.settled(ended.session)  # its end may be ours, and be here before Daily's answer to us
-                return self._ended(ended.session)
-            return await self._give_up()  # nothing was heard for long; that is no word of Daily's
+                # We may have asked for the end, whose event can arrive before Daily's answer to the request.
+                await self._calls.settled(ended.session)
+                return self._attempt_of_ended(ended.session)
+            return await self._ring_timed_out()  # ended by the silence limit: Daily has not said that it is over
         except TimeoutError:
-            return await self._give_up()
-        await anyio.lowlevel.checkpoint_if_cancelled()  # nobody waits for it any more: the call is to be ended
+            return await self._ring_timed_out()
+        await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, nobody waits for this call: end it
         return self._attempt(DialOutcome.ANSWERED)
 
-    def _ended(self, session: Session) -> Attempt:
-        """It was over before anybody could be told that it was answered."""
+    def _attempt_of_ended(self, session: Session) -> Attempt:
+        """Return the attempt of a call that ended before `wait_for` could see the answer."""
         if self.was_answered:
             return self._attempt(DialOutcome.ANSWERED)
-        if session.seen & _ASKED or session.cause is Cause.TRANSFERRED:
+        if _was_stopped_by_program(session) or session.cause is Cause.TRANSFERRED:
             return self._attempt(DialOutcome.STOPPED)
         if session.cause is Cause.FAILED:
             return self._attempt(DialOutcome.FAILED, session.error_msg)
         return self._attempt(DialOutcome.UNANSWERED)
 
-    async def _give_up(self) -> Attempt:
-        session = self._calls.session(self.session_id) if self.session_id is not None else None
+    async def _ring_timed_out(self) -> Attempt:
+        """End the call, unless it is answered at the last moment."""
+        session = self._session()
         if session is not None:
             await self._calls.settled(session)  # the program may be about to stop it
-        stopped = session is not None and session.seen & _ASKED  # by the program, and its end was not told
+        stopped_by_program = session is not None and _was_stopped_by_program(session)  # and its end was not reported
         with self._shielded():
-            over = await self.hang_up(unless_answered=True)
-        if self.was_answered:  # in the last moment: he is not called again, even if that was too late for him
-            await anyio.lowlevel.checkpoint_if_cancelled()  # nobody waits for it any more: the call is to be ended
+            ended = await self._hang_up(unless_answered=True)
+        if self.was_answered:  # at the last moment: they are not called again, even if their call was ended
+            await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, nobody waits for this call: end it
             return self._attempt(DialOutcome.ANSWERED)
-        if not over:
-            return self._not_ended()
+        if not ended:
+            return self._unknown(
+                "dial.not_ended",
+                f"the call could not be ended ({self._stop_error}), so it may still exist: check the room",
+            )
         if session is not None and session.heard_at is None:
-            return self._deaf()
-        return self._attempt(DialOutcome.STOPPED if stopped else DialOutcome.UNANSWERED)
+            # Every further attempt would hang up on the person who answers it.
+            return self._unknown(
+                "dial.no_events",
+                "no event of this call arrived, so it is not known whether it was answered; it was ended. Check that Daily's"
+                " webhooks reach this program (`telstate webhook check`), or that the call client's events do",
+            )
+        return self._attempt(DialOutcome.STOPPED if stopped_by_program else DialOutcome.UNANSWERED)
 
-    @property
-    def was_answered(self) -> bool:
-        """Whether somebody is known to have picked up, be it that the word of it came late."""
-        session = self._calls.session(self.session_id) if self.session_id is not None else None
-        return session is not None and bool(session.seen & Evidence.ANSWERED)
-
-    def _not_ended(self) -> Attempt:
-        self.error = UnknownResult(
-            f"the call could not be ended ({self._trouble}), so it may be there still: look at the room"
-        )
-        self._log.error("dial.not_ended", error=str(self.error), **self._facts())
-        return self._attempt(DialOutcome.UNKNOWN, str(self.error))
-
-    def _deaf(self) -> Attempt:
-        """Not a word of the call, not even of its end: whoever picked up would be hung up on, again and again."""
-        self.error = UnknownResult(
-            "no event of this call came in, so nobody knows whether it was answered; it was ended. See that Daily's webhooks"
-            " reach this program (`telstate webhook check`), or that the call client's events do"
-        )
-        self._log.error("dial.deaf", error=str(self.error), **self._facts())
-        return self._attempt(DialOutcome.UNKNOWN, str(self.error))
-
-    async def take_back(self) -> None:
-        """End the call, whoever cancels this, and say it if that cannot be done."""
-        with self._shielded():
-            if self.session_id is not None and not await self.hang_up():
-                self._log.error("dial.not_ended", **self._facts())
+    def _unknown(self, event: str, text: str) -> Attempt:
+        self.error = UnknownResult(text)
+        self._log.error(event, error=text, **self._log_fields())
+        return self._attempt(DialOutcome.UNKNOWN, text)
 
     # --- end ------------------------------------------------------------------------------------------------------
 
-    async def hang_up(self, *, unless_answered: bool = False) -> bool:
-        """End the call; True once it is certain that it is over.
+    async def _hang_up(self, *, unless_answered: bool = False) -> bool:
+        """End the call. Returns True once it is certain that it is over.
 
-        Its end is told by an event, which may be lost. Then Daily's word counts, that it knows no such call.
+        An event reports the end, and may be lost. Then Daily's answer that there is no such call decides.
 
         Args:
-            unless_answered: let be who picks up before a stop of his call was accepted.
+            unless_answered: keep the call if it is answered before Daily accepts a stop.
         """
         assert self.session_id is not None  # noqa: S101
-        session = self._calls.session(self.session_id) or self._unheard_of(self.session_id)
-        accepted, denied = False, 0
-        for wait in self._patience.stops:
+        session = self._session() or self._unrecorded_session(self.session_id)
+        accepted, denials = False, 0
+        for timeout in self._timeouts.stop_timeouts:
             if _is_over(session):
                 return True
             if unless_answered and not accepted and self.was_answered:
                 return False
             try:
                 await self._stop(session)
-                accepted, denied = True, 0  # who accepts it knows the call: a denial before was of another part
-            except Exception as error:  # whatever it is: the call is still there, and nobody else ends it
-                denied += is_gone(error)
-                self._trouble = mask(text_of(error))
-                self._log.info("dial.not_stopped", error=mask(text_of(error)), **self._facts())
-            if denied and (accepted or denied >= _DENIALS):
-                return await self._conclude(session)
-            await self._wait_for_end(session, wait)
-            session = self._calls.session(self.session_id) or session
+                accepted, denials = True, 0  # Daily knows the call: an earlier denial came from another part
+            except Exception as error:  # of any kind: the call still exists, and nobody else ends it
+                denials += is_gone(error)
+                self._stop_error = mask(text_of(error))
+                self._log.info("dial.not_stopped", error=self._stop_error, **self._log_fields())
+            if denials and (accepted or denials >= _DENIALS):
+                return await self._report_gone()
+            await self._wait_for_end(session, timeout)
+            session = self._session() or session
         if _is_over(session):
             return True
-        # A call client says nothing of a call that it does not know, but it knows who is there.
-        return accepted and not await self._is_present() and await self._conclude(session)
+        # A call client does not say that it knows no such call, but it knows who is in the room.
+        return accepted and not await self._is_present() and await self._report_gone()
 
     async def _wait_for_end(self, session: Session, seconds: float) -> None:
-        if session.ended and not _is_over(session):  # by the silence limit: what comes now is no move any more
-            await anyio.sleep(seconds)
+        if session.ended and not _is_over(session):  # by the silence limit: further events are no transition
+            await self._clock.sleep(seconds)
             return
         try:
             with suppress(TimeoutError):
                 await self._calls.wait_for(session.session_id, State.STOPPED, seconds)
         except NotRunning:
-            await anyio.sleep(seconds)  # Daily needs the time all the same: two denials in one moment are one
+            await self._clock.sleep(seconds)  # Daily needs the time: two denials at one moment count as one
 
     async def _stop(self, session: Session) -> None:
         with self._calls.tracking_request(session.session_id):
-            await self._carrier.stop(session)
-            await self._keep(StopRequested(session_id=session.session_id))
+            await self._transport.stop(session)
+            with self._unkept_is_logged("stop-requested"):
+                await self._calls.receive(StopRequested(session_id=session.session_id))
 
-    async def _keep(self, event: Event) -> None:
-        """Where it cannot be kept any more, the call is ended all the same."""
+    async def _report_gone(self) -> bool:
+        """Record that Daily knows no such call, though no event said so: this wakes everybody who waits for the end."""
+        assert self.session_id is not None  # noqa: S101
+        with self._unkept_is_logged("presence-checked"):
+            await self._calls.report_gone(self.session_id)
+        return True
+
+    @contextmanager
+    def _unkept_is_logged(self, event: str) -> Iterator[None]:
+        """Go on if an event cannot be kept: the call must be ended all the same."""
         try:
-            await self._calls.receive(event)
+            yield
         except (NotRunning, JournalError) as error:
-            self._log.warning("dial.not_kept", what=event.name, error=mask(text_of(error)), **self._facts())
+            self._log.warning("dial.not_kept", what=event, error=mask(text_of(error)), **self._log_fields())
 
     async def _is_present(self) -> bool:
         try:
-            people = await self._carrier.presence(self._room)
+            participants = await self._transport.presence(self._room)
         except Exception:
             return True
-        return any(one.session_id == self.session_id for one in people)
+        return any(one.session_id == self.session_id for one in participants)
 
-    async def _conclude(self, session: Session) -> bool:
-        """No event told of the end, but Daily knows no such call: so that whoever waits for the end need not wait any more."""
-        for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
-            await self._keep(PresenceChecked(session_id=session.session_id, presence=presence))
-        return True
-
-    def _unheard_of(self, session_id: str) -> Session:
-        """A session that could not be taken in, so that it can be ended all the same."""
-        session = Session(session_id, Direction.DIALOUT)
-        session.room = self._room
-        return session
+    def _unrecorded_session(self, session_id: str) -> Session:
+        """Return a session for a call whose start could not be recorded, so that it can be stopped."""
+        return Session(session_id, Direction.DIALOUT, room=self._room)
 
     def _attempt(self, outcome: DialOutcome, error: str | None = None) -> Attempt:
         return Attempt(outcome, self.session_id, self._user_id, error)
 
-    def _facts(self) -> dict[str, str | None]:
+    def _log_fields(self) -> dict[str, str | None]:
         return {"session_id": self.session_id, "room": self._room, "user_id": mask(self._user_id)}
 
 
 def _is_over(session: Session) -> bool:
-    """Whether Daily said so. That nothing was heard for long says nothing."""
-    return bool(session.seen & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED))
+    """Return whether Daily said that the call is over. A silence limit does not say that."""
+    return session.end_reported
+
+
+def _was_stopped_by_program(session: Session) -> bool:
+    """Return whether the program asked for the end; to be checked before the attempt itself does."""
+    return session.stop_requested or session.transfer_requested

@@ -1,12 +1,11 @@
-"""The dialer: one intent to reach somebody, carried out with one budget of starts, and never with two calls at once.
+"""The dialer: reach somebody with a limited number of starts, and never with two calls at once.
 
     async with Dispatcher(router, control=RestControl(api)) as calls, Dialer(calls, room="support") as dialer:
         result = await dialer.dial(PhoneDialout(phone_number="+12025550101"), attempts=3, ring_timeout=30)
 
-Each attempt is one start; the next begins once the call before is certainly over. What comes back is what came of it, also where
-nobody answered: exceptions are for misuse, for a journal that fails, and for a dialer that is left. Whoever cancels `dial` has
-the call ended. A process that is killed leaves its calls to themselves: what is known of them is in the journal, but no dialer
-takes an intent up again.
+Each attempt is one start; the next one begins only when the call before is certainly over. If nobody answers, that is a result.
+Exceptions are for misuse, for a journal that fails, and for a dialer that is left. Cancelling `dial` ends the call. If the process
+is killed, its calls go on: the journal knows them, but no dialer takes them up again.
 """
 
 from __future__ import annotations
@@ -26,60 +25,64 @@ from telstate.control._call_transport import CallTransport
 from telstate.control._dial_attempt import AttemptTimeouts, DialAttempt
 from telstate.control._error_mapping import error_type_of, is_permanent
 from telstate.control._pending_starts import PendingStarts
-from telstate.control._results import Attempt, DialOutcome, DialResult
+from telstate.control._results import Answered, Attempt, DialOutcome, DialResult, NotAnswered
 from telstate.errors import Busy, DefinitionError, NotRunning, TemporarilyNotAvailable, UnknownResult
-from telstate.events import Presence, PresenceChecked
-from telstate.options._options import Dialout, PhoneDialout, SipDialout
+from telstate.events import Presence
+from telstate.events._masking import mask
+from telstate.options import Dialout, PhoneDialout, SipDialout
 from telstate.routing._cancellation import current_task, is_cancelled
 from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._log import Log
+from telstate.routing._log import Log, text_of
 
 __all__ = ["Dialer"]
 
 _PER_ROOM = 5
 """Daily's default for `max_sip_pstn_sessions_per_room` (docs.daily.co/docs/guides/features/dial-in-dial-out)."""
 _PAUSES = (2.0, 10.0, 30.0)
-_LOOKS = (1.0, 2.0, 4.0, 5.0)
 _FIND_WITHIN = 30.0
 """Presence may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
-_STOPS = (2.0, 4.0, 8.0)
-_DOUBT_AFTER = 30.0
+_FIND_INTERVALS = (1.0, 2.0, 4.0, 5.0)
+_STOP_TIMEOUTS = (2.0, 4.0, 8.0)
+_CHECK_SLOTS_EVERY = 30.0
 _LONGEST_PAUSE = 60.0
-_SPREAD = 0.25
-"""Pauses are spread by so much: a thousand dials that were refused together should not come back together."""
+_JITTER = 0.25
+"""Pauses vary by this share: a thousand dials that were refused together should not retry together."""
 
 
-class _Intent:
-    """One call of `dial`."""
+class _Dial:
+    """One call of `dial`, which runs in a task of its own."""
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.done = anyio.Event()
         self.result: DialResult | None = None
         self.error: Exception | None = None
-        self.ringing: DialAttempt | None = None
+        self.attempt: DialAttempt | None = None
+        """The current attempt."""
 
 
 class Dialer:
-    """Dials. An async context manager, inside the dispatcher's block; leaving it ends what still rings, not what was answered.
+    """Dials. An async context manager inside the dispatcher's block. Leaving it ends calls that ring, not those that were answered.
+
+    All times are seconds of the dispatcher's clock.
 
     Args:
-        calls: where the calls' events come in. Its `control` carries the starts out: a `RestControl`, a `ClientControl`, a
-            `TransportControl`, or any other `CallTransport`.
-        room: which room dials, unless `dial` is told another; a call client needs none.
-        per_room: how many SIP and PSTN sessions a room may have at once, those that the dispatcher knows of from elsewhere
-            among them. A dial waits for a place. None for any number.
-        per_key: how many calls one key may have at once: see `dial`. None for any number.
-        pauses: seconds between two attempts, spread by a quarter; the last one repeats.
-        find_within: seconds in which a start that got no answer is looked for.
-        looks: seconds between two looks at the room's presence for it; the last one repeats.
-        stops: seconds to wait for the end of a call after each stop that is sent.
-        doubt_after: seconds after which, while a dial waits for a place, Daily is asked whether the calls that have them are still
-            there: a hang-up that nobody told would keep a place for a day.
-        random: for the spreading, and nothing else.
+        calls: the dispatcher that receives the calls' events. Its `control` starts the calls: a `RestControl`, a `ClientControl`,
+            a `TransportControl`, or any other `CallTransport`.
+        room: the room that dials, unless `dial` is given another; a call client needs none.
+        per_room: how many SIP and PSTN sessions a room may have at once, including sessions that the dispatcher knows from
+            elsewhere. A dial waits for a free slot. None for no limit.
+        per_key: how many calls a key may have at once: see `dial`. None for no limit.
+        pauses: the pauses between attempts, varied by a quarter; the last one repeats.
+        find_within: how long a start that got no answer is searched for. Leaving the dialer may take twice as long, in real time.
+        find_intervals: the pauses between two checks of the room's presence in that search; the last one repeats.
+        stop_timeouts: for each stop that is sent, how long to wait for the end of the call.
+        check_slots_every: while a dial waits for a slot, how often to ask Daily whether the calls that hold slots still exist. Else
+            a call whose end was not reported would hold its slot for a day.
+        random: varies the pauses, and nothing else.
 
     Raises:
-        DefinitionError: if the dispatcher has no control that can start calls.
+        DefinitionError: if the dispatcher has no control that can start calls, or an argument makes no sense.
     """
 
     def __init__(
@@ -91,9 +94,9 @@ class Dialer:
         per_key: int | None = None,
         pauses: Sequence[float] = _PAUSES,
         find_within: float = _FIND_WITHIN,
-        looks: Sequence[float] = _LOOKS,
-        stops: Sequence[float] = _STOPS,
-        doubt_after: float = _DOUBT_AFTER,
+        find_intervals: Sequence[float] = _FIND_INTERVALS,
+        stop_timeouts: Sequence[float] = _STOP_TIMEOUTS,
+        check_slots_every: float = _CHECK_SLOTS_EVERY,
         random: Random | None = None,
     ) -> None:
         if not hasattr(calls.control, "start"):
@@ -103,35 +106,36 @@ class Dialer:
             )
         for name, limit in (("per_room", per_room), ("per_key", per_key)):
             if limit is not None and limit < 1:
-                raise DefinitionError(f"{name}={limit!r} must be at least 1, or None for any number")
-        for name, times in (("pauses", pauses), ("looks", looks), ("stops", stops)):
+                raise DefinitionError(f"{name}={limit!r} must be at least 1, or None for no limit")
+        for name, times in (("pauses", pauses), ("find_intervals", find_intervals), ("stop_timeouts", stop_timeouts)):
             if not times or min(times) < 0:
-                raise DefinitionError(f"{name}={times!r} must be seconds, at least one")
+                raise DefinitionError(f"{name}={times!r} must be one or more numbers of seconds, none below 0")
         self._calls = calls
-        self._carrier = cast("CallTransport", calls.control)
+        self._clock = calls.clock
+        self._transport = cast("CallTransport", calls.control)
         self._room = room
-        self._places = CallLimiter(per_room, per_key)
+        self._limiter = CallLimiter(per_room, per_key)
         self._pauses = tuple(pauses)
-        self._patience = AttemptTimeouts(tuple(looks), find_within, tuple(stops))
-        self._doubt_after = doubt_after
-        self._random = random or Random()  # noqa: S311 - it spreads pauses
-        self._sightings = PendingStarts()
-        self._held: dict[str, CallSlot] = {}
-        """The places of sessions that live."""
-        self._intents: set[_Intent] = set()
+        self._timeouts = AttemptTimeouts(find_within, tuple(find_intervals), tuple(stop_timeouts))
+        self._check_slots_every = check_slots_every
+        self._random = random or Random()  # noqa: S311 - it varies pauses
+        self._pending_starts = PendingStarts()
+        self._slots: dict[str, CallSlot] = {}
+        """The slots of live sessions, by session id."""
+        self._dials: set[_Dial] = set()
         self._group: TaskGroup | None = None
         self._open = False
         self._log = Log()
 
     async def __aenter__(self) -> Self:
         if self._group is not None:
-            raise NotRunning("a dialer runs once: make another one")
+            raise NotRunning("a Dialer can be entered once: make another one")
         if not self._calls.is_open:
             raise NotRunning("enter `async with Dispatcher(…) as calls:` before its dialer")
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._follow)
-        self._group.start_soon(self._doubt)
+        self._group.start_soon(self._follow_sessions)
+        self._group.start_soon(self._check_slots)
         self._open = True
         return self
 
@@ -141,17 +145,17 @@ class Dialer:
         assert self._group is not None  # noqa: S101
         self._open = False
         try:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(self._patience.find_within):
-                for intent in tuple(self._intents):
-                    self._give_up(intent)
-                for intent in tuple(self._intents):
-                    await intent.done.wait()
-        finally:  # also where asyncio cancels this, which no shield holds off
-            if self._intents:
-                self._log.error(
-                    "dialer.left_unfinished", dials=len(self._intents), hint="their calls may still be there"
-                )
-                self._group.start_soon(self._let_go)
+            # In real time, like the dispatcher's drain: a program must end even if a test's clock stands still.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(self._timeouts.find_within):
+                for dial in tuple(self._dials):
+                    self._cancel(dial)
+                for dial in tuple(self._dials):
+                    await dial.done.wait()
+        finally:  # also if asyncio cancels this, which ignores shields
+            if self._dials:
+                hint = "their calls may still exist"
+                self._log.error("dialer.left_unfinished", dials=len(self._dials), hint=hint)
+                self._group.start_soon(self._abandon)
             self._group.cancel_scope.cancel()
             await self._group.__aexit__(None, None, None)
 
@@ -164,91 +168,58 @@ class Dialer:
         room: str | None = None,
         key: Hashable = None,
     ) -> DialResult:
-        """Reach somebody: return when the call is answered, or all was tried that may be tried.
+        """Call somebody. Returns when the call is answered, or when no further attempt may be made.
 
-        A refusal that another try would meet again ends it at once, as does a call that this program stopped itself. Where it
-        cannot be known whether there is a call (`DialOutcome.UNKNOWN`), that ends it too.
+        A refusal that would be repeated ends the dial at once, as does a call that this program stops itself. So does
+        `DialOutcome.UNKNOWN`: it is not known whether there is a call.
 
         Args:
-            options: whom to call. Without a `user_id` each attempt gets one of its own.
-            attempts: how many starts there may be at most, the refused ones among them.
-            ring_timeout: seconds from an accepted start to the answer, before the call is ended.
-            room: which room dials, if not the dialer's.
-            key: whose limit `per_key` counts: a customer, a trunk, a caller id. All dials without one share one.
+            options: whom to call. Without a `user_id` each attempt gets a new one.
+            attempts: how many starts to make at most; refused starts count.
+            ring_timeout: seconds from an accepted start to the answer; then the call is ended.
+            room: the room that dials, if not the dialer's.
+            key: whose limit `per_key` counts: a customer, a trunk, a caller id. All dials without a key share one limit.
+
+        Returns:
+            An `Answered`, which is true, or a `NotAnswered`, which is false.
 
         Raises:
-            NotSupported: if the carrier cannot carry an option, or needs a room. Nothing was sent.
-            JournalError: if a call could not be kept; it was ended.
+            NotSupported: if the transport cannot carry an option, or needs a room. Nothing was sent.
+            JournalError: if the call could not be kept in the journal; it was ended.
             NotRunning: if the dialer or the dispatcher was left; the call was ended.
+            UnknownResult: if the transport's own task was cancelled; there may be a call.
             DefinitionError: if an argument makes no sense.
         """
-        if not isinstance(options, (SipDialout, PhoneDialout)):
-            raise DefinitionError(f"dial takes a SipDialout or a PhoneDialout, not {type(options).__name__}")
-        _check(attempts, ring_timeout)
+        _check_arguments(options, attempts, ring_timeout, key)
         if self._group is None or not self._open:
             raise NotRunning("a dialer dials inside its own block: `async with Dialer(calls) as dialer:`")
-        try:
-            hash(key)
-        except TypeError as error:
-            raise DefinitionError(f"key={key!r} must be hashable: a text, a number, or a tuple of such") from error
-        intent = _Intent()
-        self._intents.add(intent)
-        self._group.start_soon(self._run, intent, options, attempts, ring_timeout, room or self._room, key)
+        dial = _Dial()
+        self._dials.add(dial)
+        self._group.start_soon(self._run, dial, options, attempts, ring_timeout, room or self._room, key)
         try:
             with self._calls.awaiting_events():
-                await intent.done.wait()
+                await dial.done.wait()
         except BaseException:
-            # In a task of its own it survives a cancellation by asyncio too, which no shield holds off.
-            self._give_up(intent)
-            with anyio.CancelScope(shield=True), anyio.move_on_after(sum(self._patience.stops)):
-                await intent.done.wait()
+            # The dial has a task of its own, so it survives a cancellation by asyncio too, which ignores shields.
+            self._cancel(dial)
+            # In real time: the caller must be able to leave even if a test's clock stands still.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(sum(self._timeouts.stop_timeouts)):
+                await dial.done.wait()
             raise
-        if intent.error is not None:
-            raise intent.error
-        assert intent.result is not None  # noqa: S101
-        return intent.result
+        if dial.error is not None:
+            raise dial.error
+        assert dial.result is not None  # noqa: S101
+        return dial.result
 
     def sizes(self) -> dict[str, int]:
-        """How much is under way: dials, starts whose answer is open, and places that are taken."""
-        return {"dials": len(self._intents), "starts": len(self._sightings), "places": len(self._places)}
+        """Return how many dials run, how many starts are open, and how many slots are in use."""
+        return {"dials": len(self._dials), "starts": len(self._pending_starts), "slots": len(self._limiter)}
 
-    # --- one intent -----------------------------------------------------------------------------------------------
-
-    def _give_up(self, intent: _Intent) -> None:
-        """Nobody waits for it any more."""
-        if (
-            intent.result is not None
-            and intent.result.answered
-            and intent.ringing is not None
-            and self._group is not None
-        ):
-            # Answered in the moment of the cancellation: it is not done before the call is ended.
-            intent.done = anyio.Event()
-            self._intents.add(intent)
-            self._group.start_soon(self._take_back, intent, intent.ringing)
-        intent.scope.cancel()
-
-    async def _let_go(self) -> None:
-        """What still takes as long again is held up by something that may never end, as a disk that hangs."""
-        with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(self._patience.find_within):
-                for intent in tuple(self._intents):
-                    await intent.done.wait()
-            for intent in self._intents:
-                if intent.ringing is not None:
-                    intent.ringing.let_go()
-
-    async def _take_back(self, intent: _Intent, ringing: DialAttempt) -> None:
-        try:
-            with self._calls.as_handler():
-                await ringing.take_back()
-        finally:
-            self._intents.discard(intent)
-            intent.done.set()
+    # --- one dial -------------------------------------------------------------------------------------------------
 
     async def _run(  # noqa: PLR0917 - a task group passes nothing by name
         self,
-        intent: _Intent,
+        dial: _Dial,
         options: Dialout,
         attempts: int,
         ring_timeout: float,
@@ -256,163 +227,210 @@ class Dialer:
         key: Hashable,
     ) -> None:
         try:
-            # As a handler it may act while the dispatcher is shut down, and is waited for by no limit.
-            with self._calls.as_handler(), intent.scope:
-                intent.result = await self._dial(intent, options, attempts, ring_timeout, room, key)
+            # As a handler it can act while the dispatcher drains, and the pending limit never makes it wait.
+            with self._calls.as_handler(), dial.scope:
+                dial.result = await self._dial(dial, options, attempts, ring_timeout, room, key)
         except Exception as error:
-            intent.error = error
+            dial.error = error
         except anyio.get_cancelled_exc_class() as error:
             task = current_task()
             if is_cancelled() or (task is not None and task.cancelling()):
                 raise
-            # By what the carrier waited for: that must not end the dials of others.
-            intent.error = UnknownResult(f"the carrier was cancelled by itself: {error!r}; look before you dial again")
+            # Cancelled by what the transport waited for: that must not end other dials.
+            text = f"the control was cancelled by itself: {error!r}; check the room before you dial again"
+            dial.error = UnknownResult(text)
         finally:
-            if intent.result is None and intent.error is None:
-                intent.error = NotRunning("the dialer was left before the call was answered; the call was ended")
-            self._intents.discard(intent)
-            intent.done.set()
+            if dial.result is None and dial.error is None:
+                dial.error = NotRunning("the dialer was left before the call was answered; the call was ended")
+            self._dials.discard(dial)
+            dial.done.set()
 
     async def _dial(  # noqa: PLR0917
         self,
-        intent: _Intent,
+        dial: _Dial,
         options: Dialout,
         attempts: int,
         ring_timeout: float,
         room: str | None,
         key: Hashable,
     ) -> DialResult:
-        made: list[Attempt] = []
-        rung: list[DialAttempt] = []
+        made: list[DialAttempt] = []
+        results: list[Attempt] = []
         while True:
-            place = await self._places.take(room, key)
-            if _answered(rung) is not None:
-                place.free()
-                return self._result(made, rung, options)
+            slot = await self._limiter.acquire(room, key)
+            if _last_answered(made) is not None:
+                slot.release()
+                return self._result(made, results, options)
             if not self._calls.is_open:
-                place.free()
-                raise NotRunning(
-                    "the dispatcher takes nothing in any more: nobody would hear of the call; it was not started"
-                )
-            named = options if options.user_id is not None else options.model_copy(update={"user_id": str(uuid4())})
-            ringing = intent.ringing = DialAttempt(
-                self._calls, self._carrier, named, room, self._sightings, self._patience, named is not options
+                slot.release()
+                raise NotRunning("the dispatcher takes no more events, so the call could not be followed: not started")
+            identified = _with_user_id(options)
+            attempt = dial.attempt = DialAttempt(
+                self._calls,
+                self._transport,
+                identified,
+                room,
+                self._pending_starts,
+                self._timeouts,
+                unique_user_id=identified is not options,
             )
-            rung.append(ringing)
+            made.append(attempt)
             try:
-                made.append(await ringing.run(ring_timeout))
+                results.append(await attempt.run(ring_timeout))
             finally:
-                self._hold(place, ringing.session_id)
-                if named is options:  # others may have calls with its user id, which might have been its own
-                    for one in self._calls.live():
-                        self._see(one)
-            over = len(made) == attempts or _is_final(made[-1], ringing)
-            if not over:
-                await anyio.sleep(self._pause(len(made), ringing))
-            if over or _answered(rung) is not None:
-                return self._result(made, rung, options)
+                self._assign(slot, attempt.session_id)
+                if identified is options:  # other calls with this user id might have been this attempt's
+                    for session in self._calls.live():
+                        self._observe(session)
+            is_last = len(results) == attempts or _is_final(results[-1], attempt)
+            if not is_last:
+                await self._clock.sleep(self._pause(len(results), attempt))
+            if is_last or _last_answered(made) is not None:
+                return self._result(made, results, options)
 
-    def _result(self, made: list[Attempt], rung: list[DialAttempt], options: Dialout) -> DialResult:
-        """By what is known now: where the word of an answer came late, it was taken for unanswered."""
-        made = [
-            one._replace(outcome=DialOutcome.ANSWERED, error=None) if ringing.was_answered else one
-            for one, ringing in zip(made, rung, strict=True)
+    def _result(self, made: list[DialAttempt], results: list[Attempt], options: Dialout) -> DialResult:
+        """Return the result by what is known now: an attempt whose answer was reported late had counted as unanswered."""
+        results = [
+            result._replace(outcome=DialOutcome.ANSWERED, error=None) if attempt.was_answered else result
+            for result, attempt in zip(results, made, strict=True)
         ]
-        answered = _answered(rung)
-        decides = -1 if answered is None or made[-1].outcome is DialOutcome.UNKNOWN else answered
-        ringing = rung[decides]
-        error = None if made[decides].outcome is DialOutcome.ANSWERED else ringing.error
-        session = self._calls.session(ringing.session_id) if ringing.session_id is not None else None
-        return DialResult(made[decides].outcome, session, tuple(made), error, options.destination)
+        answered = _last_answered(made)
+        deciding = -1 if answered is None or results[-1].outcome is DialOutcome.UNKNOWN else answered
+        attempt, outcome = made[deciding], results[deciding].outcome
+        session = self._calls.session(attempt.session_id) if attempt.session_id is not None else None
+        if outcome is DialOutcome.ANSWERED:
+            assert session is not None  # noqa: S101 - or it would not be known as answered
+            return Answered(session, tuple(results), options.destination)
+        return NotAnswered(outcome, session, tuple(results), options.destination, attempt.error)
 
-    def _pause(self, made: int, ringing: DialAttempt) -> float:
-        """Seconds before the next attempt: Daily may ask for more than we would wait."""
-        pause = self._pauses[min(made, len(self._pauses)) - 1] * self._random.uniform(1 - _SPREAD, 1 + _SPREAD)
-        asked = ringing.error.retry_after if isinstance(ringing.error, TemporarilyNotAvailable) else 0.0
-        return max(pause, min(asked, _LONGEST_PAUSE))
+    def _pause(self, made: int, attempt: DialAttempt) -> float:
+        """Return the seconds before the next attempt. Daily may ask for more."""
+        pause = self._pauses[min(made, len(self._pauses)) - 1] * self._random.uniform(1 - _JITTER, 1 + _JITTER)
+        requested = attempt.error.retry_after if isinstance(attempt.error, TemporarilyNotAvailable) else 0.0
+        return max(pause, min(requested, _LONGEST_PAUSE))
 
-    # --- places ---------------------------------------------------------------------------------------------------
+    # --- cancellation ---------------------------------------------------------------------------------------------
 
-    def _hold(self, place: CallSlot, session_id: str | None) -> None:
-        """A place belongs to the call from now on, if there is one."""
+    def _cancel(self, dial: _Dial) -> None:
+        """Cancel a dial that nobody waits for any more."""
+        if dial.result and dial.attempt is not None and self._group is not None:
+            # Answered at the moment of the cancellation: the dial is not done before the call is ended.
+            dial.done = anyio.Event()
+            self._dials.add(dial)
+            self._group.start_soon(self._end_answered, dial, dial.attempt)
+        dial.scope.cancel()
+
+    async def _end_answered(self, dial: _Dial, attempt: DialAttempt) -> None:
+        try:
+            with self._calls.as_handler():
+                await attempt.end_call()
+        finally:
+            self._dials.discard(dial)
+            dial.done.set()
+
+    async def _abandon(self) -> None:
+        """Give unfinished dials the same time once more, then abandon them: a disk that hangs may never come back."""
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._timeouts.find_within):
+                for dial in tuple(self._dials):
+                    await dial.done.wait()
+            for dial in self._dials:
+                if dial.attempt is not None:
+                    dial.attempt.abandon()
+
+    # --- slots ----------------------------------------------------------------------------------------------------
+
+    def _assign(self, slot: CallSlot, session_id: str | None) -> None:
+        """Give a slot to the attempt's session until that ends; release it if there is none."""
         session = self._calls.session(session_id) if session_id is not None else None
-        if session is None or session.ended or session.session_id in self._held:
-            place.free()
+        if session is None or session.ended or session.session_id in self._slots:
+            slot.release()
         else:
-            self._held[session.session_id] = place
-            self._places.went(session.session_id)  # it was taken for another's if its events were here first
+            self._slots[session.session_id] = slot
+            self._limiter.remove_other(session.session_id)  # counted as another's if its events came first
 
-    async def _follow(self) -> None:
-        """Know which calls there are, until the dispatcher closes."""
+    async def _follow_sessions(self) -> None:
+        """Keep track of which sessions live, until the dispatcher closes."""
         while True:
             try:
                 changes = self._calls.changes()
-            except NotRunning:  # it was shut down, and this dialer is about to be left
+            except NotRunning:  # the dispatcher was shut down, and this dialer is about to be left
                 return
-            for session_id in (*self._held, *self._places.others):
+            for session_id in (*self._slots, *self._limiter.others):
                 if (known := self._calls.session(session_id)) is None or known.ended:
-                    self._went(session_id)
+                    self._forget(session_id)
             for session in self._calls.live():
-                self._see(session)
+                self._observe(session)
             try:
                 async for outcome in changes:
                     if outcome.session is not None:
-                        self._see(outcome.session)
+                        self._observe(outcome.session)
             except Busy:
-                continue  # fallen behind: look at all, and follow anew
+                continue  # this reader fell behind: look at all sessions, and follow again
             return
 
-    async def _doubt(self) -> None:
-        """While somebody waits for a place, see that those who have one are still there."""
-        while True:
-            await anyio.sleep(self._doubt_after)
-            rooms, keys = self._places.wanted
-            held = [one for one, place in self._held.items() if place.room in rooms or place.key in keys]
-            behind = (*held, *self._places.others_in(rooms))
-            if rooms:
-                self._log.info("dialer.waiting", rooms=[*rooms][:20], behind=behind[:20], sessions=len(behind))
-            for session_id in behind:
-                await self._ask_for(session_id)
+    def _observe(self, session: Session) -> None:
+        self._pending_starts.observe(session)
+        if session.ended:
+            self._forget(session.session_id)
+        elif session.room is not None and session.session_id not in self._slots and session not in self._pending_starts:
+            self._limiter.add_other(session.session_id, session.room)
 
-    async def _ask_for(self, session_id: str) -> None:
+    def _forget(self, session_id: str) -> None:
+        self._limiter.remove_other(session_id)
+        if (slot := self._slots.pop(session_id, None)) is not None:
+            slot.release()
+
+    async def _check_slots(self) -> None:
+        """While a dial waits for a slot, check whether the sessions that hold slots still exist."""
+        while True:
+            await self._clock.sleep(self._check_slots_every)
+            rooms, keys = self._limiter.waiting_rooms, self._limiter.waiting_keys
+            holding = [one for one, slot in self._slots.items() if slot.room in rooms or slot.key in keys]
+            holding += self._limiter.others_in(rooms)
+            if rooms:
+                shown = {"rooms": [*rooms][:20], "behind": holding[:20], "sessions": len(holding)}
+                self._log.info("dialer.waiting", **shown)
+            for session_id in holding:
+                await self._check_exists(session_id)
+
+    async def _check_exists(self, session_id: str) -> None:
         session = self._calls.session(session_id)
         try:
-            if session is None or session.ended or await self._carrier.reconcile(session) is not Presence.GONE:
+            if session is None or session.ended:
                 return
-            for presence in (Presence.UNKNOWN, Presence.GONE):  # an answer counts if it was asked for
-                await self._calls.receive(PresenceChecked(session_id=session_id, presence=presence))
+            if await self._transport.reconcile(session) is Presence.GONE:
+                await self._calls.report_gone(session_id)
         except Exception as error:
-            self._log.info("dial.no_presence", session_id=session_id, error=str(error))
-
-    def _see(self, session: Session) -> None:
-        self._sightings.see(session)
-        if session.ended:
-            self._went(session.session_id)
-        elif session.room is not None and session.session_id not in self._held and session not in self._sightings:
-            self._places.came(session.session_id, session.room)
-
-    def _went(self, session_id: str) -> None:
-        self._places.went(session_id)
-        if (place := self._held.pop(session_id, None)) is not None:
-            place.free()
+            self._log.info("dial.no_presence", session_id=session_id, error=mask(text_of(error)))
 
 
-def _check(attempts: Any, ring_timeout: Any) -> None:
+def _check_arguments(options: Any, attempts: Any, ring_timeout: Any, key: Any) -> None:
+    if not isinstance(options, (SipDialout, PhoneDialout)):
+        raise DefinitionError(f"dial takes a SipDialout or a PhoneDialout, not {type(options).__name__}")
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         raise DefinitionError(f"attempts={attempts!r} must be a whole number of at least 1")
     if not isinstance(ring_timeout, (int, float)) or not ring_timeout > 0:
         raise DefinitionError(f"ring_timeout={ring_timeout!r} must be a number of seconds above 0")
+    try:
+        hash(key)
+    except TypeError as error:
+        raise DefinitionError(f"key={key!r} must be hashable: a string, a number, or a tuple of those") from error
 
 
-def _answered(rung: list[DialAttempt]) -> int | None:
-    """The last attempt that is known by now to have been answered, if any: whoever picked up is not called again."""
-    return max((number for number, ringing in enumerate(rung) if ringing.was_answered), default=None)
+def _with_user_id(options: Dialout) -> Dialout:
+    return options if options.user_id is not None else options.model_copy(update={"user_id": str(uuid4())})
 
 
-def _is_final(attempt: Attempt, ringing: DialAttempt) -> bool:
-    """Whether another start is out of the question."""
-    if attempt.outcome is DialOutcome.REFUSED:
-        return ringing.error is not None and is_permanent(ringing.error)
-    if attempt.outcome is DialOutcome.FAILED:
-        return is_permanent(error_type_of(attempt.error or "")(attempt.error or ""))
-    return attempt.outcome is not DialOutcome.UNANSWERED
+def _last_answered(made: list[DialAttempt]) -> int | None:
+    """Return the index of the last attempt that is known to be answered by now: somebody who picked up is not called again."""
+    return max((index for index, attempt in enumerate(made) if attempt.was_answered), default=None)
+
+
+def _is_final(result: Attempt, attempt: DialAttempt) -> bool:
+    """Return whether there must be no further start after this attempt."""
+    if result.outcome is DialOutcome.REFUSED:
+        return attempt.error is not None and is_permanent(attempt.error)
+    if result.outcome is DialOutcome.FAILED:
+        return is_permanent(error_type_of(result.error or "")(result.error or ""))
+    return result.outcome is not DialOutcome.UNANSWERED

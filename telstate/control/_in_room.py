@@ -1,11 +1,11 @@
-"""What acting on calls from inside their room has in common: daily-python's call client and pipecat's transport.
+"""What daily-python's call client and pipecat's transport have in common: acting on calls from inside the room.
 
-Both have methods of the same names that take the same dicts, by which `ClientControl` and `TransportControl` differ only in
-how an answer comes back. Source of names, dicts and answers: daily-python 0.36 (its type stubs, its docs, and what it answers
-where no room was joined), pipecat-ai 1.14.
+Both have methods with the same names that take the same dicts; `ClientControl` and `TransportControl` differ only in how an answer
+comes back. Source of names, dicts and answers: daily-python 0.36 (its type stubs, its docs, and what it answers without a joined
+room), pipecat-ai 1.14.
 
-What Daily answers is returned or raised, and told to nobody else. `DailyEvents.completion` and `PipecatEvents.start_dialout`
-tell a dispatcher of their own starts: a start made here is told by whoever makes it.
+Daily's answer is returned or raised; no event is made of it. `DailyEvents.completion` and `PipecatEvents.start_dialout` make events
+of their own starts. For a start made here, the caller does that, as the dialer does.
 """
 
 from __future__ import annotations
@@ -15,74 +15,77 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from telstate.calls._session import Session
-from telstate.control._call_transport import RoomParticipant, when_absent
+from telstate.control._call_transport import RoomParticipant, presence_if_absent
 from telstate.control._error_mapping import ADVICE, error_type_of, one_line
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, TelstateError, UnknownResult
 from telstate.events import Direction, Presence
-from telstate.options._options import Dialout, Dtmf, Refer, Transfer
+from telstate.options import Dialout, Dtmf, Refer, Transfer
+from telstate.routing._clock import SystemClock
+from telstate.routing._ports import Clock
 
 __all__ = ["InRoom", "failed", "unknown"]
 
 
 class InRoom(ABC):
-    """A `CallTransport` by something that is in the room. Needs asyncio, as daily-python's and pipecat's users do.
+    """A `CallTransport` that acts through an object in the room. Needs asyncio, as daily-python and pipecat do.
 
     All methods but `reconcile` raise:
-        DailyError: if Daily refused; the subclass says why: see `telstate.errors`. `NotHosting` where no room was joined. Also if
-            the call itself fails, for example because the client was released; nothing was sent then.
+        DailyError: if Daily refused; the subclass says why: see `telstate.errors`. `NotHosting` if no room was joined. Also if the
+            method itself fails, for example because the client was released; nothing was sent then.
         UnknownResult: if no answer came in time, or none that can be read.
-        NotSupported: if this way, or the installed version, cannot carry it. Nothing was sent.
-        ValueError: if an argument is none that Daily takes. Nothing was sent.
-        RuntimeError: if asyncio does not run it. Nothing was sent.
+        NotSupported: if this transport, or the installed version, cannot carry it. Nothing was sent.
+        RuntimeError: outside asyncio. Nothing was sent.
 
     Args:
-        through: what has the methods.
-        timeout: seconds to wait for an answer. daily-python gives a start 20 itself.
+        target: the call client or transport.
+        timeout: seconds of real time to wait for an answer. daily-python itself gives a start 20.
+        clock: the dispatcher's clock, if it has one of its own: `reconcile` compares times of sessions with it.
 
     Raises:
         DefinitionError: if the timeout is not above 0.
     """
 
     _missing: ClassVar[Mapping[str, str]] = {}
-    """What to say where a method is missing, if there is more to it than an old version."""
+    """What to say if a method is missing for another reason than an old version."""
 
-    def __init__(self, through: Any, timeout: float) -> None:
+    def __init__(self, target: Any, timeout: float, clock: Clock | None) -> None:
         if not timeout > 0:
-            raise DefinitionError(f"timeout is the seconds to wait for an answer, above 0, not {timeout!r}")
-        self._through = through
+            raise DefinitionError(f"timeout={timeout!r} must be a number of seconds to wait for an answer, above 0")
+        self._target = target
         self._timeout = timeout
+        self._clock = clock or SystemClock()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({type(self._through).__name__})"
+        return f"{type(self).__name__}({type(self._target).__name__})"
 
     @abstractmethod
-    async def _ask(self, name: str, argument: Any) -> tuple[Any, ...]:
-        """Call a method; return what daily-python's completion gets: the error, for a start the session id before it."""
+    async def _call(self, name: str, argument: Any) -> tuple[Any, ...]:
+        """Call a method; return what daily-python passes to a completion: the error; for a start, the session id and the error."""
 
     async def start(self, options: Dialout, room: str | None = None) -> str:  # noqa: ARG002 - it is in its room
-        """Start a dial-out; return its session id. The room is the one that was joined, whichever is given."""
-        answer = await self._ask("start_dialout", options.body())
+        """Start a dial-out; return its session id. The room is always the one that was joined."""
+        answer = await self._call("start_dialout", options.body())
         session_id, error = answer if len(answer) == 2 else (None, None)
         if error is not None:
             raise _refused("start_dialout", error)
         if not isinstance(session_id, str) or not session_id:
-            raise unknown("start_dialout", "accepted, but told no id")
+            raise unknown("start_dialout", "accepted, but without a session id")
         return session_id
 
     async def presence(self, room: str | None = None) -> tuple[RoomParticipant, ...]:  # noqa: ARG002 - as above
-        """Tell who is in the room that was joined, this client among them. It is not late, as REST's may be.
+        """List the participants of the room that was joined, including this client. Unlike REST's list it is up to date.
 
-        Raises what all raise; where no room was joined `NotHosting`, and not an answer that nobody is there.
+        Without a joined room it raises `NotHosting`, rather than return an empty list.
         """
-        trouble = await self._not_in_a_call()  # first: while it joins, this takes as long as that does
-        if isinstance(trouble, NotHosting):
-            raise trouble
-        if isinstance(trouble, UnknownResult):
-            raise DailyError(f"this client does not say whether it is in a call: {trouble.info}", info=trouble.info)
-        return self._there()
+        problem = await self._check_in_call()  # first: during a join it takes as long as the join
+        if isinstance(problem, NotHosting):
+            raise problem
+        if isinstance(problem, UnknownResult):
+            raise DailyError(f"this client does not say whether it is in a call: {problem.info}", info=problem.info)
+        return self._participants()
 
     async def stop(self, session: Session) -> None:
-        """End a session: a dial-out is stopped, who dialled in is ejected."""
+        """End a session: a dial-out is stopped, a dial-in is ejected."""
         if session.direction is Direction.DIALOUT:
             await self._do("stop_dialout", session.session_id)
         else:
@@ -93,57 +96,57 @@ class InRoom(ABC):
         await self._do("send_dtmf", {"sessionId": session.session_id, **dtmf.body()})
 
     async def transfer(self, session: Session, transfer: Transfer) -> None:
-        """Hand a session on to a SIP URI or a number; Daily stays in its path."""
+        """Transfer a session to a SIP URI or a number. Daily stays in the call's path."""
         await self._do("sip_call_transfer", {"sessionId": session.session_id, **transfer.body()})
 
     async def refer(self, session: Session, refer: Refer) -> None:
-        """Hand a session on to a SIP URI; Daily leaves its path."""
+        """Transfer a SIP session to a SIP URI by REFER. Daily leaves the call's path."""
         await self._do("sip_refer", {"sessionId": session.session_id, **refer.body()})
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:  # noqa: ARG002 - refused
-        """Connect a caller on hold to a SIP endpoint: `NotSupported`, only REST can. See `ClientControl` for both in one."""
+        """Not supported: only REST can connect a caller on hold. `ClientControl` shows how to combine both."""
         raise NotSupported(
-            "who is in a room cannot forward a caller on hold, only Daily's REST API can: call forward of"
-            " RestControl(api), or derive from this class and let its forward do so; ClientControl's docstring shows it"
+            "a call client cannot forward a caller on hold, only Daily's REST API can: call RestControl(api).forward, or"
+            " subclass this class with a forward that does; ClientControl's docstring shows how"
         )
 
     async def reconcile(self, session: Session) -> Presence:
-        """Tell whether a session is still there: for a dispatcher's `reconcile=`. Never raises.
+        """Check whether a session still exists: for a dispatcher's `reconcile=`. Never raises.
 
-        For sessions of the room that was joined only: where a dispatcher hears of several rooms, choose by the session whom to
-        ask. Who is among the participants is alive. Who is not is gone only if this client is in a call, as who has left the
-        room sees nobody, and if media flowed or nothing was heard for ten minutes: whoever still rings is no participant.
+        Only for sessions of the room that was joined: if a dispatcher receives events of several rooms, choose by the session which
+        control to ask. A participant is alive. Somebody who is no participant is gone only if this client is in a call (a client
+        that has left sees nobody) and if media flowed or no event came for ten minutes: a call that rings is no participant.
         """
         try:
             if self._has(session):
                 return Presence.ALIVE
-            gone = when_absent(session, 0.0)
-            if gone is Presence.GONE and await self._not_in_a_call() is None:
-                # Looked at on both sides of the question, it was missing while in a call: not just before a join or after a leave.
-                return Presence.ALIVE if self._has(session) else gone
-        except Exception:  # noqa: S110 - whatever it is, it says nothing of the session
+            presence = presence_if_absent(session, 0.0, self._clock.now())
+            if presence is Presence.GONE and await self._check_in_call() is None:
+                # Checked before and after, it was missing while this client was in a call, not before a join or after a leave.
+                return Presence.ALIVE if self._has(session) else presence
+        except Exception:  # noqa: S110 - no exception says anything about the session
             pass
         return Presence.UNKNOWN
 
     def _method(self, name: str) -> Any:
-        method = getattr(self._through, name, None)
+        method = getattr(self._target, name, None)
         if method is None:
-            hint = self._missing.get(name, "take a newer version of its package, or act by RestControl(api)")
-            raise NotSupported(f"{type(self._through).__name__} has no {name}: {hint}")
+            hint = self._missing.get(name, "install a newer version of its package, or use RestControl(api)")
+            raise NotSupported(f"{type(self._target).__name__} has no {name}: {hint}")
         return method
 
     async def _do(self, name: str, argument: Any) -> None:
-        answer = await self._ask(name, argument)
+        answer = await self._call(name, argument)
         if len(answer) != 1:
-            raise unknown(name, "Daily's answer says nothing")
+            raise unknown(name, "the answer cannot be read")
         if answer[0] is not None:
             raise _refused(name, answer[0])
 
-    async def _not_in_a_call(self) -> TelstateError | None:
-        """None if this client is in a call, else what keeps us from knowing; `NotHosting` if it is in none.
+    async def _check_in_call(self) -> TelstateError | None:
+        """Return None if this client is in a call, `NotHosting` if not, or the error that keeps us from knowing.
 
-        Nothing in daily-python tells it: outside a call its `participants()` has the client itself, as inside. So it is asked to
-        change nothing of nobody, which it refuses outside a call, as it does all else. While it joins requests wait (measured).
+        daily-python has no method for this: `participants()` lists the client itself both inside and outside a call. So it is asked
+        to update no participant, which it refuses outside a call, like every request. During a join requests wait (measured).
         """
         try:
             await self._do("update_remote_participants", {})
@@ -152,43 +155,43 @@ class InRoom(ABC):
         return None
 
     def _has(self, session: Session) -> bool:
-        return any(one.session_id == session.session_id for one in self._there())
+        return any(one.session_id == session.session_id for one in self._participants())
 
-    def _there(self) -> tuple[RoomParticipant, ...]:
+    def _participants(self) -> tuple[RoomParticipant, ...]:
         method = self._method("participants")
         try:
-            told = method()
+            answer = method()
         except Exception as error:
             raise failed("participants", error) from error
-        if not isinstance(told, Mapping):
-            raise DailyError("participants: the answer is no mapping of ids to participants")
-        people = (_present(key, one) for key, one in told.items() if isinstance(one, Mapping))
-        return tuple(one for one in people if one is not None)
+        if not isinstance(answer, Mapping):
+            raise DailyError("participants: the answer is not a mapping of ids to participants")
+        listed = (_participant(key, one) for key, one in answer.items() if isinstance(one, Mapping))
+        return tuple(one for one in listed if one is not None)
 
 
 def failed(name: str, error: Exception) -> DailyError:
-    """The error for a method that raised, before anything was sent."""
-    said = one_line(str(error)) or type(error).__name__
-    return DailyError(f"{name} was not sent: {said}", info=said)
+    """Return the error for a method that raised before anything was sent."""
+    text = one_line(str(error)) or type(error).__name__
+    return DailyError(f"{name} was not sent: {text}", info=text)
 
 
-def unknown(name: str, why: str) -> UnknownResult:
-    """The error for a request of which nobody knows what became."""
-    return UnknownResult(f"{name}: {why}. {ADVICE[UnknownResult]}", info=why)
+def unknown(name: str, reason: str) -> UnknownResult:
+    """Return the error for a request whose result is not known."""
+    return UnknownResult(f"{name}: {reason}. {ADVICE[UnknownResult]}", info=reason)
 
 
 def _refused(name: str, error: object) -> DailyError:
-    """The error that says it: what was asked, what Daily said, what to do."""
-    said = one_line(str(error))
-    kind = error_type_of(said)
-    told = said.rstrip(".") or "no, and not why"
-    return kind(f"{name}: Daily answered: {told}. {ADVICE.get(kind, '')}".rstrip(), info=said or None)
+    """Return the error for a refusal: what was requested, what Daily said, what to do."""
+    info = one_line(str(error))
+    kind = error_type_of(info)
+    shown = info.rstrip(".") or "refused, without a reason"
+    return kind(f"{name}: Daily answered: {shown}. {ADVICE.get(kind, '')}".rstrip(), info=info or None)
 
 
-def _present(key: object, told: Mapping[str, Any]) -> RoomParticipant | None:
-    """A participant; the client's own stands under `local`, so its id is only inside."""
-    session_id = told.get("id", None if key == "local" else key)
-    info = told.get("info")
+def _participant(key: object, listed: Mapping[str, Any]) -> RoomParticipant | None:
+    """Read a participant. The client itself is listed as `local`, so that only the value has its id."""
+    session_id = listed.get("id", None if key == "local" else key)
+    info = listed.get("info")
     info = info if isinstance(info, Mapping) else {}
     user_id, user_name = info.get("userId"), info.get("userName")
     if not isinstance(session_id, str):

@@ -1,8 +1,9 @@
-"""Whose call is it? Of a start whose answer was lost only the `userId` tells, on its events or in the room's presence.
+"""Starts whose answer was lost: the call is found by its `userId`, in its events or in the room's presence.
 
-A user id that a dialer makes is used for one start. One that the program gives may be on several calls: a call that others have
-claimed, or that was there before, is not the one; and while two starts of the same user id are open, nobody can say whose it is.
-Nor does the room's presence say then whose it is: somebody may have that user id by his meeting token.
+A user id that the dialer makes is used for one start. A user id that the program gives may be on several calls. So a call that
+another start has confirmed, or that existed before the start, is no candidate; and while two starts with one user id are open,
+neither can be told from the other. The room's presence does not help then either: somebody may have that user id by a meeting
+token.
 """
 
 from __future__ import annotations
@@ -20,89 +21,97 @@ __all__ = ["PendingStart", "PendingStarts"]
 
 
 class PendingStart:
-    """One start, and the calls that may be its own."""
+    """One start, and the calls that may have come of it.
 
-    def __init__(self, user_id: str, destination: str, since: int) -> None:
+    Args:
+        user_id: the `userId` of the start.
+        destination: the number or SIP URI.
+        after_event: how many events had been received before it. A session that one of them opened is no candidate.
+    """
+
+    def __init__(self, user_id: str, destination: str, after_event: int) -> None:
         self.user_id = user_id
         self.destination = destination
         self.session_id: str | None = None
-        """Its session, once that is certain."""
-        self.news = anyio.Event()
-        self._since = since
-        """The number of the last event before it; a session that it opened, or one before, cannot be its own."""
-        self._others: set[str] = set()
-        self._seen: set[str] = set()
+        """Its session, once confirmed."""
+        self.changed = anyio.Event()
+        """Set when the candidates change."""
+        self._after_event = after_event
+        self._candidates: set[str] = set()
+        self._excluded: set[str] = set()
 
-    def hear(self, session: Session) -> None:
-        """A dial-out with its user id was told of."""
+    def observe(self, session: Session) -> None:
+        """Consider a dial-out session with this user id."""
         destination = session.destination
         elsewhere = destination is not None and plain_uri(destination) != plain_uri(self.destination)
-        if session.opened > self._since and not elsewhere:
-            self.see(session.session_id)
+        if session.opened > self._after_event and not elsewhere:
+            self.add_candidate(session.session_id)
 
-    def see(self, session_id: str) -> None:
-        """A call with its user id is there."""
-        if session_id not in self._others:
-            self._seen.add(session_id)
-            self.news.set()
+    def add_candidate(self, session_id: str) -> None:
+        """Consider a call with this user id."""
+        if session_id not in self._excluded:
+            self._candidates.add(session_id)
+            self.changed.set()
 
-    def lose(self, session_id: str) -> None:
-        """That call is another's."""
-        self._others.add(session_id)
-        self._seen.discard(session_id)
-        self.news.set()
+    def observe_presence(self, participants: Iterable[RoomParticipant]) -> None:
+        """Consider the participants of its room."""
+        for participant in participants:
+            if participant.user_id == self.user_id:
+                self.add_candidate(participant.session_id)
 
-    def found(self) -> str | None:
-        """The one call that can be its own, if there is just one."""
-        return next(iter(self._seen)) if len(self._seen) == 1 else None
+    def exclude(self, session_id: str) -> None:
+        """Drop a call: it belongs to another start."""
+        self._excluded.add(session_id)
+        self._candidates.discard(session_id)
+        self.changed.set()
+
+    def only_candidate(self) -> str | None:
+        """Return the candidate if there is exactly one."""
+        return next(iter(self._candidates)) if len(self._candidates) == 1 else None
 
 
 class PendingStarts:
-    """All starts that are under way, by user id."""
+    """All starts in progress, by user id."""
 
     def __init__(self) -> None:
-        self._open: dict[str, list[PendingStart]] = {}
+        self._by_user_id: dict[str, list[PendingStart]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._open.values()))
+        return sum(map(len, self._by_user_id.values()))
 
     def __contains__(self, session: Session) -> bool:
-        """Whether it is, or may be, the call of such a start."""
-        return session.user_id in self._open
+        """Return whether a session is, or may be, the call of a start in progress."""
+        return session.user_id in self._by_user_id
 
-    def open(self, sighting: PendingStart) -> None:
-        """A start is about to be sent."""
-        self._open.setdefault(sighting.user_id, []).append(sighting)
+    def add(self, start: PendingStart) -> None:
+        """Register a start that is about to be sent."""
+        self._by_user_id.setdefault(start.user_id, []).append(start)
 
-    def close(self, sighting: PendingStart) -> None:
-        """It is over."""
-        rivals = self._open[sighting.user_id]
-        rivals.remove(sighting)
+    def remove(self, start: PendingStart) -> None:
+        """Remove a start that is over."""
+        rivals = self._by_user_id[start.user_id]
+        rivals.remove(start)
         for rival in rivals:
-            rival.news.set()  # it may be certain now
+            rival.changed.set()  # its call may be certain now
         if not rivals:
-            del self._open[sighting.user_id]
+            del self._by_user_id[start.user_id]
 
-    def claim(self, sighting: PendingStart, session_id: str) -> None:
-        """A start's call is certain now, and nobody else's."""
-        sighting.session_id = session_id
-        for rival in self._open[sighting.user_id]:
-            if rival is not sighting:
-                rival.lose(session_id)
+    def confirm(self, start: PendingStart, session_id: str) -> None:
+        """Record a start's call, which no other start can then have."""
+        start.session_id = session_id
+        for rival in self._rivals(start):
+            rival.exclude(session_id)
 
-    def see(self, session: Session) -> None:
-        """A dial-out was heard of."""
+    def observe(self, session: Session) -> None:
+        """Consider a session for the starts with its user id."""
         if session.direction is Direction.DIALOUT and session.user_id is not None:
-            for sighting in self._open.get(session.user_id, ()):
-                sighting.hear(session)
+            for start in self._by_user_id.get(session.user_id, ()):
+                start.observe(session)
 
-    def present(self, sighting: PendingStart, people: Iterable[RoomParticipant]) -> None:
-        """Look for a start's call among those who are in the room."""
-        for one in people:
-            if one.user_id == sighting.user_id:
-                sighting.see(one.session_id)
+    def find(self, start: PendingStart) -> str | None:
+        """Return the call of a start if it is certain."""
+        undecided = any(rival.session_id is None for rival in self._rivals(start))
+        return None if undecided else start.only_candidate()
 
-    def find(self, sighting: PendingStart) -> str | None:
-        """The call of a start, if it is certain."""
-        rivals = (one for one in self._open[sighting.user_id] if one is not sighting)
-        return None if any(rival.session_id is None for rival in rivals) else sighting.found()
+    def _rivals(self, start: PendingStart) -> Iterable[PendingStart]:
+        return (one for one in self._by_user_id[start.user_id] if one is not start)

@@ -1,34 +1,35 @@
-"""What came of dialling: of each attempt, and of all together."""
+"""The result of a dial: of each attempt, and of all together."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from telstate.calls._session import Session
 from telstate.errors import DailyError
 
-__all__ = ["Attempt", "DialOutcome", "DialResult"]
+__all__ = ["Answered", "Attempt", "DialOutcome", "DialResult", "NotAnswered"]
 
 
 class DialOutcome(StrEnum):
-    """What came of it."""
+    """How an attempt, or a whole dial, ended."""
 
     ANSWERED = "answered"
-    """Somebody, or something, picked up: a voicemail answers like a person. The call may be over again (`session.ended`): whoever
-    picks up may hang up at once, or came a moment too late, when the ring timeout had ended it."""
+    """Somebody, or something, picked up: voicemail answers like a person. The call may be over already (`session.ended`): they
+    hung up at once, or they answered just as the ring timeout ended the call."""
     UNANSWERED = "unanswered"
-    """It was busy, declined, or rang until the ring timeout: Daily's events do not tell these apart."""
+    """Busy, declined, or it rang until the ring timeout. Daily's events do not distinguish these."""
     REFUSED = "refused"
     """Daily refused the start; `error` says why."""
     FAILED = "failed"
-    """The start was accepted, and the call failed; `session.error_msg` says how."""
+    """Daily accepted the start, and the call failed; `session.error_msg` says how."""
     STOPPED = "stopped"
-    """This program stopped or transferred the call before it was answered. It is not dialled again for that."""
+    """This program stopped or transferred the call before it was answered. It is not dialled again."""
     UNKNOWN = "unknown"
-    """Nobody can tell: the start was not answered and no call of it was found, or the call could not be ended, or it was ended at the
-    ring timeout, but no event of it ever came in, so it may have been answered. It is never dialled again for that; look at the
-    room, and at whether events come in, before you do."""
+    """It is not known whether there is, or was, an answered call: the start got no answer and no call was found, or the call could
+    not be ended, or it was ended at the ring timeout without a single event of it. It is not dialled again. Check the room, and
+    whether events arrive, before you dial again."""
 
 
 class Attempt(NamedTuple):
@@ -36,27 +37,49 @@ class Attempt(NamedTuple):
 
     outcome: DialOutcome
     session_id: str | None
-    """Daily's; of a refused start the one that was made here; None where no call was found."""
+    """Daily's id. For a refused start, the id made here. None if no call was found."""
     user_id: str
-    """The `userId` it was started with; by it its events and its participant are known."""
+    """The `userId` of the start. Its events and its participant carry it."""
     error: str | None = None
-    """What Daily said, if it refused or the call failed; or why nobody knows what became of it."""
+    """What Daily said if it refused, or if the call failed; or why the outcome is unknown."""
 
 
-class DialResult(NamedTuple):
-    """What came of all attempts. The last one decides, or one before it whose answer was told late."""
+@dataclass(frozen=True)
+class Answered:
+    """Somebody picked up. True in a condition."""
+
+    session: Session
+    """The session of the attempt that was answered."""
+    attempts: tuple[Attempt, ...]
+    """All attempts, in order. The last one decides, unless the answer of an earlier one was reported late."""
+    destination: str
+    """The number or SIP URI that was dialled."""
+    outcome: Literal[DialOutcome.ANSWERED] = DialOutcome.ANSWERED
+    error: None = None
+
+    def __bool__(self) -> Literal[True]:
+        """Return True: it was answered."""
+        return True
+
+
+@dataclass(frozen=True)
+class NotAnswered:
+    """Nobody picked up, or it is not known. False in a condition."""
 
     outcome: DialOutcome
     session: Session | None
-    """The session of the attempt that decides, if there is one."""
+    """The session of the last attempt, if there is one."""
     attempts: tuple[Attempt, ...]
-    """All that were made, in order: never more than allowed."""
+    """All attempts, in order; never more than allowed."""
+    destination: str
+    """The number or SIP URI that was dialled."""
     error: DailyError | None = None
-    """Why its start was refused, or nobody knows what became of it."""
-    destination: str = ""
-    """Who was called: the number or the SIP URI of the options."""
+    """Why the last start was refused, or why the outcome is unknown."""
 
-    @property
-    def answered(self) -> bool:
-        """True if somebody picked up."""
-        return self.outcome is DialOutcome.ANSWERED
+    def __bool__(self) -> Literal[False]:
+        """Return False: it was not answered, as far as is known."""
+        return False
+
+
+DialResult: TypeAlias = Answered | NotAnswered
+"""The result of a dial. `if result:` is true only if it was answered; `result.session` is then a `Session`, for type checkers too."""

@@ -1,4 +1,4 @@
-"""Rooms, as far as telephony needs them: their SIP endpoints, and who is in them.
+"""Rooms, as far as telephony needs them: their SIP endpoints and their participants.
 
 Source of all names: docs.daily.co/docs/guides/features/dial-in-dial-out/sip, docs.daily.co/reference/rest-api/rooms.
 """
@@ -12,30 +12,33 @@ from telstate.control._api import DailyApi
 from telstate.control._call_transport import RoomParticipant
 from telstate.control._telephony import room_path
 from telstate.errors import DailyError, UnknownResult
-from telstate.options._options import SipRoom
+from telstate.options import SipRoom
 
 __all__ = ["Room", "Rooms"]
 
 
 class Room(NamedTuple):
-    """A room, as Daily tells of it."""
+    """A room, as Daily describes it."""
 
     name: str
     url: str | None
     sip: dict[str, Any] | None
-    """Its `sip` property as Daily has it; None if SIP dial-in is off."""
+    """Its `sip` property, in Daily's form; None if SIP dial-in is off."""
     endpoints: tuple[str, ...]
-    """Its SIP URIs, the first one first. A client may dial one once its `dialin-ready` was told."""
+    """Its SIP URIs, in order. A client may dial one after its `dialin-ready` event."""
     config: dict[str, Any]
     """All its properties."""
 
 
 class Rooms:
-    """The rooms of the domain whose key `api` has.
+    """The rooms of one domain.
 
     All methods raise:
-        DailyError: if Daily refused, also because there is no such room (status 404), or cannot be asked.
-        UnknownResult: if the answer to a change was lost, or is none; read the room to see.
+        DailyError: if Daily refused, for example because there is no such room (status 404), or cannot be asked.
+        UnknownResult: if the answer to a change was lost or makes no sense; read the room to check.
+
+    Args:
+        api: Daily's API with the domain's key, entered before the first request.
     """
 
     def __init__(self, api: DailyApi) -> None:
@@ -47,12 +50,12 @@ class Rooms:
     async def create(
         self, name: str | None = None, *, sip: SipRoom | None = None, properties: Mapping[str, Any] | None = None
     ) -> Room:
-        """Make a room.
+        """Create a room.
 
         Args:
-            name: its name; None lets Daily make one.
-            sip: lets SIP callers in.
-            properties: any others, in Daily's names, such as `{"enable_dialout": True, "exp": …}`.
+            name: its name; None lets Daily choose one.
+            sip: enables SIP dial-in.
+            properties: other properties, by Daily's names, such as `{"enable_dialout": True, "exp": …}`.
         """
         wanted = dict(properties or {}) | ({} if sip is None else {"sip": sip.body()})
         body: dict[str, Any] = {"properties": wanted} if wanted else {}
@@ -62,69 +65,69 @@ class Rooms:
         return _room(await self._api.request("POST", "/rooms", body), UnknownResult)
 
     async def get(self, name: str) -> Room:
-        """Read a room, its SIP property and endpoints among the rest."""
+        """Read a room, with its SIP property and endpoints."""
         return _room(await self._api.request("GET", room_path(name)))
 
     async def set_sip(self, name: str, sip: SipRoom) -> Room:
-        """Let SIP callers into a room; return it with its endpoints."""
+        """Enable SIP dial-in for a room; return it with its endpoints."""
         return await self._set(name, {"sip": sip.body()})
 
     async def clear_sip(self, name: str) -> Room:
-        """Let no SIP callers into a room any more."""
+        """Disable SIP dial-in for a room."""
         return await self._set(name, {"sip": None})
 
     async def delete(self, name: str) -> None:
         """Delete a room."""
         try:
-            await self._api.request("DELETE", room_path(name), again=True)
+            await self._api.request("DELETE", room_path(name), idempotent=True)
         except DailyError as error:
-            if error.status != 404 or not error.repeated:  # else it was deleted by the first, whose answer was lost
+            if error.status != 404 or not error.repeated:  # else the first request deleted it, and its answer was lost
                 raise
 
     async def presence(self, name: str) -> tuple[RoomParticipant, ...]:
-        """Tell who is in a room. It may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
+        """List the participants of a room. It may be 15 seconds behind (docs.daily.co/reference/rest-api/presence)."""
         path = f"{room_path(name)}/presence"
-        people, there = await self._people(path)
-        if there > len(people):  # the page has a limit= and does not say what it is without one
-            people, there = await self._people(f"{path}?limit={there}")
-        if there > len(people):
-            raise DailyError(f"GET {path}: Daily told of {len(people)} of {there} who are there", status=200)
-        return tuple(_present(one) for one in people if isinstance(one, dict) and isinstance(one.get("id"), str))
+        listed, total = await self._list_presence(path)
+        if total > len(listed):  # the page documents a limit= but not its default
+            listed, total = await self._list_presence(f"{path}?limit={total}")
+        if total > len(listed):
+            raise DailyError(f"GET {path}: Daily listed {len(listed)} of {total} participants", status=200)
+        return tuple(_participant(one) for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str))
 
-    async def _people(self, path: str) -> tuple[list[Any], int]:
-        """Those that Daily tells of, and how many there are."""
-        told = await self._api.request("GET", path)
-        people = told.get("data") if isinstance(told, dict) else None
-        if not isinstance(people, list):
-            raise DailyError(f"GET {path}: Daily answered something that is no presence", status=200)
-        there = told.get("total_count")
-        return people, there if isinstance(there, int) else len(people)
+    async def _list_presence(self, path: str) -> tuple[list[Any], int]:
+        """Return the participants that Daily lists, and how many there are."""
+        answer = await self._api.request("GET", path)
+        listed = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            raise DailyError(f"GET {path}: Daily's answer is not a presence", status=200)
+        total = answer.get("total_count")
+        return listed, total if isinstance(total, int) else len(listed)
 
     async def _set(self, name: str, properties: dict[str, Any]) -> Room:
         return _room(
-            await self._api.request("POST", room_path(name), {"properties": properties}, again=True), UnknownResult
+            await self._api.request("POST", room_path(name), {"properties": properties}, idempotent=True), UnknownResult
         )
 
 
-def _present(told: dict[str, Any]) -> RoomParticipant:
-    user_id, user_name = told.get("userId"), told.get("userName")
+def _participant(listed: dict[str, Any]) -> RoomParticipant:
+    user_id, user_name = listed.get("userId"), listed.get("userName")
     return RoomParticipant(
-        told["id"], user_id if isinstance(user_id, str) else None, user_name if isinstance(user_name, str) else None
+        listed["id"], user_id if isinstance(user_id, str) else None, user_name if isinstance(user_name, str) else None
     )
 
 
-def _room(told: Any, otherwise: type[DailyError] = DailyError) -> Room:
-    """Read a room. What was to be changed may have been, whatever that answer is: `otherwise` says so."""
-    if not isinstance(told, dict) or not isinstance(told.get("name"), str):
-        raise otherwise("Daily answered something that is no room with a name", status=200)
-    config = told.get("config")
+def _room(answer: Any, error: type[DailyError] = DailyError) -> Room:
+    """Read a room from an answer; if it is not one, raise `error`: after a change that is `UnknownResult`."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("name"), str):
+        raise error("Daily's answer is not a room with a name", status=200)
+    config = answer.get("config")
     config = config if isinstance(config, dict) else {}
-    url, sip, uri = told.get("url"), config.get("sip"), config.get("sip_uri")
+    url, sip, uri = answer.get("url"), config.get("sip"), config.get("sip_uri")
     uri = uri if isinstance(uri, dict) else {}
     extra = uri.get("extra_endpoints")
     endpoints = [uri.get("endpoint"), *(extra if isinstance(extra, list) else [])]
     return Room(
-        told["name"],
+        answer["name"],
         url if isinstance(url, str) else None,
         sip if isinstance(sip, dict) else None,
         tuple(one for one in endpoints if isinstance(one, str) and one),

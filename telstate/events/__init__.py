@@ -1,9 +1,17 @@
-"""What can happen: the typed events, and how to read them from any of their spellings. Pure: no I/O and no clock."""
+"""The typed events, and `parse` to read them from any dialect. Pure: no I/O and no clock."""
 
 from __future__ import annotations
 
-from telstate.events._base import Direction, Event, Subject, event_types
+from telstate.events._base import Direction, Event, event_types
 from telstate.events._dialects import Dialect
+from telstate.events._in_call import (
+    DtmfReceived,
+    TransferAnswered,
+    TransferCompleted,
+    TransferEvent,
+    TransferInitiated,
+    TransferTriggered,
+)
 from telstate.events._local import (
     DeadlinePassed,
     DialoutRefused,
@@ -17,22 +25,9 @@ from telstate.events._local import (
     StopRequested,
     TransferRequested,
 )
-from telstate.events._parse import ParsedLine, encode, parse, read, read_event
-from telstate.events._related import (
-    DtmfReceived,
-    MeetingEnded,
-    Participant,
-    ParticipantEvent,
-    ParticipantJoined,
-    ParticipantLeft,
-    PinlessDialin,
-    TransferAnswered,
-    TransferCompleted,
-    TransferEvent,
-    TransferInitiated,
-    TransferTriggered,
-    UnknownEvent,
-)
+from telstate.events._parse import parse
+from telstate.events._participants import Participant, ParticipantEvent, ParticipantJoined, ParticipantLeft
+from telstate.events._sessionless import MeetingEnded, PinlessDialin, UnknownEvent
 from telstate.events._telephony import (
     DialinConnected,
     DialinError,
@@ -70,7 +65,6 @@ __all__ = [
     "DtmfReceived",
     "Event",
     "MeetingEnded",
-    "ParsedLine",
     "Participant",
     "ParticipantEvent",
     "ParticipantJoined",
@@ -84,7 +78,6 @@ __all__ = [
     "SettingsChanged",
     "SourceGap",
     "StopRequested",
-    "Subject",
     "TransferAnswered",
     "TransferCompleted",
     "TransferEvent",
@@ -92,9 +85,6 @@ __all__ = [
     "TransferRequested",
     "TransferTriggered",
     "UnknownEvent",
-    "encode",
     "event_types",
     "parse",
-    "read",
-    "read_event",
 ]

@@ -1,15 +1,15 @@
-"""What only this side knows: what it asked of Daily, which limits passed, where its own ears failed.
+"""Events that only this program can know: its requests to Daily, limits that passed, and gaps in its sources.
 
-These are written and read as daily-js events with names of our own. The decoders of Daily's other dialects do not know
-the names, so no webhook can pretend that we asked for a stop.
+They are written and read as daily-js events with names of telstate's own. The decoders of Daily's other dialects do not
+accept these names, so no webhook can pretend that this program requested a stop.
 """
 
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 from uuid import uuid4
 
-from telstate.events._base import Direction, Event, Id, Seconds, Subject
-from telstate.events._related import PlaceEvent
+from telstate.events._base import Event, Id, Seconds, Subject
+from telstate.events._sessionless import SessionlessEvent
 from telstate.events._telephony import DialoutEvent
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class DialoutRequested(DialoutEvent):
-    """Our start of a dial-out was accepted, and Daily gave it this session id."""
+    """Daily accepted our request for a dial-out and gave it this session id."""
 
     local: ClassVar[bool] = True
 
@@ -37,7 +37,7 @@ class DialoutRequested(DialoutEvent):
 
 
 class DialoutRefused(DialoutEvent):
-    """Our start of a dial-out was refused. In Python no event of Daily's ever says so: only the answer does."""
+    """Daily refused our request for a dial-out. In Python only the answer to the request says so, no event does."""
 
     local: ClassVar[bool] = True
 
@@ -47,90 +47,89 @@ class DialoutRefused(DialoutEvent):
 
     @classmethod
     def new(cls, error_msg: str, **fields: Any) -> Self:
-        """Make the event for a start that got no session id: one is made here, `local-<uuid>`.
+        """Create the event for a request that got no session id; it gets a new one, `local-<uuid>`.
 
         Args:
-            error_msg: what Daily answered.
-            fields: what is known of the attempt: `destination`, `room`, `call_client_id`, `user_id`.
+            error_msg: Daily's answer.
+            fields: known fields of the attempt: `destination`, `room`, `call_client_id`, `user_id`.
         """
         return cls(session_id=f"local-{uuid4()}", error_msg=error_msg, **fields)
 
 
-class _Local(Event):
-    """A request or a finding of ours about one session."""
+class _LocalEvent(Event):
+    """A request or an observation of this program about one session."""
 
-    subject: ClassVar[Subject] = Subject.ATTACHED
-    direction: ClassVar[Direction | None] = None
+    _subject: ClassVar[Subject] = Subject.ATTACHED
     local: ClassVar[bool] = True
 
     session_id: Id
 
     @property
     def sip_call_id(self) -> None:
-        """What we know of, we know by its session id."""
+        """Always None: the session id is enough."""
 
 
-class StopRequested(_Local):
+class StopRequested(_LocalEvent):
     """Daily accepted our request to end this session."""
 
     action: Literal["stop-requested"] = "stop-requested"
 
 
-class TransferRequested(_Local):
+class TransferRequested(_LocalEvent):
     """Daily accepted our request to transfer this session."""
 
     action: Literal["transfer-requested"] = "transfer-requested"
     to_endpoint: str | None = None
 
 
-class SessionsLinked(_Local):
-    """The program says that two sessions are legs of one call."""
+class SessionsLinked(_LocalEvent):
+    """The program declared that two sessions are legs of one call."""
 
     action: Literal["sessions-linked"] = "sessions-linked"
     other_session_id: Id
 
 
-class DeadlinePassed(_Local):
-    """A limit of the session passed. It is an event so that a replay sees it happen at the same place again."""
+class DeadlinePassed(_LocalEvent):
+    """A limit of the session passed. It is an event, so a replay has it at the same place."""
 
     action: Literal["deadline-passed"] = "deadline-passed"
     deadline: str
-    """Which one: `setup`, `ring`, `media`, `silence`, `meeting` or `presence`."""
+    """The limit: `setup`, `ring`, `media`, `silence`, `meeting` or `presence`."""
     due_at: Seconds
-    """When it was due, in Unix seconds. If the session was heard of since, the event is too late and does nothing."""
+    """When it was due, in Unix seconds. If the session had an event since, this one is late and does nothing."""
 
 
 class Presence(StrEnum):
-    """Whether a session is still there, by whoever can ask Daily."""
+    """Whether a session still exists, according to somebody who can ask Daily."""
 
     ALIVE = "alive"
     GONE = "gone"
     UNKNOWN = "unknown"
-    """Nobody knows, or the question was just asked. A session is never ended for that."""
+    """The answer is not known, or not known yet. It never ends a session."""
 
 
-class PresenceChecked(_Local):
-    """A session fell silent, or events may have been missed, and somebody was asked whether it is still there."""
+class PresenceChecked(_LocalEvent):
+    """The answer to whether a session still exists. Checked after silence, or when events may have been missed."""
 
     action: Literal["presence-checked"] = "presence-checked"
     presence: Presence
 
 
-class SettingsChanged(PlaceEvent):
-    """The program was started with other settings than before: from here on these hold, also in a replay."""
+class SettingsChanged(SessionlessEvent):
+    """The program was started with other settings than before. From here on these apply, also in a replay."""
 
-    subject: ClassVar[Subject] = Subject.SETTINGS
+    _subject: ClassVar[Subject] = Subject.SETTINGS
     local: ClassVar[bool] = True
 
     action: Literal["settings-changed"] = "settings-changed"
     settings: dict[str, Any]
-    """All of them, as `Settings.model_dump()` writes them."""
+    """All settings, as `Settings.model_dump()` writes them."""
 
 
-class PinlessForwarded(PlaceEvent):
+class PinlessForwarded(SessionlessEvent):
     """Daily accepted our request to forward a waiting caller to a SIP endpoint."""
 
-    subject: ClassVar[Subject] = Subject.CALLER
+    _subject: ClassVar[Subject] = Subject.CALLER
     local: ClassVar[bool] = True
 
     action: Literal["pinless-forwarded"] = "pinless-forwarded"
@@ -138,10 +137,10 @@ class PinlessForwarded(PlaceEvent):
     sip_endpoint: Id
 
 
-class SourceGap(PlaceEvent):
-    """A source lost its connection: events may have been missed. Without room and client it speaks of all sessions."""
+class SourceGap(SessionlessEvent):
+    """A source lost its connection: events may have been missed. Without room and client it concerns all sessions."""
 
-    subject: ClassVar[Subject] = Subject.SOURCE
+    _subject: ClassVar[Subject] = Subject.SOURCE
     local: ClassVar[bool] = True
 
     action: Literal["source-gap"] = "source-gap"

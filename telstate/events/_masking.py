@@ -1,6 +1,6 @@
-"""Hide who called whom: phone numbers and SIP users, in a value or anywhere in a text.
+"""Mask phone numbers and SIP users in a text.
 
-Enough stays to recognise a number one knows: the first three characters and the last two digits.
+The first three characters and the last two digits stay, enough to recognise a known number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SIP_USER = re.compile(r"(?i)((?:sips?:)?)([^@\s:;?<>\"]{1,256})@")
 _KEPT = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\b\d{4}-\d\d-\d\d\b(?:[T ]\d\d:\d\d(?::\d\d)?)?"
 )
-"""Ids and dates look like numbers and are none."""
+"""Ids and dates look like numbers; they are kept."""
 
 
 def mask(text: str) -> str:

@@ -1,8 +1,8 @@
 """The ten events of a telephone session: Daily's dialin-* and dialout-*.
 
 Source of every field: Daily's telephony events reference, the type definitions of daily-js 0.92, the webhook pages and
-the serialiser of daily-python 0.36. No dialect sends all of them, and older ones send few, so none is required but
-the endpoint of a `dialin-ready`, which is about nothing else.
+the serialiser of daily-python 0.36. No dialect sends all fields, and older versions send few. So no field is required,
+except the endpoint of a `dialin-ready`, which has no other content.
 """
 
 from typing import Any, ClassVar, Literal
@@ -27,13 +27,13 @@ __all__ = [
 
 
 class SessionEvent(Event):
-    """An event that speaks of one telephone session."""
+    """An event of one telephone session."""
 
-    subject: ClassVar[Subject] = Subject.SESSION
+    _subject: ClassVar[Subject] = Subject.SESSION
 
     session_id: Id | None = None
-    """The session; also the id of the caller's or callee's participant. Missing in daily-js before 0.90 (dial-out)
-    and 0.75 (dial-in), and on a dial-out error that comes before there is a session."""
+    """The session, and the participant of the caller or callee. Missing in daily-js before 0.90 (dial-out) and 0.75
+    (dial-in), and on a dial-out error that comes before there is a session."""
     sip_call_id: Id | None = None
     """The SIP Call-ID header. Only daily-js has it, from 0.90 on."""
     provider: str | None = None
@@ -44,7 +44,7 @@ class SessionEvent(Event):
 
 
 class DialinEvent(SessionEvent):
-    """What all dial-in sessions may tell."""
+    """The fields of all dial-in events."""
 
     direction: ClassVar[Direction | None] = Direction.DIALIN
 
@@ -57,24 +57,24 @@ class DialinEvent(SessionEvent):
 
 
 class DialoutEvent(SessionEvent):
-    """What all dial-out sessions may tell."""
+    """The fields of all dial-out events."""
 
     direction: ClassVar[Direction | None] = Direction.DIALOUT
 
     destination: Id | None = None
-    """Who was called: a number in E.164 or a SIP URI."""
+    """The callee: a number in E.164 or a SIP URI."""
     origin: str | None = None
-    """Who called: a number in E.164 or a SIP URI."""
+    """The caller: a number in E.164 or a SIP URI."""
     caller_id: str | None = None
-    """The number shown to the callee (daily-js)."""
+    """The number that the callee sees (daily-js)."""
     phone_number_id: str | None = None
-    """The id (UUID) of the purchased number that calls. Webhooks send it as `caller_id`: another thing, another field."""
+    """The id (UUID) of the purchased number that calls. Webhooks send it as `caller_id`, which in daily-js is a number."""
 
 
 class DialinReady(Event):
-    """The room's SIP endpoint can be called. Comes once for each configured endpoint; no session exists yet."""
+    """A SIP endpoint of the room can be called. One event for each configured endpoint, before there is any session."""
 
-    subject: ClassVar[Subject] = Subject.ENDPOINT
+    _subject: ClassVar[Subject] = Subject.ENDPOINT
 
     action: Literal["dialin-ready"] = "dialin-ready"
     sip_endpoint: Id
@@ -82,21 +82,21 @@ class DialinReady(Event):
 
     @property
     def session_id(self) -> None:
-        """An endpoint belongs to no session."""
+        """Always None: an endpoint belongs to no session."""
 
     @property
     def sip_call_id(self) -> None:
-        """An endpoint belongs to no SIP call."""
+        """Always None: an endpoint belongs to no SIP call."""
 
 
 class DialinConnected(DialinEvent):
-    """A caller has connected and media is being negotiated; none flows yet."""
+    """A caller has connected. Media is being negotiated; none flows yet."""
 
     action: Literal["dialin-connected"] = "dialin-connected"
 
 
 class DialinStopped(DialinEvent):
-    """The caller's session ended, by either side."""
+    """The caller's session ended; either side can have ended it."""
 
     action: Literal["dialin-stopped"] = "dialin-stopped"
     error_msg: str | None = None
@@ -110,30 +110,30 @@ class DialinError(DialinEvent):
     type: str | None = None
     """So far only `start-failed`; daily-js also sends null."""
     details: dict[str, Any] | None = None
-    """May hold `sipEndpoint`."""
+    """Can have `sipEndpoint`."""
 
 
 class DialinWarning(DialinEvent):
-    """Something is not as asked, but the call goes on, for example with another codec."""
+    """Something is not as requested, for example the codec. The call goes on."""
 
     action: Literal["dialin-warning"] = "dialin-warning"
     error_msg: str | None = None
 
 
 class DialoutConnected(DialoutEvent):
-    """The call is placed and rings at the other end."""
+    """The call is placed and rings at the far end."""
 
     action: Literal["dialout-connected"] = "dialout-connected"
 
 
 class DialoutAnswered(DialoutEvent):
-    """The other end picked up: media flows. A voicemail picks up too."""
+    """The far end picked up: media flows. A voicemail picks up too."""
 
     action: Literal["dialout-answered"] = "dialout-answered"
 
 
 class DialoutStopped(DialoutEvent):
-    """The session ended: the other end hung up, did not answer, or this side stopped it. The event does not say which."""
+    """The session ended: the far end hung up or did not answer, or this side stopped it. The event does not say which."""
 
     action: Literal["dialout-stopped"] = "dialout-stopped"
     error_msg: str | None = None
@@ -141,16 +141,16 @@ class DialoutStopped(DialoutEvent):
 
 
 class DialoutError(DialoutEvent):
-    """A fatal error. May come without a session id, before there is a session."""
+    """A fatal error. It has no session id if it comes before there is a session."""
 
     action: Literal["dialout-error"] = "dialout-error"
     error_msg: str | None = None
     details: dict[str, Any] | None = None
-    """May hold `destination` and `sipHeaders`."""
+    """Can have `destination` and `sipHeaders`."""
 
 
 class DialoutWarning(DialoutEvent):
-    """Something is not as asked, but the call goes on. Webhooks send no text with it."""
+    """Something is not as requested. The call goes on. Webhooks send no text with it."""
 
     action: Literal["dialout-warning"] = "dialout-warning"
     error_msg: str | None = None

@@ -7,6 +7,7 @@ hundred items: encoding it in one go would keep the event loop waiting for the i
 from __future__ import annotations
 
 import gc
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -68,14 +69,14 @@ class Checkpoints:
         """What a save that was cut off may have written."""
         self._saved = 0
         """The last event that a checkpoint has."""
-        self._due_at = self._every or 0
+        self.due_at: float = math.inf if self._every is None else self._every
+        """The number of the event at which the next one is due."""
         self._due = anyio.Event()
         self._log = Log()
 
-    def stepped(self, seq: int) -> None:
-        """The sequencer has come to this number."""
-        if seq >= self._due_at:
-            self._due.set()
+    def wake(self) -> None:
+        """The sequencer has come to `due_at`."""
+        self._due.set()
 
     async def run(self) -> None:
         """Save a checkpoint whenever reading again what came since the last would take longer than reading it."""
@@ -105,7 +106,7 @@ class Checkpoints:
     def begin_at(self, seq: int) -> None:
         """The engine has come from the checkpoint of this event."""
         self._saved = seq
-        self._due_at = seq + (self._every or 0)
+        self.due_at = math.inf if self._every is None else seq + self._every
 
     async def save(self) -> None:
         """Save a checkpoint in place of the last, if anything came since. A failure is logged: only the next start is slower."""
@@ -117,15 +118,15 @@ class Checkpoints:
             state = await anyio.to_thread.run_sync(_encode, self._snapshot())
             await self._replace(state)
             self._saved = seq
-            self._due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
+            self.due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
         except RevisionConflict as error:
             hint = "another process writes this journal's checkpoints: stop one of the two"
             self._log.error("checkpoint.conflict", error=str(error), hint=hint)
-            self._due_at = self._sequencer.seq + self._every
+            self.due_at = self._sequencer.seq + self._every
         except Exception as error:
             hint = "it is tried again; until then a start takes longer"
             self._log.error("checkpoint.failed", exception=traceback_of(error), hint=hint)
-            self._due_at = self._sequencer.seq + self._every
+            self.due_at = self._sequencer.seq + self._every
 
     def _snapshot(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.routing._handlers import HandlerTable
-from telstate.routing._job_codec import JobContext, job_of_letter, lane_key
+from telstate.routing._job_codec import JobContext, job_of_letter, lane_of
 from telstate.routing._lanes import Lanes
 from telstate.routing._log import Log, traceback_of
 from telstate.routing._payload import read_entry
@@ -113,7 +113,7 @@ class DeadLetters:
             self._log.error("dead_letter.without_handler", number=kept.number, handler=kept.letter.handler, hint=hint)
             return
         job.letter = kept.number
-        self._lanes.put(lane_key(job.event, job.session), job, force=True)
+        self._lanes.put(lane_of(job), job, force=True)
 
     async def _receive(self, kept: KeptLetter) -> None:
         """Take in a payload that no journal has as an event yet."""

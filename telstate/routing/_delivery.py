@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
 from telstate.routing._checkpoints import Checkpoints
@@ -33,6 +35,7 @@ class Delivery:
         self._handlers = handlers
         self._lanes = lanes
         self._work_log = work_log
+        self._done = work_log.done
         self._waiters = waiters
         self._reconciler = reconciler
         self._checkpoints = checkpoints
@@ -42,44 +45,49 @@ class Delivery:
     def stepped(self, outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) -> None:
         """Let everything follow from a step, and from what left memory with it."""
         if outcome is not None:
-            self._deliver(outcome)
+            event, session, seq = outcome.event, outcome.session, outcome.seq
+            if session is None:
+                self._waiters.wake_for(event)
+            elif outcome.moves or outcome.opened:
+                self._changed(session, outcome)
+            handlers = self._handlers.find(outcome)
+            if handlers:
+                key = session.session_id if session is not None else lane_key(event)
+                job = Job(seq, handlers, event, session, outcome)
+                if not self._lanes.put(key, job):
+                    self._give_up(key, job)
+            else:
+                self._done(seq)
+            if event.local:
+                self._reconciler.see(outcome)
+            if seq >= self._checkpoints.due_at:
+                self._checkpoints.wake()
+        if departed:
+            self._retire(departed)
+
+    def _changed(self, session: Session, outcome: Outcome) -> None:
+        self._waiters.wake(session, outcome)
+        if self._log_transitions:
+            self._say_moved(session, outcome)
+        if outcome.ended:
+            self._lanes.end_session(session.session_id)
+
+    def _retire(self, departed: tuple[Session | Unmatched, ...]) -> None:
+        """Sessions left memory: their handlers get the final word."""
         for gone in departed:
             if isinstance(gone, Session):
-                self._deliver_retirement(gone)
+                job = retirement_of(gone, self._handlers)
+                if not job.handlers:
+                    self._done(job.seq)
+                elif not self._lanes.put(gone.session_id, job):
+                    self._give_up(gone.session_id, job)
 
-    def _deliver(self, outcome: Outcome) -> None:
-        session = outcome.session
-        if session is None or outcome.moves or outcome.opened:
-            self._waiters.wake(outcome)
-            if self._log_transitions and session is not None:
-                self._say_moved(session, outcome)
-        if outcome.ended and session is not None:
-            self._lanes.end_session(session.session_id)
-        handlers = self._handlers.find(outcome)
-        if handlers:
-            self._put(Job(outcome.seq, handlers, outcome.event, session, outcome))
-        else:
-            self._work_log.done(outcome.seq)
-        if outcome.event.local:
-            self._reconciler.see(outcome)
-        self._checkpoints.stepped(outcome.seq)
-
-    def _deliver_retirement(self, session: Session) -> None:
-        """A session left memory: its handlers get the final word on it."""
-        job = retirement_of(session, self._handlers)
-        if job.handlers:
-            self._put(job)
-        else:
-            self._work_log.done(job.seq)
-
-    def _put(self, job: Job) -> None:
-        key = job.session.session_id if job.session is not None else lane_key(job.event, None)
-        if not self._lanes.put(key, job):
-            detail = f"more events of {key} wait for handlers than its lane takes"
-            event_id = job.outcome.event_id if job.outcome is not None else None
-            self._log.error("handlers.dead_letter", event_id=event_id, reason="LaneFull", detail=detail)
-            self._work_log.give_up(job, "LaneFull", detail)
-            self._work_log.done(job.seq)
+    def _give_up(self, key: Hashable, job: Job) -> None:
+        detail = f"more events of {key} wait for handlers than its lane takes"
+        event_id = job.outcome.event_id if job.outcome is not None else None
+        self._log.error("handlers.dead_letter", event_id=event_id, reason="LaneFull", detail=detail)
+        self._work_log.give_up(job, "LaneFull", detail)
+        self._done(job.seq)
 
     def _say_moved(self, session: Session, outcome: Outcome) -> None:
         for move in outcome.moves:

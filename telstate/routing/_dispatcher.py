@@ -176,7 +176,10 @@ class Dispatcher:
         """
         if not self._run.accepts:
             self._run.check_open()
-        entry = self._read(payload, dialect)
+        if self._live:
+            entry = read_entry(payload, dialect, self._sequencer.now(), live=True)
+        else:
+            entry = self._read(payload, dialect)
         if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
             await self._make_room()
         outcome = self._sequencer.step_now(entry)
@@ -209,9 +212,11 @@ class Dispatcher:
                 self._run.check_open()
                 if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
                     await self._make_room()
-                read = [self._read_or_error(payload, dialect) for payload in chunk]
-                outcomes = iter(await self._sequencer.submit([one for one in read if isinstance(one, Entry)]))
-                answers += [one if isinstance(one, ParseError) else next(outcomes) for one in read]
+                entries, errors = self._read_many(chunk, dialect)
+                read: list[Outcome | ParseError] = [*await self._sequencer.submit(entries)]
+                for place, error in errors:
+                    read.insert(place, error)
+                answers += read
         except (JournalError, NotRunning) as error:
             error.answers = tuple(answers)
             raise
@@ -251,11 +256,17 @@ class Dispatcher:
         self._clock.follow(entry.at)
         return entry
 
-    def _read_or_error(self, payload: Payload, dialect: Dialect | str | None) -> Entry | ParseError:
-        try:
-            return self._read(payload, dialect)
-        except ParseError as error:
-            return error
+    def _read_many(
+        self, payloads: list[Payload], dialect: Dialect | str | None
+    ) -> tuple[list[Entry], list[tuple[int, ParseError]]]:
+        """Read a batch; return its entries, and the errors with their places among the payloads."""
+        entries, errors = [], []
+        for place, payload in enumerate(payloads):
+            try:
+                entries.append(self._read(payload, dialect))
+            except ParseError as error:
+                errors.append((place, error))
+        return entries, errors
 
     async def _make_room(self) -> None:
         """Wait until handlers have caught up."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 Handler = Callable[..., Coroutine[Any, Any, object]]
-Arguments = Mapping[str, Any]
-Run = Callable[[Arguments], Coroutine[Any, Any, object]]
+Run = Callable[[Any], Coroutine[Any, Any, object]]
+"""Takes a `Job`, or a failure for a handler of errors: what has the handler's arguments as attributes."""
 
 
 class Hook(IntEnum):
@@ -122,10 +122,13 @@ class BoundHandler(NamedTuple):
 
     name: str
     run: Run
-    """Takes everything that can be given, and passes on what the handler wants."""
+    """Takes a job, and passes on what the handler wants."""
     registration: Registration
     live_only: bool
     has_filters: bool
+
+
+_NOTHING: dict[OutcomeKind, tuple[BoundHandler, ...]] = dict.fromkeys(OutcomeKind, ())
 
 
 class HandlerTable:
@@ -133,11 +136,14 @@ class HandlerTable:
 
     Args:
         registrations: each handler with the middlewares around it, outermost first, in the order in which they run.
+        calls: what handlers get as `calls`.
         clock: governs the pauses between retries.
     """
 
-    def __init__(self, registrations: Iterable[tuple[Registration, tuple[Registration, ...]]], clock: Clock) -> None:
-        self._all = [_bind_all(registration, around, clock) for registration, around in registrations]
+    def __init__(
+        self, registrations: Iterable[tuple[Registration, tuple[Registration, ...]]], calls: Any, clock: Clock
+    ) -> None:
+        self._all = [_bind_all(registration, around, calls, clock) for registration, around in registrations]
         self._has_filters = any(handler.has_filters for handler in self._all)
         self._on: dict[str, dict[OutcomeKind, tuple[BoundHandler, ...]]] = {}
         for handler in self._of(Hook.EVENT):
@@ -167,7 +173,9 @@ class HandlerTable:
         Call it when the event has just been stepped: filters see the state as it is. A filter that raises is logged, and its
         handler does not run.
         """
-        found = self._candidates(outcome)
+        found = self._on.get(outcome.event.name, _NOTHING)[outcome.kind]
+        if not self._only_events:
+            found = self._with_hooks(found, outcome)
         if not self._has_filters or not found:
             return found
         return tuple(handler for handler in found if not handler.has_filters or self._passes(handler, outcome))
@@ -177,14 +185,14 @@ class HandlerTable:
 
         They passed their filters when the event was stepped.
         """
-        found = self.retired if outcome is None else self._candidates(outcome)
+        if outcome is None:
+            found = self.retired
+        else:
+            found = self._with_hooks(self._on.get(outcome.event.name, _NOTHING)[outcome.kind], outcome)
         return tuple(handler for handler in found if handler.name in names)
 
-    def _candidates(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
-        on = self._on.get(outcome.event.name)
-        found = () if on is None else on[outcome.kind]
-        if self._only_events:
-            return found
+    def _with_hooks(self, found: tuple[BoundHandler, ...], outcome: Outcome) -> tuple[BoundHandler, ...]:
+        """Put the handlers of what else happened around those of the event."""
         if outcome.opened:
             found = self._start + found
         for move in outcome.moves:
@@ -203,31 +211,41 @@ class HandlerTable:
             return False
 
 
-def _bind_all(registration: Registration, around: tuple[Registration, ...], clock: Clock) -> BoundHandler:
+def _bind_all(registration: Registration, around: tuple[Registration, ...], calls: Any, clock: Clock) -> BoundHandler:
     """Fold the middlewares around a handler, the outermost outside."""
-    run = _bind(registration.handler, registration.wants)
+    run = _bind(*_with_calls(registration, calls))
     for middleware in reversed(around):
-        run = _wrap(middleware, run, registration.name)
+        run = _wrap(*_with_calls(middleware, calls), run, registration.name)
     if registration.retry is not None:
         run = retrying(run, registration.retry, registration.name, clock)
     has_filters = registration.filters != Filters()
     return BoundHandler(registration.name, run, registration, registration.live_only, has_filters)
 
 
+def _with_calls(registration: Registration, calls: Any) -> tuple[Handler, tuple[str, ...]]:
+    """Bind `calls`, which is the same for every job; return the handler and the arguments that it still wants."""
+    if "calls" not in registration.wants:
+        return registration.handler, registration.wants
+    return partial(registration.handler, calls=calls), tuple(name for name in registration.wants if name != "calls")
+
+
 def _bind(handler: Handler, wants: tuple[str, ...]) -> Run:
-    """Pass a handler the arguments it wants. Most want one or two."""
+    """Take the arguments that a handler wants off a job. What most handlers want is spelled out: that is three times as fast."""
     if not wants:
         return lambda _: handler()
-    if len(wants) == 1:
-        (only,) = wants
-        return lambda arguments: handler(**{only: arguments[only]})
-    return lambda arguments: handler(**{name: arguments[name] for name in wants})
+    if wants == ("event",):
+        return lambda job: handler(event=job.event)
+    if wants == ("session",):
+        return lambda job: handler(session=job.session)
+    if set(wants) == {"event", "session"}:
+        return lambda job: handler(event=job.event, session=job.session)
+    return lambda job: handler(**{name: getattr(job, name) for name in wants})
 
 
-def _wrap(middleware: Registration, inner: Run, name: str) -> Run:
-    def run(arguments: Arguments) -> Coroutine[Any, Any, object]:
-        more = {**arguments, "handler": name, "call_next": lambda: inner(arguments)}
-        return middleware.handler(**{want: more.get(want) for want in middleware.wants})
+def _wrap(middleware: Handler, wants: tuple[str, ...], inner: Run, name: str) -> Run:
+    def run(job: Any) -> Coroutine[Any, Any, object]:
+        more = {"handler": name, "call_next": lambda: inner(job)}
+        return middleware(**{want: more[want] if want in more else getattr(job, want) for want in wants})
 
     return run
 

@@ -12,14 +12,24 @@ from typing import Any, NamedTuple
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, OutcomeKind
-from telstate.calls._session import KEPT, Session
+from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
+from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
 from telstate.events import Event, PinlessDialin, PinlessForwarded, parse
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
 
-__all__ = ["JobContext", "decode_job", "encode_job", "job_of_letter", "lane_key", "letter_of", "retirement_of"]
+__all__ = [
+    "JobContext",
+    "decode_job",
+    "encode_job",
+    "job_of_letter",
+    "lane_key",
+    "lane_of",
+    "letter_of",
+    "retirement_of",
+]
 
 
 class JobContext(NamedTuple):
@@ -30,13 +40,16 @@ class JobContext(NamedTuple):
     journal_id: str
 
 
-def lane_key(event: Event | None, session: Session | None) -> Hashable:
-    """Return whose lane a job belongs in: its session's, its waiting caller's, else that of its room or client.
+def lane_of(job: Job) -> Hashable:
+    """Return the key of the lane that a job belongs in."""
+    return job.session.session_id if job.session is not None else lane_key(job.event)
+
+
+def lane_key(event: Event | None) -> Hashable:
+    """Return the key of the lane of an event without a session: its waiting caller's, else that of its room or client.
 
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if session is not None:
-        return session.session_id
     if isinstance(event, (PinlessDialin, PinlessForwarded)) and event.call_id is not None:
         return ("caller", event.call_id)
     return None if event is None else scope_of(event)
@@ -80,7 +93,7 @@ def _facts_of(job: Job) -> dict[str, Any]:
     """Return what handlers are given beside the event, as JSON values."""
     outcome: Outcome | None = job.outcome
     return {
-        "session": None if job.session is None else dict(zip(KEPT, job.session.freeze(), strict=True)),
+        "session": None if job.session is None else dict(zip(SNAPSHOT_FIELDS, freeze(job.session), strict=True)),
         "outcome": None
         if outcome is None
         else {
@@ -106,7 +119,7 @@ def _session(facts: Mapping[str, Any], engine: Engine) -> Session:
     known = engine.session(facts["session_id"])
     if known is not None and known.opened == facts["opened"]:
         return known
-    return Session.thaw(facts.keys(), facts.values())
+    return thaw(facts.keys(), facts.values())
 
 
 def _outcome(facts: Mapping[str, Any], event: Event, session: Session | None) -> Outcome:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextvars import copy_context
 from time import monotonic
 from typing import Any, Protocol
@@ -56,9 +56,6 @@ class JobRunner(Protocol):
         Neither raises anything but cancellation.
         """
 
-    def finish(self, job: Job) -> None:
-        """All handlers of a job have run."""
-
 
 class Lane:
     """The waiting jobs of one session, and the handler that runs now."""
@@ -90,12 +87,14 @@ class Lanes:
     Args:
         runner: runs the jobs.
         backlog: counts them.
+        done: learns of each job whose handlers have all run.
         limit: how many jobs may wait in one lane.
     """
 
-    def __init__(self, runner: JobRunner, backlog: Backlog, limit: int) -> None:
+    def __init__(self, runner: JobRunner, backlog: Backlog, done: Callable[[Job], None], limit: int) -> None:
         self._runner = runner
         self._backlog = backlog
+        self._done = done
         self._limit = limit
         self._group: TaskGroup | None = None
         self._context = copy_context()
@@ -183,7 +182,7 @@ class Lanes:
     async def _work(self) -> None:
         """Take lanes from the line as long as there are any, then wait for more."""
         task, backlog = current_task(), self._backlog
-        begin, finish = self._runner.begin, self._runner.finish
+        begin, done = self._runner.begin, self._done
         lane: Lane | None
         job: Job | None
         while True:
@@ -201,7 +200,7 @@ class Lanes:
                         await self._suspend(lane, rest)
                     lane.current = None
                     backlog.pending -= 1
-                    finish(job)
+                    done(job)
                     if backlog.relief is not None:
                         backlog.relieve()
                     self._since_pause += 1

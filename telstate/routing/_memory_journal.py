@@ -67,9 +67,9 @@ class MemoryJournal:
         """
         if not self._is_open:
             raise JournalError("this MemoryJournal is not open")
-        self._seq += 1
-        self._unfinished[self._seq] = entry
-        return self._seq
+        self._seq = seq = self._seq + 1
+        self._unfinished[seq] = entry
+        return seq
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
         """Append entries; return their sequence numbers."""

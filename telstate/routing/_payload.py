@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from telstate.errors import ParseError
-from telstate.events import Dialect, Event, encode, read_event
-from telstate.events._parse import BARE, read_at_once
+from telstate.events import Dialect, Event
+from telstate.events._json import to_bytes
+from telstate.events._parse import parse_line
 from telstate.routing._ports import Entry
 
 __all__ = ["Payload", "read_entry"]
 
-_DAILY_JS = Dialect.DAILY_JS
+_DAILY_JS, _JOURNAL = Dialect.DAILY_JS, Dialect.JOURNAL
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
@@ -30,18 +31,19 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
     Raises:
         ParseError: if it is not an event, or one that may not come in this way.
     """
-    if type(payload) is bytes and dialect is None and payload.startswith(BARE):
-        event = read_at_once(payload)
-        if event is not None and not event.local:
-            return Entry(at if live else event.sent_at or event.occurred_at, _DAILY_JS, payload, event)
     if type(payload) is not bytes:  # most are; isinstance of a pydantic class costs half a microsecond
         if isinstance(payload, Event):
             return Entry(at if live else payload.sent_at or payload.occurred_at, _DAILY_JS, None, payload)
-        payload = encode(payload)
-    event, line = read_event(payload, dialect)
-    if live and event.local and dialect is None:
-        hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or name the dialect"
-        raise ParseError("action", hint, event.action)
-    if line.dialect is Dialect.JOURNAL:  # a record inside a record would carry two times
-        return Entry(at if live else line.at, _DAILY_JS, None, event)
-    return Entry(at if live else line.at, line.dialect, payload, event)
+        payload = to_bytes(payload)
+    event, said_at, found, _ = parse_line(payload, dialect)
+    if event is None:
+        raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
+    if live:
+        if event.local and dialect is None:
+            hint = f"an event of Daily's: pass {type(event).__name__}(…) as an object, or name the dialect"
+            raise ParseError("action", hint, event.action)
+    else:
+        at = said_at
+    if found is _JOURNAL:  # a record inside a record would have two times
+        return Entry(at, _DAILY_JS, None, event)
+    return Entry(at, found, payload, event)

@@ -84,6 +84,10 @@ class Reconciler:
         self._group = group
         self._doubt_all()
 
+    def close(self) -> None:
+        """Ask and conclude nothing more."""
+        self._group = None
+
     def see(self, outcome: Outcome) -> None:
         """An event of ours was stepped: it may be a question, or a reason for many."""
         event = outcome.event
@@ -101,17 +105,20 @@ class Reconciler:
         for session in self._sequencer.engine.live():
             if session.uncertain:
                 (self._outdated if session.session_id in self._asking else self._doubtful)[session.session_id] = None
-        if self._doubtful and not self._doubting:
+        self._ask_doubtful()
+
+    def _ask_doubtful(self) -> None:
+        if self._group is not None and self._doubtful and not self._doubting:
             self._doubting = True
             self._group.start_soon(self._ask_about_doubtful)
 
     async def _ask_about_doubtful(self) -> None:
         while self._doubtful:
             some = list(islice(self._doubtful, _IN_ONE_COMMIT))
-            if await self._keep(Presence.UNKNOWN, *filter(self._is_doubtful, some)):
-                for session_id in some:
-                    del self._doubtful[session_id]
-            else:
+            for session_id in some:  # at once: while this waits for the journal, the next gap may name them again
+                del self._doubtful[session_id]
+            if not await self._keep(Presence.UNKNOWN, *filter(self._is_doubtful, some)):
+                self._doubtful.update(dict.fromkeys(some))
                 await self._clock.sleep(_PAUSE)
         self._doubting = False
 
@@ -142,7 +149,8 @@ class Reconciler:
                 self._asking.discard(session_id)
                 if session_id in self._outdated:
                     del self._outdated[session_id]
-                    await self._keep(Presence.UNKNOWN, session_id)
+                    self._doubtful[session_id] = None
+                    self._ask_doubtful()
         finally:
             self._workers -= 1
 

@@ -19,7 +19,7 @@ from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap, parse
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
 from telstate.routing._handlers import HandlerTable
-from telstate.routing._job_codec import JobContext, decode_job, lane_key, retirement_of
+from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._ports import Entry, Journal, Record
@@ -156,7 +156,7 @@ class Recovery:
 
     def _do_again(self, job: Job) -> None:
         if job.handlers:  # its lane takes it however full it is: it was accepted before
-            self._lanes.put(lane_key(job.event, job.session), job, force=True)
+            self._lanes.put(lane_of(job), job, force=True)
         else:
             self._work_log.done(job.seq)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from typing import Any, NamedTuple
+
+import anyio
 
 from telstate.errors import DefinitionError
 from telstate.routing._log import Log
@@ -12,7 +14,7 @@ from telstate.routing._ports import Clock
 
 __all__ = ["Retry", "checked", "retrying"]
 
-Run = Callable[[Mapping[str, Any]], Coroutine[Any, Any, object]]
+Run = Callable[[Any], Coroutine[Any, Any, object]]
 
 
 class Retry(NamedTuple):
@@ -31,7 +33,7 @@ class Retry(NamedTuple):
     wait_initial: float = 0.1
     """Seconds before the second attempt. The pauses double."""
     wait_max: float = 5.0
-    """The longest pause, in seconds."""
+    """The longest pause, in seconds, without jitter."""
     wait_jitter: float = 1.0
     """Up to so many seconds are added to each pause at random, so that not all calls retry at the same moment."""
 
@@ -67,14 +69,16 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
     log = Log()
     pause = tenacity.wait_exponential(retry.wait_initial, retry.wait_max) + tenacity.wait_random(0, retry.wait_jitter)
 
-    async def run_again(arguments: Mapping[str, Any]) -> object:
-        session = arguments.get("session")
-        began = clock.now() or 0.0
+    async def run_again(job: Any) -> object:
+        session = job.session
+        now = clock.now if clock.timers else anyio.current_time  # handlers of a recorded log wait in real time
+        began = now() or 0.0
 
         def is_over(state: tenacity.RetryCallState) -> bool:
             if retry.attempts is not None and state.attempt_number >= retry.attempts:
                 return True
-            return retry.timeout is not None and (clock.now() or 0.0) - began >= retry.timeout
+            next_at = (now() or 0.0) + state.upcoming_sleep
+            return retry.timeout is not None and next_at - began >= retry.timeout
 
         def say_so(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome is not None else None
@@ -91,7 +95,7 @@ def retrying(run: Run, retry: Retry, name: str, clock: Clock) -> Run:
         )
 
         async def attempt() -> object:  # not a lambda: tenacity awaits only what it sees to be async
-            return await run(arguments)
+            return await run(job)
 
         return await attempts(attempt)
 

@@ -65,11 +65,11 @@ class Run:
         self._setup = setup
         self._journal = journal = setup.journal or MemoryJournal()
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
-        handlers = self._handlers = HandlerTable(setup.router.walk(), setup.clock)
+        handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock)
         self.backlog = Backlog()
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        self.lanes = Lanes(Runner(calls, handlers.errors, work_log), self.backlog, setup.lane_limit)
+        self.lanes = Lanes(Runner(handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
@@ -84,6 +84,8 @@ class Run:
             self.checkpoints,
             log_transitions=setup.log_transitions,
         )
+        self.is_running = False
+        """True from entering the block until it is left, and the journal closed."""
         self.accepts = False
         """True inside the block."""
         self._draining = self._leaving = False
@@ -96,7 +98,12 @@ class Run:
 
     async def open(self) -> None:
         """Restore what the journal knows, and start."""
-        await self._recover()
+        self.is_running = True
+        try:
+            await self._recover()
+        except BaseException:
+            self.is_running = False
+            raise
         self._setup.router.start()
         self._group = group = await anyio.create_task_group().__aenter__()
         self._hurry = anyio.CancelScope()
@@ -156,6 +163,8 @@ class Run:
         except cancelled:
             if error is None or isinstance(error, cancelled):  # the block's own exception goes on as it is
                 raise
+        finally:
+            self.is_running = False
         return stopped
 
     async def _leave(self) -> None:
@@ -172,6 +181,7 @@ class Run:
             self.lanes.close()
             self.backlog.close()
             self.call_control.close()
+            self.reconciler.close()
             left = self.lanes.unfinished()
             self._group.cancel_scope.cancel()
             self.waiters.close()
@@ -237,11 +247,6 @@ class Run:
     def is_open(self) -> bool:
         """True inside the block, until it is asked to stop."""
         return self.accepts and self._body is not None and not self._body.cancel_called
-
-    @property
-    def is_running(self) -> bool:
-        """True from entering the block until it is left."""
-        return self.accepts or self._draining
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""

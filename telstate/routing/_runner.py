@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -32,13 +32,11 @@ class Runner:
     """Runs handlers.
 
     Args:
-        calls: what handlers get as `calls`.
         observers: the handlers of errors.
         work_log: learns what is done, and what failed.
     """
 
-    def __init__(self, calls: Any, observers: tuple[BoundHandler, ...], work_log: WorkLog) -> None:
-        self._calls = calls
+    def __init__(self, observers: tuple[BoundHandler, ...], work_log: WorkLog) -> None:
         self._observers = observers
         self._work_log = work_log
         # The context of whoever makes the runner, so not that of whoever brings an event.
@@ -52,38 +50,29 @@ class Runner:
         Mostly there is no rest. Hence this is a function: a coroutine around each event, and one around each handler, would
         cost more than all else that happens here.
         """
-        arguments = {"event": job.event, "session": job.session, "outcome": job.outcome, "calls": self._calls}
         for number, handler in enumerate(job.handlers):
             if handler.live_only:
-                return self._rest(lane, job, arguments, number)
+                return self._rest(lane, job, number)
             context = self._context.copy()
             try:
-                coroutine = handler.run(arguments)
+                coroutine = handler.run(job)
             except BaseException as error:
-                return self._rest(lane, job, arguments, number, error)
+                return self._rest(lane, job, number, error)
             try:
                 waits_for = context.run(coroutine.send, None)
             except StopIteration:
                 if lane.task is not None and lane.task.cancelling():
-                    return self._rest(lane, job, arguments, number + 1)
+                    return self._rest(lane, job, number + 1)
             except BaseException as error:
-                return self._rest(lane, job, arguments, number, error)
+                return self._rest(lane, job, number, error)
             else:
-                return self._rest(lane, job, arguments, number, _Isolated(coroutine, context, waits_for))
+                return self._rest(lane, job, number, _Isolated(coroutine, context, waits_for))
         return None
-
-    def finish(self, job: Job) -> None:
-        """All handlers of a job have run."""
-        if job.letter:
-            self._work_log.forget(job.letter)  # if a handler failed again, there is a new one
-        else:
-            self._work_log.done(job.seq)
 
     async def _rest(
         self,
         lane: Lane,
         job: Job,
-        arguments: dict[str, Any],
         number: int,
         begun: _Isolated | BaseException | None = None,
     ) -> None:
@@ -99,7 +88,7 @@ class Runner:
                 continue
             lane.handler, lane.since, lane.named_slow = handler.name, monotonic(), False
             try:
-                await self._run_one(lane, job, handler, arguments, begun)
+                await self._run_one(lane, job, handler, begun)
                 await forgive_cancellation(lane.task)
             finally:
                 lane.handler = None
@@ -110,7 +99,6 @@ class Runner:
         lane: Lane,
         job: Job,
         handler: BoundHandler,
-        arguments: dict[str, Any],
         begun: _Isolated | BaseException | None,
     ) -> None:
         try:
@@ -120,7 +108,7 @@ class Runner:
                     raise raised
                 finally:
                     del raised  # else it and this frame would keep each other, and the event
-            running = begun or _Isolated(handler.run(arguments), self._context.copy())
+            running = begun or _Isolated(handler.run(job), self._context.copy())
             if handler.live_only:
                 with anyio.CancelScope() as lane.scope:
                     await running
@@ -132,11 +120,11 @@ class Runner:
             if is_cancelled():
                 raise
             own = RuntimeError(f"the handler cancelled itself, not the dispatcher: {error!r}")
-            await self._failed(job, handler, own, arguments)
+            await self._failed(job, handler, own)
         except Exception as error:
             if is_cancelled():
                 await anyio.lowlevel.checkpoint()
-            await self._failed(job, handler, error, arguments)
+            await self._failed(job, handler, error)
         except (
             BaseExceptionGroup
         ) as group:  # of a task group that was cancelled, and in which something else failed too
@@ -147,18 +135,18 @@ class Runner:
                 self._say_failed("handler.failed", handler, group, job.session, job.outcome)
                 await anyio.lowlevel.checkpoint()
             own = RuntimeError(f"the handler cancelled itself: {group!r}")
-            await self._failed(job, handler, theirs or own, arguments)
+            await self._failed(job, handler, theirs or own)
         finally:
             lane.scope = None
 
-    async def _failed(self, job: Job, handler: BoundHandler, error: Exception, arguments: dict[str, Any]) -> None:
+    async def _failed(self, job: Job, handler: BoundHandler, error: Exception) -> None:
         """A handler raised: log it, keep a dead letter, run the handlers of errors."""
         self._say_failed("handler.failed", handler, error, job.session, job.outcome)
         self._work_log.give_up(job, type(error).__name__, text_of(error), handler.name)
         for observer in self._observers:
             try:
-                facts = {**arguments, "error": error, "handler": handler.name}
-                await _Isolated(observer.run(facts), self._context.copy())
+                failure = _Failure(job.event, job.session, job.outcome, error, handler.name)
+                await _Isolated(observer.run(failure), self._context.copy())
             except (Exception, anyio.get_cancelled_exc_class()) as again:
                 if is_cancelled():
                     raise
@@ -181,6 +169,16 @@ class Runner:
             event_id=outcome.event_id if outcome is not None else None,
             exception=traceback_of(error),
         )
+
+
+class _Failure(NamedTuple):
+    """What a handler of errors can want."""
+
+    event: Any
+    session: Any
+    outcome: Any
+    error: Exception
+    handler: str
 
 
 _NOT_BEGUN = object()

@@ -116,9 +116,8 @@ class Sequencer:
         """On a shared journal: what the tail brought while an append was under way, and so may be its own."""
         self._closed = False
         self._since_pause = 0
-        self._latest = 0.0
-        self._ahead = 0.0
-        """Seconds by which the journal's last time was ahead of the clock: time goes on from there."""
+        self.now: Callable[[], float | None] = clock.now
+        """Returns the time in Unix seconds; None in a recorded log without times."""
         self._shortest = 0.0
         self._nap: anyio.CancelScope | None = None
         self._log = Log()
@@ -134,26 +133,13 @@ class Sequencer:
         """
         self.engine, self.seq, self.journal_id = engine, seq, self._journal.id
         self._listener, self._asks = listener, asks
-        self._latest = engine.now or 0.0
-        now = self._clock.now()
-        self._ahead = 0.0 if now is None else max(0.0, self._latest - now)
+        self.now = _never_before(engine.now, self._clock)
         self._shortest = _shortest_of(engine.settings)
 
     @property
     def busy(self) -> bool:
         """True while an entry is not stepped yet."""
         return self._commit_scope is not None or bool(self._queue) or bool(self._own)
-
-    def now(self) -> float | None:
-        """Return the time in Unix seconds, never less than before; None in a recorded log without times."""
-        now = self._clock.now()
-        if now is None:
-            return None
-        now += self._ahead
-        if now < self._latest:
-            return self._latest
-        self._latest = now
-        return now
 
     # --- taking in ------------------------------------------------------------------------------------------------
 
@@ -260,8 +246,8 @@ class Sequencer:
         try:
             seqs = await append(self._journal, entries)
         except Exception as error:
-            _fail(batch, error)
-            return
+            _fail([submission for submission in batch if submission.entries], error)
+            batch, seqs = [submission for submission in batch if not submission.entries], []  # time passes all the same
         numbers = iter(seqs)
         for submission in batch:
             for entry in submission.entries:
@@ -420,6 +406,15 @@ def _fail(batch: Sequence[_Submission], error: Exception) -> None:
 
 def _ignore(outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) -> None:
     """Listen to nothing: before `open`."""
+
+
+def _never_before(last: float | None, clock: Clock) -> Callable[[], float | None]:
+    """Return a function for the time that goes on from the journal's last, if that was ahead of the clock."""
+    begin = clock.now()
+    if begin is None or last is None or last <= begin:
+        return clock.now
+    ahead = last - begin
+    return lambda: (clock.now() or 0.0) + ahead
 
 
 def _shortest_of(settings: Settings) -> float:

@@ -14,7 +14,7 @@ from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.calls._table import RANK, TERMINAL, State
 from telstate.errors import Busy, CallEnded, NotRunning
-from telstate.events import DialinReady
+from telstate.events import DialinReady, Event
 from telstate.routing._sequencer import Sequencer
 
 __all__ = ["Changes", "Waiters"]
@@ -32,21 +32,21 @@ class Waiters:
         self._closed = False
         self._readers: list[ref[Changes]] = []
 
-    def wake(self, outcome: Outcome) -> None:
-        """Wake those that wait for what an outcome changed."""
-        session = outcome.session
-        if session is None:
-            if type(outcome.event) is DialinReady:
-                for woken in self._at_endpoints.get(plain_uri(outcome.event.sip_endpoint), ()):
-                    woken.set()
-        elif outcome.moves or outcome.opened:
-            for waiter in self._waiters.get(session.session_id, ()):
-                if session.ended or RANK[session.state] >= RANK[waiter.target]:
-                    waiter.session = session
-                    waiter.woken.set()
-            for reader in self._readers:
-                if (changes := reader()) is not None:
-                    changes.put(outcome)
+    def wake(self, session: Session, outcome: Outcome) -> None:
+        """A session was opened or rose: wake those that wait for it, and those that follow all."""
+        for waiter in self._waiters.get(session.session_id, ()):
+            if session.ended or RANK[session.state] >= RANK[waiter.target]:
+                waiter.session = session
+                waiter.woken.set()
+        for reader in self._readers:
+            if (changes := reader()) is not None:
+                changes.put(outcome)
+
+    def wake_for(self, event: Event) -> None:
+        """Wake those that wait for an endpoint, if an event says that it is ready."""
+        if type(event) is DialinReady:
+            for woken in self._at_endpoints.get(plain_uri(event.sip_endpoint), ()):
+                woken.set()
 
     def close(self) -> None:
         """Wake everybody: nothing will change any more."""

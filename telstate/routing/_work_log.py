@@ -44,6 +44,13 @@ class WorkLog:
         self.done: Callable[[int], None] = getattr(journal, "done_now", self._marks.append)
         """Mark work as done, by its number: see `Journal`."""
 
+    def finished(self, job: Job) -> None:
+        """All handlers of a job have run."""
+        if job.letter:
+            self._forgotten.append(job.letter)  # if a handler failed again, there is a new one
+        else:
+            self.done(job.seq)
+
     def give_up(self, job: Job, reason: str, detail: str, handler: str | None = None) -> None:
         """Keep a dead letter for a job, or for one handler of it."""
         self._letters.append(letter_of(job, reason, detail, self._clock.now() or 0.0, handler))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from telstate.sources._feed import FeedResult, feed
 from telstate.sources._follow import follow
-from telstate.sources._lazy import lazy_exports
+from telstate.sources._lazy import lazy_exports as _lazy_exports
 from telstate.sources._pipecat import PipecatEvents, attach_pipecat
 from telstate.sources._signatures import PINLESS, WEBHOOK, BadSignature, Secret, SignatureHeaders, sign, verify
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from telstate.sources._server import serve_webhooks
     from telstate.sources._webhooks import webhook_app
 else:
-    __getattr__ = lazy_exports(
+    __getattr__ = _lazy_exports(
         __name__,
         {
             "DailyEvents": ("_daily", "daily"),

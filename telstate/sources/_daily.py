@@ -59,7 +59,7 @@ class DailyEvents(daily.EventHandler):
     def completion(self, settings: Mapping[str, Any]) -> Callable[[str | None, str | None], None]:
         """Make a completion for `client.start_dialout(settings, completion=events.completion(settings))`.
 
-        If Daily refuses the start, it becomes a `DialoutRefused` with an id of ours; otherwise a `DialoutRequested`.
+        If Daily refuses the start, it becomes a `DialoutRefused` with an id made here; otherwise a `DialoutRequested`.
         """
         return DialoutStart(self._queue, settings).complete
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, SourceGap, encode
+from telstate.events import Dialect, Event, SourceGap
+from telstate.events._json import to_bytes
 from telstate.routing._log import Log
 from telstate.routing._ports import EventSink
 
@@ -108,10 +109,10 @@ class EventQueue:
 
         Args:
             handler: the name of Daily's callback, for the log.
-            payload: in the dialect of daily-python, or an event of ours. It is encoded here, so you may change it afterwards.
+            payload: in the dialect of daily-python, or an event that telstate made. It is encoded here, so you may change it afterwards.
         """
         try:
-            item = _Item(handler, payload if isinstance(payload, Event) else encode(payload))
+            item = _Item(handler, payload if isinstance(payload, Event) else to_bytes(payload))
         except ParseError as error:
             self._on_loop(self._log_unreadable, handler, error)
             return

@@ -25,10 +25,11 @@ def lazy_exports(package: str, exports: Mapping[str, tuple[str, str]]) -> Callab
         try:
             value = getattr(import_module(f"{package}.{module}"), name)
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] == "telstate":
+            missing = (error.name or "telstate").partition(".")[0]
+            if missing == "telstate":
                 raise
-            hint = f"{package}.{name} needs {error.name}: pip install 'telstate[{extra}]'"
-            raise ModuleNotFoundError(hint, name=error.name) from error
+            hint = f"{package}.{name} needs {missing}: pip install 'telstate[{extra}]'"
+            raise ModuleNotFoundError(hint, name=missing) from error
         setattr(sys.modules[package], name, value)
         return value
 

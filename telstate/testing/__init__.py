@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telstate.sources._lazy import lazy_exports
+from telstate.sources._lazy import lazy_exports as _lazy_exports
 from telstate.testing import _faults as faults
 from telstate.testing import _refusals as refusals
 from telstate.testing._clock import FakeClock
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from telstate.testing._daily import FakeDaily
     from telstate.testing._sender import WebhookSender
 else:
-    __getattr__ = lazy_exports(__name__, {"FakeDaily": ("_daily", "rest,serve"), "WebhookSender": ("_sender", "rest")})
+    __getattr__ = _lazy_exports(__name__, {"FakeDaily": ("_daily", "rest,serve"), "WebhookSender": ("_sender", "rest")})
 
 __all__ = [
     "SCRIPTS",

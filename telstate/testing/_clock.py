@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that moves only when a test advances it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """Time for tests: `await clock.advance(30)` lets half a minute pass, and everything due in it happen.
+    """A clock for tests: `await clock.advance(30)` lets 30 seconds pass, and everything that is due in them happen.
+
+    It governs everything in telstate that waits for time, if it is passed as `Dispatcher(clock=…)`: deadlines and silence limits, the
+    timeouts of `wait_for` and `wait_ready`, the pauses of `Retry`, of `feed` and of a `Dialer`. It does not govern sockets.
 
     Args:
         start: Unix seconds.
     """
 
-    timers = True
+    timers: bool = True
 
     def __init__(self, start: float = 1_790_000_000.0) -> None:
         self._now = start
@@ -25,14 +28,14 @@ class FakeClock:
         self._timeouts: list[tuple[float, anyio.CancelScope]] = []
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return the time in Unix seconds."""
         return self._now
 
     def follow(self, at: float | None) -> None:
-        """Only the test moves it."""
+        """Do nothing: only the test moves this clock."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock was moved so far."""
+        """Wait until the clock was advanced so far."""
         sleeper = (self._now + seconds, anyio.Event())
         self._sleepers.append(sleeper)
         try:
@@ -42,7 +45,7 @@ class FakeClock:
 
     @contextmanager
     def move_on_after(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
-        """Return a cancel scope that is cancelled once the clock was moved so far."""
+        """Return a cancel scope that is cancelled once the clock was advanced so far."""
         with anyio.CancelScope() as scope:
             timeout = (self._now + seconds, scope) if seconds is not None else None
             if timeout is not None:
@@ -54,7 +57,7 @@ class FakeClock:
                     self._timeouts.remove(timeout)
 
     async def advance(self, seconds: float) -> None:
-        """Move the clock, stopping at each time that somebody sleeps until, and let them run."""
+        """Advance the clock. It stops at each time that a task waits for, and lets the task run."""
         end = self._now + seconds
         await settle()
         while due := [*self._due_sleepers(end), *self._due_timeouts(end)]:
@@ -74,6 +77,6 @@ class FakeClock:
 
 
 async def settle() -> None:
-    """Let every task that can run do so, some steps far."""
+    """Let every task that can run take some steps."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()

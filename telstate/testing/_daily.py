@@ -27,7 +27,7 @@ from telstate.testing._faults import Fault, FaultRules
 from telstate.testing._phone_lines import DIALIN_FAILED, DIALOUT_FAILED, PhoneLine, PhoneLines
 from telstate.testing._rooms import Leg
 from telstate.testing._server import FakeServer, ReceivedRequest
-from telstate.testing._webhook_delivery import Delivery, WebhookTarget
+from telstate.testing._webhook_delivery import SentWebhook, WebhookTarget
 
 __all__ = ["KEY", "FakeDaily"]
 
@@ -267,7 +267,7 @@ class FakeDaily:
         return list(self._server.seen)
 
     @property
-    def sent(self) -> list[Delivery]:
+    def sent(self) -> list[SentWebhook]:
         """The webhooks that were delivered or given up, in that order."""
         return list(self._server.delivery.sent)
 

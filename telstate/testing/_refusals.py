@@ -58,7 +58,7 @@ _INVALID = "invalid-request-error"
 
 # Texts that Daily or its users have published for REST.
 NOT_HOSTING = Refusal(404, "not-found", "Room is not hosting a call")
-"""Nobody is in the room, so it cannot dial out."""
+"""The room is empty, so it cannot dial out."""
 ALREADY_STARTED = Refusal(400, _INVALID, "dialOut already started")
 """One dial-out too many."""
 CALL_CLOSED = Refusal(400, _INVALID, "Call closed before command could be delivered")

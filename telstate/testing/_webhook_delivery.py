@@ -14,14 +14,14 @@ import httpx
 from telstate.sources._signatures import Secret, SignatureHeaders
 from telstate.testing._sender import WebhookSender
 
-__all__ = ["Delivery", "WebhookDelivery", "WebhookTarget"]
+__all__ = ["SentWebhook", "WebhookDelivery", "WebhookTarget"]
 
 _MAX_IN_FLIGHT = 16
 """How many requests may be in flight to one receiver: with more connections, httpx takes longer to find a free one. Measured with
 8, 16 and 48: 860, 730 and 500 webhooks a second."""
 
 
-class Delivery(NamedTuple):
+class SentWebhook(NamedTuple):
     """A webhook that was delivered or given up."""
 
     at: float
@@ -70,7 +70,7 @@ class WebhookDelivery:
         self._due: dict[asyncio.Task[None], str] = {}
         self._open = AsyncExitStack()
         self._is_closed = False
-        self.sent: list[Delivery] = []
+        self.sent: list[SentWebhook] = []
 
     @property
     def due(self) -> list[str]:
@@ -129,7 +129,7 @@ class WebhookDelivery:
         sender = self._sender(target)
         for _ in range(times):
             delivered = target.is_active and await sender.deliver(body)
-            self.sent.append(Delivery(time.monotonic(), target.url, kind, body, delivered))
+            self.sent.append(SentWebhook(time.monotonic(), target.url, kind, body, delivered))
             if target.hook is not None and target.is_active:
                 _update(target.hook, sender, delivered=delivered)
 

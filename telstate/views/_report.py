@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from telstate.calls._engine import Engine
-from telstate.calls._evidence import EndedBy, evidenced
+from telstate.calls._evidence import EndedBy
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
 from telstate.errors import shorten
@@ -16,33 +16,7 @@ from telstate.events._masking import mask
 from telstate.views._masked import mask_name, mask_record
 from telstate.views._text import cut, printable, utc_time
 
-__all__ = ["JsonReport", "TextReport", "session_as_dict"]
-
-
-def session_as_dict(session: Session) -> dict[str, Any]:
-    """What is known of a session, as `telstate replay --json` prints it. Times are Unix seconds, durations seconds."""
-    return {
-        "session_id": session.session_id,
-        "direction": session.direction,
-        "state": session.state,
-        "cause": session.cause,
-        "ended_by": session.ended_by,
-        "sip_call_id": session.sip_call_id,
-        "room": session.room,
-        "events": session.events,
-        "duplicates": session.duplicates,
-        "late": session.late,
-        "unexpected": session.unexpected,
-        "anomalies": list(session.anomalies),
-        "started_at": session.started_at,
-        "ended_at": session.ended_at,
-        "setup_s": session.setup_s,
-        "ring_s": session.ring_s,
-        "talk_s": session.talk_s,
-        "transitions": [
-            [move.source, move.target, "parked" if move.parked else move.event] for move in session.transitions
-        ],
-    }
+__all__ = ["JsonReport", "TextReport"]
 
 
 class JsonReport:
@@ -60,8 +34,8 @@ class JsonReport:
         return None
 
     def session(self, session: Session) -> str:
-        """A session that left memory, or that is left at the end."""
-        return self._line("session", session_as_dict(session))
+        """A session that left memory, or that is left at the end: `session.to_dict()`."""
+        return self._line("session", session.to_dict())
 
     def unmatched(self, unmatched: Unmatched) -> str:
         """An event that no session was ever found for."""
@@ -217,7 +191,7 @@ def _states(session: Session) -> str:
     """
     path = " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
     passed = {move.target for move in session.transitions}
-    late = [state for state in evidenced(session.seen, session.direction) if state not in passed]
+    late = [state for state in session.states_reported if state not in passed]
     return f"{path} (late: {', '.join(late)})" if late else path
 
 

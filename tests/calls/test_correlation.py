@@ -1,4 +1,4 @@
-"""Which session is meant: Call-IDs, destinations, endpoints, waiting callers, transfers, links."""
+"""Correlation: SIP Call-IDs, destinations, endpoints, callers on hold, transfers, links; and what is forgotten."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ UNMATCHED = OutcomeKind.UNMATCHED
 
 
 def state_of(engine: Engine, session_id: str) -> State:
-    """Where a session stands."""
+    """Return the state of a session."""
     session = engine.session(session_id)
     assert session is not None
     return session.state
 
 
 def ids(sessions: list[Session]) -> list[str]:
-    """Their ids."""
+    """Return the ids of sessions."""
     return [session.session_id for session in sessions]
 
 
 # --- by SIP Call-ID -----------------------------------------------------------------------------------------------
 
 
-def test_the_sip_call_id_is_a_second_way() -> None:
-    """For an event that names no session."""
+def test_an_event_is_matched_by_its_sip_call_id() -> None:
+    """If it names no session."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a", sipCallId="c"))
     outcome = feed(engine, js("dialin-stopped", None, sipCallId="c"))
@@ -38,7 +38,7 @@ def test_the_sip_call_id_is_a_second_way() -> None:
     assert state_of(engine, "a") is State.STOPPED
 
 
-def test_among_several_legs_nobody_guesses() -> None:
+def test_an_event_that_could_mean_several_legs_is_unmatched() -> None:
     """Unless only one of them has the event's direction."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a", sipCallId="c"), js("dialin-connected", "b", sipCallId="c"))
@@ -48,16 +48,16 @@ def test_among_several_legs_nobody_guesses() -> None:
     assert ids(engine.legs("c")) == ids(engine.legs("b")) == ["a", "b", "d"]
 
 
-def test_a_session_of_the_other_direction_is_named_all_the_same() -> None:
-    """The Call-ID says whose it is; what it says is unexpected."""
+def test_a_sip_call_id_matches_a_session_of_the_other_direction() -> None:
+    """The event is then unexpected."""
     engine = Engine()
     feed(engine, js("dialout-connected", "a", sipCallId="c"))
     outcome = feed(engine, js("dialin-stopped", None, sipCallId="c"))
     assert (outcome.kind, outcome.session) == (OutcomeKind.UNEXPECTED, engine.session("a"))
 
 
-def test_what_waits_in_vain_costs_its_session_nothing() -> None:
-    """A flood of events that no session can claim is not read again with each event."""
+def test_many_parked_events_do_not_slow_down_a_session() -> None:
+    """Parked events that no session can release are not looked at with each event."""
     engine = Engine()
     feed(engine, *(js("dialin-connected", session_id, sipCallId="c") for session_id in "ab"))
     feed(engine, *(js("dialin-warning", None, sipCallId="c") for _ in range(5000)))
@@ -66,8 +66,8 @@ def test_what_waits_in_vain_costs_its_session_nothing() -> None:
     assert process_time() - started < 1.0
 
 
-def test_what_was_odd_about_an_event_that_waited_is_not_forgotten() -> None:
-    """It becomes an anomaly of its session."""
+def test_anomalies_of_a_parked_event_become_anomalies_of_its_session() -> None:
+    """When the event is released."""
     engine = Engine()
     odd = {"action": "participant-joined", "participant": {"session_id": "a", "user_name": 5}}
     assert feed(engine, odd).anomalies == ("user_name came as 5",)
@@ -78,8 +78,8 @@ def test_what_was_odd_about_an_event_that_waited_is_not_forgotten() -> None:
     )
 
 
-def test_what_was_unmatched_is_applied_when_its_call_id_is_known() -> None:
-    """Its effect comes then, as a parked move; its outcome stays what it was."""
+def test_an_unmatched_event_is_applied_when_its_sip_call_id_is_known() -> None:
+    """It moves the session then, as a parked event; its outcome stays unmatched."""
     engine = Engine()
     assert feed(engine, js("dialout-stopped", None, sipCallId="c", errorMsg="bye")).kind is UNMATCHED
     outcome = feed(engine, js("dialout-connected", "a", sipCallId="c"))
@@ -95,8 +95,8 @@ def test_what_was_unmatched_is_applied_when_its_call_id_is_known() -> None:
     assert (session.events, session.error_msg) == (2, "bye")
 
 
-def test_a_known_session_learns_its_call_id_later() -> None:
-    """A webhook opened it; a client tells the Call-ID."""
+def test_a_known_session_learns_its_sip_call_id_later() -> None:
+    """A webhook opened it, a client reports the Call-ID."""
     engine = Engine()
     feed(engine, webhook("dialout.connected", "a"), js("dialout-answered", None, sipCallId="c"))
     assert state_of(engine, "a") is State.CONNECTED
@@ -105,8 +105,8 @@ def test_a_known_session_learns_its_call_id_later() -> None:
     assert state_of(engine, "a") is State.ANSWERED
 
 
-def test_events_that_waited_come_in_their_order() -> None:
-    """Whichever way they waited."""
+def test_parked_events_are_applied_in_order_of_arrival() -> None:
+    """Whether they waited for the session id or for the SIP Call-ID."""
     engine = Engine()
     feed(engine, joined("a"), js("dialin-stopped", None, sipCallId="c"))
     outcome = feed(engine, js("dialin-connected", "a", sipCallId="c"))
@@ -119,8 +119,8 @@ REQUESTED = js("dialout-requested", "a", destination="+12025550100", room="r")
 NAMELESS = js("dialout-error", None, details={"destination": "+12025550100"}, room="r")
 
 
-def test_an_idless_error_is_that_of_the_one_request_to_its_destination() -> None:
-    """daily-js tells of a failed start without a session id."""
+def test_an_error_without_id_belongs_to_the_one_request_to_its_destination() -> None:
+    """daily-js reports a failed start without a session id."""
     engine = Engine()
     outcome = feed(engine, REQUESTED, NAMELESS)
     assert outcome.session is engine.session("a")
@@ -154,15 +154,17 @@ def test_an_idless_error_is_that_of_the_one_request_to_its_destination() -> None
         "dial-in",
     ],
 )
-def test_but_nobody_guesses(before: list[dict[str, Any]], nameless: dict[str, Any]) -> None:
-    """Another room, another number, a session past idle, or two that could be meant."""
+def test_an_event_without_id_that_matches_no_single_request_is_unmatched(
+    before: list[dict[str, Any]], nameless: dict[str, Any]
+) -> None:
+    """Another room, another number, a session past idle, or two requests."""
     engine = Engine()
     feed(engine, *before)
     assert feed(engine, nameless).kind is UNMATCHED
 
 
-def test_a_request_is_found_by_its_client_too() -> None:
-    """daily-js tells no room."""
+def test_a_request_is_matched_by_its_call_client() -> None:
+    """daily-js reports no room."""
     engine = Engine()
     feed(engine, js("dialout-requested", "a", destination="+12025550100", callClientId="k", room="r"))
     feed(engine, js("dialout-answered", None, destination="+12025550100", callClientId="k"))
@@ -170,8 +172,8 @@ def test_a_request_is_found_by_its_client_too() -> None:
     assert engine.sizes()["requested"] == 0
 
 
-def test_a_request_is_found_by_a_room_learned_later() -> None:
-    """From a webhook's warning, say."""
+def test_a_request_is_matched_by_a_room_that_is_learned_later() -> None:
+    """For example from the warning of a webhook."""
     engine = Engine()
     feed(engine, js("dialout-requested", "a", destination="+12025550100", callClientId="k"))
     feed(engine, webhook("dialout.warning", "a", room="r", destination="+12025550100"))
@@ -179,15 +181,15 @@ def test_a_request_is_found_by_a_room_learned_later() -> None:
 
 
 @pytest.mark.parametrize("kind", ["connected", "answered", "stopped", "warning"])
-def test_odd_details_of_events_that_have_none(kind: str) -> None:
-    """An extra key of that name is no field."""
+def test_details_of_an_event_without_that_field_are_ignored(kind: str) -> None:
+    """An extra key of that name is not a destination."""
     engine = Engine()
     assert feed(engine, js(f"dialout-{kind}", None, details="busy")).kind is UNMATCHED
     assert sum(engine.counts.values()) == engine.received
 
 
-def test_empty_ids_are_no_ids() -> None:
-    """Neither of a room nor of an endpoint."""
+def test_an_empty_id_is_no_id() -> None:
+    """Of a room or an endpoint."""
     engine = Engine()
     feed(
         engine,
@@ -200,7 +202,7 @@ def test_empty_ids_are_no_ids() -> None:
 
 
 def test_two_dial_outs_in_one_room_do_not_mix() -> None:
-    """pipecat keeps one slot per direction; here each has its own life."""
+    """pipecat keeps one slot per direction; here each session has its own state."""
     engine = Engine()
     for session_id in ("a", "b"):
         feed(engine, js("dialout-connected", session_id, room="r"))
@@ -215,7 +217,7 @@ URI = "sip:room.0@sip.daily.co"
 
 
 def test_endpoints_are_ready_then_busy_then_free() -> None:
-    """Found with or without `sip:`, whatever the query."""
+    """They are found with or without `sip:` and query."""
     engine = Engine()
     feed(engine, READY)
     endpoint = engine.endpoint("room.0@sip.daily.co?x=1")
@@ -228,8 +230,8 @@ def test_endpoints_are_ready_then_busy_then_free() -> None:
     assert engine.endpoint("sip:nobody@x") is None
 
 
-def test_a_second_caller_on_a_busy_endpoint_is_odd() -> None:
-    """Daily says one at a time."""
+def test_a_second_caller_on_a_busy_endpoint_is_an_anomaly() -> None:
+    """Daily allows one at a time."""
     engine = Engine()
     feed(engine, READY, js("dialin-connected", "a", sipEndpoint=URI, callClientId="k"))
     outcome = feed(engine, js("dialin-connected", "b", sipEndpoint=URI, callClientId="k"))
@@ -248,8 +250,8 @@ def test_the_same_endpoint_can_be_dialled_again() -> None:
     assert all(not session.anomalies for session in engine.sessions())
 
 
-def test_endpoints_hold_in_their_scope() -> None:
-    """Two domains may name their rooms alike."""
+def test_endpoints_belong_to_their_domain_and_room() -> None:
+    """Two domains may have rooms of the same name."""
     engine = Engine()
     for domain in ("d1", "d2"):
         feed(engine, webhook("dialin.ready", None, id=domain, sip_endpoint=URI, room="r", domain_id=domain))
@@ -259,8 +261,8 @@ def test_endpoints_hold_in_their_scope() -> None:
 
 
 @pytest.mark.parametrize("first", ["a", "b"])
-def test_of_two_callers_on_an_endpoint_each_leaves_for_itself(first: str) -> None:
-    """It is busy until both have gone, whoever goes first, and however long after."""
+def test_an_endpoint_is_busy_until_both_of_two_callers_have_left(first: str) -> None:
+    """In any order, and however long after."""
     engine = Engine()
     for session_id in ("a", "b"):
         feed(engine, js("dialin-connected", session_id, sipEndpoint=URI), at=1.0)
@@ -276,21 +278,21 @@ def test_of_two_callers_on_an_endpoint_each_leaves_for_itself(first: str) -> Non
     assert engine.sizes()["endpoints"] == 0
 
 
-def test_a_late_connected_occupies_nothing() -> None:
-    """Its caller has left already."""
+def test_a_late_connected_does_not_occupy_the_endpoint() -> None:
+    """The caller has left already."""
     engine = Engine()
     feed(engine, js("dialin-stopped", "a"), js("dialin-connected", "a", sipEndpoint=URI))
     endpoint = engine.endpoint(URI)
     assert endpoint is None or not endpoint.busy
 
 
-# --- waiting callers, transfers, links ----------------------------------------------------------------------------
+# --- callers on hold, transfers, links ----------------------------------------------------------------------------
 
 PINLESS = {"To": "+12025550100", "From": "+12025550155", "callId": "p", "callDomain": "d"}
 
 
-def test_a_waiting_caller_becomes_the_session_at_the_endpoint_it_was_forwarded_to() -> None:
-    """Only there: the webhook names no session."""
+def test_a_forwarded_caller_becomes_the_session_on_that_endpoint() -> None:
+    """And on no other: the webhook names no session."""
     engine = Engine()
     feed(engine, PINLESS, {"action": "pinless-forwarded", "callId": "p", "sipEndpoint": URI})
     feed(engine, js("dialin-connected", "other", sipEndpoint="sip:other@sip.daily.co"))
@@ -300,8 +302,8 @@ def test_a_waiting_caller_becomes_the_session_at_the_endpoint_it_was_forwarded_t
     assert engine.sizes()["callers"] == 0
 
 
-def test_a_waiting_caller_who_connected_before_we_had_daily_s_answer() -> None:
-    """The answer to the forwarding and the connection race; who was on the endpoint before the call is not he."""
+def test_a_caller_may_connect_before_the_answer_to_the_forwarding_arrives() -> None:
+    """A session that was on the endpoint before the caller was on hold is another one."""
     forwarded = {"action": "pinless-forwarded", "callId": "p", "sipEndpoint": URI}
     engine = Engine()
     feed(engine, js("dialin-connected", "stale", sipEndpoint=URI), PINLESS, forwarded)
@@ -315,16 +317,16 @@ def test_a_waiting_caller_who_connected_before_we_had_daily_s_answer() -> None:
     assert engine.session("b").caller is None  # type: ignore[union-attr]
 
 
-def test_a_waiting_caller_nobody_forwarded_joins_nothing() -> None:
-    """However well the times would fit."""
+def test_a_caller_who_was_not_forwarded_is_linked_to_no_session() -> None:
+    """Even if the times would fit."""
     engine = Engine()
     feed(engine, PINLESS, js("dialin-connected", "a", sipEndpoint=URI))
     assert next(engine.sessions()).caller is None
 
 
 @pytest.mark.parametrize("transfer_first", [True, False])
-def test_a_transfer_to_an_endpoint_of_ours_links_its_far_leg(*, transfer_first: bool) -> None:
-    """In whichever order they are told."""
+def test_a_transfer_to_a_known_endpoint_links_its_far_leg(*, transfer_first: bool) -> None:
+    """In any order of arrival."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a"))
     triggered = webhook("calltransfer.triggered", "a", to_endpoint=URI)
@@ -334,8 +336,8 @@ def test_a_transfer_to_an_endpoint_of_ours_links_its_far_leg(*, transfer_first: 
     assert ids(engine.legs("a")) == ids(engine.legs("b")) == ["a", "b"]
 
 
-def test_who_was_there_before_is_not_the_far_leg() -> None:
-    """A transfer that is only asked for says nothing of who is there now."""
+def test_a_session_that_was_on_the_endpoint_before_is_not_the_far_leg() -> None:
+    """A transfer that is only triggered says nothing about who is there now."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a"), js("dialin-connected", "b", sipEndpoint=URI))
     feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI))
@@ -344,19 +346,19 @@ def test_who_was_there_before_is_not_the_far_leg() -> None:
 
 @pytest.mark.parametrize("order", ["abl", "alb", "lab", "lba"])
 def test_sessions_can_be_linked_before_they_are_known(order: str) -> None:
-    """The program knows its own legs."""
-    told = {
+    """The program knows its legs before their events arrive."""
+    payloads = {
         "a": js("dialin-connected", "a"),
         "b": js("dialout-connected", "b"),
         "l": js("sessions-linked", "a", otherSessionId="b"),
     }
     engine = Engine()
-    feed(engine, *(told[key] for key in order))
+    feed(engine, *(payloads[key] for key in order))
     assert set(ids(engine.legs("b"))) == {"a", "b"}
     assert engine.sizes()["early"] == 0
 
 
-def test_calls_join_over_call_ids_and_links() -> None:
+def test_legs_are_found_across_sip_call_ids_and_links() -> None:
     """Legs of legs are legs."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a", sipCallId="x"), js("dialout-connected", "b", sipCallId="x"))
@@ -365,8 +367,8 @@ def test_calls_join_over_call_ids_and_links() -> None:
     assert engine.legs("nothing") == []
 
 
-def test_every_link_waits_for_itself() -> None:
-    """Two links of one session that is not known yet are two."""
+def test_each_link_is_parked_separately() -> None:
+    """Two links of one session that is not known yet."""
     engine = Engine()
     feed(engine, js("sessions-linked", "a", otherSessionId="b"), js("sessions-linked", "a", otherSessionId="c"))
     feed(engine, *(js("dialin-connected", session_id) for session_id in "abc"))
@@ -374,8 +376,8 @@ def test_every_link_waits_for_itself() -> None:
     assert engine.sizes()["early"] == 0
 
 
-def test_a_connected_told_again_takes_no_second_caller_along() -> None:
-    """The next one in the queue belongs to whoever connects next."""
+def test_a_repeated_connected_takes_no_second_caller() -> None:
+    """The next caller belongs to the next session that connects."""
     engine = Engine()
     for call_id in ("p", "q"):
         feed(engine, {**PINLESS, "callId": call_id, "From": f"from {call_id}"})
@@ -386,8 +388,8 @@ def test_a_connected_told_again_takes_no_second_caller_along() -> None:
     assert [session.caller for session in engine.sessions()] == ["from p", "from q"]
 
 
-def test_late_steps_of_a_transfer_point_at_nobody_else() -> None:
-    """Its far leg has arrived, and gone; the webhooks are only slower."""
+def test_late_steps_of_a_transfer_link_no_other_session() -> None:
+    """Its far leg has arrived and left; the webhooks are only slower."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a"), js("transfer-requested", "a", toEndpoint=URI))
     feed(engine, js("dialin-connected", "far", sipEndpoint=URI))
@@ -397,8 +399,8 @@ def test_late_steps_of_a_transfer_point_at_nobody_else() -> None:
     assert ids(engine.legs("a")) == ["a", "far"]
 
 
-def test_a_call_of_very_many_legs() -> None:
-    """A conference bridge shares one SIP Call-ID; finding its legs is no quadratic work."""
+def test_a_call_of_thousands_of_legs() -> None:
+    """A conference bridge shares one SIP Call-ID. Finding its legs is not quadratic."""
     engine = Engine()
     feed(engine, *(js("dialin-connected", f"s{n}", sipCallId="c") for n in range(3000)))
     assert len(engine.legs("c")) == 3000
@@ -408,7 +410,7 @@ def test_a_call_of_very_many_legs() -> None:
 
 
 def test_everything_returns_to_zero() -> None:
-    """With all calls ended and retention passed; what nobody claimed is told."""
+    """When all calls have ended and retention has passed. Unmatched events are returned."""
     engine = Engine()
     for n in range(50):
         feed(
@@ -436,8 +438,8 @@ def test_everything_returns_to_zero() -> None:
     assert engine.next_deadline() is None
 
 
-def test_bounds_in_number() -> None:
-    """The oldest is forgotten first, whatever the flood."""
+def test_everything_is_bounded_in_number() -> None:
+    """The oldest entries are forgotten first."""
     settings = Settings(max_keys=100, max_ended=10, max_parked=20)
     engine = Engine(settings)
     for n in range(1000):
@@ -468,8 +470,8 @@ def test_bounds_in_number() -> None:
     assert [session.session_id for session in engine.sessions()] == [f"s{n}" for n in range(990, 1000)]
 
 
-def test_what_waits_and_what_is_remembered_is_bounded_in_size_too() -> None:
-    """A few huge events do not make gigabytes."""
+def test_parked_events_and_keys_are_bounded_in_size() -> None:
+    """A few huge events do not take gigabytes."""
     engine = Engine()
     for n in range(60):
         huge = "x" * 1_000_000
@@ -482,16 +484,16 @@ def test_what_waits_and_what_is_remembered_is_bounded_in_size_too() -> None:
     assert 5 < engine.sizes()["early"] < 20
 
 
-def test_a_line_without_time_lets_no_timed_session_go() -> None:
-    """Once there is a clock, retention is two hours of it."""
+def test_an_event_without_time_retires_no_session_that_has_a_time() -> None:
+    """Once a time is known, retention is two hours."""
     engine = Engine(Settings(retain_untimed=1))
     feed(engine, *(js("dialout-stopped", f"s{n}") for n in range(4)), at=10.0)
     assert feed(engine, js("dialout-stopped", "t")).departed == ()
     assert len(list(engine.sessions())) == 5
 
 
-def test_without_any_time_sessions_leave_by_number() -> None:
-    """When `retain_untimed` later ones have ended."""
+def test_without_any_time_sessions_retire_by_number() -> None:
+    """When `retain_untimed` later sessions have ended."""
     engine = Engine(Settings(retain_untimed=3))
     departed: list[Session | Unmatched] = []
     for n in range(10):
@@ -500,8 +502,8 @@ def test_without_any_time_sessions_leave_by_number() -> None:
     assert engine.next_deadline() is None
 
 
-def test_the_clock_may_start_late() -> None:
-    """What came before any time is counted from the first time told."""
+def test_what_came_before_any_time_counts_from_the_first_time() -> None:
+    """A clock may start late."""
     engine = Engine()
     feed(engine, js("dialout-stopped", "a"))
     feed(engine, js("dialout-connected", "b"), at=1_700_000_000.0)
@@ -511,7 +513,7 @@ def test_the_clock_may_start_late() -> None:
 
 
 def test_retention_is_kept_to_the_second_for_each() -> None:
-    """Not only for the first that leaves."""
+    """For each session, not only for the first."""
     engine = Engine()
     for n in range(5):
         feed(engine, js("dialout-stopped", f"s{n}"), at=100.0 * n)
@@ -521,7 +523,7 @@ def test_retention_is_kept_to_the_second_for_each() -> None:
 
 
 def test_after_retention_an_id_is_new() -> None:
-    """Some systems reuse theirs."""
+    """Some systems reuse ids."""
     engine = Engine()
     feed(engine, webhook("dialout.stopped", "a"), at=0.0)
     outcome = feed(engine, webhook("dialout.stopped", "a"), at=7200.0)
@@ -530,7 +532,7 @@ def test_after_retention_an_id_is_new() -> None:
 
 
 def test_time_never_falls() -> None:
-    """A clock that jumps back is held."""
+    """A clock that jumps back is ignored."""
     engine = Engine()
     feed(engine, js("dialout-connected", "a"), at=1000.0)
     feed(engine, js("dialout-stopped", "a"), at=10.0)
@@ -540,8 +542,8 @@ def test_time_never_falls() -> None:
 
 
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), -1.0, 1_730_000_000_000.0])
-def test_a_time_that_is_none_is_misuse(now: float) -> None:
-    """Milliseconds would let everything fall due for ever; nothing has changed then."""
+def test_an_invalid_time_is_refused(now: float) -> None:
+    """With milliseconds everything would be due for ever. Nothing has changed then."""
     engine = Engine()
     for _ in range(2):
         with pytest.raises(ValueError, match="Unix seconds"):

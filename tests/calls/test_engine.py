@@ -1,7 +1,8 @@
-"""The engine: outcomes by their rules, causes by their evidence, and what is kept of a session."""
+"""The engine: outcomes by their rules, causes by their evidence, and what a session keeps."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from telstate import (
     Direction,
     EndedBy,
     Engine,
+    Event,
     OutcomeKind,
     Session,
     State,
     TelstateError,
+    Unmatched,
     parse,
 )
 from tests.calls import SESSION, feed, joined, js, webhook
@@ -24,13 +27,13 @@ MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 
 
 def only(engine: Engine) -> Session:
-    """The one session there is."""
+    """Return the only session."""
     (session,) = engine.sessions()
     return session
 
 
 def path(session: Session) -> list[str]:
-    """The states it went through."""
+    """Return the states that a session went through."""
     return [str(move.target) for move in session.transitions]
 
 
@@ -55,11 +58,11 @@ LIVES: list[tuple[str, list[dict[str, Any]], State, Cause | None]] = [
     ("dial-out failed, then stopped", [js("dialout-error"), js("dialout-stopped")], State.ERROR, Cause.FAILED),
     ("dial-out stopped, then failed", [js("dialout-stopped"), js("dialout-error")], State.ERROR, Cause.FAILED),
     ("dial-out refused", [js("dialout-refused")], State.ERROR, Cause.REFUSED),
-    ("refused, and an error beside", [js("dialout-refused"), js("dialout-error")], State.ERROR, Cause.FAILED),
-    ("dial-out answered, alive", [js("dialout-connected"), js("dialout-answered")], State.ANSWERED, None),
-    ("dial-out's party joins while it rings", [js("dialout-connected"), joined()], State.CONNECTED, None),
-    ("only asked for", [js("dialout-requested")], State.IDLE, None),
-    ("only warned of", [js("dialin-warning")], State.IDLE, None),
+    ("dial-out refused, and an error", [js("dialout-refused"), js("dialout-error")], State.ERROR, Cause.FAILED),
+    ("dial-out answered, live", [js("dialout-connected"), js("dialout-answered")], State.ANSWERED, None),
+    ("callee of a dial-out joins while it rings", [js("dialout-connected"), joined()], State.CONNECTED, None),
+    ("only requested", [js("dialout-requested")], State.IDLE, None),
+    ("only a warning", [js("dialin-warning")], State.IDLE, None),
     ("dial-in", [js("dialin-connected"), joined(), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
     ("dial-in without media", [js("dialin-connected"), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
     ("dial-in whose connected was lost", [joined(), js("dialin-stopped")], State.STOPPED, Cause.COMPLETED),
@@ -79,13 +82,13 @@ LIVES: list[tuple[str, list[dict[str, Any]], State, Cause | None]] = [
         Cause.TRANSFERRED,
     ),
     (
-        "transfer told after the end",
+        "transfer reported after the end",
         [js("dialin-connected"), js("dialin-stopped"), webhook("calltransfer.completed")],
         State.STOPPED,
         Cause.TRANSFERRED,
     ),
     (
-        "we transferred it",
+        "transfer requested",
         [js("dialout-answered"), js("transfer-requested"), js("dialout-stopped")],
         State.STOPPED,
         Cause.TRANSFERRED,
@@ -94,8 +97,8 @@ LIVES: list[tuple[str, list[dict[str, Any]], State, Cause | None]] = [
 
 
 @pytest.mark.parametrize(("payloads", "state", "cause"), [life[1:] for life in LIVES], ids=[life[0] for life in LIVES])
-def test_lives(payloads: list[dict[str, Any]], state: State, cause: Cause | None) -> None:
-    """Where they end, and why; an end is told once, and the counts add up."""
+def test_lives_of_a_session(payloads: list[dict[str, Any]], state: State, cause: Cause | None) -> None:
+    """State and cause are right, the session opens and ends once, and the counts add up."""
     engine = Engine()
     outcomes = [engine.receive(parse(payload)) for payload in payloads]
     session = only(engine)
@@ -110,8 +113,8 @@ def test_lives(payloads: list[dict[str, Any]], state: State, cause: Cause | None
 # --- the rules of outcomes, in their order ------------------------------------------------------------------------
 
 
-def test_rule_1_a_webhook_told_twice() -> None:
-    """By its type and id; whatever else the second one says."""
+def test_rule_1_a_webhook_received_twice_is_a_duplicate() -> None:
+    """By type and id, whatever else the second one says."""
     engine = Engine()
     assert feed(engine, webhook("dialout.connected")).kind is MOVED
     again = feed(engine, webhook("dialout.connected", destination="+12025550100"))
@@ -120,23 +123,23 @@ def test_rule_1_a_webhook_told_twice() -> None:
     assert only(engine).destination is None
 
 
-def test_rule_1_the_same_id_of_another_type_is_another_event() -> None:
-    """Daily's own examples reuse an id over types."""
+def test_rule_1_an_id_of_another_type_is_another_event() -> None:
+    """Daily's own examples use one id for several types."""
     engine = Engine()
     feed(engine, webhook("dialout.connected", id="w"))
     assert feed(engine, webhook("dialout.answered", id="w")).kind is MOVED
 
 
-def test_rule_1_readies_of_one_second_share_an_id() -> None:
-    """They are told apart by the endpoint."""
+def test_rule_1_readies_with_one_id_differ_by_endpoint() -> None:
+    """The id has only the second."""
     engine = Engine()
     one = webhook("dialin.ready", None, id="w", sip_endpoint="sip:a@b", room="r")
     other = webhook("dialin.ready", None, id="w", sip_endpoint="sip:c@b", room="r")
     assert [feed(engine, payload).kind for payload in (one, other, one)] == [NOTED, NOTED, DUPLICATE]
 
 
-def test_rule_1_warnings_of_one_session_share_an_id() -> None:
-    """They are told apart by time and text."""
+def test_rule_1_warnings_with_one_id_differ_by_time_and_text() -> None:
+    """All warnings of a session share an id."""
     engine = Engine()
     one = webhook("dialin.warning", id="w", timestamp="10", error_msg="a")
     later = webhook("dialin.warning", id="w", timestamp="11", error_msg="a")
@@ -145,8 +148,8 @@ def test_rule_1_warnings_of_one_session_share_an_id() -> None:
     assert only(engine).warnings == ("a", "b")
 
 
-def test_rule_1_a_lifecycle_event_told_twice_without_ids() -> None:
-    """Two clients, or a client and a webhook, tell of one session; what only the second knows is kept."""
+def test_rule_1_a_second_lifecycle_event_without_id_is_a_duplicate() -> None:
+    """A client and a webhook report one session; what only the second one reports is kept."""
     engine = Engine()
     feed(engine, webhook("dialin.connected", room="r", timestamp="100"))
     again = feed(engine, js("dialin-connected", sipCallId="c", sipEndpoint="sip:a@b"))
@@ -159,7 +162,7 @@ def test_rule_1_a_lifecycle_event_told_twice_without_ids() -> None:
 
 
 def test_rule_1_warnings_and_keys_without_ids_are_never_duplicates() -> None:
-    """Somebody who presses 1 twice presses it twice."""
+    """A key that is pressed twice counts twice."""
     engine = Engine()
     feed(engine, js("dialin-connected"))
     kinds = [feed(engine, payload).kind for payload in [js("dtmf-event", tone="1")] * 2 + [js("dialin-warning")] * 2]
@@ -167,8 +170,8 @@ def test_rule_1_warnings_and_keys_without_ids_are_never_duplicates() -> None:
     assert only(engine).dtmf == 2
 
 
-def test_rule_2_no_session_can_be_named() -> None:
-    """It speaks of one, but of which?"""
+def test_rule_2_an_event_without_a_matching_session_is_unmatched() -> None:
+    """It is about a session, but nothing says which."""
     engine = Engine()
     for payload in (js("dialout-error", None), js("dialin-stopped", None, sipCallId="c"), js("dtmf-event", None)):
         outcome = feed(engine, payload)
@@ -176,16 +179,16 @@ def test_rule_2_no_session_can_be_named() -> None:
     assert len(engine.unmatched()) == 3
 
 
-def test_rule_1_goes_before_rule_2() -> None:
-    """An unmatched webhook told again is a duplicate."""
+def test_rule_1_is_tried_before_rule_2() -> None:
+    """An unmatched webhook that is received again is a duplicate."""
     engine = Engine()
     nameless = webhook("dialout.error", None, id="w", room="r")
     assert [feed(engine, nameless).kind, feed(engine, nameless).kind] == [UNMATCHED, DUPLICATE]
     assert len(engine.unmatched()) == 1
 
 
-def test_rule_3_the_wrong_direction() -> None:
-    """It says nothing of this session, and is odd; told twice it is a duplicate, by rule 1."""
+def test_rule_3_an_event_of_the_other_direction_is_unexpected() -> None:
+    """It says nothing about the session and is an anomaly. A second one is a duplicate, by rule 1."""
     engine = Engine()
     feed(engine, js("dialin-connected"))
     outcome = feed(engine, js("dialout-answered", destination="+12025550100"))
@@ -199,13 +202,13 @@ def test_rule_3_the_wrong_direction() -> None:
 
 
 def test_rule_4_a_jump_is_one_move() -> None:
-    """Idle to answered enters the target only."""
+    """From idle to answered, without entering connected."""
     outcome = feed(Engine(), js("dialout-answered"))
     assert [(move.source, move.target) for move in outcome.moves] == [(State.IDLE, State.ANSWERED)]
 
 
-def test_rule_5_what_comes_late_is_still_recorded() -> None:
-    """A late connected never revives a call, but its time and its ids are worth keeping."""
+def test_rule_5_a_late_event_is_still_recorded() -> None:
+    """A late connected never revives a call, but its time and its ids are kept."""
     engine = Engine()
     feed(engine, webhook("dialout.stopped", timestamp="130"))
     late = feed(engine, webhook("dialout.answered", timestamp="110", destination="+12025550100"))
@@ -229,22 +232,22 @@ def test_rule_5_what_comes_late_is_still_recorded() -> None:
         js("deadline-passed", deadline="ring", dueAt=1),
     ],
 )
-def test_rule_5_nearly_everything_on_an_ended_session_is_late(payload: dict[str, Any]) -> None:
-    """Nobody greets a caller who has hung up."""
+def test_rule_5_most_events_of_an_ended_session_are_late(payload: dict[str, Any]) -> None:
+    """No handler should greet a caller who has hung up."""
     engine = Engine()
     feed(engine, js("dialin-stopped"))
     assert feed(engine, payload).kind is LATE
 
 
-def test_rule_5_but_not_transfers() -> None:
-    """They are told after the leg ended."""
+def test_rule_5_a_transfer_of_an_ended_session_is_noted() -> None:
+    """Transfers are often reported after the leg ended."""
     engine = Engine()
     feed(engine, js("dialin-stopped"))
     assert feed(engine, webhook("calltransfer.answered")).kind is NOTED
 
 
-def test_rule_6_events_of_no_session() -> None:
-    """Endpoints, rooms, waiting callers, sources, types unknown."""
+def test_rule_6_an_event_of_no_session_is_noted() -> None:
+    """Endpoints, rooms, callers on hold, sources, unknown types, and sessions not yet known."""
     engine = Engine()
     for payload in (
         {"action": "dialin-ready", "sipEndpoint": "sip:a@b"},
@@ -261,8 +264,8 @@ def test_rule_6_events_of_no_session() -> None:
     assert not list(engine.sessions())
 
 
-def test_most_participants_are_no_calls() -> None:
-    """They open nothing, and wait in case a session of their id opens."""
+def test_a_participant_opens_no_session() -> None:
+    """Its events are parked in case a session of its id opens."""
     engine = Engine()
     feed(engine, joined("a"), joined("b"), joined("b", "participant-left"))
     assert not list(engine.sessions())
@@ -289,14 +292,14 @@ def test_most_participants_are_no_calls() -> None:
     ],
 )
 def test_ended_by(payloads: list[dict[str, Any]], ended_by: EndedBy) -> None:
-    """The stopped does not say; what we asked for does."""
+    """The stopped does not say it; the requests of this program do."""
     engine = Engine()
     feed(engine, *payloads)
     assert only(engine).ended_by is ended_by
 
 
-def test_the_error_text_is_kept_whatever_came_first() -> None:
-    """An error's text outweighs a stop's and a refusal's."""
+def test_the_text_of_an_error_outweighs_those_of_a_stop_and_a_refusal() -> None:
+    """In any order of arrival."""
     texts = [
         js("dialout-stopped", errorMsg="bye"),
         js("dialout-refused", errorMsg="no"),
@@ -308,8 +311,8 @@ def test_the_error_text_is_kept_whatever_came_first() -> None:
         assert only(engine).error_msg == "boom"
 
 
-def test_a_refusal_made_here() -> None:
-    """In Python no event says so; the id is ours."""
+def test_a_refusal_made_by_this_program() -> None:
+    """In Python no event reports it, so the id is made here."""
     engine = Engine()
     refusal = DialoutRefused.new("dial-out not enabled for room", destination="+12025550100")
     assert engine.receive(refusal).ended
@@ -322,7 +325,7 @@ def test_a_refusal_made_here() -> None:
 
 
 def test_durations_of_a_dial_out() -> None:
-    """Setup from our request to ringing, ring to the answer, talk to the end."""
+    """Setup lasts from the request to ringing, ring to the answer, talk to the end."""
     engine = Engine()
     for at, payload in (
         (100.0, js("dialout-requested")),
@@ -336,8 +339,8 @@ def test_durations_of_a_dial_out() -> None:
     assert (session.setup_s, session.ring_s, session.talk_s) == (1.5, 7.5, 21.25)
 
 
-def test_a_dial_outs_party_joins_while_it_rings() -> None:
-    """That is no answer: ring and talk are counted from the answered."""
+def test_the_callee_of_a_dial_out_joins_while_it_rings() -> None:
+    """That is no answer: ring and talk count from the answered."""
     engine = Engine()
     for at, payload in (
         (100.0, js("dialout-connected")),
@@ -349,14 +352,14 @@ def test_a_dial_outs_party_joins_while_it_rings() -> None:
     assert (only(engine).ring_s, only(engine).talk_s) == (20.0, 10.0)
 
 
-def test_a_stop_we_asked_for_told_after_the_end_amends_it() -> None:
-    """By whom is known only now."""
+def test_a_stop_request_after_the_end_amends_the_session() -> None:
+    """Only then is it known who ended it."""
     engine = Engine()
     feed(engine, js("dialout-stopped"), js("stop-requested"))
     assert (only(engine).ended_by, only(engine).amended) == (EndedBy.LOCAL, True)
 
 
-def test_durations_of_a_dial_out_nobody_answered() -> None:
+def test_durations_of_an_unanswered_dial_out() -> None:
     """It rang until it was given up."""
     engine = Engine()
     feed(engine, js("dialout-connected"), at=100.0)
@@ -365,7 +368,7 @@ def test_durations_of_a_dial_out_nobody_answered() -> None:
 
 
 def test_durations_of_a_dial_in() -> None:
-    """Setup from connected to media; it does not ring."""
+    """Setup lasts from connected to media. It does not ring."""
     engine = Engine()
     feed(engine, js("dialin-connected"), at=100.0)
     feed(engine, joined(), at=102.0)
@@ -373,16 +376,16 @@ def test_durations_of_a_dial_in() -> None:
     assert (only(engine).setup_s, only(engine).ring_s, only(engine).talk_s) == (2.0, None, 8.0)
 
 
-def test_times_are_unknown_where_nobody_tells_them() -> None:
-    """A log of daily-js has none."""
+def test_times_are_unknown_in_a_log_without_times() -> None:
+    """For example in a log of daily-js."""
     engine = Engine()
     feed(engine, js("dialout-connected"), js("dialout-answered"), js("dialout-stopped"))
     session = only(engine)
     assert (session.started_at, session.ended_at, session.setup_s, session.ring_s, session.talk_s) == (None,) * 5
 
 
-def test_the_time_told_goes_before_the_time_received() -> None:
-    """A webhook that comes an hour late tells when it happened."""
+def test_the_time_of_an_event_outweighs_the_time_of_its_receipt() -> None:
+    """A webhook that arrives an hour late says when it happened."""
     engine = Engine()
     feed(engine, webhook("dialout.answered", timestamp="100"), at=100.5)
     feed(engine, webhook("dialout.stopped", timestamp="160"), at=3700.0)
@@ -390,18 +393,18 @@ def test_the_time_told_goes_before_the_time_received() -> None:
 
 
 @pytest.mark.parametrize("later_first", [True, False])
-def test_of_two_observers_times_the_earlier_counts(*, later_first: bool) -> None:
-    """So the order in which they tell does not matter."""
-    told = [(100.0, webhook("dialin.connected", timestamp="100")), (102.5, js("dialin-connected"))]
+def test_the_earlier_time_of_two_observers_counts(*, later_first: bool) -> None:
+    """So the order of their reports does not matter."""
+    reports = [webhook("dialin.connected", timestamp="100"), js("dialin-connected")]
     engine = Engine()
-    for _, payload in told[::-1] if later_first else told:
+    for payload in reports[::-1] if later_first else reports:
         feed(engine, payload, at=102.5)
     feed(engine, joined(), at=104.0)
     assert (only(engine).started_at, only(engine).setup_s) == (100.0, 4.0)
 
 
 def test_durations_are_never_negative() -> None:
-    """Webhooks round to seconds, clients do not."""
+    """Webhooks round to whole seconds, clients do not."""
     engine = Engine()
     feed(engine, js("dialout-answered"), at=100.9)
     feed(engine, webhook("dialout.stopped", timestamp="100"), at=101.0)
@@ -411,7 +414,7 @@ def test_durations_are_never_negative() -> None:
 # --- facts --------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_value_wins_and_a_disagreement_is_odd() -> None:
+def test_the_first_value_wins_and_another_is_an_anomaly() -> None:
     """Two SIP Call-IDs, another destination."""
     engine = Engine()
     feed(engine, js("dialout-connected", sipCallId="a", destination="+12025550100", displayName="x"))
@@ -423,8 +426,8 @@ def test_the_first_value_wins_and_a_disagreement_is_odd() -> None:
     assert engine.legs("b") == []
 
 
-def test_addresses_are_compared_as_people_mean_them() -> None:
-    """With or without `sip:`, whatever the query."""
+def test_two_spellings_of_one_address_agree() -> None:
+    """With or without `sip:` and query."""
     engine = Engine()
     feed(
         engine, js("dialin-connected", sipEndpoint="sip:room.0@SIP.daily.co?x-daily_display_name=a", callClientId="one")
@@ -434,22 +437,22 @@ def test_addresses_are_compared_as_people_mean_them() -> None:
 
 
 def test_odd_fields_are_anomalies_of_the_session() -> None:
-    """They cost nothing, and are not forgotten."""
+    """They do not keep the event from being applied."""
     engine = Engine()
     outcome = feed(engine, js("dialout-connected", destination=5))
     assert outcome.kind is MOVED
     assert only(engine).anomalies == ("dialout-connected: destination came as 5",)
 
 
-def test_an_error_names_the_destination_in_its_details() -> None:
-    """It has no field of its own for it."""
+def test_the_destination_of_an_error_is_in_its_details() -> None:
+    """It has no field for it."""
     engine = Engine()
     feed(engine, js("dialout-error", details={"destination": "+12025550100"}))
     assert only(engine).destination == "+12025550100"
 
 
 def test_anomalies_and_warnings_are_bounded() -> None:
-    """A warning storm is counted, not hoarded."""
+    """A thousand warnings are counted; only a few are kept."""
     engine = Engine()
     for n in range(1000):
         feed(engine, js("dialout-warning", errorMsg=f"w{n}", destination=f"+1202555{n:04}"))
@@ -459,8 +462,8 @@ def test_anomalies_and_warnings_are_bounded() -> None:
     assert len(session.anomalies) == 20
 
 
-def test_what_is_kept_is_bounded() -> None:
-    """Ten megabytes in a field do not stay for hours."""
+def test_the_values_of_a_session_are_bounded() -> None:
+    """Ten megabytes in a field do not stay in memory for hours."""
     engine = Engine()
     feed(
         engine, js("dialin-connected", sipFrom="x" * 10_000_000, sipHeaders={f"X-{n}": "v" * 9999 for n in range(999)})
@@ -471,20 +474,11 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(str(session.sip_headers)) < 100_000
 
 
-def test_context_is_the_programs_own() -> None:
-    """A dict, made when asked for."""
-    engine = Engine()
-    feed(engine, js("dialin-connected"))
-    only(engine).context["bot"] = 1
-    assert only(engine).context == {"bot": 1}
-    assert "connected" in repr(only(engine))
-
-
 # --- misuse -------------------------------------------------------------------------------------------------------
 
 
-def test_a_payload_is_no_event() -> None:
-    """The commonest slip, and what to do."""
+def test_a_payload_instead_of_an_event_is_refused() -> None:
+    """The message says what to do."""
     engine = Engine()
     with pytest.raises(TypeError, match=r"use telstate\.parse\(payload\)"):
         engine.receive(js("dialout-connected"))  # type: ignore[arg-type]
@@ -493,8 +487,40 @@ def test_a_payload_is_no_event() -> None:
         Engine({"ring_deadline": 5})  # type: ignore[arg-type]
 
 
-def test_what_is_no_snapshot_is_refused() -> None:
-    """Damaged, of another version, or nothing at all."""
+def test_numbers_are_those_of_the_journal() -> None:
+    """They may have gaps, and must rise. A number that does not is refused, and nothing has changed then."""
+    engine = Engine()
+    engine.receive(parse(js("dialin-connected", "a")), 5.0, 7)
+    engine.receive(parse(js("dialin-connected", "b")))
+    engine.receive(parse(js("dialin-connected", "c")), None, 20)
+    assert [session.opened for session in engine.sessions()] == [7, 8, 20]
+    for number in (20, 3):
+        with pytest.raises(ValueError, match=f"number: expected more than 20, .* got {number}"):
+            engine.receive(parse(js("dialin-connected", "d")), 9.0, number)
+    assert (engine.received, engine.now) == (3, 5.0)
+    again = Engine.restore(json.loads(json.dumps(engine.snapshot())))
+    with pytest.raises(ValueError, match="number"):
+        again.receive(parse(js("dialin-connected", "d")), None, 20)
+
+
+def test_a_parked_event_is_neither_encoded_nor_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same object when it is released or given up; only a snapshot encodes it."""
+    monkeypatch.setattr(Event, "to_json", lambda _: pytest.fail("an event was encoded"))
+    engine = Engine()
+    for session_id in ("a", "b"):
+        feed(engine, joined(session_id), js("dialin-stopped", None, sipCallId=session_id), at=1.0)
+    assert [move.parked for move in feed(engine, js("dialin-connected", "a", sipCallId="a"), at=2.0).moves] == [
+        False,
+        True,
+        True,
+    ]
+    (parked,) = engine.unmatched()
+    (gone,) = (gone for gone in engine.advance(7300.0) if isinstance(gone, Unmatched))
+    assert gone.event is parked.event
+
+
+def test_an_invalid_snapshot_is_refused() -> None:
+    """Damaged, of another version, or not a snapshot at all."""
     engine = Engine()
     feed(engine, js("dialout-connected"))
     good = engine.snapshot()
@@ -505,8 +531,8 @@ def test_what_is_no_snapshot_is_refused() -> None:
             Engine.restore(snapshot)
 
 
-def test_where_it_is_transferred_to_is_kept() -> None:
-    """The first target told."""
+def test_the_target_of_a_transfer_is_kept() -> None:
+    """The first one that is reported."""
     engine = Engine()
     feed(engine, js("dialin-connected"), webhook("calltransfer.triggered", to_endpoint="sip:desk@pbx.example"))
     assert only(engine).transferred_to == "sip:desk@pbx.example"

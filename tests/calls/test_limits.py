@@ -1,4 +1,4 @@
-"""Deadlines and silence limits: when they pass, what they do, and who wins at the same instant."""
+"""Deadlines and silence limits: when they pass, what they do, and what wins at the same instant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOUR = 3600.0
 
 
 def passing(engine: Engine, now: float) -> list[tuple[str, str, OutcomeKind]]:
-    """Apply what passed at `now`, as a dispatcher would."""
+    """Receive the limits that passed at `now`, as a dispatcher does."""
     return [(limit.deadline, limit.session_id, engine.receive(limit, now).kind) for limit in engine.passed(now)]
 
 
@@ -30,7 +30,7 @@ def passing(engine: Engine, now: float) -> list[tuple[str, str, OutcomeKind]]:
     ],
 )
 def test_silence_ends_a_session(payloads: list[dict[str, object]], limit: float) -> None:
-    """After ten minutes before the answer, a day in a call; and only then."""
+    """After ten minutes before the answer or a day in a call, and not earlier."""
     engine = Engine()
     feed(engine, *payloads, at=1000.0)
     assert engine.next_deadline() is not None
@@ -43,8 +43,8 @@ def test_silence_ends_a_session(payloads: list[dict[str, object]], limit: float)
     assert engine.sizes()["limits"] == 0
 
 
-def test_whatever_daily_tells_of_a_session_renews_its_silence() -> None:
-    """Warnings too; what we ourselves asked for does not."""
+def test_every_event_of_dailys_restarts_the_silence_limit() -> None:
+    """Warnings too. Requests of this program do not."""
     engine = Engine()
     feed(engine, js("dialout-connected", "a"), at=0.0)
     feed(engine, js("dialout-warning", "a"), at=500.0)
@@ -53,8 +53,8 @@ def test_whatever_daily_tells_of_a_session_renews_its_silence() -> None:
     assert passing(engine, 1100.0) == [("silence", "a", OutcomeKind.MOVED)]
 
 
-def test_a_call_of_23_hours_lives() -> None:
-    """No age limit ends it."""
+def test_a_call_of_23_hours_is_not_ended() -> None:
+    """There is no limit on the age of a call."""
     engine = Engine()
     feed(engine, js("dialout-answered", "a"), at=0.0)
     assert passing(engine, 23 * HOUR) == []
@@ -62,8 +62,8 @@ def test_a_call_of_23_hours_lives() -> None:
     assert passing(engine, 46 * HOUR) == []
 
 
-def test_what_comes_after_the_silence_outweighs_it() -> None:
-    """The stopped was only late: the cause is known after all."""
+def test_a_stopped_after_the_silence_limit_outweighs_it() -> None:
+    """The stopped was only late: now the cause is known."""
     engine = Engine()
     feed(engine, js("dialout-connected", "a"), at=0.0)
     passing(engine, 600.0)
@@ -73,8 +73,8 @@ def test_what_comes_after_the_silence_outweighs_it() -> None:
     assert (session.cause, session.ended_by, session.amended) == (Cause.UNANSWERED, EndedBy.UNKNOWN, True)
 
 
-def test_at_the_same_instant_the_event_wins() -> None:
-    """The limit is told, but something was heard: it is late and does nothing."""
+def test_an_event_received_before_a_limit_wins_at_the_same_instant() -> None:
+    """The limit is then late and does nothing."""
     engine = Engine()
     feed(engine, js("dialout-connected", "a"), at=0.0)
     (limit,) = engine.passed(600.0)
@@ -83,8 +83,8 @@ def test_at_the_same_instant_the_event_wins() -> None:
     assert next(engine.sessions()).state is State.ANSWERED
 
 
-def test_deadlines_tell_and_do_not_move() -> None:
-    """Each once, in its state; the handlers decide."""
+def test_deadlines_notify_and_do_not_move() -> None:
+    """Each once, in its state. The handlers decide."""
     engine = Engine(Settings(setup_deadline=5, ring_deadline=30, media_deadline=10))
     feed(engine, js("dialout-requested", "o"), js("dialin-warning", "i"), at=0.0)
     assert passing(engine, 4.9) == []
@@ -97,8 +97,8 @@ def test_deadlines_tell_and_do_not_move() -> None:
     assert [session.state for session in engine.sessions()] == [State.CONNECTED] * 2
 
 
-def test_a_deadline_met_is_not_told() -> None:
-    """Answered in time; and a deadline told too late is late."""
+def test_a_deadline_that_was_met_does_not_pass() -> None:
+    """And one that is received after the answer is late."""
     engine = Engine(Settings(ring_deadline=30))
     feed(engine, js("dialout-connected", "a"), at=0.0)
     (limit,) = engine.passed(30.0)
@@ -107,8 +107,8 @@ def test_a_deadline_met_is_not_told() -> None:
     assert engine.receive(limit, 31.0).kind is OutcomeKind.LATE
 
 
-def test_a_meetings_end_leaves_its_calls_a_minute() -> None:
-    """Daily ends all SIP connections with it, so a hang-up that does not come was lost."""
+def test_a_session_has_a_minute_to_report_its_end_after_the_meeting_ended() -> None:
+    """Daily ends all SIP connections with the meeting, so a stopped that does not arrive was lost."""
     engine = Engine()
     feed(
         engine, js("dialin-connected", "a", room="r"), joined("a"), js("dialin-connected", "b", room="other"), at=100.0
@@ -119,16 +119,16 @@ def test_a_meetings_end_leaves_its_calls_a_minute() -> None:
     assert [session.cause for session in engine.sessions()] == [Cause.EXPIRED, None]
 
 
-def test_a_meetings_end_told_late_does_not_end_new_calls() -> None:
-    """The room has callers again, who were heard of since."""
+def test_a_late_meeting_ended_does_not_end_new_calls() -> None:
+    """The room has callers again, with later signs of life."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a", room="r"), at=300.0)
     feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "end_ts": 200}}, at=900.0)
     assert passing(engine, 2000.0) == []
 
 
-def test_after_a_meetings_end_news_of_the_call_counts() -> None:
-    """It lives, whatever the meeting says."""
+def test_an_event_after_the_meeting_ended_keeps_the_session_alive() -> None:
+    """A sign of life outweighs the end of the meeting."""
     engine = Engine()
     feed(engine, js("dialin-connected", "a", room="r"), at=100.0)
     feed(engine, {"type": "meeting.ended", "payload": {"room": "r", "end_ts": 200}}, at=201.0)
@@ -137,8 +137,8 @@ def test_after_a_meetings_end_news_of_the_call_counts() -> None:
 
 
 @pytest.mark.parametrize("domain", [{}, {"domain_id": "d"}])
-def test_a_meetings_end_names_no_domain_and_comes_with_the_last_ones_leaving(domain: dict[str, str]) -> None:
-    """As Daily's webhooks do; that somebody left is no sign of life."""
+def test_a_meeting_ended_without_domain_arrives_with_the_last_participant_left(domain: dict[str, str]) -> None:
+    """As Daily's webhooks do. A participant-left is not a sign of life."""
     engine = Engine()
     feed(engine, webhook("dialin.connected", "a", room="r", timestamp="100", **domain), at=100.0)
     left = {"session_id": "a", "room": "r", "joined_at": 101.0, "duration": 98.9, **domain}
@@ -148,16 +148,16 @@ def test_a_meetings_end_names_no_domain_and_comes_with_the_last_ones_leaving(dom
     assert passing(engine, 260.6) == [("meeting", "a", OutcomeKind.MOVED)]
 
 
-def test_a_limit_told_by_mistake_does_not_cancel_the_real_one() -> None:
-    """It was due at another time."""
+def test_a_limit_with_another_time_does_not_cancel_the_running_one() -> None:
+    """It is late."""
     engine = Engine(Settings(ring_deadline=5))
     feed(engine, js("dialout-connected", "a"), at=1.0)
     assert feed(engine, js("deadline-passed", "a", deadline="ring", dueAt=3.0), at=3.0).kind is OutcomeKind.LATE
     assert passing(engine, 6.0) == [("ring", "a", OutcomeKind.NOTED)]
 
 
-def test_before_any_time_nothing_passes() -> None:
-    """Limits are counted from the first time told."""
+def test_nothing_passes_before_a_time_is_known() -> None:
+    """Limits count from the first time that is given."""
     engine = Engine(Settings(ring_deadline=5))
     feed(engine, js("dialout-connected", "a"))
     assert engine.next_deadline() is None
@@ -166,8 +166,8 @@ def test_before_any_time_nothing_passes() -> None:
     assert engine.next_deadline() == 1_700_000_005.0
 
 
-def test_a_gap_makes_live_sessions_uncertain_until_they_are_heard_of() -> None:
-    """In its room, or everywhere."""
+def test_a_gap_makes_live_sessions_uncertain_until_their_next_event() -> None:
+    """In its room, or in all rooms."""
     engine = Engine()
     feed(
         engine, js("dialin-connected", "a", room="r"), js("dialin-connected", "b", room="s"), js("dialin-stopped", "c")
@@ -179,7 +179,7 @@ def test_a_gap_makes_live_sessions_uncertain_until_they_are_heard_of() -> None:
 
 
 def test_settings_that_contradict_themselves_are_refused() -> None:
-    """A key remembered longer than its session would hide a new call's events."""
+    """A key that outlives its session would hide the events of a new call."""
     with pytest.raises(ValueError, match="retention must not be less than key_ttl"):
         Settings(retention=60)
     with pytest.raises(ValueError, match="greater than 0"):
@@ -188,8 +188,8 @@ def test_settings_that_contradict_themselves_are_refused() -> None:
         Settings(retention_s=5)  # type: ignore[call-arg]
 
 
-def test_deadlines_that_are_added_later_are_in_a_snapshot_like_others() -> None:
-    """In whichever order they came."""
+def test_deadlines_added_by_new_settings_survive_a_snapshot() -> None:
+    """In any order."""
     engine = Engine(Settings(ring_deadline=5))
     engine.receive(parse({"action": "dialout-connected", "sessionId": "s"}), 1000.0)
     engine.receive(SettingsChanged(settings=Settings(ring_deadline=7, setup_deadline=3).model_dump()), 1001.0)

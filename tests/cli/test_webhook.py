@@ -121,7 +121,7 @@ def test_list_prints_a_table_or_json(daily: FakeDaily, receiver: Receiver, caplo
     daily.faults.append(instead(500))
     with caplog.at_level(logging.INFO, "telstate"):
         run = webhook(daily, "list")
-    assert "daily.again" in caplog.text
+    assert "daily.retry" in caplog.text
     assert run.stderr == ""
     lines = run.stdout.splitlines()
     assert lines[1].split() == ["u0", "ACTIVE", "2", "2023-08-15", "18:29:52", "exponential", receiver.url]
@@ -204,11 +204,11 @@ def test_check_every_goes_on_until_interrupted(daily: FakeDaily, receiver: Recei
 def test_reactivate(daily: FakeDaily, receiver: Receiver) -> None:
     """It works once the receiver answers."""
     uuid = made(daily, receiver, state="FAILED")
-    receiver.says = 503
+    receiver.answers = 503
     run = webhook(daily, "reactivate", uuid)
     assert (run.returncode, run.stdout) == (2, "")
     assert f"to {receiver.url} and got no 200" in run.stderr
-    receiver.says = 200
+    receiver.answers = 200
     assert webhook(daily, "reactivate", uuid).stdout == f"{uuid} is ACTIVE\n"
     assert daily.hooks[uuid]["state"] == "ACTIVE"
     assert json.loads(webhook(daily, "reactivate", uuid, "--json").stdout)["state"] == "ACTIVE"
@@ -226,9 +226,9 @@ def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Re
     assert "DAILY_API_KEY is not set" in error(webhook(None, "list"))
     assert "DAILY_API_KEY is not set" in error(webhook(None, "list", DAILY_API_KEY=""))
     assert "401: authentication-error. The API key is not valid" in error(webhook(daily, "list", DAILY_API_KEY="x"))
-    receiver.says = 404
+    receiver.answers = 404
     assert "got no 200 within some seconds" in error(webhook(daily, "create", receiver.url))
-    receiver.says = 200
+    receiver.answers = 200
     assert "404" in error(webhook(daily, "check", "nope"))
     assert "404" in error(webhook(daily, "check", "nope", "--every", "5"))
     daily.faults.append(instead(429, retry_after="600"))
@@ -237,7 +237,7 @@ def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Re
     (tmp_path / "odd").write_bytes(b"\xff\x00")
     for name in ("empty", "odd"):
         assert "must be base64" in error(webhook(daily, "create", "https://u", "--secret-file", tmp_path / name))
-    assert "is no address Daily can send to" in error(webhook(daily, "create", "ftp://u"))
+    assert "is not a URL that Daily can send to" in error(webhook(daily, "create", "ftp://u"))
     assert "cannot read" in error(webhook(daily, "create", "https://u", "--secret-file", tmp_path / "not there"))
     assert "must begin with https://" in error(webhook(daily, "list", "--api-url", "http://daily.example"))
 
@@ -245,7 +245,7 @@ def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Re
 def test_a_lost_answer_is_not_a_failure(daily: FakeDaily, receiver: Receiver) -> None:
     """The webhook may exist; the error says so."""
     daily.faults.append(lost)
-    assert "look before you send it again" in error(webhook(daily, "create", receiver.url))
+    assert "check before you send it again" in error(webhook(daily, "create", receiver.url))
 
 
 @pytest.mark.long

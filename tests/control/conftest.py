@@ -19,13 +19,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def daily() -> Iterator[FakeDaily]:
-    """Daily's webhooks endpoints, on a port of their own."""
+    """A fake of Daily over HTTP."""
     with FakeDaily() as fake:
         yield fake
 
 
 @pytest.fixture
-def webhook_app() -> Iterator[Receiver]:
-    """Where webhooks can be sent."""
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks."""
     with Receiver() as listening:
         yield listening

@@ -1,4 +1,4 @@
-"""What tests of acting from inside a room share: a call client without a network, and the two ways to act by it."""
+"""Shared by tests of acting from inside a room: a call client without a network, and both controls that use it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from tests.sources.live import installed
 __all__ = ["NO_CALL", "FakeClient", "acting", "answered", "running", "session_of", "transport_of"]
 
 NO_CALL = "Dialout(CallState(NotInACall))"
-"""What daily-python 0.36 answers where no room was joined."""
+"""What daily-python 0.36 answers if no room was joined."""
 
 
 class FakeClient:
-    """Answers on a thread of its own, one request at a time, and swallows what completions raise, as daily-python does.
+    """Answers on its own thread, one request at a time, and swallows exceptions of completions, as daily-python does.
 
     Attributes:
         sent: the requests, by name, with a copy of the argument.
-        answers: what the completion gets, by name: one tuple for each time it is called. None at all: it never is.
-        raises: what a method raises, by name, instead of sending.
+        answers: the arguments of the completion, by name: a tuple for each call of it. An empty list: it is never called.
+        raises: the exception that a method raises, by name, instead of sending.
         people: the participants.
         joined: whether it is in a call.
         delay: seconds before an answer.
-        told: how often completions were called.
-        swallowed: what they raised.
+        completed: how often completions were called.
+        swallowed: the exceptions of completions.
     """
 
     def __init__(self) -> None:
@@ -47,25 +47,25 @@ class FakeClient:
         self.people: Any = {"local": {"id": "bot", "info": {"userName": "Bot", "isLocal": True}}}
         self.joined = True
         self.delay = 0.0
-        self.told = 0
+        self.completed = 0
         self.swallowed: list[BaseException] = []
         self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def release(self) -> None:
-        """Answer what is queued, and end."""
+        """Answer the queued requests, and end."""
         self._queue.put(None)
         self._thread.join(10)
         assert not self._thread.is_alive(), "a completion held up the thread"
 
     @property
-    def acted(self) -> list[tuple[str, Any]]:
-        """What was sent, but for the question whether it is in a call."""
+    def acts(self) -> list[tuple[str, Any]]:
+        """The requests, without those that only check whether it is in a call."""
         return [one for one in self.sent if one[0] != "update_remote_participants"]
 
     def participants(self) -> Any:
-        """Who is there."""
+        """List the participants."""
         if error := self.raises.get("participants"):
             raise error
         return self.people
@@ -91,11 +91,11 @@ class FakeClient:
         self._request("send_dtmf", settings, completion)
 
     def sip_call_transfer(self, settings: Any, completion: Any = None) -> None:
-        """Hand on."""
+        """Transfer."""
         self._request("sip_call_transfer", settings, completion)
 
     def sip_refer(self, settings: Any, completion: Any = None) -> None:
-        """Hand over."""
+        """Transfer by REFER."""
         self._request("sip_refer", settings, completion)
 
     def _request(self, name: str, argument: Any, completion: Any) -> None:
@@ -111,7 +111,7 @@ class FakeClient:
         def answer() -> None:
             time.sleep(self.delay)
             for one in answers:
-                self.told += 1
+                self.completed += 1
                 completion(*one)
 
         self._queue.put(answer)
@@ -125,7 +125,7 @@ class FakeClient:
 
 
 def session_of(*actions: str, **fields: Any) -> Session:
-    """A session to which this happened."""
+    """A session with these events."""
     engine = Engine()
     feed(engine, *(js(action, **fields) for action in actions))
     session = engine.session(SESSION)
@@ -134,19 +134,19 @@ def session_of(*actions: str, **fields: Any) -> Session:
 
 
 def answered(direction: str = "dialout") -> Session:
-    """A session in which people speak."""
+    """A session with media."""
     return session_of(*(("dialout-connected", "dialout-answered") if direction == "dialout" else ("dialin-connected",)))
 
 
 def transport_of() -> Any:
-    """A real transport that has joined nothing."""
+    """A real transport that has joined no room."""
     pipecat = installed("pipecat.transports.daily.transport")
     return pipecat.DailyTransport("https://example.daily.co/room", None, "bot")
 
 
 @asynccontextmanager
 async def running(transport: Any) -> AsyncIterator[None]:
-    """The transport's own client, set up as a pipeline would."""
+    """Set up the transport's own client, as a pipeline does."""
     names = ("utils.asyncio.task_manager", "processors.frame_processor", "clocks.system_clock")
     tasks, frames, clocks = (installed(f"pipecat.{name}") for name in names)
     clock, manager = clocks.SystemClock(), tasks.TaskManager()
@@ -160,7 +160,7 @@ async def running(transport: Any) -> AsyncIterator[None]:
 
 @contextmanager
 def replaced(transport: Any, fake: FakeClient) -> Any:
-    """Let the real transport speak to a fake of daily-python."""
+    """Let the real transport use a fake of daily-python."""
     real, transport._client._client = transport._client._client, fake
     try:
         yield
@@ -169,11 +169,11 @@ def replaced(transport: Any, fake: FakeClient) -> Any:
 
 
 @asynccontextmanager
-async def acting(way: str, timeout: float = 10.0) -> AsyncIterator[tuple[CallTransport, FakeClient]]:  # noqa: ASYNC109
-    """A `CallTransport` by this way, and the fake that it acts by."""
+async def acting(kind: str, timeout: float = 10.0) -> AsyncIterator[tuple[CallTransport, FakeClient]]:  # noqa: ASYNC109
+    """A control of this kind, and the fake that it uses."""
     fake = FakeClient()
     try:
-        if way == "client":
+        if kind == "client":
             yield ClientControl(fake, timeout=timeout), fake
         else:
             with warnings.catch_warnings():
@@ -185,4 +185,4 @@ async def acting(way: str, timeout: float = 10.0) -> AsyncIterator[tuple[CallTra
     finally:
         fake.release()
         await checkpoint()
-        assert fake.swallowed == [], "an exception on daily-python's thread is seen by nobody"
+        assert fake.swallowed == [], "an exception on daily-python's thread would be lost"

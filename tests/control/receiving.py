@@ -1,4 +1,4 @@
-"""A receiver of webhooks that answers as it is told, and keeps what came."""
+"""A receiver of webhooks that keeps what it receives, and answers as a test wants."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ SECRET = b64encode(b"a secret of ours").decode()
 
 
 class Receiver:
-    """Listens on a port of this machine, in a thread of its own."""
+    """Listens on a port of this machine, in its own thread.
+
+    Attributes:
+        answers: the status of each answer.
+        delay: seconds before each answer.
+        received: the bodies.
+    """
 
     def __init__(self) -> None:
         receiver = self
-        self.says = 200
-        self.takes = 0.0
+        self.answers = 200
+        self.delay = 0.0
         self.received: list[Any] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.received.append(json.loads(body))
-                time.sleep(receiver.takes)
-                self.send_response(receiver.says)
+                time.sleep(receiver.delay)
+                self.send_response(receiver.answers)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *given: object) -> None:
-                """It is in `received`."""
+            def log_message(self, *arguments: object) -> None:
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

@@ -1,4 +1,4 @@
-"""A call client: daily-python's real one, without a room, and what only a completion from a foreign thread can do."""
+"""ClientControl: with daily-python's real client, without a room, and with completions from a foreign thread."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import anyio
 import pytest
 import structlog
 
+from telstate import Engine
 from telstate.control import CallTransport, ClientControl, RoomParticipant
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, UnknownResult
-from telstate.events import Presence
-from telstate.options._options import Codecs, Permissions, PhoneDialout, SipDialout, VideoSettings
+from telstate.events import DialoutAnswered, Presence
+from telstate.options import Codecs, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Transfer, VideoSettings
 from tests.calls import SESSION
 from tests.control.in_room import FakeClient, answered, transport_of
 from tests.sources.live import from_a_thread, installed, until
@@ -32,13 +33,13 @@ BOB = "sip:bob@example.com"
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone, as these need it."""
+    """asyncio only: a call client needs it."""
     return "asyncio"
 
 
 @asynccontextmanager
 async def real() -> AsyncIterator[Any]:
-    """A real call client. pipecat has to initialise the native library: a second time would abort the process."""
+    """A real call client. pipecat must initialise the native library: a second time would abort the process."""
     transport_of()
     client = daily.CallClient()
     try:
@@ -47,15 +48,15 @@ async def real() -> AsyncIterator[Any]:
         client.release()
 
 
-def test_acting_needs_no_daily_python() -> None:
-    """It is not even imported, and nor are pipecat and httpx."""
+def test_no_extra_is_imported() -> None:
+    """Neither daily-python nor pipecat nor httpx."""
     code = "import sys, telstate.control; print(*{name.split('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert not {"pipecat", "daily", "httpx"} & set(run.stdout.decode().split())
 
 
-def test_the_installed_client_has_all_that_is_called() -> None:
-    """By name."""
+def test_the_installed_client_has_every_method() -> None:
+    """That is called here."""
     fake = FakeClient()
     fake.release()
     names = [name for name in dir(fake) if name.split("_")[0] in ("start", "stop", "eject", "update", "send", "sip")]
@@ -63,8 +64,8 @@ def test_the_installed_client_has_all_that_is_called() -> None:
     assert [name for name in (*names, "participants") if not hasattr(daily.CallClient, name)] == []
 
 
-async def test_the_real_client_refuses_all_where_no_room_was_joined() -> None:
-    """By its own thread, with the options as they are sent."""
+async def test_the_real_client_refuses_every_request_without_a_joined_room() -> None:
+    """On its own thread, with options as they are sent."""
     everything = (
         PHONE,
         PhoneDialout(
@@ -96,9 +97,11 @@ async def test_the_real_client_refuses_all_where_no_room_was_joined() -> None:
             *(lambda options=options: control.start(options) for options in everything),
             lambda: control.stop(session),
             lambda: control.stop(answered("dialin")),
-            lambda: control.send_dtmf(session, "1", method="auto", digit_duration_ms=500),
-            lambda: control.transfer(session, "+12025550101", extension="1", wait_before_extension_dial_sec=2),
-            lambda: control.refer(session, BOB),
+            lambda: control.send_dtmf(session, Dtmf(tones="1", method="auto", digit_duration_ms=500)),
+            lambda: control.transfer(
+                session, Transfer(to_end_point="+12025550101", extension="1", wait_before_extension_dial_sec=2)
+            ),
+            lambda: control.refer(session, Refer(to_end_point=BOB)),
             control.presence,
         ]
         for act in acts:
@@ -107,16 +110,16 @@ async def test_the_real_client_refuses_all_where_no_room_was_joined() -> None:
         assert await control.reconcile(session) is Presence.UNKNOWN
 
 
-async def test_the_real_client_s_own_words() -> None:
-    """Where an id is none, and once it is released."""
+async def test_error_texts_of_the_real_client() -> None:
+    """For an invalid id, and after its release."""
     async with real() as client:
         control = ClientControl(client)
-        session = answered()
-        session.session_id = "x"
+        session = Engine().receive(DialoutAnswered(session_id="x")).session
+        assert session is not None
         with pytest.raises(DailyError, match="Failed to parse participant ID") as raised:
             await control.stop(session)
         assert type(raised.value) is DailyError
-        assert [one.session_id for one in control._there()] == [client.participants()["local"]["id"]]
+        assert [one.session_id for one in control._participants()] == [client.participants()["local"]["id"]]
     for act in (control.start(PHONE), control.stop(session), control.presence()):
         with pytest.raises(DailyError, match="was not sent: this object has already been released"):
             await act
@@ -140,8 +143,8 @@ async def test_the_real_client_answers_many_at_once() -> None:
     assert sorted(refused) == list(range(50))
 
 
-async def test_who_dialled_in_is_ejected() -> None:
-    """A stop is for dial-outs only."""
+async def test_a_dial_in_is_ejected() -> None:
+    """stop_dialout works for dial-outs only."""
     fake = FakeClient()
     control: CallTransport = ClientControl(fake)
     await control.stop(answered("dialin"))
@@ -150,18 +153,18 @@ async def test_who_dialled_in_is_ejected() -> None:
 
 
 @pytest.mark.parametrize("answer", [(), (None, None), ("a", "b", "c")])
-async def test_an_answer_of_another_shape(answer: tuple[Any, ...]) -> None:
-    """Says nothing."""
+async def test_an_answer_with_other_arguments(answer: tuple[Any, ...]) -> None:
+    """Cannot be read."""
     fake = FakeClient()
     fake.answers["stop_dialout"] = [answer]
-    with pytest.raises(UnknownResult, match="says nothing"):
+    with pytest.raises(UnknownResult, match="cannot be read"):
         await ClientControl(fake).stop(answered())
     fake.release()
     assert fake.swallowed == []
 
 
-async def test_an_error_that_is_no_text() -> None:
-    """It is shown as one."""
+async def test_an_error_that_is_not_a_string() -> None:
+    """It is converted."""
     fake = FakeClient()
     fake.answers["start_dialout"] = [("s1", {"code": "NOT_ALLOWED"})]
     with pytest.raises(DailyError, match="NOT_ALLOWED"):
@@ -170,7 +173,7 @@ async def test_an_error_that_is_no_text() -> None:
 
 
 async def test_a_completion_that_is_called_at_once() -> None:
-    """On the same thread, before the call returns."""
+    """On the same thread, before the method returns."""
 
     class Prompt(FakeClient):
         def start_dialout(self, _settings: Any = None, completion: Any = None) -> None:
@@ -182,8 +185,8 @@ async def test_a_completion_that_is_called_at_once() -> None:
     fake.release()
 
 
-async def test_the_completion_waits_for_nobody() -> None:
-    """The event loop stands still while it is called."""
+async def test_a_completion_never_blocks() -> None:
+    """Even while the event loop is blocked."""
     completions: list[Any] = []
 
     class Silent(FakeClient):
@@ -205,7 +208,7 @@ async def test_the_completion_waits_for_nobody() -> None:
 
 
 async def test_a_late_answer_is_logged() -> None:
-    """It may tell of a call that nobody knows of; a second answer tells nothing."""
+    """It may report a call that nobody knows. A second answer is ignored."""
     fake = FakeClient()
     fake.delay = 0.1
     control = ClientControl(fake, timeout=0.02)
@@ -226,8 +229,8 @@ async def test_a_late_answer_is_logged() -> None:
     ]
 
 
-def test_an_answer_after_the_loop_has_ended() -> None:
-    """Disturbs nobody."""
+def test_an_answer_after_the_event_loop_has_ended() -> None:
+    """It is ignored."""
     fake = FakeClient()
     fake.delay = 0.2
 
@@ -237,12 +240,12 @@ def test_an_answer_after_the_loop_has_ended() -> None:
 
     asyncio.run(leave())
     fake.release()
-    assert fake.told == 1
+    assert fake.completed == 1
     assert fake.swallowed == []
 
 
-def test_without_asyncio_it_says_so() -> None:
-    """And nothing is sent."""
+def test_trio_is_refused() -> None:
+    """Nothing is sent."""
     fake = FakeClient()
     control = ClientControl(fake)
     with pytest.raises(RuntimeError, match="needs asyncio"):
@@ -253,29 +256,29 @@ def test_without_asyncio_it_says_so() -> None:
     assert fake.sent == []
 
 
-async def test_a_client_that_is_too_old() -> None:
-    """Says what it lacks."""
+async def test_an_old_client() -> None:
+    """The error names the missing method."""
 
     class Old:
         def start_dialout(self, settings: Any, completion: Any) -> None:
-            """It has nothing else."""
+            """Do nothing."""
 
         def participants(self) -> dict[str, Any]:
-            """Only itself."""
+            """List itself."""
             return {"local": {"id": "bot"}}
 
     control = ClientControl(Old())
-    with pytest.raises(NotSupported, match="Old has no send_dtmf: take a newer version"):
-        await control.send_dtmf(answered(), "1")
+    with pytest.raises(NotSupported, match="Old has no send_dtmf: install a newer version"):
+        await control.send_dtmf(answered(), Dtmf(tones="1"))
     assert await control.presence() == (RoomParticipant("bot"),)
     assert await control.reconcile(answered()) is Presence.UNKNOWN
 
 
-def test_what_is_no_client() -> None:
-    """Is refused when it is built, with what to take instead."""
-    with pytest.raises(TypeError, match=r"not DailyTransport: for pipecat's DailyTransport take TransportControl"):
+def test_other_objects_are_refused() -> None:
+    """At construction, with what to use instead."""
+    with pytest.raises(TypeError, match=r"not DailyTransport: for pipecat's DailyTransport use TransportControl"):
         ClientControl(transport_of())
-    with pytest.raises(TypeError, match=r"not str: make one by daily\.CallClient"):
+    with pytest.raises(TypeError, match=r"not str: create one with daily\.CallClient"):
         ClientControl("client")
     fake = FakeClient()
     for timeout in (0, -1, float("nan")):

@@ -1,4 +1,4 @@
-"""The contract of acting from inside a room: the same for a call client and for pipecat's real transport."""
+"""The contract of acting from inside a room, for a call client and for pipecat's real transport."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.events import Presence
-from telstate.options._options import PhoneDialout, SipDialout
+from telstate.options import Dtmf, PhoneDialout, Refer, SipDialout, Transfer
 from tests.calls import SESSION, js
 from tests.control.in_room import NO_CALL, FakeClient, acting, answered, session_of
 from tests.sources.live import installed
@@ -32,13 +32,13 @@ from tests.sources.live import installed
 installed("daily")
 installed("pipecat.transports.daily.transport")
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("way", ["client", "transport"])]
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", ["client", "transport"])]
 
 NUMBER = "+12025550101"
 PHONE = PhoneDialout(phone_number=NUMBER, user_id="u1", extension="12", wait_before_extension_dial_sec=3)
 BOB = "sip:bob@example.com"
 NOT_ENABLED = "unable to start dialout (is dialout enabled? are you a room owner or participant admin?)"
-MEANINGS = [
+TEXTS = [
     (NOT_ENABLED, NotAllowed),
     ("Dialout(UserMustBeAdmin)", NotAllowed),
     ("Dialout(DialoutAlreadyExists)", DialoutInProgress),
@@ -54,21 +54,21 @@ MEANINGS = [
 ]
 ACTS: dict[str, Callable[[CallTransport], Awaitable[None]]] = {
     "stop_dialout": lambda control: control.stop(answered()),
-    "send_dtmf": lambda control: control.send_dtmf(answered(), "1"),
-    "sip_call_transfer": lambda control: control.transfer(answered(), BOB),
-    "sip_refer": lambda control: control.refer(answered(), BOB),
+    "send_dtmf": lambda control: control.send_dtmf(answered(), Dtmf(tones="1")),
+    "sip_call_transfer": lambda control: control.transfer(answered(), Transfer(to_end_point=BOB)),
+    "sip_refer": lambda control: control.refer(answered(), Refer(to_end_point=BOB)),
 }
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone, as these need it."""
+    """asyncio only: both controls need it."""
     return "asyncio"
 
 
-async def test_a_start_returns_the_id(way: str) -> None:
-    """With what Daily takes, and nothing else; the room is the client's, whatever is given."""
-    async with acting(way) as (control, fake):
+async def test_a_start_returns_the_session_id(kind: str) -> None:
+    """Only given options are sent. The room is always the client's."""
+    async with acting(kind) as (control, fake):
         assert await control.start(PHONE) == "session-1"
         assert await control.start(SipDialout(sip_uri=BOB), room="other") == "session-2"
     assert fake.sent == [
@@ -80,44 +80,44 @@ async def test_a_start_returns_the_id(way: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("said", "kind"), MEANINGS)
-async def test_a_refused_start_raises_what_it_means(way: str, said: str, kind: type[DailyError]) -> None:
-    """With what Daily said, and whom we called is not added."""
-    async with acting(way) as (control, fake):
-        fake.answers["start_dialout"] = [(None, said)]
+@pytest.mark.parametrize(("text", "error"), TEXTS)
+async def test_the_errors_of_refused_starts(kind: str, text: str, error: type[DailyError]) -> None:
+    """With Daily's text, and without the number."""
+    async with acting(kind) as (control, fake):
+        fake.answers["start_dialout"] = [(None, text)]
         with pytest.raises(DailyError) as raised:
             await control.start(PHONE)
-    assert type(raised.value) is kind
-    assert said in str(raised.value)
-    assert raised.value.info == (said or None)
+    assert type(raised.value) is error
+    assert text in str(raised.value)
+    assert raised.value.info == (text or None)
     assert NUMBER not in str(raised.value)
 
 
 @pytest.mark.parametrize("answer", [(None, None), ("", None), (7, None), ("one",), ("s", None, None)], ids=repr)
-async def test_a_start_of_which_no_id_is_told(way: str, answer: tuple[Any, ...]) -> None:
-    """Nobody knows whether there is a call."""
-    async with acting(way) as (control, fake):
+async def test_a_start_without_a_session_id(kind: str, answer: tuple[Any, ...]) -> None:
+    """There may be a call."""
+    async with acting(kind) as (control, fake):
         fake.answers["start_dialout"] = [answer]
-        with pytest.raises(UnknownResult, match="look before you"):
+        with pytest.raises(UnknownResult, match="check before you"):
             await control.start(PHONE)
 
 
 @pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize(("said", "kind"), [MEANINGS[1], MEANINGS[4], MEANINGS[6], MEANINGS[9], MEANINGS[10]])
-async def test_what_is_refused_raises_what_it_means(way: str, act: str, said: str, kind: type[DailyError]) -> None:
-    """Whatever was asked."""
-    async with acting(way) as (control, fake):
-        fake.answers[act] = [(said,)]
+@pytest.mark.parametrize(("text", "error"), [TEXTS[1], TEXTS[4], TEXTS[6], TEXTS[9], TEXTS[10]])
+async def test_the_errors_of_refused_requests(kind: str, act: str, text: str, error: type[DailyError]) -> None:
+    """The same for every request."""
+    async with acting(kind) as (control, fake):
+        fake.answers[act] = [(text,)]
         with pytest.raises(DailyError) as raised:
             await ACTS[act](control)
-    assert type(raised.value) is kind
+    assert type(raised.value) is error
     assert str(raised.value).startswith(f"{act}: ")
-    assert said in str(raised.value)
+    assert text in str(raised.value)
 
 
-async def test_a_long_text_is_shown_in_part_and_on_one_line(way: str) -> None:
+async def test_a_long_text_is_cut_short_and_on_one_line(kind: str) -> None:
     """So that it fits into a log."""
-    async with acting(way) as (control, fake):
+    async with acting(kind) as (control, fake):
         fake.answers["stop_dialout"] = [("no\nnot\x00\x1bthis " * 1000,)]
         with pytest.raises(DailyError) as raised:
             await control.stop(answered())
@@ -125,18 +125,19 @@ async def test_a_long_text_is_shown_in_part_and_on_one_line(way: str) -> None:
     assert str(raised.value).isprintable()
 
 
-async def test_what_is_sent(way: str) -> None:
-    """Only what was given, as Daily spells it."""
-    async with acting(way) as (control, fake):
+async def test_the_requests(kind: str) -> None:
+    """Only given values are sent, by Daily's names."""
+    async with acting(kind) as (control, fake):
         session = answered()
         await control.stop(session)
-        await control.send_dtmf(session, "1#a")
-        await control.send_dtmf(session, "2", method="sip-info", digit_duration_ms=200)
-        await control.transfer(session, BOB)
-        await control.transfer(
-            session, NUMBER, caller_id="+12025550102", extension="9", wait_before_extension_dial_sec=1
+        await control.send_dtmf(session, Dtmf(tones="1#a"))
+        await control.send_dtmf(session, Dtmf(tones="2", method="sip-info", digit_duration_ms=200))
+        await control.transfer(session, Transfer(to_end_point=BOB))
+        extended = Transfer(
+            to_end_point=NUMBER, caller_id="+12025550102", extension="9", wait_before_extension_dial_sec=1
         )
-        await control.refer(session, BOB)
+        await control.transfer(session, extended)
+        await control.refer(session, Refer(to_end_point=BOB))
     mine = {"sessionId": SESSION}
     assert fake.sent == [
         ("stop_dialout", SESSION),
@@ -157,36 +158,33 @@ async def test_what_is_sent(way: str) -> None:
     ]
 
 
-async def test_arguments_that_daily_would_not_take(way: str) -> None:
-    """Are refused before anything is sent."""
-    async with acting(way) as (control, fake):
-        session = answered()
-        for refused in (
-            partial(control.send_dtmf, session, "5x"),
-            partial(control.send_dtmf, session, "5", digit_duration_ms=1),
-            partial(control.send_dtmf, session, "5", method="voice"),
-            partial(control.transfer, session, "bob"),
-            partial(control.transfer, session, BOB, extension="1"),
-            partial(control.refer, session, NUMBER),
+async def test_invalid_arguments(kind: str) -> None:
+    """The dispatcher refuses them before anything is sent."""
+    async with acting(kind) as (control, fake), Dispatcher(Router(), control=control) as calls:
+        await calls.receive(js("dialout-answered"))
+        for request in (
+            partial(calls.send_dtmf, SESSION, "5x"),
+            partial(calls.transfer, SESSION, "bob"),
+            partial(calls.refer, SESSION, NUMBER),
         ):
             with pytest.raises(ValidationError) as raised:
-                await refused()
+                await request()
             assert isinstance(raised.value, ValueError)
     assert fake.sent == []
 
 
-async def test_forwarding_is_not_supported(way: str) -> None:
-    """And it says what to do."""
-    async with acting(way) as (control, fake):
+async def test_forwarding_is_not_supported(kind: str) -> None:
+    """The error says what to do."""
+    async with acting(kind) as (control, fake):
         with pytest.raises(NotSupported, match=r"RestControl\(api\)"):
             await control.forward("id", "domain", BOB)
     assert fake.sent == []
 
 
 @pytest.mark.parametrize("act", ACTS)
-async def test_what_the_call_itself_raises(way: str, act: str) -> None:
-    """Nothing was sent; the text is kept."""
-    async with acting(way) as (control, fake):
+async def test_a_method_that_raises(kind: str, act: str) -> None:
+    """Nothing was sent; the error has its text."""
+    async with acting(kind) as (control, fake):
         for name in (act, "start_dialout", "participants"):
             fake.raises[name] = RuntimeError("this object has already been released")
         for do in (partial(ACTS[act], control), partial(control.start, PHONE), control.presence):
@@ -194,12 +192,12 @@ async def test_what_the_call_itself_raises(way: str, act: str) -> None:
                 await do()
             assert type(raised.value) is DailyError
         assert await control.reconcile(answered()) is Presence.UNKNOWN
-    assert fake.acted == []
+    assert fake.acts == []
 
 
-async def test_no_answer(way: str) -> None:
-    """Is an unknown result, in time."""
-    async with acting(way, timeout=0.05) as (control, fake):
+async def test_no_answer(kind: str) -> None:
+    """The result is unknown, after the timeout."""
+    async with acting(kind, timeout=0.05) as (control, fake):
         for name in (*ACTS, "start_dialout"):
             fake.answers[name] = []
         with anyio.fail_after(5):
@@ -210,15 +208,15 @@ async def test_no_answer(way: str) -> None:
                     await act(control)
 
 
-async def test_an_answer_that_comes_late_or_twice(way: str) -> None:
-    """Disturbs neither Daily's thread nor whoever asks next."""
-    async with acting(way, timeout=0.05) as (control, fake):
-        fake.delay = 0.2
+async def test_a_late_or_repeated_answer(kind: str) -> None:
+    """It affects neither Daily's thread nor the next request."""
+    async with acting(kind, timeout=0.15) as (control, fake):
+        fake.delay = 0.3
         fake.answers["start_dialout"] = [("late", None), ("late", None)]
         with pytest.raises(UnknownResult):
             await control.start(PHONE)
         with anyio.fail_after(5):
-            while fake.told < 2:  # noqa: ASYNC110 - nothing sets an event for it
+            while fake.completed < 2:  # noqa: ASYNC110 - nothing sets an event for it
                 await anyio.sleep(0.01)
         fake.delay = 0
         fake.answers["start_dialout"] = [("first", None), (None, "no"), ("other", None)]
@@ -227,24 +225,24 @@ async def test_an_answer_that_comes_late_or_twice(way: str) -> None:
         await control.stop(answered())
 
 
-async def test_whoever_waits_may_be_cancelled(way: str) -> None:
-    """The answer then finds nobody."""
-    async with acting(way) as (control, fake):
+async def test_a_request_can_be_cancelled(kind: str) -> None:
+    """Its answer is dropped."""
+    async with acting(kind) as (control, fake):
         fake.delay = 0.2
         with anyio.move_on_after(0.05) as scope:
             await control.start(PHONE)
         assert scope.cancelled_caught
         with anyio.fail_after(5):
-            while fake.told < 1:  # noqa: ASYNC110 - nothing sets an event for it
+            while fake.completed < 1:  # noqa: ASYNC110 - nothing sets an event for it
                 await anyio.sleep(0.01)
         fake.delay = 0
         assert await control.start(PHONE) == "session-2"
 
 
-async def test_many_at_once(way: str) -> None:
+async def test_many_at_once(kind: str) -> None:
     """Each gets its own answer."""
     got: dict[int, str] = {}
-    async with acting(way) as (control, fake):
+    async with acting(kind) as (control, fake):
 
         async def start(number: int) -> None:
             got[number] = await control.start(PhoneDialout(phone_number=f"+1202555{number:04}"))
@@ -257,13 +255,13 @@ async def test_many_at_once(way: str) -> None:
 
 
 def people(fake: FakeClient, *ids: str) -> None:
-    """Let these be in the room too."""
+    """Add participants."""
     fake.people |= {one: {"id": one, "info": {"userId": f"user-{one}", "userName": one.title()}} for one in ids}
 
 
-async def test_presence(way: str) -> None:
-    """Who is there, this client among them; what makes no sense is left out."""
-    async with acting(way) as (control, fake):
+async def test_presence(kind: str) -> None:
+    """All participants, including this client. Odd entries are left out."""
+    async with acting(kind) as (control, fake):
         people(fake, "ann")
         fake.people |= {"x": "nobody", "eve": {}, "dan": {"id": "dan", "info": {"userId": 7, "userName": None}}}
         assert await control.presence() == (
@@ -274,14 +272,14 @@ async def test_presence(way: str) -> None:
         )
         assert await control.presence("any room") == await control.presence()
         fake.people = None
-        with pytest.raises(DailyError, match="no mapping"):
+        with pytest.raises(DailyError, match="not a mapping"):
             await control.presence()
-    assert fake.acted == []
+    assert fake.acts == []
 
 
-async def test_presence_where_no_room_was_joined(way: str) -> None:
-    """Is not an empty room: somebody might dial again for it."""
-    async with acting(way) as (control, fake):
+async def test_presence_without_a_joined_room(kind: str) -> None:
+    """Not an empty room: a program might dial again because of it."""
+    async with acting(kind) as (control, fake):
         fake.joined = False
         with pytest.raises(NotHosting, match="let the bot join first"):
             await control.presence()
@@ -292,10 +290,10 @@ async def test_presence_where_no_room_was_joined(way: str) -> None:
         )
 
 
-async def test_reconcile(way: str) -> None:
-    """Gone is only who spoke, and is not there, by a client that is in a call."""
+async def test_reconcile(kind: str) -> None:
+    """A session is gone only if it had media, and if a client that is in a call does not list it."""
     ringing = session_of("dialout-connected")
-    async with acting(way) as (control, fake):
+    async with acting(kind) as (control, fake):
         reconcile = control.reconcile
         assert await reconcile(answered()) is Presence.GONE
         assert await reconcile(ringing) is Presence.UNKNOWN
@@ -310,13 +308,13 @@ async def test_reconcile(way: str) -> None:
         assert await reconcile(answered()) is Presence.UNKNOWN
         fake.people = 7
         assert await reconcile(answered()) is Presence.UNKNOWN
-    assert fake.acted == []
+    assert fake.acts == []
 
 
-async def test_a_client_that_is_joining(way: str) -> None:
-    """daily-python lets requests wait until it has joined: who was seen before says nothing."""
-    async with acting(way) as (control, fake):
-        for ask, expected in (
+async def test_during_a_join(kind: str) -> None:
+    """daily-python makes requests wait until it has joined: a list from before says nothing."""
+    async with acting(kind) as (control, fake):
+        for request, expected in (
             (
                 control.presence,
                 (RoomParticipant("bot", None, "Bot"), RoomParticipant(SESSION, f"user-{SESSION}", SESSION.title())),
@@ -327,28 +325,28 @@ async def test_a_client_that_is_joining(way: str) -> None:
             fake.delay = 0.2
             async with anyio.create_task_group() as group:
                 group.start_soon(join, fake)
-                assert await ask() == expected
+                assert await request() == expected
 
 
 async def join(fake: FakeClient) -> None:
-    """Be in the room a moment later."""
+    """Join a moment later."""
     await anyio.sleep(0.05)
     people(fake, SESSION)
 
 
-async def test_a_client_that_does_not_say_whether_it_is_in_a_call(way: str) -> None:
-    """In time."""
-    async with acting(way, timeout=0.05) as (control, fake):
+async def test_a_client_that_does_not_answer_whether_it_is_in_a_call(kind: str) -> None:
+    """After the timeout."""
+    async with acting(kind, timeout=0.05) as (control, fake):
         fake.answers["update_remote_participants"] = []
         assert await control.reconcile(answered()) is Presence.UNKNOWN
         with pytest.raises(DailyError, match="no answer within") as raised:
             await control.presence()
-    assert type(raised.value) is DailyError, "nothing was to be done, so nothing may have been"
+    assert type(raised.value) is DailyError, "it changes nothing, so the result is not unknown"
 
 
-async def test_through_a_dispatcher(way: str) -> None:
-    """What was accepted is known: the end is ours. Of what has ended nothing is sent."""
-    async with acting(way) as (control, fake), Dispatcher(Router(), control=control) as calls:
+async def test_with_a_dispatcher(kind: str) -> None:
+    """After an accepted stop the end is local. Nothing is sent about an ended session."""
+    async with acting(kind) as (control, fake), Dispatcher(Router(), control=control) as calls:
         await calls.receive(js("dialout-connected"))
         await calls.receive(js("dialout-answered"))
         fake.answers["stop_dialout"] = [("TEMPORARILY_NOT_AVAILABLE",)]
@@ -369,9 +367,9 @@ async def test_through_a_dispatcher(way: str) -> None:
     assert fake.sent == sent
 
 
-async def test_a_refused_stop_leaves_the_end_to_others(way: str) -> None:
-    """We asked, but Daily did not do it."""
-    async with acting(way) as (control, fake), Dispatcher(Router(), control=control) as calls:
+async def test_after_a_refused_stop_the_end_is_not_local(kind: str) -> None:
+    """Daily did not do it."""
+    async with acting(kind) as (control, fake), Dispatcher(Router(), control=control) as calls:
         await calls.receive(js("dialout-answered"))
         fake.answers["stop_dialout"] = [("NOT_ALLOWED",)]
         with pytest.raises(NotAllowed):
@@ -382,15 +380,15 @@ async def test_a_refused_stop_leaves_the_end_to_others(way: str) -> None:
         assert session.ended_by != "local"
 
 
-async def test_forwarding_by_rest_beside_it(way: str) -> None:
-    """As the docstring shows it."""
-    async with acting(way) as (control, fake):
+async def test_combined_with_rest_for_forwarding(kind: str) -> None:
+    """As the docstring shows."""
+    async with acting(kind) as (control, fake):
         forwarded: list[tuple[str, ...]] = []
-        kind: Any = type(control)
+        base: Any = type(control)
 
-        class Both(kind):  # type: ignore[misc]
-            def __init__(self, through: Any, rest: RestControl) -> None:
-                super().__init__(through)
+        class Both(base):  # type: ignore[misc]
+            def __init__(self, target: Any, rest: RestControl) -> None:
+                super().__init__(target)
                 self._rest = rest
 
             async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:
@@ -398,14 +396,14 @@ async def test_forwarding_by_rest_beside_it(way: str) -> None:
 
         class Rest(RestControl):
             def __init__(self) -> None:
-                """It needs no API."""
+                """Without an API."""
 
-            async def forward(self, *given: str) -> None:
-                """Keep it."""
-                forwarded.append(given)
+            async def forward(self, *arguments: str) -> None:
+                """Record it."""
+                forwarded.append(arguments)
 
-        through = control._through  # type: ignore[attr-defined]
-        both: CallTransport = Both(through, Rest())
+        target = control._target  # type: ignore[attr-defined]
+        both: CallTransport = Both(target, Rest())
         await both.forward("id", "domain", BOB)
         await both.stop(answered())
     assert forwarded == [("id", "domain", BOB)]

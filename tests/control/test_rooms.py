@@ -1,4 +1,4 @@
-"""Rooms over REST: what goes over the wire, what comes back, and what nobody can read."""
+"""Rooms over REST: requests, answers, and answers that make no sense."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from telstate.control import DailyApi, Room, RoomParticipant, Rooms, SipRoom
+from telstate.control import DailyApi, Room, RoomParticipant, Rooms
 from telstate.errors import DailyError, DefinitionError, UnknownResult
+from telstate.options import SipRoom
 from telstate.testing import FakeDaily, PhoneLine
 from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, instead, lost
@@ -16,30 +17,30 @@ from telstate.testing._faults import Fault, cut, instead, lost
 pytestmark = pytest.mark.anyio
 
 SIP = SipRoom(display_name="Support", num_endpoints=3)
-TOLD = {"sip_mode": "dial-in", "display_name": "Support", "num_endpoints": 3}
+CONFIGURED = {"sip_mode": "dial-in", "display_name": "Support", "num_endpoints": 3}
 URIS = tuple(f"sip:support.{number}@example.sip.daily.co" for number in range(3))
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone: both event loops meet in the tests of what sends the requests."""
+    """asyncio only: test_api.py runs on both event loops."""
     return "asyncio"
 
 
 @asynccontextmanager
 async def rooms_of(daily: FakeDaily) -> AsyncIterator[Rooms]:
-    """In a hurry."""
+    """With short pauses."""
     async with DailyApi(KEY, url=daily.url, timeout=5.0, pauses=(0.01, 0.02)) as api:
         yield Rooms(api)
 
 
 async def test_the_life_of_a_room(daily: FakeDaily) -> None:
-    """All that is sent, and all that comes back."""
+    """Every request, and every answer."""
     async with rooms_of(daily) as rooms:
         room = await rooms.create("support", sip=SIP, properties={"enable_dialout": True, "sip": "another"})
         assert room == await rooms.get("support")
         assert (room.name, room.url) == ("support", "https://example.daily.co/support")
-        assert room.sip == TOLD
+        assert room.sip == CONFIGURED
         assert room.endpoints == URIS
         assert room.config["enable_dialout"] is True
         one = await rooms.set_sip("support", SipRoom(display_name="One"))
@@ -52,7 +53,7 @@ async def test_the_life_of_a_room(daily: FakeDaily) -> None:
         assert raised.value.status == 404
     path = "/v1/rooms/support"
     assert [(one.method, one.path, one.body) for one in daily.seen] == [
-        ("POST", "/v1/rooms", {"name": "support", "properties": {"enable_dialout": True, "sip": TOLD}}),
+        ("POST", "/v1/rooms", {"name": "support", "properties": {"enable_dialout": True, "sip": CONFIGURED}}),
         ("GET", path, None),
         ("POST", path, {"properties": {"sip": {"sip_mode": "dial-in", "display_name": "One"}}}),
         ("POST", path, {"properties": {"sip": None}}),
@@ -61,23 +62,23 @@ async def test_the_life_of_a_room(daily: FakeDaily) -> None:
     ]
 
 
-async def test_a_room_that_daily_names(daily: FakeDaily) -> None:
-    """Nothing is sent that was not given."""
+async def test_daily_can_choose_the_name(daily: FakeDaily) -> None:
+    """Only given values are sent."""
     async with rooms_of(daily) as rooms:
         room = await rooms.create()
         assert room.name
         assert (room.sip, room.endpoints) == (None, ())
         with pytest.raises(DailyError, match="already exists"):
             await rooms.create(room.name)
-        for ask in (rooms.create, rooms.get, rooms.delete, rooms.clear_sip, rooms.presence):
+        for method in (rooms.create, rooms.get, rooms.delete, rooms.clear_sip, rooms.presence):
             for name in ("", ".", ".."):
                 with pytest.raises(DefinitionError):
-                    await ask(name)
+                    await method(name)
     assert [one.body for one in daily.seen] == [{}, {"name": room.name}]
 
 
 async def test_presence(daily: FakeDaily) -> None:
-    """Who is there, with the user id of a dial-out."""
+    """The participants, with the user id of a dial-out. Odd entries are left out."""
     daily.lines["+12025550101"] = PhoneLine()
     daily.host("support")
     async with rooms_of(daily) as rooms:
@@ -92,24 +93,24 @@ async def test_presence(daily: FakeDaily) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b'"a"', b"{}", b'{"data": null}', b'{"data": {"a": 1}}'])
-async def test_what_is_no_presence(daily: FakeDaily, body: bytes) -> None:
-    """Is not an empty room: somebody might dial again for it."""
+async def test_an_answer_that_is_not_a_presence_is_an_error(daily: FakeDaily, body: bytes) -> None:
+    """Not an empty room: a program might dial again because of it."""
     daily.faults.append(instead(200, body))
     async with rooms_of(daily) as rooms:
-        with pytest.raises(DailyError, match="no presence") as raised:
+        with pytest.raises(DailyError, match="not a presence") as raised:
             await rooms.presence("support")
     assert type(raised.value) is DailyError
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'"a"', b"{}", b'{"name": 7}', b'{"config": {}}'])
-async def test_what_is_no_room(daily: FakeDaily, body: bytes) -> None:
-    """What was to be made or changed may have been."""
+async def test_an_answer_that_is_not_a_room_is_an_error(daily: FakeDaily, body: bytes) -> None:
+    """The change may have been made all the same."""
     daily.rules["*"] = instead(200, body)
     async with rooms_of(daily) as rooms:
         for change in (rooms.create(), rooms.set_sip("a", SIP), rooms.clear_sip("a")):
-            with pytest.raises(UnknownResult, match="no room"):
+            with pytest.raises(UnknownResult, match="not a room"):
                 await change
-        with pytest.raises(DailyError, match="no room") as raised:
+        with pytest.raises(DailyError, match="not a room") as raised:
             await rooms.get("a")
         assert type(raised.value) is DailyError
 
@@ -125,8 +126,8 @@ async def test_what_is_no_room(daily: FakeDaily, body: bytes) -> None:
         b'{"sip_uri": {"endpoint": "", "extra_endpoints": [null, 7, "", {}]}}',
     ],
 )
-async def test_odd_rooms(daily: FakeDaily, config: bytes) -> None:
-    """What makes no sense is left out."""
+async def test_odd_values_of_a_room_are_left_out(daily: FakeDaily, config: bytes) -> None:
+    """The rest is read."""
     daily.faults.append(instead(200, b'{"name": "a", "url": 7, "config": %b}' % config))
     async with rooms_of(daily) as rooms:
         room = await rooms.get("a")
@@ -135,8 +136,8 @@ async def test_odd_rooms(daily: FakeDaily, config: bytes) -> None:
     assert isinstance(room.config, dict)
 
 
-async def test_only_extra_endpoints(daily: FakeDaily) -> None:
-    """They are told, too."""
+async def test_a_room_with_extra_endpoints_only(daily: FakeDaily) -> None:
+    """They are listed too."""
     daily.faults.append(
         instead(200, b'{"name": "a", "config": {"sip_uri": {"extra_endpoints": ["sip:a@b", 7, "c@d"]}}}')
     )
@@ -145,8 +146,8 @@ async def test_only_extra_endpoints(daily: FakeDaily) -> None:
 
 
 @pytest.mark.parametrize("fault", [lost, cut, instead(500), instead(429)])
-async def test_what_is_sent_again(daily: FakeDaily, fault: Fault) -> None:
-    """A room is made once; what is done twice is done once."""
+async def test_retries(daily: FakeDaily, fault: Fault) -> None:
+    """Creating a room is never retried; idempotent requests are."""
     async with rooms_of(daily) as rooms:
         daily.faults.append(fault)
         with pytest.raises(DailyError) as raised:
@@ -160,7 +161,7 @@ async def test_what_is_sent_again(daily: FakeDaily, fault: Fault) -> None:
         assert (await rooms.clear_sip("support")).endpoints == ()
         assert len(daily.seen) == 5
         daily.faults.append(fault)
-        await rooms.delete("support")  # where the answer was lost it had gone the first time
+        await rooms.delete("support")  # if the answer was lost, the first request deleted it
         assert len(daily.seen) == 7
         with pytest.raises(DailyError, match="not found"):
             await rooms.delete("support")
@@ -169,8 +170,8 @@ async def test_what_is_sent_again(daily: FakeDaily, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("then_all", [True, False])
-async def test_a_presence_that_is_not_whole_is_asked_for_whole(daily: FakeDaily, then_all: bool) -> None:
-    """Who is not in it might be called gone."""
+async def test_an_incomplete_presence_is_requested_again(daily: FakeDaily, then_all: bool) -> None:
+    """A participant who is missing in it would count as gone."""
     part = b'{"total_count": 2, "data": [{"id": "a", "userId": null}]}'
     whole = b'{"total_count": 2, "data": [{"id": "a"}, {"id": "b", "userId": "u"}]}'
     daily.faults.extend((instead(200, part), instead(200, whole if then_all else part)))
@@ -178,5 +179,5 @@ async def test_a_presence_that_is_not_whole_is_asked_for_whole(daily: FakeDaily,
         if then_all:
             assert await Rooms(api).presence("r") == (RoomParticipant("a"), RoomParticipant("b", "u"))
         else:
-            with pytest.raises(DailyError, match="told of 1 of 2"):
+            with pytest.raises(DailyError, match="listed 1 of 2"):
                 await Rooms(api).presence("r")

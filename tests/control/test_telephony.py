@@ -1,4 +1,4 @@
-"""Telephony over REST: what goes over the wire, what is sent again and what never is, and what each refusal becomes."""
+"""Telephony over REST: requests, retries, and the error of each refusal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from telstate.control import DailyApi, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Telephony, Transfer
+from telstate.control import DailyApi, Telephony
 from telstate.errors import (
     DailyError,
     DefinitionError,
@@ -24,8 +24,8 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.testing import FakeDaily, PhoneLine
-from telstate.testing import refusals as lines
+from telstate.options import Dtmf, Permissions, PhoneDialout, Refer, SipDialout, Transfer
+from telstate.testing import FakeDaily, PhoneLine, refusals
 from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead, lost
 from tests.control.receiving import Receiver
@@ -38,14 +38,14 @@ BOB = "sip:bob@example.com"
 PHONE = PhoneDialout(phone_number=NUMBER)
 RINGS_ON = PhoneLine(answers=None)
 TRIES = 3
-ONCE: dict[str, Callable[[Telephony], Awaitable[object]]] = {
+NOT_IDEMPOTENT: dict[str, Callable[[Telephony], Awaitable[object]]] = {
     f"/rooms/{ROOM}/dialOut/start": lambda phones: phones.start(ROOM, PHONE),
     f"/rooms/{ROOM}/dialOut/sendDTMF": lambda phones: phones.send_dtmf(ROOM, "s", Dtmf(tones="1")),
     f"/rooms/{ROOM}/sipCallTransfer": lambda phones: phones.transfer(ROOM, "s", Transfer(to_end_point=BOB)),
     f"/rooms/{ROOM}/sipRefer": lambda phones: phones.refer(ROOM, "s", Refer(to_end_point=BOB)),
     "/dialin/pinlessCallUpdate": lambda phones: phones.forward("c", "d", BOB),
 }
-AGAIN: dict[str, Callable[[Telephony], Awaitable[object]]] = {
+IDEMPOTENT: dict[str, Callable[[Telephony], Awaitable[object]]] = {
     f"/rooms/{ROOM}/dialOut/stop": lambda phones: phones.stop(ROOM, "s"),
     f"/rooms/{ROOM}/eject": lambda phones: phones.eject(ROOM, "s"),
 }
@@ -53,7 +53,7 @@ AGAIN: dict[str, Callable[[Telephony], Awaitable[object]]] = {
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone: both event loops meet in the tests of what sends the requests."""
+    """asyncio only: test_api.py runs on both event loops."""
     return "asyncio"
 
 
@@ -65,21 +65,21 @@ async def telephony(daily: FakeDaily, *, timeout: float = 5.0) -> AsyncIterator[
         yield Telephony(api, start_timeout=timeout)
 
 
-def wire(daily: FakeDaily) -> list[tuple[str, str, Any]]:
-    """What was sent, below the base of the API."""
+def requests_of(daily: FakeDaily) -> list[tuple[str, str, Any]]:
+    """Every request: its method, its path below the base URL, its body."""
     return [(one.method, one.path.removeprefix("/v1"), one.body) for one in daily.seen]
 
 
-def paths(daily: FakeDaily) -> list[str]:
-    """Where it was sent."""
+def paths_of(daily: FakeDaily) -> list[str]:
+    """The path of every request."""
     return [one.path.removeprefix("/v1") for one in daily.seen]
 
 
-# --- what is sent -------------------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------------------
 
 
-async def test_what_goes_over_the_wire(daily: FakeDaily) -> None:
-    """The method, the path and the body of each, and nothing that was not given."""
+async def test_the_requests(daily: FakeDaily) -> None:
+    """Method, path and body of each; only given values are sent."""
     daily.lines[NUMBER] = daily.lines[BOB] = RINGS_ON
     async with telephony(daily) as phones:
         one = await phones.start(ROOM, PhoneDialout(phone_number=NUMBER, user_id="u", extension="9"))
@@ -97,7 +97,7 @@ async def test_what_goes_over_the_wire(daily: FakeDaily) -> None:
         four = daily.dial_in(daily.host(ROOM)[0])
         await phones.eject(ROOM, four)
     room = f"/rooms/{ROOM}"
-    assert wire(daily) == [
+    assert requests_of(daily) == [
         ("POST", f"{room}/dialOut/start", {"phoneNumber": NUMBER, "userId": "u", "extension": "9"}),
         ("POST", f"{room}/dialOut/start", {"sipUri": f"{BOB}?X-a=b", "displayName": "Bob"}),
         ("POST", f"{room}/dialOut/sendDTMF", {"sessionId": one, "tones": "1A#", "digitDurationMs": 200}),
@@ -123,20 +123,20 @@ async def test_what_goes_over_the_wire(daily: FakeDaily) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "sip:"])
 async def test_a_caller_on_hold_is_forwarded(daily: FakeDaily, receiver: Receiver, prefix: str) -> None:
-    """To an endpoint as the room tells it, with `sip:` or without."""
+    """To an endpoint of the room, with or without `sip:`."""
     async with telephony(daily) as phones:
         endpoint = daily.host(ROOM)[0]
         call_id = daily.call_in("+12025550199", pinless=receiver.url)
         await phones.forward(call_id, "domain", prefix + endpoint.removeprefix("sip:"))
-    assert wire(daily) == [
+    assert requests_of(daily) == [
         ("POST", "/dialin/pinlessCallUpdate", {"callId": call_id, "callDomain": "domain", "sipUri": endpoint})
     ]
     assert [leg.call_id for leg in daily.live()] == [call_id]
 
 
 @pytest.mark.parametrize("caller", [("", "domain"), ("call", "")])
-async def test_nobody_is_not_forwarded(daily: FakeDaily, caller: tuple[str, str]) -> None:
-    """Daily says of it only that fields are missing."""
+async def test_forward_needs_the_callers_ids(daily: FakeDaily, caller: tuple[str, str]) -> None:
+    """Daily would only say that fields are missing."""
     async with telephony(daily) as phones:
         with pytest.raises(ValueError, match="the caller's callId and callDomain"):
             await phones.forward(*caller, "sip:a@b.example")
@@ -144,8 +144,8 @@ async def test_nobody_is_not_forwarded(daily: FakeDaily, caller: tuple[str, str]
 
 
 @pytest.mark.parametrize("endpoint", ["", "sip:", "bob smith@example.com", "sips:bob@example.com", "sip:a@b\r\nX: y"])
-async def test_what_can_be_no_endpoint_is_not_sent(daily: FakeDaily, endpoint: str) -> None:
-    """Daily would drop the caller for it."""
+async def test_forward_needs_a_sip_uri(daily: FakeDaily, endpoint: str) -> None:
+    """Daily would drop the caller."""
     async with telephony(daily) as phones:
         with pytest.raises(ValueError, match="sip:"):
             await phones.forward("c", "d", endpoint)
@@ -163,8 +163,8 @@ async def test_what_can_be_no_endpoint_is_not_sent(daily: FakeDaily, endpoint: s
         ("a\nb", "a%0Ab"),
     ],
 )
-async def test_names_of_rooms_are_quoted(daily: FakeDaily, name: str, quoted: str) -> None:
-    """No name leads elsewhere."""
+async def test_room_names_are_quoted(daily: FakeDaily, name: str, quoted: str) -> None:
+    """No name leads to another path."""
     sent: list[bytes] = []
 
     async def fault(app: Any, scope: Any, receive: Any, send: Any) -> None:
@@ -178,11 +178,11 @@ async def test_names_of_rooms_are_quoted(daily: FakeDaily, name: str, quoted: st
     assert sent == [f"/v1/rooms/{quoted}/{what}".encode() for what in ("dialOut/start", "eject")]
 
 
-async def test_what_can_be_no_name_of_a_room(daily: FakeDaily) -> None:
-    """A path would lose it, or cannot have it."""
+async def test_invalid_room_names(daily: FakeDaily) -> None:
+    """A path would lose them, or cannot hold them."""
     async with telephony(daily) as phones:
         for name in ("", ".", "..", "\ud800"):
-            for ask in (
+            for request in (
                 phones.start(name, PHONE),
                 phones.stop(name, "s"),
                 phones.send_dtmf(name, "s", Dtmf(tones="1")),
@@ -191,26 +191,26 @@ async def test_what_can_be_no_name_of_a_room(daily: FakeDaily) -> None:
                 phones.eject(name, "s"),
             ):
                 with pytest.raises(DefinitionError, match="the last part of its URL"):
-                    await ask
+                    await request
     assert not daily.seen
 
 
-async def test_what_rest_cannot_carry(daily: FakeDaily) -> None:
+async def test_options_that_rest_cannot_carry(daily: FakeDaily) -> None:
     """Nothing is sent."""
     async with telephony(daily) as phones:
         for permissions in (Permissions(can_receive={}), Permissions(can_receive={"base": False})):
             with pytest.raises(NotSupported, match="call client"):
                 await phones.start(ROOM, PhoneDialout(phone_number=NUMBER, permissions=permissions))
-        with pytest.raises(NotSupported, match="leave the method out"):
-            await phones.send_dtmf(ROOM, "s", Dtmf(tones="1", method="auto"))
+        with pytest.raises(NotSupported, match="omit the method"):
+            await phones.send_dtmf(ROOM, "s", Dtmf(tones="1", method="sip-info"))
         for none in ([], ["s"] * 101):
             with pytest.raises(DefinitionError, match=f"not {len(none)}"):
                 await phones.eject(ROOM, *none)
     assert not daily.seen
 
 
-async def test_outside_its_api(daily: FakeDaily) -> None:
-    """It is closed."""
+async def test_after_its_api_was_left(daily: FakeDaily) -> None:
+    """Nothing is sent."""
     async with telephony(daily) as phones:
         pass
     with pytest.raises(NotRunning):
@@ -224,21 +224,21 @@ async def test_outside_its_api(daily: FakeDaily) -> None:
 @pytest.mark.parametrize(
     ("refusal", "kind"),
     [
-        (lines.ALREADY_STARTED, DialoutInProgress),
-        (lines.DIALOUT_IN_PROGRESS, DialoutInProgress),
-        (lines.CALL_CLOSED, NotHosting),
-        (lines.NOT_ALLOWED, NotAllowed),
-        (lines.NUMBERS_NOT_ENABLED, NotAllowed),
-        (lines.INTERNATIONAL_NOT_SUPPORTED, NotAllowed),
-        (lines.TEMPORARILY_NOT_AVAILABLE, TemporarilyNotAvailable),
-        (lines.TOO_MANY_REQUESTS, TemporarilyNotAvailable),
-        (lines.TOO_MANY_SESSIONS, RoomFull),
-        (lines.Refusal(500, "server-error"), UnknownResult),
-        (lines.Refusal(400, "invalid-request-error", "something new"), DailyError),
+        (refusals.ALREADY_STARTED, DialoutInProgress),
+        (refusals.DIALOUT_IN_PROGRESS, DialoutInProgress),
+        (refusals.CALL_CLOSED, NotHosting),
+        (refusals.NOT_ALLOWED, NotAllowed),
+        (refusals.NUMBERS_NOT_ENABLED, NotAllowed),
+        (refusals.INTERNATIONAL_NOT_SUPPORTED, NotAllowed),
+        (refusals.TEMPORARILY_NOT_AVAILABLE, TemporarilyNotAvailable),
+        (refusals.TOO_MANY_REQUESTS, TemporarilyNotAvailable),
+        (refusals.TOO_MANY_SESSIONS, RoomFull),
+        (refusals.Refusal(500, "server-error"), UnknownResult),
+        (refusals.Refusal(400, "invalid-request-error", "something new"), DailyError),
     ],
 )
-async def test_a_refused_start(daily: FakeDaily, refusal: lines.Refusal, kind: type[DailyError]) -> None:
-    """Is asked for once, whatever it is refused with."""
+async def test_a_refused_start(daily: FakeDaily, refusal: refusals.Refusal, kind: type[DailyError]) -> None:
+    """It is never retried."""
     daily.lines[NUMBER] = PhoneLine(refuses=refusal)
     async with telephony(daily) as phones:
         with pytest.raises(DailyError) as raised:
@@ -249,23 +249,23 @@ async def test_a_refused_start(daily: FakeDaily, refusal: lines.Refusal, kind: t
     assert len(daily.seen) == 1
 
 
-async def test_refusals_of_what_speaks_to_a_call(daily: FakeDaily) -> None:
-    """Who is not there, and a room in which nobody is."""
+async def test_refusals_of_requests_that_act_on_a_call(daily: FakeDaily) -> None:
+    """Of a session that does not exist, and of a room without anybody."""
     async with telephony(daily) as phones:
-        for path, ask in {**ONCE, **AGAIN}.items():
+        for path, request in {**NOT_IDEMPOTENT, **IDEMPOTENT}.items():
             if "start" in path:
                 continue
             with pytest.raises(ForwardingFailed if "pinless" in path else NoSuchSession):
-                await ask(phones)
+                await request(phones)
         daily.leave(ROOM)
-        for path, ask in {**ONCE, **AGAIN}.items():
+        for path, request in {**NOT_IDEMPOTENT, **IDEMPOTENT}.items():
             if "pinless" not in path and "DTMF" not in path and "eject" not in path:
                 with pytest.raises(NotHosting):
-                    await ask(phones)
+                    await request(phones)
 
 
-async def test_rooms_that_may_not(daily: FakeDaily) -> None:
-    """Dial out at all, or no more of it."""
+async def test_rooms_that_may_not_dial_out(daily: FakeDaily) -> None:
+    """At all, or not more calls."""
     daily.lines[NUMBER] = RINGS_ON
     daily.host("mute", enable_dialout=False)
     daily.host("full", max_sip_pstn_sessions_per_room=1)
@@ -277,37 +277,37 @@ async def test_rooms_that_may_not(daily: FakeDaily) -> None:
             await phones.start("full", PHONE)
 
 
-# --- what is sent again -------------------------------------------------------------------------------------------
+# --- retries --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [lost, cut, hang, instead(500), instead(429), instead(502, b"<html>")])
-async def test_what_is_never_sent_twice(daily: FakeDaily, fault: Fault) -> None:
+async def test_other_requests_are_never_retried(daily: FakeDaily, fault: Fault) -> None:
     """A second start is a second call, a second key is pressed twice."""
     daily.rules["*"] = fault
     async with telephony(daily, timeout=0.05 if fault is hang else 5) as phones:
-        for ask in ONCE.values():
+        for request in NOT_IDEMPOTENT.values():
             with pytest.raises(DailyError) as raised:
-                await ask(phones)
+                await request(phones)
             refused = raised.value.status == 429
             assert type(raised.value) is (TemporarilyNotAvailable if refused else UnknownResult)
-    assert paths(daily) == list(ONCE)
+    assert paths_of(daily) == list(NOT_IDEMPOTENT)
 
 
 @pytest.mark.parametrize("fault", [cut, hang, instead(500), instead(429), instead(502, b"<html>")])
-async def test_what_is_sent_again(daily: FakeDaily, fault: Fault) -> None:
-    """To end a session twice is to end it once."""
+async def test_stops_are_retried(daily: FakeDaily, fault: Fault) -> None:
+    """To end a session twice is the same as once."""
     daily.rules["*"] = fault
     async with telephony(daily, timeout=0.05 if fault is hang else 5) as phones:
-        for ask in AGAIN.values():
+        for request in IDEMPOTENT.values():
             with pytest.raises(DailyError):
-                await ask(phones)
-    assert paths(daily) == [path for path in AGAIN for _ in range(TRIES)]
+                await request(phones)
+    assert paths_of(daily) == [path for path in IDEMPOTENT for _ in range(TRIES)]
 
 
 @pytest.mark.parametrize("fault", [cut, instead(503), instead(429)])
 @pytest.mark.parametrize("eject", [False, True])
-async def test_and_then_done(daily: FakeDaily, fault: Fault, *, eject: bool) -> None:
-    """Once it goes through."""
+async def test_a_retried_stop_succeeds(daily: FakeDaily, fault: Fault, *, eject: bool) -> None:
+    """Once Daily answers."""
     daily.lines[NUMBER] = RINGS_ON
     async with telephony(daily) as phones:
         session_id = await phones.start(ROOM, PHONE)
@@ -319,8 +319,10 @@ async def test_and_then_done(daily: FakeDaily, fault: Fault, *, eject: bool) -> 
 
 @pytest.mark.parametrize("fault", [lost, cut, instead(503)])
 @pytest.mark.parametrize("eject", [False, True])
-async def test_whose_answer_was_lost_was_ended_by_us(daily: FakeDaily, fault: Fault, *, eject: bool) -> None:
-    """The second time nobody is there: as far as anybody can know it is what we asked for."""
+async def test_a_retried_stop_that_finds_no_session_was_carried_out(
+    daily: FakeDaily, fault: Fault, *, eject: bool
+) -> None:
+    """The first request ended it, as far as anybody can know."""
     daily.lines[NUMBER] = RINGS_ON
     async with telephony(daily) as phones:
         end = phones.eject if eject else phones.stop
@@ -331,15 +333,15 @@ async def test_whose_answer_was_lost_was_ended_by_us(daily: FakeDaily, fault: Fa
         await end(ROOM, session_id)
         assert not daily.live()
         assert len(daily.seen) == 3
-        daily.faults.append(instead(429))  # that one was not done, so the next word is of the first
+        daily.faults.append(instead(429))  # it was not carried out, so the next answer counts as the first
         with pytest.raises(NoSuchSession) as raised:
             await end(ROOM, session_id)
         assert not raised.value.repeated
 
 
 @pytest.mark.parametrize("eject", [False, True])
-async def test_whoever_was_the_last_in_the_room_was_ended_by_us(daily: FakeDaily, *, eject: bool) -> None:
-    """The first ended the call, and with it the meeting; but of a room that nobody hosted before it says nothing."""
+async def test_a_retried_stop_that_finds_no_call_was_carried_out(daily: FakeDaily, *, eject: bool) -> None:
+    """The first request ended the last session and with it the meeting. Without a first request it proves nothing."""
     nobody = instead(404, b'{"error": "not-found", "info": "Room is not hosting a call"}')
     async with telephony(daily) as phones:
         end = phones.eject if eject else phones.stop
@@ -350,8 +352,8 @@ async def test_whoever_was_the_last_in_the_room_was_ended_by_us(daily: FakeDaily
         assert not raised.value.repeated
 
 
-async def test_of_several_some_are_not_there(daily: FakeDaily) -> None:
-    """They are named; the others were removed."""
+async def test_an_eject_names_the_sessions_that_did_not_exist(daily: FakeDaily) -> None:
+    """The others were removed."""
     daily.lines[NUMBER] = RINGS_ON
     async with telephony(daily) as phones:
         there = [await phones.start(ROOM, PHONE) for _ in range(2)]
@@ -382,24 +384,24 @@ async def test_a_start_without_a_session_id(daily: FakeDaily, body: bytes) -> No
     """There may be a call."""
     daily.faults.append(instead(200, body))
     async with telephony(daily) as phones:
-        with pytest.raises(UnknownResult, match="look before you"):
+        with pytest.raises(UnknownResult, match="check before you"):
             await phones.start(ROOM, PHONE)
     assert len(daily.seen) == 1
 
 
 @pytest.mark.parametrize("ok", [b'"false"', b"false", b'"no"', b"0", b"null", b"{}"])
 async def test_an_answer_that_is_not_ok(daily: FakeDaily, ok: bytes) -> None:
-    """It was not done, whatever else is told."""
+    """It was not done, whatever else it says."""
     daily.rules["*"] = instead(200, b'{"ok": %b, "sessionId": "s", "ejectedIds": ["s"]}' % ok)
     async with telephony(daily) as phones:
-        for ask in (*ONCE.values(), *AGAIN.values()):
+        for request in (*NOT_IDEMPOTENT.values(), *IDEMPOTENT.values()):
             with pytest.raises(DailyError, match="not ok") as raised:
-                await ask(phones)
+                await request(phones)
             assert type(raised.value) is DailyError
 
 
-async def test_an_answer_that_is_not_ok_and_says_why(daily: FakeDaily) -> None:
-    """It means what it would with another status."""
+async def test_an_answer_that_is_not_ok_may_say_why(daily: FakeDaily) -> None:
+    """It means the same as with another status."""
     daily.rules["*"] = instead(200, b'{"ok": "false", "error": "NOT_ALLOWED", "info": "buy it"}')
     async with telephony(daily) as phones:
         with pytest.raises(NotAllowed, match="not ok: NOT_ALLOWED: buy it") as raised:
@@ -409,13 +411,13 @@ async def test_an_answer_that_is_not_ok_and_says_why(daily: FakeDaily) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"ok"', b"7", b"{"])
-async def test_an_answer_that_says_nothing(daily: FakeDaily, body: bytes) -> None:
+async def test_an_answer_that_is_not_an_object(daily: FakeDaily, body: bytes) -> None:
     """It may have been done."""
     daily.rules["*"] = instead(200, body)
     async with telephony(daily) as phones:
-        for ask in (*ONCE.values(), *AGAIN.values()):
+        for request in (*NOT_IDEMPOTENT.values(), *IDEMPOTENT.values()):
             with pytest.raises(UnknownResult):
-                await ask(phones)
+                await request(phones)
 
 
 @pytest.mark.parametrize("ok", [b'"true"', b'"True"', b"true"])
@@ -423,13 +425,13 @@ async def test_answers_that_are_ok(daily: FakeDaily, ok: bytes) -> None:
     """Daily's is a string, and others may come."""
     daily.faults.extend([instead(200, b'{"ok": %b, "sessionId": "s", "more": [1]}' % ok)] * 6)
     async with telephony(daily) as phones:
-        for path, ask in {**ONCE, **AGAIN}.items():
+        for path, request in {**NOT_IDEMPOTENT, **IDEMPOTENT}.items():
             if "eject" not in path:
-                assert await ask(phones) == ("s" if "start" in path else None)
+                assert await request(phones) == ("s" if "start" in path else None)
 
 
-async def test_an_eject_that_names_nobody(daily: FakeDaily) -> None:
-    """Nobody was there."""
+async def test_an_eject_without_the_session_in_its_answer(daily: FakeDaily) -> None:
+    """It did not exist."""
     async with telephony(daily) as phones:
         for ejected in (b"null", b'"s"', b"{}", b"[]", b'["t"]', b'[["s"]]', b'{"s": 1}'):
             daily.faults.append(instead(200, b'{"ejectedIds": %b}' % ejected))
@@ -437,8 +439,8 @@ async def test_an_eject_that_names_nobody(daily: FakeDaily) -> None:
                 await phones.eject(ROOM, "s")
 
 
-async def test_a_start_has_a_patience_of_its_own(daily: FakeDaily) -> None:
-    """Longer than that of everything else."""
+async def test_a_start_has_its_own_timeout(daily: FakeDaily) -> None:
+    """Longer than that of other requests."""
     daily.lines[NUMBER] = PhoneLine(answer_after=0.4)
     async with DailyApi(KEY, url=daily.url, timeout=0.1, pauses=()) as api:
         daily.host(ROOM)

@@ -1,6 +1,6 @@
-"""Every log under `logs/` comes to what the file beside it says. To add a case, add two files.
+"""Every log under `logs/` has the result that the file beside it says. To add a case, add two files.
 
-The expectations were written by hand, from the documentation and from what users reported (`why` names the thread).
+The expectations were written by hand, from the documentation and from reports of users (`why` names the thread).
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ LOGS = sorted((HERE / "logs").glob("*.jsonl"))
 
 
 def replay(path: Path) -> dict[str, list[Any]]:
-    """What `telstate replay --json` tells, by kind of line."""
+    """Return the output of `telstate replay --json`, by kind of line."""
     result = CliRunner().invoke(app, ["replay", "--json", str(path)])
     assert result.exit_code == 0, result.output
-    told: dict[str, list[Any]] = {"session": [], "unmatched": [], "invalid": [], "summary": []}
+    output: dict[str, list[Any]] = {"session": [], "unmatched": [], "invalid": [], "summary": []}
     for line in result.stdout.splitlines():
         ((kind, value),) = json.loads(line).items()
-        told[kind].append(value)
-    return told
+        output[kind].append(value)
+    return output
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda path: path.stem)
-def test_log(log: Path) -> None:
-    """Sessions by id (or in their order), what could not be matched, what could not be read, and the totals."""
+def test_log_has_the_expected_result(log: Path) -> None:
+    """Sessions by id (or in their order), unmatched events, invalid lines and totals are as expected."""
     expected = json.loads(log.with_suffix(".expected.json").read_text(encoding="utf-8"))
-    told = replay(log)
+    output = replay(log)
     sessions = expected["sessions"]
     wanted = (
         sessions if isinstance(sessions, list) else [{"session_id": key, **value} for key, value in sessions.items()]
     )
-    assert [session["session_id"] for session in told["session"]] == [session["session_id"] for session in wanted]
-    for session, facts in zip(told["session"], wanted, strict=True):
+    assert [session["session_id"] for session in output["session"]] == [session["session_id"] for session in wanted]
+    for session, facts in zip(output["session"], wanted, strict=True):
         assert {key: session[key] for key in facts} == facts
-    assert told["summary"] == [expected["summary"]]
-    assert len(told["unmatched"]) == expected.get("unmatched", 0)
-    assert [line["line"] for line in told["invalid"]] == expected.get("invalid", [])
+    assert output["summary"] == [expected["summary"]]
+    assert len(output["unmatched"]) == expected.get("unmatched", 0)
+    assert [line["line"] for line in output["invalid"]] == expected.get("invalid", [])
 
 
 def test_every_log_has_its_expectation_and_a_reason() -> None:
-    """No file is left out by a slip."""
+    """No file is left out by mistake."""
     assert len(LOGS) >= 30
     assert {path.with_suffix("").stem for path in (HERE / "logs").glob("*.expected.json")} == {
         path.stem for path in LOGS

@@ -126,7 +126,7 @@ class _Fold:
     """What should have happened: the whole journal folded again, and the handlers that are due, as (number, handler)."""
 
     def __init__(self, folder: Path, now: float) -> None:
-        replay, handlers = Replay(), HandlerTable(router_of(lambda *_: None).walk(), SystemClock())
+        replay, handlers = Replay(), HandlerTable(router_of(lambda *_: None).walk(), None, SystemClock())
         self.due: set[tuple[int, str]] = set()
         self.retired: set[int] = set()
         seq = 0

@@ -1,4 +1,4 @@
-"""Masking: numbers of any country, SIP users, and nothing else."""
+"""Masking: phone numbers of any country and SIP users are masked, nothing else is."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ from telstate.events._masking import mask
     ],
 )
 def test_mask(text: str, masked: str) -> None:
-    """Enough stays to recognise what one knows."""
+    """Enough stays to recognise a known number."""
     assert mask(text) == masked

@@ -1,1 +1,1 @@
-"""Tests."""
+"""Property tests: promises that hold for histories drawn by Hypothesis."""

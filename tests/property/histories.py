@@ -1,4 +1,4 @@
-"""Whole histories of calls, drawn by Hypothesis: what happens, told in any dialect, in any order, any number of times."""
+"""Histories of calls, drawn by Hypothesis: reported in any dialect, in any order, any number of times."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ START = 1_790_000_000.0
 
 @st.composite
 def calls(draw: st.DrawFn) -> SimulatedCall:
-    """One simulated call, with what this side knows of it."""
+    """Draw one simulated call."""
     rng = Random(draw(st.integers(0, 2**32)))
     script = draw(st.sampled_from(list(SCRIPTS)))
     return script(rng, START + rng.uniform(0, 600), f"room-{rng.randrange(3)}")
 
 
 @st.composite
-def tellings(draw: st.DrawFn, call: SimulatedCall) -> list[Event]:
-    """A call as typed events, each in a dialect of its own, with what only this side knows, and some left out.
+def reports(draw: st.DrawFn, call: SimulatedCall) -> list[Event]:
+    """Draw the events of a call, each in a dialect of its own, with events of this program, and some left out.
 
-    Only events that name their session: the promise of convergence is for those.
+    Only events that name their session: the promise of convergence holds for those.
     """
     events = []
     for happening in call.events:
@@ -39,7 +39,7 @@ def tellings(draw: st.DrawFn, call: SimulatedCall) -> list[Event]:
 
 
 def local_events(call: SimulatedCall) -> st.SearchStrategy[Event]:
-    """What only this side knows of a call."""
+    """Draw an event that this program makes, or one that may accompany any call."""
     names = ["stop-requested", "transfer-requested", f"{call.direction}-warning", f"{call.direction}-error"]
     if call.direction == "dialout":
         names += ["dialout-requested", "dialout-refused"]
@@ -47,7 +47,7 @@ def local_events(call: SimulatedCall) -> st.SearchStrategy[Event]:
 
 
 def shuffled(events: list[Event]) -> st.SearchStrategy[list[Event]]:
-    """The same events in any order, each at least once, some several times."""
+    """Draw the same events in any order, each at least once, some several times."""
     repeats = st.lists(st.sampled_from(events), max_size=len(events)) if events else st.just([])
     return repeats.flatmap(lambda more: st.permutations(events + more))
 
@@ -67,7 +67,7 @@ OTHER_SETTINGS: list[dict[str, Any]] = [
 
 @st.composite
 def any_events(draw: st.DrawFn) -> Event:
-    """An event of any type with few different ids and values, so that everything meets everything."""
+    """Draw an event of any type with few different ids and values, so that all combinations occur."""
     cls = draw(st.sampled_from(list(event_types().values())))
     fields: dict[str, Any] = {"action": cls.name}
     for name, field in cls.model_fields.items():
@@ -96,5 +96,5 @@ def any_events(draw: st.DrawFn) -> Event:
 
 
 def times(count: int) -> st.SearchStrategy[list[float | None]]:
-    """When events are received: rising, jumping, falling back, or not known."""
+    """Draw times of receipt: rising, jumping, falling back, or unknown."""
     return st.lists(st.none() | st.floats(0, 20_000), min_size=count, max_size=count)

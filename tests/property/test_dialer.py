@@ -1,7 +1,7 @@
-"""The dialer against a Daily that refuses, delays, and loses answers and hang-ups, over real HTTP.
+"""The dialer with a Daily that refuses, delays, and loses answers and hang-ups.
 
-Whatever befalls it: never two live calls for one intent, never more starts than the budget, every `dial` returns, and what it
-says is so. Nothing here is mocked but Daily itself; all times are real, and short.
+Always: never two live calls for one dial, never more starts than allowed, every `dial` returns, and its result is true. The short
+part runs in memory on a fake clock; the long part runs over real HTTP in real, short times.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import anyio
 import anyio.from_thread
@@ -21,32 +20,40 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from telstate.control import DialOutcome, DialResult, PhoneDialout
-from telstate.testing import FakeDaily, PhoneLine
-from telstate.testing import refusals as lines
+from telstate import Session
+from telstate.control import DialOutcome, DialResult
+from telstate.errors import DailyError, UnknownResult
+from telstate.options import PhoneDialout
+from telstate.testing import FakeDaily, PhoneLine, refusals
 from telstate.testing._faults import App, Fault, instead, lost
-from tests.control.calling import Phone, phone, until
+from tests.control.dial_setup import ROOM, DialSetup, in_memory, over_http
 
 RING_TIMEOUT = 0.15
 START_TIMEOUT = 0.2
+TIMES: dict[str, Any] = {
+    "per_room": None,
+    "find_within": 0.4,
+    "find_intervals": [0.1],
+    "stop_timeouts": [0.15, 0.15, 0.15],
+}
 TYPES = ("dialout.connected", "dialout.answered", "dialout.stopped", "dialout.error", "participant.joined")
 REFUSALS = (
-    lines.TEMPORARILY_NOT_AVAILABLE,
-    lines.TOO_MANY_REQUESTS,
-    lines.TOO_MANY_SESSIONS,
-    lines.NOT_ALLOWED,
-    lines.DIALOUT_IN_PROGRESS,
+    refusals.TEMPORARILY_NOT_AVAILABLE,
+    refusals.TOO_MANY_REQUESTS,
+    refusals.TOO_MANY_SESSIONS,
+    refusals.NOT_ALLOWED,
+    refusals.DIALOUT_IN_PROGRESS,
 )
 
 
-class Intent(NamedTuple):
+class Case(NamedTuple):
     """One call of `dial`."""
 
     script: list[PhoneLine]
     attempts: int
     cancelled_after: float | None
-    natively: bool
-    """Cancelled by asyncio, not by a scope."""
+    by_asyncio: bool
+    """Cancelled as a task, not by a cancel scope."""
 
 
 fates = st.one_of(
@@ -72,143 +79,221 @@ losses = st.fixed_dictionaries(
     },
 )
 scripts = st.lists(
-    st.builds(lambda fate, lost: PhoneLine(**fate, **lost), fates, losses | st.just({})), min_size=1, max_size=4
+    st.builds(lambda fate, loss: PhoneLine(**fate, **loss), fates, losses | st.just({})), min_size=1, max_size=4
 )
-intents = st.builds(
-    Intent,
+cases = st.builds(
+    Case,
     scripts,
     st.integers(1, 3),
     st.none() | st.sampled_from([0.0, 0.01, 0.05, 0.15, 0.25]),
     st.booleans(),
 )
 mishaps = st.lists(st.sampled_from(["done", "slow", "refused", "slow and refused", "lost"]), max_size=2)
-"""What befalls the first stops of each call; later ones go well, or nobody could end anything."""
+"""What happens to the first stops of each call. Later ones succeed, or no call could be ended."""
 numbers = count(1)
 
 
-@pytest.fixture(scope="module", params=["answer", "ring"])
-def portal(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Phone]]:
-    """One Daily and one program for all, on an event loop of their own; nobody knows when a dialled party joins the room."""
-    quick: dict[str, Any] = {"per_room": None, "find_within": 0.4, "looks": [0.1], "stops": [0.15, 0.15, 0.15]}
-    lag = 0.2 if request.param == "ring" else 0.0
-    daily = FakeDaily(joins=request.param, presence_lag=lag)
-    with anyio.from_thread.start_blocking_portal() as loop:
-        made = phone(daily, start_timeout=START_TIMEOUT, **quick)
-        with loop.wrap_async_context_manager(made) as line:
-            yield loop, line
-
-
-async def dial(line: Phone, room: str, number: str, intent: Intent) -> DialResult | None:
-    """Dial, and perhaps give up; None if it was given up."""
+async def dial(phone: DialSetup, room: str, number: str, case: Case) -> DialResult | None:
+    """Dial, and perhaps cancel it; None if it was cancelled."""
     options = PhoneDialout(phone_number=number)
-    dialling = line.dialer.dial(options, attempts=intent.attempts, ring_timeout=RING_TIMEOUT, room=room)
-    if intent.cancelled_after is None:
-        return await dialling
-    if intent.natively:
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(dialling, intent.cancelled_after)
-        return None
-    with anyio.move_on_after(intent.cancelled_after):
-        return await dialling
+    dialing = phone.dialer.dial(options, attempts=case.attempts, ring_timeout=RING_TIMEOUT, room=room)
+    if case.cancelled_after is None:
+        return await dialing
+    if case.by_asyncio:
+        return await as_task(phone, dialing, case.cancelled_after)
+    with phone.within(case.cancelled_after):
+        return await dialing
     return None
 
 
-def stumbling(stops: list[str]) -> Fault:
-    """A rule for requests to stop."""
-    told = Counter[str]()
+async def as_task(phone: DialSetup, dialing: Any, cancelled_after: float) -> DialResult | None:
+    """Run it in a task that is cancelled after a while, as `asyncio.wait_for` does."""
+    task: asyncio.Task[DialResult] = asyncio.ensure_future(dialing)
 
-    async def fault(app: App, scope: Any, receive: Any, send: Any) -> None:
-        message = await receive()
-        session_id = json.loads(message["body"])["sessionId"]
-        told[session_id] += 1
-        stop = dict(enumerate(stops, 1)).get(told[session_id], "done")
+    async def cancel() -> None:
+        await phone.clock.sleep(cancelled_after)
+        task.cancel()
 
-        async def once_more() -> Any:
-            return message
-
-        if "slow" in stop:
-            await anyio.sleep(0.1)
-        if "refused" in stop:
-            app = partial(instead(400, b'{"info": "not in SFU mode"}'), app)
-        elif stop == "lost":
-            app = partial(lost, app)
-        await app(scope, once_more, send)
-
-    return fault
+    canceller = asyncio.ensure_future(cancel())
+    await asyncio.wait([task])
+    canceller.cancel()
+    await asyncio.wait([canceller])
+    return None if task.cancelled() else task.result()
 
 
-def check(line: Phone, number: str, intent: Intent, result: DialResult | None) -> None:
-    """What must be so of one intent, when its dial has returned."""
-    daily, legs = line.daily, [leg for leg in line.daily.sessions if leg.destination == number]
-    asked = [seen for seen in daily.seen if isinstance(seen.body, dict) and seen.body.get("phoneNumber") == number]
-    assert len(asked) <= intent.attempts
+def check(phone: DialSetup, number: str, case: Case, result: DialResult | None) -> None:
+    """Check what must hold of one dial that has returned."""
+    daily, legs = phone.daily, [leg for leg in phone.daily.sessions if leg.destination == number]
+    requested = starts_requested(daily, number)
+    assert requested <= case.attempts
     assert daily.most_at_once(number) <= 1
     if result is None:
-        # What nobody ever heard of cannot be ended: its answer was lost, and no event or presence told of it.
-        heard = [leg for leg in legs if leg.live and any(one.session_id == leg.session_id for one in line.calls.live())]
-        assert heard == []
+        # A call of which nothing is known cannot be ended: its answer was lost, and neither events nor presence showed it.
+        known = {session.session_id for session in phone.calls.live()}
+        assert [leg for leg in legs if leg.live and leg.session_id in known] == []
         return
-    assert 1 <= len(result.attempts) <= intent.attempts
-    assert len(asked) == len(result.attempts)
+    assert 1 <= len(result.attempts) <= case.attempts
+    assert requested == len(result.attempts)
     outcomes = [attempt.outcome for attempt in result.attempts]
-    assert result.outcome is outcomes[-1] or (result.answered and outcomes[-1] is not DialOutcome.UNKNOWN)
+    assert result.outcome is outcomes[-1] or (result and outcomes[-1] is not DialOutcome.UNKNOWN)
     assert all(one in ("unanswered", "refused", "failed", "answered") for one in outcomes[:-1])
     assert result.outcome in ("answered", "unknown") or "answered" not in outcomes
     live = [leg.session_id for leg in legs if leg.live]
-    if result.outcome is DialOutcome.ANSWERED:
-        assert result.session is not None
+    assert bool(result) == (result.outcome is DialOutcome.ANSWERED)
+    if result:
         assert daily.session(result.session.session_id).answered_at is not None
         assert live in ([], [result.session.session_id])
     elif result.outcome is not DialOutcome.UNKNOWN:
         assert live == []
-    if len(result.attempts) < intent.attempts and result.outcome is DialOutcome.REFUSED:
+    if len(result.attempts) < case.attempts and result.outcome is DialOutcome.REFUSED:
         assert result.error is not None
 
 
-async def play(line: Phone, each: list[Intent], stops: list[str]) -> list[DialResult | None]:
-    """Dial all of them at once, in a room of their own; afterwards nothing is left of them."""
-    room = f"room-{next(numbers)}"
-    line.daily.host(room, max_sip_pstn_sessions_per_room=50)
-    line.daily.rules[f"/rooms/{room}/dialOut/stop"] = stumbling(stops)
-    called = {f"+1999{next(numbers):07}": intent for intent in each}
+def starts_requested(daily: Any, number: str) -> int:
+    """How many starts were sent, also those that were refused or lost."""
+    if isinstance(daily, FakeDaily):
+        bodies = [seen.body for seen in daily.seen if isinstance(seen.body, dict)]
+        return sum(body.get("phoneNumber") == number for body in bodies)
+    return sum(destination == number for destination in daily.requested)
+
+
+async def play(phone: DialSetup, room: str, each: list[Case]) -> list[DialResult | None]:
+    """Run all cases at once, each with a number of its own, and check each."""
+    called = {f"+1999{next(numbers):07}": case for case in each}
     results: dict[str, DialResult | None] = {}
 
-    async def one(number: str, intent: Intent) -> None:
-        line.daily.lines[number] = intent.script
-        results[number] = await dial(line, room, number, intent)
+    async def one(number: str, case: Case) -> None:
+        phone.daily.lines[number] = case.script
+        results[number] = await dial(phone, room, number, case)
 
     with anyio.fail_after(15):  # every dial returns
         async with anyio.create_task_group() as group:
-            for number, intent in called.items():
-                group.start_soon(one, number, intent)
-        await until(lambda: line.dialer.sizes()["dials"] == 0)  # who was cancelled may still be ending a call
-    for number, intent in called.items():
-        check(line, number, intent, results[number])
-    del line.daily.rules[f"/rooms/{room}/dialOut/stop"]
-    line.daily.leave(room)
-    await until(lambda: not [leg for leg in line.daily.live() if leg.room == room])
-    assert line.dialer.sizes()["starts"] == 0
+            for number, case in called.items():
+                group.start_soon(one, number, case)
+        await phone.until(lambda: phone.dialer.sizes()["dials"] == 0)  # a cancelled one may still end its call
+    for number, case in called.items():
+        check(phone, number, case, results[number])
+    assert phone.dialer.sizes()["starts"] == 0
     return list(results.values())
 
 
+def hard_cases(test: Any) -> Any:
+    """The examples that once failed, or that chance rarely draws."""
+    silent = PhoneLine(answer_lost=True, answers=None, loses=set(TYPES))
+    for each, stops in (
+        ([Case([PhoneLine(answers=None, loses={"dialout.stopped"})], 3, None, False)], []),
+        ([Case([silent], 3, None, False)], []),
+        ([Case([PhoneLine(answers=0.15, answer_after=0.3)], 2, 0.25, True)], []),
+        (
+            [Case([PhoneLine(answers=0.2)], 3, 0.25, True), Case([PhoneLine(answers=0.2)], 3, None, False)],
+            ["slow"],
+        ),
+        ([Case([PhoneLine(answers=0.2)], 3, after, True) for after in (0.2, 0.25)], ["slow and refused"]),
+    ):
+        test = example(each=each, stops=stops)(test)
+    return test
+
+
+# --- in memory --------------------------------------------------------------------------------------------------------
+
+
+def with_mishaps(carrier: Any, stops: list[str]) -> None:
+    """Let the first stops of each call go wrong."""
+    end, tried = carrier.stop, Counter[str]()
+
+    async def stop(session: Session) -> None:
+        tried[session.session_id] += 1
+        mishap = dict(enumerate(stops, 1)).get(tried[session.session_id], "done")
+        if "slow" in mishap:
+            await carrier._clock.sleep(0.1)
+        if "refused" in mishap:
+            raise DailyError("not in SFU mode", status=400)
+        await end(session)
+        if mishap == "lost":
+            raise UnknownResult("the answer was lost")
+
+    carrier.stop = stop
+
+
+@pytest.mark.parametrize(("joins", "lag"), [("answer", 0.0), ("ring", 0.2)])
+@hard_cases
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(each=st.lists(cases, min_size=1, max_size=6), stops=mishaps)
+def test_never_two_calls_never_more_starts_and_always_an_end(
+    joins: Literal["answer", "ring"], lag: float, each: list[Case], stops: list[str]
+) -> None:
+    """For any lines, losses, mishaps of stops, and cancellations at any time."""
+
+    async def main() -> list[DialResult | None]:
+        carrier = {"joins": joins, "presence_lag": lag}
+        async with in_memory(start_timeout=START_TIMEOUT, carrier=carrier, **TIMES) as phone:
+            with_mishaps(phone.daily, stops)
+            return await play(phone, ROOM, each)
+
+    for result in anyio.run(main):
+        event("cancelled" if result is None else str(result.outcome))
+
+
+# --- over HTTP --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["answer", "ring"])
+def portal(request: pytest.FixtureRequest) -> Iterator[tuple[Any, DialSetup]]:
+    """One fake Daily and one program for all examples, on an event loop of their own."""
+    lag = 0.2 if request.param == "ring" else 0.0
+    daily = FakeDaily(joins=request.param, presence_lag=lag)
+    with anyio.from_thread.start_blocking_portal() as loop:
+        made = over_http(daily=daily, start_timeout=START_TIMEOUT, **TIMES)
+        with loop.wrap_async_context_manager(made) as phone:
+            yield loop, phone
+
+
+def failing_stops(stops: list[str]) -> Fault:
+    """A rule for stops: the first ones of each call go wrong."""
+    tried = Counter[str]()
+
+    async def fault(app: App, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        session_id = json.loads(message["body"])["sessionId"]
+        tried[session_id] += 1
+        mishap = dict(enumerate(stops, 1)).get(tried[session_id], "done")
+
+        async def receive_again() -> Any:
+            return message
+
+        if "slow" in mishap:
+            await anyio.sleep(0.1)
+        if "refused" in mishap:
+            app = partial(instead(400, b'{"info": "not in SFU mode"}'), app)
+        elif mishap == "lost":
+            app = partial(lost, app)
+        await app(scope, receive_again, send)
+
+    return fault
+
+
+async def play_over_http(phone: DialSetup, each: list[Case], stops: list[str]) -> list[DialResult | None]:
+    """Run all cases in a room of their own; afterwards nothing is left of them."""
+    room = f"room-{next(numbers)}"
+    phone.daily.host(room, max_sip_pstn_sessions_per_room=50)
+    phone.daily.rules[f"/rooms/{room}/dialOut/stop"] = failing_stops(stops)
+    results = await play(phone, room, each)
+    del phone.daily.rules[f"/rooms/{room}/dialOut/stop"]
+    phone.daily.leave(room)
+    await phone.until(lambda: not [leg for leg in phone.daily.live() if leg.room == room])
+    return results
+
+
+@pytest.mark.long
+@hard_cases
 @settings(
     max_examples=45,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(each=st.lists(intents, min_size=1, max_size=6), stops=mishaps)
-@example(each=[Intent([PhoneLine(answers=None, loses={"dialout.stopped"})], 3, None, False)], stops=[])
-@example(each=[Intent([PhoneLine(answer_lost=True, answers=None, loses=set(TYPES))], 3, None, False)], stops=[])
-@example(each=[Intent([PhoneLine(answers=0.15, answer_after=0.3)], 2, 0.25, True)], stops=[])
-@example(
-    each=[Intent([PhoneLine(answers=0.2)], 3, 0.25, True), Intent([PhoneLine(answers=0.2)], 3, None, False)],
-    stops=["slow"],
-)
-@example(each=[Intent([PhoneLine(answers=0.2)], 3, after, True) for after in (0.2, 0.25)], stops=["slow and refused"])
-def test_never_two_calls_never_more_starts_and_always_an_end(
-    portal: tuple[Any, Phone], each: list[Intent], stops: list[str]
-) -> None:
-    """Whatever the lines do, whatever is lost, whatever befalls the stops, and whoever gives up when."""
-    loop, line = portal
-    for result in loop.call(play, line, each, stops):
-        event("given up" if result is None else str(result.outcome))
+@given(each=st.lists(cases, min_size=1, max_size=6), stops=mishaps)
+def test_over_http_too(portal: tuple[Any, DialSetup], each: list[Case], stops: list[str]) -> None:
+    """With everything but Daily itself."""
+    loop, phone = portal
+    for result in loop.call(play_over_http, phone, each, stops):
+        event("cancelled" if result is None else str(result.outcome))

@@ -1,4 +1,4 @@
-"""The promises that the pure core makes, each over histories nobody thought of."""
+"""The promises of the pure core, each over histories drawn by Hypothesis."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from telstate import Cause, Dialect, Engine, Event, Outcome, OutcomeKind, Session, Settings, State, Unmatched, parse
 from telstate.calls._table import RANK, TERMINAL
 from telstate.testing import SimulatedCall, simulate
-from telstate.views._report import session_as_dict
-from tests.property.histories import FEW, any_events, calls, shuffled, tellings
+from tests.property.histories import FEW, any_events, calls, reports, shuffled
 
 
-def answers(engine: Engine) -> dict[str, tuple[State, Cause | None]]:
-    """What an engine knows at the end."""
+def final_states(engine: Engine) -> dict[str, tuple[State, Cause | None]]:
+    """Return state and cause of all sessions of an engine."""
     return {session.session_id: (session.state, session.cause) for session in engine.sessions()}
 
 
 def run(events: list[Event], now: list[float | None] | None = None) -> Engine:
-    """Feed an engine."""
+    """Feed events to a new engine."""
     engine = Engine()
     for event, at in zip(events, now or [None] * len(events), strict=True):
         engine.receive(event, at)
@@ -34,31 +33,31 @@ def run(events: list[Event], now: list[float | None] | None = None) -> Engine:
 
 
 @given(st.data())
-def test_1_any_order_and_any_repetition_ends_the_same(data: st.DataObject) -> None:
-    """Several calls interleaved, in all dialects: the same states and causes."""
-    told = [
-        data.draw(tellings(call))
+def test_1_any_order_and_repetition_converges(data: st.DataObject) -> None:
+    """Several calls, interleaved, in all dialects: the same states and causes."""
+    histories = [
+        data.draw(reports(call))
         for call in data.draw(st.lists(calls(), min_size=1, max_size=3, unique_by=lambda call: call.session_id))
     ]
-    in_order = [event for events in told for event in events]
-    expected = answers(run(in_order))
+    in_order = [event for events in histories for event in events]
+    expected = final_states(run(in_order))
     for _ in range(2):
-        assert answers(run(data.draw(shuffled(in_order)))) == expected
+        assert final_states(run(data.draw(shuffled(in_order)))) == expected
 
 
 @given(st.data())
-def test_1_also_in_time_within_retention(data: st.DataObject) -> None:
-    """However late, if less than two hours."""
-    events = data.draw(tellings(data.draw(calls())))
+def test_1_events_within_retention_converge(data: st.DataObject) -> None:
+    """However late, up to two hours."""
+    events = data.draw(reports(data.draw(calls())))
     mixed = data.draw(shuffled(events))
     now: list[float | None] = [
         1_790_000_000.0 + at for at in data.draw(st.lists(st.floats(0, 7199), min_size=len(mixed), max_size=len(mixed)))
     ]
-    assert answers(run(mixed, now)) == answers(run(events))
+    assert final_states(run(mixed, now)) == final_states(run(events))
 
 
-def as_seen(call: SimulatedCall, names: set[str]) -> tuple[State, Cause | None]:
-    """What a perfect observer of these events knows: written down here once more, and differently, as an oracle."""
+def oracle(call: SimulatedCall, names: set[str]) -> tuple[State, Cause | None]:
+    """Return what a perfect observer of these events knows: a second, different implementation as an oracle."""
     if f"{call.direction}-error" in names:
         return State.ERROR, Cause.FAILED
     transferred = any(name.startswith("calltransfer") for name in names)
@@ -77,20 +76,20 @@ def as_seen(call: SimulatedCall, names: set[str]) -> tuple[State, Cause | None]:
 
 
 @given(st.integers(0, 2**32), st.sampled_from(list(Dialect)))
-def test_1_simulated_days_end_as_their_script_says(seed: int, dialect: Dialect) -> None:
-    """Without losses every session ends as it truly did, as far as its dialect tells."""
+def test_1_simulated_calls_end_as_their_scripts_say(seed: int, dialect: Dialect) -> None:
+    """Without losses every session ends as it did, as far as its dialect reports it."""
     engine = Engine()
     truth: dict[str, SimulatedCall] = {}
-    told: dict[str, set[str]] = {}
+    reported: dict[str, set[str]] = {}
     for sent in simulate(seed, calls=8, dialects=[dialect], span=600.0):
         event = parse(sent.payload)
         engine.receive(event, sent.at)
         if event.session_id is not None:
             truth[event.session_id] = sent.call
-            told.setdefault(event.session_id, set()).add(event.name)
+            reported.setdefault(event.session_id, set()).add(event.name)
     for session in engine.sessions():
         call = truth[session.session_id]
-        assert (session.state, session.cause) == as_seen(call, told[session.session_id])
+        assert (session.state, session.cause) == oracle(call, reported[session.session_id])
         if dialect is Dialect.WEBHOOK:
             assert (session.state, session.cause) == (call.state, call.cause)
     assert len(list(engine.sessions())) == 8
@@ -100,7 +99,7 @@ def test_1_simulated_days_end_as_their_script_says(seed: int, dialect: Dialect) 
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Events of all types and times of all kinds, limits applied or not, and now and then a copy from a snapshot."""
+    """Events of all types and times of all kinds, limits applied or not, and sometimes a copy from a snapshot."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,14 +110,14 @@ class EngineMachine(RuleBasedStateMachine):
         self.ended: set[int] = set()
 
     def receive(self, event: Event, now: float | None) -> None:
-        """Take in an event, and hold the copy to the same answer."""
+        """Receive an event, and check that the copy answers the same."""
         outcome = self.engine.receive(event, now)
         self.check(outcome)
         if self.copy is not None:
-            assert described(self.copy.receive(event, now)) == described(outcome)
+            assert as_values(self.copy.receive(event, now)) == as_values(outcome)
 
     def check(self, outcome: Outcome) -> None:
-        """Promise 2: states never fall, an end is told once, moved means moved."""
+        """Promise 2: states never fall, a session ends once, moved means moved."""
         assert outcome.kind is not OutcomeKind.MOVED or outcome.moves
         for move in outcome.moves:
             assert RANK[move.target] > RANK[move.source]
@@ -132,18 +131,18 @@ class EngineMachine(RuleBasedStateMachine):
             assert outcome.ended == (session.ended and id(session) not in self.ended)
             if session.ended:
                 self.ended.add(id(session))
-                self.departed.append(session)  # keep it alive: ids of objects are reused
+                self.departed.append(session)  # keep a reference: ids of objects are reused
         self.departed += outcome.departed
 
     @rule(event=any_events(), now=st.none() | st.floats(0, 20_000))
     def any_event(self, event: Event, now: float | None) -> None:
-        """Something happens."""
+        """Receive any event."""
         note(f"{event.name}")
         self.receive(event, now)
 
     @rule(ahead=st.sampled_from([0.0, 5.0, 30.0, 600.0, 7200.0, 90_000.0]))
     def time_passes(self, ahead: float) -> None:
-        """The limits that passed are applied as a dispatcher would."""
+        """Receive the limits that passed, as a dispatcher does."""
         now = (self.engine.now or 0.0) + ahead
         for limit in self.engine.passed(now):
             self.receive(limit, now)
@@ -156,18 +155,16 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule()
     def snapshot(self) -> None:
-        """Promise 5: what is restored from JSON answers as the original from now on."""
+        """Promise 5: an engine that is restored from JSON answers as the original from now on."""
         self.copy = Engine.restore(json.loads(json.dumps(self.engine.snapshot())))
 
     @precondition(lambda self: self.copy is not None)
     @rule()
     def compare(self) -> None:
-        """Every answer, not only the outcomes."""
+        """Compare all answers, not only the outcomes."""
         assert self.copy is not None
         assert json.dumps(self.copy.snapshot()) == json.dumps(self.engine.snapshot())
-        assert [session_as_dict(s) for s in self.copy.sessions()] == [
-            session_as_dict(s) for s in self.engine.sessions()
-        ]
+        assert [s.to_dict() for s in self.copy.sessions()] == [s.to_dict() for s in self.engine.sessions()]
         assert self.copy.sizes() == self.engine.sizes()
         assert self.copy.next_deadline() == self.engine.next_deadline()
         for name in "abcd":
@@ -187,7 +184,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert sizes["unmatched"] <= 5
 
     def teardown(self) -> None:
-        """Promise 7: all ends in nothing."""
+        """Promise 7: nothing is left when all calls have ended."""
         now = (self.engine.now or 0.0) + 1.0
         self.engine.advance(now)  # what had no time is counted from here
         for session in self.engine.live():
@@ -197,22 +194,22 @@ class EngineMachine(RuleBasedStateMachine):
         assert set(sizes.values()) == {0}, sizes
 
     def receive_stop(self, session: Session, now: float) -> None:
-        """Hang up."""
+        """End a session."""
         self.engine.receive(parse({"action": f"{session.direction}-stopped", "sessionId": session.session_id}), now)
 
 
 TestEngine = EngineMachine.TestCase
 
 
-def described(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as plain values."""
+def as_values(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as plain values."""
     return {
         "kind": outcome.kind,
-        "session": outcome.session and session_as_dict(outcome.session),
+        "session": outcome.session and outcome.session.to_dict(),
         "flags": (outcome.opened, outcome.ended),
         "moves": outcome.moves,
         "anomalies": outcome.anomalies,
         "departed": [
-            gone.event.to_json() if isinstance(gone, Unmatched) else session_as_dict(gone) for gone in outcome.departed
+            gone.event.to_json() if isinstance(gone, Unmatched) else gone.to_dict() for gone in outcome.departed
         ],
     }

@@ -14,7 +14,6 @@ from telstate import Dispatcher, Engine, Replay
 from telstate.events._dialects.journal import unwrap
 from telstate.journals._sqlite import lines
 from telstate.testing._clock import settle
-from telstate.views._report import session_as_dict
 
 __all__ = ["actions", "marks", "payloads", "replayed", "rest", "state_of"]
 
@@ -46,10 +45,7 @@ def replayed(path: Path) -> Engine:
 
 def state_of(engine: Engine) -> list[dict[str, Any]]:
     """Return everything that a report shows of all sessions, and their transitions."""
-    return [
-        {**session_as_dict(session), "uncertain": session.uncertain, "moves": list(session.transitions)}
-        for session in engine.sessions()
-    ]
+    return [{**session.to_dict(), "moves": list(session.transitions)} for session in engine.sessions()]
 
 
 async def rest(calls: Dispatcher) -> None:

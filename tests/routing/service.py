@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -37,4 +38,5 @@ async def main(journal: str, drain: float) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
     anyio.run(main, sys.argv[1], float(sys.argv[2]), backend=sys.argv[3])

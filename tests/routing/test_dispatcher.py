@@ -1,4 +1,4 @@
-"""The dispatcher: the right handlers, in the right order, and nobody waits for anybody else's."""
+"""The dispatcher: the right handlers run, in the right order, and sessions do not wait for each other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from itertools import pairwise
@@ -36,7 +37,8 @@ from telstate import (
     Settings,
     State,
 )
-from telstate.journals import SqliteJournal
+from telstate.journals import MemoryJournal, SqliteJournal
+from telstate.routing._runner import IN_HANDLER
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
@@ -44,14 +46,14 @@ from tests.calls import SESSION, joined, js
 pytestmark = pytest.mark.anyio
 
 
-async def quiet(calls: Dispatcher) -> None:
-    """Wait until nothing runs or waits."""
+async def idle(calls: Dispatcher) -> None:
+    """Wait until no handler runs or waits; fail after ten seconds."""
     with anyio.fail_after(10):
         await calls.idle()
 
 
 def recording() -> tuple[Router, list[str]]:
-    """A router whose handlers write down what they were called for."""
+    """Return a router whose handlers record what they were called for."""
     router, seen = Router(), []
 
     @router.on_start()
@@ -76,16 +78,27 @@ def recording() -> tuple[Router, list[str]]:
     return router, seen
 
 
+async def cancellation() -> BaseException:
+    """Return the exception of a cancellation that is over."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await checkpoint()
+        except anyio.get_cancelled_exc_class() as error:
+            found = error
+    return found
+
+
 # --- which handlers, in which order -------------------------------------------------------------------------------
 
 
-async def test_start_event_states_end() -> None:
-    """In this order for each event; a jump enters the target only."""
+async def test_handlers_run_in_the_order_start_event_state_end() -> None:
+    """For each event. A jump enters the target state only."""
     router, seen = recording()
     async with Dispatcher(router) as calls:
         await calls.receive(js("dialout-answered"))
         await calls.receive(js("dialout-stopped"))
-        await quiet(calls)
+        await idle(calls)
     assert seen == [
         "start dialout",
         "dialout-answered",
@@ -96,8 +109,8 @@ async def test_start_event_states_end() -> None:
     ]
 
 
-async def test_only_news_reaches_handlers_that_do_not_ask() -> None:
-    """Nobody greets a caller who has hung up; on_end comes once, whatever is told later."""
+async def test_late_and_duplicate_events_reach_only_handlers_that_ask_for_them() -> None:
+    """`on_end` runs once, also if later evidence amends the session."""
     router, seen = recording()
     asked: list[str] = []
 
@@ -107,11 +120,11 @@ async def test_only_news_reaches_handlers_that_do_not_ask() -> None:
 
     async with Dispatcher(router) as calls:
         await calls.receive(js("dialout-stopped"))
-        await quiet(calls)
+        await idle(calls)
         for payload in (js("dialout-answered"), js("dialout-answered"), js("dialin-connected")):
             await calls.receive(payload)
         await calls.receive(js("dialout-error"))
-        await quiet(calls)
+        await idle(calls)
         session = calls.session(SESSION)
         assert session is not None
         assert session.amended
@@ -126,8 +139,8 @@ async def test_only_news_reaches_handlers_that_do_not_ask() -> None:
     assert asked == ["late", "duplicate"]
 
 
-async def test_every_session_ends_once_whatever_the_day_brings() -> None:
-    """Promise 2: one on_end for each that ended, none for the others, over shuffled and repeated events."""
+async def test_on_end_runs_once_for_every_session_that_ends() -> None:
+    """Promise 2, over lost, repeated, swapped and delayed events."""
     router, ends = Router(), Counter[str]()
 
     @router.on_end()
@@ -143,14 +156,14 @@ async def test_every_session_ends_once_whatever_the_day_brings() -> None:
             outcome = await calls.receive(sent.payload)
             if outcome.session is not None and outcome.session.ended:
                 ended.add(outcome.session.session_id)
-        await quiet(calls)
+        await idle(calls)
     assert set(ends) == ended
     assert len(ended) > 250
     assert set(ends.values()) == {1}
 
 
-async def test_transitions_are_logged_when_asked_without_numbers() -> None:
-    """One line each, with what finds the call again."""
+async def test_log_transitions_logs_each_transition_without_numbers() -> None:
+    """One line each, with the ids to search for."""
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router(), log_transitions=True) as calls:
             await calls.receive(js("dialout-answered", "s", sipCallId="c", destination="+12025550100"))
@@ -169,18 +182,18 @@ async def test_transitions_are_logged_when_asked_without_numbers() -> None:
     ]
 
 
-async def test_events_that_waited_run_state_handlers_but_not_event_handlers() -> None:
-    """They had their outcome when they came."""
+async def test_a_parked_event_runs_state_handlers_but_no_event_handlers_when_it_is_applied() -> None:
+    """Event handlers belong to the outcome that it had when it arrived."""
     router, seen = recording()
     async with Dispatcher(router) as calls:
         await calls.receive(joined())
         await calls.receive(js("dialin-connected"))
-        await quiet(calls)
+        await idle(calls)
     assert seen == ["start dialin", "dialin-connected", "entered connected", "entered answered"]
 
 
-async def test_filters_see_the_state_as_it_was() -> None:
-    """Not as it is when the handler's turn comes."""
+async def test_filters_see_the_state_at_the_step() -> None:
+    """Not the state when the handler gets its turn."""
     router, seen = Router(), []
 
     @router.on(DialoutEvent, state="connected")
@@ -200,12 +213,12 @@ async def test_filters_see_the_state_as_it_was() -> None:
     async with Dispatcher(router) as calls:
         for name in ("connected", "answered", "stopped"):
             await calls.receive(js(f"dialout-{name}", provider="daily"))
-        await quiet(calls)
+        await idle(calls)
     assert seen == ["dialout-connected now stopped", "by provider dialout-answered"]
 
 
-async def test_a_filter_that_raises_is_named_and_costs_nobody_else() -> None:
-    """Its handler does not run."""
+async def test_a_filter_that_raises_is_logged_and_only_its_handler_does_not_run() -> None:
+    """Other handlers of the event do."""
     router, seen = Router(), []
 
     @router.on(DialoutAnswered, where=lambda session: session.no_such_thing)
@@ -219,13 +232,13 @@ async def test_a_filter_that_raises_is_named_and_costs_nobody_else() -> None:
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(router) as calls:
             await calls.receive(js("dialout-answered"))
-            await quiet(calls)
+            await idle(calls)
     assert seen == ["fine"]
     assert [log["event"] for log in logs] == ["filter.failed"]
 
 
-async def test_events_of_no_session_and_unmatched_ones() -> None:
-    """They have handlers too."""
+async def test_handlers_for_events_without_a_session_and_for_unmatched_events() -> None:
+    """`on_unmatched` runs for an event that belongs to a session which cannot be named."""
     router, seen = Router(), []
 
     @router.on("dialin-ready")
@@ -239,12 +252,12 @@ async def test_events_of_no_session_and_unmatched_ones() -> None:
     async with Dispatcher(router) as calls:
         await calls.receive({"action": "dialin-ready", "sipEndpoint": "sip:a@b"})
         await calls.receive(js("dialout-error", None))
-        await quiet(calls)
+        await idle(calls)
     assert seen == ["dialin-ready of None", "unmatched dialout-error"]
 
 
-async def test_middleware_wraps_the_outer_around_the_inner() -> None:
-    """Each handler on its own; it may look, and may leave the handler out."""
+async def test_middleware_wraps_each_handler_the_outer_around_the_inner() -> None:
+    """A middleware that does not call `call_next` skips the handler."""
     outer, inner, seen = Router("outer"), Router("inner"), []
     outer.include(inner)
 
@@ -271,13 +284,13 @@ async def test_middleware_wraps_the_outer_around_the_inner() -> None:
     async with Dispatcher(outer) as calls:
         await calls.receive(js("dialout-answered"))
         await calls.receive(js("dialout-stopped"))
-        await quiet(calls)
+        await idle(calls)
     one = ["before first", "first", "after", "before second", "inside", "second", "after"]
     assert seen == one + [word for word in one if word != "second"]
 
 
-async def test_retired_sessions_are_told_once_with_the_final_truth() -> None:
-    """When their retention has passed."""
+async def test_on_retired_runs_once_when_retention_has_passed() -> None:
+    """With everything that was learned after the end."""
     router, seen = Router(), []
     clock = FakeClock()
 
@@ -291,15 +304,16 @@ async def test_retired_sessions_are_told_once_with_the_final_truth() -> None:
         await calls.receive(js("dialout-answered"))
         assert seen == []
         await clock.advance(2)
-        await quiet(calls)
+        await idle(calls)
     assert seen == [(SESSION, "completed")]
 
 
-# --- nobody waits for anybody else --------------------------------------------------------------------------------
+# --- lanes and isolation ------------------------------------------------------------------------------------------
 
 
-async def test_a_thousand_sessions_in_order_without_overlap() -> None:
-    """Promise 4, by intervals: handlers that sleep, raise, hang for a while and swallow cancellations."""
+@pytest.mark.both_loops
+async def test_handlers_of_a_session_keep_order_and_never_overlap() -> None:
+    """Promise 4, over a thousand sessions whose handlers sleep, raise, time out and yield."""
     router = Router()
     intervals: dict[str, list[tuple[float, float, str]]] = {}
 
@@ -324,18 +338,19 @@ async def test_a_thousand_sessions_in_order_without_overlap() -> None:
             for name in names:
                 for number in range(1000):
                     await calls.receive(js(name, str(number)))
-            await quiet(calls)
+            await idle(calls)
             assert len(calls.live()) == 0
             assert calls.sizes()["lanes"] == 0
     assert len(intervals) == 1000
-    for told in intervals.values():
-        assert [name for _, _, name in told] == names
-        assert all(before[1] <= after[0] for before, after in pairwise(told))
+    for ran in intervals.values():
+        assert [name for _, _, name in ran] == names
+        assert all(before[1] <= after[0] for before, after in pairwise(ran))
     assert sum(log["event"] == "handler.failed" for log in logs) == 800
 
 
-async def test_a_handler_that_hangs_holds_up_neither_receive_nor_other_sessions() -> None:
-    """It is named in the log, once."""
+@pytest.mark.both_loops
+async def test_a_hanging_handler_delays_neither_receive_nor_other_sessions() -> None:
+    """The log names it once as slow."""
     router, seen = Router(), []
 
     @router.on(DialoutEvent)
@@ -357,12 +372,12 @@ async def test_a_handler_that_hangs_holds_up_neither_receive_nor_other_sessions(
     assert set(seen) == {f"s{number}" for number in range(200)}
     slow = [log for log in logs if log["event"] == "handler.slow"]
     assert [log["lane"] for log in slow] == ["stuck"]
-    assert 0 < slow[0]["waiting"] <= 200  # it is named while they come in, on a machine that is busy
+    assert 0 < slow[0]["waiting"] <= 200  # on a busy machine it is named while they still come in
     assert [log["events"] for log in logs if log["event"] == "dispatcher.left_unfinished"] == [201]
 
 
-async def test_a_handler_that_raises_stops_nothing_and_is_told_in_full() -> None:
-    """With the session, the event and the traceback; those who watch errors are told, and may raise themselves."""
+async def test_a_handler_that_raises_is_logged_and_stops_nothing() -> None:
+    """With session, event and traceback. `on_handler_error` handlers run, and may raise themselves."""
     router, seen = Router(), []
 
     @router.on(DialoutAnswered)
@@ -376,14 +391,14 @@ async def test_a_handler_that_raises_stops_nothing_and_is_told_in_full() -> None
     @router.on_handler_error()
     async def watch(error: Exception, handler: str, session: Session) -> None:
         seen.append(f"{handler.rpartition('.')[2]}: {error} in {session.session_id}")
-        raise RuntimeError("the watcher too")
+        raise RuntimeError("the error handler too")
 
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(router) as calls:
             outcome = await calls.receive(js("dialout-answered", "s", sipCallId="c"))
-            await quiet(calls)
+            await idle(calls)
     assert seen == ["breaks: no such number in s", "went on"]
-    failed, watcher = logs
+    failed, again = logs
     assert (failed["event"], failed["session_id"], failed["sip_call_id"], failed["direction"]) == (
         "handler.failed",
         "s",
@@ -393,22 +408,17 @@ async def test_a_handler_that_raises_stops_nothing_and_is_told_in_full() -> None
     assert failed["event_id"] == outcome.event_id
     assert failed["exception"].startswith("Traceback (most recent call last)")
     assert "no such number" in failed["exception"]
-    assert watcher["event"] == "handler_error.failed"
+    assert again["event"] == "handler_error.failed"
 
 
-async def test_a_cancellation_from_elsewhere_is_only_a_failure() -> None:
-    """A handler that awaits something which was cancelled gets the exception, and must not take its lane along."""
+@pytest.mark.both_loops
+async def test_a_cancellation_error_that_a_handler_brings_along_is_a_failure() -> None:
+    """As from awaiting something that was cancelled. It must not end the worker."""
     router, seen = Router(), []
 
     @router.on("dialout-connected")
     async def hurt() -> None:
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            try:
-                await checkpoint()
-            except anyio.get_cancelled_exc_class() as error:
-                cancelled = error
-        raise cancelled
+        raise await cancellation()
 
     @router.on("dialout-answered")
     async def next_one() -> None:
@@ -421,60 +431,67 @@ async def test_a_cancellation_from_elsewhere_is_only_a_failure() -> None:
     async with Dispatcher(router) as calls:
         await calls.receive(js("dialout-connected"))
         await calls.receive(js("dialout-answered"))
-        await quiet(calls)
+        await idle(calls)
     assert seen == ["RuntimeError", "next"]
 
 
-async def test_a_handler_that_cancels_its_own_task_hurts_nobody(anyio_backend: str) -> None:
-    """asyncio lets it; the task is the worker's."""
-    if anyio_backend != "asyncio":
-        return
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_handler_that_cancels_its_own_task_affects_no_other_handler() -> None:
+    """The task is the worker's, and goes on to other sessions. It is cancelled before, between and after suspensions."""
     router, seen = Router(), []
 
     @router.on(DialoutEvent)
     async def work(event: Event, session: Session) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if session.session_id in ("before", "while"):
+        if session.session_id == "after":
+            await checkpoint()
+        if session.session_id in ("before", "between", "after"):
             task.cancel()
-        if session.session_id == "while":
+        if session.session_id == "between":
             await checkpoint()
         await checkpoint() if session.session_id.startswith("s") else None
         seen.append(f"{session.session_id} {event.name}")
 
-    with structlog.testing.capture_logs():
+    @router.on(DialoutEvent)
+    async def next_of_the_same(event: Event, session: Session) -> None:
+        await checkpoint()
+        seen.append(f"next {session.session_id} {event.name}")
+
+    sessions = ["s1", "before", "s2", "between", "s3", "after", "s4"]
+    with structlog.testing.capture_logs() as logs:
         async with Dispatcher(router) as calls:
             for name in ("connected", "answered"):
-                for session_id in ("s1", "before", "s2", "while", "s3"):
+                for session_id in sessions:
                     await calls.receive(js(f"dialout-{name}", session_id))
-            await quiet(calls)
+            await idle(calls)
             assert calls.sizes()["lanes"] == 0
     assert sorted(seen) == sorted(
-        f"{key} dialout-{name}" for key in ("s1", "s2", "s3", "before") for name in ("connected", "answered")
+        f"{handler}{session_id} dialout-{name}"
+        for handler in ("", "next ")
+        for session_id in sessions
+        for name in ("connected", "answered")
+        if (handler, session_id) != ("", "between")
     )
+    assert [log["session_id"] for log in logs if log["event"] == "handler.failed"] == ["between"] * 2
 
 
-async def test_an_exception_that_cannot_say_its_text_and_a_watcher_that_is_cancelled() -> None:
-    """Neither reaches the next handler."""
+@pytest.mark.both_loops
+async def test_a_broken_exception_and_a_cancelled_error_handler_do_not_reach_the_next_handler() -> None:
+    """An exception may raise when it is asked for its text."""
     router, seen = Router(), []
 
-    class Mute(Exception):
+    class Unprintable(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
     @router.on("dialout-connected")
     async def breaks() -> None:
-        raise Mute
+        raise Unprintable
 
     @router.on_handler_error()
     async def watch() -> None:
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            try:
-                await checkpoint()
-            except anyio.get_cancelled_exc_class() as error:
-                cancelled = error
-        raise cancelled
+        raise await cancellation()
 
     @router.on("dialout-answered")
     async def after() -> None:
@@ -484,12 +501,13 @@ async def test_an_exception_that_cannot_say_its_text_and_a_watcher_that_is_cance
         async with Dispatcher(router) as calls:
             await calls.receive(js("dialout-connected"))
             await calls.receive(js("dialout-answered"))
-            await quiet(calls)
+            await idle(calls)
     assert seen == ["after"]
 
 
-async def test_handlers_do_not_run_in_the_context_of_whoever_brought_the_event() -> None:
-    """A request's user must not be the user of the next call."""
+@pytest.mark.both_loops
+async def test_handlers_do_not_run_in_the_context_of_receive() -> None:
+    """The user of a web request must not be the user of a call."""
     user: ContextVar[str] = ContextVar("user", default="nobody")
     router, seen = Router(), []
 
@@ -504,12 +522,13 @@ async def test_handlers_do_not_run_in_the_context_of_whoever_brought_the_event()
     async with Dispatcher(router) as calls:
         async with anyio.create_task_group() as group:
             group.start_soon(request, calls)
-        await quiet(calls)
+        await idle(calls)
     assert seen == ["nobody"]
 
 
-async def test_what_a_handler_sets_in_its_context_no_other_handler_sees() -> None:
-    """Not the next of its session, not the next of its worker; what it calls and what it starts does."""
+@pytest.mark.both_loops
+async def test_a_context_variable_set_in_a_handler_reaches_no_other_handler() -> None:
+    """But what it calls, and the tasks that it starts."""
     user: ContextVar[str] = ContextVar("user", default="nobody")
     router, seen = Router(), []
 
@@ -530,7 +549,7 @@ async def test_what_a_handler_sets_in_its_context_no_other_handler_sees() -> Non
     async def next_of_the_same(session: Session) -> None:
         assert structlog.contextvars.get_contextvars() == {}
         seen.append((session.session_id, "next", user.get()))
-        raise RuntimeError("seen by the one that looks at errors")
+        raise RuntimeError("for the error handler")
 
     @router.on_handler_error()
     async def look(session: Session) -> None:
@@ -539,7 +558,7 @@ async def test_what_a_handler_sets_in_its_context_no_other_handler_sees() -> Non
     async with Dispatcher(router) as calls:
         for number in range(3):
             await calls.receive(js("dialout-connected", f"s{number}"))
-        await quiet(calls)
+        await idle(calls)
     assert sorted(seen) == sorted(
         one
         for session_id in ("s0", "s1", "s2")
@@ -552,8 +571,9 @@ async def test_what_a_handler_sets_in_its_context_no_other_handler_sees() -> Non
     )
 
 
-async def test_live_only_handlers_end_with_their_session() -> None:
-    """Cancelled when it ends, not started if it has."""
+@pytest.mark.both_loops
+async def test_live_only_handlers_are_cancelled_when_their_session_ends() -> None:
+    """And not started if it has ended."""
     router, seen = Router(), []
 
     @router.on("dialout-answered", live_only=True)
@@ -577,15 +597,42 @@ async def test_live_only_handlers_end_with_their_session() -> None:
         await settle()
         await calls.receive(js("dialout-warning"))
         await calls.receive(js("dialout-stopped"))
-        await quiet(calls)
+        await idle(calls)
     assert seen == ["talking", "cut off in stopped", "end"]
+
+
+async def test_jobs_behind_a_suspended_handler_take_no_turns_from_receive() -> None:
+    """They are not runnable: `receive` must not let the event loop turn for them."""
+    router, gate, turns = Router(), anyio.Event(), 0
+
+    @router.on("dialout-warning")
+    async def wait() -> None:
+        await gate.wait()
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while not gate.is_set():
+            turns += 1
+            await checkpoint()
+
+    async with Dispatcher(router, lane_limit=8, drain=0.1) as calls, anyio.create_task_group() as group:
+        await calls.receive_many([js("dialout-warning", "busy")] * 4)  # queued before the first of them suspends
+        await settle()
+        assert (calls.sizes()["pending"], calls._backlog.runnable) == (4, 0)
+        group.start_soon(count_turns)
+        for number in range(20):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        gate.set()
+        await idle(calls)
+        assert calls._backlog.runnable == 0
+    assert turns < 20
 
 
 # --- bounds -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_lane_gives_handlers_up_but_never_the_state() -> None:
-    """Dead letters, and said in the log."""
+async def test_handlers_beyond_the_lane_limit_become_dead_letters() -> None:
+    """The log names them. Every event is still stepped."""
     router, seen = Router(), []
     gate = anyio.Event()
 
@@ -605,34 +652,34 @@ async def test_a_full_lane_gives_handlers_up_but_never_the_state() -> None:
             assert session is not None
             assert (session.state, session.events) == (State.STOPPED, 12)
             gate.set()
-            await quiet(calls)
+            await idle(calls)
     assert seen == ["dialout-connected"] + ["dialout-warning"] * 3
     assert [log["reason"] for log in logs] == ["LaneFull"] * 8
 
 
-async def test_only_the_global_limit_makes_receive_wait_and_never_inside_a_handler() -> None:
-    """A handler that receives is one of those that would be waited for."""
+async def test_receive_waits_at_the_pending_limit_but_never_inside_a_handler() -> None:
+    """A handler that receives is among those that would be waited for."""
     router = Router()
     gate = anyio.Event()
-    told: list[str] = []
+    seen: list[str] = []
 
     @router.on("dialout-connected")
     async def wait(session: Session, calls: Dispatcher) -> None:
         if session.session_id == "first":
             await calls.receive(js("dialout-warning", "inside"))
-            told.append("received inside")
+            seen.append("received inside")
         await gate.wait()
 
     @router.on("dialout-warning")
     async def warned(session: Session) -> None:
-        told.append(f"warned {session.session_id}")
+        seen.append(f"warned {session.session_id}")
 
     async with Dispatcher(router, pending_limit=5) as calls:
         await calls.receive(js("dialout-connected", "first"))
         for number in range(4):
             await calls.receive(js("dialout-connected", str(number)))
         await settle()
-        assert "received inside" in told
+        assert "received inside" in seen
         with anyio.move_on_after(0.05) as waited:
             await calls.receive(js("dialout-connected", "more"))
         assert waited.cancelled_caught
@@ -642,11 +689,11 @@ async def test_only_the_global_limit_makes_receive_wait_and_never_inside_a_handl
             await settle()
             gate.set()
         assert calls.session("more") is not None
-        await quiet(calls)
+        await idle(calls)
 
 
-async def test_a_handler_that_waits_for_an_event_does_not_stand_in_its_way() -> None:
-    """At the global limit `receive` waits for handlers, but not for those that wait for what it brings."""
+async def test_a_handler_that_waits_for_an_event_does_not_count_at_the_pending_limit() -> None:
+    """`receive` must not wait for a handler that waits for what it brings."""
     router, seen = Router(), []
 
     @router.on("dialout-connected")
@@ -658,12 +705,55 @@ async def test_a_handler_that_waits_for_an_event_does_not_stand_in_its_way() -> 
             for name in ("dialout-connected", "dialout-answered"):
                 for number in range(10):
                     await calls.receive(js(name, f"s{number}"))
-        await quiet(calls)
+        await idle(calls)
     assert len(seen) == 10
 
 
-async def test_a_flood_of_ten_times_what_handlers_can_take() -> None:
-    """Memory is bounded by the limit, not by the flood; every event is stepped, and every handler runs."""
+@pytest.mark.both_loops
+async def test_as_handler_receives_beyond_the_pending_limit() -> None:
+    """What runs inside counts as a handler, in this task only; after it, `receive` waits again."""
+    router, gate = Router(), anyio.Event()
+
+    @router.on(DialoutEvent)
+    async def wait() -> None:
+        await gate.wait()
+
+    async with Dispatcher(router, pending_limit=2) as calls:
+        for number in range(2):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        with anyio.fail_after(5), calls.as_handler():
+            await calls.receive(js("dialout-connected", "inside"))
+            outcomes = await calls.receive_many([js("dialout-connected", f"many{number}") for number in range(2)])
+            assert len(outcomes) == 2
+        with anyio.move_on_after(0.05) as waited:
+            await calls.receive(js("dialout-connected", "after"))
+        assert waited.cancelled_caught
+        assert [session.session_id for session in calls.sessions()] == ["s0", "s1", "inside", "many0", "many1"]
+        gate.set()
+
+
+async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_exception() -> None:
+    """A handler that uses it is still a handler afterwards."""
+    router, inside = Router(), list[bool]()
+
+    @router.on(DialoutEvent)
+    async def use_it(calls: Dispatcher) -> None:
+        with calls.as_handler():
+            inside.append(IN_HANDLER.get())
+        inside.append(IN_HANDLER.get())
+
+    async with Dispatcher(router) as calls:
+        await calls.receive(js("dialout-connected"))
+        await idle(calls)
+        with suppress(ZeroDivisionError), calls.as_handler():
+            inside.append(IN_HANDLER.get())
+            raise ZeroDivisionError
+        inside.append(IN_HANDLER.get())
+    assert inside == [True, True, True, False]
+
+
+async def test_memory_is_bounded_in_a_flood_of_events() -> None:
+    """Ten times as many as may be pending. Every event is stepped, and every handler runs."""
     router = Router()
     most = runs = 0
 
@@ -673,26 +763,26 @@ async def test_a_flood_of_ten_times_what_handlers_can_take() -> None:
         await anyio.sleep(0.002)
         runs += 1
 
-    async with Dispatcher(router, pending_limit=500, settings=Settings(max_ended=100)) as calls:
+    async with Dispatcher(router, pending_limit=200, settings=Settings(max_ended=100)) as calls:
         tracemalloc.start()
-        for number in range(5000):
+        for number in range(2000):
             await calls.receive(
                 js("dialout-stopped", f"s{number}") if number % 2 else js("dialout-warning", f"w{number % 40}")
             )
             most = max(most, calls.sizes()["pending"])
         grown = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert most <= 501
-        await quiet(calls)
-    assert runs == sum(calls.counts.values()) == 5000
-    assert grown < 20_000_000
+        assert most <= 201
+        await idle(calls)
+    assert runs == sum(calls.counts.values()) == 2000
+    assert grown < 8_000_000
 
 
-# --- waiting, following, asking -----------------------------------------------------------------------------------
+# --- wait_for, changes, queries -----------------------------------------------------------------------------------
 
 
-async def test_wait_for_a_state() -> None:
-    """Reached or passed; an unknown id is waited for; it wakes at the step, not in the lane."""
+async def test_wait_for_returns_when_the_state_is_reached_or_passed() -> None:
+    """An unknown id is waited for. It wakes at the step, before any handler."""
     async with Dispatcher(Router()) as calls, anyio.create_task_group() as group:
         found: list[str] = []
 
@@ -712,8 +802,8 @@ async def test_wait_for_a_state() -> None:
         assert calls.sizes()["waiters"] == 0
 
 
-async def test_wait_for_what_will_not_come() -> None:
-    """It ended before, or the time passed."""
+async def test_wait_for_raises_if_the_session_has_ended_or_the_time_has_passed() -> None:
+    """For a terminal state it returns the ended session."""
     async with Dispatcher(Router()) as calls:
         with pytest.raises(TimeoutError):
             await calls.wait_for("nobody", State.ANSWERED, timeout=0.01)
@@ -739,31 +829,32 @@ async def test_wait_for_what_will_not_come() -> None:
         assert (await calls.wait_for(SESSION, "error")).state is State.STOPPED
 
 
-async def test_nobody_waits_for_a_closed_dispatcher() -> None:
-    """Neither for a state nor for room."""
-    router, told = Router(), []
+@pytest.mark.both_loops
+async def test_leaving_raises_not_running_in_everything_that_waits() -> None:
+    """In `wait_for`, and in `receive` at the pending limit."""
+    router, raised = Router(), []
 
     @router.on(DialoutEvent)
     async def forever() -> None:
         await anyio.sleep_forever()
 
-    async def expect_closed(wait: Any) -> None:
+    async def expect_not_running(wait: Any) -> None:
         with pytest.raises(NotRunning):
             await wait()
-        told.append("closed")
+        raised.append(wait)
 
     with structlog.testing.capture_logs():
         async with anyio.create_task_group() as group:  # outlives the dispatcher  # noqa: SIM117
             async with Dispatcher(router, pending_limit=1, drain=0.05) as calls:
                 await calls.receive(js("dialout-connected"))
-                group.start_soon(expect_closed, partial(calls.wait_for, "nobody", "answered"))
-                group.start_soon(expect_closed, partial(calls.receive, js("dialout-answered", "b")))
+                group.start_soon(expect_not_running, partial(calls.wait_for, "nobody", "answered"))
+                group.start_soon(expect_not_running, partial(calls.receive, js("dialout-answered", "b")))
                 await settle()
-    assert told == ["closed", "closed"]
+    assert len(raised) == 2
 
 
-async def test_who_waited_gets_a_session_that_has_left_memory_since() -> None:
-    """It was woken at the step, and had its turn only later."""
+async def test_wait_for_returns_a_session_that_has_left_memory_since() -> None:
+    """It was woken at the step, and got its turn later."""
     async with Dispatcher(Router()) as calls, anyio.create_task_group() as group:
         found: list[Session] = []
 
@@ -778,8 +869,8 @@ async def test_who_waited_gets_a_session_that_has_left_memory_since() -> None:
     assert [session.cause for session in found] == ["unanswered"]
 
 
-async def test_changes_can_be_followed() -> None:
-    """Each outcome that opened a session or let one rise, until the dispatcher closes."""
+async def test_changes_yields_outcomes_that_open_or_move_a_session() -> None:
+    """From the call on, until the dispatcher is left."""
     seen: list[str] = []
 
     async def follow(changes: AsyncIterator[Outcome]) -> None:
@@ -789,7 +880,7 @@ async def test_changes_can_be_followed() -> None:
 
     async with anyio.create_task_group() as group:  # outlives the dispatcher  # noqa: SIM117
         async with Dispatcher(Router()) as calls:
-            changes = calls.changes()  # it follows from here on, whenever it is first read
+            changes = calls.changes()  # it follows from here on, also if it is read later
             for payload in (
                 js("dialout-connected", "a"),
                 js("dialout-warning", "a"),
@@ -808,8 +899,8 @@ async def test_changes_can_be_followed() -> None:
     assert seen == ["a dialout-connected", "b dialin-warning", "a dialout-answered"]
 
 
-async def test_questions_and_context() -> None:
-    """What the engine knows, the dispatcher tells; the context is the program's own."""
+async def test_sessions_legs_and_endpoints_can_be_looked_up() -> None:
+    """The context is the program's own."""
     router = Router()
 
     @router.on_start()
@@ -820,42 +911,60 @@ async def test_questions_and_context() -> None:
         await calls.receive(js("dialin-connected", "a", sipCallId="c", sipEndpoint="sip:r@x"))
         await calls.receive(js("dialout-connected", "b"))
         await calls.link("a", "b")
-        await quiet(calls)
+        await idle(calls)
         assert [leg.session_id for leg in calls.legs("c")] == ["a", "b"]
-        assert [session.context for session in calls.live()] == [{"bot": "b1"}] * 2
+        await calls.receive(js("dialout-stopped", "b"))
+        assert [session.session_id for session in calls.sessions()] == ["a", "b"]
+        assert [session.session_id for session in calls.live()] == ["a"]
+        assert [session.context for session in calls.sessions()] == [{"bot": "b1"}] * 2
         endpoint = calls.endpoint("r@x")
         assert endpoint is not None
         assert endpoint.session_id == "a"
 
 
-async def test_outcomes_have_ids_for_good() -> None:
-    """The journal's own, and the number."""
-    async with Dispatcher(Router()) as calls:
+async def test_an_event_id_is_the_journals_id_and_the_sequence_number() -> None:
+    """Also with the journal in memory."""
+    journal = MemoryJournal()
+    async with Dispatcher(Router(), journal=journal) as calls:
         ids = [(await calls.receive(js("dialout-connected", str(n)))).event_id for n in range(3)]
-    journal, _, first = str(ids[0]).rpartition(":")
-    assert journal.startswith("memory-")
-    assert first == "1"
-    assert ids == [f"{journal}:{n}" for n in (1, 2, 3)]
+        assert ids == [f"{journal.id}:{n}" for n in (1, 2, 3)]
 
 
-# --- life ---------------------------------------------------------------------------------------------------------
+# --- entering and leaving ---------------------------------------------------------------------------------------------------------
 
 
-async def test_outside_its_block_it_is_closed() -> None:
-    """Before and after; and what is no event changes nothing."""
+async def test_outside_the_block_everything_raises_not_running() -> None:
+    """Before and after. What is not an event changes nothing."""
     calls = Dispatcher(Router())
-    with pytest.raises(NotRunning, match="async with"):
-        await calls.receive(js("dialout-connected"))
+
+    async def expect_not_running() -> None:
+        with pytest.raises(NotRunning, match="async with"):
+            await calls.receive(js("dialout-connected"))
+        with pytest.raises(NotRunning, match="async with"):
+            await calls.receive_many([])
+        with pytest.raises(NotRunning, match="async with"):
+            await calls.wait_for(SESSION, "answered")
+        with pytest.raises(NotRunning, match="async with"):
+            calls.changes()
+        with pytest.raises(NotRunning, match="async with"):
+            calls.retire()
+        with pytest.raises(NotRunning, match="async with"):
+            calls.dead_letters  # noqa: B018
+        with pytest.raises(NotRunning, match="async with"):
+            await calls.add_dead_letter(b"x", ParseError("", "an event", "x"), "daily-js")
+
+    await expect_not_running()
     async with calls:
         with pytest.raises(ParseError):
             await calls.receive(b"nonsense")
         assert sum(calls.counts.values()) == 0
-    with pytest.raises(NotRunning):
-        await calls.receive(js("dialout-connected"))
+        assert await calls.dead_letters.list() == []
+    await expect_not_running()
 
 
-async def test_leaving_lets_handlers_finish_within_the_deadline() -> None:
-    """And cancels what is left then; the router can be used again."""
+@pytest.mark.both_loops
+async def test_leaving_lets_handlers_finish_until_the_drain_deadline() -> None:
+    """What is left then is cancelled. The router can be used again."""
     router, seen = Router(), []
 
     @router.on("dialout-connected")
@@ -878,8 +987,9 @@ async def test_leaving_lets_handlers_finish_within_the_deadline() -> None:
         seen.clear()
 
 
-async def test_an_exception_in_the_block_comes_through() -> None:
-    """And handlers that began still finish."""
+@pytest.mark.both_loops
+async def test_an_exception_in_the_block_propagates() -> None:
+    """Handlers that have begun still finish."""
     router, seen = Router(), []
 
     @router.on("dialout-connected")
@@ -900,8 +1010,8 @@ async def test_an_exception_in_the_block_comes_through() -> None:
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
-async def test_deadlines_tell_their_handlers_and_silence_ends_a_session() -> None:
-    """On the clock that is given."""
+async def test_deadlines_run_handlers_and_silence_limits_end_sessions() -> None:
+    """By the dispatcher's clock."""
     router, seen = recording()
     clock = FakeClock()
 
@@ -915,20 +1025,20 @@ async def test_deadlines_tell_their_handlers_and_silence_ends_a_session() -> Non
         await clock.advance(29)
         assert "ring at 30 in connected" not in seen
         await clock.advance(2)
-        await quiet(calls)
+        await idle(calls)
         assert seen[-1] == "ring at 30 in connected"
         await clock.advance(568)
         session = calls.session(SESSION)
         assert session is not None
         assert session.state is State.CONNECTED
         await clock.advance(2)
-        await quiet(calls)
+        await idle(calls)
         assert session.cause == "expired"
     assert seen[-3:] == ["silence at 600 in stopped", "entered stopped", "end expired"]
 
 
-async def test_a_shorter_limit_that_comes_later_is_not_overslept() -> None:
-    """The timer sleeps for a day, when a session with ten minutes comes."""
+async def test_a_limit_that_begins_later_and_is_due_sooner_passes_in_time() -> None:
+    """The timer sleeps for a day when a session with a limit of ten minutes comes."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-answered", "a"))
@@ -938,8 +1048,8 @@ async def test_a_shorter_limit_that_comes_later_is_not_overslept() -> None:
         assert [session.session_id for session in calls.live()] == ["a"]
 
 
-async def test_a_limit_that_no_session_event_arms_is_kept_too() -> None:
-    """A meeting's end leaves its calls a minute."""
+async def test_the_end_of_a_meeting_starts_a_limit_of_a_minute() -> None:
+    """For the sessions of its room."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-answered", room="r"))
@@ -952,8 +1062,8 @@ async def test_a_limit_that_no_session_event_arms_is_kept_too() -> None:
         assert len(calls.live()) == 0
 
 
-async def test_an_event_that_arrives_before_a_due_limit_is_appended_renews_it() -> None:
-    """What the journal has first wins, however long the limit was due."""
+async def test_an_event_that_the_journal_has_before_a_due_limit_renews_it() -> None:
+    """However long the limit was due."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-connected"))
@@ -965,8 +1075,9 @@ async def test_an_event_that_arrives_before_a_due_limit_is_appended_renews_it() 
         assert (session.state, session.late) == (State.ANSWERED, 0)
 
 
-async def test_a_handler_whose_clean_up_fails_when_it_is_cut_off_ends_nothing_else() -> None:
-    """On trio such a thing comes together with the cancellation, in one group."""
+@pytest.mark.both_loops
+async def test_a_handler_that_fails_while_it_is_cancelled_ends_nothing_else() -> None:
+    """On trio the failure and the cancellation come in one exception group."""
     router, seen = Router(), []
 
     async def child() -> None:
@@ -986,7 +1097,7 @@ async def test_a_handler_whose_clean_up_fails_when_it_is_cut_off_ends_nothing_el
         await two_children()
 
     @router.on("dialin-connected")
-    async def cut_off() -> None:
+    async def until_the_drain_ends() -> None:
         await two_children()
 
     @router.on("dialout-warning")
@@ -1006,8 +1117,8 @@ async def test_a_handler_whose_clean_up_fails_when_it_is_cut_off_ends_nothing_el
     assert [log["event"] for log in logs].count("handler.failed") >= 1
 
 
-def test_it_is_made_without_an_event_loop(tmp_path: Path) -> None:
-    """As a module's global; what it cannot be made of is told at once."""
+def test_a_dispatcher_is_made_without_an_event_loop(tmp_path: Path) -> None:
+    """As a module's global. Wrong arguments raise at once."""
     Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"))
     with pytest.raises(TypeError, match=r"such as telstate.journals.SqliteJournal\('calls.db'\)"):
         Dispatcher(Router(), journal=cast("Any", "calls.db"))
@@ -1015,8 +1126,8 @@ def test_it_is_made_without_an_event_loop(tmp_path: Path) -> None:
         Dispatcher(Router(), reconcile=cast("Any", print))
 
 
-async def test_a_failure_is_told_without_phone_numbers() -> None:
-    """Those in its text as well; and a log that cannot be written ends nothing."""
+async def test_a_failure_is_logged_without_phone_numbers() -> None:
+    """Those in the text of the exception are masked too. A log that cannot be written ends nothing."""
     router = Router()
 
     @router.on("dialout-connected")
@@ -1026,7 +1137,7 @@ async def test_a_failure_is_told_without_phone_numbers() -> None:
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(router) as calls:
             await calls.receive(js("dialout-connected", "s", destination="+12025550101"))
-            await quiet(calls)
+            await idle(calls)
     assert "+12" in repr(logs)
     assert "2025550101" not in repr(logs)
 
@@ -1037,7 +1148,7 @@ async def test_a_failure_is_told_without_phone_numbers() -> None:
     try:
         async with Dispatcher(router) as calls:
             await calls.receive(js("dialout-connected", "s"))
-            await quiet(calls)
+            await idle(calls)
             await calls.receive(js("dialout-stopped", "s"))
     finally:
         structlog.reset_defaults()

@@ -1,4 +1,4 @@
-"""How a program ends: intake stops, handlers finish within the deadline, the journal has the rest, and what is left is told."""
+"""Leaving the block: no new events, handlers finish within the deadline, the journal has the rest, and the log names it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @contextmanager
 def service(journal: Path, drain: float, backend: str) -> Iterator[subprocess.Popen[str]]:
-    """A running service that has taken its two calls."""
+    """Run a service that has received its two calls."""
     command = [sys.executable, "-m", "tests.routing.service", str(journal), str(drain), backend]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -39,48 +39,50 @@ def service(journal: Path, drain: float, backend: str) -> Iterator[subprocess.Po
 
 
 async def marks(journal: Path) -> list[bool]:
-    """Which of its events are done."""
+    """Return for each event in a journal whether it is done."""
     return [record.done async for record in SqliteJournal(journal).read()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_drains_within_the_deadline_and_tells_what_it_left(
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.both_loops), signal.SIGINT])
+async def test_a_signal_drains_within_the_deadline_and_names_what_is_left(
     tmp_path: Path, anyio_backend_name: str, number: int
 ) -> None:
-    """The quick call's handler finishes, the stuck one's is left to the journal; the program goes on after the block."""
+    """The quick call's handler finishes, the stuck one's runs again at the next start. The program goes on after the block."""
     with service(tmp_path / "calls.db", 1.0, anyio_backend_name) as process:
         began = time.monotonic()
         process.send_signal(number)
-        told, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=20)
         took = time.monotonic() - began
     assert process.returncode == 0
-    assert "handled quick" in told
-    assert "handled stuck" not in told
-    assert "left the block" in told
-    assert "dispatcher.stopping" in told
-    assert "dispatcher.left_unfinished" in told
-    assert ":2" in told  # the event that was left
+    assert "handled quick" in output
+    assert "handled stuck" not in output
+    assert "left the block" in output
+    assert "dispatcher.stopping" in output
+    (line,) = [line for line in output.splitlines() if "dispatcher.left_unfinished" in line]
+    assert ":2" in line  # the number of the event that was left
     assert 0.9 < took < 10
     assert await marks(tmp_path / "calls.db") == [True, False]
 
 
-async def test_a_second_signal_ends_at_once(tmp_path: Path, anyio_backend_name: str) -> None:
-    """Nothing is lost by that: what was acknowledged is in the journal."""
+@pytest.mark.both_loops
+async def test_a_second_signal_ends_the_draining(tmp_path: Path, anyio_backend_name: str) -> None:
+    """Nothing is lost: the journal has what was acknowledged."""
     with service(tmp_path / "calls.db", 600.0, anyio_backend_name) as process:
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)  # noqa: ASYNC251 - the process is another one
+        time.sleep(0.1)  # noqa: ASYNC251 - nothing else runs in this process
         process.send_signal(signal.SIGTERM)
-        told, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=20)
         took = time.monotonic() - began
     assert process.returncode == 0
-    assert "left the block" in told
+    assert "left the block" in output
     assert took < 10
     assert await marks(tmp_path / "calls.db") == [False, False]
 
 
-async def test_stop_ends_the_block_from_anywhere() -> None:
-    """From a handler as well; what follows the block runs, and nothing is taken in any more."""
+@pytest.mark.both_loops
+async def test_shut_down_leaves_the_block() -> None:
+    """Called in a handler, which still finishes. What follows the block runs."""
     router, seen = Router(), []
 
     @router.on(DialoutEvent)
@@ -96,8 +98,9 @@ async def test_stop_ends_the_block_from_anywhere() -> None:
     assert seen == ["finished"]
 
 
-async def test_a_stop_that_is_told_twice_does_not_drain() -> None:
-    """Nor does one that comes while it drains."""
+@pytest.mark.both_loops
+async def test_a_second_shut_down_ends_the_draining() -> None:
+    """The log names the event whose handler was cancelled."""
     router = Router()
 
     @router.on(DialoutEvent)
@@ -108,32 +111,33 @@ async def test_a_stop_that_is_told_twice_does_not_drain() -> None:
         async with anyio.create_task_group() as group, Dispatcher(router, drain=600) as calls:
             await calls.receive(js("dialout-connected"))
 
-            async def stop_again() -> None:
+            async def shut_down() -> None:
                 await until(lambda: not calls._run.accepts)
                 calls.shut_down()
                 calls.shut_down()
 
-            group.start_soon(stop_again)
+            group.start_soon(shut_down)
     (left,) = [log for log in logs if log["event"] == "dispatcher.left_unfinished"]
     assert left["events"] == 1
-    assert "without a journal it is lost" in left["hint"]
+    assert left["hint"] == "they are lost with this process: a SqliteJournal would keep them"
 
 
-async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
-    """It never comes, and to look for it again and again would hold up the whole program."""
+@pytest.mark.both_loops
+async def test_idle_raises_not_running_for_handlers_that_the_drain_cancels() -> None:
+    """They never finish. `idle` must neither wait for them nor block the event loop."""
     router = Router()
 
     @router.on(DialoutEvent)
     async def stuck() -> None:
         await anyio.sleep_forever()
 
-    told: list[str] = []
+    raised: list[NotRunning] = []
     calls = Dispatcher(router, drain=0.01)
 
     async def wait() -> None:
-        with pytest.raises(NotRunning) as raised:
+        with pytest.raises(NotRunning, match="left before all handlers had finished") as info:
             await calls.idle()
-        told.append(str(raised.value))
+        raised.append(info.value)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group, calls:
@@ -141,12 +145,13 @@ async def test_whoever_waits_for_what_the_drain_cuts_off_is_told() -> None:
             group.start_soon(wait)
             await until(lambda: bool(calls._run.lanes.unfinished()))
         await wait()
-    assert len(told) == 2
+    assert len(raised) == 2
 
 
+@pytest.mark.both_loops
 @pytest.mark.parametrize("raised", ["before", "by"])
-async def test_an_error_of_the_block_is_not_hidden_by_a_cancellation(raised: str) -> None:
-    """Also where handlers still run: whoever cancels from further out cancels them, and the error goes on."""
+async def test_an_outer_cancellation_does_not_hide_an_exception_of_the_block(raised: str) -> None:
+    """Not during the drain either: it cancels the handlers, and the exception propagates."""
     router = Router()
 
     @router.on(DialoutEvent)
@@ -164,13 +169,14 @@ async def test_an_error_of_the_block_is_not_hidden_by_a_cancellation(raised: str
 
     with anyio.fail_after(5):
         with pytest.raises(ValueError, match="clean-up"):  # noqa: PT012
-            with anyio.move_on_after(0.3):
+            with anyio.move_on_after(0.2):
                 await fail()
             raise AssertionError("it was lost")
 
 
-async def test_an_error_of_the_block_is_not_swallowed_by_a_stop() -> None:
-    """Whatever comes first, the exception is the program's."""
+@pytest.mark.both_loops
+async def test_shut_down_does_not_swallow_an_exception_of_the_block() -> None:
+    """Only the cancellation that it caused itself."""
 
     async def fail() -> None:
         async with Dispatcher(Router()) as calls:
@@ -181,8 +187,9 @@ async def test_an_error_of_the_block_is_not_swallowed_by_a_stop() -> None:
         await fail()
 
 
-async def test_a_cancellation_from_outside_is_not_swallowed_either() -> None:
-    """It is somebody else's."""
+@pytest.mark.both_loops
+async def test_an_outer_cancellation_propagates() -> None:
+    """What follows the block does not run."""
     reached = False
     with anyio.move_on_after(0.05) as scope:
         async with Dispatcher(Router()):
@@ -192,8 +199,9 @@ async def test_a_cancellation_from_outside_is_not_swallowed_either() -> None:
     assert not reached
 
 
-async def test_while_it_drains_handlers_may_still_do_what_they_need_to_finish(tmp_path: Path) -> None:
-    """An ordinary redeploy must not turn half of a handler's work into a dead letter. Everybody else finds it closed."""
+@pytest.mark.both_loops
+async def test_handlers_can_use_the_dispatcher_while_it_drains(tmp_path: Path) -> None:
+    """A redeploy must not make a dead letter of a half-finished handler. Outside of handlers it is NotRunning."""
     router, seen = Router(), []
     begun = anyio.Event()
 
@@ -217,11 +225,42 @@ async def test_while_it_drains_handlers_may_still_do_what_they_need_to_finish(tm
     with pytest.raises(NotRunning):
         await calls.receive(js("dialout-stopped"))
     assert await marks(tmp_path / "calls.db") == [True, True, True]
-    assert [kept async for kept in SqliteJournal(tmp_path / "calls.db").letters()] == []
+    assert [kept async for kept in SqliteJournal(tmp_path / "calls.db").dead_letters()] == []
 
 
-async def test_a_second_signal_ends_a_program_whose_body_does_not_end(tmp_path: Path) -> None:
-    """It waits for a thread, as for a line from standard input, which nobody can cancel. Nothing acknowledged is lost."""
+@pytest.mark.both_loops
+async def test_as_handler_can_use_the_dispatcher_while_it_drains() -> None:
+    """As a dialer's task, which outlives the body. After the drain it is NotRunning there too."""
+    router, released = Router(), anyio.Event()
+
+    @router.on("dialout-connected")
+    async def hold_the_drain() -> None:
+        await released.wait()
+
+    async def work(calls: Dispatcher) -> None:
+        await until(lambda: not calls.is_open)
+        with pytest.raises(NotRunning):
+            await calls.receive(js("dialout-connected", "outside"))
+        with calls.as_handler():
+            await calls.receive(js("dialout-answered", "s"))
+            assert (await calls.wait_for("s", "answered")).session_id == "s"
+            assert await calls.dead_letters.list() == []
+            released.set()
+            await until(lambda: not calls._run.is_running)
+            with pytest.raises(NotRunning):
+                await calls.receive(js("dialout-stopped", "s"))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group, Dispatcher(router) as calls:
+            await calls.receive(js("dialout-connected", "s"))
+            group.start_soon(work, calls)
+    assert [(session.session_id, session.state) for session in calls.sessions()] == [("s", "answered")]
+
+
+async def test_a_second_signal_ends_a_program_whose_body_waits_for_a_thread(
+    tmp_path: Path, anyio_backend_name: str
+) -> None:
+    """Nothing can cancel a thread, as one that reads standard input. The journal has what was acknowledged."""
     code = f"""
 import anyio, sys, time
 from telstate import Dispatcher, Router
@@ -231,13 +270,13 @@ async def main():
         await calls.receive({{"action": "dialout-connected", "sessionId": "s"}})
         print("ready", flush=True)
         await anyio.to_thread.run_sync(time.sleep, 600)
-anyio.run(main)
+anyio.run(main, backend={anyio_backend_name!r})
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)  # noqa: ASYNC251 - the process is another one
+        time.sleep(0.3)  # noqa: ASYNC251 - nothing else runs in this process
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == -signal.SIGTERM

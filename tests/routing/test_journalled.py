@@ -34,7 +34,6 @@ from telstate.routing import _run
 from telstate.routing._ports import DeadLetter, Entry
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
-from telstate.views._report import session_as_dict
 from tests.calls import SESSION, js
 from tests.routing import until
 from tests.routing.kept import actions, marks, payloads, replayed, state_of
@@ -129,10 +128,10 @@ async def test_live_and_replayed_are_the_same(tmp_path: Path) -> None:
                 await calls.receive(sent.payload)
         await clock.advance(700.0)
         await calls.idle()
-        live = [session_as_dict(session) for session in calls.sessions()]
+        live = [session.to_dict() for session in calls.sessions()]
         counts = calls.counts
     replay = replayed(path)
-    assert [session_as_dict(session) for session in replay.sessions()] == live
+    assert [session.to_dict() for session in replay.sessions()] == live
     assert replay.counts == counts
     assert any(session["cause"] == Cause.EXPIRED for session in live)
     assert "deadline-passed" in [payload["action"] for payload in actions(path)]
@@ -222,8 +221,8 @@ async def test_a_clock_that_goes_back_does_not_split_live_and_replay(tmp_path: P
         for _ in range(6):
             await clock.advance(300)
             await calls.idle()
-        live = [session_as_dict(session) for session in calls.sessions()]
-    assert [session_as_dict(session) for session in replayed(path).sessions()] == live
+        live = [session.to_dict() for session in calls.sessions()]
+    assert [session.to_dict() for session in replayed(path).sessions()] == live
     assert [session["cause"] for session in live] == ["expired", "expired"]
 
 

@@ -1,4 +1,4 @@
-"""Reconciling: somebody is asked before silence ends a session, and where events may have been missed; only GONE ends one."""
+"""Reconciling: before a silence limit ends a session, and where events may have been missed, `reconcile` is asked. Only GONE ends one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import structlog
 from telstate import (
     Cause,
     Dispatcher,
+    JournalError,
+    NotRunning,
     OutcomeKind,
     Presence,
     PresenceChecked,
@@ -25,124 +27,128 @@ from telstate import (
     State,
 )
 from telstate.journals import SqliteJournal
-from telstate.routing import _presence as reconciler
+from telstate.routing import _presence
 from telstate.routing._ports import Entry, Journal
 from telstate.testing import FakeClock
 from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
 from tests.routing import until
-from tests.routing.kept import KINDS, actions, journal_at, replayed, rest, state_of
+from tests.routing.kept import actions, replayed, rest, state_of
 
 pytestmark = pytest.mark.anyio
 
 ALIVE, GONE, UNKNOWN = Presence
 HOUR = 3600.0
 RETRY = Settings().presence_retry
-every_journal = pytest.mark.parametrize("kind", ["none", *KINDS])
+every_journal = pytest.mark.parametrize("kind", ["none", "sqlite"])
 
 
-class Daily:
-    """Somebody who can be asked; he notes what he was asked, and how many questions there were at once."""
+class Reconcile:
+    """A `reconcile` function that records what it was asked, and how many questions were open at once."""
 
-    def __init__(self, answer: Any = ALIVE) -> None:
+    def __init__(self, answer: Any = ALIVE, *, first: Sequence[Any] = ()) -> None:
         self.answer = answer
-        """What he says: a value, or an exception to raise."""
+        """The answer to every question: a value, or an exception to raise."""
+        self.first = list(first)
+        """The answers to the first questions, before `answer` holds."""
         self.asked: list[str] = []
         self.gate: anyio.Event | None = None
-        """If there is one, he answers once it is set."""
+        """If there is one, answers wait until it is set."""
         self.most = 0
-        self.under_way = Counter[str]()
+        self.open = Counter[str]()
+        """Questions without an answer, by session."""
 
     async def __call__(self, session: Session) -> Presence:
         """Answer."""
         session_id = session.session_id
         self.asked.append(session_id)
-        self.under_way[session_id] += 1
-        assert self.under_way[session_id] == 1
-        self.most = max(self.most, self.under_way.total())
+        self.open[session_id] += 1
+        assert self.open[session_id] == 1
+        self.most = max(self.most, self.open.total())
         try:
             if self.gate is not None:
                 await self.gate.wait()
         finally:
-            self.under_way[session_id] -= 1
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        said: Presence = self.answer
-        return said
+            self.open[session_id] -= 1
+        answer = self.first.pop(0) if self.first else self.answer
+        if isinstance(answer, BaseException):
+            raise answer
+        presence: Presence = answer
+        return presence
 
 
 def kept_at(kind: str, path: Path) -> Journal | None:
-    """A journal, or none."""
-    return None if kind == "none" else journal_at(kind, path)
+    """Open a journal; None for the default in memory."""
+    return None if kind == "none" else SqliteJournal(path)
 
 
 async def pass_time(calls: Dispatcher, clock: FakeClock, seconds: float) -> None:
-    """Let time pass, and all questions and answers of it be kept."""
+    """Advance the clock, and wait until all questions and answers are in the journal."""
     await clock.advance(seconds)
     await rest(calls)
     await rest(calls)
 
 
 def expect_the_same(kind: str, path: Path, calls: Dispatcher) -> None:
-    """A replay of the journal, if there is one, comes to the same sessions, transitions and counts."""
+    """Check that a replay of the journal, if there is one, comes to the same sessions, transitions and counts."""
     if kind != "none":
-        again = replayed(kind, path)
+        again = replayed(path)
         assert state_of(again) == state_of(calls._sequencer.engine)
         assert again.counts == calls.counts
 
 
-def presences(kind: str, path: Path) -> list[str]:
-    """The questions and answers that a journal has."""
-    return [payload["presence"] for payload in actions(kind, path) if payload["action"] == "presence-checked"]
+def presences(path: Path) -> list[str]:
+    """Return the questions and answers in a journal, in order."""
+    return [payload["presence"] for payload in actions(path) if payload["action"] == "presence-checked"]
 
 
-# --- who is asked for, and what the answer does -------------------------------------------------------------------
+# --- when it is asked, and what the answer does -------------------------------------------------------------------
 
 
 @every_journal
-async def test_it_is_asked_before_a_silence_limit_ends_a_session_and_never_otherwise(kind: str, tmp_path: Path) -> None:
-    """Alive: the limit runs anew, and is asked for again when it has passed once more."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily()
+async def test_reconcile_is_asked_when_a_silence_limit_passes_and_never_otherwise(kind: str, tmp_path: Path) -> None:
+    """ALIVE restarts the limit. When it passes again, `reconcile` is asked again."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile()
     settings = Settings(ring_deadline=30)
     async with Dispatcher(
-        Router(), journal=kept_at(kind, path), clock=clock, reconcile=daily, settings=settings
+        Router(), journal=kept_at(kind, path), clock=clock, reconcile=reconcile, settings=settings
     ) as calls:
         await calls.receive(js("dialout-connected", "rings"))
         await calls.receive(js("dialout-answered", "talks"))
         await calls.receive(js("dialout-stopped", "ended"))
         await pass_time(calls, clock, 599)
-        assert daily.asked == []
+        assert reconcile.asked == []
         await pass_time(calls, clock, 2)
-        assert daily.asked == ["rings"]
+        assert reconcile.asked == ["rings"]
         await pass_time(calls, clock, 597)
-        assert daily.asked == ["rings"]
+        assert reconcile.asked == ["rings"]
         await pass_time(calls, clock, 4)
-        assert daily.asked == ["rings", "rings"]
+        assert reconcile.asked == ["rings", "rings"]
         await calls.receive(js("dialout-answered", "rings"))
         await pass_time(calls, clock, 20 * HOUR)
-        assert daily.asked == ["rings", "rings"]
+        assert reconcile.asked == ["rings", "rings"]
         assert {session.session_id for session in calls.live()} == {"rings", "talks"}
         await pass_time(calls, clock, 4 * HOUR - 1200)
-        assert daily.asked == ["rings", "rings", "talks"]
+        assert reconcile.asked == ["rings", "rings", "talks"]
         await pass_time(calls, clock, 1202)
-        assert daily.asked == ["rings", "rings", "talks", "rings"]
+        assert reconcile.asked == ["rings", "rings", "talks", "rings"]
         assert not any(session.uncertain for session in calls.live())
         expect_the_same(kind, path, calls)
     if kind != "none":
-        assert presences(kind, path) == ["unknown", "alive"] * 4
+        assert presences(path) == ["unknown", "alive"] * 4
 
 
 @every_journal
-async def test_gone_ends_it(kind: str, tmp_path: Path) -> None:
-    """As silence does: stopped, expired."""
-    path, clock, daily, router = tmp_path / "calls", FakeClock(), Daily(GONE), Router()
+async def test_gone_ends_the_session_as_expired(kind: str, tmp_path: Path) -> None:
+    """As a silence limit does where nobody can be asked."""
+    path, clock, reconcile, router = tmp_path / "calls", FakeClock(), Reconcile(GONE), Router()
     ends: list[str] = []
 
     @router.on_end()
     async def end(session: Session) -> None:
         ends.append(f"{session.session_id} {session.cause}")
 
-    async with Dispatcher(router, journal=kept_at(kind, path), clock=clock, reconcile=daily) as calls:
+    async with Dispatcher(router, journal=kept_at(kind, path), clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-connected"))
         await pass_time(calls, clock, 601)
         session = calls.session(SESSION)
@@ -150,7 +156,7 @@ async def test_gone_ends_it(kind: str, tmp_path: Path) -> None:
         assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.EXPIRED, "system")
         assert session.transitions[-1].event == "silence-passed"
         await pass_time(calls, clock, 600)
-        assert daily.asked == [SESSION]
+        assert reconcile.asked == [SESSION]
         expect_the_same(kind, path, calls)
     assert ends == [f"{SESSION} expired"]
 
@@ -161,150 +167,152 @@ async def test_gone_ends_it(kind: str, tmp_path: Path) -> None:
     [UNKNOWN, None, True, "nowhere", 0, ValueError("no network"), TimeoutError()],
     ids=["unknown", "none", "true", "text", "zero", "raises", "times out"],
 )
-async def test_who_does_not_know_ends_nothing_and_is_asked_again(kind: str, answer: Any, tmp_path: Path) -> None:
-    """After the time for that, again and again."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily(answer)
+async def test_an_answer_other_than_alive_or_gone_ends_nothing_and_is_retried(
+    kind: str, answer: Any, tmp_path: Path
+) -> None:
+    """After `presence_retry`, without limit."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile(answer)
     with structlog.testing.capture_logs() as logs:
-        async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=daily) as calls:
+        async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=reconcile) as calls:
             await calls.receive(js("dialout-connected"))
             await pass_time(calls, clock, 601)
-            assert len(daily.asked) == 1
+            assert len(reconcile.asked) == 1
             for again in range(2, 6):
                 await pass_time(calls, clock, RETRY - 2)
-                assert len(daily.asked) == again - 1
+                assert len(reconcile.asked) == again - 1
                 await pass_time(calls, clock, 2)
-                assert len(daily.asked) == again
+                assert len(reconcile.asked) == again
             (session,) = calls.live()
             assert session.uncertain
-            daily.answer = "alive"  # a StrEnum's value is as good as the member
+            reconcile.answer = "alive"  # the value of a StrEnum member is accepted too
             await pass_time(calls, clock, RETRY + 1)
             assert not session.uncertain
             await pass_time(calls, clock, 500)
-            assert len(daily.asked) == 6
+            assert len(reconcile.asked) == 6
             expect_the_same(kind, path, calls)
     assert sum(log["event"] == "reconcile.failed" for log in logs) == (0 if answer is UNKNOWN else 5)
 
 
-async def test_an_answer_that_takes_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again later."""
-    monkeypatch.setattr(reconciler, "ANSWER_WITHIN", 0.02)
-    clock, daily = FakeClock(), Daily(GONE)
-    daily.gate = anyio.Event()
+@pytest.mark.both_loops
+async def test_a_question_without_an_answer_times_out_and_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout is in real time: a request takes what it takes."""
+    monkeypatch.setattr(_presence, "ANSWER_WITHIN", 0.02)
+    clock, reconcile = FakeClock(), Reconcile(GONE)
+    reconcile.gate = anyio.Event()
     with structlog.testing.capture_logs() as logs:
-        async with Dispatcher(Router(), clock=clock, reconcile=daily) as calls:
+        async with Dispatcher(Router(), clock=clock, reconcile=reconcile) as calls:
             await calls.receive(js("dialout-connected"))
             await clock.advance(601)
             await anyio.sleep(0.1)
             assert len(calls.live()) == 1
-            assert daily.under_way.total() == 0
-            daily.gate = None
+            assert reconcile.open.total() == 0
+            reconcile.gate = None
             await clock.advance(RETRY)
             assert calls.live() == []
-    assert len(daily.asked) == 2
+    assert len(reconcile.asked) == 2
     assert [log["event"] for log in logs] == ["reconcile.failed"]
 
 
 @every_journal
-async def test_an_event_that_comes_while_it_is_asked_wins_over_gone(kind: str, tmp_path: Path) -> None:
-    """The answer comes after it, and is late."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily(GONE)
-    daily.gate = anyio.Event()
-    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=daily) as calls:
+async def test_an_event_during_the_question_outweighs_gone(kind: str, tmp_path: Path) -> None:
+    """The answer is late then."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile(GONE)
+    reconcile.gate = anyio.Event()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-connected"))
         await pass_time(calls, clock, 601)
-        assert daily.under_way == {SESSION: 1}
+        assert reconcile.open == {SESSION: 1}
         (session,) = calls.live()
         assert session.uncertain
         await calls.receive(js("dialout-warning"))
         assert not session.uncertain
-        daily.gate.set()
+        reconcile.gate.set()
         await rest(calls)
         assert calls.live() == [session]
         assert calls.counts[OutcomeKind.LATE] == 1
         await pass_time(calls, clock, 590)
         assert calls.live() == [session]
         await pass_time(calls, clock, 20)
-        assert calls.live() == []  # nothing was heard since, and he says again that it is gone
-        assert len(daily.asked) == 2
+        assert calls.live() == []  # silent since, and GONE again
+        assert len(reconcile.asked) == 2
         expect_the_same(kind, path, calls)
 
 
 @pytest.mark.parametrize("answer", [ALIVE, GONE])
-async def test_a_session_that_ends_while_it_is_asked_for_stays_ended(answer: Presence) -> None:
-    """Whatever is said then."""
-    clock, daily = FakeClock(), Daily(answer)
-    daily.gate = anyio.Event()
-    async with Dispatcher(Router(), clock=clock, reconcile=daily) as calls:
+async def test_an_answer_about_a_session_that_has_ended_meanwhile_changes_nothing(answer: Presence) -> None:
+    """And nothing of the question stays in memory."""
+    clock, reconcile = FakeClock(), Reconcile(answer)
+    reconcile.gate = anyio.Event()
+    async with Dispatcher(Router(), clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-connected"))
         await clock.advance(601)
         await calls.receive(js("dialout-stopped"))
-        daily.gate.set()
+        reconcile.gate.set()
         await settle()
         session = calls.session(SESSION)
         assert session is not None
         assert (session.cause, session.amended) == (Cause.UNANSWERED, False)
         await clock.advance(3 * HOUR)
         assert set(calls.sizes().values()) == {0}
-    assert len(daily.asked) == 1
+    assert len(reconcile.asked) == 1
 
 
 # --- how many at once ---------------------------------------------------------------------------------------------
 
 
 @every_journal
-async def test_at_most_sixteen_questions_at_once_and_each_once(kind: str, tmp_path: Path) -> None:
-    """Two thousand sessions fall silent in the same second."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily(GONE)
-    daily.gate = anyio.Event()
+async def test_at_most_sixteen_questions_are_open_at_once(kind: str, tmp_path: Path) -> None:
+    """The silence limits of two thousand sessions pass in the same second. Each is asked about once."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile(GONE)
+    reconcile.gate = anyio.Event()
     settings = Settings(presence_retry=HOUR)
     async with Dispatcher(
-        Router(), journal=kept_at(kind, path), clock=clock, reconcile=daily, settings=settings
+        Router(), journal=kept_at(kind, path), clock=clock, reconcile=reconcile, settings=settings
     ) as calls:
         async with anyio.create_task_group() as group:
             for number in range(2000):
                 group.start_soon(calls.receive, js("dialout-connected", f"s{number}"))
         await pass_time(calls, clock, 600)
-        await until(lambda: kind == "none" or presences(kind, path).count("unknown") == 2000, 60)
-        assert daily.under_way.total() == 16
-        daily.gate.set()
+        await until(lambda: kind == "none" or presences(path).count("unknown") == 2000, 60)
+        assert reconcile.open.total() == 16
+        reconcile.gate.set()
         await until(lambda: not calls.live(), 60)
         await rest(calls)
         expect_the_same(kind, path, calls)
-    assert daily.most == 16
-    assert Counter(daily.asked) == dict.fromkeys((f"s{number}" for number in range(2000)), 1)
+    assert reconcile.most == 16
+    assert Counter(reconcile.asked) == dict.fromkeys((f"s{number}" for number in range(2000)), 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_clock_that_wakes_too_late_asks_once_each(kind: str, tmp_path: Path) -> None:
-    """All real clocks do."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily()
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
+async def test_a_timer_that_wakes_late_asks_once_about_each_session(tmp_path: Path) -> None:
+    """Every real timer wakes a little late."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile()
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
         for number in range(20):
             await calls.receive(js("dialout-connected", f"s{number}"))
         clock._now += 600.004
-        await pass_time(calls, clock, 60)
-        await pass_time(calls, clock, 1)
-    assert Counter(daily.asked) == dict.fromkeys((f"s{number}" for number in range(20)), 1)
-    assert Counter(presences(kind, path)) == {"unknown": 20, "alive": 20}
+        await pass_time(calls, clock, RETRY - 1)
+        await pass_time(calls, clock, 2)
+    assert Counter(reconcile.asked) == dict.fromkeys((f"s{number}" for number in range(20)), 1)
+    assert Counter(presences(path)) == {"unknown": 20, "alive": 20}
 
 
-class Slow(SqliteJournal):
-    """A journal that takes its time when it is told to."""
+class SlowJournal(SqliteJournal):
+    """A journal whose appends wait for a gate."""
 
     gate: anyio.Event | None = None
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
-        """Append, once it may."""
+        """Append once the gate is open."""
         if self.gate is not None:
             await self.gate.wait()
         return await super().append(entries)
 
 
-async def test_who_speaks_while_the_disk_is_slow_is_not_asked_for(tmp_path: Path) -> None:
-    """Two fall silent; while that is written, the second speaks. It is alive, whatever anybody says."""
-    clock, daily = FakeClock(), Daily(GONE)
-    journal = Slow(tmp_path / "calls")
-    async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=daily) as calls:
+async def test_an_event_behind_the_question_in_a_slow_journal_keeps_the_session_alive(tmp_path: Path) -> None:
+    """Two silence limits pass. While the questions are being written, an event of the second session arrives."""
+    clock, reconcile = FakeClock(), Reconcile(GONE)
+    journal = SlowJournal(tmp_path / "calls")
+    async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-connected", "a"))
         await calls.receive(js("dialout-connected", "b"))
         journal.gate = anyio.Event()
@@ -332,13 +340,13 @@ async def test_who_speaks_while_the_disk_is_slow_is_not_asked_for(tmp_path: Path
     ],
     ids=["all", "a room's", "a client's", "nobody's"],
 )
-async def test_a_gap_makes_live_sessions_uncertain_and_each_is_asked_for(
+async def test_a_gap_makes_live_sessions_uncertain_and_each_is_asked_about(
     kind: str, gap: SourceGap, concerned: set[str], tmp_path: Path
 ) -> None:
-    """Those of the room or client that it speaks of, or all; alive, or heard of, they are certain again."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily()
-    daily.gate = anyio.Event()
-    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=daily) as calls:
+    """Those of the gap's room or client, or all. ALIVE or an event of their own makes them certain again."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile()
+    reconcile.gate = anyio.Event()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-answered", "a", room="r1"))
         await calls.receive(js("dialout-connected", "b", room="r2"))
         await calls.receive(js("dialin-connected", "c", callClientId="k"))
@@ -347,21 +355,21 @@ async def test_a_gap_makes_live_sessions_uncertain_and_each_is_asked_for(
         await calls.receive(gap)
         await rest(calls)
         assert {session.session_id for session in calls.live() if session.uncertain} == concerned
-        assert sorted(daily.asked) == sorted(concerned)
+        assert sorted(reconcile.asked) == sorted(concerned)
         if "c" in concerned:
             await calls.receive(joined("c"))
             session = calls.session("c")
             assert session is not None
             assert not session.uncertain
-        daily.gate.set()
+        reconcile.gate.set()
         await rest(calls)
         assert not any(session.uncertain for session in calls.live())
         assert {session.session_id for session in calls.live()} == {"a", "b", "c"}
         expect_the_same(kind, path, calls)
 
 
-async def test_a_gap_with_nobody_to_ask_ends_nothing_and_hearing_clears_it() -> None:
-    """Uncertain is only a word then."""
+async def test_without_reconcile_a_session_stays_uncertain_until_its_next_event() -> None:
+    """A gap ends nothing."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-answered"))
@@ -374,149 +382,177 @@ async def test_a_gap_with_nobody_to_ask_ends_nothing_and_hearing_clears_it() -> 
         assert not session.uncertain
 
 
-async def test_gone_after_a_gap_ends_it_at_once() -> None:
-    """Its stopped was what was missed."""
-    clock, daily = FakeClock(), Daily(GONE)
-    async with Dispatcher(Router(), clock=clock, reconcile=daily) as calls:
+async def test_gone_after_a_gap_ends_the_session_at_once() -> None:
+    """The missed event was its stopped."""
+    clock, reconcile = FakeClock(), Reconcile(GONE)
+    async with Dispatcher(Router(), clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-answered"))
         await calls.receive(SourceGap())
         await settle()
         assert calls.live() == []
-    assert daily.asked == [SESSION]
+    assert reconcile.asked == [SESSION]
 
 
-async def test_a_gap_while_it_is_asked_for_is_not_forgotten() -> None:
-    """It was heard of, then events were missed, then the old answer comes: it is asked for again, and soon."""
-    clock, daily = FakeClock(), Daily(GONE)
-    daily.gate = anyio.Event()
-    async with Dispatcher(Router(), clock=clock, reconcile=daily) as calls:
+@pytest.mark.parametrize("outdated", [ALIVE, GONE])
+@pytest.mark.parametrize("news", [True, False])
+async def test_an_answer_from_before_a_gap_is_dropped_and_asked_for_again(outdated: Presence, *, news: bool) -> None:
+    """Events may have been missed since the question. Only the second answer counts."""
+    clock, reconcile = FakeClock(), Reconcile(ALIVE, first=[outdated])
+    reconcile.gate = anyio.Event()
+    async with Dispatcher(Router(), clock=clock, reconcile=reconcile) as calls:
         await calls.receive(js("dialout-connected"))
         await clock.advance(601)
-        await calls.receive(js("dialout-answered"))
+        if news:
+            await calls.receive(js("dialout-answered"))
         await calls.receive(SourceGap())
         await settle()
-        daily.gate.set()
+        (session,) = calls.live()
+        assert (reconcile.asked, session.uncertain) == ([SESSION], True)
+        reconcile.gate.set()
         await settle()
-        await clock.advance(3 * RETRY)
-        assert not any(session.uncertain for session in calls.live())
-    assert len(daily.asked) > 1
+        assert (reconcile.asked, session.uncertain, session.ended) == ([SESSION, SESSION], False, False)
+        # Opened by connected; the questions, the gap and one answer are noted. An outdated answer is no event.
+        assert calls.counts[OutcomeKind.LATE] == 0
+        assert calls.counts[OutcomeKind.NOTED] == 4
 
 
 # --- restarts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_restart_asks_for_whatever_was_live(kind: str, tmp_path: Path) -> None:
-    """Events may have been missed while nobody listened: the gap is in the journal, and so are question and answer."""
+async def test_a_restart_asks_about_every_live_session(tmp_path: Path) -> None:
+    """Events may have been missed meanwhile. The gap, the questions and the answers are in the journal."""
     path, clock = tmp_path / "calls", FakeClock()
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         for number in range(40):
             await calls.receive(js("dialout-answered", f"s{number}"))
         await calls.receive(js("dialout-stopped", "s0"))
     clock._now += 30
-    daily = Daily(UNKNOWN)
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
+    reconcile = Reconcile(UNKNOWN)
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
         await rest(calls)
-        await until(lambda: len(daily.asked) == 39, 10.0)
+        await until(lambda: len(reconcile.asked) == 39, 10.0)
         assert all(session.uncertain for session in calls.live())
-        expect_the_same(kind, path, calls)
-    assert [payload["action"] for payload in actions(kind, path)].count("source-gap") == 1
-    daily = Daily(ALIVE)
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
+        expect_the_same("sqlite", path, calls)
+    assert [payload["action"] for payload in actions(path)].count("source-gap") == 1
+    reconcile = Reconcile(ALIVE)
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
         await until(lambda: not any(session.uncertain for session in calls.live()), 10.0)
         await rest(calls)
-        assert len(calls.live()) == len(daily.asked) == 39
-        expect_the_same(kind, path, calls)
+        assert len(calls.live()) == len(reconcile.asked) == 39
+        expect_the_same("sqlite", path, calls)
         state = state_of(calls._sequencer.engine)
-    assert state_of(replayed(kind, path)) == state
+    assert state_of(replayed(path)) == state
 
 
-@pytest.mark.parametrize("kind", ["none", *KINDS])
-async def test_leaving_while_questions_hang_does_not_hang(kind: str, tmp_path: Path) -> None:
-    """They are given up; after a restart they are asked again."""
-    path, clock, daily = tmp_path / "calls", FakeClock(), Daily()
-    daily.gate = anyio.Event()
+@pytest.mark.both_loops
+@every_journal
+async def test_leaving_cancels_open_questions(kind: str, tmp_path: Path) -> None:
+    """After a restart they are asked again."""
+    path, clock, reconcile = tmp_path / "calls", FakeClock(), Reconcile()
+    reconcile.gate = anyio.Event()
     with anyio.fail_after(5):
-        async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=daily) as calls:
+        async with Dispatcher(Router(), journal=kept_at(kind, path), clock=clock, reconcile=reconcile) as calls:
             for number in range(30):
                 await calls.receive(js("dialout-connected", f"s{number}"))
             await pass_time(calls, clock, 601)
-            assert daily.under_way.total() == 16
-    assert daily.under_way.total() == 0
+            assert reconcile.open.total() == 16
+    assert reconcile.open.total() == 0
     if kind != "none":
-        daily = Daily()
-        async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=daily) as calls:
+        reconcile = Reconcile()
+        async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=reconcile) as calls:
             await until(lambda: not any(session.uncertain for session in calls.live()), 10.0)
-        assert set(daily.asked) == {f"s{number}" for number in range(30)}
+        assert set(reconcile.asked) == {f"s{number}" for number in range(30)}
 
 
-class Shaky(SqliteJournal):
-    """A journal that does not keep some of our own events."""
+class FailingJournal(SqliteJournal):
+    """A journal whose disk is full for some events."""
 
-    refuses: bytes = b"-"
+    refuses: bytes | None = None
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
-        """Append, or raise."""
-        if any(self.refuses in entry.payload for entry in entries):
+        """Append, unless one of the entries contains `refuses`."""
+        if self.refuses is not None and any(self.refuses in entry.payload for entry in entries):
             raise OSError(28, "No space left on device")
         return await super().append(entries)
 
 
 @pytest.mark.parametrize("answer", [ALIVE, GONE])
 async def test_an_answer_that_could_not_be_kept_is_asked_for_again(answer: Presence, tmp_path: Path) -> None:
-    """Nothing is lost with it."""
-    clock, daily, journal = FakeClock(), Daily(answer), Shaky(tmp_path / "calls")
+    """The session stays uncertain until then."""
+    clock, reconcile, journal = FakeClock(), Reconcile(answer), FailingJournal(tmp_path / "calls")
     journal.refuses = f'"{answer}"'.encode()
     with structlog.testing.capture_logs() as logs:
-        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=daily) as calls:
+        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=reconcile) as calls:
             await calls.receive(js("dialout-connected"))
             await pass_time(calls, clock, 601)
             (session,) = calls.live()
             assert session.uncertain
-            assert len(daily.asked) == 1
-            journal.refuses = b"nothing at all"
+            assert len(reconcile.asked) == 1
+            journal.refuses = None
             await pass_time(calls, clock, RETRY + 1)
-            assert len(daily.asked) == 2
+            assert len(reconcile.asked) == 2
             assert session.ended == (answer is GONE)
-            expect_the_same("jsonl", journal.path, calls)
+            expect_the_same("sqlite", journal.path, calls)
     assert [log["event"] for log in logs] == ["reconcile.not_kept"]
 
 
-async def test_a_question_that_could_not_be_kept_is_asked_later(tmp_path: Path) -> None:
-    """That of a silence limit: a second later."""
-    clock, daily, journal = FakeClock(), Daily(GONE), Shaky(tmp_path / "calls")
+async def test_a_question_at_a_silence_limit_that_could_not_be_kept_is_asked_later(tmp_path: Path) -> None:
+    """The timer tries again a second later."""
+    clock, reconcile, journal = FakeClock(), Reconcile(GONE), FailingJournal(tmp_path / "calls")
     journal.refuses = b"presence-checked"
     with structlog.testing.capture_logs():
-        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=daily) as calls:
+        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=reconcile) as calls:
             await calls.receive(js("dialout-connected"))
             await pass_time(calls, clock, 601)
-            assert daily.asked == []
-            journal.refuses = b"nothing at all"
+            assert reconcile.asked == []
+            journal.refuses = None
             await pass_time(calls, clock, 5)
             await pass_time(calls, clock, 5)
-            assert daily.asked == [SESSION]
+            assert reconcile.asked == [SESSION]
             assert calls.live() == []
 
 
-async def test_a_question_after_a_gap_that_could_not_be_kept_is_asked_soon(tmp_path: Path) -> None:
-    """As soon as others that failed."""
-    clock, daily, journal = FakeClock(), Daily(GONE), Shaky(tmp_path / "calls")
+async def test_a_question_after_a_gap_that_could_not_be_kept_is_asked_later(tmp_path: Path) -> None:
+    """It is not forgotten."""
+    clock, reconcile, journal = FakeClock(), Reconcile(GONE), FailingJournal(tmp_path / "calls")
     journal.refuses = b"presence-checked"
     with structlog.testing.capture_logs():
-        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=daily) as calls:
+        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=reconcile) as calls:
             await calls.receive(js("dialout-answered"))
             await calls.receive(SourceGap())
             await pass_time(calls, clock, 1)
-            journal.refuses = b"nothing at all"
+            journal.refuses = None
             await pass_time(calls, clock, 10 * RETRY)
-            assert daily.asked == [SESSION]
+            assert reconcile.asked == [SESSION]
 
 
-async def test_a_question_that_is_cancelled_by_itself_hurts_nobody() -> None:
-    """A client that was closed cancels what waits for it: nothing is known then, and it is asked again."""
+async def test_a_second_question_after_a_gap_that_could_not_be_kept_is_asked_later(tmp_path: Path) -> None:
+    """The first answer was outdated."""
+    clock, reconcile, journal = FakeClock(), Reconcile(GONE, first=[UNKNOWN]), FailingJournal(tmp_path / "calls")
+    reconcile.gate = anyio.Event()
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal, clock=clock, reconcile=reconcile) as calls:
+            await calls.receive(js("dialout-connected"))
+            await pass_time(calls, clock, 601)
+            await calls.receive(js("dialout-answered"))
+            await calls.receive(SourceGap())
+            journal.refuses = b"presence-checked"
+            reconcile.gate.set()
+            await rest(calls)
+            await until(lambda: any(log["event"] == "reconcile.not_kept" for log in logs))
+            assert reconcile.asked == [SESSION]
+            journal.refuses = None
+            await pass_time(calls, clock, 2)
+            assert reconcile.asked == [SESSION, SESSION]
+            assert calls.live() == []
+
+
+@pytest.mark.both_loops
+async def test_a_reconcile_that_cancels_itself_counts_as_unknown() -> None:
+    """As a client that is closed cancels its open requests. It is asked again."""
     clock, asked = FakeClock(), list[str]()
 
-    async def cancelled(session: Session) -> Presence:
+    async def cancels_itself(session: Session) -> Presence:
         asked.append(session.session_id)
         if len(asked) > 1:
             return ALIVE
@@ -529,7 +565,7 @@ async def test_a_question_that_is_cancelled_by_itself_hurts_nobody() -> None:
         raise found
 
     with structlog.testing.capture_logs():
-        async with Dispatcher(Router(), clock=clock, reconcile=cancelled) as calls:
+        async with Dispatcher(Router(), clock=clock, reconcile=cancels_itself) as calls:
             await calls.receive(js("dialout-connected"))
             await clock.advance(601)
             await clock.advance(RETRY + 1)
@@ -538,8 +574,8 @@ async def test_a_question_that_is_cancelled_by_itself_hurts_nobody() -> None:
     assert asked == [SESSION, SESSION]
 
 
-async def test_presence_may_be_told_by_the_program_itself() -> None:
-    """ALIVE renews the silence; GONE counts only for what was asked for."""
+async def test_the_program_can_report_presence_itself() -> None:
+    """ALIVE restarts the silence limit. GONE counts only if it was asked for."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-connected"))
@@ -553,21 +589,20 @@ async def test_presence_may_be_told_by_the_program_itself() -> None:
         assert calls.live() == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_start_with_nobody_to_ask_any_more_ends_no_call_that_was_asked_for(kind: str, tmp_path: Path) -> None:
-    """It talks, and was asked for only because of a gap; Daily could not be reached, and the next release does not ask."""
+async def test_an_open_question_ends_nothing_after_a_restart_without_reconcile(tmp_path: Path) -> None:
+    """The question came from a gap and got no answer, and the next release of the program has no `reconcile`."""
     path, clock = tmp_path / "calls", FakeClock()
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock, reconcile=Daily(UNKNOWN)) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock, reconcile=Reconcile(UNKNOWN)) as calls:
         await calls.receive(js("dialout-answered"))
         await calls.receive(SourceGap())
         await rest(calls)
-    async with Dispatcher(Router(), journal=journal_at(kind, path), clock=clock) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path), clock=clock) as calls:
         await pass_time(calls, clock, 2 * RETRY)
         assert len(calls.live()) == 1
 
 
-async def test_unknown_told_by_the_program_ends_nothing() -> None:
-    """A session is never ended for that, says the event."""
+async def test_an_unknown_reported_by_the_program_ends_nothing() -> None:
+    """Without `reconcile`, nobody answers it."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-answered"))
@@ -576,22 +611,21 @@ async def test_unknown_told_by_the_program_ends_nothing() -> None:
         assert len(calls.live()) == 1
 
 
-async def test_a_source_that_comes_and_goes_does_not_multiply_questions() -> None:
-    """Fifty gaps in a row are one doubt: each session is asked for, and, as it may be too old, once more."""
-    clock, daily = FakeClock(), Daily()
-    async with Dispatcher(Router(), clock=clock, reconcile=daily) as calls:
+async def test_many_gaps_in_a_row_ask_at_most_twice_about_a_session() -> None:
+    """Once, and once more if the answer under way may be outdated."""
+    clock, reconcile = FakeClock(), Reconcile()
+    async with Dispatcher(Router(), clock=clock, reconcile=reconcile) as calls:
         for number in range(200):
             await calls.receive(js("dialout-answered", f"s{number}"))
         for _ in range(50):
             await calls.receive(SourceGap())
-        await settle()
+        await until(lambda: not any(session.uncertain for session in calls.live()))
         assert calls.counts[OutcomeKind.NOTED] <= 50 + 200 * 4
-        assert not any(session.uncertain for session in calls.live())
-    assert len(daily.asked) <= 400
+    assert len(reconcile.asked) <= 400
 
 
-async def test_a_shorter_limit_that_is_set_while_it_runs_is_not_overslept() -> None:
-    """The timer looks again."""
+async def test_shorter_limits_hold_from_the_settings_event_on() -> None:
+    """The timer looks again at all limits."""
     clock = FakeClock()
     async with Dispatcher(Router(), clock=clock) as calls:
         await calls.receive(js("dialout-connected"))
@@ -599,3 +633,38 @@ async def test_a_shorter_limit_that_is_set_while_it_runs_is_not_overslept() -> N
         await calls.receive(SettingsChanged(settings={"silence_before_answer": 5.0}))
         await clock.advance(6)
         assert calls.live() == []
+
+
+# --- reported by the program --------------------------------------------------------------------------------------
+
+
+@every_journal
+async def test_report_gone_ends_a_session_as_expired(kind: str, tmp_path: Path) -> None:
+    """At once, without asking `reconcile`. For an ended or unknown session it does nothing."""
+    path, reconcile = tmp_path / "calls", Reconcile(ALIVE)
+    reconcile.gate = anyio.Event()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=FakeClock(), reconcile=reconcile) as calls:
+        session = (await calls.receive(js("dialout-answered"))).session
+        assert session is not None
+        await calls.report_gone(SESSION)
+        assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.EXPIRED, "system")
+        for session_id in (SESSION, "nobody"):
+            await calls.report_gone(session_id)
+        assert sum(calls.counts.values()) == 3
+        assert [known.session_id for known in calls.sessions()] == [SESSION]
+        expect_the_same(kind, path, calls)
+    if kind != "none":
+        assert presences(path) == ["unknown", "gone"]
+
+
+async def test_report_gone_raises_what_keeps_it_from_being_recorded(tmp_path: Path) -> None:
+    """JournalError if the journal fails, and NotRunning outside the block. The session lives on."""
+    journal = FailingJournal(tmp_path / "calls")
+    async with Dispatcher(Router(), journal=journal) as calls:
+        await calls.receive(js("dialout-answered"))
+        journal.refuses = b"presence-checked"
+        with pytest.raises(JournalError):
+            await calls.report_gone(SESSION)
+        assert [session.uncertain for session in calls.live()] == [False]
+    with pytest.raises(NotRunning):
+        await calls.report_gone(SESSION)

@@ -421,7 +421,7 @@ def _newer(state: bytes) -> bytes:
 
 
 def _newer_engine(state: bytes) -> bytes:
-    return _inside(state, lambda text: text.replace(b'[["engine","version"],2]', b'[["engine","version"],3]'))
+    return _inside(state, lambda text: text.replace(b'[["engine","version"],3]', b'[["engine","version"],4]'))
 
 
 def _no_number(state: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The router: what is registered, and everything that is refused."""
+"""The router: what can be registered, and what is refused."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from telstate.routing._handlers import Hook
 
 
 async def anything() -> None:
-    """A handler that wants nothing."""
+    """A handler without parameters."""
 
 
 def names(router: Router) -> list[tuple[str, ...]]:
-    """The events of a router's handlers."""
+    """Return the event names of each handler of a router."""
     return [registration.events for registration, _ in router.walk()]
 
 
-def test_a_decorator_returns_its_function() -> None:
-    """So one function can have several, and be called in tests."""
+def test_a_decorator_returns_the_function() -> None:
+    """Decorators can be stacked, and tests can call the function."""
     router = Router()
 
     @router.on("dialout-stopped")
     @router.on(DialoutAnswered)
     async def both(event: DialoutAnswered | DialoutStopped, session: Session) -> None:
-        """Takes two."""
+        """Handles two event types."""
 
     assert both.__name__ == "both"
     assert names(router) == [("dialout-answered",), ("dialout-stopped",)]
 
 
-def test_base_classes_stand_for_all_below() -> None:
-    """All dial-out events, or all there are, the unknown among them."""
+def test_a_base_class_registers_for_all_its_subclasses() -> None:
+    """`Event` includes unknown event types."""
     router = Router()
     router.on(DialoutEvent)(anything)
     router.on(Event)(anything)
@@ -61,8 +61,8 @@ def test_base_classes_stand_for_all_below() -> None:
     assert unknown == ("",)
 
 
-def test_the_order_is_that_of_registration_and_included_routers_come_after() -> None:
-    """Whatever was included when."""
+def test_handlers_keep_registration_order_with_included_routers_after_their_parent() -> None:
+    """The order of registering and including does not matter across routers."""
     parent, child, grandchild = Router("parent"), Router("child"), Router("grandchild")
 
     def handler(name: str) -> Any:
@@ -80,8 +80,8 @@ def test_the_order_is_that_of_registration_and_included_routers_come_after() -> 
     assert [registration.name for registration, _ in parent.walk()] == ["first", "second", "third"]
 
 
-def test_every_moment_has_its_decorator() -> None:
-    """Eight of them."""
+def test_every_hook_has_a_decorator() -> None:
+    """Middleware has its own method."""
     router = Router()
     for decorator in (
         router.on_start(),
@@ -102,37 +102,37 @@ def sync() -> None:
 
 
 async def wants_more(event: Event, database: object) -> None:
-    """Takes what nobody gives."""
+    """Takes an argument that no handler gets."""
 
 
 async def by_position(event: Event, /) -> None:
-    """Cannot be called by name."""
+    """Takes a positional-only argument."""
 
 
 async def for_another(event: DialinStopped) -> None:
-    """Annotated for another event."""
+    """Annotated for another event type."""
 
 
 async def needs_session(session: Session) -> None:
-    """Where there is none."""
+    """For a hook without a session."""
 
 
 async def needs_event(event: Event) -> None:
-    """Where there is none."""
+    """For a hook without an event."""
 
 
 async def is_async(event: Event) -> bool:
-    """No predicate."""
+    """An async function, so not a predicate."""
     return True
 
 
 def no_predicate(calls: object) -> bool:
-    """Takes what a filter is not given."""
+    """Takes an argument that no filter gets."""
     return True
 
 
 def register(**options: Any) -> Any:
-    """Register something with these options."""
+    """Register a handler with these options."""
     return Router().on(DialoutAnswered, **options)(anything)
 
 
@@ -170,24 +170,24 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("wrong", "complaint"), WRONG, ids=[complaint[:30] for _, complaint in WRONG])
-def test_what_can_never_work_is_refused_at_registration(wrong: Any, complaint: str) -> None:
-    """With a sentence that helps."""
+def test_a_wrong_registration_raises_a_definition_error(wrong: Any, complaint: str) -> None:
+    """The message says what is expected instead."""
     with pytest.raises(DefinitionError, match=re.escape(complaint)):
         wrong()
 
 
-def test_what_can_be_called_is_not_refused() -> None:
-    """Partials, objects, defaults, keyword-only parameters, and those who take all."""
+def test_every_kind_of_callable_can_be_registered() -> None:
+    """Partials, objects, defaults, keyword-only parameters and `**kwargs`."""
 
     async def with_default(event: Event, limit: int = 5) -> None:
-        """Brings its own."""
+        """Has a parameter with a default."""
 
     async def takes_all(**given: Any) -> None:
-        """Whatever there is."""
+        """Takes every argument."""
 
     class Callable:
         async def __call__(self, *, session: Session) -> None:
-            """An object."""
+            """An async `__call__` with a keyword-only parameter."""
 
     router = Router()
     for handler in (partial(wants_more, database=1), with_default, takes_all, Callable()):
@@ -196,8 +196,8 @@ def test_what_can_be_called_is_not_refused() -> None:
     assert wants == [("event",), ("event",), ("event", "session", "outcome", "calls"), ("session",)]
 
 
-def test_circles_and_second_parents_are_refused() -> None:
-    """A handler would run twice, or for ever."""
+def test_including_a_router_twice_or_in_a_circle_is_refused() -> None:
+    """Its handlers would run twice."""
     one, two, three = Router("one"), Router("two"), Router("three")
     one.include(two)
     with pytest.raises(DefinitionError, match="circle"):
@@ -208,11 +208,11 @@ def test_circles_and_second_parents_are_refused() -> None:
         three.include(two)
 
 
-def test_odd_things_are_refused_or_taken_and_never_hang() -> None:
-    """A mock has every attribute; annotations may be nonsense."""
+def test_an_unreadable_annotation_is_ignored_and_a_mock_is_refused() -> None:
+    """A mock has every attribute: looking through `partial` must not loop."""
 
     async def odd(event: "nonsense (") -> None:  # type: ignore[valid-type]  # noqa: F722
-        """Its annotation cannot be read."""
+        """Has an invalid annotation."""
 
     router = Router()
     router.on(DialoutAnswered)(odd)
@@ -220,8 +220,8 @@ def test_odd_things_are_refused_or_taken_and_never_hang() -> None:
         router.on(DialoutAnswered)(AsyncMock())
 
 
-def test_a_router_used_twice_stays_closed_until_both_are_done() -> None:
-    """Two dispatchers may share it."""
+def test_a_router_shared_by_two_dispatchers_is_closed_until_both_have_stopped() -> None:
+    """Only then can handlers be registered again."""
     router = Router()
     router.start()
     router.start()
@@ -232,8 +232,8 @@ def test_a_router_used_twice_stays_closed_until_both_are_done() -> None:
     router.on_start()(anything)
 
 
-def test_nothing_is_registered_while_it_runs() -> None:
-    """Nobody would know for which events it came too late."""
+def test_registering_on_a_running_router_is_refused() -> None:
+    """The running dispatcher would not see the handler. Included routers are closed too."""
     parent, child = Router("parent"), Router("child")
     parent.include(child)
     parent.start()
@@ -244,8 +244,8 @@ def test_nothing_is_registered_while_it_runs() -> None:
     child.on_start()(anything)
 
 
-def test_outcomes_may_be_asked_for_by_name() -> None:
-    """Late ones, say."""
+def test_outcomes_can_be_given_by_name() -> None:
+    """As members or as their values."""
     router = Router()
     router.on(DialoutAnswered, outcomes={OutcomeKind.LATE})(anything)
     router.on(DialoutAnswered, outcomes=["late", "duplicate"])(anything)

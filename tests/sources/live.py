@@ -1,4 +1,4 @@
-"""What tests of live sources share: the real packages, a foreign thread, and journals that are slow or fail."""
+"""Shared by the tests of live sources: the real packages, a foreign thread, and journals that are slow or fail."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ import anyio
 import pytest
 from pydantic_core import from_json
 
-from telstate.events._dialects.journal import unwrap
-from telstate.journals import JsonlJournal
+from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 
-__all__ = ["Failing", "Gated", "from_a_thread", "installed", "payloads", "until"]
+__all__ = ["FailingJournal", "GatedJournal", "from_a_thread", "installed", "payloads", "until"]
 
 
 def installed(name: str) -> ModuleType:
-    """Import a package that the tests need as it is. Where it cannot be, CI fails; elsewhere the tests say so and are skipped."""
+    """Import a package that the tests use as it is. If it cannot be imported, CI fails; elsewhere the tests are skipped."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what pipecat imports
+            warnings.simplefilter("ignore")  # pipecat's imports warn
             return importlib.import_module(name)
     except ImportError as error:
         if os.environ.get("CI"):
@@ -35,7 +34,7 @@ def installed(name: str) -> ModuleType:
 
 
 def from_a_thread(do: Callable[[], object]) -> None:
-    """Run it in a thread while the event loop stands still: what waits for the loop there would never end."""
+    """Run a function in a thread while the event loop is blocked: a function that waits for the loop would never return."""
     problems: list[BaseException] = []
 
     def run() -> None:
@@ -47,19 +46,19 @@ def from_a_thread(do: Callable[[], object]) -> None:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(20)
-    assert not thread.is_alive(), "the thread was held up"
+    assert not thread.is_alive(), "the thread was blocked"
     assert not problems
 
 
-async def until(true: Callable[[], object]) -> None:
-    """Wait for it."""
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
     with anyio.fail_after(20):
-        while not true():  # noqa: ASYNC110 - nothing sets an event for it
+        while not condition():  # noqa: ASYNC110 - nothing sets an event for it
             await anyio.sleep(0.005)
 
 
-class Gated(JsonlJournal):
-    """A journal that takes nothing before `gate` is set."""
+class GatedJournal(SqliteJournal):
+    """A journal that appends nothing before `gate` is set."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -73,7 +72,7 @@ class Gated(JsonlJournal):
         return await super().append(entries)
 
 
-class Failing(JsonlJournal):
+class FailingJournal(SqliteJournal):
     """A journal whose disk is full for some attempts."""
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +87,6 @@ class Failing(JsonlJournal):
         return await super().append(entries)
 
 
-def payloads(path: Path) -> list[dict[str, Any]]:
-    """What a journal has, in its order."""
-    found = [unwrap(line) for line in path.read_bytes().splitlines() if b'"seq":' in line[:20]]
-    return [from_json(record.payload) for record in found if record is not None and record.payload != b"null"]
+async def payloads(path: Path) -> list[Any]:
+    """Return the payloads in a journal, in order."""
+    return [from_json(record.payload) async for record in SqliteJournal(path).read()]

@@ -1,7 +1,7 @@
-"""The real daily-python: its class, its names, and its own thread as far as it runs without a server.
+"""Tests with the real daily-python: its class, its callback names, and its own thread.
 
-Without one it tells of refused starts and of leaving. Of everything else another thread plays its part: one that holds the
-event loop still while it calls.
+Without a server, daily-python reports only refused starts and leaving. For all other callbacks, another thread plays its part, and
+blocks the event loop while it calls.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 import structlog
-from telstate.sources._handlers import HANDLERS, STATE
 
 from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.events import event_types
-from telstate.journals import JsonlJournal
+from telstate.journals import SqliteJournal
+from telstate.sources._callbacks import EVENTS, STATE
 from tests.calls import js
 from tests.sources.live import from_a_thread, installed, payloads, until
 
@@ -36,13 +36,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone, as these need it."""
+    """These need asyncio."""
     return "asyncio"
 
 
 @asynccontextmanager
 async def client_of(events: Any) -> AsyncIterator[Any]:
-    """A real call client. pipecat has to initialise the native library: a second time would abort the process."""
+    """A real call client. pipecat has to initialise the native library: a second initialisation would abort the process."""
     pipecat.DailyTransport("https://example.daily.co/room", None, "bot")
     client = daily.CallClient(event_handler=events)
     try:
@@ -52,8 +52,8 @@ async def client_of(events: Any) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def heard(seen: list[Event], **options: Any) -> AsyncIterator[tuple[Dispatcher, DailyEvents]]:
-    """A dispatcher whose every event is seen, and events for it."""
+async def recording(seen: list[Event], **options: Any) -> AsyncIterator[tuple[Dispatcher, DailyEvents]]:
+    """A dispatcher that records every event, and a source for it."""
     router = Router()
 
     @router.on(Event, outcomes=OutcomeKind)
@@ -66,34 +66,34 @@ async def heard(seen: list[Event], **options: Any) -> AsyncIterator[tuple[Dispat
         await calls.idle()
 
 
-def test_the_names_are_those_of_the_installed_version() -> None:
-    """All that the dialect reads and daily-python has: no more, no fewer, and each of them is ours."""
+def test_callback_names_match_the_installed_version() -> None:
+    """All callbacks that the dialect reads and daily-python has are overridden, and no others."""
     read = {f"on_{name.replace('-', '_')}" for name, kind in event_types().items() if not kind.local}
-    assert set(HANDLERS) == read & set(dir(daily.EventHandler))
-    for name in (*HANDLERS, STATE):
+    assert set(EVENTS) == read & set(dir(daily.EventHandler))
+    for name in (*EVENTS, STATE):
         assert getattr(DailyEvents, name) is not getattr(daily.EventHandler, name)
-    told = [name for name in dir(daily.EventHandler) if name.startswith(("on_dial", "on_dtmf", "on_participant"))]
-    assert set(told) - set(HANDLERS) == {"on_participant_counts_updated", "on_participant_updated"}
+    names = [name for name in dir(daily.EventHandler) if name.startswith(("on_dial", "on_dtmf", "on_participant"))]
+    assert set(names) - set(EVENTS) == {"on_participant_counts_updated", "on_participant_updated"}
 
 
-def test_the_native_module_calls_all_of_them() -> None:
-    """Its type stub leaves four out, so its own text is asked."""
+def test_the_native_module_calls_every_callback() -> None:
+    """The type stub leaves four out, so this reads the binary."""
     (library,) = Path(daily.__file__ or "").parent.glob("daily.*.so")
     text = library.read_bytes()
-    assert [name for name in (*HANDLERS, STATE) if name.encode() not in text] == []
+    assert [name for name in (*EVENTS, STATE) if name.encode() not in text] == []
 
 
-async def test_a_refused_start_is_told_by_daily_s_own_thread() -> None:
-    """Before a room is joined, the real client refuses."""
+async def test_a_refused_start_becomes_dialout_refused() -> None:
+    """The real client refuses before a room is joined, and reports it on its own thread."""
     threads: list[str] = []
     seen: list[Event] = []
-    async with heard(seen, client="bot") as (calls, events), client_of(events) as client:
+    async with recording(seen, client="bot") as (calls, events), client_of(events) as client:
         for settings in ({"phoneNumber": "+12025550101", "userId": "u1"}, {"sipUri": "sip:bob@example.com"}, {}):
-            told = events.completion(settings)
+            complete = events.completion(settings)
 
-            def completion(*answer: Any, told: Any = told) -> None:
+            def completion(*answer: Any, complete: Any = complete) -> None:
                 threads.append(threading.current_thread().name)
-                told(*answer)
+                complete(*answer)
 
             client.start_dialout(settings, completion=completion)
         await until(lambda: len(seen) == 3)
@@ -101,7 +101,7 @@ async def test_a_refused_start_is_told_by_daily_s_own_thread() -> None:
     assert threading.current_thread().name not in threads
     assert [(event.action, event.call_client_id) for event in seen] == [("dialout-refused", "bot")] * 3
     assert all(event.session_id is not None and event.session_id.startswith("local-") for event in seen)
-    # As a set: what is wrong with settings is told before what is wrong with the call, whichever was started first.
+    # As a set: errors in settings are reported before errors of the call, whichever was started first.
     assert {(s.destination, s.user_id, s.cause) for s in sessions if s is not None} == {
         ("+12025550101", "u1", "refused"),
         ("sip:bob@example.com", None, "refused"),
@@ -110,10 +110,10 @@ async def test_a_refused_start_is_told_by_daily_s_own_thread() -> None:
     assert all(session is not None and session.error_msg for session in sessions)
 
 
-async def test_when_the_client_has_left_sessions_are_uncertain() -> None:
-    """The real client tells of leaving without having joined."""
+async def test_sessions_are_uncertain_after_the_client_left() -> None:
+    """The real client reports leaving without having joined."""
     seen: list[Event] = []
-    async with heard(seen, client="bot") as (calls, events), client_of(events) as client:
+    async with recording(seen, client="bot") as (calls, events), client_of(events) as client:
         for session_id, told_by in (("ours", "bot"), ("other", "another bot")):
             await calls.receive(js("dialout-connected", session_id, callClientId=told_by))
         client.leave()
@@ -122,15 +122,15 @@ async def test_when_the_client_has_left_sessions_are_uncertain() -> None:
     assert [event.action for event in seen[2:]] == ["source-gap"]
 
 
-async def test_an_accepted_start() -> None:
-    """The session is there before any event of it, and knows whom we called."""
+async def test_an_accepted_start_opens_the_session() -> None:
+    """It exists before its first event, and has the destination."""
     seen: list[Event] = []
-    async with heard(seen) as (calls, events):
-        told = events.completion({"phoneNumber": "+12025550101", "callerId": 7})
+    async with recording(seen) as (calls, events):
+        complete = events.completion({"phoneNumber": "+12025550101", "callerId": 7})
         odd = events.completion({"phoneNumber": "", "userId": 5})
 
         def answer() -> None:
-            told("s1", None)
+            complete("s1", None)
             events.on_dialout_connected({"sessionId": "s1"})
             odd("s2", None)
 
@@ -144,11 +144,11 @@ async def test_an_accepted_start() -> None:
     assert [event.action for event in seen] == ["dialout-requested", "dialout-connected", "dialout-requested"]
 
 
-async def test_an_answer_that_says_nothing() -> None:
-    """Is no start and no refusal, but is told."""
+async def test_an_empty_answer_to_a_start_is_logged() -> None:
+    """It is neither a start nor a refusal."""
     seen: list[Event] = []
     with structlog.testing.capture_logs() as logs:
-        async with heard(seen) as (_, events):
+        async with recording(seen) as (_, events):
             from_a_thread(lambda: events.completion({})(None, None))
             await until(lambda: logs)
             assert seen == []
@@ -157,8 +157,8 @@ async def test_an_answer_that_says_nothing() -> None:
     assert [event.action for event in seen] == ["dialout-refused"], "an error without a text is one"
 
 
-async def test_every_handler_is_heard_in_order(tmp_path: Path) -> None:
-    """With the arguments that daily-python gives, kept as they came."""
+async def test_every_callback_is_journalled_in_order(tmp_path: Path) -> None:
+    """With the arguments that daily-python passes, unchanged."""
     data = {"sessionId": "s"}
     person = {"id": "s", "info": {"userName": "Bob", "isLocal": False}}
     arguments: dict[str, tuple[Any, ...]] = {
@@ -167,24 +167,24 @@ async def test_every_handler_is_heard_in_order(tmp_path: Path) -> None:
         "on_participant_left": (person, "leftCall"),
     }
     path = tmp_path / "calls"
-    async with Dispatcher(Router(), journal=JsonlJournal(path)) as calls:
+    async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
         async with DailyEvents(calls) as events:
-            from_a_thread(lambda: [getattr(events, name)(*arguments.get(name, (data,))) for name in HANDLERS])
+            from_a_thread(lambda: [getattr(events, name)(*arguments.get(name, (data,))) for name in EVENTS])
         assert calls.counts[OutcomeKind.MOVED] > 0
-    expected = [arguments.get(name, (data,)) for name in HANDLERS]
-    assert [(told["handler"], told["data"]) for told in payloads(path)] == [
-        (name, list(given) if len(given) == 2 else given[0]) for name, given in zip(HANDLERS, expected, strict=True)
+    expected = [arguments.get(name, (data,)) for name in EVENTS]
+    assert [(payload["handler"], payload["data"]) for payload in await payloads(path)] == [
+        (name, list(given) if len(given) == 2 else given[0]) for name, given in zip(EVENTS, expected, strict=True)
     ]
 
 
-async def test_each_is_the_event_of_its_name() -> None:
-    """Nothing of them is odd or unknown."""
+async def test_every_callback_becomes_its_event() -> None:
+    """Without anomalies."""
     seen: list[Event] = []
     person = {"id": "s", "info": {"userName": "Bob", "isLocal": False}}
-    async with heard(seen, client="bot") as (_, events):
+    async with recording(seen, client="bot") as (_, events):
 
-        def tell() -> None:
-            for name in HANDLERS:
+        def call_all() -> None:
+            for name in EVENTS:
                 if name == "on_dialin_ready":
                     events.on_dialin_ready("sip:room@example.sip.daily.co")
                 elif name == "on_participant_left":
@@ -192,17 +192,17 @@ async def test_each_is_the_event_of_its_name() -> None:
                 else:
                     getattr(events, name)(person if name == "on_participant_joined" else {"sessionId": "s"})
 
-        from_a_thread(tell)
-    told = {f"on_{event.name.replace('-', '_')}": event for event in seen}
-    assert set(told) == set(HANDLERS)
+        from_a_thread(call_all)
+    events_by_name = {f"on_{event.name.replace('-', '_')}": event for event in seen}
+    assert set(events_by_name) == set(EVENTS)
     assert all(event.call_client_id == "bot" and not event.anomalies for event in seen)
-    assert told["on_participant_left"].to_json().count(b"leftCall") == 1
+    assert events_by_name["on_participant_left"].to_json().count(b"leftCall") == 1
 
 
-async def test_five_thousand_callbacks_hold_up_no_thread_and_stay_in_order() -> None:
-    """The event loop stands still while they come."""
+async def test_five_thousand_callbacks_do_not_block_and_keep_order() -> None:
+    """The event loop is blocked while they come."""
     seen: list[Event] = []
-    async with heard(seen) as (calls, events):
+    async with recording(seen) as (calls, events):
 
         def call() -> None:
             for number in range(5_000):
@@ -216,11 +216,11 @@ async def test_five_thousand_callbacks_hold_up_no_thread_and_stay_in_order() -> 
     assert took < 5, "a millisecond each is a hundred times what it takes"
 
 
-async def test_what_is_not_for_us_or_makes_no_sense() -> None:
-    """Other callbacks do nothing; wrong arguments are logged, not raised, and what comes after is heard."""
+async def test_other_callbacks_and_wrong_arguments_raise_nothing() -> None:
+    """Other callbacks are ignored; wrong arguments are logged; later callbacks work."""
     seen: list[Event] = []
     with structlog.testing.capture_logs() as logs:
-        async with heard(seen) as (_, events):
+        async with recording(seen) as (_, events):
 
             def call() -> None:
                 events.on_app_message({"hello": "world"}, "somebody")
@@ -235,14 +235,14 @@ async def test_what_is_not_for_us_or_makes_no_sense() -> None:
 
             from_a_thread(call)
     assert [event.action for event in seen if event.session_id] == ["dialout-stopped", "dialout-answered"]
-    assert [log["handler"] for log in logs if log["event"] == "source.no_event"] == [
+    assert [log["handler"] for log in logs if log["event"] == "source.unreadable"] == [
         "on_dialin_ready",
         "on_participant_joined",
     ]
 
 
 async def test_after_the_block_callbacks_do_nothing() -> None:
-    """They neither raise nor reach anybody, also when the event loop has ended."""
+    """They neither raise nor change anything."""
     async with Dispatcher(Router()) as calls:
         async with DailyEvents(calls) as events:
             from_a_thread(lambda: events.on_dialout_connected({"sessionId": "s"}))
@@ -254,8 +254,8 @@ async def test_after_the_block_callbacks_do_nothing() -> None:
         assert len(calls.live()) == 1
 
 
-def test_a_loop_that_ended_without_the_block_being_left() -> None:
-    """Then nobody hears any more, and daily-python's thread is still not disturbed."""
+def test_callbacks_after_the_event_loop_has_ended_do_not_raise() -> None:
+    """The block was never left."""
 
     class Open(Dispatcher):
         is_open = True  # as if it were entered: its block would have to be left as well
@@ -268,11 +268,11 @@ def test_a_loop_that_ended_without_the_block_being_left() -> None:
     with structlog.testing.capture_logs() as logs:
         del events
         gc.collect()  # here, not while the interpreter ends
-    assert [(log["event"], log["events"]) for log in logs] == [("source.left", 1)]
+    assert [(log["event"], log["events"]) for log in logs] == [("source.events_lost", 1)]
 
 
-async def test_callbacks_of_ones_own() -> None:
-    """A class that derives from it hears first, or after."""
+async def test_a_subclass_can_have_its_own_callbacks() -> None:
+    """It calls `super()`."""
     heard_too: list[Any] = []
 
     class Mine(DailyEvents):

@@ -1,8 +1,8 @@
-"""Payloads that come by and by, into a dispatcher: in order, none lost, and several in one commit where they are there."""
+"""Streams of payloads into a dispatcher: in order, without loss, several in one commit where several are ready."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,33 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from telstate import Dispatcher, NotRunning, OutcomeKind, Router, SourceGap, StopRequested
+from telstate import (
+    Dispatcher,
+    JournalError,
+    NotRunning,
+    Outcome,
+    OutcomeKind,
+    ParseError,
+    Router,
+    SourceGap,
+    StopRequested,
+)
 from telstate.journals import SqliteJournal
 from telstate.routing._payload import Payload
 from telstate.routing._ports import Entry
+from telstate.sources import FeedResult, feed, follow
 from telstate.sources import _feed as module
-from telstate.sources._feed import Fed, feed
-from telstate.sources._follow import follow
-from telstate.testing import Noise, simulate
+from telstate.testing import FakeClock, Noise, simulate
 from tests.calls import SESSION, js
 from tests.routing import until
-from tests.routing.kept import actions, lines_at, replayed, state_of
+from tests.routing.kept import replayed, state_of
+from tests.sources.live import payloads
 
 pytestmark = pytest.mark.anyio
 
 
-class Failing(SqliteJournal):
-    """A journal that tells how many events each of its commits had, and fails at some of the tries."""
+class CountingJournal(SqliteJournal):
+    """A journal that records the size of each commit, and fails at some attempts."""
 
     fails_at: range | tuple[int, ...] = ()
 
@@ -51,68 +61,63 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def day(events: int) -> list[bytes]:
-    """A bad day's lines."""
+    """The lines of a bad day."""
     return [sent.line() for sent in islice(simulate(3, calls=events, noise=Noise.of_a_bad_day()), events)]
 
 
-async def slowly(*groups: list[Payload]) -> AsyncIterator[Payload]:
-    """Each group at once, with a wait between."""
+async def in_groups(*groups: list[Payload]) -> AsyncIterator[Payload]:
+    """Yield each group at once, with a wait between groups."""
     for group in groups:
         for payload in group:
             yield payload
         await anyio.sleep(0.02)
 
 
-def kept(path: Path) -> list[dict[str, Any]]:
-    """What the journal has."""
-    return actions("sqlite", path)
-
-
-async def test_it_is_the_same_as_one_after_another(tmp_path: Path) -> None:
-    """Every session, and what a replay ends with."""
+async def test_feeding_equals_receiving_one_by_one(tmp_path: Path) -> None:
+    """Every session is the same after a replay."""
     lines = day(700)
     async with Dispatcher(Router(), journal=SqliteJournal(tmp_path / "one")) as calls:
         for line in lines:
             await calls.receive(line)
     async with Dispatcher(Router(), journal=SqliteJournal(tmp_path / "fed")) as calls:
         groups: list[list[Payload]] = [list(lines[start : start + 70]) for start in range(0, 700, 70)]
-        assert await feed(calls, slowly(*groups)) == Fed(received=700, refused=0)
+        assert await feed(calls, in_groups(*groups)) == FeedResult(received=700, refused=0)
 
     def known(name: str) -> list[dict[str, Any]]:
-        times = {"started_at", "ended_at", "setup_s", "ring_s", "talk_s"}
-        sessions = state_of(replayed("sqlite", tmp_path / name))
-        return [{key: value for key, value in session.items() if key not in times} for session in sessions]
+        times = ("_at", "_s")
+        sessions = state_of(replayed(tmp_path / name))
+        return [{key: value for key, value in session.items() if not key.endswith(times)} for session in sessions]
 
     assert known("one") == known("fed")
     assert len(known("fed")) > 50
 
 
-async def test_what_is_there_together_shares_a_commit(tmp_path: Path) -> None:
-    """And nobody waits for more."""
-    journal = Failing(tmp_path / "calls.db")
+async def test_payloads_that_are_ready_share_a_commit(tmp_path: Path) -> None:
+    """feed waits for no more of them."""
+    journal = CountingJournal(tmp_path / "calls.db")
     groups: list[list[Payload]] = [[*day(size)] for size in (1, 30, 250)]
     async with Dispatcher(Router(), journal=journal) as calls:
-        await feed(calls, slowly(*groups), batch=100)
+        await feed(calls, in_groups(*groups), batch=100)
     assert journal.tries[:4] == [1, 30, 100, 100]
     assert sum(journal.tries) == 281
 
 
-async def test_with_a_batch_of_one_nothing_is_asked_for_before_the_last_is_kept(tmp_path: Path) -> None:
-    """Brokers are told so by the asking."""
+async def test_with_a_batch_of_one_each_payload_is_kept_before_the_next(tmp_path: Path) -> None:
+    """For brokers where asking for the next acknowledges the last."""
     path = tmp_path / "calls.db"
 
     async def broker() -> AsyncIterator[Payload]:
         for number in range(20):
             yield js("dialout-connected", f"s{number}")
-            assert len(kept(path)) == number + 1
+            assert len(await payloads(path)) == number + 1
 
-    journal = Failing(path)
+    journal = CountingJournal(path)
     journal.fails_at = (3, 4)
     async with Dispatcher(Router(), journal=journal) as calls:
-        assert await feed(calls, broker(), batch=1) == Fed(20, 0)
+        assert await feed(calls, broker(), batch=1) == FeedResult(20, 0)
 
 
-async def test_no_more_than_a_batch_is_ever_asked_for_and_not_kept(tmp_path: Path) -> None:
+async def test_no_more_than_a_batch_is_read_ahead(tmp_path: Path) -> None:
     """However fast they come."""
     path, asked = tmp_path / "calls.db", 0
 
@@ -124,8 +129,8 @@ async def test_no_more_than_a_batch_is_ever_asked_for_and_not_kept(tmp_path: Pat
             if number % 3 == 0:
                 await anyio.lowlevel.checkpoint()
 
-    class Watching(Failing):
-        """A slow one, that looks how many were asked for meanwhile."""
+    class SlowJournal(CountingJournal):
+        """A slow journal that records how far the iterator has read ahead."""
 
         most = 0
 
@@ -134,54 +139,54 @@ async def test_no_more_than_a_batch_is_ever_asked_for_and_not_kept(tmp_path: Pat
             self.most = max(self.most, asked - sum(self.tries))
             return await super().append(entries)
 
-    journal = Watching(path)
+    journal = SlowJournal(path)
     async with Dispatcher(Router(), journal=journal) as calls:
-        assert await feed(calls, source(), batch=7) == Fed(100, 0)
+        assert await feed(calls, source(), batch=7) == FeedResult(100, 0)
     assert journal.most == 7
 
 
-async def test_what_is_no_event_is_counted_and_named_without_what_it_says() -> None:
-    """And stops nothing."""
+async def test_unreadable_payloads_are_counted_and_logged_without_content() -> None:
+    """Events around them are received."""
     bad: list[Any] = [b'{"tel": "+12025550100', {"action": "+12025550100"}, {"action": {"+12025550100": 1}}, 5, b""]
     async with Dispatcher(Router()) as calls:
         with capture_logs() as logged:
             fed = await feed(calls, [js("dialout-connected"), *bad, js("dialout-answered")])
         assert calls.counts[OutcomeKind.MOVED] == 2
-    assert fed == Fed(received=3, refused=4)  # a type that nobody knows is an event
+    assert fed == FeedResult(received=3, refused=4)  # an unknown type is an event
     assert [(entry["event"], entry["number"]) for entry in logged] == [
         ("feed.refused", number) for number in (2, 4, 5, 6)
     ]
     assert "5550" not in str(logged)
 
 
-async def test_what_only_this_side_knows_comes_as_an_object() -> None:
-    """In its place among the others; as bytes it may be somebody's request."""
+async def test_local_events_are_accepted_as_objects_only() -> None:
+    """As bytes they might be a request from outside."""
     stop = StopRequested(session_id=SESSION)
     async with Dispatcher(Router()) as calls:
-        assert await feed(calls, [js("dialout-answered"), stop, stop.to_json()]) == Fed(2, 1)
+        assert await feed(calls, [js("dialout-answered"), stop, stop.to_json()]) == FeedResult(2, 1)
 
 
-async def test_the_dialect_may_be_told() -> None:
-    """Then it is not guessed."""
+async def test_the_dialect_can_be_given() -> None:
+    """Then it is not detected."""
     async with Dispatcher(Router()) as calls:
-        assert await feed(calls, [js("dialout-answered")], dialect="webhook") == Fed(0, 1)
+        assert await feed(calls, [js("dialout-answered")], dialect="webhook") == FeedResult(0, 1)
 
 
 @pytest.mark.parametrize("lane_limit", [1000, 20], ids=["in one commit", "in many"])
-async def test_a_journal_that_fails_is_asked_again(tmp_path: Path, lane_limit: int) -> None:
-    """Nothing is lost, nothing comes twice, the order holds, and what is no event is counted once."""
+async def test_a_failing_journal_is_retried(tmp_path: Path, lane_limit: int) -> None:
+    """Nothing is lost or doubled, the order holds, and each unreadable payload is counted once."""
     path = tmp_path / "calls.db"
     lines: list[Payload] = []
     for number in range(300):
         lines += (
             [js("dialout-connected", f"s{number}"), b"{"] if number % 3 == 0 else [js("dialout-answered", f"s{number}")]
         )
-    journal = Failing(path)
+    journal = CountingJournal(path)
     journal.fails_at = (0, 1, 3, 7, 8, 9, 12, 20)
     async with Dispatcher(Router(), journal=journal, lane_limit=lane_limit) as calls:
         with capture_logs() as logged:
-            assert await feed(calls, slowly(lines[:150], lines[150:])) == Fed(received=300, refused=100)
-    assert [payload["sessionId"] for payload in kept(path)] == [f"s{number}" for number in range(300)]
+            assert await feed(calls, in_groups(lines[:150], lines[150:])) == FeedResult(received=300, refused=100)
+    assert [payload["sessionId"] for payload in await payloads(path)] == [f"s{number}" for number in range(300)]
     refused = [entry["number"] for entry in logged if entry["event"] == "feed.refused"]
     assert refused == [number for number, payload in enumerate(lines, 1) if payload == b"{"]
     failed = [entry for entry in logged if entry["event"] == "feed.journal_failed"]
@@ -189,10 +194,45 @@ async def test_a_journal_that_fails_is_asked_again(tmp_path: Path, lane_limit: i
     assert "+12025550100" not in str(logged)
 
 
+async def test_answers_of_a_failed_batch_are_counted_as_they_are() -> None:
+    """They are not parsed again, and only the rest is retried."""
+    batches: list[list[Payload]] = []
+
+    class Failing(Dispatcher):
+        """Answers the first payload of the first batch, then fails."""
+
+        async def receive_many(self, payloads: Iterable[Payload], dialect: Any = None) -> list[Outcome | ParseError]:
+            batches.append(list(payloads))
+            if len(batches) > 1:
+                return await super().receive_many(batches[-1], dialect)
+            error = JournalError("the disk is full")
+            error.answers = (ParseError("id", "an id", None),)
+            raise error
+
+    first, second = js("dialout-connected", "s1"), js("dialout-connected", "s2")
+    async with Failing(Router()) as calls:
+        assert await feed(calls, [first, second]) == FeedResult(received=1, refused=1)
+    assert batches == [[first, second], [second]]
+
+
+async def test_pauses_follow_the_clock_of_the_dispatcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry waits until the fake clock is advanced."""
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 60.0)
+    journal, clock = CountingJournal(tmp_path / "calls.db"), FakeClock()
+    journal.fails_at = (0,)
+    async with Dispatcher(Router(), journal=journal, clock=clock) as calls, anyio.create_task_group() as group:
+        group.start_soon(feed, calls, [js("dialout-connected")])
+        await until(lambda: len(journal.tries) == 1)
+        await clock.advance(59)
+        assert len(journal.tries) == 1
+        await clock.advance(1)
+        await until(lambda: calls.session(SESSION) is not None)
+
+
 async def test_the_pauses_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To half a minute and no further; here, to a hundredth of a second."""
+    """Up to the longest pause; here a hundredth of a second."""
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
-    journal = Failing(tmp_path / "calls.db")
+    journal = CountingJournal(tmp_path / "calls.db")
     journal.fails_at = range(6)
     async with Dispatcher(Router(), journal=journal) as calls:
         with capture_logs() as logged:
@@ -200,8 +240,8 @@ async def test_the_pauses_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [entry["pause"] for entry in logged] == [0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
 
 
-async def test_a_source_that_is_lost_leaves_a_gap(tmp_path: Path) -> None:
-    """After all that it brought, and also if the journal must be asked twice; then its own exception goes on."""
+async def test_a_failing_iterator_leaves_a_gap(tmp_path: Path) -> None:
+    """After everything that it yielded, also if the journal must be retried; then its exception is raised."""
     path = tmp_path / "calls.db"
 
     async def source() -> AsyncIterator[Payload]:
@@ -209,7 +249,7 @@ async def test_a_source_that_is_lost_leaves_a_gap(tmp_path: Path) -> None:
         yield js("dialout-answered")
         raise ConnectionResetError("by +12025550100")
 
-    journal = Failing(path)
+    journal = CountingJournal(path)
     journal.fails_at = (0, 2)
     async with Dispatcher(Router(), journal=journal) as calls:
         with pytest.raises(ConnectionResetError):
@@ -217,12 +257,16 @@ async def test_a_source_that_is_lost_leaves_a_gap(tmp_path: Path) -> None:
         session = calls.session(SESSION)
         assert session is not None
         assert session.uncertain
-    assert [payload["action"] for payload in kept(path)] == ["dialout-connected", "dialout-answered", "source-gap"]
-    assert kept(path)[-1]["reason"] == "ConnectionResetError: by +12•••••••00"
+    assert [payload["action"] for payload in await payloads(path)] == [
+        "dialout-connected",
+        "dialout-answered",
+        "source-gap",
+    ]
+    assert (await payloads(path))[-1]["reason"] == "ConnectionResetError: by +12•••••••00"
 
 
-async def test_an_iterator_that_is_not_async_may_fail_too() -> None:
-    """The same."""
+async def test_a_failing_sync_iterator_leaves_a_gap() -> None:
+    """As an async one does."""
 
     def source() -> Iterator[Payload]:
         yield js("dialout-connected")
@@ -236,8 +280,8 @@ async def test_an_iterator_that_is_not_async_may_fail_too() -> None:
         assert session.uncertain
 
 
-async def test_a_dispatcher_that_closes_ends_it(tmp_path: Path) -> None:
-    """With its own exception and in no group; the iterator is closed."""
+async def test_a_closed_dispatcher_ends_it(tmp_path: Path) -> None:
+    """Its exception is in no group, and the iterator is closed."""
     closed = False
 
     async def source() -> AsyncIterator[Payload]:
@@ -254,11 +298,12 @@ async def test_a_dispatcher_that_closes_ends_it(tmp_path: Path) -> None:
     assert closed
 
 
+@pytest.mark.both_loops
 async def test_it_can_be_cancelled_at_any_time(tmp_path: Path) -> None:
-    """While it waits for the source, and while it waits for the journal; the iterator is closed, what was kept stays."""
+    """While it waits for the source, and for the journal; the iterator is closed, and what was kept stays."""
     for fails_at, expected in ((range(0), 1), (range(1_000_000), 0)):
         path = tmp_path / f"{expected}.db"
-        journal, closed = Failing(path), False
+        journal, closed = CountingJournal(path), False
         journal.fails_at = fails_at
 
         async def source() -> AsyncIterator[Payload]:
@@ -275,11 +320,11 @@ async def test_it_can_be_cancelled_at_any_time(tmp_path: Path) -> None:
             await calls.idle()
             group.cancel_scope.cancel()
         assert closed
-        assert len(kept(path)) == expected
+        assert len(await payloads(path)) == expected
 
 
-async def test_misuse_is_told() -> None:
-    """At once, and what to do instead."""
+async def test_misuse_raises_with_advice() -> None:
+    """At once."""
     async with Dispatcher(Router()) as calls:
         single: list[Any] = [b"{}", "{}", {}, StopRequested(session_id="s")]
         for payload in single:
@@ -287,20 +332,16 @@ async def test_misuse_is_told() -> None:
                 await feed(calls, payload)
         with pytest.raises(ValueError, match="at least 1"):
             await feed(calls, [], batch=0)
-        assert await feed(calls, []) == Fed(0, 0)
+        assert await feed(calls, []) == FeedResult(0, 0)
 
 
-async def test_a_file_that_is_followed_into_a_journal_that_fails(tmp_path: Path) -> None:
-    """All of it together: rotated and cut under way, and the disk full now and then."""
+async def test_following_a_rotated_and_truncated_file_into_a_failing_journal(tmp_path: Path) -> None:
+    """All of it together."""
     log, path = tmp_path / "log", tmp_path / "calls.db"
     log.write_bytes(b"")
-    journal = Failing(path)
+    journal = CountingJournal(path)
     journal.fails_at = range(2, 10_000, 3)
     lines = [b'{"action":"dialout-connected","sessionId":"s%d"}\n' % number for number in range(300)]
-
-    async def has(number: int) -> None:
-        name = f'"s{number}"'.encode()
-        await until(lambda: any(name in line for line in lines_at("sqlite", path)), 30)
 
     async with Dispatcher(Router(), journal=journal) as calls, anyio.create_task_group() as group:
         group.start_soon(lambda: feed(calls, follow(log, poll=0.005), batch=10))
@@ -308,17 +349,17 @@ async def test_a_file_that_is_followed_into_a_journal_that_fails(tmp_path: Path)
             with log.open("ab") as file:
                 file.write(line)
             if number == 0:
-                await has(0)
+                await until(lambda: calls.session("s0") is not None, 30)
             if number == 100:
                 log.rename(tmp_path / "log.1")
             if number == 200:
-                await has(200)
+                await until(lambda: calls.session("s200") is not None, 30)
                 log.write_bytes(b"")
-                await until(lambda: any(b"source-gap" in line for line in lines_at("sqlite", path)), 30)
-        await has(299)
+                await until(lambda: all(session.uncertain for session in calls.live()), 30)
+        await until(lambda: calls.session("s299") is not None, 30)
         group.cancel_scope.cancel()
-    told = [payload.get("sessionId", payload["action"]) for payload in kept(path)]
-    assert told == [f"s{number}" for number in range(201)] + ["source-gap"] + [
+    received = [payload.get("sessionId", payload["action"]) for payload in await payloads(path)]
+    assert received == [f"s{number}" for number in range(201)] + ["source-gap"] + [
         f"s{number}" for number in range(201, 300)
     ]
-    assert SourceGap(reason=kept(path)[201]["reason"]).reason
+    assert SourceGap(reason=(await payloads(path))[201]["reason"]).reason

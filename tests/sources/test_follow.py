@@ -1,4 +1,4 @@
-"""Following a file on an event loop, while somebody else writes and rotates it."""
+"""Following a file on an event loop, while another program writes and rotates it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from telstate import LogClock, SourceGap
 from telstate.sources import _follow as module
 from telstate.sources._follow import follow
-from telstate.sources._splitter import Splitter
+from telstate.sources._splitter import LineSplitter
 from tests.routing import until
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ LAST = b"last"
 
 
 async def all_of(path: Path, *, from_start: bool = True) -> list[bytes | SourceGap]:
-    """Everything up to the last line."""
+    """Return everything up to the last line."""
     found: list[bytes | SourceGap] = []
     with anyio.fail_after(30):
         async with aclosing(follow(path, from_start=from_start, poll=0.005)) as items:
@@ -36,8 +36,8 @@ async def all_of(path: Path, *, from_start: bool = True) -> list[bytes | SourceG
     return found
 
 
-async def test_a_writer_who_rotates_in_another_thread(tmp_path: Path) -> None:
-    """As Python's own handler does: rename, make anew, a few hundred lines each. Nothing is missing and nothing twice."""
+async def test_a_writer_in_another_thread_that_rotates(tmp_path: Path) -> None:
+    """As Python's own handler does: a few hundred lines each. Nothing is missing and nothing comes twice."""
     log = tmp_path / "calls.log"
 
     def write() -> None:
@@ -54,16 +54,16 @@ async def test_a_writer_who_rotates_in_another_thread(tmp_path: Path) -> None:
     found = await all_of(log)
     thread.join()
     written = [*(b'{"number": %d}' % number for number in range(5_000)), LAST]
-    told = [item for item in found if isinstance(item, bytes)]
-    if len(told) < len(written):  # a machine that does not keep up is told of it
+    lines = [item for item in found if isinstance(item, bytes)]
+    if len(lines) < len(written):  # a slow machine gets gaps instead
         assert SourceGap in map(type, found)
-    there = set(told)
-    assert told == [line for line in written if line in there]
+    found_lines = set(lines)
+    assert lines == [line for line in written if line in found_lines]
     assert len(os.listdir(tmp_path)) > 3
 
 
-async def test_a_file_that_comes_later_is_waited_for_and_told_once(tmp_path: Path) -> None:
-    """In the log, with what to make of it."""
+async def test_a_missing_file_is_waited_for_and_logged_once(tmp_path: Path) -> None:
+    """It is read from its first line."""
     log = tmp_path / "log"
     with capture_logs() as logged:
         async with anyio.create_task_group() as group:
@@ -78,9 +78,11 @@ async def test_a_file_that_comes_later_is_waited_for_and_told_once(tmp_path: Pat
     assert [entry["event"] for entry in logged] == ["source.waiting"]
 
 
-async def test_a_line_that_is_too_long_is_skipped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it says is in no log."""
-    monkeypatch.setattr(module, "Splitter", lambda file, *, inside=False: Splitter(file, inside=inside, limit=10))
+async def test_a_line_that_is_too_long_is_skipped_and_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its content."""
+    monkeypatch.setattr(
+        module, "LineSplitter", lambda file, *, inside=False: LineSplitter(file, inside=inside, limit=10)
+    )
     log = tmp_path / "log"
     log.write_bytes(b"a\n" + b"x" * 30 + b"\nlast\n")
     with capture_logs() as logged:
@@ -89,8 +91,8 @@ async def test_a_line_that_is_too_long_is_skipped_and_named(tmp_path: Path, monk
     assert "xxx" not in str(logged)
 
 
-async def test_a_gap_stands_where_lines_may_be_missing(tmp_path: Path) -> None:
-    """As an event, whose reason names the file."""
+async def test_a_truncated_file_yields_a_gap(tmp_path: Path) -> None:
+    """Its reason names the file."""
     log = tmp_path / "log"
     log.write_bytes(b"a\nbb\n")
     with anyio.fail_after(30):
@@ -99,12 +101,13 @@ async def test_a_gap_stands_where_lines_may_be_missing(tmp_path: Path) -> None:
             os.truncate(log, 0)
             gap = await anext(items)
             assert isinstance(gap, SourceGap)
-            assert str(gap.reason).startswith("log was cut to nothing")
+            assert str(gap.reason).startswith("log was truncated")
             log.write_bytes(b"c\n")
             assert await anext(items) == b"c"
 
 
-async def test_it_can_be_left_at_any_time_and_leaves_nothing_open(tmp_path: Path) -> None:
+@pytest.mark.both_loops
+async def test_leaving_at_any_time_closes_the_file(tmp_path: Path) -> None:
     """Cancelled while it waits, or between two lines."""
     log = tmp_path / "log"
     log.write_bytes(b"a\nb\n")
@@ -118,8 +121,8 @@ async def test_it_can_be_left_at_any_time_and_leaves_nothing_open(tmp_path: Path
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the loop may have opened one of its own
 
 
-async def test_misuse_is_told(tmp_path: Path) -> None:
-    """At the first line that is asked for."""
+async def test_misuse_raises(tmp_path: Path) -> None:
+    """At the first line."""
     with pytest.raises(ValueError, match="above 0"):
         await anext(follow(tmp_path / "log", poll=0))
     with pytest.raises(ValueError, match="never"):

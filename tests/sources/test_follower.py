@@ -1,4 +1,4 @@
-"""A file under somebody else's pen: what each look finds, whatever was done to the file since the last."""
+"""A file that another program writes: what each look finds, after everything that can happen to it."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ GAP = "a gap"
 
 
 def look(follower: Follower) -> list[str]:
-    """Everything that is new: the lines, and where some may be missing."""
+    """Return everything that is new: lines and gaps."""
     found: list[str] = []
-    follower.rests = False
-    while not follower.rests:
+    follower.at_end = False
+    while not follower.at_end:
         found += [GAP if isinstance(item, SourceGap) else item.raw.decode() for item in follower.look()]
     return found
 
 
 def write(path: Path, text: str) -> None:
-    """Append, as whoever logs does."""
+    """Append text."""
     with path.open("a") as file:
         file.write(text)
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Where the log is."""
+    """The path of the log."""
     return tmp_path / "calls.jsonl"
 
 
 def rotate(log: Path) -> None:
-    """Rename and make anew, as logrotate's `create` does: log.1 becomes log.2 first."""
+    """Rename and create again, as logrotate's `create` does: log.1 becomes log.2 first."""
     for number in range(5, 0, -1):
         if (old := Path(f"{log}.{number}")).exists():
             old.rename(f"{log}.{number + 1}")
@@ -52,13 +52,13 @@ def rotate(log: Path) -> None:
 
 
 def copy_and_truncate(log: Path) -> None:
-    """As logrotate's `copytruncate` does."""
+    """Do what logrotate's `copytruncate` does."""
     shutil.copy2(log, f"{log}.1")
     os.truncate(log, 0)
 
 
-def test_what_is_there_then_what_comes(log: Path) -> None:
-    """Each line once, when it has its end; blank ones and the mark at the beginning are none."""
+def test_existing_lines_then_new_ones(log: Path) -> None:
+    """Each line once, when it is complete; blank lines and the byte order mark are skipped."""
     log.write_bytes(b"\xef\xbb\xbfa\r\n\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -72,7 +72,7 @@ def test_what_is_there_then_what_comes(log: Path) -> None:
     follower.close()
 
 
-def test_numbers_are_those_of_an_editor(log: Path) -> None:
+def test_line_numbers_count_blank_lines(log: Path) -> None:
     """From 1 in each file."""
     write(log, "a\n\nb\n")
     follower = Follower(log)
@@ -83,12 +83,12 @@ def test_numbers_are_those_of_an_editor(log: Path) -> None:
     follower.close()
 
 
-def test_a_file_that_is_not_there_yet(log: Path) -> None:
-    """Not even its folder."""
+def test_a_missing_file_and_folder(log: Path) -> None:
+    """Everything in them is new."""
     folder = log.parent / "later"
     follower = Follower(folder / "log", from_start=False)
     assert look(follower) == []
-    assert follower.waits
+    assert follower.missing
     folder.mkdir()
     assert look(follower) == []
     write(folder / "log", "a\n")
@@ -96,8 +96,8 @@ def test_a_file_that_is_not_there_yet(log: Path) -> None:
     follower.close()
 
 
-def test_from_now_on(log: Path) -> None:
-    """What is there is not read, nor is the rest of a line whose beginning was there."""
+def test_from_start_false_skips_what_exists(log: Path) -> None:
+    """The rest of a line that had begun is skipped too."""
     write(log, "a\nb")
     follower = Follower(log, from_start=False)
     assert look(follower) == []
@@ -109,8 +109,8 @@ def test_from_now_on(log: Path) -> None:
     follower.close()
 
 
-def test_renamed_and_made_anew_between_two_looks(log: Path) -> None:
-    """The rest of the old one comes first, a last line without end included: nobody will write that end."""
+def test_rotated_between_two_looks(log: Path) -> None:
+    """The rest of the old file comes first, with its unfinished last line: nobody will finish it."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -121,8 +121,8 @@ def test_renamed_and_made_anew_between_two_looks(log: Path) -> None:
     follower.close()
 
 
-def test_whoever_writes_may_go_on_with_the_old_file_for_a_while(log: Path) -> None:
-    """Until it is told to open the new one, which is empty that long."""
+def test_the_writer_may_use_the_old_file_for_a_while(log: Path) -> None:
+    """Until it opens the new one, which is empty until then."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -138,19 +138,19 @@ def test_whoever_writes_may_go_on_with_the_old_file_for_a_while(log: Path) -> No
     follower.close()
 
 
-def test_gone_for_a_while(log: Path) -> None:
-    """What is written to it meanwhile is read; then the one that takes its place; or itself, where it left off."""
+def test_a_file_that_disappears_and_comes_back(log: Path) -> None:
+    """It is read to its end; then a new file, or the same one from where it stopped."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
     away = log.rename(f"{log}.1")
     write(away, "b\n")
     assert look(follower) == ["b"]
-    assert follower.waits
+    assert follower.missing
     away.rename(log)
     write(log, "c\n")
     assert look(follower) == ["c"]
-    assert not follower.waits
+    assert not follower.missing
     log.unlink()
     assert look(follower) == []
     write(log, "d\n")
@@ -159,8 +159,8 @@ def test_gone_for_a_while(log: Path) -> None:
 
 
 @pytest.mark.parametrize("after", ["", "b\n", "bb\ncc\ndd\nee\nff\n"], ids=["empty", "shorter", "longer"])
-def test_cut_to_nothing_between_two_looks(log: Path, after: str) -> None:
-    """It is read from its start, also if it has grown beyond the old place since; what it may have lost is a gap."""
+def test_truncated_between_two_looks(log: Path, after: str) -> None:
+    """It is read from its start, even if it has grown beyond the old position; a gap marks what may be lost."""
     write(log, "aaaa\nbbbb\n")
     follower = Follower(log)
     assert look(follower) == ["aaaa", "bbbb"]
@@ -172,8 +172,8 @@ def test_cut_to_nothing_between_two_looks(log: Path, after: str) -> None:
     follower.close()
 
 
-def test_written_over_with_the_same_length(log: Path) -> None:
-    """The size tells nothing of that."""
+def test_overwritten_with_the_same_length(log: Path) -> None:
+    """The size does not show it."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -182,8 +182,8 @@ def test_written_over_with_the_same_length(log: Path) -> None:
     follower.close()
 
 
-def test_a_torn_last_line_that_is_taken_back(log: Path) -> None:
-    """As a journal does after a crash: no gap, and nothing is read twice."""
+def test_a_torn_last_line_that_is_cut_off(log: Path) -> None:
+    """As some writers do after a crash: no gap, and nothing is read twice."""
     write(log, "a\nb\nto")
     follower = Follower(log)
     assert look(follower) == ["a", "b"]
@@ -200,7 +200,7 @@ def test_a_torn_last_line_that_is_taken_back(log: Path) -> None:
 
 
 def test_rotated_twice_between_two_looks(log: Path) -> None:
-    """The one in the middle was never seen: a gap stands where its lines would."""
+    """A gap marks the file that was never seen."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -216,8 +216,8 @@ def test_rotated_twice_between_two_looks(log: Path) -> None:
     follower.close()
 
 
-def test_rotated_twice_with_nothing_between(log: Path) -> None:
-    """An empty log in the middle lost nothing."""
+def test_rotated_twice_with_an_empty_file_between(log: Path) -> None:
+    """It lost nothing."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -228,8 +228,8 @@ def test_rotated_twice_with_nothing_between(log: Path) -> None:
     follower.close()
 
 
-def test_each_rotation_that_was_looked_at_loses_nothing(log: Path) -> None:
-    """However long whoever reads is busy with the first of them, and though the logs are written at one instant."""
+def test_no_rotation_loses_lines_if_each_is_seen(log: Path) -> None:
+    """However long the first file takes to read, and though the files have the same time."""
     write(log, "".join(f"{number}\n" for number in range(100_000)))
     follower = Follower(log)
     found = []
@@ -242,8 +242,8 @@ def test_each_rotation_that_was_looked_at_loses_nothing(log: Path) -> None:
     follower.close()
 
 
-def test_what_was_read_before_is_no_lost_one_though_it_was_written_at_the_same_instant(log: Path) -> None:
-    """File systems tell times in steps of some milliseconds."""
+def test_a_file_read_before_is_not_a_gap_though_its_time_is_the_same(log: Path) -> None:
+    """File systems have times in steps of milliseconds."""
     write(log, "a\n")
     follower = Follower(log)
     found = look(follower)
@@ -264,8 +264,8 @@ def test_what_was_read_before_is_no_lost_one_though_it_was_written_at_the_same_i
     follower.close()
 
 
-def test_a_compressed_log_is_no_lost_one(log: Path) -> None:
-    """It bears the time of the one that it was made of, as gzip leaves it."""
+def test_a_compressed_log_is_not_a_gap(log: Path) -> None:
+    """It has the time of the original, as gzip sets it."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -282,8 +282,8 @@ def test_a_compressed_log_is_no_lost_one(log: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["calls-20261121.jsonl", "calls.jsonl-20261121", "calls.jsonl.2026-11-21.zst"])
-def test_what_a_lost_log_may_be_called(log: Path, name: str) -> None:
-    """As logrotate, Python and others call them."""
+def test_names_of_rotated_logs(log: Path, name: str) -> None:
+    """As logrotate, Python and others name them."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -295,8 +295,8 @@ def test_what_a_lost_log_may_be_called(log: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["calls.db", "calls-of-others.jsonl", "other.jsonl.1", "calls.json"])
-def test_what_is_no_rotated_log(log: Path, name: str) -> None:
-    """Others write in the same folder."""
+def test_other_files_are_not_rotated_logs(log: Path, name: str) -> None:
+    """In the same folder."""
     write(log, "a\n")
     follower = Follower(log)
     assert look(follower) == ["a"]
@@ -307,8 +307,8 @@ def test_what_is_no_rotated_log(log: Path, name: str) -> None:
     follower.close()
 
 
-def test_what_cannot_be_followed_is_told(tmp_path: Path) -> None:
-    """At once: a pipe without a writer must not hang it."""
+def test_pipes_and_folders_are_refused(tmp_path: Path) -> None:
+    """At once: a pipe without a writer must not hang."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="only files can be followed"):
         Follower(tmp_path / "pipe").look()
@@ -317,10 +317,10 @@ def test_what_cannot_be_followed_is_told(tmp_path: Path) -> None:
 
 
 @contextmanager
-def nobody_in_particular() -> Iterator[Path]:
-    """A folder, and no right to read everything, which root has."""
+def without_root() -> Iterator[Path]:
+    """A folder, and a user who may not read everything, as root may."""
     with TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)  # noqa: S103 - nobody is to write there
+        os.chmod(folder, 0o777)  # noqa: S103 - the other user writes there
         root = os.geteuid() == 0
         if root:
             os.seteuid(65534)
@@ -331,9 +331,9 @@ def nobody_in_particular() -> Iterator[Path]:
                 os.seteuid(0)
 
 
-def test_a_file_that_is_made_before_it_may_be_read() -> None:
-    """Whoever rotates makes it first, and gives it away afterwards; the first one must be readable at once."""
-    with nobody_in_particular() as folder:
+def test_a_new_file_that_is_not_readable_yet() -> None:
+    """A rotator creates it first and sets its owner later. The first file must be readable at once."""
+    with without_root() as folder:
         log = folder / "log"
         write(log, "a\n")
         follower = Follower(log)
@@ -342,7 +342,7 @@ def test_a_file_that_is_made_before_it_may_be_read() -> None:
         write(log, "b\n")
         log.chmod(0)
         assert look(follower) == []
-        assert follower.waits
+        assert follower.missing
         with pytest.raises(PermissionError):
             Follower(log).look()
         log.chmod(0o600)
@@ -351,8 +351,8 @@ def test_a_file_that_is_made_before_it_may_be_read() -> None:
 
 
 def test_a_folder_that_cannot_be_listed() -> None:
-    """Files in it can be read all the same; only nobody can tell what is missing."""
-    with nobody_in_particular() as folder:
+    """Its files can be read all the same; gaps are not detected."""
+    with without_root() as folder:
         inside = folder / "inside"
         inside.mkdir()
         log = inside / "log"
@@ -367,15 +367,15 @@ def test_a_folder_that_cannot_be_listed() -> None:
         follower.close()
 
 
-class Told:
-    """What should be told of a log, beside the log itself."""
+class Expected:
+    """The lines that should be found in a log."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.unfinished = ""
 
     def write(self, text: str) -> None:
-        """More was written."""
+        """Append text."""
         *ended, self.unfinished = (self.unfinished + text).split("\n")
         self.lines += [line.strip() for line in ended if line.strip()]
 
@@ -385,11 +385,11 @@ class Told:
 
 
 @given(st.lists(st.sampled_from(["a\n", "b", "\r\n", "look", "rotate", "truncate"]), max_size=25))
-def test_whatever_is_done_each_line_is_told_once(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
-    """In order. Lost is only what was rotated away or cut off unseen, which is looked at here, and told above."""
+def test_every_line_is_found_once_in_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    """Whatever is done to the file. Lines are lost only if they were rotated away or truncated between two looks; the test looks before."""
     log = tmp_path_factory.mktemp("follower") / "log"
     log.touch()
-    follower, told, rotated = Follower(log), Told(), False
+    follower, expected, rotated = Follower(log), Expected(), False
     found = look(follower)
     for number, step in enumerate([*steps, "look"]):
         if step == "look" or (step == "rotate" and rotated) or step == "truncate":
@@ -398,17 +398,17 @@ def test_whatever_is_done_each_line_is_told_once(tmp_path_factory: pytest.TempPa
         if step == "rotate":
             rotate(log)
             write(log, "!\n")  # the old one is left when there is something in the new
-            told.end()
-            told.write("!\n")
+            expected.end()
+            expected.write("!\n")
             rotated = True
         elif step == "truncate" and log.stat().st_size:
             copy_and_truncate(log)
             found += look(follower)
-            told.end()
-            told.lines.append(GAP)
+            expected.end()
+            expected.lines.append(GAP)
         elif step not in ("look", "truncate"):
             text = step.replace("a", f"a{number}").replace("b", f"b{number}")
             write(log, text)
-            told.write(text)
-    assert found == told.lines
+            expected.write(text)
+    assert found == expected.lines
     follower.close()

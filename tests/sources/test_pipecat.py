@@ -1,4 +1,4 @@
-"""The real pipecat: its `DailyTransport` and its registry of handlers, without joining a room."""
+"""Tests with the real pipecat: its `DailyTransport` and its registry of handlers, without joining a room."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from telstate.sources._handlers import HANDLERS, STATE
 
 from telstate import Dispatcher, Event, OutcomeKind, Router
-from telstate.journals import JsonlJournal
-from telstate.sources._pipecat import attach
+from telstate.journals import SqliteJournal
+from telstate.sources import attach_pipecat
+from telstate.sources._callbacks import EVENTS, STATE
 from tests.calls import js
 from tests.sources.live import installed, payloads, until
 
@@ -28,17 +28,17 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone, as these need it."""
+    """These need asyncio."""
     return "asyncio"
 
 
 def transport_of() -> Any:
-    """A real transport that has joined nothing."""
+    """A real transport that has not joined."""
     return pipecat.DailyTransport("https://example.daily.co/room", None, "bot")
 
 
-class Other(base.BaseTransport):  # type: ignore[misc]
-    """A real transport of another kind, with some names."""
+class OtherTransport(base.BaseTransport):  # type: ignore[misc]
+    """A real transport of another kind, with some events."""
 
     def __init__(self, *names: str) -> None:
         super().__init__()
@@ -46,15 +46,15 @@ class Other(base.BaseTransport):  # type: ignore[misc]
             self._register_event_handler(name)
 
     def input(self) -> Any:
-        """It has none."""
+        """None."""
 
     def output(self) -> Any:
-        """It has none."""
+        """None."""
 
 
 @asynccontextmanager
 async def running(transport: Any) -> AsyncIterator[None]:
-    """The real client, set up as a pipeline would."""
+    """Set the real client up, as a pipeline does."""
     tasks, frames, clocks = (
         installed(name)
         for name in (
@@ -73,14 +73,14 @@ async def running(transport: Any) -> AsyncIterator[None]:
         await transport._client.cleanup()
 
 
-def test_the_transport_of_the_installed_version_has_all_the_names() -> None:
-    """The real registry knows each; and adding goes by it."""
+def test_the_installed_transport_has_all_events() -> None:
+    """pipecat's own registry has each of them."""
     transport = transport_of()
-    assert {*HANDLERS, STATE, "on_left"} <= set(transport._event_handlers)
+    assert {*EVENTS, STATE, "on_left"} <= set(transport._event_handlers)
 
 
-def test_attaching_needs_no_pipecat() -> None:
-    """It is not even imported."""
+def test_the_module_does_not_import_pipecat() -> None:
+    """Nor daily-python."""
     code = "import sys, telstate.sources._pipecat; print(*{name.split('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert not {"pipecat", "daily"} & set(run.stdout.decode().split())
@@ -88,23 +88,23 @@ def test_attaching_needs_no_pipecat() -> None:
 
 @pytest.mark.parametrize("journalled", [False, True])
 async def test_the_order_is_kept(journalled: bool, tmp_path: Path) -> None:
-    """Though pipecat runs each handler in a task of its own, and the journal lets tasks overtake each other."""
+    """pipecat runs each handler in its own task, and the journal lets tasks overtake each other."""
     transport = transport_of()
-    number = 1_000
-    journal = JsonlJournal(tmp_path / "calls") if journalled else None
+    number = 200 if journalled else 1_000
+    journal = SqliteJournal(tmp_path / "calls") if journalled else None
     async with Dispatcher(Router(), journal=journal) as calls:
-        async with attach(calls, transport):
+        async with attach_pipecat(calls, transport):
             for n in range(number):
                 await transport._call_event_handler("on_dialout_connected", {"sessionId": f"s{n}"})
             await transport.cleanup()  # pipecat's own waiting for handlers
         assert [session.session_id for session in calls.live()] == [f"s{n}" for n in range(number)]
     if journalled:
-        kept = [payload["data"]["sessionId"] for payload in payloads(tmp_path / "calls")]
+        kept = [payload["data"]["sessionId"] for payload in await payloads(tmp_path / "calls")]
         assert kept == [f"s{n}" for n in range(number)]
 
 
-async def test_every_name_is_heard() -> None:
-    """With the arguments that the transport gives."""
+async def test_every_event_is_delivered() -> None:
+    """With the arguments that the transport passes."""
     transport, seen = transport_of(), list[Event]()
     router = Router()
 
@@ -114,8 +114,8 @@ async def test_every_name_is_heard() -> None:
 
     person = {"id": "s", "info": {"userName": "Bob"}}
     async with Dispatcher(router) as calls:
-        async with attach(calls, transport, client="bot"):
-            for name in HANDLERS:
+        async with attach_pipecat(calls, transport, client="bot"):
+            for name in EVENTS:
                 if name == "on_participant_left":
                     await transport._call_event_handler(name, person, "leftCall")
                 elif name == "on_participant_joined":
@@ -126,17 +126,17 @@ async def test_every_name_is_heard() -> None:
                     await getattr(transport, f"_{name}")({"sessionId": "s"})
             await transport.cleanup()
         await calls.idle()
-    assert {f"on_{event.name.replace('-', '_')}" for event in seen} == set(HANDLERS)
+    assert {f"on_{event.name.replace('-', '_')}" for event in seen} == set(EVENTS)
     assert all(event.call_client_id == "bot" and not event.anomalies for event in seen)
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("on_left", ()), (STATE, ("left",))])
-async def test_when_the_bot_has_left_sessions_are_uncertain(name: str, arguments: tuple[str, ...]) -> None:
-    """An orderly leave comes as `on_left`, being thrown out as a state."""
+async def test_sessions_are_uncertain_after_the_bot_left(name: str, arguments: tuple[str, ...]) -> None:
+    """An orderly leave comes as `on_left`, an ejection as a state."""
     transport = transport_of()
     async with Dispatcher(Router()) as calls:
         await calls.receive(js("dialout-answered", "s"))
-        async with attach(calls, transport):
+        async with attach_pipecat(calls, transport):
             await transport._on_call_state_updated("joined")
             await anyio.sleep(0.05)
             session = calls.session("s")
@@ -146,8 +146,8 @@ async def test_when_the_bot_has_left_sessions_are_uncertain(name: str, arguments
             await until(lambda: session.uncertain)
 
 
-async def test_handlers_of_one_s_own_go_on() -> None:
-    """Added before or after, async or not; and they may change what they get."""
+async def test_other_handlers_keep_working() -> None:
+    """Added before or after, async or not; they may change what they get."""
     transport, seen = transport_of(), list[str]()
 
     @transport.event_handler("on_dialout_answered")  # type: ignore[untyped-decorator]
@@ -155,7 +155,7 @@ async def test_handlers_of_one_s_own_go_on() -> None:
         await anyio.lowlevel.checkpoint()
         seen.append(f"before {data['sessionId']}")
 
-    async with Dispatcher(Router()) as calls, attach(calls, transport):
+    async with Dispatcher(Router()) as calls, attach_pipecat(calls, transport):
 
         @transport.event_handler("on_dialout_answered")  # type: ignore[untyped-decorator]
         def after(_transport: Any, data: Any) -> None:
@@ -167,11 +167,11 @@ async def test_handlers_of_one_s_own_go_on() -> None:
     assert sorted(seen) == ["after s", "before s"]
 
 
-async def test_after_the_block_events_do_nothing() -> None:
-    """What waits is taken in before."""
+async def test_events_after_the_block_are_ignored() -> None:
+    """Those that wait are delivered before."""
     transport = transport_of()
     async with Dispatcher(Router()) as calls:
-        async with attach(calls, transport):
+        async with attach_pipecat(calls, transport):
             await transport._call_event_handler("on_dialout_connected", {"sessionId": "s"})
             await transport.cleanup()
         await transport._call_event_handler("on_dialout_stopped", {"sessionId": "s"})
@@ -181,13 +181,13 @@ async def test_after_the_block_events_do_nothing() -> None:
         assert session.state == "connected"
 
 
-async def test_a_refused_start_is_told() -> None:
-    """By the real client, which has joined no room."""
+async def test_a_refused_start_becomes_dialout_refused() -> None:
+    """By the real client, which has not joined a room."""
     transport = transport_of()
     async with Dispatcher(Router()) as calls, running(transport):
-        async with attach(calls, transport, client="bot") as source:
+        async with attach_pipecat(calls, transport, client="bot") as source:
             answer = await source.start_dialout({"phoneNumber": "+12025550101"})
-        (session,) = calls._engine.sessions()
+        (session,) = calls.sessions()
         assert answer[0] is None
         assert answer[1] is not None
         assert session.error_msg == answer[1]
@@ -196,38 +196,38 @@ async def test_a_refused_start_is_told() -> None:
         assert session.call_client_id == "bot"
 
 
-async def test_an_accepted_start_is_told() -> None:
-    """Only a room accepts one, so here the transport's own method answers as if there were one."""
+async def test_an_accepted_start_opens_the_session() -> None:
+    """Only a room accepts one, so here the transport's method is replaced."""
 
     class Accepting(pipecat.DailyTransport):  # type: ignore[misc, name-defined]
         async def start_dialout(self, settings: Any = None) -> Any:
-            """What the real one returns for a call that began."""
+            """Return what the real one returns for an accepted start."""
             return ("s1" if settings else None), None
 
     transport = Accepting("https://example.daily.co/room", None, "bot")
     async with Dispatcher(Router()) as calls:
-        async with attach(calls, transport) as source:
+        async with attach_pipecat(calls, transport) as source:
             assert await source.start_dialout({"sipUri": "sip:bob@example.com", "userId": "u1"}) == ("s1", None)
         session = calls.session("s1")
         assert session is not None
         assert (session.state, session.destination, session.user_id) == ("idle", "sip:bob@example.com", "u1")
 
 
-async def test_a_start_that_raises() -> None:
-    """Is the caller's to know; here, because no pipeline runs."""
+async def test_an_exception_of_a_start_is_raised() -> None:
+    """Here, because no pipeline runs."""
     transport = transport_of()
     async with Dispatcher(Router()) as calls:
-        async with attach(calls, transport) as source:
+        async with attach_pipecat(calls, transport) as source:
             with pytest.raises(Exception, match="pipeline not started"):
                 await source.start_dialout({"phoneNumber": "+12025550101"})
         assert sum(calls.counts.values()) == 0
 
 
-async def test_names_that_a_transport_does_not_know_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
-    """pipecat would warn of each."""
-    transport = Other("on_dialin_connected", "on_other")
+async def test_events_that_a_transport_lacks_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    """pipecat would log a warning for each."""
+    transport = OtherTransport("on_dialin_connected", "on_other")
     async with Dispatcher(Router()) as calls:
-        async with attach(calls, transport):
+        async with attach_pipecat(calls, transport):
             await transport._call_event_handler("on_dialin_connected", {"sessionId": "s"})
             await transport.cleanup()
         assert calls.session("s") is not None
@@ -238,37 +238,39 @@ async def test_names_that_a_transport_does_not_know_are_left_out(capfd: pytest.C
     assert "not registered" not in capfd.readouterr().err
 
 
-async def test_a_transport_without_registry_is_asked_for_all_names() -> None:
+async def test_a_transport_without_registry_gets_all_handlers() -> None:
     """It need not be pipecat's."""
     added: dict[str, Any] = {}
 
     class Plain:
         def add_event_handler(self, name: str, handler: Any) -> None:
-            """Keep it."""
+            """Keep the handler."""
             added[name] = handler
 
     transport = Plain()
     async with Dispatcher(Router()) as calls:
-        async with attach(calls, transport):
+        async with attach_pipecat(calls, transport):
             added["on_dialin_stopped"](transport, {"sessionId": "s"})
         assert calls.session("s") is not None
-    assert set(added) == {*HANDLERS, STATE, "on_left"}
+    assert set(added) == {*EVENTS, STATE, "on_left"}
 
 
-async def test_what_has_no_telephones_is_refused() -> None:
-    """With what to do instead; and nothing is registered."""
-    transport = Other("on_participant_joined", "on_client_connected")
+async def test_a_transport_without_phone_calls_is_refused() -> None:
+    """The error has advice, and nothing is registered."""
+    transport = OtherTransport("on_participant_joined", "on_client_connected")
     async with Dispatcher(Router()) as calls:
-        with pytest.raises(TypeError, match=r"Other has none of Daily's dial-in .* attach to the DailyTransport"):
-            attach(calls, transport)
+        with pytest.raises(
+            TypeError, match=r"OtherTransport has none of Daily's dial-in .* attach to the DailyTransport"
+        ):
+            attach_pipecat(calls, transport)
         with pytest.raises(TypeError, match=r"takes a pipecat transport, such as DailyTransport.*, not dict"):
-            attach(calls, {})
+            attach_pipecat(calls, {})
     assert not any(known.handlers for known in transport._event_handlers.values())
 
 
-def test_without_a_running_loop_it_says_so() -> None:
-    """attach begins at once."""
+def test_without_a_running_loop_it_raises() -> None:
+    """Nothing is registered."""
     transport = transport_of()
     with pytest.raises(RuntimeError, match="need asyncio"):
-        attach(Dispatcher(Router()), transport)
+        attach_pipecat(Dispatcher(Router()), transport)
     assert not transport._event_handlers["on_dialin_ready"].handlers

@@ -1,4 +1,4 @@
-"""A receiver beside whatever else a program does."""
+"""Receiving webhooks inside a program."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import httpx
 import pytest
 
 from telstate import Dispatcher, Router
-from telstate.sources._server import serve_webhooks
+from telstate.sources import serve_webhooks
 from telstate.testing import WebhookSender
-from telstate.testing._sender import body_of
-from tests.control.receiving import SECRET
 
 pytestmark = pytest.mark.asyncio
 
-EVENT = body_of({"type": "dialout.answered", "id": "1", "payload": {"session_id": "s", "room": "lobby"}})
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+EVENT = {"type": "dialout.answered", "id": "1", "payload": {"session_id": "s", "room": "lobby"}}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_it_takes_in_while_the_block_lasts(host: str) -> None:
-    """At the address that it gives; afterwards nobody is there."""
+async def test_it_receives_while_the_block_lasts(host: str) -> None:
+    """At the URL that it yields; afterwards nothing listens there."""
     async with Dispatcher(Router()) as calls:
         async with serve_webhooks(calls, secrets=[SECRET], host=host, port=0) as address:
             async with WebhookSender(f"{address}/webhooks", SECRET) as sender:
@@ -35,8 +34,8 @@ async def test_it_takes_in_while_the_block_lasts(host: str) -> None:
                 await client.get(f"{address}/health")
 
 
-async def test_whoever_leaves_at_once_leaves_no_server_behind() -> None:
-    """Also where uvicorn, as of 0.30, ends without a word if it is to exit before it has begun."""
+async def test_leaving_at_once_stops_the_server() -> None:
+    """uvicorn 0.30 ends silently if it is asked to exit before it has started."""
     async with Dispatcher(Router()) as calls:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             async with serve_webhooks(calls, listening=listening) as address:
@@ -47,8 +46,8 @@ async def test_whoever_leaves_at_once_leaves_no_server_behind() -> None:
                 await client.get(f"{address}/health")
 
 
-async def test_a_port_that_is_taken_is_said() -> None:
-    """At once, and nothing runs."""
+async def test_a_port_in_use_raises() -> None:
+    """At once."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with Dispatcher(Router()) as calls:
             with pytest.raises(OSError, match="in use"):
@@ -56,8 +55,8 @@ async def test_a_port_that_is_taken_is_said() -> None:
                     pass
 
 
-async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
-    """By asyncio's means, in the middle of the block."""
+async def test_cancellation_stops_the_server() -> None:
+    """asyncio's, in the middle of the block."""
     async with Dispatcher(Router()) as calls:
         address = ""
 
@@ -74,8 +73,8 @@ async def test_whoever_is_cancelled_leaves_no_server_behind() -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyError, SystemExit])
-async def test_an_error_of_the_block_goes_on_as_it_is(kind: type[BaseException]) -> None:
-    """In no group, so that whoever expects it can catch it; nothing is left behind."""
+async def test_an_error_of_the_block_is_raised_unchanged(kind: type[BaseException]) -> None:
+    """In no group, so that the caller can catch it; the server stops."""
     with pytest.raises(kind, match="mine") as raised:
         async with Dispatcher(Router()) as calls, serve_webhooks(calls, port=0) as address:
             raise kind("mine")
@@ -86,8 +85,8 @@ async def test_an_error_of_the_block_goes_on_as_it_is(kind: type[BaseException])
 
 
 @pytest.mark.parametrize("by", ["shut_down", "scope", "task"])
-async def test_an_error_of_a_block_that_is_cancelled_is_not_lost(by: str) -> None:
-    """As of a clean-up that fails."""
+async def test_an_error_in_a_cancelled_block_is_not_lost(by: str) -> None:
+    """As from a clean-up that fails."""
 
     async def work() -> None:
         async with Dispatcher(Router()) as calls, serve_webhooks(calls, port=0):
@@ -108,14 +107,17 @@ async def test_an_error_of_a_block_that_is_cancelled_is_not_lost(by: str) -> Non
         await cancelled()
 
 
-async def test_answers_on_a_kept_connection_do_not_wait_for_an_acknowledgement() -> None:
-    """40 ms each without TCP_NODELAY: the body waited for the client's delayed ACK of the head."""
-    async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:
-        async with WebhookSender(f"{address}/webhooks", SECRET) as sender:
+async def test_answers_on_a_kept_alive_connection_are_sent_at_once() -> None:
+    """Without TCP_NODELAY each takes 40 ms: the body waits for the client's delayed ACK of the head."""
+    async with (
+        Dispatcher(Router()) as calls,
+        serve_webhooks(calls, secrets=[SECRET], port=0) as address,
+        WebhookSender(f"{address}/webhooks", SECRET) as sender,
+    ):
+        await sender.post(EVENT)
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
             await sender.post(EVENT)
-            times = []
-            for _ in range(10):
-                start = time.perf_counter()
-                await sender.post(EVENT)
-                times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
     assert statistics.median(times) < 0.03

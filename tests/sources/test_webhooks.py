@@ -1,11 +1,10 @@
-"""The receiver, over real HTTP: what Daily may send, what others may send, and what is answered."""
+"""The receiver over real HTTP: requests of Daily, of others, and the answers."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ import structlog
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
-from telstate import Dispatcher, Event, Router, State
-from telstate.journals import JsonlJournal, SqliteJournal
-from telstate.journals._sqlite import lines
+from telstate import Dialect, Dispatcher, Engine, Event, Outcome, ParseError, Router, State, parse
+from telstate.journals import SqliteJournal
 from telstate.routing._ports import DeadLetter, Entry
 from telstate.sources import _webhooks as webhooks
+from telstate.sources import webhook_app
 from telstate.sources._signatures import PINLESS, Secret, sign
-from telstate.sources._webhooks import webhook_app
 from telstate.testing import WebhookSender
 from telstate.testing._sender import body_of
+from tests.sources.live import payloads
 from tests.sources.serving import serving
 
 pytestmark = pytest.mark.asyncio
@@ -40,24 +39,24 @@ ANSWERED = {
 
 
 def dispatcher(path: Path, router: Router | None = None, **how: Any) -> Dispatcher:
-    """One with a journal, as a service has."""
+    """A dispatcher with a journal, as a service has."""
     return Dispatcher(router or Router(), journal=SqliteJournal(path / "calls.db"), **how)
 
 
 @asynccontextmanager
-async def serve_webhooks(calls: Dispatcher, **how: Any) -> AsyncIterator[str]:
-    """A receiver of it, and its address."""
+async def receiving(calls: Dispatcher, **how: Any) -> AsyncIterator[str]:
+    """Serve the receiver; yield its URL."""
     async with serving(webhook_app(calls, **{"secrets": [SECRET], **how})) as url:
         yield url
 
 
-def kept(path: Path) -> list[Any]:
-    """The payloads in the journal."""
-    return [json.loads(line)["payload"] for line in lines(str(path / "calls.db")) if b'"payload":' in line]
+async def kept(path: Path) -> list[Any]:
+    """Return the payloads in the journal."""
+    return await payloads(path / "calls.db")
 
 
 async def test_a_signed_event_is_kept_stepped_and_handled(tmp_path: Path) -> None:
-    """And answered with what became of it; told once more, it is a duplicate."""
+    """The answer has the outcome; sent again, it is a duplicate."""
     router, handled = Router(), []
 
     @router.on(Event)
@@ -65,20 +64,20 @@ async def test_a_signed_event_is_kept_stepped_and_handled(tmp_path: Path) -> Non
         handled.append(event.action)
 
     calls = dispatcher(tmp_path, router)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
-        answer = await sender.post(body_of(ANSWERED))
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        answer = await sender.post(ANSWERED)
         assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "moved"})
-        assert (await sender.post(body_of(ANSWERED))).json() == {"ok": True, "outcome": "duplicate"}
+        assert (await sender.post(ANSWERED)).json() == {"ok": True, "outcome": "duplicate"}
         session = calls.session("s")
         assert session is not None
         assert (session.state, session.room, session.duplicates) == (State.ANSWERED, "lobby", 1)
         await calls.idle()
         assert handled == ["dialout-answered"]
-    assert kept(tmp_path) == [ANSWERED, ANSWERED]
+    assert await kept(tmp_path) == [ANSWERED, ANSWERED]
 
 
 async def test_handlers_run_after_the_answer(tmp_path: Path) -> None:
-    """A slow one keeps nobody waiting."""
+    """A slow one delays no answer."""
     router, may_end = Router(), asyncio.Event()
 
     @router.on(Event)
@@ -86,14 +85,14 @@ async def test_handlers_run_after_the_answer(tmp_path: Path) -> None:
         await may_end.wait()
 
     calls = dispatcher(tmp_path, router)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
-        assert (await sender.post(body_of(ANSWERED))).status_code == 200
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        assert (await sender.post(ANSWERED)).status_code == 200
         assert calls.sizes()["pending"] == 1
         may_end.set()
 
 
-async def test_what_is_not_signed_right_is_refused_and_changes_nothing(tmp_path: Path) -> None:
-    """Wrong, truncated, missing, of another body, too old; and the sender is not told which."""
+async def test_bad_signatures_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    """Wrong, truncated, missing, of another body, too old; the answer does not say which."""
     body = body_of(ANSWERED)
     now = f"{time.time():.0f}"
     right = sign(Secret(SECRET), now, body)
@@ -112,43 +111,37 @@ async def test_what_is_not_signed_right_is_refused_and_changes_nothing(tmp_path:
         old,
     ]
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls) as url, httpx.AsyncClient() as client:
+    async with receiving(calls) as url, httpx.AsyncClient() as client:
         for headers in wrong:
             answer = await client.post(f"{url}/webhooks", content=body, headers=headers)
             assert answer.status_code == 401
-            assert answer.json() == {"error": "not signed with a known secret, or too long ago"}
+            assert answer.json() == {"error": "not signed with a known secret, or too old"}
         assert sum(calls.counts.values()) == 0
         assert (await client.post(f"{url}/webhooks", content=body, headers=right)).status_code == 200
-    assert kept(tmp_path) == [ANSWERED]
+    assert await kept(tmp_path) == [ANSWERED]
 
 
-async def test_one_secret_takes_anothers_place(tmp_path: Path) -> None:
-    """While both hold, either is right."""
+async def test_secrets_can_be_rotated(tmp_path: Path) -> None:
+    """Both are valid at the same time."""
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls, secrets=[OTHER, SECRET]) as url:
+    async with receiving(calls, secrets=[OTHER, SECRET]) as url:
         for secret in (SECRET, OTHER):
             async with WebhookSender(f"{url}/webhooks", secret) as sender:
-                assert (await sender.post(body_of(ANSWERED))).status_code == 200
+                assert (await sender.post(ANSWERED)).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b'{"test":"test"}', b'{"Test": "test"}', b'{"To":"+12025550100"}'])
 @pytest.mark.parametrize("path", ["/webhooks", "/pinless"])
-async def test_dailys_own_tests_are_answered_and_are_no_events(tmp_path: Path, path: str, body: bytes) -> None:
-    """They come when a webhook is created, perhaps before there is a secret to sign with."""
+async def test_dailys_test_requests_are_answered_and_not_kept(tmp_path: Path, path: str, body: bytes) -> None:
+    """They come when a webhook is created, perhaps before there is a secret."""
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls) as url, httpx.AsyncClient() as client:
+    async with receiving(calls) as url, httpx.AsyncClient() as client:
         assert (await client.post(url + path, content=body)).status_code == 200
-    assert kept(tmp_path) == []
+    assert await kept(tmp_path) == []
 
 
-async def test_a_signed_body_that_is_no_event_is_a_dead_letter(tmp_path: Path) -> None:
-    """And answered with 200: three failures in a row, and Daily would switch the webhook off."""
-    await check_dead_letters(lambda: SqliteJournal(tmp_path / "calls.db"))
-    await check_dead_letters(lambda: JsonlJournal(tmp_path / "calls.jsonl"))
-
-
-async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]) -> None:
-    """To the byte, in both journals."""
+async def test_a_signed_body_that_cannot_be_read_becomes_a_dead_letter(tmp_path: Path) -> None:
+    """Byte for byte, and is answered with 200: after three failures Daily would switch the webhook off."""
     bodies = [
         b"",
         b"{",
@@ -156,13 +149,13 @@ async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]
         b"\xff\xfe\x00",
         b'{"type": "dialout.answered", "id": "2", "payload": {"session_id": 5}}',
     ]
-    calls = Dispatcher(Router(), journal=journal())
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    calls = dispatcher(tmp_path)
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for body in bodies:
             answer = await sender.post(body)
             assert (answer.status_code, answer.json()) == (200, {"ok": True, "outcome": "dead letter"})
         assert sum(calls.counts.values()) == 0
-    async with Dispatcher(Router(), journal=journal()) as again:
+    async with dispatcher(tmp_path) as again:
         letters = [kept.letter for kept in await again.dead_letters.list()]
     assert [(letter.seq, letter.payload, letter.dialect) for letter in letters] == [
         (0, body, "webhook") for body in bodies
@@ -170,42 +163,42 @@ async def check_dead_letters(journal: Callable[[], SqliteJournal | JsonlJournal]
     assert {letter.reason for letter in letters} == {"ParseError"}
 
 
-async def test_events_that_this_side_alone_can_tell_are_none_of_daily(tmp_path: Path) -> None:
-    """A signed request must not pretend that we asked for a stop; types that are new to telstate are taken."""
+async def test_local_events_are_not_accepted_from_outside(tmp_path: Path) -> None:
+    """A signed request cannot claim that this program asked for a stop; unknown types are accepted."""
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for payload, outcome in (
             ({"action": "stop-requested", "sessionId": "s"}, "dead letter"),
             ({"type": "stop-requested", "id": "1", "payload": {"session_id": "s"}}, "dead letter"),
             ({"type": "dialout.hummed", "id": "2", "payload": {"session_id": "s"}}, "noted"),
         ):
-            assert (await sender.post(body_of(payload))).json()["outcome"] == outcome
+            assert (await sender.post(payload)).json()["outcome"] == outcome
         assert calls.live() == []
 
 
-async def test_a_long_body_is_refused_while_it_comes(tmp_path: Path) -> None:
-    """Told by its length or not: the answer comes before the body has ended, and the connection is closed."""
+async def test_a_long_body_is_refused_before_it_is_complete(tmp_path: Path) -> None:
+    """With or without a length; the connection is closed."""
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls, max_body=10_000) as url:
+    async with receiving(calls, max_body=10_000) as url:
         for how in ("Content-Length: 1000000000", "Transfer-Encoding: chunked"):
             part = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" if "chunked" in how else b"x" * 0x1000
             assert (await half_sent(url, how, part * 3)).startswith(b"HTTP/1.1 413")
         async with WebhookSender(f"{url}/webhooks", SECRET) as sender:
             padded = {**ANSWERED, "padding": "x" * (10_000 - len(body_of({**ANSWERED, "padding": ""})))}
-            assert (await sender.post(body_of(padded))).status_code == 200
+            assert (await sender.post(padded)).status_code == 200
 
 
-async def test_a_slow_body_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sends it has shown nothing yet."""
-    monkeypatch.setattr(webhooks, "_READ_WITHIN", 0.3)
-    async with serve_webhooks(dispatcher(tmp_path)) as url:
+async def test_a_slow_body_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender has not proved anything yet."""
+    monkeypatch.setattr(webhooks, "_READ_TIMEOUT", 0.3)
+    async with receiving(dispatcher(tmp_path)) as url:
         started = time.monotonic()
         assert (await half_sent(url, "Content-Length: 100", b"{")).startswith(b"HTTP/1.1 408")
         assert 0.2 < time.monotonic() - started < 3
 
 
 async def half_sent(url: str, how: str, part: bytes) -> bytes:
-    """Send the beginning of a request and read what is answered, until the server closes."""
+    """Send the beginning of a request and return the answer, once the server closes."""
     port = int(url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"POST /webhooks HTTP/1.1\r\nHost: x\r\n{how}\r\n\r\n".encode() + part)
@@ -215,8 +208,8 @@ async def half_sent(url: str, how: str, part: bytes) -> bytes:
         writer.close()
 
 
-async def test_under_pressure_a_request_is_held_and_then_told_to_come_again(tmp_path: Path) -> None:
-    """With 503 and Retry-After; nothing has changed then, and when there is room, it is taken."""
+async def test_under_pressure_a_request_waits_and_is_then_refused(tmp_path: Path) -> None:
+    """With 503 and Retry-After, and without effect; once there is room, it is accepted."""
     router, may_end = Router(), asyncio.Event()
 
     @router.on(Event)
@@ -225,21 +218,21 @@ async def test_under_pressure_a_request_is_held_and_then_told_to_come_again(tmp_
 
     calls = dispatcher(tmp_path, router, pending_limit=1)
     second = {**ANSWERED, "id": "2", "payload": {"session_id": "t", "timestamp": "1730000000"}}
-    async with serve_webhooks(calls, held=0.3) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
-        assert (await sender.post(body_of(ANSWERED))).status_code == 200
+    async with receiving(calls, receive_timeout=0.3) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        assert (await sender.post(ANSWERED)).status_code == 200
         started = time.monotonic()
-        answer = await sender.post(body_of(second))
+        answer = await sender.post(second)
         assert 0.25 < time.monotonic() - started < 3
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert calls.session("t") is None
-        held = asyncio.create_task(sender.post(body_of(second)))
+        held = asyncio.create_task(sender.post(second))
         await asyncio.sleep(0.1)
         may_end.set()
         assert (await held).status_code == 200
         assert calls.session("t") is not None
 
 
-class Full(SqliteJournal):
+class FullJournal(SqliteJournal):
     """A journal on a disk that is full for a while."""
 
     full = True
@@ -251,25 +244,25 @@ class Full(SqliteJournal):
         return await super().append(entries)
 
 
-async def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path) -> None:
-    """Daily sends it again."""
-    journal = Full(tmp_path / "calls.db")
+async def test_an_event_that_cannot_be_kept_is_not_acknowledged(tmp_path: Path) -> None:
+    """Daily retries it."""
+    journal = FullJournal(tmp_path / "calls.db")
     calls = Dispatcher(Router(), journal=journal)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET, pauses=(0.1, 0.1)) as sender:
-        assert (await sender.post(body_of(ANSWERED))).status_code == 503
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET, pauses=(0.1, 0.1)) as sender:
+        assert (await sender.post(ANSWERED)).status_code == 503
         assert calls.session("s") is None
         delivery = asyncio.create_task(sender.deliver(ANSWERED))
         await asyncio.sleep(0.15)
         journal.full = False
         assert await delivery
         assert calls.session("s") is not None
-    assert kept(tmp_path) == [ANSWERED]
+    assert await kept(tmp_path) == [ANSWERED]
 
 
-async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> None:
-    """And no proxy on it, through which anybody could come."""
+async def test_without_a_secret_only_local_requests_are_accepted(tmp_path: Path) -> None:
+    """None through a proxy, which anybody could use."""
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls, secrets=[]) as url, httpx.AsyncClient() as client:
+    async with receiving(calls, secrets=[]) as url, httpx.AsyncClient() as client:
         body = body_of(ANSWERED)
         for header in (
             *(
@@ -281,7 +274,7 @@ async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> No
                 "CF-Connecting-IP",
                 "True-Client-IP",
             ),
-            *("Origin", "Host"),  # a page in a browser here, or a proxy that tells nothing but the name it is called by
+            *("Origin", "Host"),  # a page in a local browser, or a proxy that passes only its own name
         ):
             answer = await client.post(f"{url}/webhooks", content=body, headers={header: "evil.example"})
             assert answer.status_code == 401, header
@@ -293,13 +286,13 @@ async def test_without_a_secret_only_this_machine_is_heard(tmp_path: Path) -> No
     assert (await remote.post("/webhooks", content=body)).status_code == 401
 
 
-async def test_a_caller_on_hold_comes_by_pinless(tmp_path: Path) -> None:
-    """Signed in headers of its own, with milliseconds."""
+async def test_a_caller_on_hold_is_received_on_pinless(tmp_path: Path) -> None:
+    """Signed in its own headers, with milliseconds."""
     caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls) as url:
+    async with receiving(calls) as url:
         async with WebhookSender(f"{url}/pinless", SECRET) as sender:
-            assert (await sender.post(body_of(caller))).json() == {"ok": True, "outcome": "noted"}
+            assert (await sender.post(caller)).json() == {"ok": True, "outcome": "noted"}
             assert calls.sizes()["callers"] == 1
         async with WebhookSender(f"{url}/webhooks", SECRET) as wrong:
             wrong._url = f"{url}/pinless"
@@ -307,7 +300,7 @@ async def test_a_caller_on_hold_comes_by_pinless(tmp_path: Path) -> None:
 
 
 async def test_it_mounts_into_fastapi(tmp_path: Path) -> None:
-    """Whose lifespan enters the dispatcher; beside it the app's own routes."""
+    """The app's lifespan enters the dispatcher; its own routes work beside it."""
     calls = dispatcher(tmp_path)
 
     @asynccontextmanager
@@ -324,42 +317,42 @@ async def test_it_mounts_into_fastapi(tmp_path: Path) -> None:
 
     async with serving(app) as url, httpx.AsyncClient() as client:
         async with WebhookSender(f"{url}/daily/webhooks", SECRET) as sender:
-            assert (await sender.post(body_of(ANSWERED))).status_code == 200
+            assert (await sender.post(ANSWERED)).status_code == 200
         assert (await client.get(f"{url}/live")).json() == ["s"]
         assert (await client.get(f"{url}/daily/health")).json() == {"ok": True}
 
 
-async def test_a_dispatcher_that_nobody_entered_takes_nothing(tmp_path: Path) -> None:
-    """Mounted without a lifespan: Daily is told to come again, and health says so."""
+async def test_without_a_lifespan_every_event_is_refused(tmp_path: Path) -> None:
+    """With 503, and the health check fails."""
     calls = dispatcher(tmp_path)
     app = Starlette()
     app.mount("/daily", webhook_app(calls, secrets=[SECRET]))
     async with serving(app) as url, httpx.AsyncClient() as client:
         async with WebhookSender(f"{url}/daily/webhooks", SECRET) as sender:
-            assert (await sender.post(body_of(ANSWERED))).status_code == 503
+            assert (await sender.post(ANSWERED)).status_code == 503
         assert (await client.get(f"{url}/daily/health")).status_code == 503
 
 
-async def test_other_methods_and_paths_are_nobodys(tmp_path: Path) -> None:
+async def test_other_methods_and_paths(tmp_path: Path) -> None:
     """404 and 405."""
-    async with serve_webhooks(dispatcher(tmp_path)) as url, httpx.AsyncClient() as client:
+    async with receiving(dispatcher(tmp_path)) as url, httpx.AsyncClient() as client:
         assert (await client.get(f"{url}/webhooks")).status_code == 405
         assert (await client.post(f"{url}/")).status_code == 404
 
 
-async def test_of_what_is_not_signed_next_to_nothing_is_read(tmp_path: Path) -> None:
-    """It can be no more than one of Daily's tests, so nobody can fill the memory with it."""
-    async with serve_webhooks(dispatcher(tmp_path)) as url:
+async def test_almost_nothing_of_an_unsigned_body_is_read(tmp_path: Path) -> None:
+    """It can only be one of Daily's tests, so it cannot fill the memory."""
+    async with receiving(dispatcher(tmp_path)) as url:
         assert (await half_sent(url, "Content-Length: 1000000", b"x" * 201)).startswith(b"HTTP/1.1 401")
 
 
-async def test_with_a_slash_at_the_end_it_is_the_same(tmp_path: Path) -> None:
-    """A redirection would be a failure to Daily."""
-    async with serve_webhooks(dispatcher(tmp_path)) as url, WebhookSender(f"{url}/webhooks/", SECRET) as sender:
-        assert (await sender.post(body_of(ANSWERED))).status_code == 200
+async def test_a_trailing_slash_is_accepted(tmp_path: Path) -> None:
+    """Daily counts a redirect as a failure."""
+    async with receiving(dispatcher(tmp_path)) as url, WebhookSender(f"{url}/webhooks/", SECRET) as sender:
+        assert (await sender.post(ANSWERED)).status_code == 200
 
 
-class Broken:
+class BrokenLog:
     """A log that cannot be written."""
 
     def msg(self, _: str) -> None:
@@ -370,20 +363,20 @@ class Broken:
 
 
 async def test_a_log_that_cannot_be_written_changes_no_answer(tmp_path: Path) -> None:
-    """And a dead letter is kept before anything is told."""
-    structlog.configure(logger_factory=lambda *_: Broken())
+    """A dead letter is kept before anything is logged."""
+    structlog.configure(logger_factory=lambda *_: BrokenLog())
     try:
         calls = dispatcher(tmp_path)
-        async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+        async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
             assert (await sender.post(b"{")).status_code == 200
-            assert (await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")).status_code == 401
-            assert (await sender.post(body_of(ANSWERED))).status_code == 200
+            assert (await sender.post(ANSWERED, X_Webhook_Signature="AAAA")).status_code == 401
+            assert (await sender.post(ANSWERED)).status_code == 200
             assert len(await calls.dead_letters.list()) == 1
     finally:
         structlog.reset_defaults()
 
 
-class Unwritable(SqliteJournal):
+class NoDeadLetters(SqliteJournal):
     """A journal that keeps events, but no dead letters for a while."""
 
     refuses = True
@@ -395,11 +388,11 @@ class Unwritable(SqliteJournal):
         await super().add_dead_letters(letters)
 
 
-async def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
-    """A body that could not become a dead letter comes again, and is one letter then."""
-    journal = Unwritable(tmp_path / "calls.db")
+async def test_a_dead_letter_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    """It is sent again, and is one dead letter then."""
+    journal = NoDeadLetters(tmp_path / "calls.db")
     calls = Dispatcher(Router(), journal=journal)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         for _ in range(3):
             assert (await sender.post(b"{")).status_code == 503
         journal.refuses = False
@@ -407,21 +400,19 @@ async def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
         assert len(await calls.dead_letters.list()) == 1
 
 
-async def test_a_caller_on_hold_who_is_told_again_is_a_duplicate(tmp_path: Path) -> None:
-    """Daily repeats what was not answered, and nobody prepares a second room; another caller is another."""
+async def test_a_repeated_caller_on_hold_is_a_duplicate(tmp_path: Path) -> None:
+    """Daily retries, and no second room is prepared; another caller is new."""
     caller = {"To": "+12025550100", "From": "+12025550101", "callId": "c-1", "callDomain": "d"}
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/pinless", SECRET) as sender:
-        outcomes = [
-            (await sender.post(body_of(told))).json()["outcome"] for told in (caller, caller, {**caller, "callId": "c"})
-        ]
+    async with receiving(calls) as url, WebhookSender(f"{url}/pinless", SECRET) as sender:
+        outcomes = [(await sender.post(each)).json()["outcome"] for each in (caller, caller, {**caller, "callId": "c"})]
     assert outcomes == ["noted", "duplicate", "noted"]
 
 
-async def test_secrets_are_a_list() -> None:
-    """A text is one of letters; and a number that makes no sense is refused at once."""
-    for wrong in ({"tolerance": 0}, {"tolerance": float("nan")}, {"max_body": 0}, {"held": -1}):
-        with pytest.raises(ValueError, match="are above 0"):
+async def test_wrong_options_raise_at_once() -> None:
+    """A single secret instead of a list, and numbers that are not positive."""
+    for wrong in ({"tolerance": 0}, {"tolerance": float("nan")}, {"max_body": 0}, {"receive_timeout": -1}):
+        with pytest.raises(ValueError, match="must be above 0"):
             webhook_app(Dispatcher(Router()), secrets=[SECRET], **wrong)
     with pytest.raises(TypeError, match="takes a list of secrets"):
         webhook_app(Dispatcher(Router()), secrets=SECRET)
@@ -430,18 +421,52 @@ async def test_secrets_are_a_list() -> None:
 
 
 async def test_neither_bodies_nor_numbers_nor_secrets_are_in_the_log(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not of what is refused, and not of what is no event."""
+    """For refused and for unreadable requests."""
     number = "+12025550187"
     calls = dispatcher(tmp_path)
-    async with serve_webhooks(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
+    async with receiving(calls) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
         await sender.post(b'{"type": 5, "id": "1", "payload": {"destination": "%s"}}' % number.encode())
         await sender.post(number.encode())
-        await sender.post(body_of(ANSWERED), X_Webhook_Signature="AAAA")
-    logged = "".join(capsys.readouterr())
+        await sender.post(ANSWERED, X_Webhook_Signature="AAAA")
+    assert "".join(capsys.readouterr()) == ""
+    logged = caplog.text
     assert "payload.dead_letter" in logged
     assert "webhook.refused" in logged
     assert number not in logged
     assert SECRET not in logged
     assert "AAAA" not in logged
+
+
+class Publisher:
+    """A sink that is not a dispatcher, and not a context manager."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.dead_letters: list[bytes] = []
+        self._engine = Engine()
+
+    async def receive(self, payload: Any, dialect: Dialect | str | None = None) -> Outcome:
+        """Publish an event."""
+        event = parse(payload, dialect)
+        self.received.append(payload)
+        return self._engine.receive(event)
+
+    async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:  # noqa: ARG002
+        """Publish a dead letter."""
+        self.dead_letters.append(payload)
+
+
+async def test_any_event_sink_can_receive() -> None:
+    """A publisher to a broker, for example."""
+    sink = Publisher()
+    async with (
+        serving(webhook_app(sink, secrets=[SECRET])) as url,
+        WebhookSender(f"{url}/webhooks", SECRET) as sender,
+    ):
+        assert (await sender.post(ANSWERED)).json() == {"ok": True, "outcome": "moved"}
+        assert (await sender.post(b"{")).json() == {"ok": True, "outcome": "dead letter"}
+    assert (sink.received, sink.dead_letters) == ([body_of(ANSWERED)], [b"{"])

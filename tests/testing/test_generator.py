@@ -1,4 +1,4 @@
-"""Simulated days: the same seed gives the same day, and it has what it promises."""
+"""Simulated days: the same seed gives the same day, with the promised contents."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOGS = Path(__file__).parents[2] / "examples" / "logs"
 
 
 def lines(sent: list[Sent]) -> list[bytes]:
-    """What is sent, as a log."""
+    """Return the events as lines of a log."""
     return [one.line() for one in sent]
 
 
 def test_the_same_seed_gives_the_same_day() -> None:
-    """And another seed another."""
+    """Another seed gives another one."""
     noise = Noise.of_a_bad_day()
     day = lines(list(simulate(5, calls=40, noise=noise)))
     assert day == lines(list(simulate(5, calls=40, noise=noise)))
@@ -30,8 +30,8 @@ def test_the_same_seed_gives_the_same_day() -> None:
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_everything_parses_in_its_dialect_and_calls_are_interleaved(dialect: Dialect) -> None:
-    """In the order of time, with nothing odd in any field."""
+def test_events_parse_in_their_dialect_and_calls_are_interleaved(dialect: Dialect) -> None:
+    """In order of time, without anomalies."""
     sent = list(simulate(1, calls=120, dialects=[dialect], span=600))
     for one in sent:
         event = parse(one.payload, dialect)
@@ -52,8 +52,8 @@ def test_every_script_is_played() -> None:
     assert len(SCRIPTS) == 8
 
 
-def test_noise_does_what_it_says() -> None:
-    """Shares as told, within what chance allows."""
+def test_noise_has_its_shares() -> None:
+    """Within chance."""
     quiet = list(simulate(3, calls=800))
     count = len(quiet)
     lost = list(simulate(3, calls=800, noise=Noise(lost=0.3)))
@@ -68,8 +68,8 @@ def test_noise_does_what_it_says() -> None:
     assert engine.counts[OutcomeKind.DUPLICATE] > 100
 
 
-def test_dialects_may_be_named_and_mistakes_are_told() -> None:
-    """A misspelled one must not pass for another."""
+def test_wrong_arguments_raise() -> None:
+    """A misspelled dialect must not pass as another."""
     (one, *_) = simulate(1, calls=1, dialects=["webhook"])
     assert "type" in one.payload or "To" in one.payload
     with pytest.raises(ValueError, match="pipecat"):
@@ -78,25 +78,25 @@ def test_dialects_may_be_named_and_mistakes_are_told() -> None:
         Noise(lost=5)
 
 
-def test_some_calls_are_told_by_two_observers() -> None:
-    """Each in a dialect of its own."""
-    told: dict[str, set[str]] = {}
+def test_some_calls_are_reported_by_two_observers() -> None:
+    """Each in its own dialect."""
+    dialects_of: dict[str, set[str]] = {}
     dialects = [Dialect.DAILY_JS, Dialect.WEBHOOK]
     for one in simulate(4, calls=200, dialects=dialects, twice=0.5):
-        told.setdefault(one.call.session_id, set()).add("type" if "type" in one.payload else "action")
-    assert 0.3 < Counter(len(kinds) for kinds in told.values())[2] / len(told) < 0.7
+        dialects_of.setdefault(one.call.session_id, set()).add("type" if "type" in one.payload else "action")
+    assert 0.3 < Counter(len(kinds) for kinds in dialects_of.values())[2] / len(dialects_of) < 0.7
 
 
-def test_the_committed_logs_are_what_the_command_makes(tmp_path: Path) -> None:
-    """`python examples/make_logs.py` makes them again."""
+def test_the_committed_logs_are_reproducible(tmp_path: Path) -> None:
+    """`python examples/make_logs.py` makes them."""
     make_logs.make(tmp_path)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
     kept = {path.relative_to(LOGS): path.read_bytes() for path in LOGS.rglob("*.jsonl")}
     assert made == kept, "run: python examples/make_logs.py"
-    assert len(made) == 12
+    assert len(made) == 13
 
 
-def test_the_documented_calls_have_ids_of_their_own() -> None:
+def test_documented_calls_have_unique_ids() -> None:
     """No two logs share a session id or a SIP Call-ID."""
     owner: dict[str, str] = {}
     for path in sorted((LOGS / "daily-docs").glob("*.jsonl")):

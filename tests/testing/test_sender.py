@@ -1,4 +1,4 @@
-"""The sender does with a receiver's answers what Daily does."""
+"""The sender reacts to answers as Daily does."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.asyncio
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
-class Endpoint:
-    """A receiver that answers as it is told, and keeps what came."""
+class ScriptedReceiver:
+    """A receiver that answers with given statuses, and records requests."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
@@ -28,14 +28,14 @@ class Endpoint:
         self.app = Starlette(routes=[Route("/{any:path}", self.answer, methods=["POST"])])
 
     async def answer(self, request: Request) -> Response:
-        """The next status, or 200."""
+        """Answer with the next status, or 200."""
         self.came.append((dict(request.headers), await request.body()))
         return Response(status_code=self.statuses.pop(0) if self.statuses else 200)
 
 
-async def test_it_tries_five_times_at_most_and_signs_each_try_anew() -> None:
-    """As `exponential` does."""
-    endpoint, now = Endpoint(500, 503, 404), iter([1730000000.0, 1730000060.0, 1730000120.0, 1730000180.0])
+async def test_exponential_makes_five_attempts_and_signs_each() -> None:
+    """At most."""
+    endpoint, now = ScriptedReceiver(500, 503, 404), iter([1730000000.0, 1730000060.0, 1730000120.0, 1730000180.0])
     async with serving(endpoint.app) as url:
         async with WebhookSender(url, SECRET, pauses=(0, 0, 0, 0), clock=lambda: next(now)) as sender:
             assert await sender.deliver({"type": "dialout.answered", "id": "1", "payload": {}})
@@ -48,9 +48,9 @@ async def test_it_tries_five_times_at_most_and_signs_each_try_anew() -> None:
             assert (sender.tries, sender.state) == (5, "ACTIVE")
 
 
-async def test_three_failures_in_a_row_switch_a_circuit_breaker_off() -> None:
-    """Then nothing is sent until it is activated again; a success begins the count anew."""
-    endpoint = Endpoint(500, 500, 200, 500, 500, 500)
+async def test_three_failures_in_a_row_open_the_circuit_breaker() -> None:
+    """Nothing is sent until it is reactivated; a success resets the count."""
+    endpoint = ScriptedReceiver(500, 500, 200, 500, 500, 500)
     async with serving(endpoint.app) as url, WebhookSender(url, SECRET, retry="circuit-breaker") as sender:
         assert [await sender.deliver({}) for _ in range(8)] == [False, False, True, False, False, False, False, False]
         assert (sender.state, sender.tries, len(endpoint.came)) == ("FAILED", 6, 6)
@@ -59,7 +59,7 @@ async def test_three_failures_in_a_row_switch_a_circuit_breaker_off() -> None:
 
 
 async def test_no_answer_is_a_failure() -> None:
-    """Nobody listens there."""
+    """Nothing listens there."""
     async with WebhookSender("http://127.0.0.1:9/", SECRET, pauses=(0,)) as sender:
         assert not await sender.deliver({})
         assert sender.failed_count == 2
@@ -67,9 +67,9 @@ async def test_no_answer_is_a_failure() -> None:
             await sender.post(b"")
 
 
-async def test_generated_calls_and_pinless_ones_are_signed() -> None:
-    """Bytes as JavaScript writes them."""
-    endpoint = Endpoint()
+async def test_simulated_calls_and_pinless_ones_are_signed() -> None:
+    """The bytes are those of JavaScript."""
+    endpoint = ScriptedReceiver()
     async with serving(endpoint.app) as url:
         async with WebhookSender(f"{url}/webhooks", SECRET) as sender:
             for sent in simulate(1, calls=3, dialects=["webhook"]):

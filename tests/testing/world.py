@@ -1,4 +1,4 @@
-"""A program that watches a fake of Daily's cloud: a receiver before a dispatcher, in the fake's own way over HTTP."""
+"""A program under test beside a `FakeDaily`: a dispatcher behind a webhook receiver, and a client of the REST API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anyio
 import httpx
 
 from telstate import Dispatcher, Router
-from telstate.sources._webhooks import webhook_app
+from telstate.sources import webhook_app
 from telstate.testing import FakeDaily
 from tests.sources.serving import serving
 
@@ -23,7 +23,7 @@ SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 class World:
-    """The fake, what was made of its webhooks, and a client of its REST API."""
+    """The fake, the program's dispatcher, and a client of the REST API."""
 
     def __init__(self, daily: FakeDaily, calls: Dispatcher, rest: httpx.AsyncClient) -> None:
         self.daily = daily
@@ -31,7 +31,7 @@ class World:
         self.rest = rest
 
     async def post(self, path: str, **body: Any) -> httpx.Response:
-        """Ask for something in the room."""
+        """Send a request about the room."""
         return await self.rest.post(f"/rooms/{ROOM}/{path}", json=body)
 
     async def dial(self, destination: str, **body: Any) -> str:
@@ -43,27 +43,27 @@ class World:
         session_id: str = answer.json()["sessionId"]
         return session_id
 
-    async def until(self, is_so: Callable[[], object]) -> None:
-        """Wait for something, and then for its webhooks."""
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition, then for all webhooks."""
         end = time.monotonic() + 20
-        while not is_so():
+        while not condition():
             assert time.monotonic() < end
             await asyncio.sleep(0.005)
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until the program knows what happened."""
+        """Wait until the program has all webhooks."""
         await anyio.to_thread.run_sync(self.daily.settled, 20)
 
-    def told(self, session_id: str | None = None) -> list[str]:
-        """The types of the webhooks that were delivered, of one session or of all."""
+    def webhook_types(self, session_id: str | None = None) -> list[str]:
+        """Return the types of the webhooks that were delivered, of one session or of all."""
         of = [one for one in self.daily.sent if session_id in (None, one.body.get("payload", {}).get("session_id"))]
         return [one.type for one in of]
 
 
 @asynccontextmanager
 async def watched(**options: Any) -> AsyncIterator[World]:
-    """A hosted room, and a program that watches it."""
+    """A hosted room, and a program that receives its events."""
     calls = Dispatcher(Router())
     async with serving(webhook_app(calls, secrets=[SECRET])) as url:
         with FakeDaily(f"{url}/webhooks", SECRET, pinless=f"{url}/pinless", **options) as daily:

@@ -8,7 +8,6 @@ import pytest
 
 from telstate import Engine, parse
 from telstate.views import JsonReport, TextReport
-from telstate.views._report import session_as_dict
 from tests.calls import SESSION, feed, joined, js, webhook
 
 NUMBER = "+12025550100"
@@ -18,7 +17,7 @@ def test_json_lines_are_whole_records_on_request() -> None:
     """With numbers a session's line is its record."""
     session = feed(Engine(), js("dialout-connected", destination=NUMBER)).session
     assert session is not None
-    assert json.loads(JsonReport(numbers=True).session(session)) == {"session": session_as_dict(session)}
+    assert json.loads(JsonReport(numbers=True).session(session)) == {"session": session.to_dict()}
     assert JsonReport().head() is None
 
 

@@ -1,5 +1,6 @@
-"""The spellings in which events arrive. Each module knows one: whether a JSON object is written in it, and how it reads
-in daily-js's keys. Translating never fails: what is missing or wrong is found when the result is validated.
+"""The dialects of events, one module each: how to detect it, and how to translate it to the keys of daily-js.
+
+Translation never fails: missing or invalid fields are found when the result is validated.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ __all__ = ["TRANSLATORS", "Dialect", "detect"]
 
 
 class Dialect(StrEnum):
-    """How a payload is spelled."""
+    """The format of a payload."""
 
     DAILY_JS = "daily-js"
-    """daily-js and react-native: told by `action`. Our own local events are written in it too."""
+    """daily-js and react-native: has an `action`. telstate's own local events use it too."""
     WEBHOOK = "webhook"
     """Daily's webhooks: `type` and `payload`; pinless dial-in: `To` and `From`, or `callId`."""
     DAILY_PYTHON = "daily-python"
     """daily-python and pipecat: `{"handler": "on_dialout_answered", "data": {…}}`."""
     JOURNAL = "journal"
-    """telstate's own record around any of the above: told by `v` and `dialect`."""
+    """telstate's own record around any of the above: has `v` and `dialect`."""
 
 
 TRANSLATORS: dict[Dialect, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -34,9 +35,9 @@ TRANSLATORS: dict[Dialect, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def detect(payload: dict[str, Any]) -> Dialect | None:
-    """Tell the dialect by the keys that only it has; None if there are none such."""
+    """Detect the dialect by the keys that only it has; None if there are none."""
     for dialect, matches in (
-        (Dialect.DAILY_JS, daily_js.matches),  # first: whatever else an event of daily-js carries, it is one
+        (Dialect.DAILY_JS, daily_js.matches),  # first: a daily-js event can have any other key too
         (Dialect.JOURNAL, journal.matches),
         (Dialect.WEBHOOK, webhook.matches),
         (Dialect.DAILY_PYTHON, daily_python.matches),

@@ -13,5 +13,5 @@ def matches(payload: dict[str, Any]) -> bool:
 
 
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
-    """Nothing to translate."""
+    """Return the payload: there is nothing to translate."""
     return payload

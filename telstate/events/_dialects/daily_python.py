@@ -1,15 +1,15 @@
-"""daily-python and pipecat: a handler's name beside the dict it was called with.
+"""daily-python and pipecat: the name of a handler and the dict it was called with.
 
-The dicts name no event, so whoever records them adds the handler: `{"handler": "on_dialout_answered", "data": {…}}`; of a
-handler with two arguments `data` is the list of both.
-Source: the serialiser and the type list of daily-python 0.36; pipecat hands the same dicts on.
+The dicts name no event, so a recorder adds the handler: `{"handler": "on_dialout_answered", "data": {…}}`. For a handler
+with two arguments, `data` is the list of both.
+Source: the serialiser and the type list of daily-python 0.36; pipecat passes the same dicts on.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from telstate.events._base import _BY_NAME
+from telstate.events._base import BY_NAME
 
 __all__ = ["matches", "translate"]
 
@@ -18,12 +18,12 @@ _INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOw
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """Only here a handler is named."""
+    """Only daily-python has a `handler`."""
     return "handler" in payload
 
 
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
-    """Spell the handler's name and its dict as daily-js does; what else the recorder added stays beside them."""
+    """Translate the handler's name and its dict to daily-js; other keys that the recorder added are kept."""
     handler = payload.get("handler")
     data = payload.get("data")
     action = _action(handler)
@@ -32,7 +32,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
         payload = {"reason": reason, **payload}
     event: dict[str, Any] = {key: value for key, value in payload.items() if key not in ("handler", "data")}
     if action == "dialin-ready" and isinstance(data, str):
-        event["sipEndpoint"] = data  # this one handler gets a bare string
+        event["sipEndpoint"] = data  # the only handler that gets a plain string
     elif action in ("participant-joined", "participant-left"):
         event["participant"] = _participant(data)
     elif isinstance(data, dict):
@@ -48,11 +48,11 @@ def _respell(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _action(handler: Any) -> str | None:
-    """`on_dialout_answered` is `dialout-answered`; None for a handler that is no event of a call."""
+    """`on_dialout_answered` is `dialout-answered`; None for a handler that is not an event of a call."""
     if not isinstance(handler, str) or not handler.startswith("on_"):
         return None
     action = handler.removeprefix("on_").replace("_", "-")
-    known = _BY_NAME.get(action)
+    known = BY_NAME.get(action)
     return action if known is not None and not known.local else None
 
 

@@ -1,13 +1,13 @@
 """Daily's webhooks: snake_case fields in an envelope. Source: the pages under docs.daily.co/reference/rest-api/webhooks.
 
-The pinless dial-in webhook (`room_creation_api`) has no envelope and is told by its `To` and `From`, or its `callId`.
+The pinless dial-in webhook (`room_creation_api`) has no envelope and is detected by `To` and `From`, or `callId`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from telstate.events._base import _BY_NAME, is_time
+from telstate.events._base import BY_NAME, is_time
 
 __all__ = ["is_pinless", "matches", "translate"]
 
@@ -27,26 +27,26 @@ _KEYS = {
     "from_endpoint": "fromEndpoint",
     "is_sip_refer": "isSipRefer",
     "meeting_id": "meetingId",
-    "end_ts": "occurredAt",  # meeting.ended has this instead of a timestamp
+    "end_ts": "occurredAt",  # meeting.ended has no timestamp
 }
 _ENVELOPE = {"event_ts": "sentAt", "id": "webhookId"}
-_OF_THE_ROOM = ("room", "domain_id")
+_ROOM_KEYS = ("room", "domain_id")
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """An envelope."""
+    """Only webhooks have an envelope of `type` and `payload`."""
     return "type" in payload and "payload" in payload
 
 
 def is_pinless(payload: dict[str, Any]) -> bool:
-    """A waiting caller. `callId` alone is a weak sign, so this is tried after all other dialects."""
+    """Return True for a waiting caller. `callId` alone is weak evidence, so this is tried after all other dialects."""
     return ("To" in payload and "From" in payload) or "callId" in payload
 
 
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
-    """Take the event out of its envelope and spell its keys as daily-js does; unknown keys keep their spelling."""
+    """Take the event out of its envelope and translate its keys to daily-js; unknown keys keep their spelling."""
     if "type" not in payload and is_pinless(payload):
-        # It has no envelope; one caller on hold has one call id, so that tells a redelivery.
+        # It has no envelope. A waiting caller has one call id, so the call id identifies a redelivery.
         return {"webhookId": payload.get("callId"), **payload, "action": "pinless-dialin"}
     inner = payload.get("payload")
     fields = inner if isinstance(inner, dict) else {}
@@ -68,21 +68,21 @@ def _respell(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _action(kind: Any) -> str | None:
-    """`dialout.answered` is `dialout-answered`; None for a type that Daily's webhooks do not have as far as we know."""
+    """`dialout.answered` is `dialout-answered`; None for a type that is not known from Daily's webhooks."""
     if not isinstance(kind, str):
         return None
     action = kind.replace(".", "-")
-    known = _BY_NAME.get(action)
+    known = BY_NAME.get(action)
     return action if known is not None and not known.local and "." in kind else None
 
 
 def _participant(fields: dict[str, Any]) -> dict[str, Any]:
-    """daily-js nests what it says of a participant; it has no time, webhooks have that of joining and a duration."""
+    """Nest the participant as daily-js does. The time comes from `joined_at` and `duration`, which only webhooks have."""
     event: dict[str, Any] = {_KEYS[key]: fields[key] for key in ("domain_id",) if key in fields}
     if "room" in fields:
         event["room"] = fields["room"]
-    event["participant"] = {key: value for key, value in fields.items() if key not in _OF_THE_ROOM}
+    event["participant"] = {key: value for key, value in fields.items() if key not in _ROOM_KEYS}
     joined, stayed = fields.get("joined_at"), fields.get("duration")
-    if is_time(joined):  # what is odd stays with the participant as it came
+    if is_time(joined):  # invalid times stay with the participant as they came
         event["occurredAt"] = joined + stayed if is_time(stayed) else joined
     return event

@@ -1,4 +1,4 @@
-"""Lines of logs as they are found on disks."""
+"""Lines of log files, as they are found on disks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from telstate.sources._log_lines import LogLine, read_lines
 
 
 def read(tmp_path: Path, data: bytes) -> list[LogLine]:
-    """The lines of a file with these bytes."""
+    """Return the lines of a file with these bytes."""
     path = tmp_path / "log"
     path.write_bytes(data)
     found = list(read_lines([str(path)]))
@@ -37,17 +37,17 @@ def read(tmp_path: Path, data: bytes) -> list[LogLine]:
     ],
 )
 def test_lines(tmp_path: Path, data: bytes, expected: list[tuple[int, bytes]]) -> None:
-    """Blank ones are skipped but counted; marks and line ends are gone; what PowerShell wrote is read."""
+    """Blank lines are skipped but counted; marks and line ends are removed; PowerShell's UTF-16 is read."""
     assert [(line.number, line.raw) for line in read(tmp_path, data)] == expected
 
 
-def test_a_last_line_without_end_is_told_from_others(tmp_path: Path) -> None:
+def test_a_last_line_without_end_is_marked(tmp_path: Path) -> None:
     """It may be torn."""
     assert [line.whole for line in read(tmp_path, b"a\nb")] == [True, False]
 
 
-def test_a_line_without_bound_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only its beginning is, and the next line is read."""
+def test_only_the_beginning_of_a_long_line_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next line is read."""
     monkeypatch.setattr(lines, "MAX_LINE", 10)
     found = read(tmp_path, b"x" * 10 + b"\n" + b"y" * 35 + b"\nz\n" + b"w" * 11)
     assert [(line.number, line.raw[:1], line.too_long, line.whole) for line in found] == [
@@ -71,7 +71,7 @@ def test_several_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.Mo
     ]
 
 
-def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
-    """The caller says it to the user."""
+def test_a_missing_file_raises(tmp_path: Path) -> None:
+    """The caller reports it."""
     with pytest.raises(FileNotFoundError):
         list(read_lines([str(tmp_path / "none")]))

@@ -1,4 +1,4 @@
-"""What Daily's words mean: each text that was published, what is made of statuses, and that nobody's words do harm."""
+"""The error mapping: each published text of Daily's, what statuses mean, and that hostile texts do no harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from telstate.control import DailyApi, Dtmf, PhoneDialout, Refer, RestControl, Rooms, SipRoom, Telephony, Transfer
+from telstate.control import DailyApi, RestControl, Rooms, Telephony
 from telstate.control._error_mapping import ADVICE, error_type_of, is_permanent, one_line
 from telstate.errors import (
     DailyError,
@@ -24,8 +24,8 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.testing import FakeDaily
-from telstate.testing import refusals as lines
+from telstate.options import Dtmf, PhoneDialout, Refer, SipRoom, Transfer
+from telstate.testing import FakeDaily, refusals
 from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead
 
@@ -84,26 +84,26 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("text", "kind"), TEXTS)
-def test_what_daily_says(text: str, kind: type[DailyError]) -> None:
-    """In whatever case, and whatever stands around it."""
-    for told in (text, text.upper(), text.lower(), f"error: {text}\n(really)"):
-        assert error_type_of(told) is kind
+def test_known_texts(text: str, kind: type[DailyError]) -> None:
+    """In any case, and with any text around them."""
+    for shown in (text, text.upper(), text.lower(), f"error: {text}\n(really)"):
+        assert error_type_of(shown) is kind
 
 
 @pytest.mark.parametrize("text", UNKNOWN)
-def test_what_nobody_knows(text: str) -> None:
-    """Is an error all the same, and no other."""
+def test_unknown_texts_are_plain_errors(text: str) -> None:
+    """And of no other type."""
     assert error_type_of(text) is DailyError
 
 
-def test_for_each_meaning_there_is_advice() -> None:
-    """One sentence that says what to do."""
+def test_each_error_type_has_advice() -> None:
+    """A sentence that says what to do."""
     for _, kind in TEXTS:
         assert ADVICE[kind].endswith(".")
 
 
 @pytest.mark.parametrize(
-    ("error", "lasting"),
+    ("error", "permanent"),
     [
         (NotAllowed(""), True),
         (NotHosting(""), False),
@@ -120,9 +120,9 @@ def test_for_each_meaning_there_is_advice() -> None:
         (DailyError(""), False),
     ],
 )
-def test_what_lasts(error: DailyError, lasting: bool) -> None:
-    """Unknown words last if Daily found fault with the request."""
-    assert is_permanent(error) is lasting
+def test_permanent_refusals(error: DailyError, permanent: bool) -> None:
+    """An unknown text is permanent if the status says that the request is at fault."""
+    assert is_permanent(error) is permanent
 
 
 HOSTILE = [
@@ -140,8 +140,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("part", HOSTILE)
-def test_long_texts_take_no_more_time_than_their_length(part: str) -> None:
-    """An error's text comes from elsewhere: it must not stop the program."""
+def test_the_time_for_a_text_grows_no_faster_than_its_length(part: str) -> None:
+    """A text comes from outside: it must not block the program."""
 
     def seconds(size: int) -> float:
         text = part * (size // len(part))
@@ -156,8 +156,8 @@ def test_long_texts_take_no_more_time_than_their_length(part: str) -> None:
     assert seconds(500_000) < 40 * seconds(50_000) + 0.5
 
 
-def test_a_meaning_is_found_behind_much_else() -> None:
-    """And on one line it is cut."""
+def test_a_known_text_is_found_at_the_end_of_a_long_one() -> None:
+    """And `one_line` cuts long texts."""
     assert error_type_of("x" * 500_000 + " No dialout to stop") is NoSuchSession
     assert one_line("a\x00b\n\n c\x1b\u2028" + "d" * 1000) == "a b c " + "d" * 494 + "…"
     assert one_line("d" * 500) == "d" * 500
@@ -165,20 +165,20 @@ def test_a_meaning_is_found_behind_much_else() -> None:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """asyncio alone: both event loops meet in the tests of what sends the requests."""
+    """asyncio only: test_api.py runs on both event loops."""
     return "asyncio"
 
 
 # --- over HTTP ----------------------------------------------------------------------------------------------------
 
 
-def api_of(daily: FakeDaily, **how: Any) -> DailyApi:
-    """A client in a hurry."""
-    return DailyApi(KEY, url=daily.url, **{"timeout": 5.0, "pauses": (0.01, 0.02), **how})
+def api_of(daily: FakeDaily, **options: Any) -> DailyApi:
+    """A client with short times."""
+    return DailyApi(KEY, url=daily.url, **{"timeout": 5.0, "pauses": (0.01, 0.02), **options})
 
 
 async def error_of(daily: FakeDaily, *faults: Fault, method: str = "POST", path: str = "/rooms") -> DailyError:
-    """What comes of a fault."""
+    """The error that faults cause."""
     daily.faults.extend(faults)
     async with api_of(daily) as api:
         with pytest.raises(DailyError) as raised:
@@ -186,16 +186,16 @@ async def error_of(daily: FakeDaily, *faults: Fault, method: str = "POST", path:
     return raised.value
 
 
-def told(status: int, error: str, info: str = "", **headers: str) -> Fault:
-    """Daily's usual form."""
+def refusal(status: int, error: str, info: str = "", **headers: str) -> Fault:
+    """A refusal in Daily's usual form."""
     return instead(status, b'{"error": "%b", "info": "%b"}' % (error.encode(), info.encode()), **headers)
 
 
 @pytest.mark.anyio
-async def test_a_refusal_over_http(daily: FakeDaily) -> None:
-    """Told as the name of the error, as its text, or as plain text."""
+async def test_refusals_over_http(daily: FakeDaily) -> None:
+    """The text may be the name of the error, its info, or the whole body."""
     for text, kind in [*TEXTS[:12], (UNKNOWN[1], DailyError)]:
-        for fault in (told(400, text), told(400, "invalid-request-error", text), instead(400, text.encode())):
+        for fault in (refusal(400, text), refusal(400, "invalid-request-error", text), instead(400, text.encode())):
             error = await error_of(daily, fault)
             assert type(error) is kind
             assert error.status == 400
@@ -207,16 +207,16 @@ async def test_a_refusal_over_http(daily: FakeDaily) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (told(401, "authentication-error"), NotAllowed),
-        (told(403, "forbidden"), NotAllowed),
-        (told(403, "forbidden", "No dialout to stop"), NoSuchSession),
-        (told(404, "not-found", "room x not found"), DailyError),
-        (told(429, "rate-limit-error"), TemporarilyNotAvailable),
-        (told(429, "NOT_ALLOWED"), TemporarilyNotAvailable),
-        (told(500, "server-error"), UnknownResult),
-        (told(500, "NOT_ALLOWED"), UnknownResult),
-        (told(503, "TEMPORARILY_NOT_AVAILABLE", "no workers available"), TemporarilyNotAvailable),
-        (told(503, "server-error", "no workers available"), TemporarilyNotAvailable),
+        (refusal(401, "authentication-error"), NotAllowed),
+        (refusal(403, "forbidden"), NotAllowed),
+        (refusal(403, "forbidden", "No dialout to stop"), NoSuchSession),
+        (refusal(404, "not-found", "room x not found"), DailyError),
+        (refusal(429, "rate-limit-error"), TemporarilyNotAvailable),
+        (refusal(429, "NOT_ALLOWED"), TemporarilyNotAvailable),
+        (refusal(500, "server-error"), UnknownResult),
+        (refusal(500, "NOT_ALLOWED"), UnknownResult),
+        (refusal(503, "TEMPORARILY_NOT_AVAILABLE", "no workers available"), TemporarilyNotAvailable),
+        (refusal(503, "server-error", "no workers available"), TemporarilyNotAvailable),
         (instead(503, b"upstream"), UnknownResult),
         (instead(503, b"<html>no workers available</html>"), UnknownResult),
         (instead(503, b'"TEMPORARILY_NOT_AVAILABLE"'), UnknownResult),
@@ -224,38 +224,39 @@ async def test_a_refusal_over_http(daily: FakeDaily) -> None:
         (instead(200, b"NOT_ALLOWED"), UnknownResult),
     ],
 )
-async def test_a_status_means_what_the_words_do_not_say(daily: FakeDaily, fault: Fault, kind: type[DailyError]) -> None:
-    """Where a server failed, only Daily's own words make it certain that nothing was done: a gateway does not know."""
+async def test_the_status_decides_if_the_text_does_not(daily: FakeDaily, fault: Fault, kind: type[DailyError]) -> None:
+    """After a server error only a text in Daily's form proves that nothing was done: a gateway cannot know."""
     error = await error_of(daily, fault)
     assert type(error) is kind
     assert len(daily.seen) == 1
 
 
 @pytest.mark.anyio
-async def test_what_only_asks_has_no_unknown_result(daily: FakeDaily) -> None:
-    """Nothing was to be done."""
-    for fault in (told(500, "x"), told(400, "timed out waiting for response"), instead(200, b"{")):
+async def test_a_get_has_no_unknown_result(daily: FakeDaily) -> None:
+    """It changes nothing."""
+    for fault in (refusal(500, "x"), refusal(400, "timed out waiting for response"), instead(200, b"{")):
         assert type(await error_of(daily, *[fault] * 3, method="GET")) is DailyError
         daily.faults.clear()
     assert (
-        type(await error_of(daily, *[told(503, "no workers available")] * 3, method="GET")) is TemporarilyNotAvailable
+        type(await error_of(daily, *[refusal(503, "no workers available")] * 3, method="GET"))
+        is TemporarilyNotAvailable
     )
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("headers", "seconds"), [({}, 0.0), ({"retry_after": "7"}, 7.0), ({"retry_after": "x"}, 0.0)])
 @pytest.mark.parametrize("status", [429, 503])
-async def test_when_to_try_again(daily: FakeDaily, status: int, headers: dict[str, str], seconds: float) -> None:
-    """As Daily says it."""
-    error = await error_of(daily, told(status, "TEMPORARILY_NOT_AVAILABLE", **headers))
+async def test_retry_after(daily: FakeDaily, status: int, headers: dict[str, str], seconds: float) -> None:
+    """In seconds, if Daily says so."""
+    error = await error_of(daily, refusal(status, "TEMPORARILY_NOT_AVAILABLE", **headers))
     assert isinstance(error, TemporarilyNotAvailable)
     assert error.retry_after == seconds
     assert TemporarilyNotAvailable("").retry_after == 0.0
 
 
 @pytest.mark.anyio
-async def test_hostile_refusals(daily: FakeDaily) -> None:
-    """They are read, and cut."""
+async def test_hostile_refusals_are_cut_short(daily: FakeDaily) -> None:
+    """And printable."""
     deep = b'{"info": ' + b"[" * 900 + b"]" * 900 + b"}"
     for body in (b'{"info": "' + b"limit sip " * 50_000 + b'"}', deep, b'{"error": "\\ud800\\u0000", "info": 7}'):
         error = await error_of(daily, instead(400, body))
@@ -267,10 +268,10 @@ async def test_hostile_refusals(daily: FakeDaily) -> None:
 # --- the key ------------------------------------------------------------------------------------------------------
 
 
-async def shown_by(ask: Callable[[], Awaitable[Any]]) -> str:
-    """All that an error can be made to show. Behind it there is none."""
+async def shown_by(request: Callable[[], Awaitable[Any]]) -> str:
+    """Everything that an error can be made to show. It has neither cause nor context."""
     with pytest.raises(DailyError) as raised:
-        await ask()
+        await request()
     error = raised.value
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -279,14 +280,14 @@ async def shown_by(ask: Callable[[], Awaitable[Any]]) -> str:
 
 
 @pytest.mark.anyio
-async def test_the_key_is_shown_nowhere(daily: FakeDaily, caplog: pytest.LogCaptureFixture) -> None:
-    """Not by what is built upon the API, whatever Daily repeats to us."""
+async def test_the_key_is_never_shown(daily: FakeDaily, caplog: pytest.LogCaptureFixture) -> None:
+    """Not by anything built on the API, even if Daily's answer repeats it."""
     text = ""
     echo = f'{{"error": "Bearer {KEY}", "info": "you said {KEY}", "ok": "{KEY}"}}'.encode()
     with caplog.at_level(logging.DEBUG), structlog.testing.capture_logs() as logs:
         async with api_of(daily, timeout=0.1) as api:
             telephony, rooms, control = Telephony(api, 0.1), Rooms(api), RestControl(api, "r")
-            asks: list[Callable[[], Awaitable[Any]]] = [
+            requests: list[Callable[[], Awaitable[Any]]] = [
                 lambda: telephony.start("r", PhoneDialout(phone_number="+12025550101")),
                 lambda: telephony.stop("r", "s"),
                 lambda: telephony.send_dtmf("r", "s", Dtmf(tones="1")),
@@ -304,24 +305,24 @@ async def test_the_key_is_shown_nowhere(daily: FakeDaily, caplog: pytest.LogCapt
             ]
             text += repr((api, telephony, rooms, control))
             for fault in (instead(400, echo), cut):
-                for ask in asks:
+                for request in requests:
                     daily.faults.extend([fault] * 3)
-                    text += await shown_by(ask)
+                    text += await shown_by(request)
                     daily.faults.clear()
-            for ask in asks[:2]:
+            for request in requests[:2]:
                 daily.faults.extend([hang] * 3)
-                text += await shown_by(ask)
+                text += await shown_by(request)
                 daily.faults.clear()
     assert "•••" in text
     text += caplog.text + repr(logs)
-    assert any(line["event"] == "daily.again" for line in logs)
+    assert any(line["event"] == "daily.retry" for line in logs)
     assert KEY not in text
     assert KEY[:20] not in text
 
 
-def test_what_the_fake_says_has_a_meaning() -> None:
-    """Each of its published refusals."""
-    refusals = [one for one in vars(lines).values() if isinstance(one, lines.Refusal)]
-    assert len(refusals) >= 10
-    for one in refusals:
-        assert one is lines.TOO_MANY_REQUESTS or error_type_of(f"{one.error} {one.info}") is not DailyError
+def test_refusals_of_the_fake_are_known() -> None:
+    """Each of its published texts."""
+    known = [one for one in vars(refusals).values() if isinstance(one, refusals.Refusal)]
+    assert len(known) >= 10
+    for one in known:
+        assert one is refusals.TOO_MANY_REQUESTS or error_type_of(f"{one.error} {one.info}") is not DailyError

@@ -1,7 +1,8 @@
-"""What may be asked about a call: the limits from both sides, what the errors say, and what Daily gets."""
+"""The options: their limits from both sides, their error messages, their JSON schemas, and the body that Daily gets."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from typing import Any, TypeAlias
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from telstate.control import (
+from telstate import options
+from telstate.options import (
     Codecs,
     Dialout,
     Dtmf,
@@ -33,7 +35,7 @@ UUID = "99ae8efd-d32c-4786-9bb4-77735a4e7d22"
 EXTENDED = {**PHONE, "extension": "1"}
 
 Model: TypeAlias = Any
-"""One of the classes; what they are given here is often what their types forbid."""
+"""One of the option classes. The tests often pass values that the types forbid."""
 
 
 @pytest.mark.parametrize(
@@ -74,21 +76,20 @@ Model: TypeAlias = Any
         (Permissions, {}, "can_receive", {"base": None, "byUserId": {"u": {"audio": True}}, "new": [1, 2.5]}),
     ],
 )
-def test_what_is_within_the_limits(model: Model, base: dict[str, Any], name: str, value: Any) -> None:
-    """It is taken by either name, goes out as it came in, and what was not set stays out."""
+def test_values_within_the_limits_are_accepted(model: Model, base: dict[str, Any], name: str, value: Any) -> None:
+    """The body has the value unchanged and nothing that is not set, and it can be read back."""
     made = model(**base, **{name: value})
     body = made.body()
-    assert set(body) - {"sip_mode"} == {alias_of(model, key) for key in (*base, name)} - {"sip_mode"}
-    assert body[alias_of(model, name)] == value
+    is_default = value == model.model_fields[name].default
+    assert set(body) - {"sip_mode"} == {alias_of(model, key) for key in (*base, *(() if is_default else (name,)))}
+    assert is_default or body[alias_of(model, name)] == value
     assert json.loads(json.dumps(body)) == body
-    assert model.model_validate(body) == model(
-        **base, **{name: value}, **({"sip_mode": "dial-in"} if model is SipRoom and name != "sip_mode" else {})
-    )
+    assert model.model_validate(body) == made
     assert model.model_validate(body).body() == model.model_validate_json(json.dumps(body)).body() == body
 
 
 def alias_of(model: Model, name: str) -> str:
-    """How Daily spells it."""
+    """Daily's spelling of a field."""
     return model.model_fields[name].alias or name
 
 
@@ -111,7 +112,7 @@ def alias_of(model: Model, name: str) -> str:
             {},
             "phone_number",
             "+1",
-            "phone_number must be in E.164, got '.1': write . and the country code",
+            "phone_number must be in E.164, got '.1': write a plus sign, the country code",
         ),
         (PhoneDialout, {}, "phone_number", "+1234567890123456", "phone_number must be in E.164.*2 to 15 digits"),
         (PhoneDialout, {}, "phone_number", "+0234", "phone_number must be in E.164"),
@@ -124,13 +125,13 @@ def alias_of(model: Model, name: str) -> str:
         (SipDialout, SIP, "user_id", "u" * 37, "user_id must have at most 36 characters, got 'u*' with 37: shorten it"),
         (PhoneDialout, PHONE, "user_id", "u" * 37, "at most 36 characters"),
         (SipDialout, SIP, "display_name", " ", "display_name must not be empty"),
-        (SipDialout, SIP, "display_name", "a\nb", r"display_name must have no control characters, got 'a\\nb': take"),
+        (SipDialout, SIP, "display_name", "a\nb", r"display_name must have no control characters, got 'a\\nb': remove"),
         (PhoneDialout, PHONE, "display_name", "a\x7f", "no control characters"),
         (PhoneDialout, PHONE, "display_name", "\ud83d", "no control characters"),
         (SipDialout, SIP, "provider", "", "provider must not be empty"),
         (SipDialout, SIP, "video", "yes", "video must be True or False, got 'yes'"),
         (SipDialout, SIP, "video", 1, "video must be True or False, got 1"),
-        (SipDialout, SIP, "codecs", "OPUS", "codecs must be an object with named fields, got 'OPUS': give a dict"),
+        (SipDialout, SIP, "codecs", "OPUS", "codecs must be an object with named fields, got 'OPUS': pass a dict"),
         (PhoneDialout, PHONE, "caller_id", "Bob", "caller_id must be a number you bought from Daily, or the UUID"),
         (PhoneDialout, PHONE, "caller_id", UUID[:-1], "caller_id must be a number you bought"),
         (PhoneDialout, PHONE, "caller_id", "+1", "caller_id must be a number you bought"),
@@ -160,15 +161,15 @@ def alias_of(model: Model, name: str) -> str:
         (Transfer, {}, "to_end_point", "sips:a@b", "Daily does not dial sips:"),
         (Transfer, {}, "to_end_point", "+1", "to_end_point must be a SIP URI or a phone number"),
         (Transfer, {}, "to_end_point", "+1 226 807 7097", r"write \+12268077097"),
-        (Transfer, TO_SIP, "caller_id", UUID, "caller_id is for a transfer to a phone number only: take it out"),
+        (Transfer, TO_SIP, "caller_id", UUID, "caller_id is for a transfer to a phone number only: remove it"),
         (Transfer, TO_SIP, "extension", "1", "extension is for a transfer to a phone number only"),
-        (Transfer, TO_SIP, "wait_before_extension_dial_sec", 0, "is for a transfer to a phone number only"),
-        (Transfer, TO_PHONE, "wait_before_extension_dial_sec", 0, "there is none: give an extension"),
+        (Transfer, TO_SIP, "wait_before_extension_dial_sec", 1, "is for a transfer to a phone number only"),
+        (Transfer, TO_PHONE, "wait_before_extension_dial_sec", 1, "there is none: give an extension"),
         (Transfer, TO_PHONE, "extension", "1" * 21, "extension must have 1 to 20"),
-        (PhoneDialout, PHONE, "wait_before_extension_dial_sec", 5, "there is none: give an extension, or take it out"),
+        (PhoneDialout, PHONE, "wait_before_extension_dial_sec", 5, "there is none: give an extension, or remove it"),
         (Refer, {}, "to_end_point", "+12268077097", "to_end_point must be a SIP URI"),
         (Dtmf, {}, "tones", "", "tones must be 1 to 20 tones, got '' with 0"),
-        (Dtmf, {}, "tones", "1" * 21, "tones must be 1 to 20 tones, .* with 21: send more"),
+        (Dtmf, {}, "tones", "1" * 21, "tones must be 1 to 20 tones, .* with 21: send the rest"),
         *[(Dtmf, {}, "tones", f"1{odd}", "tones must be of 0-9.* only, got") for odd in "eEw, ٣\n"],
         *[
             (Dtmf, {"tones": "1"}, "digit_duration_ms", value, f"of milliseconds from 50 to 2000, got {value!r}: ")
@@ -193,7 +194,7 @@ def alias_of(model: Model, name: str) -> str:
             (VideoSettings, {}, name, 0, f"{name} must be a whole number of at least 1")
             for name in ("width", "height", "fps", "video_bitrate")
         ],
-        (Codecs, {}, "audio", [], "audio must have at least one codec, got an empty list: name one, or leave it out"),
+        (Codecs, {}, "audio", [], "audio must have at least one codec, got an empty list: add one, or leave audio out"),
         (
             Codecs,
             {},
@@ -202,19 +203,21 @@ def alias_of(model: Model, name: str) -> str:
             r"audio must be a flat list, got a list in a list: write for example \[\"OPUS\"\]",
         ),
         (Codecs, {}, "audio", "OPUS", r"audio must be a list of codecs, got 'OPUS': write for example \[\"OPUS\"\]"),
-        (Codecs, {}, "audio", ["opus"], "audio may have .*, got 'opus': write 'OPUS'; case matters"),
-        (Codecs, {}, "audio", ["OPUS", "PCMU", "OPUS"], "audio must name each codec once, got 'OPUS' more than once"),
-        (Codecs, {}, "audio", ["H264"], "audio may have 'OPUS', 'G722', 'PCMU' or 'PCMA', got 'H264'"),
-        (Codecs, {}, "video", ["OPUS"], "video may have 'H264' or 'VP8', got 'OPUS': write 'H264' or 'VP8'"),
-        (Codecs, {}, "video", [{}], "video may have 'H264' or 'VP8', got an empty object"),
+        (Codecs, {}, "audio", ["opus"], "audio must have only .*, got 'opus': write 'OPUS'; case matters"),
+        (Codecs, {}, "audio", ["OPUS", "PCMU", "OPUS"], "audio must have each codec once, got 'OPUS' more than once"),
+        (Codecs, {}, "audio", ["H264"], "audio must have only 'OPUS', 'G722', 'PCMU' or 'PCMA', got 'H264'"),
+        (Codecs, {}, "video", ["OPUS"], "video must have only 'H264' or 'VP8', got 'OPUS': write 'H264' or 'VP8'"),
+        (Codecs, {}, "video", [{}], "video must have only 'H264' or 'VP8', got an empty object"),
         *[
-            (Permissions, {}, "can_receive", value, "can_receive must be an object as JSON has them, got")
+            (Permissions, {}, "can_receive", value, "can_receive must be a JSON object, got")
             for value in (True, None, [1], {"a": {1}}, {1: 2}, {"a": float("inf")}, {"a": (1,)}, {"\ud800": 1})
         ],
     ],
 )
-def test_what_is_beyond_the_limits(model: Model, base: dict[str, Any], name: str, value: Any, text: str) -> None:
-    """Refused by either name, and only for this; the error names the field, what came and what to do."""
+def test_values_beyond_the_limits_are_refused(
+    model: Model, base: dict[str, Any], name: str, value: Any, text: str
+) -> None:
+    """By either name there is one error, which names the field, what came and what to do."""
     for spelt in {name, alias_of(model, name)}:
         with pytest.raises(ValidationError, match=text) as raised:
             model(**base, **{spelt: value})
@@ -231,7 +234,7 @@ def test_what_is_beyond_the_limits(model: Model, base: dict[str, Any], name: str
             SipDialout,
             SIP,
             ("extension",),
-            "is for phone numbers only, Daily would ignore it for a sip_uri: take it out",
+            "is for phone numbers only, Daily would ignore it for a sip_uri: remove it",
         ),
         (SipDialout, SIP, ("caller_id", "callerId"), "is for phone numbers only, Daily would ignore it"),
         (
@@ -242,18 +245,23 @@ def test_what_is_beyond_the_limits(model: Model, base: dict[str, Any], name: str
         ),
         (SipDialout, SIP, ("phone_number", "phoneNumber"), "either to a sip_uri or to a phone_number, not to both"),
         (PhoneDialout, PHONE, ("sip_uri", "sipUri"), "either to a sip_uri or to a phone_number, not to both"),
-        (PhoneDialout, PHONE, ("video",), "is for SIP only, Daily would ignore it for a phone_number: take it out"),
+        (PhoneDialout, PHONE, ("video",), "is for SIP only, Daily would ignore it for a phone_number: remove it"),
         (PhoneDialout, PHONE, ("video_settings", "videoSettings"), "is for SIP only, Daily would ignore it"),
-        (SipDialout, SIP, ("usrId", "userID"), "is no field of SipDialout: write userId"),
-        (SipDialout, SIP, ("user_idd",), "'user_idd' is no field of SipDialout: write user_id"),
-        (PhoneDialout, PHONE, ("foo",), "'foo' is no field of PhoneDialout: take it out; there are phone_number, "),
-        (SipRoom, ROOM, ("displayName",), "is no field of SipRoom: write display_name"),
-        (Refer, TO_SIP, ("toEndpoint",), "is no field of Refer: write toEndPoint"),
-        (SipDialout, SIP, ("x" * 9999,), "'x+'… .9999 long. is no field"),
+        (SipDialout, SIP, ("usrId", "userID"), "is not a field of SipDialout: write userId"),
+        (SipDialout, SIP, ("user_idd",), "'user_idd' is not a field of SipDialout: write user_id"),
+        (
+            PhoneDialout,
+            PHONE,
+            ("foo",),
+            "'foo' is not a field of PhoneDialout: remove it; the fields are phone_number, ",
+        ),
+        (SipRoom, ROOM, ("displayName",), "is not a field of SipRoom: write display_name"),
+        (Refer, TO_SIP, ("toEndpoint",), "is not a field of Refer: write toEndPoint"),
+        (SipDialout, SIP, ("x" * 9999,), "'x+'… .9999 long. is not a field"),
     ],
 )
-def test_fields_that_are_not_there(model: Model, base: dict[str, Any], names: tuple[str, ...], text: str) -> None:
-    """Daily ignores those of the other kind; here they are told, and so is the name that was meant."""
+def test_unknown_fields_are_refused(model: Model, base: dict[str, Any], names: tuple[str, ...], text: str) -> None:
+    """Daily ignores the fields of the other kind. The error says so, or names the field that was probably meant."""
     for name in names:
         with pytest.raises(ValidationError, match=text) as raised:
             model(**base, **{name: "1"})
@@ -271,8 +279,8 @@ def test_fields_that_are_not_there(model: Model, base: dict[str, Any], names: tu
         (SipRoom, "display_name"),
     ],
 )
-def test_what_must_be_there(model: Model, name: str) -> None:
-    """And only once."""
+def test_required_fields(model: Model, name: str) -> None:
+    """They are required, and refused in two spellings at once."""
     with pytest.raises(ValidationError, match=f"{name} is missing: {model.__name__} needs it"):
         model()
     if model is not SipRoom and alias_of(model, name) != name:
@@ -282,8 +290,8 @@ def test_what_must_be_there(model: Model, name: str) -> None:
             model.model_validate({name: "+123", alias_of(model, name): "+123"})
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Nested ones too, where they are."""
+def test_all_mistakes_are_reported_at_once() -> None:
+    """Nested ones too, with their path."""
     with pytest.raises(ValidationError) as raised:
         PhoneDialout.model_validate({"phoneNumber": "1", "video": True, "codecs": {"audio": [], "vidio": 1}})
     assert [line["loc"] for line in raised.value.errors()] == [
@@ -297,7 +305,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_video_settings_need_video() -> None:
-    """Daily applies them only then."""
+    """Daily applies them to a call with video only."""
     settings = {"width": 1280, "videoBitrate": 900}
     extras: list[dict[str, Any]] = [{}, {"video": False}]
     for extra in extras:
@@ -307,10 +315,10 @@ def test_video_settings_need_video() -> None:
     assert SipDialout.model_validate(body).body() == body
 
 
-def test_codecs_of_video_where_there_is_none() -> None:
-    """A phone never has video, a room only if it says so."""
+def test_video_codecs_need_video() -> None:
+    """A phone call never has video, a room only if `video` is set."""
     codecs = Codecs(audio=("PCMU",), video=("VP8",))
-    with pytest.raises(ValidationError, match=r"codecs\.video\n +codecs\.video is for SIP only.*take it out"):
+    with pytest.raises(ValidationError, match=r"codecs\.video\n +codecs\.video is for SIP only.*remove it"):
         PhoneDialout(**PHONE, codecs=codecs)
     with pytest.raises(ValidationError, match=r"codecs\.video is for a room with video only: set video to True"):
         SipRoom(**ROOM, codecs=codecs)
@@ -320,34 +328,33 @@ def test_codecs_of_video_where_there_is_none() -> None:
     assert PhoneDialout(**PHONE, codecs=Codecs(audio=("PCMA",))).body()["codecs"] == {"audio": ["PCMA"]}
 
 
-def test_what_was_set_is_sent_be_it_the_default() -> None:
-    """And None never: it stands for not set."""
-    assert SipDialout(**SIP).body() == {"sipUri": "sip:bob@example.com"}
-    assert SipDialout(**SIP, video=False, user_id=None, codecs=None).body() == {
-        "sipUri": SIP["sip_uri"],
-        "video": False,
-    }
-    assert Dtmf(tones="1").body() == {"tones": "1"}
-    said = Dtmf(tones="1", method="auto", digit_duration_ms=500)
-    assert said.body() == {"tones": "1", "method": "auto", "digitDurationMs": 500}
-    waited = PhoneDialout(**EXTENDED, wait_before_extension_dial_sec=0)
-    assert waited.body() == {"phoneNumber": PHONE["phone_number"], "extension": "1", "waitBeforeExtensionDialSec": 0}
+def test_a_value_equal_to_the_default_is_as_if_unset() -> None:
+    """It is accepted where only the default makes sense, and not sent."""
+    assert SipDialout(**SIP, video=False, user_id=None, codecs=None).body() == {"sipUri": "sip:bob@example.com"}
+    assert Dtmf(tones="1", method="auto", digit_duration_ms=500).body() == {"tones": "1"}
+    for base in (PHONE, EXTENDED):
+        waited = PhoneDialout(**base, wait_before_extension_dial_sec=0)
+        assert waited == PhoneDialout(**base)
+        assert waited.body() == PhoneDialout(**base).body()
+        assert waited.model_fields_set == set(base)
+    for target in (TO_SIP, TO_PHONE):
+        assert Transfer(**target, wait_before_extension_dial_sec=0).body() == Transfer(**target).body()
 
 
-def test_a_room_has_its_mode_and_no_camels() -> None:
-    """As the page on SIP shows it."""
+def test_a_room_always_has_its_mode_and_snake_case_keys() -> None:
+    """As Daily's page on SIP shows it."""
     room = SipRoom(display_name="SIP Participant", num_endpoints=2)
     assert room.body() == {"sip_mode": "dial-in", "display_name": "SIP Participant", "num_endpoints": 2}
     assert SipRoom.model_validate(room.body()).body() == room.body()
 
 
-def test_tones_are_made_capital() -> None:
-    """Daily knows A to D."""
+def test_tones_become_upper_case() -> None:
+    """Daily documents A to D only."""
     assert Dtmf(tones="1a#d").body() == {"tones": "1A#D"}
 
 
-def test_what_is_permitted_cannot_be_changed_from_outside() -> None:
-    """It is a copy, sent as it is, nulls too."""
+def test_permissions_are_a_copy() -> None:
+    """Changing the original later changes nothing, and nulls are sent."""
     mine: dict[str, Any] = {"base": None, "byUserId": {"u": True}}
     permissions = Permissions(can_receive=mine)
     mine["byUserId"]["u"] = False
@@ -357,7 +364,7 @@ def test_what_is_permitted_cannot_be_changed_from_outside() -> None:
 
 
 def test_both_kinds_of_dialout_have_a_destination() -> None:
-    """As it was given."""
+    """The SIP URI or the number, as it was given."""
     assert SipDialout(sip_uri="sip:Bob@Example.com?X-a=1").destination == "sip:Bob@Example.com?X-a=1"
     assert PhoneDialout(**PHONE).destination == "+12268077097"
     either: TypeAdapter[Dialout] = TypeAdapter(Dialout)
@@ -365,8 +372,8 @@ def test_both_kinds_of_dialout_have_a_destination() -> None:
     assert either.validate_json('{"sipUri": "sip:a@b"}') == SipDialout(sip_uri="sip:a@b")
 
 
-def test_a_copy_with_other_values_is_checked() -> None:
-    """pydantic's own would take anything; what was not set stays unset."""
+def test_model_copy_validates() -> None:
+    """Unlike pydantic's own. Fields that are not set stay unset."""
     one = PhoneDialout(**PHONE, extension="12", wait_before_extension_dial_sec=3, codecs=Codecs(audio=("PCMU",)))
     other = one.model_copy(update={"phone_number": "+12025550102", "user_id": "u"})
     assert other.body() == one.body() | {"phoneNumber": "+12025550102", "userId": "u"}
@@ -382,8 +389,8 @@ def test_a_copy_with_other_values_is_checked() -> None:
             one.model_copy(update=update)
 
 
-def test_an_object_of_which_nothing_is_set_is_not_sent() -> None:
-    """As a field of which nothing is set."""
+def test_a_nested_object_with_nothing_set_is_not_sent() -> None:
+    """Just like a field that is not set."""
     assert SipDialout(**SIP, codecs=Codecs(), video=True, video_settings=VideoSettings()).body() == {
         "sipUri": SIP["sip_uri"],
         "video": True,
@@ -392,8 +399,8 @@ def test_an_object_of_which_nothing_is_set_is_not_sent() -> None:
     assert SipDialout(**SIP, permissions=Permissions(can_receive={})).body()["permissions"] == {"canReceive": {}}
 
 
-def test_what_is_meant_is_told_in_the_spelling_that_was_tried() -> None:
-    """And what is no SIP URI at all is not told to be in lower case."""
+def test_the_suggested_field_has_the_spelling_of_the_attempt() -> None:
+    """And the advice for a SIP URI fits what came."""
     for wrong, text in (
         ({"number": "+12025550101"}, "write phone_number$"),
         ({"phoneNumbr": "+12025550101"}, "write phoneNumber$"),
@@ -401,7 +408,9 @@ def test_what_is_meant_is_told_in_the_spelling_that_was_tried() -> None:
         with pytest.raises(ValidationError) as raised:
             PhoneDialout.model_validate(wrong)
         assert any(re.search(text, line["msg"]) for line in raised.value.errors())
-    with pytest.raises(ValidationError, match=r"got the phone number '\+12025550101'.*use a transfer"):
+    with pytest.raises(
+        ValidationError, match=r"got '\+12025550101': a REFER cannot go to a phone number, use a Transfer"
+    ):
         Refer(to_end_point="+12025550101")
     for no_uri in ("bob@example.com", "tel:+12025550101", ""):
         with pytest.raises(ValidationError, match=r"it must begin with sip: \["):
@@ -410,15 +419,15 @@ def test_what_is_meant_is_told_in_the_spelling_that_was_tried() -> None:
         Dtmf(tones="")
 
 
-def test_they_are_frozen() -> None:
-    """What was checked stays so."""
+def test_options_are_frozen() -> None:
+    """Validated values cannot change."""
     with pytest.raises(ValidationError, match="frozen"):
-        Dtmf(tones="1").tones = "2"  # type: ignore[misc]
+        Dtmf(tones="1").tones = "2"
 
 
 @given(st.text(), st.integers(), st.integers(), st.text("0123456789*#ABCD,w ", max_size=25))
-def test_whatever_comes_is_taken_or_refused(text: str, seconds: int, duration: int, keys: str) -> None:
-    """What is taken goes round; what is not gives a ValidationError and nothing else."""
+def test_any_input_is_accepted_or_refused(text: str, seconds: int, duration: int, keys: str) -> None:
+    """Accepted values survive the body; anything else raises a ValidationError and nothing else."""
     tries: list[tuple[Model, dict[str, Any]]] = [
         (SipDialout, {"sip_uri": f"sip:{text}", "user_id": text}),
         (SipDialout, {**SIP, "display_name": text}),
@@ -437,3 +446,106 @@ def test_whatever_comes_is_taken_or_refused(text: str, seconds: int, duration: i
             continue
         else:
             assert model.model_validate(body).body() == json.loads(json.dumps(body)) == body
+
+
+CLASSES: list[Model] = [Codecs, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, SipRoom, Transfer, VideoSettings]
+"""All option classes."""
+CODECS = st.builds(
+    Codecs,
+    audio=st.none() | st.lists(st.sampled_from(["OPUS", "G722", "PCMU", "PCMA"]), min_size=1, unique=True),
+    video=st.none() | st.lists(st.sampled_from(["H264", "VP8"]), min_size=1, unique=True),
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "sip_uri": st.just("sip:bob@example.com"),
+    "phone_number": st.from_regex(r"\+[1-9][0-9]{1,14}", fullmatch=True),
+    "to_end_point": st.just("sip:bob@example.com"),
+    "display_name": st.from_regex(r"\w+( \w+)*", fullmatch=True),
+    "user_id": st.just("u" * 36),
+    "caller_id": st.just(UUID),
+    "extension": st.from_regex(r"[!-~]{1,20}", fullmatch=True),
+    "wait_before_extension_dial_sec": st.integers(0, 60),
+    "provider": st.just("daily"),
+    "video": st.booleans(),
+    "video_settings": st.builds(VideoSettings, width=st.none() | st.just(1280)),
+    "codecs": CODECS,
+    "permissions": st.just(Permissions(can_receive={"base": None})),
+    "can_receive": st.just({"base": False}),
+    "tones": st.from_regex(r"[0-9*#A-D]{1,20}", fullmatch=True),
+    "method": st.sampled_from(["auto", "telephone-event", "sip-info"]),
+    "digit_duration_ms": st.integers(50, 2000),
+    "sip_mode": st.just("dial-in"),
+    **dict.fromkeys(("num_endpoints", "width", "height", "fps", "video_bitrate"), st.integers(1, 10**9)),
+    "audio": st.lists(st.sampled_from(["OPUS", "G722", "PCMU", "PCMA"]), min_size=1, unique=True),
+}
+"""Valid values of each field, by its name."""
+
+
+def test_every_class_and_field_is_drawn() -> None:
+    """A new class or field needs values here."""
+    assert {cls.__name__ for cls in CLASSES} == {name for name in options.__all__ if name[0].isupper()} - {"Dialout"}
+    assert {name for cls in CLASSES for name in cls.model_fields} <= set(VALUES)
+
+
+@given(st.data())
+def test_every_option_survives_its_dump(data: st.DataObject) -> None:
+    """In Python and in JSON, in both spellings; what the dump adds are defaults, which count as unset."""
+    model: Model = data.draw(st.sampled_from(CLASSES))
+    required = {name: VALUES[name] for name, field in model.model_fields.items() if field.is_required()}
+    optional = {name: values for name, values in VALUES.items() if name in model.model_fields and name not in required}
+    if model is Codecs:
+        optional["video"] = st.just(["VP8"])
+    try:
+        made = model(**data.draw(st.fixed_dictionaries(required, optional=optional)))
+    except ValidationError:
+        return  # fields that contradict each other
+    for by_alias in (False, True):
+        for again in (
+            model.model_validate(made.model_dump(by_alias=by_alias)),
+            model.model_validate(made.model_dump(by_alias=by_alias, mode="json")),
+            model.model_validate_json(made.model_dump_json(by_alias=by_alias)),
+        ):
+            assert again == made
+            assert again.body() == made.body()
+            assert again.model_fields_set == made.model_fields_set
+
+
+def limits_of(model: Model) -> dict[str, Any]:
+    """The limits in the JSON schema of each field, without the null of optional fields."""
+    found = {}
+    for name, schema in model.model_json_schema(by_alias=False)["properties"].items():
+        kind = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
+        kept = {"minimum", "maximum", "minLength", "maxLength", "pattern", "enum", "const", "minItems", "uniqueItems"}
+        found[name] = {key: value for key, value in kind.items() if key in kept}
+    return found
+
+
+def test_the_json_schema_has_the_limits() -> None:
+    """Tools that fill in options can read them."""
+    phone, dtmf, transfer = limits_of(PhoneDialout), limits_of(Dtmf), limits_of(Transfer)
+    assert phone["phone_number"] == {"pattern": r"^\+[1-9][0-9]{1,14}$"}
+    assert phone["user_id"]["maxLength"] == 36
+    assert re.search(phone["display_name"]["pattern"], "Zoë 電話")
+    assert phone["extension"] == transfer["extension"] == {"minLength": 1, "maxLength": 20, "pattern": "^[!-~]*$"}
+    assert phone["wait_before_extension_dial_sec"] == {"minimum": 0, "maximum": 60}
+    assert re.search(phone["caller_id"]["pattern"], UUID)
+    assert limits_of(SipDialout)["sip_uri"] == limits_of(Refer)["to_end_point"] == {"pattern": r"^sip:\S+$"}
+    assert re.search(transfer["to_end_point"]["pattern"], "sip:a@b")
+    assert re.search(transfer["to_end_point"]["pattern"], "+12268077097")
+    assert dtmf["tones"] == {"minLength": 1, "maxLength": 20, "pattern": "^[0-9*#A-Da-d]*$"}
+    assert dtmf["method"] == {"enum": ["auto", "telephone-event", "sip-info"]}
+    assert dtmf["digit_duration_ms"] == {"minimum": 50, "maximum": 2000}
+    assert limits_of(SipRoom)["sip_mode"] == {"const": "dial-in"}
+    assert limits_of(SipRoom)["num_endpoints"] == limits_of(VideoSettings)["fps"] == {"minimum": 1}
+    assert limits_of(Codecs)["video"] == {"minItems": 1, "uniqueItems": True}
+    assert PhoneDialout.model_json_schema()["required"] == ["phoneNumber"]
+
+
+@pytest.mark.parametrize("model", CLASSES)
+def test_help_describes_every_field(model: Model) -> None:
+    """In the docstring, and in the schema too, whose own description stays short."""
+    schema = model.model_json_schema(by_alias=False)
+    for name, field in model.model_fields.items():
+        assert f"    {name}: {' '.join(field.description.split())}" in model.__doc__
+        assert schema["properties"][name]["description"] == field.description
+    assert list(inspect.signature(model).parameters) == list(model.model_fields)
+    assert "\n\n" not in schema["description"]

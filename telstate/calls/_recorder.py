@@ -1,0 +1,202 @@
+"""How the engine writes to a session. A session refuses assignment, so these functions write to its dict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from typing import Any
+
+from telstate.calls._address import plain_uri
+from telstate.calls._evidence import Evidence
+from telstate.calls._session import _EMPTY, Session, rare, set_state
+from telstate.calls._table import TERMINAL, State
+from telstate.calls._transition import STEPS, Transition, path_of
+from telstate.events import Direction
+
+__all__ = [
+    "SNAPSHOT_FIELDS",
+    "Recorder",
+    "bounded",
+    "freeze",
+    "mark_time",
+    "note_anomaly",
+    "note_departure",
+    "note_warning",
+    "rise",
+    "set_rare",
+    "thaw",
+]
+
+_MAY_DIFFER = frozenset({"call_client_id", "display_name", "sip_headers", "provider"})
+"""Facts that two observers of one session legitimately report differently."""
+
+_TEXT_LIMIT = 1024
+_HEADER_LIMIT = 64
+_ANOMALY_LIMIT = 20
+_WARNING_LIMIT = 5
+
+
+class Recorder:
+    """Records what one type of event reports about sessions of one direction.
+
+    Args:
+        evidence: the evidence that it is.
+        time: the field of the session that keeps its time, if any.
+        facts: the facts that it can report, at least two.
+    """
+
+    __slots__ = ("_evidence", "_facts", "_read", "_time", "_unknown")
+
+    def __init__(self, evidence: int, time: str | None, facts: Iterable[str]) -> None:
+        self._evidence = evidence
+        self._time = time
+        self._facts = tuple(facts)
+        self._read = itemgetter(*self._facts)
+        self._unknown = (None,) * len(self._facts)
+
+    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> None:
+        """Record an event, also when it is late: it may be the first to report something.
+
+        Args:
+            session: the session that the event is about.
+            event: the fields of the event.
+            at: when it happened, in Unix seconds; None if unknown.
+        """
+        fields = session.__dict__
+        if self._evidence:
+            if session.ended:
+                _amend(session, self._evidence)
+            else:
+                fields["_evidence"] = session._evidence | self._evidence
+        if at is not None and self._time is not None:
+            known = fields[self._time]
+            if known is None or at < known:
+                fields[self._time] = at
+            if session.started_at is None or at < session.started_at:
+                fields["started_at"] = at
+        reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
+        if reported != known:
+            if known == self._unknown and all(map(_is_short, reported)):
+                fields.update(zip(self._facts, reported, strict=True))
+            else:
+                _record_facts(session, zip(self._facts, reported, strict=True))
+
+
+def rise(session: Session, target: State, event: str, parked: bool = False) -> Transition:
+    """Move a session to `target` and record the transition."""
+    transition, step = STEPS[session.state, target, event, parked]
+    fields = session.__dict__
+    fields["_path"] = session._path + step
+    if target in TERMINAL:
+        fields["ended"] = True
+    set_state(session, target)
+    return transition
+
+
+def _amend(session: Session, evidence: int) -> None:
+    """Add evidence after the end. It amends the session, unless it is the stopped that follows an error."""
+    fields, cause = session.__dict__, session.cause
+    if fields["_evidence"] & evidence:
+        return
+    fields["_evidence"] |= evidence
+    if evidence != Evidence.STOPPED or session.cause is not cause:
+        fields["amended"] = True
+
+
+def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> None:
+    """Keep the first value of each fact; a later one that differs is an anomaly."""
+    fields = session.__dict__
+    for name, value in reported:
+        if value is None:
+            continue
+        known = fields[name]
+        if known is None:
+            fields[name] = bounded(value)
+        elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
+            note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
+
+
+def mark_time(session: Session, field: str, at: float) -> None:
+    """Keep the earliest time for `field`, and for the session as a whole."""
+    fields = session.__dict__
+    known = fields[field]
+    if known is None or at < known:
+        fields[field] = at
+    known = fields["started_at"]
+    if known is None or at < known:
+        fields["started_at"] = at
+
+
+def note_anomaly(session: Session, text: str) -> None:
+    """Record something odd once, and at most twenty different texts."""
+    if text not in session.anomalies and len(session.anomalies) < _ANOMALY_LIMIT:
+        vars(session)["anomalies"] += (text,)
+
+
+def note_warning(session: Session, text: str) -> None:
+    """Record the text of a warning once, and at most five different texts."""
+    text = bounded(text)
+    if text not in session.warnings and len(session.warnings) < _WARNING_LIMIT:
+        vars(session)["warnings"] += (text,)
+
+
+def set_rare(session: Session, name: str, value: Any) -> None:
+    """Set a value that few sessions have: JSON values, which are replaced and never changed, as a snapshot may hold them."""
+    vars(session)["_rare"] = {**(session._rare or {}), name: value}
+
+
+def note_departure(session: Session, legs: Iterable[Session]) -> None:
+    """Keep the legs of a call for the records: those of a session that leaves memory, and the session for those that stay."""
+    legs = list(legs)
+    for leg in legs:
+        set_rare(leg, "legs", [*(rare(leg, "legs") or ()), session.session_id])
+    set_rare(session, "legs", [*(rare(session, "legs") or ()), *(leg.session_id for leg in legs)])
+
+
+_PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))
+_read_plain_fields = itemgetter(*_PLAIN_FIELDS)
+SNAPSHOT_FIELDS = (*_PLAIN_FIELDS, "direction", "state", "transitions")
+"""The names of the values that `freeze` returns."""
+
+
+def freeze(session: Session) -> tuple[Any, ...]:
+    """Return all values of a session in the order of `SNAPSHOT_FIELDS`, without `context`. Fast: a snapshot has all sessions."""
+    return (*_read_plain_fields(session.__dict__), session.direction, session.state, session.transitions)
+
+
+def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
+    """Make a session from what `freeze` returned, also after a round trip through JSON."""
+    frozen = dict(zip(names, values, strict=True))
+    session = Session(frozen["session_id"], Direction(frozen.pop("direction")))
+    set_state(session, State(frozen.pop("state")))
+    fields = vars(session)
+    fields["_path"] = path_of(frozen.pop("transitions"))
+    fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
+    return session
+
+
+def _is_short(value: Any) -> bool:
+    """Return whether a value can be kept as it is."""
+    return value is None or (type(value) is str and len(value) <= _TEXT_LIMIT)
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values are one SIP address: with or without `sip:` or a query."""
+    return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
+
+
+def bounded(value: Any) -> Any:
+    """Cut a value that would stay in memory for hours. Real values are far below the limits."""
+    if isinstance(value, str):
+        return value if len(value) <= _TEXT_LIMIT else value[:_TEXT_LIMIT] + "…"
+    if isinstance(value, dict):
+        return {
+            bounded(key): bounded(item) if isinstance(item, (str, int, float, bool)) else bounded(str(item))
+            for key, item in list(value.items())[:_HEADER_LIMIT]
+        }
+    return value
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:80] + "…"

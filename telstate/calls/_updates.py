@@ -1,0 +1,134 @@
+"""What one type of event changes besides the state of its session. One function per kind of event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from telstate.calls._engine_state import EngineState
+from telstate.calls._evidence import Evidence
+from telstate.calls._recorder import bounded, note_anomaly, note_warning
+from telstate.calls._registry import destination_of
+from telstate.calls._session import Session
+from telstate.events import (
+    DeadlinePassed,
+    DialinConnected,
+    DialinError,
+    DialinStopped,
+    DialinWarning,
+    DialoutError,
+    DialoutRefused,
+    DialoutStopped,
+    DialoutWarning,
+    DtmfReceived,
+    Event,
+    Presence,
+    PresenceChecked,
+    SessionsLinked,
+    TransferAnswered,
+    TransferCompleted,
+    TransferEvent,
+    TransferInitiated,
+    TransferRequested,
+    TransferTriggered,
+)
+
+__all__ = ["UPDATES"]
+
+
+def _connected(state: EngineState, session: Session, _: Event) -> None:
+    """Put the caller on the endpoint, unless they have left already."""
+    if session.ended or session.sip_endpoint is None:
+        return
+    arrival = state.endpoints.occupy(session, session.sip_endpoint, state.now)
+    if arrival.busy_with is not None:
+        note_anomaly(session, f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
+    if arrival.caller is not None:
+        vars(session).update(caller=arrival.caller["from"], pinless_call_id=arrival.caller["call_id"])
+    if arrival.transferred_from is not None and state.registry.get(arrival.transferred_from) is not None:
+        state.registry.link(arrival.transferred_from, session.session_id)
+
+
+def _transferred(state: EngineState, session: Session, event: TransferEvent | TransferRequested) -> None:
+    """Keep the target. If it is a known endpoint, the session there is the far leg."""
+    if event.to_endpoint is None:
+        return
+    if not session.transferred_to:
+        vars(session)["transferred_to"] = bounded(event.to_endpoint)
+    arrived = isinstance(event, (TransferAnswered, TransferCompleted))
+    far_leg = state.endpoints.transfer(session.session_id, event.to_endpoint, state.now, arrived=arrived)
+    if far_leg is not None:
+        state.registry.link(session.session_id, far_leg)
+
+
+def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
+    """Link two sessions once both are known. Until then the event is parked for the missing one."""
+    for session_id in (event.session_id, event.other_session_id):
+        if state.registry.get(session_id) is None:
+            state.early.park(state.number, event, session_id, state.clock, state.now)
+            return
+    state.registry.link(event.session_id, event.other_session_id)
+
+
+def _key_pressed(_: EngineState, session: Session, __: Event) -> None:
+    vars(session)["dtmf"] += 1
+
+
+def _deadline_passed(state: EngineState, session: Session, event: DeadlinePassed) -> None:
+    if not session.ended:
+        state.timers.acknowledge(event, session, state.now)
+
+
+def _presence_checked(state: EngineState, session: Session, event: PresenceChecked) -> None:
+    """Alive is a sign of life. Unknown starts the limit for an answer. Gone ends the session, which is not done here."""
+    if session.ended:
+        return
+    if event.presence is Presence.ALIVE:
+        vars(session).update(uncertain=False, alive_at=state.clock)
+        state.timers.restart_silence(session, state.now)
+    elif event.presence is Presence.UNKNOWN:
+        vars(session)["uncertain"] = True
+        state.timers.start_presence(session, state.now)
+
+
+def _warned(_: EngineState, session: Session, event: DialinWarning | DialoutWarning) -> None:
+    note_warning(session, event.error_msg or "a warning without text")
+
+
+def _stopped(_: EngineState, session: Session, event: DialinStopped | DialoutStopped) -> None:
+    if session.error_msg is None and event.error_msg is not None:
+        vars(session)["error_msg"] = bounded(event.error_msg)
+
+
+def _refused(_: EngineState, session: Session, event: DialoutRefused) -> None:
+    if event.error_msg is not None and not session._evidence & Evidence.ERROR:
+        vars(session)["error_msg"] = bounded(event.error_msg)
+
+
+def _failed(_: EngineState, session: Session, event: DialinError | DialoutError) -> None:
+    """The text of an error outweighs any other. Its details may name the destination."""
+    if event.error_msg is not None:
+        vars(session)["error_msg"] = bounded(event.error_msg)
+    if session.destination is None and isinstance(event, DialoutError):
+        vars(session)["destination"] = bounded(destination_of(event))
+
+
+UPDATES: Mapping[type[Event], Callable[[EngineState, Session, Any], None]] = {
+    DialinConnected: _connected,
+    TransferRequested: _transferred,
+    TransferTriggered: _transferred,
+    TransferInitiated: _transferred,
+    TransferAnswered: _transferred,
+    TransferCompleted: _transferred,
+    SessionsLinked: _linked,
+    DtmfReceived: _key_pressed,
+    DeadlinePassed: _deadline_passed,
+    PresenceChecked: _presence_checked,
+    DialinWarning: _warned,
+    DialoutWarning: _warned,
+    DialinStopped: _stopped,
+    DialoutStopped: _stopped,
+    DialoutRefused: _refused,
+    DialinError: _failed,
+    DialoutError: _failed,
+}

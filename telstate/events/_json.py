@@ -1,0 +1,101 @@
+"""JSON as it really arrives: any kind of input to bytes, and bytes that are nearly JSON to values."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from pydantic_core import from_json, to_json
+
+from telstate.errors import ParseError
+
+__all__ = ["Raw", "has_non_finite", "load", "to_bytes"]
+
+Raw: TypeAlias = bytes | bytearray | memoryview | str | Mapping[str, Any]
+"""One JSON object, encoded or not."""
+
+
+def to_bytes(raw: Raw) -> bytes:
+    """Return the JSON bytes that are journalled and parsed.
+
+    Raises:
+        ParseError: if `raw` is neither text nor a mapping, or cannot be written as JSON.
+    """
+    if isinstance(raw, (bytes, bytearray, memoryview)):
+        return bytes(raw)
+    if isinstance(raw, str):
+        return raw.encode("utf-8", "replace")
+    if not isinstance(raw, Mapping):
+        raise ParseError("", "a JSON object as bytes, text or mapping", type(raw).__name__)
+    try:
+        return to_json(dict(raw), fallback=_fallback, inf_nan_mode="constants")
+    except (ValueError, RecursionError):
+        pass
+    try:  # pydantic does not write unpaired surrogates; the standard library escapes them
+        return json.dumps(dict(raw), default=_fallback).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ParseError("", f"a mapping that can be written as JSON ({error})", type(raw).__name__) from None
+
+
+def _fallback(value: Any) -> Any:
+    """Write other kinds of mappings as objects, and everything else that JSON does not have as text."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+# JavaScript can cut a text between the two halves of an emoji, and JSON.stringify then writes the half as an escape. A
+# caller's display name must not cost us the hang-up. Whole pairs and all other escapes match first and are kept.
+_UNPAIRED = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^uU]|\\u(?![dD][89a-fA-F]).)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def load(data: bytes) -> Any:
+    """Decode JSON. Invalid characters are replaced; NaN and infinities become text.
+
+    Raises:
+        ParseError: if it is not JSON even so.
+    """
+    try:
+        payload = from_json(data)
+    except ValueError as error:
+        payload = _load_repaired(data, error)
+    return _name_non_finite(payload) if has_non_finite(payload) else payload
+
+
+def _load_repaired(data: bytes, error: ValueError) -> Any:
+    repaired = _UNPAIRED.sub(lambda match: match[1] or b"\\ufffd", data.decode("utf-8", "replace").encode())
+    try:
+        return from_json(repaired)
+    except ValueError:
+        raise ParseError("", f"JSON ({error})", data) from None
+
+
+def has_non_finite(value: Any) -> bool:
+    """Return True if `value` contains NaN or an infinity: not JSON, though JavaScript and Python both write them."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    for item in value:  # noqa: SIM110 - a generator costs more than the texts, which are nearly all of the items
+        if type(item) in _CONTAINERS and has_non_finite(item):
+            return True
+    return False
+
+
+_CONTAINERS = frozenset({float, dict, list})
+
+
+def _name_non_finite(value: Any) -> Any:
+    """Write NaN and infinities as text: JSON has no such numbers, and NaN does not even equal itself."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity"}.get(str(value), "-Infinity")
+    if isinstance(value, dict):
+        return {key: _name_non_finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_name_non_finite(item) for item in value]
+    return value

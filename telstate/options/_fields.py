@@ -1,0 +1,172 @@
+"""The types of the option fields: limits as pydantic constraints, so that a JSON schema shows them, and clear errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeAlias, get_args
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, ValidationInfo, WrapValidator
+from pydantic import ValidatorFunctionWrapHandler as Handler
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from telstate.errors import shorten
+from telstate.options._uris import uri_problem
+
+__all__ = [
+    "E164",
+    "NUMBER",
+    "CallerId",
+    "CheckedUri",
+    "Extension",
+    "Flag",
+    "PhoneNumber",
+    "Positive",
+    "SipUri",
+    "Text",
+    "UserId",
+    "WaitSeconds",
+    "closest",
+    "either",
+    "explained",
+    "likely_number",
+    "must_be",
+    "one_of",
+    "whole_number",
+]
+
+_MAX_USER_ID = 36
+"""Characters. Source: the page of startDialOut."""
+_MAX_EXTENSION = 20
+"""Characters. Source: the page of startDialOut."""
+_MAX_WAIT_SEC = 60
+"""Seconds from the answer to the extension. Source: the page of dialOut/start."""
+
+E164 = r"\+[1-9][0-9]{1,14}"
+_UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_VISIBLE = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
+"""Not blank, no control characters."""
+NUMBER = "a plus sign, the country code and the number, 2 to 15 digits without spaces, for example +12268077097"
+
+Explanation: TypeAlias = Callable[[str, ErrorDetails], str]
+"""The message for a field's name and pydantic's error."""
+
+
+def explained(explain: Explanation) -> WrapValidator:
+    """Replace pydantic's message: ours says what came, what was expected and what to do."""
+
+    def check(value: Any, handler: Handler, info: ValidationInfo) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = error.errors(include_url=False)[0]
+        name = str(info.field_name)
+        if details["type"] == "string_type" and not details["loc"]:
+            text = f"{name} must be a string, got {shorten(value)}: put it in quotes or convert it"
+        else:
+            text = explain(name, details)
+        raise PydanticCustomError("telstate_option", text)
+
+    return WrapValidator(check)
+
+
+def must_be(expected: str, advice: Callable[[Any], str | None]) -> WrapValidator:
+    """Explain an error by what was expected, and by the advice for what came."""
+    return explained(
+        lambda name, error: f"{name} must be {expected}, got {shorten(error['input'])}: {advice(error['input'])}"
+    )
+
+
+def one_of(literal: Any) -> WrapValidator:
+    """Explain the errors of a `Literal`."""
+    allowed = get_args(literal)
+    return must_be(either(allowed), lambda value: f"write {closest(value, allowed)}")
+
+
+def either(allowed: tuple[str, ...]) -> str:
+    """Join the allowed values: 'a', 'b' or 'c'."""
+    *others, last = (repr(one) for one in allowed)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def closest(value: Any, allowed: tuple[str, ...]) -> str:
+    """Return the value that was probably meant, else all that are allowed."""
+    near = get_close_matches(str(value)[:40].lower(), [one.lower() for one in allowed], 1)
+    return next((repr(one) for one in allowed if one.lower() in near), either(allowed))
+
+
+def likely_number(text: str) -> str | None:
+    """Return the number in E.164 if `text` is one with spaces, dashes, dots or brackets in it."""
+    plain = re.sub(r"[\s().\-/]", "", text[:40])
+    return plain if len(text) <= 40 and re.fullmatch(E164, plain) else None
+
+
+def whole_number(expected: str, advice: str) -> WrapValidator:
+    return must_be(
+        f"a whole number {expected}", lambda value: advice if type(value) is int else "give a number that is an int"
+    )
+
+
+def _explain_text(name: str, error: ErrorDetails) -> str:
+    text = error["input"]
+    if error["type"] == "string_too_long":
+        return (
+            f"{name} must have at most {_MAX_USER_ID} characters, got {shorten(text)} with {len(text)}:"
+            " shorten it; a UUID fits"
+        )
+    if not text.strip():
+        return f"{name} must not be empty, got {shorten(text)}: give one, or leave it out"
+    return f"{name} must have no control characters, got {shorten(text)}: remove them"
+
+
+def _explain_extension(name: str, error: ErrorDetails) -> str:
+    text = error["input"]
+    return (
+        f"{name} must have 1 to {_MAX_EXTENSION} characters of plain ASCII without whitespace, got"
+        f" {shorten(text)} with {len(text)}: write it as it is dialled, for example 1234"
+    )
+
+
+def _check_uri(uri: str) -> str:
+    if uri_problem(uri):
+        raise ValueError
+    return uri
+
+
+Text = Annotated[str, StringConstraints(strict=True, pattern=_VISIBLE), explained(_explain_text)]
+"""A text that people see, or that is logged: not blank, no control characters."""
+UserId = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=_MAX_USER_ID, pattern=_VISIBLE),
+    explained(_explain_text),
+]
+CheckedUri = Annotated[str, StringConstraints(strict=True, pattern=r"^sip:\S+$"), AfterValidator(_check_uri)]
+"""A SIP URI whose errors are not explained yet."""
+SipUri = Annotated[CheckedUri, must_be("a SIP URI such as sip:bob@example.com", uri_problem)]
+PhoneNumber = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=f"^{E164}$"),
+    must_be("in E.164", lambda text: f"write {likely_number(text) or NUMBER}"),
+]
+CallerId = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=f"^({E164}|{_UUID})$"),
+    must_be(
+        "a number you bought from Daily, or the UUID that Daily gave it",
+        lambda text: f"write {likely_number(text) or NUMBER}, or take its id from the list of purchased numbers",
+    ),
+]
+Extension = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=_MAX_EXTENSION, pattern="^[!-~]*$"),
+    explained(_explain_extension),
+]
+WaitSeconds = Annotated[
+    int,
+    Field(strict=True, ge=0, le=_MAX_WAIT_SEC),
+    whole_number(f"of seconds from 0 to {_MAX_WAIT_SEC}", "give one within these limits"),
+]
+Positive = Annotated[int, Field(strict=True, ge=1), whole_number("of at least 1", "give 1 or more")]
+Flag = Annotated[bool, Field(strict=True), must_be("True or False", lambda _: "write one of the two")]

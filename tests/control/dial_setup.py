@@ -1,0 +1,187 @@
+"""Everything a dial needs, in two forms with one interface.
+
+`in_memory`: a `FakeCarrier` and a `FakeClock` that runs as fast as the tasks allow. `over_http`: a `FakeDaily`, its webhooks and
+`RestControl`, in real time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from telstate import Dispatcher, Router, Session
+from telstate.control import DailyApi, Dialer, DialResult, RestControl, Webhooks
+from telstate.control._error_mapping import error_type_of
+from telstate.options import PhoneDialout
+from telstate.routing._clock import SystemClock
+from telstate.routing._ports import Clock
+from telstate.sources._webhooks import webhook_app
+from telstate.testing import FakeClock, FakeDaily, PhoneLine
+from telstate.testing._faults import App, instead
+from tests.control.fake_carrier import FakeCarrier
+from tests.control.receiving import SECRET
+from tests.sources.serving import serving
+
+__all__ = ["NUMBER", "QUICK", "ROOM", "DialSetup", "dialing", "in_memory", "over_http", "until"]
+
+NUMBER = "+12025550101"
+ROOM = "support"
+QUICK: dict[str, Any] = {
+    "room": ROOM,
+    "pauses": [0.01],
+    "find_within": 1.0,
+    "find_intervals": [0.05],
+    "stop_timeouts": [0.3, 0.3, 0.3],
+}
+"""Short times for a dialer."""
+
+
+class DialSetup:
+    """A carrier, a dispatcher and a dialer.
+
+    Attributes:
+        daily: the carrier: `lines`, `live`, `starts`, `most_at_once`, `sessions`.
+        calls: the dispatcher.
+        dialer: the dialer.
+        clock: the dispatcher's clock.
+    """
+
+    def __init__(self, daily: Any, calls: Dispatcher, dialer: Dialer, clock: Clock) -> None:
+        self.daily = daily
+        self.calls = calls
+        self.dialer = dialer
+        self.clock = clock
+
+    async def dial(self, number: str = NUMBER, **options: Any) -> DialResult:
+        """Dial a number, with a short ring timeout."""
+        return await self.dialer.dial(PhoneDialout(phone_number=number), **{"ring_timeout": 0.5, **options})
+
+    def within(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """A cancel scope that is cancelled after so many seconds of the clock."""
+        return self.clock.move_on_after(seconds)
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait until something holds, or fail after five seconds of real time."""
+        if not isinstance(self.daily, FakeDaily):
+            await until(holds)
+            return
+        with anyio.fail_after(5):
+            while not holds():  # noqa: ASYNC110 - the fake lives in another thread
+                await anyio.sleep(0.01)
+
+    def on_stop(self, *, delay: float = 0.0, refuse: str | None = None, status: int = 400, times: int = 100) -> None:
+        """Delay and refuse the next stops."""
+        left = times
+
+        def counted() -> bool:
+            nonlocal left
+            left -= 1
+            return left >= 0
+
+        if isinstance(self.daily, FakeDaily):
+
+            async def fault(app: App, scope: Any, receive: Any, send: Any) -> None:
+                if not counted():
+                    return await app(scope, receive, send)
+                await anyio.sleep(delay)
+                if refuse is not None:
+                    app = _answering(instead(status, b'{"error": "%b"}' % refuse.encode()), app)
+                return await app(scope, receive, send)
+
+            self.daily.rules["/rooms/*/dialOut/stop"] = fault
+            return
+
+        async def before_stop(_: Session) -> None:
+            if counted():
+                await self.clock.sleep(delay)
+                if refuse is not None:
+                    raise error_type_of(refuse)(f"stop: Daily answered: {refuse}", status=status, error=refuse)
+
+        self.daily.before_stop = before_stop
+
+    def undo_on_stop(self) -> None:
+        """Let stops through again."""
+        if isinstance(self.daily, FakeDaily):
+            del self.daily.rules["/rooms/*/dialOut/stop"]
+        else:
+            self.daily.before_stop = None
+
+
+def _answering(fault: Any, app: App) -> App:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await fault(app, scope, receive, send)
+
+    return answer
+
+
+@asynccontextmanager
+async def in_memory(
+    *,
+    router: Router | None = None,
+    start_timeout: float = 0.5,
+    line: PhoneLine | None = None,
+    carrier: dict[str, Any] | None = None,
+    calls: dict[str, Any] | None = None,
+    **dialer: Any,
+) -> AsyncIterator[DialSetup]:
+    """Set it up with a fake carrier and a clock that runs fast."""
+    clock = FakeClock()
+    fake = FakeCarrier(clock, start_timeout=start_timeout, line=line, **(carrier or {}))
+    async with dialing(fake, router=router, calls={"clock": clock, **(calls or {})}, **dialer) as dialer_:
+        yield DialSetup(fake, fake.calls, dialer_, clock)
+
+
+@asynccontextmanager
+async def dialing(
+    carrier: FakeCarrier, *, router: Router | None = None, calls: dict[str, Any] | None = None, **dialer: Any
+) -> AsyncIterator[Dialer]:
+    """Run a dialer on a fake carrier. A `FakeClock` runs as fast as the tasks allow."""
+    options = calls or {}
+    async with Dispatcher(router or Router(), control=carrier, **options) as taking:
+        carrier.calls = taking
+        async with anyio.create_task_group() as group:
+            carrier.group = group
+            if isinstance(taking.clock, FakeClock):
+                group.start_soon(_run_fast, taking.clock)
+            async with Dialer(taking, **{**QUICK, **dialer}) as dialer_:
+                yield dialer_
+            group.cancel_scope.cancel()
+
+
+async def _run_fast(clock: FakeClock) -> None:
+    while True:
+        await clock.advance(0.02)
+
+
+@asynccontextmanager
+async def over_http(
+    *,
+    router: Router | None = None,
+    start_timeout: float = 0.5,
+    daily: FakeDaily | None = None,
+    calls: dict[str, Any] | None = None,
+    **dialer: Any,
+) -> AsyncIterator[DialSetup]:
+    """Set it up with a fake Daily over HTTP, with somebody in the room."""
+    with daily or FakeDaily() as fake:
+        async with DailyApi(fake.key, url=fake.url, timeout=2.0, pauses=(0.02, 0.05)) as api:
+            control = RestControl(api, start_timeout=start_timeout)
+            async with (
+                Dispatcher(router or Router(), control=control, **(calls or {})) as taking,
+                serving(webhook_app(taking, secrets=[SECRET]), lifespan="off") as url,
+                Dialer(taking, **{**QUICK, **dialer}) as dialer_,
+            ):
+                await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)
+                fake.host(ROOM)
+                yield DialSetup(fake, taking, dialer_, SystemClock())
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds on this event loop, or fail after five seconds of real time."""
+    with anyio.fail_after(5):
+        while not holds():
+            await anyio.lowlevel.checkpoint()

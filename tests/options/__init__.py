@@ -1,0 +1,1 @@
+"""What can be asked of Daily: limits, error messages, and what is sent."""
