@@ -259,6 +259,17 @@ async def test_an_event_that_cannot_be_written_fails_before_it_shares_a_commit()
     assert journal.batches == [1]
 
 
+async def test_a_commit_takes_marks_along() -> None:
+    """They are not synced by themselves."""
+    journal = Plain()
+    async with running(journal) as one:
+        await one.submit(js("dialout-connected", "s"))
+        one.work_log.done(1)
+        assert journal.log.done == set()
+        await one.submit(js("dialout-connected", "t"))
+        await until(lambda: journal.log.done == {1})
+
+
 async def test_nothing_submitted_is_nothing_appended() -> None:
     """A batch may have had no event at all."""
     journal = Plain()
@@ -441,11 +452,12 @@ async def test_a_limit_that_could_not_be_kept_is_appended_later() -> None:
 
 async def test_new_settings_hold_for_limits_that_run() -> None:
     """The timer looks again at once, also where it would have slept past the new limit."""
+    other = Settings(silence_before_answer=20)
     async with running(Plain(), settings=Settings()) as one:
         await one.submit(js("dialout-connected", "s"))
         await one.clock.advance(1)
-        await one.sequencer.submit_events(SettingsChanged(settings=SHORT.model_dump()))
-        await one.clock.advance(58)
+        await one.sequencer.submit_events(SettingsChanged(settings=other.model_dump()))
+        await one.clock.advance(18)
         assert len(one.sequencer.engine.live()) == 1
         await one.clock.advance(2)
         assert one.sequencer.engine.live() == []
@@ -462,6 +474,22 @@ async def test_closing_while_a_limit_is_appended_ends_the_timer_without_an_error
         journal.gate.set()
         await until(lambda: one.numbers == [1, 2])
         await settle()
+
+
+async def test_time_never_falls_and_goes_on_where_the_journal_was() -> None:
+    """Also if the clock of the machine was put back, before the start or since."""
+    clock, engine = FakeClock(1000.0), Engine()
+    engine.receive(parse(js("dialout-connected", "s")), 1300.0)
+    journal = Plain()
+    sequencer = Sequencer(journal, clock, None, Backlog(), WorkLog(journal, clock), at_once=500)
+    sequencer.open(engine, 1, lambda *_: None, asks=False)
+    assert sequencer.now() == 1300
+    await clock.advance(5)
+    assert sequencer.now() == 1305
+    clock._now -= 100
+    assert sequencer.now() == 1305
+    await clock.advance(101)
+    assert sequencer.now() == 1306
 
 
 # --- a journal that others share ----------------------------------------------------------------------------------
@@ -584,6 +612,7 @@ async def test_what_comes_back_is_waited_for_no_longer_than_the_sequencer_runs()
         await until(lambda: len(answers) == 1)
     assert isinstance(answers[0], NotRunning)
     assert "which has it" in str(answers[0])
+    assert not one.sequencer.busy
 
 
 async def test_a_record_of_others_that_cannot_be_read_is_a_dead_letter_and_stops_nothing() -> None:
@@ -644,13 +673,23 @@ async def test_a_session_leaves_memory_only_when_no_older_event_can_be_on_its_wa
     async with running(SharedMemoryJournal(log), settings=SHORT) as one:
         await one.submit(js("dialout-stopped", "s"))
         begun = one.clock.now()
+        looks = counted(one.sequencer, "_pass")
         await one.clock.advance(10 + IN_TRANSIT - 0.5)
         assert one.departed == []
+        assert len(looks) < 20  # it does not spin meanwhile
         log.append([entry(begun + 9.9, js("dialout-warning", "s"))])
         await settle()
         assert one.stepped[-1].session is not None
         await one.clock.advance(1)
         assert len(one.departed) == 1
+
+
+def counted(thing: object, name: str) -> list[None]:
+    """Count the calls of a method: return a list that grows with each."""
+    calls: list[None] = []
+    method = getattr(thing, name)
+    setattr(thing, name, lambda *arguments: calls.append(None) or method(*arguments))  # type: ignore[func-returns-value]
+    return calls
 
 
 async def test_an_append_that_fails_though_the_log_has_it_is_stepped_as_somebody_elses() -> None:
@@ -759,6 +798,19 @@ async def test_a_takeover_has_no_gap_and_reads_back_what_it_appends() -> None:
         "settings-changed",
         "dialout-stopped",
     ]
+
+
+async def test_a_takeover_forgets_no_session_that_an_older_event_may_still_concern() -> None:
+    """As while it runs."""
+    log, clock = SharedLog(), FakeClock()
+    async with Dispatcher(Router(), journal=SharedMemoryJournal(log), clock=clock, settings=SHORT) as calls:
+        await calls.receive(js("dialout-stopped", "s"))
+        ended = clock.now()
+    await clock.advance(10.5)
+    async with Dispatcher(Router(), journal=SharedMemoryJournal(log), clock=clock) as calls:
+        log.append([entry(ended + 9.9, js("dialout-stopped", "s"))])
+        await until(lambda: calls._sequencer.seq == 2)
+        assert calls.counts[OutcomeKind.DUPLICATE] == 1
 
 
 async def test_a_takeover_goes_on_from_a_checkpoint_whose_record_was_pruned() -> None:
