@@ -33,7 +33,7 @@ from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router
 from telstate.routing._run import Run, Setup
-from telstate.routing._runner import IN_HANDLER
+from telstate.routing._runner import IN_HANDLER, IS_PENDING
 
 __all__ = ["Dispatcher"]
 
@@ -371,7 +371,7 @@ class Dispatcher:
 
         At the pending limit `receive` waits for handlers; a handler that waits for an event must not be among them.
         """
-        return self._backlog.awaiting_events() if IN_HANDLER.get() else nullcontext()
+        return self._backlog.awaiting_events() if IS_PENDING.get() else nullcontext()
 
     @contextmanager
     def as_handler(self) -> Iterator[None]:
@@ -379,11 +379,12 @@ class Dispatcher:
 
         `receive` then never waits at the pending limit, and events are still accepted while the dispatcher drains.
         """
-        token = IN_HANDLER.set(True)
+        in_handler, is_pending = IN_HANDLER.set(True), IS_PENDING.set(False)
         try:
             yield
         finally:
-            IN_HANDLER.reset(token)
+            IN_HANDLER.reset(in_handler)
+            IS_PENDING.reset(is_pending)
 
     # --- acting on calls ------------------------------------------------------------------------------------------
 
