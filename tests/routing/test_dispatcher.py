@@ -753,7 +753,7 @@ async def test_what_counts_as_a_handler_and_waits_does_not_raise_the_pending_lim
             await calls.receive(js("dialout-connected", "c"))
         assert waited.cancelled_caught
         gate.set()
-        await quiet(calls)
+        await idle(calls)
         await calls.receive(js("dialout-answered", "later"))
 
 
