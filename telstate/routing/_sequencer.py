@@ -23,6 +23,7 @@ from telstate.calls._timers import PRESENCE, SILENCES
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
 from telstate.routing._backlog import Backlog
+from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
@@ -133,7 +134,7 @@ class Sequencer:
         """
         self.engine, self.seq, self.journal_id = engine, seq, self._journal.id
         self._listener, self._asks = listener, asks
-        self.now = _never_before(engine.now, self._clock)
+        self.now = _never_falling(engine.now, self._clock)
         self._shortest = _shortest_of(engine.settings)
 
     @property
@@ -408,13 +409,23 @@ def _ignore(outcome: Outcome | None, departed: tuple[Session | Unmatched, ...]) 
     """Listen to nothing: before `open`."""
 
 
-def _never_before(last: float | None, clock: Clock) -> Callable[[], float | None]:
-    """Return a function for the time that goes on from the journal's last, if that was ahead of the clock."""
+def _never_falling(last: float | None, clock: Clock) -> Callable[[], float | None]:
+    """Return a function for the time, which never falls, and goes on from the journal's last if that was ahead of the clock."""
     begin = clock.now()
-    if begin is None or last is None or last <= begin:
-        return clock.now
-    ahead = last - begin
-    return lambda: (clock.now() or 0.0) + ahead
+    ahead = 0.0 if begin is None or last is None else max(0.0, last - begin)
+    if isinstance(clock, SystemClock) and not ahead:
+        return clock.now  # it never falls by itself, and each event asks
+    latest = 0.0
+
+    def now() -> float | None:
+        nonlocal latest
+        at = clock.now()
+        if at is None:
+            return None
+        latest = max(latest, at + ahead)
+        return latest
+
+    return now
 
 
 def _shortest_of(settings: Settings) -> float:
