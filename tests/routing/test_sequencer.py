@@ -476,8 +476,8 @@ async def test_closing_while_a_limit_is_appended_ends_the_timer_without_an_error
         await settle()
 
 
-async def test_time_never_falls_and_goes_on_where_the_journal_was() -> None:
-    """Also if the clock of the machine was put back, before the start or since."""
+async def test_time_goes_on_where_the_journal_was() -> None:
+    """Also if the clock of the machine has been put back since."""
     clock, engine = FakeClock(1000.0), Engine()
     engine.receive(parse(js("dialout-connected", "s")), 1300.0)
     journal = Plain()
@@ -486,10 +486,6 @@ async def test_time_never_falls_and_goes_on_where_the_journal_was() -> None:
     assert sequencer.now() == 1300
     await clock.advance(5)
     assert sequencer.now() == 1305
-    clock._now -= 100
-    assert sequencer.now() == 1305
-    await clock.advance(101)
-    assert sequencer.now() == 1306
 
 
 # --- a journal that others share ----------------------------------------------------------------------------------
@@ -684,11 +680,16 @@ async def test_a_session_leaves_memory_only_when_no_older_event_can_be_on_its_wa
         assert len(one.departed) == 1
 
 
-def counted(thing: object, name: str) -> list[None]:
-    """Count the calls of a method: return a list that grows with each."""
-    calls: list[None] = []
+def counted(thing: object, name: str) -> list[tuple[Any, ...]]:
+    """Return a list that grows with each call of a method, by its arguments."""
+    calls: list[tuple[Any, ...]] = []
     method = getattr(thing, name)
-    setattr(thing, name, lambda *arguments: calls.append(None) or method(*arguments))  # type: ignore[func-returns-value]
+
+    def call(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return method(*arguments)
+
+    setattr(thing, name, call)
     return calls
 
 
