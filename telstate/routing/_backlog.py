@@ -20,11 +20,11 @@ class Backlog:
     """The jobs of all lanes, counted."""
 
     def __init__(self) -> None:
-        self.pending = 0
+        self.pending: int = 0
         """How many jobs wait or run."""
-        self.runnable = 0
+        self.runnable: int = 0
         """How many of them wait only for a turn of the event loop: no suspended handler is before them in their lane."""
-        self.awaiting = 0
+        self.awaiting: int = 0
         """How many handlers wait for an event that is still to come: `receive` must not wait for them."""
         self._closing = False
         self.relief: anyio.Event | None = None

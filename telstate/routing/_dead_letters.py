@@ -40,7 +40,7 @@ class DeadLetters:
         self._taken: set[int] = set()
         """Letters that are being tried again."""
         self._looking = anyio.Lock()
-        self.starting = True
+        self.starting: bool = True
         """True until the retries that were requested before the start have been queued."""
         self._log = Log()
 

@@ -157,8 +157,8 @@ class HandlerTable:
             state: tuple(handler for handler in self._of(Hook.STATE) if handler.registration.state is state)
             for state in State
         }
-        self.retired = self._of(Hook.RETIRED)
-        self.errors = self._of(Hook.ERROR)
+        self.retired: tuple[BoundHandler, ...] = self._of(Hook.RETIRED)
+        self.errors: tuple[BoundHandler, ...] = self._of(Hook.ERROR)
         self._unmatched = self._of(Hook.UNMATCHED)
         self._only_events = not (self._start or self._end or self._unmatched or any(self._state.values()))
         """True if all handlers are for events: then there is little to look up."""

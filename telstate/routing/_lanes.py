@@ -37,14 +37,14 @@ class Job:
     __slots__ = ("event", "handlers", "letter", "outcome", "seq", "session")
 
     def __init__(self, seq: int, handlers: tuple[Any, ...], event: Any, session: Any, outcome: Any) -> None:
-        self.seq = seq
+        self.seq: int = seq
         """Its number: see `Journal`."""
-        self.letter = 0
+        self.letter: int = 0
         """The dead letter that this job tries again; 0 for none."""
-        self.handlers = handlers
-        self.event = event
-        self.session = session
-        self.outcome = outcome
+        self.handlers: tuple[Any, ...] = handlers
+        self.event: Any = event
+        self.session: Any = session
+        self.outcome: Any = outcome
 
 
 class JobRunner(Protocol):
@@ -71,13 +71,13 @@ class Lane:
         """Around the running handler, if it is to be cancelled when its session ends."""
         self.handler: str | None = None
         """The name of the running handler, once it has suspended: before that nobody can ask."""
-        self.since = 0.0
+        self.since: float = 0.0
         """When it began, by the monotonic clock."""
         self.task: asyncio.Task[object] | None = None
         """The worker that runs it, on asyncio."""
-        self.named_slow = False
+        self.named_slow: bool = False
         """True if the log has named it as slow."""
-        self.suspended = False
+        self.suspended: bool = False
         """True while its handler waits for something."""
 
 

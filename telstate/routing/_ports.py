@@ -40,9 +40,9 @@ class Entry:
     __slots__ = ("_payload", "at", "dialect", "event")
 
     def __init__(self, at: float | None, dialect: str, payload: bytes | None, event: Event | None = None) -> None:
-        self.at = at
+        self.at: float | None = at
         """When it was received, in Unix seconds; None only in a recorded log without times."""
-        self.dialect = dialect
+        self.dialect: str = dialect
         self.event: Event = event  # type: ignore[assignment]  # only a test of a journal appends what nobody has read
         self._payload = payload
 

@@ -90,10 +90,10 @@ class Sequencer:
         *,
         at_once: int,
     ) -> None:
-        self.engine = Engine(settings)
-        self.seq = 0
+        self.engine: Engine = Engine(settings)
+        self.seq: int = 0
         """The number of the last record that was stepped."""
-        self.journal_id = ""
+        self.journal_id: str = ""
         self._journal = journal
         self._clock = clock
         self._backlog = backlog
@@ -101,7 +101,7 @@ class Sequencer:
         self._append_now: Callable[[Entry], int] | None = getattr(journal, "append_now", None)
         self._tail: Any = getattr(journal, "tail", None)
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
-        self.at_once = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
+        self.at_once: int = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
         """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
         self._turns_below = at_once
         self._listener: Listener = _ignore
