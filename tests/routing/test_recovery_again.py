@@ -1,4 +1,4 @@
-"""Found by killing processes: what recovery, and time that passes beside a slow disk, must not change."""
+"""Regressions that killed processes and slow disks have shown: what recovery and passing time must not change."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ async def test_marks_that_could_not_be_written_are_in_the_checkpoint(tmp_path: P
     assert marks(path) == {1}
 
 
-async def test_an_event_that_waited_for_handlers_has_the_time_at_which_it_is_taken_in(tmp_path: Path) -> None:
-    """Its session may be forgotten while it waits. A replay must not find that it came before."""
+async def test_an_event_that_waited_for_handlers_gets_its_time_afterwards(tmp_path: Path) -> None:
+    """Its session may be forgotten while it waits. In a replay it must not come before that."""
     clock, router, may_go = FakeClock(), Router(), anyio.Event()
     journal = SqliteJournal(tmp_path / "calls.db")
 
