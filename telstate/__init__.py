@@ -5,7 +5,7 @@ The house, one line a folder; imports go down this list only:
     events/    what can happen: typed events, and a decoder for each dialect                              (pure)
     options/   what can be asked of Daily: dial-out, transfer, DTMF, rooms, SIP URIs                      (pure)
     calls/     what a call is: the table of states, sessions, correlation, the engine                     (pure)
-    routing/   who learns of it: router, sequencer, lanes, dispatcher; the protocols of its edges
+    routing/   from events to handlers: router, sequencer, lanes, dispatcher; the protocols of its edges
     journals/  what is kept: in memory, in SQLite
     sources/   where events come from: webhooks, daily-python, pipecat, files
     control/   how to act on calls: REST, daily-python, pipecat, the dialer

@@ -1,4 +1,4 @@
-"""Cancellation by us, told apart from one that a function brings along: only the first may end a worker."""
+"""How to tell a cancellation by us from one that a handler causes itself: only ours may end a worker."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router
 from telstate.routing._run import Run, Setup
-from telstate.routing._runner import IN_HANDLER
+from telstate.routing._runner import IN_HANDLER, IS_PENDING
 
 __all__ = ["Dispatcher"]
 
@@ -57,6 +57,16 @@ class Dispatcher:
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does. A second one ends the draining or, if the
             body does not end (it may wait for a thread), the process. In a program's main thread only.
         log_transitions: log each transition, at level info.
+
+    The methods that act on a call take a session or its id, return once Daily has accepted, and raise:
+        CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
+        NoSuchSession: if no session of that id is known here. Nothing was sent.
+        DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
+        NotSupported: if the `control` cannot carry it. Nothing was sent.
+        ValueError, TypeError: if Daily takes no such argument. Nothing was sent.
+        JournalError: if Daily accepted, but the journal could not keep that.
+        DefinitionError: if the dispatcher has no `control`.
+        NotRunning: outside the `async with`.
     """
 
     def __init__(
@@ -361,7 +371,7 @@ class Dispatcher:
 
         At the pending limit `receive` waits for handlers; a handler that waits for an event must not be among them.
         """
-        return self._backlog.awaiting_events() if IN_HANDLER.get() else nullcontext()
+        return self._backlog.awaiting_events() if IS_PENDING.get() else nullcontext()
 
     @contextmanager
     def as_handler(self) -> Iterator[None]:
@@ -369,22 +379,14 @@ class Dispatcher:
 
         `receive` then never waits at the pending limit, and events are still accepted while the dispatcher drains.
         """
-        token = IN_HANDLER.set(True)
+        in_handler, is_pending = IN_HANDLER.set(True), IS_PENDING.set(False)
         try:
             yield
         finally:
-            IN_HANDLER.reset(token)
+            IN_HANDLER.reset(in_handler)
+            IS_PENDING.reset(is_pending)
 
     # --- acting on calls ------------------------------------------------------------------------------------------
-    # All of these take a session or its id, return once Daily has accepted, and raise:
-    #   CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
-    #   NoSuchSession: if no session of that id is known here. Nothing was sent.
-    #   DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
-    #   NotSupported: if the `control` cannot carry it. Nothing was sent.
-    #   ValueError, TypeError: if Daily takes no such argument. Nothing was sent.
-    #   JournalError: if Daily accepted, but the journal could not keep that.
-    #   DefinitionError: if the dispatcher has no `control`.
-    #   NotRunning: outside the `async with`.
 
     async def stop(self, session: Session | str) -> None:
         """End a session. Its end is then `local`; it arrives with Daily's event, as any other end."""
@@ -418,7 +420,7 @@ class Dispatcher:
         await self._run.call_control.forward(caller, sip_endpoint)
 
     async def settled(self, session: Session) -> None:
-        """Wait until Daily has answered every request about a session: from then on it is known who ended it."""
+        """Wait until Daily has answered every stop and transfer of a session: from then on it is known who ended it."""
         await self._run.call_control.settled(session.session_id)
 
     def tracking_request(self, session_id: str) -> AbstractContextManager[None]:

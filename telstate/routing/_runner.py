@@ -22,10 +22,12 @@ from telstate.routing._lanes import Job, Lane
 from telstate.routing._log import Log, of_session, text_of, traceback_of
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["IN_HANDLER", "Runner"]
+__all__ = ["IN_HANDLER", "IS_PENDING", "Runner"]
 
 IN_HANDLER: ContextVar[bool] = ContextVar("telstate_in_handler", default=False)
-"""True in a handler, and in what it started."""
+"""True in a handler, in what it started, and in what counts as one."""
+IS_PENDING: ContextVar[bool] = ContextVar("telstate_is_pending", default=False)
+"""True in a handler and in what it started: it is one of the pending jobs. False in what only counts as a handler."""
 
 
 class Runner:
@@ -42,6 +44,7 @@ class Runner:
         # The context of whoever makes the runner, so not that of whoever brings an event.
         self._context = copy_context()
         self._context.run(IN_HANDLER.set, True)
+        self._context.run(IS_PENDING.set, True)
         self._log = Log()
 
     def begin(self, lane: Lane, job: Job) -> Coroutine[Any, Any, None] | None:

@@ -732,6 +732,31 @@ async def test_as_handler_receives_beyond_the_pending_limit() -> None:
         gate.set()
 
 
+async def test_what_counts_as_a_handler_and_waits_does_not_raise_the_pending_limit() -> None:
+    """It is no pending job, so `receive` would never have waited for it."""
+    router, gate = Router(), anyio.Event()
+
+    @router.on("dialout-connected")
+    async def wait() -> None:
+        await gate.wait()
+
+    async def dial(calls: Dispatcher) -> None:
+        with calls.as_handler():
+            await calls.wait_for("later", "answered")
+
+    async with Dispatcher(router, pending_limit=2) as calls, anyio.create_task_group() as group:
+        group.start_soon(dial, calls)
+        await settle()
+        for name in "ab":
+            await calls.receive(js("dialout-connected", name))
+        with anyio.move_on_after(0.05) as waited:
+            await calls.receive(js("dialout-connected", "c"))
+        assert waited.cancelled_caught
+        gate.set()
+        await idle(calls)
+        await calls.receive(js("dialout-answered", "later"))
+
+
 async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_exception() -> None:
     """A handler that uses it is still a handler afterwards."""
     router, inside = Router(), list[bool]()
