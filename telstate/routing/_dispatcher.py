@@ -186,12 +186,12 @@ class Dispatcher:
         """
         if not self._run.accepts:
             self._run.check_open()
+        if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
+            await self._make_room()  # before the event gets its time: time must not pass between that and the journal
         if self._live:
             entry = read_entry(payload, dialect, self._sequencer.now(), live=True)
         else:
             entry = self._read(payload, dialect)
-        if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
-            await self._make_room()
         outcome = self._sequencer.step_now(entry)
         if outcome is None:
             (outcome,) = await self._sequencer.submit((entry,))

@@ -183,6 +183,9 @@ class SharedJournal(Journal, Protocol):
     The sequencer steps what `tail` yields, in that order, its own entries among them. `append` only publishes: the number it
     returns says which record of the tail is the caller's own. Because others append too, the caller can place nothing before
     or after their events; a limit is an entry like any other, and what the journal has first wins.
+
+    A record may be up to two seconds older than the time at which `tail` yields it. If it is older, its session may have left
+    memory already, though a replay still finds it.
     """
 
     def tail(self, after: int) -> AsyncGenerator[Record, None]:

@@ -96,7 +96,7 @@ class Recovery:
             hint = "the whole journal is read instead, which takes longer"
             self._log.warning("checkpoint.unreadable", error=str(error), hint=hint)
             return False
-        # A shared journal may have pruned it, and nobody puts an older copy in its place.
+        # A shared journal may have pruned its event.
         if not self._is_shared and not await self._has(checkpoint):
             hint = "the journal does not have its event; the whole journal is read instead"
             self._log.warning("checkpoint.of_another_journal", seq=checkpoint.seq, hint=hint)

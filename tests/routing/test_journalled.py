@@ -440,9 +440,7 @@ async def test_senders_that_wait_for_a_slow_journal_at_the_end_learn_what_was_ke
 
 
 @pytest.mark.both_loops
-async def test_a_journal_that_hangs_keeps_nobody_waiting_forever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_journal_that_hangs_does_not_block_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the sender nor the block: a disk that hangs is left alone."""
     monkeypatch.setattr(_run, "_CLOSE_WITHIN", 0.1)
     journal = SqliteJournal(tmp_path / "calls.db")

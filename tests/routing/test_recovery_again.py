@@ -1,4 +1,4 @@
-"""Found by killing processes: what recovery, and time that passes beside a slow disk, must not change."""
+"""Regressions that killed processes and slow disks have shown: what recovery and passing time must not change."""
 
 from __future__ import annotations
 
@@ -172,3 +172,29 @@ async def test_marks_that_could_not_be_written_are_in_the_checkpoint(tmp_path: P
         await calls.idle()
     assert seen == ["dialout-stopped"]
     assert marks(path) == {1}
+
+
+async def test_an_event_that_waited_for_handlers_gets_its_time_afterwards(tmp_path: Path) -> None:
+    """Its session may be forgotten while it waits. In a replay it must not come before that."""
+    clock, router, may_go = FakeClock(), Router(), anyio.Event()
+    journal = SqliteJournal(tmp_path / "calls.db")
+
+    @router.on("dialin-warning")
+    async def wait() -> None:
+        await may_go.wait()
+
+    async with (
+        anyio.create_task_group() as group,
+        Dispatcher(router, journal=journal, clock=clock, settings=SHORT, pending_limit=1) as calls,
+    ):
+        await calls.receive(js("dialout-stopped", "a"))
+        await clock.advance(9)
+        await calls.receive(js("dialin-warning", "b"))
+        group.start_soon(calls.receive, js("dialout-stopped", "a"))
+        await clock.advance(2)
+        await until(lambda: calls.session("a") is None)
+        may_go.set()
+        await until(lambda: calls._sequencer.seq == 3)
+        await calls.idle()
+        counts = calls.counts
+    assert counts == replayed(journal.path).counts
