@@ -17,7 +17,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log, of_session, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._retry import Retry, checked, retrying
 
@@ -207,7 +207,10 @@ class HandlerTable:
         try:
             return handler.registration.filters.pass_on(outcome)
         except Exception as error:
-            self._log.error("filter.failed", handler=handler.name, exception=traceback_of(error))
+            facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": traceback_of(error)}
+            self._log.error(
+                "filter.failed", handler=handler.name, **facts, hint="its handler does not run for this event"
+            )
             return False
 
 
@@ -292,17 +295,19 @@ def register(
 
 
 def names_of(event: type[Event] | str) -> tuple[str, ...]:
-    """Return Daily's names of an event type: of the class, of all classes below a base class, or the name itself.
+    """Return Daily's names of an event type: of the class, of all classes below a base class, or of a name in any dialect.
 
     Raises:
         DefinitionError: if there is no such event; the message names the nearest.
     """
     known = event_types()
     if isinstance(event, str):
+        given_name = event
+        event = event.removeprefix("on_").replace(".", "-").replace("_", "-")  # as webhooks and daily-python spell it
         if event not in known:
             near = ", ".join(sorted(known, key=lambda name: _distance(name, event))[:3])
             raise DefinitionError(
-                f"there is no event {event!r}; the nearest are {near}. For types that telstate does not know: UnknownEvent"
+                f"there is no event {given_name!r}; the nearest are {near}. For types that telstate does not know: UnknownEvent"
             )
         return (event,)
     given: Any = event

@@ -60,7 +60,8 @@ class Router:
         """Run a handler for events of a type.
 
         Args:
-            event: an event class, a base class of several (`DialoutEvent`, `Event`), or Daily's name: "dialout-answered".
+            event: an event class, a base class of several (`DialoutEvent`, `Event`), or Daily's name in any dialect:
+                "dialout-answered", "dialout.answered" or "on_dialout_answered".
             direction: only for sessions of this direction.
             state: only if the session is in this state after the event.
             provider: only for sessions of this provider.

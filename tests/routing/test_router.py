@@ -251,3 +251,14 @@ def test_outcomes_can_be_given_by_name() -> None:
     router.on(DialoutAnswered, outcomes=["late", "duplicate"])(anything)
     asked = [registration.outcomes for registration, _ in router.walk()]
     assert asked == [{OutcomeKind.LATE}, {OutcomeKind.LATE, OutcomeKind.DUPLICATE}]
+
+
+@pytest.mark.parametrize("name", ["dialout-answered", "dialout.answered", "on_dialout_answered"])
+def test_an_event_is_named_as_any_dialect_names_it(name: str) -> None:
+    """A webhook's user knows it with a dot, a daily-python user by the callback."""
+    router = Router()
+
+    @router.on(name)
+    async def answered() -> None: ...
+
+    assert [registration.events for registration, _ in router.walk()] == [("dialout-answered",)]
