@@ -11,6 +11,7 @@ from importlib.metadata import packages_distributions
 import pytest
 
 from tests.public_names import LIST, PACKAGES, exported, imported, public_names
+from tests.sources.live import installed
 
 
 def test_the_list_is_what_the_packages_export() -> None:
@@ -38,6 +39,7 @@ def test_a_star_import_hides_nothing() -> None:
 
 def test_every_public_name_has_a_docstring() -> None:
     """And every public method of a public class that is defined here."""
+    installed("daily")
     missing = []
     for name in public_names():
         package, _, last = name.rpartition(".")
