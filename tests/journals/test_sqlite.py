@@ -415,13 +415,13 @@ async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: st
         other.hardlink_to(path)
     else:
         path.rename(other)
-    with pytest.raises(JournalError, match="written by another process"):
+    with pytest.raises(JournalError, match="in use by another process"):
         await SqliteJournal(other).open({})
     if name in ("the same", "symbolic link"):  # SQLite finds its `-wal` by name only
         await SqliteJournal(other).drop_dead_letters([1])
         assert await seqs_of(SqliteJournal(other)) == [1]
         other.read_bytes()  # closing a file drops a process's POSIX locks on it
-    assert "written by another process: stop that one" in opened_by_another_process(other)
+    assert "in use by another process: stop that one" in opened_by_another_process(other)
     await journal.append([ENTRY])
     await journal.aclose()
     if name in ("the same", "symbolic link"):
