@@ -74,7 +74,7 @@ def show(
 ) -> None:
     """Show one dead letter in full: the event, the session as it was, and the error.
 
-    The event is in the form of daily-js, whatever its dialect; the record `seq` of `telstate export` has it as Daily sent it.
+    The event is in the form of daily-js; the record `seq` of `telstate export` has it as Daily sent it.
     """
     with tidy_exit():
         letter = _as_dict(_find(_read(path), [number])[0])

@@ -5,7 +5,7 @@
 
 Each attempt is one start; the next one begins only when the call before is certainly over. If nobody answers, that is a result.
 Exceptions are for misuse, for a journal that fails, and for a dialer that is left. Cancelling `dial` ends the call. If the process
-is killed, its calls go on: the journal knows them, but no dialer takes them up again.
+is killed, its calls go on: the journal has them, but no dialer resumes them.
 """
 
 from __future__ import annotations

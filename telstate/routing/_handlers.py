@@ -72,7 +72,7 @@ NEWS = frozenset({OutcomeKind.MOVED, OutcomeKind.NOTED})
 
 
 class Filters(NamedTuple):
-    """What must hold for a handler to run. Checked when the event is stepped, not when the handler's turn comes."""
+    """The conditions for a handler to run. Checked after the event is applied, not when the handler's turn comes."""
 
     direction: Direction | None = None
     state: State | None = None
@@ -82,7 +82,7 @@ class Filters(NamedTuple):
     """The arguments that `where` takes."""
 
     def pass_on(self, outcome: Outcome) -> bool:
-        """Hold the filters against the state as it is now. Raises whatever `where` raises."""
+        """Return whether the filters match the state as it is now. Raises any exception of `where`."""
         event, session = outcome.event, outcome.session
         direction = session.direction if session is not None else event.direction
         if self.direction is not None and self.direction is not direction:

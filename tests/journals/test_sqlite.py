@@ -147,7 +147,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 async def test_a_transaction_of_another_program_is_reported_and_outlived(tmp_path: Path) -> None:
-    """An event is refused, marks are written later, and nothing waits for ever."""
+    """An event is refused, marks are written later, and nothing waits forever."""
     path = tmp_path / "calls.db"
     journal = SqliteJournal(path, busy=0.1)
     async with Dispatcher(Router(), journal=journal) as calls:
