@@ -423,7 +423,7 @@ def _with_user_id(options: Dialout) -> Dialout:
 
 
 def _last_answered(made: list[DialAttempt]) -> int | None:
-    """Return the index of the last attempt that is known to be answered by now: somebody who picked up is not called again."""
+    """Return the index of the last attempt that is known to be answered by now: an answered number is not called again."""
     return max((index for index, attempt in enumerate(made) if attempt.was_answered), default=None)
 
 

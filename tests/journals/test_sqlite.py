@@ -67,6 +67,14 @@ def full(journal: SqliteJournal) -> Iterator[None]:
     journal._database.execute("PRAGMA max_page_count=1000000")
 
 
+async def test_missing_folders_are_created(tmp_path: Path) -> None:
+    """A service starts on an empty volume."""
+    path = tmp_path / "data" / "telstate" / "calls.db"
+    async with Dispatcher(Router(), journal=SqliteJournal(path)):
+        pass
+    assert path.is_file()
+
+
 async def test_a_full_disk_refuses_an_append_until_there_is_space(tmp_path: Path) -> None:
     """All of an append is kept, or nothing of it, and the dispatcher says so."""
     path = tmp_path / "calls.db"
