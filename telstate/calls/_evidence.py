@@ -37,11 +37,11 @@ class EndedBy(StrEnum):
     LOCAL = "local"
     """This program requested the stop."""
     REMOTE = "remote"
-    """This program started or controls the session and did not request the stop."""
+    """This program started or transferred the session, and did not request the stop."""
     SYSTEM = "system"
     """The session expired."""
     UNKNOWN = "unknown"
-    """Another program controls the session; this one only listens."""
+    """This program only listens: Daily does not say who ended the session."""
 
 
 class Evidence:

@@ -123,7 +123,7 @@ ROWS: tuple[Row, ...] = (
     Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows", Evidence.JOINED, "answered_at", life=True),
     Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "ended_at", life=True, once=True),
     Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "ended_at", life=True, once=True),
-    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open for ever", time="ended_at"),
+    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open forever", time="ended_at"),
     Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it", Evidence.REFUSED, "ended_at", once=True),
     Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
     Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),

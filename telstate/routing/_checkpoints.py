@@ -90,7 +90,7 @@ class Checkpoints:
 
         Raises:
             JournalError: if the journal cannot be read.
-            Exception: whatever comes of reading something damaged.
+            Exception: of any kind, if it is damaged.
         """
         kept = await self._journal.load(_KEY)
         if kept is None:

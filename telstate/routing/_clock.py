@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class LogClock:
-    """The time of a recorded log, for `Dispatcher(router, clock=LogClock())`: whatever the last line says.
+    """The time of a recorded log, for `Dispatcher(router, clock=LogClock())`: the time of the last line.
 
     Limits do not pass by themselves: a journal has them as events, other logs have none. What handlers wait for, they wait
     for in real time.

@@ -3,7 +3,7 @@
     async with Dispatcher(router, journal=SqliteJournal("calls.db")) as calls:
         outcome = await calls.receive(payload)
 
-The way of an event: read, append to the journal (many at once), step in the order of the sequence numbers, wake what waits, queue
+The path of an event: read, append to the journal (many at once), step in the order of the sequence numbers, wake what waits, queue
 the handlers in the session's lane. `receive` returns before any handler runs. An append that fails changes nothing and raises.
 """
 
@@ -210,7 +210,7 @@ class Dispatcher:
                 taken in, in whole commits; nothing has changed for the rest.
             TypeError: if `payloads` is a single one.
             NotRunning: outside the `async with`, or if it was left meanwhile; `error.answers` as above.
-            Exception: whatever iterating `payloads` raises. What it gave before was taken in, but for the last 500 at most.
+            Exception: any exception of `payloads`. What it yielded before was received, except for the last 500 at most.
         """
         if isinstance(payloads, (bytes, bytearray, memoryview, str, Mapping, Event)):
             raise TypeError("receive_many takes several payloads: for a single one, await receive(payload)")
@@ -358,7 +358,7 @@ class Dispatcher:
         raise TimeoutError(f"{sip_endpoint} was not ready within {timeout:g} seconds: is anybody in its room?")
 
     def changes(self) -> AsyncIterator[Outcome]:
-        """Follow the outcome of every event that opens a session or lets one rise, from this call on.
+        """Follow the outcome of every event that opens a session or changes a session's state, from this call on.
 
         Raises:
             Busy: if the reader falls behind by more than 10 000 changes.

@@ -7,10 +7,12 @@ starts, it makes a table of them; from then on each event costs a few look-ups.
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from enum import IntEnum
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from telstate.calls._outcome import Outcome, OutcomeKind
@@ -70,7 +72,7 @@ NEWS = frozenset({OutcomeKind.MOVED, OutcomeKind.NOTED})
 
 
 class Filters(NamedTuple):
-    """What must hold for a handler to run. Checked when the event is stepped, not when the handler's turn comes."""
+    """The conditions for a handler to run. Checked after the event is applied, not when the handler's turn comes."""
 
     direction: Direction | None = None
     state: State | None = None
@@ -80,7 +82,7 @@ class Filters(NamedTuple):
     """The arguments that `where` takes."""
 
     def pass_on(self, outcome: Outcome) -> bool:
-        """Hold the filters against the state as it is now. Raises whatever `where` raises."""
+        """Return whether the filters match the state as it is now. Raises any exception of `where`."""
         event, session = outcome.event, outcome.session
         direction = session.direction if session is not None else event.direction
         if self.direction is not None and self.direction is not direction:
@@ -113,8 +115,10 @@ class Registration(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The handler's name, for logs and dead letters."""
-        return getattr(self.handler, "__qualname__", repr(self.handler))
+        """The handler's module and name, for logs, checkpoints and dead letters: the same after a restart."""
+        function = _unwrapped(self.handler)
+        named = function if hasattr(function, "__qualname__") else type(function)
+        return f"{_module_of(named)}.{named.__qualname__}"
 
 
 class BoundHandler(NamedTuple):
@@ -359,9 +363,24 @@ def member_of(enum: Any, value: Any, name: str) -> Any:
 
 def is_async(function: Any) -> bool:
     """Return True for an async function, or an object whose call is one; `functools.partial` is looked through."""
+    function = _unwrapped(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _unwrapped(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    return function
+
+
+def _module_of(function: Any) -> str:
+    """Return the module's name as an import spells it, so that `python app.py` and `telstate serve app` agree on a handler."""
+    if function.__module__ != "__main__":
+        return str(function.__module__)
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name
+    return Path(getattr(main, "__file__", None) or "__main__").stem
 
 
 def _outcomes(outcomes: Iterable[OutcomeKind | str], handler: Handler) -> frozenset[OutcomeKind]:

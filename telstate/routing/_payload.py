@@ -25,7 +25,7 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
         payload: an event, or what can be parsed.
         dialect: its spelling; None to find out.
         at: when it was received, in Unix seconds.
-        live: True if the payload may come from a stranger, who must not say what only this side can know. False for a
+        live: True if the payload may come from outside, which must not report what only this side can know. False for a
             recorded log: then the payload's own time counts.
 
     Raises:

@@ -92,7 +92,7 @@ class Recovery:
             jobs = [decode_job(job, context) for job in checkpoint.jobs]
         except JournalError:
             raise
-        except Exception as error:  # whatever is wrong with it, it is only a shortcut
+        except Exception as error:  # of any kind: a checkpoint is only a shortcut
             hint = "the whole journal is read instead, which takes longer"
             self._log.warning("checkpoint.unreadable", error=str(error), hint=hint)
             return False

@@ -107,7 +107,9 @@ class Router:
         """Run a handler when a session enters a state. A jump (idle → answered) enters the target only."""
         filters = filters_of(direction, state, None, where)
         entered = filters.state
-        filters = filters._replace(state=None)  # it is entered, whatever state the session is in when all is applied
+        filters = filters._replace(
+            state=None
+        )  # the state is entered, and later moves of the same event may have left it
         return self._decorator(
             lambda handler: register(
                 handler, Hook.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
@@ -210,4 +212,6 @@ class Router:
 def _refuse(decorator: str, bare: object) -> None:
     """Refuse a decorator without parentheses, and say so."""
     if bare is not None:
-        raise DefinitionError(f"{decorator} needs parentheses, and takes nothing but names: @router.{decorator}()")
+        raise DefinitionError(
+            f"{decorator} needs parentheses, and accepts keyword arguments only: @router.{decorator}()"
+        )

@@ -41,7 +41,7 @@ class Runner:
     def __init__(self, observers: tuple[BoundHandler, ...], work_log: WorkLog) -> None:
         self._observers = observers
         self._work_log = work_log
-        # The context of whoever makes the runner, so not that of whoever brings an event.
+        # The context in which the runner is made, not that in which an event is received.
         self._context = copy_context()
         self._context.run(IN_HANDLER.set, True)
         self._context.run(IS_PENDING.set, True)

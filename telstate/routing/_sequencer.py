@@ -3,7 +3,7 @@
     outcomes = await sequencer.submit(entries)
 
 It owns the engine, the clock's time, the sequence numbers and the timers, and it knows no handlers: one listener learns of each
-step. Many entries share one append (group commit). Which record comes first is the journal's decision, whoever appended it: a
+step. Many entries share one append (group commit). Which record comes first is the journal's decision, for all that append: a
 limit that passes is an entry that the timer appends, and an event that the journal has before it renews the limit.
 """
 
@@ -211,7 +211,7 @@ class Sequencer:
                 if batch:
                     await self._commit_shielded(batch)
         finally:
-            self._refuse()  # cancelled from outside: shielded callers would wait here for ever
+            self._refuse()  # cancelled from outside: shielded callers would wait here forever
 
     def _take(self) -> list[_Submission]:
         """Take what goes into the next commit: as much as is bounded, but at least one submission."""
@@ -270,7 +270,7 @@ class Sequencer:
             submission.fail(JournalError(f"it cannot be read back; it is a dead letter, number {seq}"))
 
     async def follow(self) -> None:
-        """Step what a shared journal's tail brings: everybody's records, ours among them. Other journals have no tail."""
+        """Step the records of a shared journal's tail, those of all processes. Other journals have no tail."""
         if self._tail is None:
             return
         async with aclosing(self._tail(self.seq)) as records:

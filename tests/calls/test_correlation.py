@@ -543,7 +543,7 @@ def test_time_never_falls() -> None:
 
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), -1.0, 1_730_000_000_000.0])
 def test_an_invalid_time_is_refused(now: float) -> None:
-    """With milliseconds everything would be due for ever. Nothing has changed then."""
+    """With milliseconds everything would be due forever. Nothing has changed then."""
     engine = Engine()
     for _ in range(2):
         with pytest.raises(ValueError, match="Unix seconds"):
