@@ -103,10 +103,10 @@ def test_a_handler_is_named_by_its_module_too(monkeypatch: pytest.MonkeyPatch) -
     assert name_of(Bill()).endswith("<locals>.Bill")
     main = sys.modules["__main__"]
     monkeypatch.setattr(anything, "__module__", "__main__")
-    monkeypatch.setattr(main, "__spec__", None)
-    monkeypatch.setattr(main, "__file__", "/srv/app.py")
+    monkeypatch.setattr(main, "__spec__", None, raising=False)
+    monkeypatch.setattr(main, "__file__", "/srv/app.py", raising=False)
     assert name_of(anything) == "app.anything"
-    monkeypatch.setattr(main, "__spec__", ModuleSpec("shop.app", None))
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("shop.app", None), raising=False)
     assert name_of(anything) == "shop.app.anything"
 
 
