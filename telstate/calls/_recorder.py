@@ -45,7 +45,7 @@ class Recorder:
         facts: the facts that it can report, at least two.
     """
 
-    __slots__ = ("_evidence", "_facts", "_read", "_time", "_unknown")
+    __slots__ = ("_evidence", "_facts", "_headers", "_read", "_time", "_unknown")
 
     def __init__(self, evidence: int, time: str | None, facts: Iterable[str]) -> None:
         self._evidence = evidence
@@ -53,6 +53,7 @@ class Recorder:
         self._facts = tuple(facts)
         self._read = itemgetter(*self._facts)
         self._unknown = (None,) * len(self._facts)
+        self._headers = "sip_headers" in self._facts
 
     def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> None:
         """Record an event, also when it is late: it may be the first to report something.
@@ -76,7 +77,8 @@ class Recorder:
                 fields["started_at"] = at
         reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
         if reported != known:
-            if known == self._unknown and all(map(_is_short, reported)):
+            is_plain = not self._headers or event["sip_headers"] is None
+            if is_plain and known == self._unknown and max(map(len, filter(None, reported))) <= _TEXT_LIMIT:
                 fields.update(zip(self._facts, reported, strict=True))
             else:
                 _record_facts(session, zip(self._facts, reported, strict=True))
@@ -173,11 +175,6 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     fields["_path"] = path_of(frozen.pop("transitions"))
     fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
     return session
-
-
-def _is_short(value: Any) -> bool:
-    """Return whether a value can be kept as it is."""
-    return value is None or (type(value) is str and len(value) <= _TEXT_LIMIT)
 
 
 def _same(one: object, other: object) -> bool:
