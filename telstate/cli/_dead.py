@@ -28,7 +28,7 @@ __all__ = ["verbs"]
 
 verbs = typer.Typer(
     no_args_is_help=True,
-    help="List, show, retry and drop dead letters: the work that a service gave up and kept for a person to look at.",
+    help="List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
 )
 
 _Path = Annotated[str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db).")]

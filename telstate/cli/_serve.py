@@ -36,7 +36,7 @@ def serve(
     program: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODULE:ROUTER", help="The router whose handlers run; without it, events are only stored."
+            metavar="MODULE:ROUTER", help="The router with the handlers to run; without it, events are only stored."
         ),
     ] = None,
     *,

@@ -51,7 +51,7 @@ def create(
 ) -> None:
     """Create a webhook for all events that telstate needs. The service must already be running: Daily tests the URL at once.
 
-    Without a secret of your own, Daily makes one, which is shown only now. To make your own: openssl rand -base64 32
+    Without a secret of your own, Daily generates one, which is printed only once. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
         # Any file can be read as latin-1; what is not base64 is refused in one place.
