@@ -338,7 +338,9 @@ class Engine:
             if session.uncertain:
                 fields["uncertain"] = False
             fields["heard_at"] = state.clock
-            if rules.life and outcome.kind is NOTED and not session.ended:  # when it moved, its limits have just started
+            if (
+                rules.life and outcome.kind is NOTED and not session.ended
+            ):  # when it moved, its limits have just started
                 state.timers.restart_silence(session, state.now)
         if rules.life and at is not None and (session.alive_at is None or at > session.alive_at):
             session.__dict__["alive_at"] = at

@@ -5,15 +5,15 @@ The far leg of a transfer is the earliest of these sessions whose first time is 
 - a dial-out of the same room (or call client) to the address of the target
 - a dial-in that came by that address, if the target is an endpoint of ours
 
-Events may arrive in any order, so all known sessions are indexed by their address, also ended ones. What a target needs of
-its far leg is kept with the target (`leg`, see `_transfers.py`) and renewed with each event of either session. The links
-between such legs are derived: if an earlier session becomes known, it takes the place.
+Events may arrive in any order, so all known sessions are indexed by their address, also ended ones, while any session with a
+transfer is in memory; most programs never transfer a call. What a target needs of its far leg is kept with the target (`leg`,
+see `_transfers.py`) and renewed with each event of either session. The links between such legs are derived: if an earlier
+session becomes known, it takes the place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from telstate.calls._address import plain_uri
 from telstate.calls._evidence import Evidence
@@ -28,8 +28,32 @@ __all__ = ["FarLegs"]
 _EARLIER = 1.0
 """Seconds by which a far leg may seem to begin before the acceptance: webhooks round to whole seconds."""
 
-_Leg = list[Any]
-"""A far leg as its target keeps it: session id, first time, answered, ended."""
+
+class _Leg(NamedTuple):
+    """A session that may be a far leg. A target keeps all but the domain."""
+
+    session_id: str
+    first: float | None
+    """The time of its first event."""
+    picked_up: bool
+    ended: bool
+    domain_id: str | None
+
+
+_Window = tuple[float, float]
+"""When the far leg of a transfer may begin: its earliest and its latest time."""
+
+
+class _Place:
+    """An address to which sessions were transferred."""
+
+    __slots__ = ("legs", "windows")
+
+    def __init__(self, legs: dict[str, _Leg]) -> None:
+        self.legs = legs
+        """The sessions at the address."""
+        self.windows: dict[str, _Window] = {}
+        """The sessions that were transferred to it."""
 
 
 class FarLegs:
@@ -37,12 +61,13 @@ class FarLegs:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._legs: dict[str, str] = {}
+        self._transferred: set[str] = set()
+        """All sessions that were transferred. Without any, nothing is indexed."""
+        self._at: dict[str, str] = {}
         """The first session of each address. It holds only texts, so the garbage collector does not track it."""
-        self._further_legs: dict[str, dict[str, None]] = {}
+        self._also_at: dict[str, dict[str, None]] = {}
         """The other sessions of an address that has several."""
-        self._transfers: dict[str, dict[str, None]] = {}
-        """The sessions that were transferred to an address."""
+        self._places: dict[str, _Place] = {}
         self.concerned: dict[str, tuple[bool, tuple[TransferRecord, ...]] | None] = {}
         """The sessions whose events may change the outcome of a transfer: `review` each of them after its events.
 
@@ -50,35 +75,46 @@ class FarLegs:
         """
 
     def __len__(self) -> int:
-        return len(self._legs)
+        return len(self._at)
 
     def arrive(self, session: Session) -> None:
         """Index a session by its address. Call it when the address, the room or the call client becomes known."""
+        if not self._transferred:
+            return
         session_id = session.session_id
         for key in _keys_of_leg(session):
-            if self._legs.setdefault(key, session_id) != session_id:
-                self._further_legs.setdefault(key, {})[session_id] = None
-            if key in self._transfers:
+            if self._at.setdefault(key, session_id) != session_id:
+                self._also_at.setdefault(key, {})[session_id] = None
+            if key in self._places:
                 self.concerned.setdefault(session_id, None)
 
     def leave(self, session: Session) -> None:
         """Forget the address of a session. Call it before the address changes, then `arrive` and `review`."""
         session_id = session.session_id
         for key in _keys_of_leg(session):
-            further = self._further_legs.get(key)
-            if self._legs.get(key) == session_id:
-                if further:
-                    self._legs[key] = next(iter(further))
-                    del further[self._legs[key]]
-                else:
-                    del self._legs[key]
-            elif further:
-                further.pop(session_id, None)
-            if further is not None and not further:
-                del self._further_legs[key]
+            others = self._also_at.get(key, {})
+            if self._at.get(key) != session_id:
+                others.pop(session_id, None)
+            elif others:
+                self._at[key] = next(iter(others))
+                del others[self._at[key]]
+            else:
+                del self._at[key]
+            if not others:
+                self._also_at.pop(key, None)
+            place = self._places.get(key)
+            if place is not None:
+                place.legs.pop(session_id, None)
 
     def forget(self, session: Session) -> None:
         """Forget a session that leaves memory. A target keeps what is known of its far leg."""
+        if not self._transferred:
+            return
+        self._transferred.discard(session.session_id)
+        if not self._transferred:
+            for index in (self._at, self._also_at, self._places, self.concerned):
+                index.clear()
+            return
         self.leave(session)
         for plain in rare(session, "transfers") or ():
             self._forget_target(session, plain)
@@ -89,6 +125,7 @@ class FarLegs:
         before = rare(session, "transfers") or {}
         transfers, replaced = add_step(before, bounded(to), step, at)
         set_rare(session, "transfers", transfers)
+        self._add(session)
         if replaced is not None:
             if leg := before.get(replaced, {}).get("leg"):
                 self._registry.withdraw_link(session.session_id, leg[0])
@@ -98,106 +135,130 @@ class FarLegs:
     def review(self, session: Session) -> None:
         """Draw the conclusions of an event of a session, for its own transfers and for those whose far leg it may be."""
         if rare(session, "transfers"):
-            self._index_transfers(session)
+            self._renew_windows(session)
             self._choose(session)
             self._settle(session)
-        plain = _plain_address(session)
-        if plain is None:
-            return
-        nears = {near: None for key in _keys_of_leg(session) for near in self._transfers.get(key, ())}
-        for session_id in nears:
-            near = self._registry.get(session_id)
-            if near is not None and near is not session:
-                self._consider(near, plain, session)
+        for key in _keys_of_leg(session):
+            place = self._places.get(key)
+            if place is None:
+                continue
+            leg, before = _leg_of(session), place.legs.get(session.session_id)
+            if leg == before:
+                continue
+            place.legs[session.session_id] = leg
+            nears = [
+                near
+                for near, window in place.windows.items()
+                if _is_in(window, leg.first) or (before is not None and _is_in(window, before.first))
+            ]
+            for near in nears:
+                self._consider(near, _plain_address(session) or "", leg)
 
     def load(self) -> None:
         """Index all sessions of a registry that was restored. All of this follows from the sessions, so no snapshot has it."""
-        sessions = list(self._registry.all())
-        for session in sessions:
-            self.arrive(session)
-        for session in sessions:
+        for session in self._registry.all():
             transfers = rare(session, "transfers")
             if transfers:
-                self._index_transfers(session)
+                self._add(session)
+                self._renew_windows(session)
                 self.concerned[session.session_id] = (session.ended, session.transfers)
                 for target in transfers.values():
                     if (leg := target.get("leg")) and self._registry.get(leg[0]) is not None:
                         self._registry.derive_link(session.session_id, leg[0])
 
-    def _index_transfers(self, session: Session) -> None:
+    def _add(self, session: Session) -> None:
+        """Note that a session was transferred. The first one is the reason to index all others."""
+        is_first = not self._transferred
+        self._transferred.add(session.session_id)
+        if is_first:
+            for known in self._registry.all():
+                self.arrive(known)
+
+    def _renew_windows(self, session: Session) -> None:
         """Let a session be found by the addresses of its targets, and watch the sessions there."""
-        for plain in rare(session, "transfers"):
+        for plain, target in targets_of(rare(session, "transfers")).items():
+            window = _window_of(session, target)
             for key in _keys_of_target(session, plain):
-                nears = self._transfers.setdefault(key, {})
-                if not nears:
-                    for leg in self._at(key):
+                place = self._places.get(key)
+                if place is None:
+                    place = self._places[key] = _Place(self._legs_at(key))
+                    for leg in place.legs:
                         self.concerned.setdefault(leg, None)
-                nears[session.session_id] = None
+                place.windows[session.session_id] = window
 
     def _forget_target(self, session: Session, plain: str) -> None:
         for key in _keys_of_target(session, plain):
-            nears = self._transfers.get(key, {})
-            nears.pop(session.session_id, None)
-            if nears or key not in self._transfers:
+            place = self._places.get(key)
+            if place is None:
                 continue
-            del self._transfers[key]
-            for leg in self._at(key):
+            place.windows.pop(session.session_id, None)
+            if place.windows:
+                continue
+            del self._places[key]
+            for leg in place.legs:
                 if self.concerned.get(leg, ()) is None and not self._is_watched(leg):
                     del self.concerned[leg]
 
     def _is_watched(self, session_id: str) -> bool:
         session = self._registry.get(session_id)
-        return session is not None and any(key in self._transfers for key in _keys_of_leg(session))
+        return session is not None and any(key in self._places for key in _keys_of_leg(session))
 
-    def _at(self, key: str) -> Iterator[str]:
-        first = self._legs.get(key)
-        if first is not None:
-            yield first
-            yield from self._further_legs.get(key, ())
+    def _legs_at(self, key: str) -> dict[str, _Leg]:
+        first = self._at.get(key)
+        ids = () if first is None else (first, *self._also_at.get(key, ()))
+        return {leg: _leg_of(far) for leg in ids if (far := self._registry.get(leg)) is not None}
 
     # --- which session is the far leg -----------------------------------------------------------------------------
 
     def _choose(self, near: Session) -> None:
         """Choose the far leg of each target of a session."""
         for plain, target in targets_of(rare(near, "transfers")).items():
-            legs = {leg: None for key in _keys_of_target(near, plain) for leg in self._at(key)}
-            sessions = (self._registry.get(leg) for leg in legs)
-            found = [_leg_of(far) for far in sessions if far is not None and _fits(near, target, far)]
-            known = target.get("leg")
-            if known and self._registry.get(known[0]) is None and _fits_in_time(near, target, known[1]):
+            window = _window_of(near, target)
+            found = [
+                leg
+                for key in _keys_of_target(near, plain)
+                for leg in self._places[key].legs.values()
+                if _is_in(window, leg.first) and _fits(near, leg)
+            ]
+            known = _known_leg(target)
+            if known is not None and self._registry.get(known.session_id) is None and _is_in(window, known.first):
                 found.append(known)  # it has left memory
-            self._set_leg(near, plain, min(found, key=_place, default=None))
+            self._set_leg(near, plain, min(found, key=_order, default=None))
 
-    def _consider(self, near: Session, plain: str, far: Session) -> None:
+    def _consider(self, near_id: str, plain: str, leg: _Leg) -> None:
         """Consider one session as far leg of another's transfer, after an event of it."""
-        target = targets_of(rare(near, "transfers")).get(plain)
-        if target is None:
+        near = self._registry.get(near_id)
+        target = targets_of(rare(near, "transfers")).get(plain) if near is not None else None
+        if near is None or target is None:
             return
-        leg, known = _leg_of(far), target.get("leg")
-        fits = _fits(near, target, far)
-        if known and known[0] == leg[0]:
-            if not fits or _place(leg) > _place(known):
-                self._choose(near)
-            else:
-                self._set_leg(near, plain, leg)
-        elif fits and (not known or _place(leg) < _place(known)):
+        known = _known_leg(target)
+        is_known = known is not None and known.session_id == leg.session_id
+        if not is_known and known is not None and _order(leg) > _order(known):
+            return
+        fits = _is_in(_window_of(near, target), leg.first) and _fits(near, leg)
+        if fits and (known is None or _order(leg) <= _order(known)):
             self._set_leg(near, plain, leg)
+        elif is_known:
+            self._choose(near)
+        else:
+            return
         self._settle(near)
 
     def _set_leg(self, near: Session, plain: str, leg: _Leg | None) -> None:
         """Keep what is known of a far leg, and link it."""
         transfers = rare(near, "transfers")
         known = transfers[plain].get("leg")
-        if leg == known:
+        kept = None if leg is None else list(leg[:-1])
+        if kept == known:
             return
         target = {name: value for name, value in transfers[plain].items() if name != "leg"}
-        if leg is not None:
-            target["leg"] = leg
+        if kept is not None:
+            target["leg"] = kept
         set_rare(near, "transfers", {**transfers, plain: target})
-        if known and (leg is None or leg[0] != known[0]):
+        if known and (leg is None or leg.session_id != known[0]):
             self._registry.withdraw_link(near.session_id, known[0])
-        if leg is not None and self._registry.get(leg[0]) is not None:
-            self._registry.derive_link(near.session_id, leg[0])
+        if leg is not None and self._registry.get(leg.session_id) is not None:
+            self._registry.derive_link(near.session_id, leg.session_id)
 
     def _settle(self, session: Session) -> None:
         """Note whether the outcomes changed after the end."""
@@ -237,38 +298,38 @@ def _keys_in_place(session: Session, plain: str) -> tuple[str, ...]:
     return (f"room {session.room} {plain}", f"client {session.call_client_id} {plain}")
 
 
-def _fits(near: Session, target: dict[str, Any], far: Session) -> bool:
-    """Return whether a session at the address of a target can be its far leg."""
-    return (
-        far is not near
-        and (
-            far.direction is Direction.DIALIN
-            or None in (near.domain_id, far.domain_id)
-            or near.domain_id == far.domain_id
-        )
-        and _fits_in_time(near, target, far.started_at)
-    )
-
-
-def _fits_in_time(near: Session, target: dict[str, Any], first: float | None) -> bool:
-    """Return whether a far leg may begin at that time. A session that begins long after the end is another call's."""
+def _window_of(near: Session, target: dict[str, Any]) -> _Window:
+    """Return when the far leg may begin. A session that begins long after the end is another call's."""
     accepted = accepted_at(target)
-    if first is None:
-        return True
-    if near.ended and near.ended_at is not None and first > near.ended_at + HANDED_OVER_WITHIN:
-        return False
-    return accepted is None or first >= accepted - _EARLIER
+    earliest = float("-inf") if accepted is None else accepted - _EARLIER
+    if not near.ended or near.ended_at is None:
+        return earliest, float("inf")
+    return earliest, near.ended_at + HANDED_OVER_WITHIN
+
+
+def _is_in(window: _Window, first: float | None) -> bool:
+    return first is None or window[0] <= first <= window[1]
+
+
+def _fits(near: Session, leg: _Leg) -> bool:
+    """Return whether a session at the address of a target can be its far leg, if the time fits."""
+    return leg.session_id != near.session_id and (
+        near.domain_id == leg.domain_id or near.domain_id is None or leg.domain_id is None
+    )
 
 
 def _leg_of(far: Session) -> _Leg:
-    picked_up = (
-        far.was_answered
-        if far.direction is Direction.DIALOUT
-        else bool(far._evidence & (Evidence.CONNECTED | Evidence.JOINED))
-    )
-    return [far.session_id, far.started_at, picked_up, far.ended]
+    if far.direction is Direction.DIALOUT:
+        return _Leg(far.session_id, far.started_at, far.was_answered, far.ended, far.domain_id)
+    picked_up = bool(far._evidence & (Evidence.CONNECTED | Evidence.JOINED))
+    return _Leg(far.session_id, far.started_at, picked_up, far.ended, None)  # our endpoints are unique
 
 
-def _place(leg: _Leg) -> tuple[float, str]:
+def _known_leg(target: dict[str, Any]) -> _Leg | None:
+    leg = target.get("leg")
+    return None if leg is None else _Leg(leg[0], leg[1], leg[2], leg[3], None)
+
+
+def _order(leg: _Leg) -> tuple[float, str]:
     """Sort far legs by their first time."""
-    return (float("inf") if leg[1] is None else leg[1], leg[0])
+    return (float("inf") if leg.first is None else leg.first, leg.session_id)

@@ -201,7 +201,9 @@ class Session:
     @property
     def cause(self) -> Cause | None:
         """Why it ended; None while it lives."""
-        return cause_of(self._evidence, self.direction, transferred=self._transferred is not None) if self.ended else None
+        return (
+            cause_of(self._evidence, self.direction, transferred=self._transferred is not None) if self.ended else None
+        )
 
     @property
     def ended_by(self) -> EndedBy | None:

@@ -50,7 +50,9 @@ def _connected(state: EngineState, session: Session, _: Event) -> None:
         vars(session).update(caller=arrival.caller["from"], pinless_call_id=arrival.caller["call_id"])
 
 
-def _transferred(state: EngineState, session: Session, event: TransferEvent | TransferRequested | TransferFailed) -> None:
+def _transferred(
+    state: EngineState, session: Session, event: TransferEvent | TransferRequested | TransferFailed
+) -> None:
     """Keep the target and the step."""
     state.far_legs.transfer(session, event.to_endpoint, event.name.rpartition("-")[2], state.event_at)
 

@@ -249,7 +249,7 @@ def test_the_far_leg_as_dial_out_of_the_same_room(names: str, outcome: str) -> N
         (61, None, False),
     ],
 )
-def test_which_dial_out_is_the_far_leg(time: float, room: str | None, is_far_leg: bool) -> None:  # noqa: FBT001
+def test_which_dial_out_is_the_far_leg(time: float, room: str | None, is_far_leg: bool) -> None:
     """It begins after the acceptance, in the same room, not long after the session left it."""
     answered = leg("dialout.answered", time, "far", room=room)
     destination = at(time, {"action": "dialout-connected", "sessionId": "far", "destination": DESK})
@@ -360,6 +360,15 @@ def test_many_sessions_at_one_address() -> None:
     assert len(Engine.restore(json.loads(json.dumps(engine.snapshot()))).legs("a50")) == len(engine.legs("a50"))
     engine.advance(START + 100 + 7200)
     assert set(engine.sizes().values()) == {0}
+
+
+def test_without_transfers_nothing_is_indexed() -> None:
+    """Most programs never transfer a call. The first transfer finds the sessions that were known before it."""
+    engine = run(*CALL, ARRIVES, at(62, js("dialout-connected", "far", destination=DESK, callClientId="c")))
+    assert (engine.sizes()["addresses"], engine.sizes()["transfers"]) == (0, 0)
+    engine.receive(*step("triggered", 60, URI))
+    assert (engine.sizes()["addresses"], engine.sizes()["transfers"]) == (2, 2)
+    assert known(engine).transfers == ((URI, REACHED),)
 
 
 def test_a_snapshot_of_before_has_the_target() -> None:
