@@ -370,6 +370,8 @@ class Engine:
         state = self._state
         state.endpoints.vacate(session, state.now)
         state.registry.end(session, state.now)
+        if state.far_legs.concerned and session.session_id in state.far_legs.concerned:
+            state.far_legs.review(session)
         limit = state.settings.retain_untimed if state.clock is None else state.settings.max_ended
         if len(state.registry.ended) > limit:
             state.retire(state.registry.ended.trim(limit))
