@@ -151,7 +151,7 @@ def test_targets_of_one_second_are_sorted_by_text() -> None:
     assert outcomes(step("triggered", 60, OTHER), step("triggered", 60)) == [(DESK, "not-reached"), (OTHER, "pending")]
 
 
-def test_who_talks_on_was_not_transferred() -> None:
+def test_a_caller_talking_on_was_not_transferred() -> None:
     """A sign of life more than five seconds after the acceptance, also one that is reported late."""
     key = at(67, {"action": "dtmf-event", "sessionId": "a", "tone": "1"})
     soon = at(65, {"action": "dtmf-event", "sessionId": "a", "tone": "1"})
@@ -281,7 +281,7 @@ ARRIVES = at(62, js("dialin-connected", "b", sipEndpoint=f"{URI}?x=1"))
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 def test_the_far_leg_as_dial_in_of_another_room(order: tuple[int, ...]) -> None:
-    """Who came by the endpoint that the call was transferred to. In any order of arrival."""
+    """It came by the endpoint that the call was transferred to. In any order of arrival."""
     records = [CALL[0], step("triggered", 60, URI), STOPPED, ARRIVES]
     engine = run(*(records[place] for place in order))
     assert known(engine).transfers == ((URI, REACHED),)
@@ -300,7 +300,7 @@ def test_a_session_that_was_on_the_endpoint_before_is_not_the_far_leg() -> None:
     assert known(own).transfers == ((URI, PENDING),)
 
 
-def test_a_caller_who_never_connects_is_not_reached() -> None:
+def test_a_far_leg_that_never_connects_is_not_reached() -> None:
     """The session on our endpoint ended without media and without a connected."""
     engine = run(*CALL, step("triggered", 60, URI), STOPPED)
     feed(engine, js("dialin-stopped", "b", sipEndpoint=URI), at=START + 66)
