@@ -1,8 +1,7 @@
 """The SIP endpoints of rooms: which are ready, which session is on which, and who is about to connect to one.
 
-An endpoint takes one caller at a time. Two things point at an endpoint before a session does: a caller on hold who was
-forwarded to it, and a call that is being transferred to it. The next session that connects there is that caller, or the
-far leg of that call.
+An endpoint takes one caller at a time. A caller on hold who was forwarded to an endpoint is the next session that connects
+there.
 """
 
 from __future__ import annotations
@@ -66,11 +65,9 @@ class Arrival(NamedTuple):
     """The session that was still on it: an anomaly."""
     caller: Caller | None
     """The caller on hold who was forwarded to it."""
-    transferred_from: str | None
-    """The session whose transfer has it as target."""
 
 
-_NOTHING = Arrival(None, None, None)
+_NOTHING = Arrival(None, None)
 
 
 class Endpoints:
@@ -84,10 +81,6 @@ class Endpoints:
         """Callers on hold by their pinless call id."""
         self.forwarded: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
         """The call id of the caller who was forwarded to an endpoint."""
-        self.transfers: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
-        """The session that is being transferred to an endpoint."""
-        self.reached: ExpiringDict[str, bool] = ExpiringDict(ttl, limit)
-        """Transfers whose far leg is known: their steps that are reported later point at nobody else."""
 
     def find(self, uri: str) -> Endpoint | None:
         """Find an endpoint, with or without `sip:` and query. Of several scopes, a busy one wins, then a ready one."""
@@ -116,14 +109,11 @@ class Endpoints:
         other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
-        if other is None and not self.forwarded and not self.transfers:
+        if other is None and not self.forwarded:
             return _NOTHING
         call_id = self.forwarded.take(place[0])
         caller = self.callers.take(call_id) if call_id is not None else None
-        source = self.transfers.take(place[0])
-        if source is not None:
-            self._reach(source, place[0], now)
-        return Arrival(other, caller, source)
+        return Arrival(other, caller)
 
     def vacate(self, session: Session, now: float) -> None:
         """Remove a session from its endpoint, which can be dialled again."""
@@ -163,33 +153,17 @@ class Endpoints:
         self.forwarded.take(plain_uri(uri))
         return self.callers.take(call_id)
 
-    def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
-        """Note that a session is being transferred to `uri`; return the id of its far leg if that has `arrived` there."""
-        uri = bounded(uri)
-        plain = plain_uri(uri)
-        endpoint = self.find(uri)
-        if _transfer_key(session_id, plain) in self.reached:
-            return None
-        if arrived and endpoint is not None and endpoint.session_id not in (None, session_id):
-            self.transfers.take(plain)
-            self._reach(session_id, plain, now)
-            return endpoint.session_id
-        if not arrived:
-            self.transfers.put(plain, session_id, now)
-            self.transfers.trim()
-        return None
-
     def expire(self, now: float) -> None:
         """Forget what is due."""
         for key, _ in self.free.due(now):
             self.free.pop(key)
             self._drop(*key)
-        for entries in (self.callers, self.forwarded, self.transfers, self.reached):
+        for entries in (self.callers, self.forwarded):
             entries.expire(now)
 
     def expiring(self) -> list[ExpiringDict[Any, Any]]:
         """List the dicts whose entries expire."""
-        return [self.free, self.callers, self.forwarded, self.transfers, self.reached]
+        return [self.free, self.callers, self.forwarded]
 
     def __len__(self) -> int:
         return sum(len(scopes) for scopes in self._by_uri.values())
@@ -205,8 +179,6 @@ class Endpoints:
             "free": [[plain, list(scope), due] for (plain, scope), due, _ in self.free.dump()],
             "callers": self.callers.dump(),
             "forwarded": self.forwarded.dump(),
-            "transfers": self.transfers.dump(),
-            "reached": self.reached.dump(),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -216,7 +188,7 @@ class Endpoints:
             self._by_uri.setdefault(plain, {})[endpoint.scope] = endpoint
             self._place_of |= dict.fromkeys(sessions, (plain, endpoint.scope))
         self.free.load(((plain, _scope(scope)), due, True) for plain, scope, due in dumped["free"])
-        for name in ("callers", "forwarded", "transfers", "reached"):
+        for name in ("callers", "forwarded"):
             getattr(self, name).load(dumped[name])
 
     def _get(self, plain: str, scope: Scope, uri: str) -> Endpoint:
@@ -227,10 +199,6 @@ class Endpoints:
         if endpoint is None:
             endpoint = scopes[scope] = Endpoint(uri, scope)
         return endpoint
-
-    def _reach(self, session_id: str, plain: str, now: float) -> None:
-        self.reached.put(_transfer_key(session_id, plain), True, now)
-        self.reached.trim()
 
     def _set_free(self, place: tuple[str, Scope], now: float) -> None:
         self.free.put(place, True, now)
@@ -244,10 +212,6 @@ class Endpoints:
         del scopes[scope]
         if not scopes:
             del self._by_uri[plain]
-
-
-def _transfer_key(session_id: str, plain: str) -> str:
-    return f"{session_id} {plain}"
 
 
 def scope_of(subject: Event | Session) -> Scope:

@@ -10,6 +10,7 @@ from typing import Any
 
 from telstate.calls._endpoints import Endpoints
 from telstate.calls._expiring_dict import ExpiringDict
+from telstate.calls._far_legs import FarLegs
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import note_departure
@@ -35,6 +36,8 @@ class EngineState:
         """The same as a number. Before any time is given, nothing can be due."""
         self.number = 0
         """The number of the current event."""
+        self.event_at: float | None = None
+        """When the event happened that is being applied, also a parked one: its own time, else that of its receipt."""
         self.registry = Registry(settings.retention)
         self.keys: ExpiringDict[str, bool] = ExpiringDict(settings.key_ttl, settings.max_keys)
         """The keys by which webhooks are deduplicated."""
@@ -42,6 +45,8 @@ class EngineState:
         """Events that name a session not yet known."""
         self.unmatched = ParkedEvents(settings.parked_ttl, settings.max_parked)
         """Events that are about a session and do not name it."""
+        self.far_legs = FarLegs(self.registry)
+        """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
         self.departed: list[Session | Unmatched] = []
@@ -103,6 +108,7 @@ class EngineState:
         """Forget sessions that left memory."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session))
+            self.far_legs.forget(session)
             self.registry.forget(session)
             self.departed.append(session)
 
@@ -123,6 +129,8 @@ class EngineState:
             "early": len(self.early.entries),
             "unmatched": len(self.unmatched.entries),
             "endpoints": len(self.endpoints),
+            "addresses": len(self.far_legs),
+            "transfers": len(self.far_legs.concerned),
             "callers": len(self.endpoints.callers),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
         }
@@ -145,4 +153,5 @@ class EngineState:
         state.number = dumped["number"]
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
+        state.far_legs.load()
         return state

@@ -22,7 +22,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     """Daily refused to start the call."""
     TRANSFERRED = "transferred"
-    """The call was transferred."""
+    """The call was transferred: a target was reached, or the session was handed over to it."""
     COMPLETED = "completed"
     """The call took place and stopped: the dial-out was answered, or the dial-in was connected."""
     UNANSWERED = "unanswered"
@@ -55,17 +55,16 @@ class Evidence:
     REFUSED = 32
     JOINED = 64
     STOP_REQUESTED = 128
-    TRANSFER = 256
     TRANSFER_REQUESTED = 512
 
 
-def cause_of(evidence: int, direction: Direction) -> Cause:
-    """Derive why a session ended from the strongest evidence."""
+def cause_of(evidence: int, direction: Direction, *, transferred: bool) -> Cause:
+    """Derive why a session ended from the strongest evidence. Whether it was transferred follows from its transfers."""
     if evidence & Evidence.ERROR:
         return Cause.FAILED
     if evidence & Evidence.REFUSED:
         return Cause.REFUSED
-    if evidence & (Evidence.TRANSFER | Evidence.TRANSFER_REQUESTED):
+    if transferred:
         return Cause.TRANSFERRED
     if not evidence & Evidence.STOPPED:
         return Cause.EXPIRED

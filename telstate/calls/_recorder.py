@@ -10,6 +10,7 @@ from telstate.calls._address import plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
+from telstate.calls._transfers import add_step
 from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
 
@@ -55,8 +56,8 @@ class Recorder:
         self._unknown = (None,) * len(self._facts)
         self._headers = "sip_headers" in self._facts
 
-    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> None:
-        """Record an event, also when it is late: it may be the first to report something.
+    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> bool:
+        """Record an event, also when it is late: it may be the first to report something. Return whether it reports new facts.
 
         Args:
             session: the session that the event is about.
@@ -80,8 +81,9 @@ class Recorder:
             is_plain = not self._headers or event["sip_headers"] is None
             if is_plain and known == self._unknown and max(map(len, filter(None, reported))) <= _TEXT_LIMIT:
                 fields.update(zip(self._facts, reported, strict=True))
-            else:
-                _record_facts(session, zip(self._facts, reported, strict=True))
+                return True
+            return _record_facts(session, zip(self._facts, reported, strict=True))
+        return False
 
 
 def rise(session: Session, target: State, event: str, parked: bool = False) -> Transition:
@@ -105,17 +107,19 @@ def _amend(session: Session, evidence: int) -> None:
         fields["amended"] = True
 
 
-def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> None:
-    """Keep the first value of each fact; a later one that differs is an anomaly."""
-    fields = session.__dict__
+def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool:
+    """Keep the first value of each fact; a later one that differs is an anomaly. Return whether there was a first value."""
+    fields, new = session.__dict__, False
     for name, value in reported:
         if value is None:
             continue
         known = fields[name]
         if known is None:
             fields[name] = bounded(value)
+            new = True
         elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
+    return new
 
 
 def mark_time(session: Session, field: str, at: float) -> None:
@@ -173,7 +177,11 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     set_state(session, State(frozen.pop("state")))
     fields = vars(session)
     fields["_path"] = path_of(frozen.pop("transitions"))
+    target = frozen.pop("transferred_to", None)  # of an older snapshot, which has nothing else of a transfer
     fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
+    if target is not None:
+        transfers, _ = add_step({}, target, "triggered", None)
+        set_rare(session, "transfers", transfers)
     return session
 
 

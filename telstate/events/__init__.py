@@ -23,6 +23,7 @@ from telstate.events._local import (
     SettingsChanged,
     SourceGap,
     StopRequested,
+    TransferFailed,
     TransferRequested,
 )
 from telstate.events._parse import parse
@@ -81,6 +82,7 @@ __all__ = [
     "TransferAnswered",
     "TransferCompleted",
     "TransferEvent",
+    "TransferFailed",
     "TransferInitiated",
     "TransferRequested",
     "TransferTriggered",

@@ -21,7 +21,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked
+from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, TransferFailed
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._clock import SystemClock
@@ -236,6 +236,23 @@ class Dispatcher:
         """Say that two sessions are legs of one call. One of them may still be unknown."""
         return await self.receive(SessionsLinked(session_id=one, other_session_id=other))
 
+    async def transfer_failed(self, session: Session | str, to: str, reason: str | None = None) -> Outcome:
+        """Say that a transfer to this target did not happen, as your control or the target reported. No event of Daily's does.
+
+        `session.transfers` then has it as `not-reached`, unless there is evidence that the target picked up.
+
+        Args:
+            session: the session that was to be transferred, live or ended.
+            to: the target, as in `transfer`.
+            reason: why, for people. It stands in the journal.
+
+        Raises:
+            JournalError: if that could not be kept.
+            NotRunning: outside the `async with`.
+        """
+        session_id = session if isinstance(session, str) else session.session_id
+        return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
+
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that is not an event as a dead letter: for sources that must not refuse it, as webhooks.
 
@@ -401,13 +418,13 @@ class Dispatcher:
     async def transfer(self, session: Session | str, to: str | Transfer) -> None:
         """Transfer a session to a SIP URI (also of another room) or a number in E.164; or by a `Transfer`.
 
-        Daily stays in its path, and both legs are billed. The session then ends as `transferred`.
+        Daily stays in its path, and both legs are billed. Acceptance is not success: `session.transfers` has the outcome.
         """
         self._run.check_open()
         await self._run.call_control.transfer(session, to)
 
     async def refer(self, session: Session | str, to: str | Refer) -> None:
-        """Transfer a SIP session to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
+        """Transfer a SIP session to another SIP URI by REFER; Daily leaves its path. No event reports the outcome."""
         self._run.check_open()
         await self._run.call_control.refer(session, to)
 

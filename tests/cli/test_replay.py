@@ -286,6 +286,14 @@ def test_the_table_has_a_head_sessions_notes_and_totals() -> None:
     assert "+12•••••••00" in text
 
 
+def test_each_target_of_a_transfer_has_a_line() -> None:
+    """With what became of it."""
+    log = Path(__file__).parents[1] / "corpus/logs/02-transfer-second-target.jsonl"
+    table = telstate("replay", log).stdout.decode()
+    assert "transfer to +12•••••••90: not reached\n" in table
+    assert "transfer to +12•••••••91: reached\n" in table
+
+
 def test_numbers_and_names_are_masked_unless_asked_for() -> None:
     """In the table and in JSON, in sessions and in events that match none."""
     number, name = "+12025550100", "Ada Lovelace"
