@@ -201,7 +201,7 @@ class Lanes:
                     lane.current = None
                     backlog.pending -= 1
                     done(job)
-                    if backlog.relief is not None:
+                    if backlog.watched:
                         backlog.relieve()
                     self._since_pause += 1
                     if self._since_pause >= _FAIRNESS:

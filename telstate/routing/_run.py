@@ -24,7 +24,7 @@ from telstate.routing._ports import Clock, Control, Journal
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
-from telstate.routing._runner import IN_HANDLER, Runner
+from telstate.routing._runner import Runner
 from telstate.routing._sequencer import Sequencer
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
@@ -47,6 +47,7 @@ class Setup(NamedTuple):
     clock: Clock
     reconcile: Reconcile | None
     lane_limit: int
+    pending_limit: int
     slow_after: float
     drain: float
     stop_on_signals: bool
@@ -66,12 +67,13 @@ class Run:
         self._journal = journal = setup.journal or MemoryJournal()
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock)
-        self.backlog = Backlog()
+        self.backlog = Backlog(setup.pending_limit)
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        self.lanes = Lanes(Runner(handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
+        runner = Runner(handlers.errors, work_log, self.backlog)
+        self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
-        self.waiters = Waiters(self.sequencer)
+        self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
         self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes)
@@ -250,7 +252,7 @@ class Run:
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""
-        if not self.accepts and not (self._draining and IN_HANDLER.get()):
+        if not self.accepts and not (self._draining and self.backlog.in_handler):
             raise NotRunning("the dispatcher accepts nothing: use it inside `async with Dispatcher(router) as calls:`")
 
     async def idle(self) -> None:

@@ -185,10 +185,12 @@ class Sequencer:
         self._check_open()
         self._queue[submission] = None
         self._filled.set()
+        self._backlog.reserved += len(submission.entries)
         try:
             await submission.done.wait()
         finally:
             self._queue.pop(submission, None)  # one that gave up before its commit began leaves nothing behind
+            self._backlog.release(len(submission.entries))
         if isinstance(submission.error, NotRunning):
             raise submission.error
         if submission.error is not None:

@@ -38,7 +38,6 @@ from telstate import (
     State,
 )
 from telstate.journals import MemoryJournal, SqliteJournal
-from telstate.routing._runner import IN_HANDLER
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
@@ -764,16 +763,16 @@ async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_
     @router.on(DialoutEvent)
     async def use_it(calls: Dispatcher) -> None:
         with calls.as_handler():
-            inside.append(IN_HANDLER.get())
-        inside.append(IN_HANDLER.get())
+            inside.append(calls._backlog.in_handler)
+        inside.append(calls._backlog.in_handler)
 
     async with Dispatcher(router) as calls:
         await calls.receive(js("dialout-connected"))
         await idle(calls)
         with suppress(ZeroDivisionError), calls.as_handler():
-            inside.append(IN_HANDLER.get())
+            inside.append(calls._backlog.in_handler)
             raise ZeroDivisionError
-        inside.append(IN_HANDLER.get())
+        inside.append(calls._backlog.in_handler)
     assert inside == [True, True, True, False]
 
 

@@ -106,7 +106,7 @@ class Running:
 
     def __init__(self, journal: Journal, clock: FakeClock, settings: Settings | None, at_once: int) -> None:
         self.work_log = WorkLog(journal, clock)
-        self.sequencer = Sequencer(journal, clock, settings, Backlog(), self.work_log, at_once=at_once)
+        self.sequencer = Sequencer(journal, clock, settings, Backlog(10_000), self.work_log, at_once=at_once)
         self.sequencer.open(Engine(settings), 0, self._stepped, asks=False)
         self.clock = clock
         self.stepped: list[Outcome] = []
@@ -481,7 +481,7 @@ async def test_time_goes_on_where_the_journal_was() -> None:
     clock, engine = FakeClock(1000.0), Engine()
     engine.receive(parse(js("dialout-connected", "s")), 1300.0)
     journal = Plain()
-    sequencer = Sequencer(journal, clock, None, Backlog(), WorkLog(journal, clock), at_once=500)
+    sequencer = Sequencer(journal, clock, None, Backlog(10_000), WorkLog(journal, clock), at_once=500)
     sequencer.open(engine, 1, lambda *_: None, asks=False)
     assert sequencer.now() == 1300
     await clock.advance(5)
