@@ -51,8 +51,9 @@ class LogClock:
         return self._now
 
     def follow(self, at: float | None) -> None:
-        """Take the time of the next line."""
-        self._now = at
+        """Take the time of the next line, if it has one."""
+        if at is not None:
+            self._now = at
 
     async def sleep(self, seconds: float) -> None:
         """Wait, in real time."""
