@@ -171,9 +171,8 @@ class Backlog:
         try:
             yield
         finally:
-            if handler is not None and handler.waits:
-                self.awaiting -= 1
             if handler is not None:
+                self.awaiting -= handler.waits > 0
                 handler.is_pending = False
 
     @contextmanager
@@ -190,6 +189,9 @@ class Backlog:
         try:
             yield
         finally:
-            handler.waits -= 1
-            if handler.is_pending and not handler.waits:
-                self.awaiting -= 1
+            self._end_wait(handler)
+
+    def _end_wait(self, handler: _Handler) -> None:
+        handler.waits -= 1
+        if handler.is_pending and not handler.waits:
+            self.awaiting -= 1

@@ -9,7 +9,7 @@ the handlers in the session's lane. `receive` returns before any handler runs. A
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from types import TracebackType
@@ -90,7 +90,9 @@ class Dispatcher:
             raise DefinitionError(f"reconcile= takes an async function that returns a Presence, not {reconcile!r}")
         for name, limit in (("lane_limit", lane_limit), ("pending_limit", pending_limit)):
             if limit < 1:
-                raise ValueError(f"{name}= takes a number of events from 1 on, not {limit!r}: at 0 no handler could ever run")
+                raise ValueError(
+                    f"{name}= takes a number of events from 1 on, not {limit!r}: at 0 no handler could ever run"
+                )
         if slow_after <= 0:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -211,7 +213,7 @@ class Dispatcher:
 
         Raises:
             JournalError: if the journal could not keep them. `error.answers` has the answers for the first of them, which were
-                taken in, in whole commits; nothing has changed for the rest.
+                taken in; nothing has changed for the rest.
             TypeError: if `payloads` is a single one.
             NotRunning: outside the `async with`, or if it was left meanwhile; `error.answers` as above.
             Exception: whatever iterating `payloads` raises. What it gave before was taken in, but for the last 500 at most.
@@ -227,10 +229,11 @@ class Dispatcher:
                 if self._backlog.is_full and not self._backlog.in_handler:
                     await self._make_room()
                 entries, errors = self._read_many(chunk, dialect)
-                read: list[Outcome | ParseError] = [*await self._sequencer.submit(entries)]
-                for place, error in errors:
-                    read.insert(place, error)
-                answers += read
+                try:
+                    answers += _in_order(await self._sequencer.submit(entries), errors)
+                except JournalError as error:
+                    answers += _in_order(error.answers, errors)
+                    raise
         except (JournalError, NotRunning) as error:
             error.answers = tuple(answers)
             raise
@@ -259,8 +262,15 @@ class Dispatcher:
         self._log.error("payload.dead_letter", dialect=str(dialect), **facts)
 
     def retire(self) -> None:
-        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log."""
+        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log.
+
+        Raises:
+            DefinitionError: if the clock is not that of a recorded log: the journal would not know of it.
+            NotRunning: outside the `async with`.
+        """
         self._run.check_open()
+        if self._live:
+            raise DefinitionError("retire() is for recorded logs: Dispatcher(router, clock=LogClock())")
         self._sequencer.retire()
 
     def _read(self, payload: Payload, dialect: Dialect | str | None) -> Entry:
@@ -433,3 +443,12 @@ class Dispatcher:
             NotRunning: if the dispatcher was left.
         """
         await self._run.reconciler.report_gone(session_id)
+
+
+def _in_order(outcomes: Sequence[Outcome], errors: list[tuple[int, ParseError]]) -> list[Outcome | ParseError]:
+    """Put errors in their places among the outcomes, up to where the outcomes end."""
+    answers: list[Outcome | ParseError] = [*outcomes]
+    for place, error in errors:
+        if place <= len(answers):
+            answers.insert(place, error)
+    return answers

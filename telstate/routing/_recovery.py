@@ -105,7 +105,8 @@ class Recovery:
         checkpoints.begin_at(checkpoint.seq)
         for number in checkpoint.marks:
             self._work_log.done(int(number))
-        finished = await self._journal.finished([job.seq for job in jobs])
+        # A dead letter that was being tried again is a job of work that is done: the letter is still there.
+        finished = await self._journal.finished([job.seq for job in jobs]) | set(checkpoint.marks)
         for job in jobs:
             if job.seq not in finished:
                 self._do_again(job)
@@ -170,7 +171,7 @@ class Recovery:
             events.append(SettingsChanged(settings=settings.model_dump()))
         if self._engine.live() and not self._is_shared:
             events.append(SourceGap(reason="the program was not running"))
-        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events])
+        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self._seq)
         if self._is_shared:
             await self._fold(self._seq)
             return

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -23,8 +24,10 @@ from telstate.calls._timers import PRESENCE, SILENCES
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
 from telstate.routing._backlog import Backlog
+from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log
+from telstate.routing._payload import encode
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
@@ -40,6 +43,8 @@ _RETRY_LIMITS_AFTER = 1.0
 IN_TRANSIT = 2.0
 """Seconds by which a record of a shared journal may be older than the time here. Sessions leave memory so much later: a replay
 finds them still there when it comes to that record."""
+_EARLY_LIMIT = 1000
+"""How many records of a shared journal's tail are remembered while an append is under way: one of them may be its own."""
 _LOOK_AGAIN = 0.1
 """Seconds between two looks for sessions that wait for that."""
 
@@ -149,24 +154,36 @@ class Sequencer:
         self._since_pause += 1
         if self._append_now is None or self._since_pause >= _PAUSE_AFTER or self._backlog.runnable >= self._turns_below:
             return None
-        return self._step(entry.event, entry.at, self._append_now(entry))
+        try:
+            seq = self._append_now(entry)
+        except Exception as error:
+            raise _not_kept(error) from error
+        return self._step(entry.event, entry.at, seq)
 
     async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Append entries, all or none, and step them; return their outcomes.
 
         Raises:
-            JournalError: if the journal could not keep them. They are not stepped.
+            JournalError: if the journal could not keep them. They are not stepped, except on a journal that needs no waiting:
+                `error.answers` has the outcomes of the first of them then.
             NotRunning: if the sequencer was closed before the journal answered. The next start may find them.
             ParseError: if one of them cannot be written as JSON.
         """
         if self._append_now is None:
             for entry in entries:
-                _encode(entry)
+                encode(entry)
             return await self._wait(_Submission(entries)) if entries else []
         # Cancelled before the step, which is not undone. The pause comes after it, or later events would overtake this one.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        outcomes = [self._step(entry.event, entry.at, self._append_now(entry)) for entry in entries]
+        outcomes: list[Outcome] = []
+        try:
+            for entry in entries:
+                outcomes.append(self._step(entry.event, entry.at, self._append_now(entry)))  # noqa: PERF401 - it may raise
+        except Exception as error:
+            failed = _not_kept(error)
+            failed.answers = tuple(outcomes)
+            raise failed from error
         self._since_pause = 0
         await anyio.lowlevel.cancel_shielded_checkpoint()
         await self._backlog.yield_to_handlers(self._turns_below)
@@ -194,9 +211,7 @@ class Sequencer:
         if isinstance(submission.error, NotRunning):
             raise submission.error
         if submission.error is not None:
-            raise JournalError(
-                f"the journal could not keep the event, so it was not taken in: {submission.error}"
-            ) from submission.error
+            raise _not_kept(submission.error) from submission.error
         return submission.outcomes
 
     # --- committing -----------------------------------------------------------------------------------------------
@@ -247,7 +262,8 @@ class Sequencer:
     async def _commit(self, batch: list[_Submission]) -> None:
         entries = [entry for submission in batch for entry in submission.entries]
         try:
-            seqs = await append(self._journal, entries)
+            # Others append to a shared journal, too, and its tail may have brought these already.
+            seqs = await append(self._journal, entries, after=self.seq if self._tail is None else 0)
         except Exception as error:
             _fail([submission for submission in batch if submission.entries], error)
             batch, seqs = [submission for submission in batch if not submission.entries], []  # time passes all the same
@@ -269,7 +285,12 @@ class Sequencer:
         elif seq > self.seq:
             self._own[seq] = (submission, entry.event)
         else:
-            submission.fail(JournalError(f"it cannot be read back; it is a dead letter, number {seq}"))
+            submission.fail(
+                JournalError(
+                    f"its outcome is unknown: the journal has it as number {seq}, but it cannot be read back, and is a dead"
+                    f" letter, or the journal's tail brought it {_EARLY_LIMIT} records before the append returned"
+                )
+            )
 
     async def follow(self) -> None:
         """Step what a shared journal's tail brings: everybody's records, ours among them. Other journals have no tail."""
@@ -279,6 +300,9 @@ class Sequencer:
             async for record in records:
                 await self._backlog.yield_to_handlers(self._turns_below)
                 self._step_record(record)
+        error = JournalError("its tail ended, against its contract: no event comes back from it any more")
+        self._refuse(error)
+        raise error
 
     def _step_record(self, record: Record) -> None:
         submission, event = self._own.pop(record.seq, (None, None))
@@ -293,6 +317,8 @@ class Sequencer:
             submission.add(outcome)
         elif self._commit_scope is not None:
             self._early[record.seq] = outcome
+            if len(self._early) > _EARLY_LIMIT:  # the append hangs
+                del self._early[next(iter(self._early))]
 
     # --- stepping -------------------------------------------------------------------------------------------------
 
@@ -366,12 +392,12 @@ class Sequencer:
         if self._closed:
             raise NotRunning("the dispatcher was left before the journal had the event")
 
-    def _refuse(self) -> None:
+    def _refuse(self, error: JournalError | None = None) -> None:
         self._closed = True
-        _fail(list(self._queue), NotRunning("the dispatcher was left before the journal had the event"))
+        _fail(list(self._queue), error or NotRunning("the dispatcher was left before the journal had the event"))
         _fail(
             [submission for submission, _ in self._own.values()],
-            NotRunning("the dispatcher was left before the event came back from the journal, which has it"),
+            error or NotRunning("the dispatcher was left before the event came back from the journal, which has it"),
         )
         self._queue.clear()
         self._own.clear()
@@ -382,24 +408,27 @@ def is_shared(journal: Journal) -> bool:
     return getattr(journal, "tail", None) is not None
 
 
-async def append(journal: Journal, entries: Sequence[Entry]) -> Sequence[int]:
-    """Append to a journal, and check that it returned a number for each entry.
+async def append(journal: Journal, entries: Sequence[Entry], after: int) -> Sequence[int]:
+    """Append to a journal, and check that it returned a number for each entry, and that the numbers rise.
 
     Raises:
-        JournalError: if it did not.
+        JournalError: if they do not.
     """
-    seqs = await journal.append(entries) if entries else []
+    if not entries:
+        return []
+    with own_cancellation_only():
+        seqs = await journal.append(entries)
     if len(seqs) != len(entries):
         raise JournalError(f"it returned {len(seqs)} numbers for {len(entries)} entries, against its contract")
+    if any(seq <= previous for previous, seq in pairwise([after, *seqs])):
+        raise JournalError(
+            f"it returned the numbers {seqs[0]} to {seqs[-1]} after {after}: they do not rise, against its contract"
+        )
     return seqs
 
 
-def _encode(entry: Entry) -> None:
-    """Write an event of the program's as JSON before others share a commit with it."""
-    try:
-        entry.payload  # noqa: B018 - it is made when it is first asked for
-    except ValueError as error:
-        raise ParseError("", f"an event that can be written as JSON ({error})", entry.event.action) from None
+def _not_kept(error: Exception) -> JournalError:
+    return JournalError(f"the journal could not keep the event, so it was not taken in: {error}")
 
 
 def _fail(batch: Sequence[_Submission], error: Exception) -> None:

@@ -879,7 +879,7 @@ async def test_leaving_raises_not_running_in_everything_that_waits() -> None:
 
 async def test_wait_for_returns_a_session_that_has_left_memory_since() -> None:
     """It was woken at the step, and got its turn later."""
-    async with Dispatcher(Router()) as calls, anyio.create_task_group() as group:
+    async with Dispatcher(Router(), clock=LogClock()) as calls, anyio.create_task_group() as group:
         found: list[Session] = []
 
         async def wait() -> None:
