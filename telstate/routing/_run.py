@@ -188,13 +188,14 @@ class Run:
             self._group.cancel_scope.cancel()
             self.waiters.close()
             self.sequencer.close(_CLOSE_WITHIN)
+            self.work_log.close(_CLOSE_WITHIN)
             try:
                 await self._group.__aexit__(None, None, None)  # the block's own exception stays out of its group
             finally:
-                await self._close_journal()
                 self._setup.router.stop()
-            if left:
-                self._say_unfinished(left)
+                if left:
+                    self._say_unfinished(left)
+                await self._close_journal()
 
     async def _close_journal(self) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
@@ -257,10 +258,14 @@ class Run:
 
     async def idle(self) -> None:
         """Wait until everything is stepped, all handlers have finished, and Daily has answered their requests."""
-        while self.sequencer.busy or self.dead_letters.starting or self.backlog.pending or self.call_control.busy:
+        while True:
+            if not self.is_running:
+                raise NotRunning("nothing is under way outside `async with Dispatcher(router) as calls:`")
             if self.sequencer.busy or self.dead_letters.starting:
                 await anyio.sleep(0.001)  # the disk is slower than that
             elif self.backlog.pending:
                 await self.backlog.empty()
-            else:
+            elif self.call_control.busy:
                 await self.call_control.idle()
+            else:
+                return
