@@ -79,7 +79,7 @@ def letter_of(job: Job, reason: str, detail: str, at: float, handler: str | None
     """Make a dead letter of a job, or of one handler of it. It never raises: a worker calls it, and must not end."""
     try:
         payload = b"" if job.event is None else job.event.to_json()
-    except ValueError:  # an event made without validation; without it, there is nothing to try again
+    except Exception:  # an event made without validation; without it, there is nothing to try again
         payload = b""
     return DeadLetter(job.seq, reason, handler, detail, at, payload=payload, facts=_facts_of(job))
 

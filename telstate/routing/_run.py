@@ -260,7 +260,7 @@ class Run:
         """Wait until everything is stepped, all handlers have finished, and Daily has answered their requests."""
         while True:
             if not self.is_running:
-                raise NotRunning("nothing is under way outside `async with Dispatcher(router) as calls:`")
+                raise NotRunning("the dispatcher was not entered, or was left before all handlers had finished")
             if self.sequencer.busy or self.dead_letters.starting:
                 await anyio.sleep(0.001)  # the disk is slower than that
             elif self.backlog.pending:

@@ -41,7 +41,7 @@ class WorkLog:
         self._letters: list[DeadLetter] = []
         self._forgotten: list[int] = []
         self._flushing = anyio.Lock()
-        self._writing = anyio.CancelScope()
+        self._writing: anyio.CancelScope | None = None
         self._closing = False
         self._log = Log()
         self.done: Callable[[int], None] = getattr(journal, "done_now", self._marks.append)
@@ -133,7 +133,8 @@ class WorkLog:
     def close(self, within: float) -> None:
         """Give a write under way so many seconds. Those who write from now on have a deadline of their own."""
         self._closing = True
-        self._writing.deadline = anyio.current_time() + within
+        if self._writing is not None:
+            self._writing.deadline = anyio.current_time() + within
 
     async def run(self) -> None:
         """Write now and then what no commit took along."""

@@ -776,6 +776,30 @@ async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_
     assert inside == [True, True, True, False]
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancelling_the_task_of_a_handler_that_finished_changes_nothing() -> None:
+    """As `loop.call_later(30, task.cancel)` does: by then its worker waits for other handlers."""
+    router, tasks = Router(), list[asyncio.Task[Any]]()
+
+    @router.on("dialout-connected")
+    async def remember() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+
+    async with Dispatcher(router) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        await calls.idle()
+        await settle()
+        tasks[0].cancel()
+        with anyio.CancelScope(shield=True):
+            await settle()
+        assert calls.is_open
+        await calls.receive(js("dialout-connected", "b"))
+        await calls.idle()
+    assert len(tasks) == 2
+
+
 async def test_memory_is_bounded_in_a_flood_of_events() -> None:
     """Ten times as many as may be pending. Every event is stepped, and every handler runs."""
     router = Router()
@@ -891,6 +915,26 @@ async def test_wait_for_returns_a_session_that_has_left_memory_since() -> None:
         calls.retire()
         assert calls.session(SESSION) is None
     assert [session.cause for session in found] == ["unanswered"]
+
+
+@pytest.mark.both_loops
+async def test_two_tasks_can_share_a_reader_of_changes() -> None:
+    """Each change wakes one of them."""
+    async with Dispatcher(Router()) as calls:
+        changes, got = calls.changes(), []
+
+        async def read() -> None:
+            change: Outcome = await anext(changes)
+            got.append(change.seq)
+
+        with anyio.fail_after(0.5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                group.start_soon(read)
+                for number in range(2):
+                    await settle()
+                    await calls.receive(js("dialout-connected", f"s{number}"))
+    assert sorted(got) == [1, 2]
 
 
 async def test_changes_yields_outcomes_that_open_or_move_a_session() -> None:
@@ -1176,3 +1220,13 @@ async def test_a_failure_is_logged_without_phone_numbers() -> None:
             await calls.receive(js("dialout-stopped", "s"))
     finally:
         structlog.reset_defaults()
+
+
+async def test_idle_outside_the_block_raises_not_running() -> None:
+    """Neither before nor after it is anything under way that could finish."""
+    calls = Dispatcher(Router())
+    for _ in range(2):
+        with anyio.fail_after(1), pytest.raises(NotRunning):
+            await calls.idle()
+        async with calls:
+            await calls.idle()
