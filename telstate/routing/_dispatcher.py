@@ -194,10 +194,7 @@ class Dispatcher:
         backlog = self._backlog
         if backlog.pending + backlog.reserved >= self._pending_limit and not backlog.in_handler:
             await self._make_room()  # before the event gets its time: time must not pass between that and the journal
-        if self._live:
-            entry = read_entry(payload, dialect, self._sequencer.now(), live=True)
-        else:
-            entry = self._read(payload, dialect)
+        entry = self._read(payload, dialect)
         outcome = self._sequencer.step_now(entry)
         if outcome is None:
             (outcome,) = await self._sequencer.submit((entry,))

@@ -84,6 +84,9 @@ class Lane:
 class Lanes:
     """All lanes that have work.
 
+    The backlog's `runnable` is always the number of jobs that wait in lanes which are not suspended. So a job counts when it
+    is put in such a lane, and no more when it begins; `_suspend` takes out all that wait behind it, and puts them back.
+
     Args:
         runner: runs the jobs.
         backlog: counts them.

@@ -119,7 +119,7 @@ class Run:
             self.work_log.run,
             self.checkpoints.run,
             self.dead_letters.run,
-            self._heed_signals,
+            self._watch_signals,
         ):
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
@@ -194,7 +194,7 @@ class Run:
             finally:
                 self._setup.router.stop()
                 if left:
-                    self._say_unfinished(left)
+                    self._log_unfinished(left)
                 await self._close_journal()
 
     async def _close_journal(self) -> None:
@@ -207,9 +207,9 @@ class Run:
             hint = "the disk hangs; nothing that was acknowledged is lost"
             self._log.error("journal.not_closed", seconds=_CLOSE_WITHIN, hint=hint)
 
-    def _say_unfinished(self, left: list[Job]) -> None:
+    def _log_unfinished(self, left: list[Job]) -> None:
         hint = "their handlers run again at the next start"
-        if self._journal.checkpoint_every is None:
+        if isinstance(self._journal, MemoryJournal):
             hint = "they are lost with this process: a SqliteJournal would keep them"
         named = [
             job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
@@ -225,7 +225,7 @@ class Run:
                 self._hurry.cancel()
             self._body.cancel()
 
-    async def _heed_signals(self) -> None:
+    async def _watch_signals(self) -> None:
         if not self._setup.stop_on_signals:
             return
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -133,7 +133,7 @@ class Runner:
             if ours is None or (theirs is not None and not isinstance(theirs, Exception)):
                 raise
             if is_cancelled():
-                self._say_failed("handler.failed", handler, group, job.session, job.outcome)
+                self._log_failed("handler.failed", handler, group, job.session, job.outcome)
                 await anyio.lowlevel.checkpoint()
             own = RuntimeError(f"the handler cancelled itself: {group!r}")
             await self._failed(job, handler, theirs or own)
@@ -142,7 +142,7 @@ class Runner:
 
     async def _failed(self, job: Job, handler: BoundHandler, error: Exception) -> None:
         """A handler raised: log it, keep a dead letter, run the handlers of errors."""
-        self._say_failed("handler.failed", handler, error, job.session, job.outcome)
+        self._log_failed("handler.failed", handler, error, job.session, job.outcome)
         self._work_log.give_up(job, type(error).__name__, text_of(error), handler.name)
         for observer in self._observers:
             try:
@@ -153,9 +153,9 @@ class Runner:
             except (Exception, anyio.get_cancelled_exc_class()) as again:
                 if is_cancelled():
                     raise
-                self._say_failed("handler_error.failed", observer, again, job.session, job.outcome)
+                self._log_failed("handler_error.failed", observer, again, job.session, job.outcome)
 
-    def _say_failed(
+    def _log_failed(
         self,
         what: str,
         handler: BoundHandler,

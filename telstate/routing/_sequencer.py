@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from itertools import pairwise
-from typing import Any
 
 import anyio
 
@@ -23,15 +21,15 @@ from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCES
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
+from telstate.routing._abilities import abilities_of, append
 from telstate.routing._backlog import Backlog
-from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log
 from telstate.routing._payload import encode
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["IN_TRANSIT", "Listener", "Sequencer", "append", "is_shared"]
+__all__ = ["IN_TRANSIT", "Listener", "Sequencer"]
 
 Listener = Callable[[Outcome | None, tuple[Session | Unmatched, ...]], None]
 """Learns of each step: its outcome (None where only time passed), and what left memory with it."""
@@ -104,12 +102,12 @@ class Sequencer:
         self._clock = clock
         self._backlog = backlog
         self._work_log = work_log
-        self._append_now: Callable[[Entry], int] | None = getattr(journal, "append_now", None)
-        self._tail: Any = getattr(journal, "tail", None)
+        self._append_now, _, self._tail = abilities_of(journal)
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
         self.at_once: int = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
         """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
-        self._turns_below = at_once
+        self._runnable_limit = at_once
+        """With so many handlers runnable, the next event waits for a turn of theirs: all may be of one lane."""
         self._listener: Listener = _ignore
         self._asks = False
         self._queue: dict[_Submission, None] = {}
@@ -152,7 +150,11 @@ class Sequencer:
     def step_now(self, entry: Entry) -> Outcome | None:
         """Append and step one entry at once, on a journal that needs no waiting. None if that cannot be: then `submit` it."""
         self._since_pause += 1
-        if self._append_now is None or self._since_pause >= _PAUSE_AFTER or self._backlog.runnable >= self._turns_below:
+        if (
+            self._append_now is None
+            or self._since_pause >= _PAUSE_AFTER
+            or self._backlog.runnable >= self._runnable_limit
+        ):
             return None
         try:
             seq = self._append_now(entry)
@@ -186,7 +188,7 @@ class Sequencer:
             raise failed from error
         self._since_pause = 0
         await anyio.lowlevel.cancel_shielded_checkpoint()
-        await self._backlog.yield_to_handlers(self._turns_below)
+        await self._backlog.yield_to_handlers(self._runnable_limit)
         return outcomes
 
     async def submit_events(self, *events: Event) -> list[Outcome]:
@@ -221,7 +223,7 @@ class Sequencer:
         try:
             while True:
                 await self._filled.wait()
-                await self._backlog.yield_to_handlers(self._turns_below)
+                await self._backlog.yield_to_handlers(self._runnable_limit)
                 batch = self._take()
                 if not self._queue:
                     self._filled = anyio.Event()
@@ -298,7 +300,7 @@ class Sequencer:
             return
         async with aclosing(self._tail(self.seq)) as records:
             async for record in records:
-                await self._backlog.yield_to_handlers(self._turns_below)
+                await self._backlog.yield_to_handlers(self._runnable_limit)
                 self._step_record(record)
         error = JournalError("its tail ended, against its contract: no event comes back from it any more")
         self._refuse(error)
@@ -403,30 +405,6 @@ class Sequencer:
         self._own.clear()
 
 
-def is_shared(journal: Journal) -> bool:
-    """Return True if others append to a journal, too: see `SharedJournal`."""
-    return getattr(journal, "tail", None) is not None
-
-
-async def append(journal: Journal, entries: Sequence[Entry], after: int) -> Sequence[int]:
-    """Append to a journal, and check that it returned a number for each entry, and that the numbers rise.
-
-    Raises:
-        JournalError: if they do not.
-    """
-    if not entries:
-        return []
-    with own_cancellation_only():
-        seqs = await journal.append(entries)
-    if len(seqs) != len(entries):
-        raise JournalError(f"it returned {len(seqs)} numbers for {len(entries)} entries, against its contract")
-    if any(seq <= previous for previous, seq in pairwise([after, *seqs])):
-        raise JournalError(
-            f"it returned the numbers {seqs[0]} to {seqs[-1]} after {after}: they do not rise, against its contract"
-        )
-    return seqs
-
-
 def _not_kept(error: Exception) -> JournalError:
     return JournalError(f"the journal could not keep the event, so it was not taken in: {error}")
 
@@ -460,16 +438,5 @@ def _never_falling(last: float | None, clock: Clock) -> Callable[[], float | Non
 
 
 def _shortest_of(settings: Settings) -> float:
-    durations = (
-        settings.silence_before_answer,
-        settings.silence_in_call,
-        settings.silence_after_meeting,
-        settings.presence_retry,
-        settings.setup_deadline,
-        settings.ring_deadline,
-        settings.media_deadline,
-        settings.key_ttl,
-        settings.retention,
-        settings.parked_ttl,
-    )
-    return min(duration for duration in durations if duration is not None)
+    """Return the shortest duration: of the settings, durations are floats, counts are not."""
+    return min(value for value in settings.model_dump().values() if isinstance(value, float))

@@ -24,7 +24,7 @@ _UNREAD_LIMIT = 10_000
 
 
 class Waiters:
-    """Everybody that waits for a step."""
+    """The tasks that wait for a step."""
 
     def __init__(self, sequencer: Sequencer, backlog: Backlog) -> None:
         self._sequencer = sequencer
@@ -51,7 +51,7 @@ class Waiters:
                 woken.set()
 
     def close(self) -> None:
-        """Wake everybody: nothing will change any more."""
+        """Wake all tasks: nothing changes any more."""
         self._closed = True
         for waiting in self._at_endpoints.values():
             for woken in waiting:

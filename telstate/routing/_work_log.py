@@ -11,6 +11,7 @@ from typing import TypeVar
 import anyio
 
 from telstate.errors import JournalError, ParseError
+from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._job_codec import letter_of
 from telstate.routing._lanes import Job
@@ -44,7 +45,7 @@ class WorkLog:
         self._writing: anyio.CancelScope | None = None
         self._closing = False
         self._log = Log()
-        self.done: Callable[[int], None] = getattr(journal, "done_now", self._marks.append)
+        self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
         """Mark work as done, by its number: see `Journal`."""
 
     def finished(self, job: Job) -> None:
