@@ -329,7 +329,7 @@ class Sequencer:
         outcome = self.engine.receive(event, at, seq)
         outcome.journal_id, outcome.seq = self.journal_id, seq
         self.seq = seq
-        if event.local and type(event) is SettingsChanged:
+        if type(event) is SettingsChanged:
             self._rearm()
         self._listener(outcome, outcome.departed)
         return outcome
