@@ -110,6 +110,7 @@ class Run:
         self._group = group = await anyio.create_task_group().__aenter__()
         self._hurry = anyio.CancelScope()
         self._body = anyio.CancelScope().__enter__()
+        self.work_log.open()
         self.lanes.open(group)
         self.call_control.open(group)
         for task in (

@@ -43,7 +43,8 @@ class WorkLog:
         self._forgotten: list[int] = []
         self._flushing = anyio.Lock()
         self._writing: anyio.CancelScope | None = None
-        self._closing = False
+        self._is_running = False
+        """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
         self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
         """Mark work as done, by its number: see `Journal`."""
@@ -96,7 +97,7 @@ class WorkLog:
         async with self._flushing:  # on return all is written that was there before, also by a flush under way
             if self._letters or self._marks or self._forgotten:
                 # A write cut off may be in the journal all the same, and would be made again.
-                with anyio.CancelScope(shield=not self._closing) as self._writing:
+                with anyio.CancelScope(shield=self._is_running) as self._writing:
                     await self._flush()
 
     async def _flush(self) -> None:
@@ -131,9 +132,13 @@ class WorkLog:
                 return
         raise JournalError("dead letters could not be written")
 
+    def open(self) -> None:
+        """Finish each write from now on, also where the task that asked for it is cancelled."""
+        self._is_running = True
+
     def close(self, within: float) -> None:
         """Give a write under way so many seconds. Those who write from now on have a deadline of their own."""
-        self._closing = True
+        self._is_running = False
         if self._writing is not None:
             self._writing.deadline = anyio.current_time() + within
 
