@@ -9,8 +9,8 @@ the handlers in the session's lane. `receive` returns before any handler runs. A
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from types import TracebackType
 from typing import Self
@@ -33,7 +33,6 @@ from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router
 from telstate.routing._run import Run, Setup
-from telstate.routing._runner import IN_HANDLER, IS_PENDING
 
 __all__ = ["Dispatcher"]
 
@@ -89,6 +88,11 @@ class Dispatcher:
             raise TypeError(f"journal= takes a journal, such as telstate.journals.SqliteJournal({journal!r})")
         if reconcile is not None and not is_async(reconcile):
             raise DefinitionError(f"reconcile= takes an async function that returns a Presence, not {reconcile!r}")
+        for name, limit in (("lane_limit", lane_limit), ("pending_limit", pending_limit)):
+            if limit < 1:
+                raise ValueError(
+                    f"{name}= takes a number of events from 1 on, not {limit!r}: at 0 no handler could ever run"
+                )
         if slow_after <= 0:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -101,6 +105,7 @@ class Dispatcher:
             clock=clock or SystemClock(),
             reconcile=reconcile,
             lane_limit=lane_limit,
+            pending_limit=pending_limit,
             slow_after=slow_after,
             drain=drain,
             stop_on_signals=stop_on_signals,
@@ -186,12 +191,10 @@ class Dispatcher:
         """
         if not self._run.accepts:
             self._run.check_open()
-        if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
+        backlog = self._backlog
+        if backlog.pending + backlog.reserved >= self._pending_limit and not backlog.in_handler:
             await self._make_room()  # before the event gets its time: time must not pass between that and the journal
-        if self._live:
-            entry = read_entry(payload, dialect, self._sequencer.now(), live=True)
-        else:
-            entry = self._read(payload, dialect)
+        entry = self._read(payload, dialect)
         outcome = self._sequencer.step_now(entry)
         if outcome is None:
             (outcome,) = await self._sequencer.submit((entry,))
@@ -207,7 +210,7 @@ class Dispatcher:
 
         Raises:
             JournalError: if the journal could not keep them. `error.answers` has the answers for the first of them, which were
-                taken in, in whole commits; nothing has changed for the rest.
+                taken in; nothing has changed for the rest.
             TypeError: if `payloads` is a single one.
             NotRunning: outside the `async with`, or if it was left meanwhile; `error.answers` as above.
             Exception: any exception of `payloads`. What it yielded before was received, except for the last 500 at most.
@@ -220,13 +223,14 @@ class Dispatcher:
             self._run.check_open()
             while chunk := list(islice(waiting, self._sequencer.at_once)):
                 self._run.check_open()
-                if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
+                if self._backlog.is_full and not self._backlog.in_handler:
                     await self._make_room()
                 entries, errors = self._read_many(chunk, dialect)
-                read: list[Outcome | ParseError] = [*await self._sequencer.submit(entries)]
-                for place, error in errors:
-                    read.insert(place, error)
-                answers += read
+                try:
+                    answers += _in_order(await self._sequencer.submit(entries), errors)
+                except JournalError as error:
+                    answers += _in_order(error.answers, errors)
+                    raise
         except (JournalError, NotRunning) as error:
             error.answers = tuple(answers)
             raise
@@ -272,8 +276,15 @@ class Dispatcher:
         self._log.error("payload.dead_letter", dialect=str(dialect), **facts)
 
     def retire(self) -> None:
-        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log."""
+        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log.
+
+        Raises:
+            DefinitionError: if the clock is not that of a recorded log: the journal would not know of it.
+            NotRunning: outside the `async with`.
+        """
         self._run.check_open()
+        if self._live:
+            raise DefinitionError("retire() is for recorded logs: Dispatcher(router, clock=LogClock())")
         self._sequencer.retire()
 
     def _read(self, payload: Payload, dialect: Dialect | str | None) -> Entry:
@@ -297,7 +308,7 @@ class Dispatcher:
 
     async def _make_room(self) -> None:
         """Wait until handlers have caught up."""
-        await self._backlog.below(self._pending_limit)
+        await self._backlog.wait_for_place()
         self._run.check_open()
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -388,20 +399,14 @@ class Dispatcher:
 
         At the pending limit `receive` waits for handlers; a handler that waits for an event must not be among them.
         """
-        return self._backlog.awaiting_events() if IS_PENDING.get() else nullcontext()
+        return self._backlog.awaiting_events()
 
-    @contextmanager
-    def as_handler(self) -> Iterator[None]:
+    def as_handler(self) -> AbstractContextManager[None]:
         """Count what runs inside as a handler, as a dialer's work.
 
         `receive` then never waits at the pending limit, and events are still accepted while the dispatcher drains.
         """
-        in_handler, is_pending = IN_HANDLER.set(True), IS_PENDING.set(False)
-        try:
-            yield
-        finally:
-            IN_HANDLER.reset(in_handler)
-            IS_PENDING.reset(is_pending)
+        return self._backlog.as_handler()
 
     # --- acting on calls ------------------------------------------------------------------------------------------
 
@@ -452,3 +457,12 @@ class Dispatcher:
             NotRunning: if the dispatcher was left.
         """
         await self._run.reconciler.report_gone(session_id)
+
+
+def _in_order(outcomes: Sequence[Outcome], errors: list[tuple[int, ParseError]]) -> list[Outcome | ParseError]:
+    """Put errors in their places among the outcomes, up to where the outcomes end."""
+    answers: list[Outcome | ParseError] = [*outcomes]
+    for place, error in errors:
+        if place <= len(answers):
+            answers.insert(place, error)
+    return answers

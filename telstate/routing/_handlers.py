@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from enum import IntEnum
 from functools import partial
@@ -147,7 +148,11 @@ class HandlerTable:
     def __init__(
         self, registrations: Iterable[tuple[Registration, tuple[Registration, ...]]], calls: Any, clock: Clock
     ) -> None:
-        self._all = [_bind_all(registration, around, calls, clock) for registration, around in registrations]
+        names = Counter[str]()
+        self._all = [
+            _bind_all(_unique(registration.name, names), registration, around, calls, clock)
+            for registration, around in registrations
+        ]
         self._has_filters = any(handler.has_filters for handler in self._all)
         self._on: dict[str, dict[OutcomeKind, tuple[BoundHandler, ...]]] = {}
         for handler in self._of(Hook.EVENT):
@@ -218,15 +223,23 @@ class HandlerTable:
             return False
 
 
-def _bind_all(registration: Registration, around: tuple[Registration, ...], calls: Any, clock: Clock) -> BoundHandler:
+def _unique(name: str, names: Counter[str]) -> str:
+    """Number handlers that share a name, as functions that a factory makes do: a retry runs the one that failed."""
+    names[name] += 1
+    return name if names[name] == 1 else f"{name}#{names[name]}"
+
+
+def _bind_all(
+    name: str, registration: Registration, around: tuple[Registration, ...], calls: Any, clock: Clock
+) -> BoundHandler:
     """Fold the middlewares around a handler, the outermost outside."""
     run = _bind(*_with_calls(registration, calls))
     for middleware in reversed(around):
-        run = _wrap(*_with_calls(middleware, calls), run, registration.name)
+        run = _wrap(*_with_calls(middleware, calls), run, name)
     if registration.retry is not None:
-        run = retrying(run, registration.retry, registration.name, clock)
+        run = retrying(run, registration.retry, name, clock)
     has_filters = registration.filters != Filters()
-    return BoundHandler(registration.name, run, registration, registration.live_only, has_filters)
+    return BoundHandler(name, run, registration, registration.live_only, has_filters)
 
 
 def _with_calls(registration: Registration, calls: Any) -> tuple[Handler, tuple[str, ...]]:

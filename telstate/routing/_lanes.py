@@ -19,7 +19,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from telstate.routing._backlog import Backlog
-from telstate.routing._cancellation import current_task
+from telstate.routing._cancellation import current_task, wait_forgiving
 from telstate.routing._log import Log
 
 __all__ = ["Job", "JobRunner", "Lane", "Lanes"]
@@ -83,6 +83,9 @@ class Lane:
 
 class Lanes:
     """All lanes that have work.
+
+    The backlog's `runnable` is always the number of jobs that wait in lanes which are not suspended. So a job counts when it
+    is put in such a lane, and no more when it begins; `_suspend` takes out all that wait behind it, and puts them back.
 
     Args:
         runner: runs the jobs.
@@ -201,12 +204,12 @@ class Lanes:
                     lane.current = None
                     backlog.pending -= 1
                     done(job)
-                    if backlog.relief is not None:
+                    if backlog.watched:
                         backlog.relieve()
                     self._since_pause += 1
                     if self._since_pause >= _FAIRNESS:
                         self._since_pause = 0
-                        await anyio.lowlevel.checkpoint()
+                        await wait_forgiving(anyio.lowlevel.checkpoint(), task)
                 del self._lanes[lane.key]
                 if len(self._spare) < _SPARE_LANES:
                     self._spare.append(lane)
@@ -215,7 +218,9 @@ class Lanes:
             lane = job = rest = None  # a worker that waits must not keep what it did last
             woken = anyio.Event()
             self._idle.append(woken)
-            await woken.wait()
+            await wait_forgiving(woken.wait(), task)
+            if not woken.is_set():
+                self._idle.remove(woken)
 
     async def _suspend(self, lane: Lane, rest: Awaitable[None]) -> None:
         """Await a handler. What is behind it in its lane is not runnable meanwhile."""

@@ -17,13 +17,14 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap, parse
+from telstate.routing._abilities import abilities_of, append
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._ports import Entry, Journal, Record
-from telstate.routing._sequencer import IN_TRANSIT, append, is_shared
+from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
@@ -54,7 +55,7 @@ class Recovery:
         self._handlers = handlers
         self._work_log = work_log
         self._lanes = lanes
-        self._is_shared = is_shared(journal)
+        self._is_shared = abilities_of(journal).is_shared
         self._engine = Engine()
         self._seq = 0
         self._found: list[Job] = []
@@ -105,7 +106,8 @@ class Recovery:
         checkpoints.begin_at(checkpoint.seq)
         for number in checkpoint.marks:
             self._work_log.done(int(number))
-        finished = await self._journal.finished([job.seq for job in jobs])
+        # A dead letter that was being tried again is a job of work that is done: the letter is still there.
+        finished = await self._journal.finished([job.seq for job in jobs]) | set(checkpoint.marks)
         for job in jobs:
             if job.seq not in finished:
                 self._do_again(job)
@@ -170,7 +172,7 @@ class Recovery:
             events.append(SettingsChanged(settings=settings.model_dump()))
         if self._engine.live() and not self._is_shared:
             events.append(SourceGap(reason="the program was not running"))
-        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events])
+        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self._seq)
         if self._is_shared:
             await self._fold(self._seq)
             return

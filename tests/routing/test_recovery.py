@@ -605,6 +605,21 @@ async def test_a_checkpoint_is_due_after_so_many_events_and_not_before(tmp_path:
     assert journal.saved == 4
 
 
+@pytest.mark.usefixtures("small_states")
+async def test_an_event_during_a_save_makes_no_second_checkpoint_due(tmp_path: Path) -> None:
+    """The next is due as many events after the one that was saved."""
+    journal, gate = Saving(tmp_path / "calls"), anyio.Event()
+    journal.before = gate.wait
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        await warn(calls, 20)
+        await warn(calls, 1)
+        gate.set()
+        await warn(calls, 18)
+        assert journal.saved == 1
+        await warn(calls, 1)
+        assert journal.saved == 2
+
+
 async def test_a_start_at_which_nothing_happens_saves_no_checkpoint(tmp_path: Path) -> None:
     """It has come from one that has everything."""
     journal = Saving(tmp_path / "calls")

@@ -174,6 +174,37 @@ async def test_marks_that_could_not_be_written_are_in_the_checkpoint(tmp_path: P
     assert marks(path) == {1}
 
 
+async def test_a_retry_under_way_at_the_checkpoint_runs_once_after_a_crash(tmp_path: Path) -> None:
+    """Its dead letter is still there. Its work is done, though the mark of that is only in the checkpoint."""
+    router, path, runs, stuck = Router(), tmp_path / "live" / "calls.db", list[str](), anyio.Event()
+
+    class Unmarked(SqliteJournal):
+        async def done(self, seqs: Sequence[int]) -> None:  # noqa: ARG002 - as the protocol names it
+            raise OSError(28, "No space left on device")
+
+    @router.on("dialout-stopped")
+    async def fail_then_hang() -> None:
+        runs.append("run")
+        if len(runs) == 1:
+            raise ValueError
+        if len(runs) == 2:
+            await stuck.wait()
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=Unmarked(path), drain=0) as calls:
+            await calls.receive(js("dialout-stopped"))
+            await calls.idle()
+            (kept,) = await calls.dead_letters.list()
+            await calls.dead_letters.retry(kept.number)
+            await until(lambda: len(runs) == 2)
+            await calls._run.checkpoints.save()
+            copy = copied(path, tmp_path / "crash")
+    async with Dispatcher(router, journal=SqliteJournal(copy)) as calls:
+        await calls.idle()
+        assert await calls.dead_letters.list() == []
+    assert len(runs) == 3
+
+
 async def test_an_event_that_waited_for_handlers_gets_its_time_afterwards(tmp_path: Path) -> None:
     """Its session may be forgotten while it waits. In a replay it must not come before that."""
     clock, router, may_go = FakeClock(), Router(), anyio.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from random import Random
@@ -106,7 +107,7 @@ class Running:
 
     def __init__(self, journal: Journal, clock: FakeClock, settings: Settings | None, at_once: int) -> None:
         self.work_log = WorkLog(journal, clock)
-        self.sequencer = Sequencer(journal, clock, settings, Backlog(), self.work_log, at_once=at_once)
+        self.sequencer = Sequencer(journal, clock, settings, Backlog(10_000), self.work_log, at_once=at_once)
         self.sequencer.open(Engine(settings), 0, self._stepped, asks=False)
         self.clock = clock
         self.stepped: list[Outcome] = []
@@ -246,6 +247,70 @@ async def test_a_journal_that_returns_too_few_numbers_is_reported() -> None:
         with pytest.raises(JournalError, match="1 numbers for 2 entries"):
             await one.submit(js("dialout-connected", "a"), js("dialout-connected", "b"))
         assert one.stepped == []
+
+
+async def test_numbers_that_do_not_rise_are_reported() -> None:
+    """The engine would take the second event for one it has."""
+
+    class Repeating(Plain):
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            return [1 for _ in await super().append(entries)]
+
+    async with running(Repeating()) as one:
+        await one.submit(js("dialout-connected", "a"))
+        with pytest.raises(JournalError, match="do not rise"):
+            await one.submit(js("dialout-connected", "b"))
+        with pytest.raises(JournalError, match="do not rise"):
+            await one.submit(js("dialout-connected", "b"), js("dialout-connected", "c"))
+        assert len(one.stepped) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_from_inside_a_journal_is_a_failed_append() -> None:
+    """As of a future of its connection. On asyncio it would end the dispatcher without a word."""
+
+    class Cancelling(Plain):
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            if self.failing:
+                raise asyncio.CancelledError
+            return await super().append(entries)
+
+    journal = Cancelling()
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.failing = True
+        with pytest.raises(JournalError, match="cancelled itself"):
+            await calls.receive(js("dialout-connected", "a"))
+        journal.failing = False
+        await calls.receive(js("dialout-connected", "b"))
+        assert [session.session_id for session in calls.sessions()] == ["b"]
+
+
+class Full(MemoryJournal):
+    """An immediate journal that takes only so many more entries."""
+
+    left = 1_000_000
+
+    def append_now(self, entry: Entry) -> int:
+        """Append, as long as there is room."""
+        if not self.left:
+            raise OSError(28, "No space left on device")
+        self.left -= 1
+        return super().append_now(entry)
+
+
+async def test_an_immediate_journal_that_fails_raises_a_journal_error() -> None:
+    """What it kept before the failure has its answers, in order with what was no event."""
+    journal = Full()
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.left = 3
+        with pytest.raises(JournalError, match="No space left") as caught:
+            await calls.receive_many([b"{}", *(js("dialout-connected", f"s{number}") for number in range(10))])
+        error, *outcomes = caught.value.answers
+        assert isinstance(error, ParseError)
+        assert [outcome.session for outcome in outcomes] == calls.sessions()
+        assert len(outcomes) == 3
+        with pytest.raises(JournalError, match="No space left"):
+            await calls.receive(js("dialout-connected", "s"))
 
 
 async def test_an_event_that_cannot_be_written_fails_before_it_shares_a_commit() -> None:
@@ -450,6 +515,20 @@ async def test_a_limit_that_could_not_be_kept_is_appended_later() -> None:
             assert one.numbers == [1, 2]
 
 
+async def test_a_limit_that_an_immediate_journal_could_not_keep_is_appended_later() -> None:
+    """The timer goes on."""
+    journal, clock = Full(), FakeClock()
+    async with Dispatcher(Router(), journal=journal, clock=clock) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        journal.left = 0
+        await clock.advance(601)
+        journal.left = 1000
+        await clock.advance(5)
+        session = calls.session("a")
+        assert session is not None
+        assert session.ended
+
+
 async def test_new_settings_hold_for_limits_that_run() -> None:
     """The timer looks again at once, also where it would have slept past the new limit."""
     other = Settings(silence_before_answer=20)
@@ -481,7 +560,7 @@ async def test_time_goes_on_where_the_journal_was() -> None:
     clock, engine = FakeClock(1000.0), Engine()
     engine.receive(parse(js("dialout-connected", "s")), 1300.0)
     journal = Plain()
-    sequencer = Sequencer(journal, clock, None, Backlog(), WorkLog(journal, clock), at_once=500)
+    sequencer = Sequencer(journal, clock, None, Backlog(10_000), WorkLog(journal, clock), at_once=500)
     sequencer.open(engine, 1, lambda *_: None, asks=False)
     assert sequencer.now() == 1300
     await clock.advance(5)
@@ -714,6 +793,62 @@ async def test_an_append_that_fails_though_the_log_has_it_is_stepped_as_a_record
         (again,) = await one.submit(js("dialout-stopped", "s"))
         assert (again.seq, again.kind) == (2, OutcomeKind.DUPLICATE)
         assert not one.sequencer._early
+
+
+async def test_a_tail_that_ends_fails_its_submitters() -> None:
+    """They would wait for ever."""
+
+    class Ending(SharedMemoryJournal):
+        async def tail(self, after: int) -> AsyncGenerator[Record, None]:
+            await settle()
+            for _ in ():
+                yield Record(after, 0.0, "", b"", done=False)
+
+    caught: list[Exception] = []
+
+    async def submit(calls: Dispatcher) -> None:
+        with pytest.raises(JournalError, match="tail ended") as error:
+            await calls.receive(js("dialout-connected", "a"))
+        caught.append(error.value)
+
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as group:
+            with pytest.RaisesGroup(pytest.RaisesExc(JournalError, match="tail ended")):
+                async with Dispatcher(Router(), journal=Ending(SharedLog())) as calls:
+                    group.start_soon(submit, calls)
+                    await anyio.sleep_forever()
+    assert len(caught) == 1
+
+
+async def test_an_append_that_hangs_does_not_collect_the_outcomes_of_others() -> None:
+    """Memory is bounded meanwhile."""
+
+    class Hanging(SharedMemoryJournal):
+        hangs = False
+
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            if self.hangs:
+                await anyio.sleep_forever()
+            return await super().append(entries)
+
+    log = SharedLog(checkpoint_every=None)
+    mine, theirs = Hanging(log), Hanging(log)
+    async with (
+        Dispatcher(Router(), journal=mine, drain=0) as calls,
+        Dispatcher(Router(), journal=theirs, drain=0) as others,
+    ):
+        mine.hangs = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(calls.receive, js("dialout-connected", "mine"))
+            await settle()
+            for number in range(2000):
+                await others.receive(js("dialout-connected", f"s{number}"))
+            await until(lambda: len(calls.sessions()) == 2000)
+            kept = len(calls._sequencer._early)
+            group.cancel_scope.cancel()
+        assert calls._sequencer._commit_scope is not None
+        calls._sequencer._commit_scope.cancel()
+    assert kept < 2000
 
 
 # --- whole dispatchers on one log ---------------------------------------------------------------------------------
