@@ -78,8 +78,12 @@ class Recorder:
                 fields["started_at"] = at
         reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
         if reported != known:
-            is_plain = not self._headers or event["sip_headers"] is None
-            if is_plain and known == self._unknown and max(map(len, filter(None, reported))) <= _TEXT_LIMIT:
+            try:
+                is_plain = not self._headers or event["sip_headers"] is None
+                is_plain = is_plain and max(map(len, filter(None, reported))) <= _TEXT_LIMIT
+            except TypeError:  # an event that was made without validation
+                is_plain = False
+            if is_plain and known == self._unknown:
                 fields.update(zip(self._facts, reported, strict=True))
                 return True
             return _record_facts(session, zip(self._facts, reported, strict=True))
