@@ -78,16 +78,20 @@ class Recorder:
                 fields["started_at"] = at
         reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
         if reported != known:
-            try:
-                is_plain = not self._headers or event["sip_headers"] is None
-                is_plain = is_plain and max(map(len, filter(None, reported))) <= _TEXT_LIMIT
-            except TypeError:  # an event that was made without validation
-                is_plain = False
-            if is_plain and known == self._unknown:
+            if known == self._unknown and self._is_short(event, reported):
                 fields.update(zip(self._facts, reported, strict=True))
                 return True
             return _record_facts(session, zip(self._facts, reported, strict=True))
         return False
+
+    def _is_short(self, event: Mapping[str, Any], reported: tuple[Any, ...]) -> bool:
+        """Return whether the facts can be kept as they are: texts that are not too long, and no headers."""
+        if self._headers and event["sip_headers"] is not None:
+            return False
+        try:
+            return max(map(len, filter(None, reported)), default=0) <= _TEXT_LIMIT
+        except TypeError:  # an event that was made without validation
+            return False
 
 
 def rise(session: Session, target: State, event: str, parked: bool = False) -> Transition:
