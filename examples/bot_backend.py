@@ -59,7 +59,7 @@ async def pressed(session: Session) -> None:
 
 @router.on_end()
 async def clean_up(session: Session) -> None:
-    """Runs once, whatever ended the call, in whatever order its events came."""
+    """Runs once, for every kind of end and any order of events."""
     session.context["bot"].close()
     if session.cause is Cause.FAILED:
         print(f"{session.session_id[:8]} failed: {session.error_msg}")

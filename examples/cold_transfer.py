@@ -3,7 +3,7 @@
     python examples/cold_transfer.py                            # simulated: telstate.testing.FakeDaily stands in for Daily
     DAILY_API_KEY=… OPERATOR=+12025550190 TELSTATE_WEBHOOK_SECRET=… python examples/cold_transfer.py
 
-With a key it serves everybody who dials into rooms of your domain, until SIGTERM; that has not been tested against Daily itself. It
+With a key it serves all callers of your domain's rooms, until SIGTERM; that has not been tested against Daily itself. It
 needs your bot in the room, and a webhook to https://<your host>/webhooks (`telstate webhook create`) that reaches PORT here (default
 8080).
 
@@ -65,7 +65,7 @@ def routes(say: Say, operator: str) -> Router:
 
     @router.on_end(direction=Direction.DIALIN)
     async def ended(session: Session) -> None:
-        """Your bot leaves the room here, whoever ended the call."""
+        """Your bot leaves the room here, after any kind of end."""
         print(f"{session.sip_from}: {session.cause}{f' to {to}' if (to := session.transferred_to) else ''}")
 
     return router

@@ -73,7 +73,7 @@ def routes(rooms: Rooms, start_bot: StartBot, ready_within: float) -> Router:
 
     @router.on_end(direction=Direction.DIALIN)
     async def gone(session: Session) -> None:
-        """Called once, whoever hung up."""
+        """Called once, after any kind of end."""
         print(f"{session.caller}: {session.cause}")
         if session.room is not None:
             await drop(session.room)

@@ -3,7 +3,7 @@
     python examples/warm_transfer.py                            # simulated: telstate.testing.FakeDaily stands in for Daily
     DAILY_API_KEY=… AGENT=+12025550190 TELSTATE_WEBHOOK_SECRET=… python examples/warm_transfer.py
 
-With a key it serves everybody who dials into rooms of your domain, until SIGTERM; that has not been tested against Daily itself. It
+With a key it serves all callers of your domain's rooms, until SIGTERM; that has not been tested against Daily itself. It
 needs your bot in the room, dial-out enabled for the room, and a webhook to https://<your host>/webhooks (`telstate webhook create`)
 that reaches PORT here (default 8080).
 

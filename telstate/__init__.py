@@ -1,23 +1,23 @@
 """telstate tells a program where every phone call stands, from Daily's dial-in and dial-out events.
 
-The house, one line a folder; imports go down this list only:
+The packages, one line each; imports go down this list only:
 
     events/    what can happen: typed events, and a decoder for each dialect                              (pure)
     options/   what can be asked of Daily: dial-out, transfer, DTMF, rooms, SIP URIs                      (pure)
     calls/     what a call is: the table of states, sessions, correlation, the engine                     (pure)
-    routing/   who learns of it: router, sequencer, lanes, dispatcher; the protocols of its edges
-    journals/  what is kept: in memory, in SQLite
+    routing/   from events to handlers: router, sequencer, lanes, dispatcher; the protocols of its edges
+    journals/  where events are stored: in memory, in SQLite
     sources/   where events come from: webhooks, daily-python, pipecat, files
     control/   how to act on calls: REST, daily-python, pipecat, the dialer
     views/     how to look at calls: reports, diagrams
-    testing/   for tests, ours and yours: a fake clock, simulated calls, a fake Daily
+    testing/   for tests: a fake clock, simulated calls, a fake Daily
     cli/       the command line: the only place with arguments, environment and process exit
 
-The way of an event, one direction and no way back:
+The path of an event, in one direction only:
 
     a source passes a payload to `Dispatcher.receive`
       -> `events` reads it, once, into a typed event
-      -> `routing/_sequencer.py` appends it to the journal, which numbers it, and steps it in the order of the numbers:
+      -> `routing/_sequencer.py` appends it to the journal, which numbers it, and applies it in the order of the numbers:
          `calls/_engine.py` finds its session (`_registry.py`), looks up what it does (`_table.py`), returns an `Outcome`
       -> `routing/_delivery.py` wakes what waits for it, and queues the handlers of the outcome in the session's lane
       -> `routing/_runner.py` runs them; `routing/_work_log.py` marks the event as done in the journal
@@ -40,6 +40,8 @@ from telstate.calls import (
     Session,
     Settings,
     State,
+    TransferOutcome,
+    TransferRecord,
     Transition,
     Unmatched,
     machine,
@@ -102,6 +104,7 @@ from telstate.events import (
     TransferAnswered,
     TransferCompleted,
     TransferEvent,
+    TransferFailed,
     TransferInitiated,
     TransferRequested,
     TransferTriggered,
@@ -184,7 +187,10 @@ __all__ = [
     "TransferAnswered",
     "TransferCompleted",
     "TransferEvent",
+    "TransferFailed",
     "TransferInitiated",
+    "TransferOutcome",
+    "TransferRecord",
     "TransferRequested",
     "TransferTriggered",
     "Transition",

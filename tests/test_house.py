@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT
+from tests.sources.live import installed
 
 PACKAGE = ROOT / "telstate"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -125,6 +126,7 @@ def test_no_two_classes_share_a_name() -> None:
 
 def test_every_module_has_a_docstring_and_what_it_lists() -> None:
     """Each name of `__all__` exists and stands there once."""
+    installed("daily")
     for name in modules():
         module = importlib.import_module(name)
         assert module.__doc__, name

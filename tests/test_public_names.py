@@ -10,7 +10,11 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
+from telstate import Outcome, Retry, Settings
+from telstate.control import Answered, Attempt, NotAnswered
+from telstate.testing import PhoneLine, Request
 from tests.public_names import LIST, PACKAGES, exported, imported, public_names
+from tests.sources.live import installed
 
 
 def test_the_list_is_what_the_packages_export() -> None:
@@ -38,6 +42,7 @@ def test_a_star_import_hides_nothing() -> None:
 
 def test_every_public_name_has_a_docstring() -> None:
     """And every public method of a public class that is defined here."""
+    installed("daily")
     missing = []
     for name in public_names():
         package, _, last = name.rpartition(".")
@@ -50,3 +55,10 @@ def test_every_public_name_has_a_docstring() -> None:
                 if described and not member.startswith("_") and not value.__doc__:
                     missing.append(f"{name}.{member}")
     assert missing == []
+
+
+def test_help_shows_the_fields_that_programs_read() -> None:
+    """`help` shows no field of a named tuple, a dataclass or a pydantic model: the class's docstring has to."""
+    for thing in (Settings, Outcome, Retry, Answered, NotAnswered, Attempt, PhoneLine, Request):
+        fields = Settings.model_fields if thing is Settings else inspect.get_annotations(thing)
+        assert [name for name in fields if f"    {name}: " not in (thing.__doc__ or "")] == [], thing

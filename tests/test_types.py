@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ pytestmark = pytest.mark.long
 
 
 def check(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a checker; it finds the telstate of this checkout where an installed package would be."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    """Run a checker; it finds the telstate of this checkout where an installed package would be.
+
+    `pyright --verifytypes` looks for other packages only on this path, too.
+    """
+    path = os.pathsep.join([str(ROOT), sysconfig.get_path("platlib")])
+    environment = {**os.environ, "PYTHONPATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     return subprocess.run(
         [sys.executable, "-m", *command],
         cwd=folder,

@@ -11,6 +11,7 @@ from telstate.calls._replay import Replay
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State, machine
+from telstate.calls._transfers import TransferOutcome, TransferRecord
 from telstate.calls._transition import Transition
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Session",
     "Settings",
     "State",
+    "TransferOutcome",
+    "TransferRecord",
     "Transition",
     "Unmatched",
     "machine",

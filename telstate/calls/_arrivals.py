@@ -6,14 +6,14 @@ session, gives way to one that an event reports, is withdrawn when it turns out 
 
 from __future__ import annotations
 
-from telstate.calls._endpoints import NO_ARRIVAL, Arrival
+from telstate.calls._address import plain_uri
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._recorder import note_anomaly
 from telstate.calls._session import Session
 from telstate.events import DialinReady
 
-__all__ = ["note_ready", "place"]
+__all__ = ["note_ready", "place", "replace_endpoint"]
 
 _ON_ENDPOINT = Evidence.CONNECTED | Evidence.STOPPED | Evidence.ERROR
 """Of these, a session that is on its endpoint has only the first."""
@@ -26,6 +26,12 @@ def place(state: EngineState, session: Session) -> None:
     _occupy(state, session)
     if state.callers.known:
         state.callers.see(session, state.now)
+
+
+def replace_endpoint(state: EngineState, session: Session, uri: str | None) -> None:
+    """Forget the derived endpoint of a session as its address, before an event that names another one is recorded."""
+    if uri is not None and session.sip_endpoint is not None and plain_uri(uri) != plain_uri(session.sip_endpoint):
+        state.far_legs.withdraw(session)
 
 
 def note_ready(state: EngineState, event: DialinReady) -> None:
@@ -52,6 +58,8 @@ def _add_endpoint(state: EngineState, room: str, domain_id: str | None, uri: str
             _occupy(state, session)
             if state.callers.known:
                 state.callers.see(session, state.now)
+            if session_id in state.far_legs.concerned:
+                state.far_legs.review(session)
 
 
 def _derive(state: EngineState, session: Session, room: str) -> bool:
@@ -61,10 +69,12 @@ def _derive(state: EngineState, session: Session, room: str) -> bool:
         return False
     if session.sip_endpoint is not None:
         state.endpoints.vacate(session, state.now)
+        state.far_legs.withdraw(session)
     vars(session)["sip_endpoint"] = uri
     vars(session)["_evidence"] = (
         (evidence | Evidence.ENDPOINT_DERIVED) if uri is not None else (evidence & ~Evidence.ENDPOINT_DERIVED)
     )
+    state.far_legs.arrive(session)
     return True
 
 
@@ -73,19 +83,12 @@ def _occupy(state: EngineState, session: Session) -> None:
     uri = session.sip_endpoint
     if uri is None or session.ended or session._evidence & _ON_ENDPOINT != Evidence.CONNECTED:
         return
-    arrival = state.endpoints.occupy(session, uri, state.now)
-    if arrival is not NO_ARRIVAL:
-        _arrived(state, session, arrival)
-
-
-def _arrived(state: EngineState, session: Session, arrival: Arrival) -> None:
-    """Draw the conclusions of a session being on an endpoint, whether an event reports that or it is derived."""
-    other = state.registry.get(arrival.busy_with or "")
-    reported = _is_reported(session) and (other is None or _is_reported(other))
-    if arrival.busy_with is not None and reported:
-        note_anomaly(session, f"second caller on {session.sip_endpoint}: {arrival.busy_with} is still on it")
-    if arrival.transferred_from is not None and state.registry.get(arrival.transferred_from) is not None:
-        state.registry.link(arrival.transferred_from, session.session_id)
+    busy_with = state.endpoints.occupy(session, uri, state.now)
+    if busy_with is None or not _is_reported(session):
+        return
+    other = state.registry.get(busy_with)
+    if other is None or _is_reported(other):
+        note_anomaly(session, f"second caller on {uri}: {busy_with} is still on it")
 
 
 def _is_reported(session: Session) -> bool:

@@ -1,21 +1,19 @@
-"""The SIP endpoints of rooms: which are ready, which session is on which, and who is about to connect to one.
+"""The SIP endpoints of rooms: which are ready, and which session is on which.
 
-An endpoint takes one caller at a time. A call that is being transferred to an endpoint points at it before a session does: the
-next session that connects there is the far leg of that call.
+An endpoint takes one caller at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
-from telstate.calls._recorder import bounded
 from telstate.calls._session import Session
 from telstate.events import Event
 
-__all__ = ["NO_ARRIVAL", "Arrival", "Endpoint", "Endpoints", "scope_of"]
+__all__ = ["Endpoint", "Endpoints", "scope_of"]
 
 Scope = tuple[str, str, str]
 """Where the name of an endpoint is unique: ("room", domain, room), else ("client", call client, "")."""
@@ -55,19 +53,6 @@ class Endpoint:
         return f"<Endpoint {self.uri} {f'busy with {self.session_id}' if self.busy else 'free'}>"
 
 
-class Arrival(NamedTuple):
-    """What is known when a session connects to an endpoint."""
-
-    busy_with: str | None
-    """The session that was still on it: an anomaly."""
-    transferred_from: str | None
-    """The session whose transfer has it as target."""
-
-
-NO_ARRIVAL = Arrival(None, None)
-"""Nothing follows from it."""
-
-
 class Endpoints:
     """All endpoints. Free ones are forgotten after retention."""
 
@@ -75,10 +60,6 @@ class Endpoints:
         self._by_uri: dict[str, dict[Scope, Endpoint]] = {}
         self._place_of: dict[str, tuple[str, Scope]] = {}
         self.free: ExpiringDict[tuple[str, Scope], bool] = ExpiringDict(ttl, limit)
-        self.transfers: ExpiringDict[str, str] = ExpiringDict(ttl, limit)
-        """The session that is being transferred to an endpoint."""
-        self.reached: ExpiringDict[str, bool] = ExpiringDict(ttl, limit)
-        """Transfers whose far leg is known: their steps that are reported later point at nobody else."""
 
     def find(self, uri: str) -> Endpoint | None:
         """Find an endpoint, with or without `sip:` and query. Of several scopes, a busy one wins, then a ready one."""
@@ -94,25 +75,20 @@ class Endpoints:
         if not endpoint.sessions:
             self._set_free((plain, scope), now)
 
-    def occupy(self, session: Session, uri: str, now: float) -> Arrival:
-        """Put a session that connected on its endpoint."""
+    def occupy(self, session: Session, uri: str, now: float) -> str | None:
+        """Put a session that connected on its endpoint; return the id of the one that was still on it: an anomaly."""
         place = (plain_uri(uri), scope_of(session))
         before = self._place_of.get(session.session_id)
         if before is not None:
             if before[0] == place[0]:
-                return NO_ARRIVAL  # reported again, perhaps by another observer, which knows the room
+                return None  # reported again, perhaps by another observer, which knows the room
             self.vacate(session, now)
         self.free.pop(place, None)
         endpoint = self._get(*place, uri)
         other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
-        if other is None and not self.transfers:
-            return NO_ARRIVAL
-        source = self.transfers.take(place[0])
-        if source is not None:
-            self._reach(source, place[0], now)
-        return Arrival(other, source)
+        return other
 
     def vacate(self, session: Session, now: float) -> None:
         """Remove a session from its endpoint, which can be dialled again."""
@@ -132,33 +108,15 @@ class Endpoints:
                 self.free.pop(place)
                 self._drop(*place)
 
-    def transfer(self, session_id: str, uri: str, now: float, *, arrived: bool) -> str | None:
-        """Note that a session is being transferred to `uri`; return the id of its far leg if that has `arrived` there."""
-        uri = bounded(uri)
-        plain = plain_uri(uri)
-        endpoint = self.find(uri)
-        if _transfer_key(session_id, plain) in self.reached:
-            return None
-        if arrived and endpoint is not None and endpoint.session_id not in (None, session_id):
-            self.transfers.take(plain)
-            self._reach(session_id, plain, now)
-            return endpoint.session_id
-        if not arrived:
-            self.transfers.put(plain, session_id, now)
-            self.transfers.trim()
-        return None
-
     def expire(self, now: float) -> None:
         """Forget what is due."""
         for key, _ in self.free.due(now):
             self.free.pop(key)
             self._drop(*key)
-        for entries in (self.transfers, self.reached):
-            entries.expire(now)
 
     def expiring(self) -> list[ExpiringDict[Any, Any]]:
         """List the dicts whose entries expire."""
-        return [self.free, self.transfers, self.reached]
+        return [self.free]
 
     def __len__(self) -> int:
         return sum(len(scopes) for scopes in self._by_uri.values())
@@ -172,8 +130,6 @@ class Endpoints:
                 for endpoint in scopes.values()
             ],
             "free": [[plain, list(scope), due] for (plain, scope), due, _ in self.free.dump()],
-            "transfers": self.transfers.dump(),
-            "reached": self.reached.dump(),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -183,8 +139,6 @@ class Endpoints:
             self._by_uri.setdefault(plain, {})[endpoint.scope] = endpoint
             self._place_of |= dict.fromkeys(sessions, (plain, endpoint.scope))
         self.free.load(((plain, _scope(scope)), due, True) for plain, scope, due in dumped["free"])
-        for name in ("transfers", "reached"):
-            getattr(self, name).load(dumped[name])
 
     def _get(self, plain: str, scope: Scope, uri: str) -> Endpoint:
         scopes = self._by_uri.get(plain)
@@ -194,10 +148,6 @@ class Endpoints:
         if endpoint is None:
             endpoint = scopes[scope] = Endpoint(uri, scope)
         return endpoint
-
-    def _reach(self, session_id: str, plain: str, now: float) -> None:
-        self.reached.put(_transfer_key(session_id, plain), True, now)
-        self.reached.trim()
 
     def _set_free(self, place: tuple[str, Scope], now: float) -> None:
         self.free.put(place, True, now)
@@ -211,10 +161,6 @@ class Endpoints:
         del scopes[scope]
         if not scopes:
             del self._by_uri[plain]
-
-
-def _transfer_key(session_id: str, plain: str) -> str:
-    return f"{session_id} {plain}"
 
 
 def scope_of(subject: Event | Session) -> Scope:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from telstate.calls._arrivals import note_ready, place
+from telstate.calls._arrivals import note_ready, place, replace_endpoint
 from telstate.calls._callers import Caller
 from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
@@ -338,20 +338,23 @@ class Engine:
         Call-ID.
         """
         state, reported = self._state, event.__dict__
-        sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
-        at = received_at if occurred_at is None else occurred_at
-        new = rules.recorder.record(session, reported, at)
-        if rules.places:
-            if new:
+        at = reported["occurred_at"]
+        if at is None:
+            at = received_at
+        if rules.names_endpoint and session._evidence & Evidence.ENDPOINT_DERIVED:
+            replace_endpoint(state, session, reported["sip_endpoint"])
+        if rules.recorder.record(session, reported, at):
+            state.registry.index_sip_call(session)
+            state.far_legs.arrive(session)
+            if rules.places:
                 place(state, session)
-            elif state.callers.known:
-                state.callers.see(session, state.now)
+        elif rules.places and state.callers.known:
+            state.callers.see(session, state.now)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
-        if session.sip_call_id is not sip_call_id:
-            state.registry.index_sip_call(session)
         if rules.update is not None:
+            state.event_at = at
             rules.update(state, session, event)
         if target is not None:
             self._rise(outcome, session, event, rules, target, parked)
@@ -362,10 +365,14 @@ class Engine:
             if session.uncertain:
                 fields["uncertain"] = False
             fields["heard_at"] = state.clock
-            if rules.life:
-                fields["alive_at"] = state.clock if occurred_at is None else occurred_at
-                if outcome.kind is NOTED and not session.ended:  # when it moved, its limits have just started
-                    state.timers.restart_silence(session, state.now)
+            if (
+                rules.life and outcome.kind is NOTED and not session.ended
+            ):  # when it moved, its limits have just started
+                state.timers.restart_silence(session, state.now)
+        if rules.life and at is not None and (session.alive_at is None or at > session.alive_at):
+            session.__dict__["alive_at"] = at
+        if state.far_legs.concerned and session.session_id in state.far_legs.concerned:
+            state.far_legs.review(session)
 
     def _rise(  # noqa: PLR0917
         self, outcome: Outcome, session: Session, event: Event, rules: SessionRules, target: State, parked: bool
@@ -392,6 +399,8 @@ class Engine:
         if session.room is not None:
             state.rooms.end(session.room, state.now)
         state.registry.end(session, state.now)
+        if state.far_legs.concerned and session.session_id in state.far_legs.concerned:
+            state.far_legs.review(session)
         limit = state.settings.retain_untimed if state.clock is None else state.settings.max_ended
         if len(state.registry.ended) > limit:
             state.retire(state.registry.ended.trim(limit))

@@ -11,6 +11,7 @@ from typing import Any
 from telstate.calls._callers import Caller, Callers
 from telstate.calls._endpoints import Endpoints
 from telstate.calls._expiring_dict import ExpiringDict
+from telstate.calls._far_legs import FarLegs
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import note_departure
@@ -37,6 +38,8 @@ class EngineState:
         """The same as a number. Before any time is given, nothing can be due."""
         self.number = 0
         """The number of the current event."""
+        self.event_at: float | None = None
+        """When the event happened that is being applied, also a parked one: its own time, else that of its receipt."""
         self.registry = Registry(settings.retention)
         self.keys: ExpiringDict[str, bool] = ExpiringDict(settings.key_ttl, settings.max_keys)
         """The keys by which webhooks are deduplicated."""
@@ -44,6 +47,8 @@ class EngineState:
         """Events that name a session not yet known."""
         self.unmatched = ParkedEvents(settings.parked_ttl, settings.max_parked)
         """Events that are about a session and do not name it."""
+        self.far_legs = FarLegs(self.registry)
+        """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
         self.rooms = RoomEndpoints(
@@ -117,6 +122,7 @@ class EngineState:
         """Forget sessions that left memory."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session))
+            self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:
                 self.rooms.leave(session.room, session.session_id)
@@ -140,6 +146,8 @@ class EngineState:
             "early": len(self.early.entries),
             "unmatched": len(self.unmatched.entries),
             "endpoints": len(self.endpoints),
+            "addresses": len(self.far_legs),
+            "transfers": len(self.far_legs.concerned),
             "rooms": len(self.rooms),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
@@ -163,4 +171,5 @@ class EngineState:
         state.number = dumped["number"]
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
+        state.far_legs.load()
         return state

@@ -40,6 +40,7 @@ class SessionRules:
         "life",
         "local",
         "name",
+        "names_endpoint",
         "nested_anomalies",
         "once",
         "places",
@@ -60,6 +61,8 @@ class SessionRules:
         self.update = UPDATES.get(event_type)
         self.places = direction is Direction.DIALIN and event_type is not DialinConnected
         """True if it may say where a dial-in arrived, besides the event that always does."""
+        self.names_endpoint = direction is Direction.DIALIN and "sip_endpoint" in event_type.model_fields
+        """True if it may name the endpoint of a dial-in."""
         self.nested_anomalies = event_type._subject is Subject.PARTICIPANT
         """True if an odd field can be in a nested object, not only among the event's own extras."""
 

@@ -22,7 +22,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     """Daily refused to start the call."""
     TRANSFERRED = "transferred"
-    """The call was transferred."""
+    """The call was transferred: a target was reached, or the session was handed over to it."""
     COMPLETED = "completed"
     """The call took place and stopped: the dial-out was answered, or the dial-in was connected."""
     UNANSWERED = "unanswered"
@@ -37,11 +37,11 @@ class EndedBy(StrEnum):
     LOCAL = "local"
     """This program requested the stop."""
     REMOTE = "remote"
-    """This program started or controls the session and did not request the stop."""
+    """This program started or transferred the session, and did not request the stop."""
     SYSTEM = "system"
     """The session expired."""
     UNKNOWN = "unknown"
-    """Another program controls the session; this one only listens."""
+    """This program only listens: Daily does not say who ended the session."""
 
 
 class Evidence:
@@ -55,19 +55,18 @@ class Evidence:
     REFUSED = 32
     JOINED = 64
     STOP_REQUESTED = 128
-    TRANSFER = 256
     TRANSFER_REQUESTED = 512
     ENDPOINT_DERIVED = 1 << 20
     """No event named its endpoint: it follows from what is known of its room. A bit, as many sessions have it."""
 
 
-def cause_of(evidence: int, direction: Direction) -> Cause:
-    """Derive why a session ended from the strongest evidence."""
+def cause_of(evidence: int, direction: Direction, *, transferred: bool) -> Cause:
+    """Derive why a session ended from the strongest evidence. Whether it was transferred follows from its transfers."""
     if evidence & Evidence.ERROR:
         return Cause.FAILED
     if evidence & Evidence.REFUSED:
         return Cause.REFUSED
-    if evidence & (Evidence.TRANSFER | Evidence.TRANSFER_REQUESTED):
+    if transferred:
         return Cause.TRANSFERRED
     if not evidence & Evidence.STOPPED:
         return Cause.EXPIRED

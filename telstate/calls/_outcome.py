@@ -39,7 +39,23 @@ class Unmatched(NamedTuple):
 
 
 class Outcome:
-    """What `Engine.receive` made of one event."""
+    """What `Engine.receive` made of one event.
+
+    Attributes:
+        kind: what the event was to its session.
+        event: the event.
+        session: the session that the event is about; None if it is about none, or none could be matched.
+        opened: True if the event opened the session.
+        ended: True if the event brought the session to its first terminal state.
+        moves: the transitions it caused: its own, then those of parked events that it released.
+        anomalies: what is odd about the event, one sentence each.
+        lost_caller: the caller on hold that is lost by this event: they got to no session.
+        departed: what left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
+            matched.
+        journal_id: the id of the journal that keeps the event; None outside a dispatcher.
+        seq: the number of the event in that journal.
+        redelivered: True if its handlers may have run before: the process crashed before they were marked as done.
+    """
 
     __slots__ = (
         "anomalies",
@@ -58,26 +74,15 @@ class Outcome:
     kind: OutcomeKind
     event: Event
     session: Session | None
-    """The session that the event is about; None if it is about none, or none could be matched."""
     opened: bool
-    """True if the event opened the session."""
     ended: bool
-    """True if the event brought the session to its first terminal state."""
     moves: tuple[Transition, ...]
-    """The transitions it caused: its own, then those of parked events that it released."""
     anomalies: tuple[str, ...]
-    """What is odd about the event, one sentence each."""
     lost_caller: Caller | None = None
-    """The caller on hold that is lost by this event: they got to no session."""
     departed: tuple[Session | Unmatched | Caller, ...]
-    """What left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
-    matched."""
     journal_id: str | None
-    """The id of the journal that keeps the event; None outside a dispatcher."""
     seq: int
-    """The number of the event in that journal."""
     redelivered: bool
-    """True if its handlers may have run before: the process crashed before they were marked as done."""
 
     def __init__(self, kind: OutcomeKind, event: Event, session: Session | None) -> None:
         self.kind = kind

@@ -10,6 +10,7 @@ from telstate.calls._address import plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
+from telstate.calls._transfers import add_step
 from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
 
@@ -45,7 +46,7 @@ class Recorder:
         facts: the facts that it can report, at least two.
     """
 
-    __slots__ = ("_evidence", "_facts", "_read", "_time", "_unknown")
+    __slots__ = ("_evidence", "_facts", "_headers", "_read", "_time", "_unknown")
 
     def __init__(self, evidence: int, time: str | None, facts: Iterable[str]) -> None:
         self._evidence = evidence
@@ -53,9 +54,10 @@ class Recorder:
         self._facts = tuple(facts)
         self._read = itemgetter(*self._facts)
         self._unknown = (None,) * len(self._facts)
+        self._headers = "sip_headers" in self._facts
 
     def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> bool:
-        """Record an event, also when it is late: it may be the first to report something. Return whether a fact is new.
+        """Record an event, also when it is late: it may be the first to report something. Return whether it reports new facts.
 
         Args:
             session: the session that the event is about.
@@ -76,7 +78,7 @@ class Recorder:
                 fields["started_at"] = at
         reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
         if reported != known:
-            if known == self._unknown and all(map(_is_short, reported)):
+            if known == self._unknown and self._is_short(event, reported):
                 fields.update(zip(self._facts, reported, strict=True))
                 return True
             facts = zip(self._facts, reported, strict=True)
@@ -84,6 +86,15 @@ class Recorder:
                 return _record_endpoint(session, dict(facts))
             return _record_facts(session, facts)
         return False
+
+    def _is_short(self, event: Mapping[str, Any], reported: tuple[Any, ...]) -> bool:
+        """Return whether the facts can be kept as they are: texts that are not too long, and no headers."""
+        if self._headers and event["sip_headers"] is not None:
+            return False
+        try:
+            return max(map(len, filter(None, reported)), default=0) <= _TEXT_LIMIT
+        except TypeError:  # an event that was made without validation
+            return False
 
 
 def rise(session: Session, target: State, event: str, parked: bool = False) -> Transition:
@@ -108,7 +119,7 @@ def _amend(session: Session, evidence: int) -> None:
 
 
 def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool:
-    """Keep the first value of each fact; a later one that differs is an anomaly. Return whether one is new."""
+    """Keep the first value of each fact; a later one that differs is an anomaly. Return whether there was a first value."""
     fields, new = session.__dict__, False
     for name, value in reported:
         if value is None:
@@ -186,13 +197,12 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     set_state(session, State(frozen.pop("state")))
     fields = vars(session)
     fields["_path"] = path_of(frozen.pop("transitions"))
+    target = frozen.pop("transferred_to", None)  # of an older snapshot, which has nothing else of a transfer
     fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
+    if target is not None:
+        transfers, _ = add_step({}, target, "triggered", None)
+        set_rare(session, "transfers", transfers)
     return session
-
-
-def _is_short(value: Any) -> bool:
-    """Return whether a value can be kept as it is."""
-    return value is None or (type(value) is str and len(value) <= _TEXT_LIMIT)
 
 
 def _same(one: object, other: object) -> bool:

@@ -29,7 +29,8 @@ class Registry:
         self._further_legs: dict[str, tuple[str, ...]] = {}
         """The other sessions of a SIP Call-ID that has several."""
         self._requested: dict[tuple[str, str, str], tuple[str, ...]] = {}
-        self._links: dict[str, set[str]] = {}
+        self._links: dict[str, dict[str, bool]] = {}
+        """For each session the linked ones; False for a link that was derived and may be withdrawn."""
 
     def get(self, session_id: str) -> Session | None:
         """Find a session: live, or ended and within retention."""
@@ -66,7 +67,7 @@ class Registry:
         )
 
     def index_sip_call(self, session: Session) -> None:
-        """Let the session be found by its SIP Call-ID."""
+        """Let the session be found by its SIP Call-ID, if it is known."""
         sip_call_id, session_id = session.sip_call_id, session.session_id
         if sip_call_id is None or self._by_sip_call.setdefault(sip_call_id, session_id) == session_id:
             return
@@ -110,15 +111,29 @@ class Registry:
         if session.sip_call_id is not None:
             self._forget_sip_call(session.sip_call_id, session.session_id)
         for other in self._links.pop(session.session_id, ()):
-            self._links[other].discard(session.session_id)
+            self._links[other].pop(session.session_id, None)
             if not self._links[other]:
                 del self._links[other]
 
     def link(self, one: str, other: str) -> None:
         """Make two known sessions legs of one call."""
         if one != other:
-            self._links.setdefault(one, set()).add(other)
-            self._links.setdefault(other, set()).add(one)
+            self._links.setdefault(one, {})[other] = True
+            self._links.setdefault(other, {})[one] = True
+
+    def derive_link(self, one: str, other: str) -> None:
+        """Make two known sessions legs of one call, until it is withdrawn. No event says so, it follows from their events."""
+        self._links.setdefault(one, {}).setdefault(other, False)
+        self._links.setdefault(other, {}).setdefault(one, False)
+
+    def withdraw_link(self, one: str, other: str) -> None:
+        """Withdraw a link that was derived. One that was declared stays."""
+        if self._links.get(one, {}).get(other, True):
+            return
+        for this, that in ((one, other), (other, one)):
+            del self._links[this][that]
+            if not self._links[this]:
+                del self._links[this]
 
     def legs(self, any_id: str) -> list[Session]:
         """Find all legs of a call by a session id or a SIP Call-ID, in order of first sight."""
@@ -175,7 +190,7 @@ class Registry:
             "by_sip_call": dict(self._by_sip_call),
             "further_legs": {key: list(ids) for key, ids in self._further_legs.items()},
             "requested": [[list(key), list(ids)] for key, ids in self._requested.items()],
-            "links": [[key, sorted(others)] for key, others in self._links.items()],
+            "links": [[key, declared] for key in self._links if (declared := self._declared(key))],
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -187,7 +202,10 @@ class Registry:
         self._by_sip_call = dict(dumped["by_sip_call"])
         self._further_legs = {key: tuple(ids) for key, ids in dumped["further_legs"].items()}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
-        self._links = {key: set(others) for key, others in dumped["links"]}
+        self._links = {key: dict.fromkeys(others, True) for key, others in dumped["links"]}
+
+    def _declared(self, session_id: str) -> list[str]:
+        return sorted(other for other, declared in self._links[session_id].items() if declared)
 
 
 def destination_of(event: Event) -> str | None:

@@ -21,7 +21,7 @@ class Replay:
     """Feeds the lines of one or several logs to an engine.
 
     Args:
-        overrides: settings that hold whatever a journal says. All others are those of the journal's header, else the defaults.
+        overrides: settings that take precedence over the journal's header. All others are those of the header, else the defaults.
     """
 
     engine: Engine

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 from telstate.calls._evidence import Cause, EndedBy, Evidence, cause_of, end_is_reported, ended_by_of
 from telstate.calls._table import STATE_EVIDENCE, State
+from telstate.calls._transfers import TransferRecord, records_of, transferred_to
 from telstate.calls._transition import Transition, transitions_of
 from telstate.events import Direction
 
@@ -43,7 +44,7 @@ _EMPTY: dict[str, Any] = {
     "_evidence": 0,
     "_rare": None,
     **dict.fromkeys(FACTS),
-    **dict.fromkeys(("caller", "pinless_call_id", "transferred_to", "error_msg")),
+    **dict.fromkeys(("caller", "pinless_call_id", "error_msg")),
     "warnings": (),
     "anomalies": (),
     **dict.fromkeys(("events", "duplicates", "late", "unexpected", "dtmf"), 0),
@@ -98,7 +99,8 @@ class Session:
         ended: True in a terminal state.
         cause, ended_by, end_reported: why it ended, who ended it, and whether Daily reported the end.
         error_msg: the text of the error or the refusal, or the text that came with the stop.
-        transferred_to: the target of its transfer.
+        transfers: the targets it was transferred to, each with the outcome: `reached`, `handed-over`, `not-reached`, `pending`.
+        transferred_to: the latest target that was reached, else the latest that it was handed over to.
         transitions: every rise of its state, in order.
         was_answered, stop_requested, transfer_requested, states_reported: what its events say, also those that were late.
         warnings, anomalies: the texts of warnings, and everything odd about its events.
@@ -145,7 +147,6 @@ class Session:
     state: State
     ended: bool
     error_msg: str | None
-    transferred_to: str | None
     warnings: tuple[str, ...]
     anomalies: tuple[str, ...]
     dtmf: int
@@ -174,6 +175,8 @@ class Session:
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
     - `called`, `held_since`: the number that its caller on hold called, and since when they waited
     - `wrong_direction`: the lifecycle events of the other direction that named it
+    - `transfers`: the evidence for each target of its transfers, see `_transfers.py`
+    - `stopped_at`: when this program requested its stop
     """
     _context: dict[Any, Any] | None
 
@@ -202,7 +205,9 @@ class Session:
     @property
     def cause(self) -> Cause | None:
         """Why it ended; None while it lives."""
-        return cause_of(self._evidence, self.direction) if self.ended else None
+        return (
+            cause_of(self._evidence, self.direction, transferred=self._transferred is not None) if self.ended else None
+        )
 
     @property
     def ended_by(self) -> EndedBy | None:
@@ -228,6 +233,35 @@ class Session:
     def transfer_requested(self) -> bool:
         """True if this program requested its transfer."""
         return bool(self._evidence & Evidence.TRANSFER_REQUESTED)
+
+    @property
+    def transfers(self) -> tuple[TransferRecord, ...]:
+        """The targets it was transferred to, in the order in which the transfers were first accepted, and what became of each.
+
+        The outcome follows from the steps of the transfer, from the session of the target if there is one (its far leg), and
+        from what this session did afterwards. Later events may change it, also after the end; then the session is `amended`.
+        """
+        known = rare(self, "transfers")
+        if not known:
+            return ()
+        return records_of(
+            known,
+            ended=self.ended,
+            end_known=self.end_reported,
+            ended_at=self.ended_at,
+            alive_at=self.alive_at,
+            stopped_at=rare(self, "stopped_at") or (),
+        )
+
+    @property
+    def transferred_to(self) -> str | None:
+        """The latest target that was reached, else the latest that it was handed over to; None if there is none."""
+        transferred = self._transferred
+        return None if transferred is None else transferred.target
+
+    @property
+    def _transferred(self) -> TransferRecord | None:
+        return None if self._rare is None else transferred_to(self.transfers)
 
     @property
     def states_reported(self) -> tuple[State, ...]:
@@ -304,7 +338,7 @@ class Session:
             "error": self.error_msg,
             "warnings": list(self.warnings),
             "transferred_to": self.transferred_to,
-            "transfers": [],
+            "transfers": [[record.target, record.outcome.value] for record in self.transfers],
             "notes": {},
             "legs": None if legs is None else list(legs),
             "dtmf": self.dtmf,

@@ -1,5 +1,6 @@
 """How long and how much an engine remembers, and its deadlines. A journal's header keeps the settings for replay."""
 
+import inspect
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,7 +19,6 @@ class Settings(BaseModel):
 
     `Settings(ring_deadline=30)` sends handlers a `DeadlinePassed` when a dial-out has rung for 30 seconds; `setup_deadline`
     and `media_deadline` work the same way. The silence limits end a session that sends no more events.
-    `Settings.model_fields["ring_deadline"].description` is the description of a field.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -48,18 +48,31 @@ class Settings(BaseModel):
     """How long to wait for the answer to a presence check before the check is repeated."""
 
     setup_deadline: Duration | None = None
-    """Time from idle to connected. After it, handlers get a `DeadlinePassed`. None for no deadline."""
+    """Seconds from idle to connected, after which handlers get a `DeadlinePassed`. None for no deadline."""
     ring_deadline: Duration | None = None
-    """The same for a dial-out from connected to answered."""
+    """Seconds for which a dial-out may ring, after which handlers get a `DeadlinePassed`. None for no deadline."""
     media_deadline: Duration | None = None
-    """The same for a dial-in from connected to answered."""
+    """Seconds from connected to answered of a dial-in, after which handlers get a `DeadlinePassed`. None for no deadline."""
     hold_deadline: Duration | None = None
-    """The same for a caller on hold, until they are forwarded."""
+    """Seconds a caller may be on hold before the first forward, after which handlers get a `DeadlinePassed`. None for no deadline."""
     hold_limit: Duration = 600.0
-    """How long a caller on hold can wait for a session, from the last forward on: after it they are lost (`on_caller_lost`)."""
+    """Seconds a caller on hold can wait for a session, from the last forward on. After it they are lost (`on_caller_lost`)."""
 
     @model_validator(mode="after")
     def _retention_covers_keys(self) -> Self:
         if self.retention < self.key_ttl:
             raise ValueError("retention must not be less than key_ttl, or a redelivery would reopen an ended session")
         return self
+
+
+def _with_fields(doc: str) -> str:
+    """Add the fields to the class's text for `help`, with their units: pydantic keeps their descriptions to itself."""
+    lines = [inspect.cleandoc(doc), "", "Attributes:"]
+    for name, field in Settings.model_fields.items():
+        unit = "" if isinstance(field.default, int) else " s"
+        default = "" if field.default is None else f" Default: {field.default:g}{unit}."
+        lines.append(f"    {name}: {' '.join((field.description or '').split())}{default}")
+    return "\n".join(lines)
+
+
+Settings.__doc__ = _with_fields(Settings.__doc__ or "")

@@ -121,12 +121,12 @@ ROWS: tuple[Row, ...] = (
     Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end", Evidence.CONNECTED, "connected_at", life=True, once=True),
     Row("dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late", Evidence.ANSWERED, "answered_at", life=True, once=True),
     Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows", Evidence.JOINED, "answered_at", life=True),
-    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "ended_at", life=True, once=True),
-    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "ended_at", life=True, once=True),
-    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open for ever", time="ended_at"),
+    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "ended_at", once=True),
+    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "ended_at", once=True),
+    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open forever", time="ended_at"),
     Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it", Evidence.REFUSED, "ended_at", once=True),
-    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
-    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", life=True, once=True),
+    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", once=True),
+    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", once=True),
     # events that do not
     Row("dialout-requested", DIALOUT, (IDLE,), None, "it opens the session, and opening is not a transition", Evidence.REQUESTED, "requested_at", once=True),
     Row("dialin-warning", DIALIN, LIVE, None, "not fatal, according to Daily", time="started_at", life=True),
@@ -136,17 +136,18 @@ ROWS: tuple[Row, ...] = (
     Row("participant-joined", DIALIN, (ANSWERED,), None, "joined again: media flowed already", Evidence.JOINED, "answered_at", life=True),
     Row("participant-left", BOTH, LIVE, None, "a transfer emits it too, so it ends nothing", time="started_at"),
     Row("stop-requested", BOTH, LIVE, None, "a request; only Daily's stopped ends the session", evidence=Evidence.STOP_REQUESTED),
-    Row("transfer-requested", BOTH, LIVE, None, "a request; the stopped of this leg follows", evidence=Evidence.TRANSFER_REQUESTED),
+    Row("transfer-requested", BOTH, ALWAYS, None, "a request; Daily's answer may arrive after the stopped of this leg", evidence=Evidence.TRANSFER_REQUESTED),
     Row("sessions-linked", BOTH, ALWAYS, None, "it says which legs are one call, not how they progress"),
     Row("deadline-passed", BOTH, LIVE, None, "a deadline notifies the handlers, which decide", conditional=True),
     Row("presence-checked", BOTH, LIVE, None, "alive: the call goes on; gone is a silence-passed", conditional=True),
     *(
         Row(
             f"calltransfer-{step}", BOTH, ALWAYS, None, "webhooks report transfers, often after the leg ended",
-            evidence=Evidence.TRANSFER, time="started_at", life=True,
+            time="started_at",
         )
         for step in ("triggered", "initiated", "answered", "completed")
     ),
+    Row("transfer-failed", BOTH, ALWAYS, None, "the program may learn it at any time; the call may go on"),
 )
 # fmt: on
 

@@ -8,9 +8,10 @@ from typing import Any
 from telstate.calls._arrivals import place
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
-from telstate.calls._recorder import bounded, note_warning
+from telstate.calls._recorder import bounded, note_warning, set_rare
 from telstate.calls._registry import destination_of
-from telstate.calls._session import Session
+from telstate.calls._session import Session, rare
+from telstate.calls._transfers import latest_times
 from telstate.events import (
     DeadlinePassed,
     DialinConnected,
@@ -26,9 +27,11 @@ from telstate.events import (
     Presence,
     PresenceChecked,
     SessionsLinked,
+    StopRequested,
     TransferAnswered,
     TransferCompleted,
     TransferEvent,
+    TransferFailed,
     TransferInitiated,
     TransferRequested,
     TransferTriggered,
@@ -41,16 +44,16 @@ def _connected(state: EngineState, session: Session, _: Event) -> None:
     place(state, session)
 
 
-def _transferred(state: EngineState, session: Session, event: TransferEvent | TransferRequested) -> None:
-    """Keep the target. If it is a known endpoint, the session there is the far leg."""
-    if event.to_endpoint is None:
-        return
-    if not session.transferred_to:
-        vars(session)["transferred_to"] = bounded(event.to_endpoint)
-    arrived = isinstance(event, (TransferAnswered, TransferCompleted))
-    far_leg = state.endpoints.transfer(session.session_id, event.to_endpoint, state.now, arrived=arrived)
-    if far_leg is not None:
-        state.registry.link(session.session_id, far_leg)
+def _transferred(
+    state: EngineState, session: Session, event: TransferEvent | TransferRequested | TransferFailed
+) -> None:
+    """Keep the target and the step."""
+    state.far_legs.transfer(session, event.to_endpoint, event.name.rpartition("-")[2], state.event_at)
+
+
+def _stop_requested(state: EngineState, session: Session, _: StopRequested) -> None:
+    """Keep when this program ended the call: a transfer that was accepted before did not end it then."""
+    set_rare(session, "stopped_at", latest_times(rare(session, "stopped_at") or (), state.event_at))
 
 
 def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
@@ -97,17 +100,20 @@ def _refused(_: EngineState, session: Session, event: DialoutRefused) -> None:
         vars(session)["error_msg"] = bounded(event.error_msg)
 
 
-def _failed(_: EngineState, session: Session, event: DialinError | DialoutError) -> None:
+def _failed(state: EngineState, session: Session, event: DialinError | DialoutError) -> None:
     """The text of an error outweighs any other. Its details may name the destination."""
     if event.error_msg is not None:
         vars(session)["error_msg"] = bounded(event.error_msg)
     if session.destination is None and isinstance(event, DialoutError):
         vars(session)["destination"] = bounded(destination_of(event))
+        state.far_legs.arrive(session)
 
 
 UPDATES: Mapping[type[Event], Callable[[EngineState, Session, Any], None]] = {
     DialinConnected: _connected,
+    StopRequested: _stop_requested,
     TransferRequested: _transferred,
+    TransferFailed: _transferred,
     TransferTriggered: _transferred,
     TransferInitiated: _transferred,
     TransferAnswered: _transferred,

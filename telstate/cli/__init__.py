@@ -1,4 +1,4 @@
-"""The command line: arguments, environment, terminal and process exit. Each verb has a file; the work is done elsewhere."""
+"""The command line: arguments, environment, terminal and process exit. Each command has a file; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
 from telstate.cli import _tail as tail
 from telstate.cli import _webhook as webhook
+from telstate.cli._verb import Verb
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text, which wraps paragraphs and suits pipes
     help="Track and show the state of every phone call, from Daily's dial-in and dial-out events.",
 )
-app.command()(replay.replay)
-app.command()(tail.tail)
-app.command()(export.export)
-app.command()(diagram.diagram)
-app.command()(serve.serve)
+app.command(cls=Verb)(replay.replay)
+app.command(cls=Verb)(tail.tail)
+app.command(cls=Verb)(export.export)
+app.command(cls=Verb)(diagram.diagram)
+app.command(cls=Verb)(serve.serve)
 app.add_typer(dead.verbs, name="dead")
 app.add_typer(webhook.verbs, name="webhook")
 
@@ -47,4 +48,4 @@ def _telstate(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Make every verb a subcommand."""
+    """Make every command a subcommand."""

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from telstate.calls._recorder import thaw
 from telstate.cli._terminal import misuse, tidy_exit
+from telstate.cli._verb import Verb
 from telstate.errors import JournalError
 from telstate.events._base import is_time
 from telstate.events._masking import mask
@@ -26,7 +28,7 @@ __all__ = ["verbs"]
 
 verbs = typer.Typer(
     no_args_is_help=True,
-    help="List, show, retry and drop dead letters: the work that a service gave up and kept for a person to look at.",
+    help="List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
 )
 
 _Path = Annotated[str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db).")]
@@ -34,14 +36,14 @@ _Source = Annotated[
     str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db), or an export of it.")
 ]
 _Numbers = Annotated[
-    list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Dead letters, by the numbers that `list` shows.")
+    list[int] | None, typer.Argument(metavar="NUMBER", help="Dead letters, by the numbers that `list` shows.")
 ]
 _All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
-_Json = Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines; nothing in them is masked.")]
 _Unmasked = Annotated[bool, typer.Option("--numbers", help="Show phone numbers and SIP users in full.")]
 
 
-@verbs.command("list")
+@verbs.command("list", cls=Verb)
 def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) -> None:
     """List dead letters, one line each."""
     with tidy_exit():
@@ -55,16 +57,25 @@ def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) 
         for kept in letters:
             letter = kept.letter
             error = " ".join(letter.detail.split())[:100] + (" (retry requested)" if kept.retry_requested else "")
-            text = row.format(kept.number, _time(letter.at), letter.reason, letter.handler or "all", error)
+            text = row.format(
+                kept.number, _time(letter.at), letter.reason, letter.handler or ("all" if letter.seq else "none"), error
+            )
             sys.stdout.write(text if numbers else mask(text))
         sys.stdout.write(f"\n{len(letters)} dead letter{'' if len(letters) == 1 else 's'}\n")
 
 
-@verbs.command()
+@verbs.command(cls=Verb)
 def show(
-    path: _Source, number: Annotated[int, typer.Argument()], *, as_json: _Json = False, numbers: _Unmasked = False
+    path: _Source,
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="A dead letter, by the number that `list` shows.")],
+    *,
+    as_json: _Json = False,
+    numbers: _Unmasked = False,
 ) -> None:
-    """Show one dead letter in full: the event, the session as it was, and the error."""
+    """Show one dead letter in full: the event, the session as it was, and the error.
+
+    The event is in the form of daily-js; the record `seq` of `telstate export` has it as Daily sent it.
+    """
     with tidy_exit():
         letter = _as_dict(_find(_read(path), [number])[0])
         text = json.dumps(
@@ -73,16 +84,20 @@ def show(
         sys.stdout.write(text + "\n")
 
 
-@verbs.command()
+@verbs.command(cls=Verb)
 def retry(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
-    """Ask to run the handlers of dead letters again. A running service does it within seconds, else the next one that starts."""
+    """Ask to run the handlers of dead letters again.
+
+    A running service does it within seconds, otherwise the next one that starts. A handler that fails again becomes a new
+    dead letter, with a new number.
+    """
     with tidy_exit():
         chosen = _choose(path, given, every=every)
         _change(path, lambda journal: journal.request_retry(chosen))
         sys.stdout.write(f"retry requested for {len(chosen)}\n")
 
 
-@verbs.command()
+@verbs.command(cls=Verb)
 def drop(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
     """Delete dead letters. Their events stay in the journal."""
     with tidy_exit():
@@ -127,13 +142,35 @@ def _change(path: str, change: Callable[[SqliteJournal], Awaitable[None]]) -> No
 
 
 def _as_dict(kept: KeptLetter) -> dict[str, Any]:
-    letter = kept.letter._asdict()
-    payload = kept.letter.payload.decode("utf-8", "replace")
+    """Return what a person needs: the event in telstate's own form and the session's record, or the unreadable payload as it came."""
+    letter = kept.letter
+    shown = {
+        "number": kept.number,
+        "retry_requested": kept.retry_requested,
+        **{name: getattr(letter, name) for name in ("seq", "at", "reason", "detail", "handler")},
+    }
+    payload = _json_or_text(letter.payload)
+    if not letter.seq:
+        return {**shown, "dialect": letter.dialect, "payload": payload}
+    facts = letter.facts or {}
     try:
-        letter["payload"] = json.loads(payload) if payload else None
+        session = _record(facts.get("session"))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise JournalError(f"the session of dead letter {kept.number} is damaged") from None
+    return {**shown, "handlers": facts.get("handlers"), "event": payload, "session": session}
+
+
+def _json_or_text(payload: bytes) -> Any:
+    text = payload.decode("utf-8", "replace")
+    try:
+        return json.loads(text) if text else None
     except ValueError:
-        letter["payload"] = payload
-    return {"number": kept.number, "retry_requested": kept.retry_requested, **letter}
+        return text
+
+
+def _record(session: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a session as every report shows it; None if the event has none."""
+    return None if session is None else thaw(session.keys(), session.values()).to_dict()
 
 
 def _masked(value: Any) -> Any:

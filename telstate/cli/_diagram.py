@@ -15,13 +15,14 @@ __all__ = ["diagram"]
 
 
 def diagram(
-    kind: Annotated[DiagramKind | None, typer.Argument(help="What to draw.")] = None,
+    kind: Annotated[DiagramKind | None, typer.Argument(metavar="KIND", help="The diagram to draw.")] = None,
     *,
-    file_format: Annotated[
-        DiagramFormat, typer.Option("--format", help="The language to write it in.")
-    ] = DiagramFormat.MERMAID,
+    file_format: Annotated[DiagramFormat, typer.Option("--format", help="The output format.")] = DiagramFormat.MERMAID,
     write: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write all diagrams into this folder, as Mermaid and SVG.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write all diagrams into this folder, as Mermaid and SVG; it is created if missing."
+        ),
     ] = None,
 ) -> None:
     """Draw the state machine, or the path of an event.
@@ -31,11 +32,14 @@ def diagram(
     Example: telstate diagram dialin --format svg > dialin.svg
     """
     if kind is None and write is None:
-        misuse("diagram needs what to draw (dialin, dialout or event), or --write FOLDER for all of them")
+        misuse("give a diagram name (dialin, dialout or event), or --write FOLDER for all of them")
     if kind is not None and write is not None:
-        misuse("diagram takes either what to draw, or --write, which draws everything")
+        misuse("give a diagram name or --write, not both")
     with tidy_exit():
         if write is not None:
-            write_diagrams(write)
+            try:
+                write_diagrams(write)
+            except OSError as error:
+                misuse(f"cannot write {error.filename}: {error.strerror}")
         elif kind is not None:
             sys.stdout.write(draw_diagram(kind, file_format))

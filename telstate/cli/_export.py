@@ -40,8 +40,8 @@ def export(
 
     From a journal: a header with the settings; one line for each event, with
     its number, time of receipt, dialect and payload; then the marks that say
-    which events are done; then the dead letters. A service may write the
-    journal meanwhile: you get what it has now.
+    which events are done; then the dead letters. The service may keep
+    running: the export has what is in the journal now.
 
     From any other log: one line for each event, in the same form. Lines that
     cannot be read are reported on standard error and left out.

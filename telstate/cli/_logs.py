@@ -1,4 +1,4 @@
-"""The logs that verbs read: files of JSON Lines, standard input, and SQLite journals, also while a service writes them."""
+"""The logs that commands read: files of JSON Lines, standard input, and SQLite journals, also while a service writes them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from telstate.calls._outcome import Unmatched
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
 from telstate.cli._logs import feed_line, read_log, size_of
-from telstate.cli._terminal import Bar, check_files, tidy_exit, width
+from telstate.cli._terminal import Bar, announce_stdin, check_files, tidy_exit, width
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import JsonReport, TextReport
 
@@ -25,13 +25,15 @@ def replay(
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a line could not be read.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if any line could not be read, not only if none could.")
+    ] = False,
     retain: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="In a log without times, print a session once N later ones have ended. [default: 10000]",
+            help="In a log without times, print an ended session once N later ones have ended. [default: 10000]",
         ),
     ] = None,
     numbers: Annotated[
@@ -44,8 +46,9 @@ def replay(
     telstate's own journal. SQLite journals can be read too, also while a service writes them.
 
     Sessions are printed in the order in which they ended. SETUP is the time from our request to ringing (dial-out), or from
-    connected to media (dial-in). RING lasts until the answer or the end, TALK from the answer to the end. A time is empty if
-    no event says it. Callers on hold that got to no session have rows too. A replay has no timers: only a journal says that a silence limit passed.
+    connected to media (dial-in). RING lasts until the answer or the end, TALK from the answer to the end. Unknown times are
+    blank. Callers on hold that got to no session have rows too. A replay has no timers: only a journal records that a silence
+    limit passed.
 
     Examples: telstate replay calls.db, or: zcat *.gz | telstate replay --json
     """
@@ -53,8 +56,9 @@ def replay(
     settings = {} if retain is None else {"retain_untimed": retain}
     report = JsonReport(numbers=numbers) if as_json else TextReport(width(), numbers=numbers)
     with tidy_exit():
-        invalid = _ReplayRun(names, settings, report).run()
-    if strict and invalid:
+        announce_stdin(names)
+        lines, invalid = _ReplayRun(names, settings, report).run()
+    if invalid and (strict or invalid == lines):
         raise typer.Exit(1)
 
 
@@ -65,16 +69,18 @@ class _ReplayRun:
         self._names = names
         self._replay = Replay(settings)
         self._report = report
+        self._lines = 0
         self._invalid = 0
         self._progress = Bar(size_of(names))
 
-    def run(self) -> int:
-        """Read and print everything; return how many lines could not be read."""
+    def run(self) -> tuple[int, int]:
+        """Read and print everything; return the number of lines, and how many of them could not be read."""
         check_files(self._names)
         with self._progress:
             if (head := self._report.head()) is not None:
                 self._progress.print(head)
             for line in read_log(self._names):
+                self._lines += 1
                 self._read(line)
                 self._progress.advance(line.size)
             engine = self._replay.engine
@@ -82,7 +88,7 @@ class _ReplayRun:
             for one in left:
                 self._print(one)
             self._progress.print(self._report.summary(self._replay.engine, self._invalid))
-        return self._invalid
+        return self._lines, self._invalid
 
     def _read(self, line: LogLine) -> None:
         outcome = feed_line(self._replay, line, self._refuse)

@@ -36,12 +36,12 @@ def serve(
     program: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODULE:ROUTER", help="The router whose handlers run; without it, events are only kept."
+            metavar="MODULE:ROUTER", help="The router with the handlers to run; without it, events are only stored."
         ),
     ] = None,
     *,
     journal: Annotated[
-        str, typer.Option(metavar="FILE", help="Where events are kept: a SQLite database.")
+        str, typer.Option(metavar="FILE", help="The SQLite database that stores events; created if missing.")
     ] = "calls.db",
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -51,8 +51,8 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="SECRET",
-            help=f"The webhook's hmac, in base64; can be given again. Better in {_SECRET} (several with commas between them):"
-            " everybody on this machine can read arguments.",
+            help=f"The webhook's hmac, in base64; may be repeated. Better in {_SECRET} (several with commas between them):"
+            " every user of this machine can read arguments.",
         ),
     ] = None,
     tolerance: Annotated[
@@ -60,13 +60,13 @@ def serve(
     ] = 7200.0,
     api_url: Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)] = DAILY,
 ) -> None:
-    """Receive Daily's webhooks, keep them, and run handlers.
+    """Receive Daily's webhooks, store them, and run handlers.
 
-    It listens for POST on /webhooks and /pinless, and answers once an event is verified and kept; handlers run after that.
+    It listens for POST on /webhooks and /pinless, and answers once an event is verified and stored; handlers run after that.
 
-    With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on), by Daily's REST API.
+    With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API.
 
-    On SIGTERM it takes in nothing more, and handlers have half a minute to finish; what they leave is done at the next
+    On SIGTERM it accepts no more requests, and handlers have 30 seconds to finish; unfinished ones run again at the next
     start. The log goes to standard error, unless the program configures logging or structlog. Not on Windows.
     """
     if find_spec("fcntl") is None:
@@ -142,7 +142,7 @@ def _handle_signals(server: Any, calls: Dispatcher) -> None:
 
 
 def _api(url: str) -> DailyApi | None:
-    """Daily's API, if its key is set; a service that only listens needs neither the key nor httpx."""
+    """Return Daily's API if its key is set; a service that only listens needs neither the key nor httpx."""
     key = os.environ.get("DAILY_API_KEY")
     return DailyApi(key, url=url) if key and find_spec("httpx") is not None else None
 

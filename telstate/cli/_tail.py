@@ -13,7 +13,7 @@ import typer
 
 from telstate.calls._replay import Replay
 from telstate.cli._logs import feed_line, read_log
-from telstate.cli._terminal import check_files, misuse, tidy_exit
+from telstate.cli._terminal import announce_stdin, check_files, misuse, tidy_exit
 from telstate.events import SourceGap
 from telstate.journals._sqlite import is_sqlite
 from telstate.sources._follow import POLL, Follower
@@ -38,10 +38,10 @@ def tail(
     """Show what happens to calls, one line per event.
 
     A line has the time (UTC), the outcome, the session, its direction, and the states it went through or the event's name.
-    Logs are those that `telstate replay` reads.
+    It reads the same logs as `telstate replay`.
 
     With --follow, files may be rotated, and need not exist yet; a source-gap is printed where a rotation may have lost
-    lines. Lines that cannot be read are reported on standard error and stop nothing.
+    lines. Lines that cannot be read are reported on standard error and skipped.
 
     Example: telstate tail -f calls.jsonl
     """
@@ -55,6 +55,7 @@ def tail(
                 run.follow(names)
         else:
             check_files(names)
+            announce_stdin(names)
             run.read(names)
 
 

@@ -1,4 +1,4 @@
-"""What all verbs share: how a run ends, the log on standard error, the terminal's width, and a progress bar."""
+"""What all commands share: how a run ends, the log on standard error, the terminal's width, and a progress bar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from telstate.errors import TelstateError
 from telstate.sources._log_lines import STDIN
 
-__all__ = ["Bar", "check_files", "log_to_stderr", "misuse", "tidy_exit", "width"]
+__all__ = ["Bar", "announce_stdin", "check_files", "log_to_stderr", "misuse", "tidy_exit", "width"]
 
 _BAR_AFTER = 0.5
 """Seconds before the progress bar appears: a short log needs none."""
@@ -50,6 +50,12 @@ def misuse(message: str) -> NoReturn:
     """Print one line to standard error and exit with 2."""
     sys.stderr.write(f"telstate: {message}\n")
     raise typer.Exit(2)
+
+
+def announce_stdin(names: list[str]) -> None:
+    """Print one line to standard error if the input comes from the keyboard: it looks like a hang otherwise."""
+    if STDIN in names and sys.stdin is not None and sys.stdin.isatty():
+        sys.stderr.write("telstate: reading from the terminal; end the input with Ctrl-D, or give a FILE\n")
 
 
 def check_files(names: list[str]) -> None:

@@ -14,6 +14,7 @@ import typer
 from pydantic import SecretStr
 
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
+from telstate.cli._verb import Verb
 from telstate.control import DAILY, NEEDED, DailyApi, Webhook, Webhooks, watch
 
 __all__ = ["verbs"]
@@ -31,14 +32,14 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of
 _Url = Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)]
 
 
-@verbs.command()
+@verbs.command(cls=Verb)
 def create(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where Daily shall send events.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="The URL that Daily sends events to.")],
     *,
     event: Annotated[
         list[str] | None,
         typer.Option(
-            "--event", metavar="TYPE", help="An event type, instead of all that telstate needs; can be given again."
+            "--event", metavar="TYPE", help="An event type, instead of all that telstate needs; may be repeated."
         ),
     ] = None,
     secret_file: Annotated[
@@ -48,9 +49,9 @@ def create(
     as_json: _Json = False,
     api_url: _Url = DAILY,
 ) -> None:
-    """Create a webhook for all events that telstate needs. The service must run already: Daily tests the URL at once.
+    """Create a webhook for all events that telstate needs. The service must already be running: Daily tests the URL at once.
 
-    Unless you give a secret, Daily makes one, which is shown only now. To make your own: openssl rand -base64 32
+    Without a secret of your own, Daily generates one, which is printed only once. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
         # Any file can be read as latin-1; what is not base64 is refused in one place.
@@ -72,7 +73,7 @@ def create(
             sys.stdout.write("Daily signs with the secret you gave.\n")
 
 
-@verbs.command("list")
+@verbs.command("list", cls=Verb)
 def list_(*, as_json: _Json = False, api_url: _Url = DAILY) -> None:
     """List the domain's webhooks, one line each."""
     with tidy_exit():
@@ -90,21 +91,21 @@ def list_(*, as_json: _Json = False, api_url: _Url = DAILY) -> None:
         sys.stdout.write(f"\n{len(found)} webhook{'' if len(found) == 1 else 's'}\n")
 
 
-@verbs.command()
+@verbs.command(cls=Verb)
 def check(
     uuid: Annotated[
-        str | None, typer.Argument(metavar="UUID", help="The webhook's id; without it, all of the domain.")
+        str | None, typer.Argument(metavar="UUID", help="The webhook's id; by default all webhooks of the domain.")
     ] = None,
     *,
     every: Annotated[
-        float | None, typer.Option(min=1, metavar="SECONDS", help="Check again and again, and print changes.")
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Check repeatedly, and print changes.")
     ] = None,
     as_json: _Json = False,
     api_url: _Url = DAILY,
 ) -> None:
     """Check that Daily sends all that telstate needs.
 
-    Exits with 1 if a webhook is silent or lacks an event type. With --every it goes on until Ctrl-C, and warns on standard error when Daily stops sending.
+    Exits with 1 if a webhook is silent or lacks an event type. With --every it continues until Ctrl-C, and warns on standard error when Daily stops sending.
     """
 
     def report(webhook: Webhook) -> bool:
@@ -134,9 +135,9 @@ def check(
         raise typer.Exit(1)
 
 
-@verbs.command()
+@verbs.command(cls=Verb)
 def reactivate(uuid: _Uuid, *, as_json: _Json = False, api_url: _Url = DAILY) -> None:
-    """Make Daily send again to a webhook that FAILED. Daily tests the URL first; what it did not send meanwhile is lost."""
+    """Make Daily send again to a webhook whose state is FAILED. Daily tests the URL first; events since the failure are lost."""
     with tidy_exit():
         webhook = _ask(api_url, lambda hooks: hooks.reactivate(uuid))
         sys.stdout.write(json.dumps(_as_dict(webhook)) if as_json else f"{webhook.uuid} is {webhook.state}")
@@ -148,7 +149,7 @@ def _run(url: str, work: Callable[[DailyApi], Awaitable[T]]) -> T:
     if not key:
         misuse(
             "DAILY_API_KEY is not set: put your domain's API key there (Daily's dashboard, Developers). It cannot be an argument,"
-            " as everybody on this machine can read those"
+            " because every user of this machine can read arguments"
         )
     log_to_stderr()
 

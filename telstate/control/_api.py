@@ -63,7 +63,7 @@ class _Try(NamedTuple):
     sent: bool = True
     """False if it is certain that nothing reached Daily."""
     ok: bool = True
-    """False if the answer says that it is not ok, whatever its status."""
+    """False if the answer says that it is not ok, with any status."""
 
     @property
     def is_inconclusive(self) -> bool:

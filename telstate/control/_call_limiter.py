@@ -111,7 +111,7 @@ class CallLimiter:
         self._grant()
 
     def _grant(self) -> None:
-        """Give free slots to those who wait, in order."""
+        """Give free slots to waiting dials, in order."""
         full: set[tuple[str | None, Hashable]] = set()
         for slot, granted in list(self._waiting.items()):
             if (slot.room, slot.key) in full:

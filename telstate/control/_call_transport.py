@@ -41,7 +41,7 @@ class CallTransport(Control, Protocol):
     async def presence(self, room: str | None = None) -> tuple[RoomParticipant, ...]:
         """List the participants of a room.
 
-        Somebody who has just joined may be missing, and somebody who has just left may be listed (for up to 15 seconds, says
+        A participant that has just joined may be missing, and one that has just left may be listed (for up to 15 seconds, says
         Daily's documentation). It is not documented whether a dial-out that is still ringing is listed: only being listed
         says something.
 

@@ -318,7 +318,7 @@ class DialAttempt:
                 await self._calls.receive(StopRequested(session_id=session.session_id))
 
     async def _report_gone(self) -> bool:
-        """Record that Daily knows no such call, though no event said so: this wakes everybody who waits for the end."""
+        """Record that Daily knows no such call, though no event said so: this wakes all that wait for the end."""
         assert self.session_id is not None  # noqa: S101
         with self._unkept_is_logged("presence-checked"):
             await self._calls.report_gone(self.session_id)

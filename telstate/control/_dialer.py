@@ -5,7 +5,7 @@
 
 Each attempt is one start; the next one begins only when the call before is certainly over. If nobody answers, that is a result.
 Exceptions are for misuse, for a journal that fails, and for a dialer that is left. Cancelling `dial` ends the call. If the process
-is killed, its calls go on: the journal knows them, but no dialer takes them up again.
+is killed, its calls go on: the journal has them, but no dialer resumes them.
 """
 
 from __future__ import annotations
@@ -423,7 +423,7 @@ def _with_user_id(options: Dialout) -> Dialout:
 
 
 def _last_answered(made: list[DialAttempt]) -> int | None:
-    """Return the index of the last attempt that is known to be answered by now: somebody who picked up is not called again."""
+    """Return the index of the last attempt that is known to be answered by now: an answered number is not called again."""
     return max((index for index, attempt in enumerate(made) if attempt.was_answered), default=None)
 
 

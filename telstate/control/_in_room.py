@@ -114,7 +114,7 @@ class InRoom(ABC):
         """Check whether a session still exists: for a dispatcher's `reconcile=`. Never raises.
 
         Only for sessions of the room that was joined: if a dispatcher receives events of several rooms, choose by the session which
-        control to ask. A participant is alive. Somebody who is no participant is gone only if this client is in a call (a client
+        control to ask. A participant is alive. A session that is no participant is gone only if this client is in a call (a client
         that has left sees nobody) and if media flowed or no event came for ten minutes: a call that rings is no participant.
         """
         try:

@@ -22,7 +22,7 @@ from telstate.routing._ports import Clock
 __all__ = ["RestControl"]
 
 _PRESENCE_LAG = 30.0
-"""Seconds. Somebody who is not in a room's presence for so long is not in the room: twice the lag that Daily documents."""
+"""Seconds without being listed after which a participant is not in the room: twice the lag that Daily documents."""
 
 
 class RestControl:
@@ -86,7 +86,7 @@ class RestControl:
     async def reconcile(self, session: Session) -> Presence:
         """Check whether a session still exists: for a dispatcher's `reconcile=`.
 
-        A participant of the room is alive. Somebody who is no participant is gone only if media has flowed for a while, or if no
+        A participant of the room is alive. A session that is no participant is gone only if media has flowed for a while, or if no
         event came for ten minutes: it is not documented whether Daily lists a call that still rings.
         """
         room = session.room or self._room

@@ -33,27 +33,37 @@ class DialOutcome(StrEnum):
 
 
 class Attempt(NamedTuple):
-    """One start."""
+    """One attempt of a dial: a start, and its result.
+
+    Attributes:
+        outcome: how the attempt ended.
+        session_id: Daily's id. For a refused start, the id made here. None if no call was found.
+        user_id: the `userId` of the start. Its events and its participant carry it.
+        error: what Daily said if it refused, or if the call failed; or why the outcome is unknown.
+    """
 
     outcome: DialOutcome
     session_id: str | None
-    """Daily's id. For a refused start, the id made here. None if no call was found."""
     user_id: str
-    """The `userId` of the start. Its events and its participant carry it."""
     error: str | None = None
-    """What Daily said if it refused, or if the call failed; or why the outcome is unknown."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Somebody picked up. True in a condition."""
+    """The `DialResult` of a dial that was answered. True in a condition.
+
+    Attributes:
+        session: the session of the attempt that was answered.
+        attempts: all attempts, in order. The last one decides, unless the answer of an earlier one was reported
+            late.
+        destination: the number or SIP URI that was dialled.
+        outcome: always `answered`.
+        error: always None.
+    """
 
     session: Session
-    """The session of the attempt that was answered."""
     attempts: tuple[Attempt, ...]
-    """All attempts, in order. The last one decides, unless the answer of an earlier one was reported late."""
     destination: str
-    """The number or SIP URI that was dialled."""
     outcome: Literal[DialOutcome.ANSWERED] = DialOutcome.ANSWERED
     error: None = None
 
@@ -64,17 +74,21 @@ class Answered:
 
 @dataclass(frozen=True)
 class NotAnswered:
-    """Nobody picked up, or it is not known. False in a condition."""
+    """The `DialResult` of a dial that was not answered, as far as is known. False in a condition.
+
+    Attributes:
+        outcome: how the dial ended.
+        session: the session of the last attempt, if there is one.
+        attempts: all attempts, in order; never more than allowed.
+        destination: the number or SIP URI that was dialled.
+        error: why the last start was refused, or why the outcome is unknown.
+    """
 
     outcome: DialOutcome
     session: Session | None
-    """The session of the last attempt, if there is one."""
     attempts: tuple[Attempt, ...]
-    """All attempts, in order; never more than allowed."""
     destination: str
-    """The number or SIP URI that was dialled."""
     error: DailyError | None = None
-    """Why the last start was refused, or why the outcome is unknown."""
 
     def __bool__(self) -> Literal[False]:
         """Return False: it was not answered, as far as is known."""

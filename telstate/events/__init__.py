@@ -24,6 +24,7 @@ from telstate.events._local import (
     SettingsChanged,
     SourceGap,
     StopRequested,
+    TransferFailed,
     TransferRequested,
 )
 from telstate.events._parse import parse
@@ -83,6 +84,7 @@ __all__ = [
     "TransferAnswered",
     "TransferCompleted",
     "TransferEvent",
+    "TransferFailed",
     "TransferInitiated",
     "TransferRequested",
     "TransferTriggered",

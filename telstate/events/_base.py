@@ -1,7 +1,7 @@
 """The base of all events: how they are spelled, what they are about, and which of their fields were invalid.
 
 An event is a fact in the past, and frozen. Its Python names are snake_case; its JSON names are those of daily-js, the
-dialect with the most fields, so every event can be written as daily-js and read back, whatever dialect it came in.
+dialect with the most fields, so every event can be written as daily-js and read back, from any dialect.
 This module does no I/O and has no clock.
 """
 

@@ -24,6 +24,7 @@ __all__ = [
     "SettingsChanged",
     "SourceGap",
     "StopRequested",
+    "TransferFailed",
     "TransferRequested",
 ]
 
@@ -81,6 +82,16 @@ class TransferRequested(_LocalEvent):
 
     action: Literal["transfer-requested"] = "transfer-requested"
     to_endpoint: str | None = None
+
+
+class TransferFailed(_LocalEvent):
+    """The program learned that a transfer did not happen. None of Daily's events says so."""
+
+    action: Literal["transfer-failed"] = "transfer-failed"
+    to_endpoint: str | None = None
+    """The target of the transfer. If it is missing, the only target of the session is meant."""
+    reason: str | None = None
+    """Why it failed, for people. It stands in the journal."""
 
 
 class SessionsLinked(_LocalEvent):

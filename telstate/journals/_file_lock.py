@@ -35,7 +35,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        in_use = JournalError(f"{path} is written by another process: stop that one, or use another file")
+        in_use = JournalError(f"{path} is in use by another process: stop that one, or use another file")
         with _guard:
             try:
                 if path.exists() and _identity(path.stat()) in _locked:

@@ -48,7 +48,7 @@ class SqliteJournal:
     """Keeps events in a SQLite database at `path`, and in `path-wal` and `path-shm` while it is open.
 
     Args:
-        path: the file; it is created if it does not exist. Not on a network file system: SQLite's locks do not work there.
+        path: the file; it and missing parent folders are created. Not on a network file system: SQLite's locks do not work there.
         busy: seconds to wait for another program that writes to the database, such as `telstate dead drop`.
     """
 

@@ -1,4 +1,4 @@
-"""Who learns of an event: the router, the dispatcher, and the protocols of a journal, a clock and a control."""
+"""From events to handlers: the router, the dispatcher, and the protocols of a journal, a clock and a control."""
 
 from __future__ import annotations
 

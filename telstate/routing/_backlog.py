@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context, ContextVar
 
 import anyio
 
@@ -16,28 +18,87 @@ _TURNS = 100
 """More turns of the event loop than it takes to run everything that may wait for one."""
 
 
+class _Handler:
+    """A handler, as it and every task that it starts see it."""
+
+    __slots__ = ("backlog", "is_pending", "outer", "waits")
+
+    def __init__(self, backlog: Backlog, outer: _Handler | None, *, is_pending: bool) -> None:
+        self.backlog = backlog
+        self.outer = outer
+        """The handler of another dispatcher inside which this one runs."""
+        self.is_pending = is_pending
+        """True for one of the pending jobs. False for what only counts as a handler, and once it has finished."""
+        self.waits = 0
+        """How many events it waits for now, in all its tasks."""
+
+
+_HANDLER: ContextVar[_Handler | None] = ContextVar("telstate_handler", default=None)
+
+
 class Backlog:
-    """The jobs of all lanes, counted."""
+    """The jobs of all lanes, counted.
 
-    def __init__(self) -> None:
-        self.pending = 0
+    Args:
+        limit: from how many pending jobs on `wait_for_place` waits.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.pending: int = 0
         """How many jobs wait or run."""
-        self.runnable = 0
-        """How many of them wait only for a turn of the event loop: no suspended handler is before them in their lane."""
-        self.awaiting = 0
+        self.reserved: int = 0
+        """How many more may come: entries that wait for their commit, and places given to senders that have not run yet."""
+        self.runnable: int = 0
+        """How many of the pending wait only for a turn of the event loop: no suspended handler is before them in their lane."""
+        self.awaiting: int = 0
         """How many handlers wait for an event that is still to come: `receive` must not wait for them."""
+        self.watched: bool = False
+        """True if a task waits for `relieve`."""
+        self._senders: OrderedDict[anyio.Event, None] = OrderedDict()
+        self._emptied: anyio.Event | None = None
         self._closing = False
-        self.relief: anyio.Event | None = None
-        """Set when work is finished, if somebody waits for that."""
 
-    def is_above(self, limit: int) -> bool:
-        """Return True if at least `limit` jobs are pending, without handlers that wait for an event."""
-        return self.pending - self.awaiting >= limit
+    # --- the limit ------------------------------------------------------------------------------------------------
 
-    async def below(self, limit: int) -> None:
-        """Wait until fewer than `limit` jobs are pending."""
-        while self.is_above(limit) and not self._closing:
-            await self._wait_for_relief()
+    @property
+    def is_full(self) -> bool:
+        """True at the limit. Handlers that wait for an event do not count."""
+        return self.pending + self.reserved - self.awaiting >= self._limit
+
+    async def wait_for_place(self) -> None:
+        """Wait until the backlog is below its limit. Those that wait go on in order, as many as there are places."""
+        if self._closing or not self.is_full:
+            return
+        place = anyio.Event()
+        self._senders[place] = None
+        self.watched = True
+        try:
+            await place.wait()
+        except BaseException:
+            if self._senders.pop(place, place) is place:
+                self.release(1)  # it had its place already: the next one takes it
+            raise
+        self.reserved -= 1
+
+    def release(self, places: int) -> None:
+        """Give back reserved places."""
+        self.reserved -= places
+        if self.watched:
+            self.relieve()
+
+    def relieve(self) -> None:
+        """The backlog is smaller: wake those that waited for that."""
+        while self._senders and not self.is_full:
+            self._admit()
+        if self._emptied is not None and (self._closing or not self.pending):
+            self._emptied.set()
+            self._emptied = None
+        self.watched = bool(self._senders) or self._emptied is not None
+
+    def _admit(self) -> None:
+        self._senders.popitem(last=False)[0].set()
+        self.reserved += 1
 
     async def empty(self) -> None:
         """Wait until no job waits or runs.
@@ -48,17 +109,9 @@ class Backlog:
         while self.pending:
             if self._closing:
                 raise NotRunning("the dispatcher was left before all handlers had finished")
-            await self._wait_for_relief()
-
-    @contextmanager
-    def awaiting_events(self) -> Iterator[None]:
-        """Around a handler that waits for an event: it needs `receive` to go on."""
-        self.awaiting += 1
-        self.relieve()
-        try:
-            yield
-        finally:
-            self.awaiting -= 1
+            self._emptied = self._emptied or anyio.Event()
+            self.watched = True
+            await self._emptied.wait()
 
     async def yield_to_handlers(self, limit: int) -> None:
         """Let the event loop turn until fewer than `limit` jobs are runnable.
@@ -70,18 +123,75 @@ class Backlog:
                 return
             await anyio.lowlevel.cancel_shielded_checkpoint()
 
-    def relieve(self) -> None:
-        """Wake those that wait for a smaller backlog, to look again."""
-        if self.relief is not None:
-            self.relief.set()
-            self.relief = None
-
     def close(self) -> None:
-        """Nobody works it off any more."""
+        """Wake every task that waits: no worker runs what is left."""
         self._closing = True
+        while self._senders:
+            self._admit()
         self.relieve()
 
-    async def _wait_for_relief(self) -> None:
-        if self.relief is None:
-            self.relief = anyio.Event()
-        await self.relief.wait()
+    # --- who asks -------------------------------------------------------------------------------------------------
+
+    @property
+    def in_handler(self) -> bool:
+        """True in a handler of this dispatcher, in what it started, and in what counts as one."""
+        return self._handler() is not None
+
+    def _handler(self) -> _Handler | None:
+        handler = _HANDLER.get()
+        while handler is not None and handler.backlog is not self:
+            handler = handler.outer
+        return handler
+
+    def begin_handler(self, *, is_pending: bool = True) -> None:
+        """What runs in this context from now on is a handler."""
+        outer = _HANDLER.get()
+        while outer is not None and outer.backlog is self:
+            outer = outer.outer
+        _HANDLER.set(_Handler(self, outer, is_pending=is_pending))
+
+    @contextmanager
+    def as_handler(self) -> Iterator[None]:
+        """Count what runs inside as a handler that is no pending job."""
+        before = _HANDLER.get()
+        self.begin_handler(is_pending=False)
+        try:
+            yield
+        finally:
+            _HANDLER.set(before)
+
+    @contextmanager
+    def suspended(self, context: Context) -> Iterator[None]:
+        """Around a handler that may suspend. It runs in a copy of `context`, in which another handler begins now.
+
+        Handlers that never suspend share one: making one for each would cost too much.
+        """
+        handler = context[_HANDLER]
+        context.run(self.begin_handler)
+        try:
+            yield
+        finally:
+            if handler is not None:
+                self.awaiting -= handler.waits > 0
+                handler.is_pending = False
+
+    @contextmanager
+    def awaiting_events(self) -> Iterator[None]:
+        """Around what waits for an event: a handler that does needs `receive` to go on. In how many tasks does not matter."""
+        handler = self._handler()
+        if handler is None or not handler.is_pending:
+            yield
+            return
+        handler.waits += 1
+        if handler.waits == 1:
+            self.awaiting += 1
+            self.relieve()
+        try:
+            yield
+        finally:
+            self._end_wait(handler)
+
+    def _end_wait(self, handler: _Handler) -> None:
+        handler.waits -= 1
+        if handler.is_pending and not handler.waits:
+            self.awaiting -= 1

@@ -97,19 +97,18 @@ class CallControl:
 
     async def transfer(self, session: Session | str, to: str | Transfer) -> None:
         """Transfer a session; Daily stays in its path."""
-        known = self._live(session)
         transfer = to if isinstance(to, Transfer) else Transfer(to_end_point=to)
-        request = partial(self._needed().transfer, known, transfer)
-        event = TransferRequested(session_id=known.session_id, to_endpoint=transfer.to_end_point)
-        await self._see_through(known.session_id, partial(self._on_session, known, request), event)
+        await self._transfer(self._live(session), self._needed().transfer, transfer)
 
     async def refer(self, session: Session | str, to: str | Refer) -> None:
         """Transfer a session by REFER; Daily leaves its path."""
-        known = self._live(session)
         refer = to if isinstance(to, Refer) else Refer(to_end_point=to)
-        request = partial(self._needed().refer, known, refer)
-        event = TransferRequested(session_id=known.session_id, to_endpoint=refer.to_end_point)
-        await self._see_through(known.session_id, partial(self._on_session, known, request), event)
+        await self._transfer(self._live(session), self._needed().refer, refer)
+
+    async def _transfer(self, session: Session, send: Callable[..., Awaitable[None]], target: Transfer | Refer) -> None:
+        request = partial(self._on_session, session, partial(send, session, target))
+        event = TransferRequested(session_id=session.session_id, to_endpoint=target.to_end_point)
+        await self._see_through(session.session_id, request, event)
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint."""

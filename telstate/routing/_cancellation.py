@@ -1,14 +1,15 @@
-"""Cancellation by us, told apart from one that a function brings along: only the first may end a worker."""
+"""How to tell a cancellation by us from one that a handler causes itself: only ours may end a worker."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
 
-__all__ = ["current_task", "forgive_cancellation", "is_cancelled"]
+__all__ = ["current_task", "forgive_cancellation", "is_cancelled", "own_cancellation_only", "wait_forgiving"]
 
 
 def is_cancelled() -> bool:
@@ -32,3 +33,28 @@ async def forgive_cancellation(task: asyncio.Task[object] | None) -> None:
         pass
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)  # the requested cancellation arrives here, and goes no further
+
+
+async def wait_forgiving(wait: Awaitable[object], task: asyncio.Task[object] | None) -> None:
+    """Wait; somebody who still knows the task of a handler that finished, and cancels it, only ends the wait."""
+    try:
+        await wait
+    except anyio.get_cancelled_exc_class():
+        if is_cancelled():
+            raise
+        await forgive_cancellation(task)
+
+
+@contextmanager
+def own_cancellation_only() -> Iterator[None]:
+    """Around what others implement: turn a cancellation that they bring along, as of a future, into an error.
+
+    On asyncio it would end this task, its whole task group and so the dispatcher, without a word.
+    """
+    try:
+        yield
+    except anyio.get_cancelled_exc_class() as error:
+        task = current_task()
+        if is_cancelled() or (task is not None and task.cancelling()):
+            raise
+        raise RuntimeError(f"it cancelled itself: {error!r}") from error

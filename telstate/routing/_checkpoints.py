@@ -17,6 +17,7 @@ import anyio.to_thread
 from pydantic_core import from_json, to_json
 
 from telstate.errors import RevisionConflict
+from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._job_codec import encode_job
 from telstate.routing._lanes import Lanes
 from telstate.routing._log import Log, traceback_of
@@ -83,14 +84,15 @@ class Checkpoints:
         while self._every is not None:
             await self._due.wait()
             self._due = anyio.Event()
-            await self.save()
+            if self._sequencer.seq >= self.due_at:  # an event during the last save has set it, too
+                await self.save()
 
     async def load(self) -> Checkpoint | None:
         """Read the last one; None if there is none.
 
         Raises:
             JournalError: if the journal cannot be read.
-            Exception: whatever comes of reading something damaged.
+            Exception: of any kind, if it is damaged.
         """
         kept = await self._journal.load(_KEY)
         if kept is None:
@@ -116,7 +118,8 @@ class Checkpoints:
             await self._work_log.settle()  # what is done is no job any more, so what came of it must be kept by then
             seq = self._sequencer.seq
             state = await anyio.to_thread.run_sync(_encode, self._snapshot())
-            await self._replace(state)
+            with own_cancellation_only():
+                await self._replace(state)
             self._saved = seq
             self.due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
         except RevisionConflict as error:

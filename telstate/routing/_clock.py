@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
+from time import monotonic, time
 
 import anyio
 
@@ -16,11 +16,11 @@ class SystemClock:
     timers = True
 
     def __init__(self) -> None:
-        self._zero = time.time() - time.monotonic()
+        self._zero = time() - monotonic()
 
     def now(self) -> float:
         """Return Unix seconds."""
-        return self._zero + time.monotonic()
+        return self._zero + monotonic()
 
     def follow(self, at: float | None) -> None:
         """Ignore it: payloads do not move this clock."""
@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class LogClock:
-    """The time of a recorded log, for `Dispatcher(router, clock=LogClock())`: whatever the last line says.
+    """The time of a recorded log, for `Dispatcher(router, clock=LogClock())`: the time of the last line.
 
     Limits do not pass by themselves: a journal has them as events, other logs have none. What handlers wait for, they wait
     for in real time.
@@ -51,8 +51,9 @@ class LogClock:
         return self._now
 
     def follow(self, at: float | None) -> None:
-        """Take the time of the next line."""
-        self._now = at
+        """Take the time of the next line, if it has one."""
+        if at is not None:
+            self._now = at
 
     async def sleep(self, seconds: float) -> None:
         """Wait, in real time."""

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, job_of_letter, lane_of
 from telstate.routing._lanes import Lanes
@@ -40,7 +41,7 @@ class DeadLetters:
         self._taken: set[int] = set()
         """Letters that are being tried again."""
         self._looking = anyio.Lock()
-        self.starting = True
+        self.starting: bool = True
         """True until the retries that were requested before the start have been queued."""
         self._log = Log()
 
@@ -75,7 +76,8 @@ class DeadLetters:
         """Try again what another process, as `telstate dead retry`, asks for."""
         while True:
             try:
-                await self._take_up()
+                with own_cancellation_only():
+                    await self._take_up()
             except Exception as error:
                 hint = "it looks for them again soon"
                 self._log.error("dead_letters.failed", exception=traceback_of(error), hint=hint)

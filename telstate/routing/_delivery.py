@@ -69,7 +69,7 @@ class Delivery:
     def _changed(self, session: Session, outcome: Outcome) -> None:
         self._waiters.wake(session, outcome)
         if self._log_transitions:
-            self._say_moved(session, outcome)
+            self._log_moves(session, outcome)
         if outcome.ended:
             self._lanes.end_session(session.session_id)
 
@@ -90,7 +90,7 @@ class Delivery:
         self._work_log.give_up(job, "LaneFull", detail)
         self._done(job.seq)
 
-    def _say_moved(self, session: Session, outcome: Outcome) -> None:
+    def _log_moves(self, session: Session, outcome: Outcome) -> None:
         for move in outcome.moves:
             facts = {
                 "source": str(move.source),

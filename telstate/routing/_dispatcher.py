@@ -3,14 +3,14 @@
     async with Dispatcher(router, journal=SqliteJournal("calls.db")) as calls:
         outcome = await calls.receive(payload)
 
-The way of an event: read, append to the journal (many at once), step in the order of the sequence numbers, wake what waits, queue
+The path of an event: read, append to the journal (many at once), step in the order of the sequence numbers, wake what waits, queue
 the handlers in the session's lane. `receive` returns before any handler runs. An append that fails changes nothing and raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from types import TracebackType
 from typing import Self
@@ -22,7 +22,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked
+from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, TransferFailed
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._clock import SystemClock
@@ -34,7 +34,6 @@ from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router
 from telstate.routing._run import Run, Setup
-from telstate.routing._runner import IN_HANDLER
 
 __all__ = ["Dispatcher"]
 
@@ -58,6 +57,16 @@ class Dispatcher:
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does. A second one ends the draining or, if the
             body does not end (it may wait for a thread), the process. In a program's main thread only.
         log_transitions: log each transition, at level info.
+
+    The methods that act on a call take a session or its id, return once Daily has accepted, and raise:
+        CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
+        NoSuchSession: if no session of that id is known here. Nothing was sent.
+        DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
+        NotSupported: if the `control` cannot carry it. Nothing was sent.
+        ValueError, TypeError: if Daily takes no such argument. Nothing was sent.
+        JournalError: if Daily accepted, but the journal could not keep that.
+        DefinitionError: if the dispatcher has no `control`.
+        NotRunning: outside the `async with`.
     """
 
     def __init__(
@@ -80,6 +89,11 @@ class Dispatcher:
             raise TypeError(f"journal= takes a journal, such as telstate.journals.SqliteJournal({journal!r})")
         if reconcile is not None and not is_async(reconcile):
             raise DefinitionError(f"reconcile= takes an async function that returns a Presence, not {reconcile!r}")
+        for name, limit in (("lane_limit", lane_limit), ("pending_limit", pending_limit)):
+            if limit < 1:
+                raise ValueError(
+                    f"{name}= takes a number of events from 1 on, not {limit!r}: at 0 no handler could ever run"
+                )
         if slow_after <= 0:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -92,6 +106,7 @@ class Dispatcher:
             clock=clock or SystemClock(),
             reconcile=reconcile,
             lane_limit=lane_limit,
+            pending_limit=pending_limit,
             slow_after=slow_after,
             drain=drain,
             stop_on_signals=stop_on_signals,
@@ -177,12 +192,10 @@ class Dispatcher:
         """
         if not self._run.accepts:
             self._run.check_open()
-        if self._live:
-            entry = read_entry(payload, dialect, self._sequencer.now(), live=True)
-        else:
-            entry = self._read(payload, dialect)
-        if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
-            await self._make_room()
+        backlog = self._backlog
+        if backlog.pending + backlog.reserved >= self._pending_limit and not backlog.in_handler:
+            await self._make_room()  # before the event gets its time: time must not pass between that and the journal
+        entry = self._read(payload, dialect)
         outcome = self._sequencer.step_now(entry)
         if outcome is None:
             (outcome,) = await self._sequencer.submit((entry,))
@@ -198,10 +211,10 @@ class Dispatcher:
 
         Raises:
             JournalError: if the journal could not keep them. `error.answers` has the answers for the first of them, which were
-                taken in, in whole commits; nothing has changed for the rest.
+                taken in; nothing has changed for the rest.
             TypeError: if `payloads` is a single one.
             NotRunning: outside the `async with`, or if it was left meanwhile; `error.answers` as above.
-            Exception: whatever iterating `payloads` raises. What it gave before was taken in, but for the last 500 at most.
+            Exception: any exception of `payloads`. What it yielded before was received, except for the last 500 at most.
         """
         if isinstance(payloads, (bytes, bytearray, memoryview, str, Mapping, Event)):
             raise TypeError("receive_many takes several payloads: for a single one, await receive(payload)")
@@ -211,13 +224,14 @@ class Dispatcher:
             self._run.check_open()
             while chunk := list(islice(waiting, self._sequencer.at_once)):
                 self._run.check_open()
-                if self._backlog.pending >= self._pending_limit and not IN_HANDLER.get():
+                if self._backlog.is_full and not self._backlog.in_handler:
                     await self._make_room()
                 entries, errors = self._read_many(chunk, dialect)
-                read: list[Outcome | ParseError] = [*await self._sequencer.submit(entries)]
-                for place, error in errors:
-                    read.insert(place, error)
-                answers += read
+                try:
+                    answers += _in_order(await self._sequencer.submit(entries), errors)
+                except JournalError as error:
+                    answers += _in_order(error.answers, errors)
+                    raise
         except (JournalError, NotRunning) as error:
             error.answers = tuple(answers)
             raise
@@ -226,6 +240,23 @@ class Dispatcher:
     async def link(self, one: str, other: str) -> Outcome:
         """Say that two sessions are legs of one call. One of them may still be unknown."""
         return await self.receive(SessionsLinked(session_id=one, other_session_id=other))
+
+    async def transfer_failed(self, session: Session | str, to: str, reason: str | None = None) -> Outcome:
+        """Say that a transfer to this target did not happen, as your control or the target reported. No event of Daily's does.
+
+        `session.transfers` then has it as `not-reached`, unless there is evidence that the target picked up.
+
+        Args:
+            session: the session that was to be transferred, live or ended.
+            to: the target, as in `transfer`.
+            reason: why, for people. It stands in the journal.
+
+        Raises:
+            JournalError: if that could not be kept.
+            NotRunning: outside the `async with`.
+        """
+        session_id = session if isinstance(session, str) else session.session_id
+        return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that is not an event as a dead letter: for sources that must not refuse it, as webhooks.
@@ -246,8 +277,15 @@ class Dispatcher:
         self._log.error("payload.dead_letter", dialect=str(dialect), **facts)
 
     def retire(self) -> None:
-        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log."""
+        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log.
+
+        Raises:
+            DefinitionError: if the clock is not that of a recorded log: the journal would not know of it.
+            NotRunning: outside the `async with`.
+        """
         self._run.check_open()
+        if self._live:
+            raise DefinitionError("retire() is for recorded logs: Dispatcher(router, clock=LogClock())")
         self._sequencer.retire()
 
     def _read(self, payload: Payload, dialect: Dialect | str | None) -> Entry:
@@ -271,7 +309,7 @@ class Dispatcher:
 
     async def _make_room(self) -> None:
         """Wait until handlers have caught up."""
-        await self._backlog.below(self._pending_limit)
+        await self._backlog.wait_for_place()
         self._run.check_open()
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -353,7 +391,7 @@ class Dispatcher:
         raise TimeoutError(f"{sip_endpoint} was not ready within {timeout:g} seconds: is anybody in its room?")
 
     def changes(self) -> AsyncIterator[Outcome]:
-        """Follow the outcome of every event that opens a session or lets one rise, from this call on.
+        """Follow the outcome of every event that opens a session or changes a session's state, from this call on.
 
         Raises:
             Busy: if the reader falls behind by more than 10 000 changes.
@@ -366,30 +404,16 @@ class Dispatcher:
 
         At the pending limit `receive` waits for handlers; a handler that waits for an event must not be among them.
         """
-        return self._backlog.awaiting_events() if IN_HANDLER.get() else nullcontext()
+        return self._backlog.awaiting_events()
 
-    @contextmanager
-    def as_handler(self) -> Iterator[None]:
+    def as_handler(self) -> AbstractContextManager[None]:
         """Count what runs inside as a handler, as a dialer's work.
 
         `receive` then never waits at the pending limit, and events are still accepted while the dispatcher drains.
         """
-        token = IN_HANDLER.set(True)
-        try:
-            yield
-        finally:
-            IN_HANDLER.reset(token)
+        return self._backlog.as_handler()
 
     # --- acting on calls ------------------------------------------------------------------------------------------
-    # All of these take a session or its id, return once Daily has accepted, and raise:
-    #   CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
-    #   NoSuchSession: if no session of that id is known here. Nothing was sent.
-    #   DailyError: if Daily refused; the subclass says why. `UnknownResult` if its answer was lost.
-    #   NotSupported: if the `control` cannot carry it. Nothing was sent.
-    #   ValueError, TypeError: if Daily takes no such argument. Nothing was sent.
-    #   JournalError: if Daily accepted, but the journal could not keep that.
-    #   DefinitionError: if the dispatcher has no `control`.
-    #   NotRunning: outside the `async with`.
 
     async def stop(self, session: Session | str) -> None:
         """End a session. Its end is then `local`; it arrives with Daily's event, as any other end."""
@@ -404,13 +428,13 @@ class Dispatcher:
     async def transfer(self, session: Session | str, to: str | Transfer) -> None:
         """Transfer a session to a SIP URI (also of another room) or a number in E.164; or by a `Transfer`.
 
-        Daily stays in its path, and both legs are billed. The session then ends as `transferred`.
+        Daily stays in its path, and both legs are billed. Acceptance is not success: `session.transfers` has the outcome.
         """
         self._run.check_open()
         await self._run.call_control.transfer(session, to)
 
     async def refer(self, session: Session | str, to: str | Refer) -> None:
-        """Transfer a SIP session to another SIP URI by REFER; Daily leaves its path. It then ends as `transferred`."""
+        """Transfer a SIP session to another SIP URI by REFER; Daily leaves its path. No event reports the outcome."""
         self._run.check_open()
         await self._run.call_control.refer(session, to)
 
@@ -426,7 +450,7 @@ class Dispatcher:
         await self._run.call_control.forward(caller, sip_endpoint)
 
     async def settled(self, session: Session) -> None:
-        """Wait until Daily has answered every request about a session: from then on it is known who ended it."""
+        """Wait until Daily has answered every stop and transfer of a session: from then on it is known who ended it."""
         await self._run.call_control.settled(session.session_id)
 
     def tracking_request(self, session_id: str) -> AbstractContextManager[None]:
@@ -441,3 +465,12 @@ class Dispatcher:
             NotRunning: if the dispatcher was left.
         """
         await self._run.reconciler.report_gone(session_id)
+
+
+def _in_order(outcomes: Sequence[Outcome], errors: list[tuple[int, ParseError]]) -> list[Outcome | ParseError]:
+    """Put errors in their places among the outcomes, up to where the outcomes end."""
+    answers: list[Outcome | ParseError] = [*outcomes]
+    for place, error in errors:
+        if place <= len(answers):
+            answers.insert(place, error)
+    return answers

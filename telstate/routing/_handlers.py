@@ -7,17 +7,20 @@ starts, it makes a table of them; from then on each event costs a few look-ups.
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from enum import IntEnum
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log, of_session, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._retry import Retry, checked, retrying
 
@@ -72,7 +75,7 @@ NEWS = frozenset({OutcomeKind.MOVED, OutcomeKind.NOTED})
 
 
 class Filters(NamedTuple):
-    """What must hold for a handler to run. Checked when the event is stepped, not when the handler's turn comes."""
+    """The conditions for a handler to run. Checked after the event is applied, not when the handler's turn comes."""
 
     direction: Direction | None = None
     state: State | None = None
@@ -82,7 +85,7 @@ class Filters(NamedTuple):
     """The arguments that `where` takes."""
 
     def pass_on(self, outcome: Outcome) -> bool:
-        """Hold the filters against the state as it is now. Raises whatever `where` raises."""
+        """Return whether the filters match the state as it is now. Raises any exception of `where`."""
         event, session = outcome.event, outcome.session
         direction = session.direction if session is not None else event.direction
         if self.direction is not None and self.direction is not direction:
@@ -115,8 +118,10 @@ class Registration(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The handler's name, for logs and dead letters."""
-        return getattr(self.handler, "__qualname__", repr(self.handler))
+        """The handler's module and name, for logs, checkpoints and dead letters: the same after a restart."""
+        function = _unwrapped(self.handler)
+        named = function if hasattr(function, "__qualname__") else type(function)
+        return f"{_module_of(named)}.{named.__qualname__}"
 
 
 class BoundHandler(NamedTuple):
@@ -145,7 +150,11 @@ class HandlerTable:
     def __init__(
         self, registrations: Iterable[tuple[Registration, tuple[Registration, ...]]], calls: Any, clock: Clock
     ) -> None:
-        self._all = [_bind_all(registration, around, calls, clock) for registration, around in registrations]
+        names = Counter[str]()
+        self._all = [
+            _bind_all(_unique(registration.name, names), registration, around, calls, clock)
+            for registration, around in registrations
+        ]
         self._has_filters = any(handler.has_filters for handler in self._all)
         self._on: dict[str, dict[OutcomeKind, tuple[BoundHandler, ...]]] = {}
         for handler in self._of(Hook.EVENT):
@@ -159,8 +168,8 @@ class HandlerTable:
             state: tuple(handler for handler in self._of(Hook.STATE) if handler.registration.state is state)
             for state in State
         }
-        self.retired = self._of(Hook.RETIRED)
-        self.errors = self._of(Hook.ERROR)
+        self.retired: tuple[BoundHandler, ...] = self._of(Hook.RETIRED)
+        self.errors: tuple[BoundHandler, ...] = self._of(Hook.ERROR)
         self._unmatched = self._of(Hook.UNMATCHED)
         self._caller_lost = self._of(Hook.CALLER_LOST)
         hooks = (self._start, self._end, self._unmatched, self._caller_lost, *self._state.values())
@@ -213,19 +222,30 @@ class HandlerTable:
         try:
             return handler.registration.filters.pass_on(outcome)
         except Exception as error:
-            self._log.error("filter.failed", handler=handler.name, exception=traceback_of(error))
+            facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": traceback_of(error)}
+            self._log.error(
+                "filter.failed", handler=handler.name, **facts, hint="its handler does not run for this event"
+            )
             return False
 
 
-def _bind_all(registration: Registration, around: tuple[Registration, ...], calls: Any, clock: Clock) -> BoundHandler:
+def _unique(name: str, names: Counter[str]) -> str:
+    """Number handlers that share a name, as functions that a factory makes do: a retry runs the one that failed."""
+    names[name] += 1
+    return name if names[name] == 1 else f"{name}#{names[name]}"
+
+
+def _bind_all(
+    name: str, registration: Registration, around: tuple[Registration, ...], calls: Any, clock: Clock
+) -> BoundHandler:
     """Fold the middlewares around a handler, the outermost outside."""
     run = _bind(*_with_calls(registration, calls))
     for middleware in reversed(around):
-        run = _wrap(*_with_calls(middleware, calls), run, registration.name)
+        run = _wrap(*_with_calls(middleware, calls), run, name)
     if registration.retry is not None:
-        run = retrying(run, registration.retry, registration.name, clock)
+        run = retrying(run, registration.retry, name, clock)
     has_filters = registration.filters != Filters()
-    return BoundHandler(registration.name, run, registration, registration.live_only, has_filters)
+    return BoundHandler(name, run, registration, registration.live_only, has_filters)
 
 
 def _with_calls(registration: Registration, calls: Any) -> tuple[Handler, tuple[str, ...]]:
@@ -298,17 +318,19 @@ def register(
 
 
 def names_of(event: type[Event] | str) -> tuple[str, ...]:
-    """Return Daily's names of an event type: of the class, of all classes below a base class, or the name itself.
+    """Return Daily's names of an event type: of the class, of all classes below a base class, or of a name in any dialect.
 
     Raises:
         DefinitionError: if there is no such event; the message names the nearest.
     """
     known = event_types()
     if isinstance(event, str):
+        given_name = event
+        event = event.removeprefix("on_").replace(".", "-").replace("_", "-")  # as webhooks and daily-python spell it
         if event not in known:
             near = ", ".join(sorted(known, key=lambda name: _distance(name, event))[:3])
             raise DefinitionError(
-                f"there is no event {event!r}; the nearest are {near}. For types that telstate does not know: UnknownEvent"
+                f"there is no event {given_name!r}; the nearest are {near}. For types that telstate does not know: UnknownEvent"
             )
         return (event,)
     given: Any = event
@@ -360,9 +382,24 @@ def member_of(enum: Any, value: Any, name: str) -> Any:
 
 def is_async(function: Any) -> bool:
     """Return True for an async function, or an object whose call is one; `functools.partial` is looked through."""
+    function = _unwrapped(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _unwrapped(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    return function
+
+
+def _module_of(function: Any) -> str:
+    """Return the module's name as an import spells it, so that `python app.py` and `telstate serve app` agree on a handler."""
+    if function.__module__ != "__main__":
+        return str(function.__module__)
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name
+    return Path(getattr(main, "__file__", None) or "__main__").stem
 
 
 def _outcomes(outcomes: Iterable[OutcomeKind | str], handler: Handler) -> frozenset[OutcomeKind]:

@@ -80,8 +80,11 @@ def decode_job(encoded: Mapping[str, Any], context: JobContext) -> Job:
 
 
 def letter_of(job: Job, reason: str, detail: str, at: float, handler: str | None = None) -> DeadLetter:
-    """Make a dead letter of a job, or of one handler of it."""
-    payload = b"" if job.event is None else job.event.to_json()
+    """Make a dead letter of a job, or of one handler of it. It never raises: a worker calls it, and must not end."""
+    try:
+        payload = b"" if job.event is None else job.event.to_json()
+    except Exception:  # an event made without validation; without it, there is nothing to try again
+        payload = b""
     return DeadLetter(job.seq, reason, handler, detail, at, payload=payload, facts=_facts_of(job))
 
 

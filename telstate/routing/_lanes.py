@@ -19,7 +19,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from telstate.routing._backlog import Backlog
-from telstate.routing._cancellation import current_task
+from telstate.routing._cancellation import current_task, wait_forgiving
 from telstate.routing._log import Log
 
 __all__ = ["Job", "JobRunner", "Lane", "Lanes"]
@@ -37,14 +37,14 @@ class Job:
     __slots__ = ("event", "handlers", "letter", "outcome", "seq", "session")
 
     def __init__(self, seq: int, handlers: tuple[Any, ...], event: Any, session: Any, outcome: Any) -> None:
-        self.seq = seq
+        self.seq: int = seq
         """Its number: see `Journal`."""
-        self.letter = 0
+        self.letter: int = 0
         """The dead letter that this job tries again; 0 for none."""
-        self.handlers = handlers
-        self.event = event
-        self.session = session
-        self.outcome = outcome
+        self.handlers: tuple[Any, ...] = handlers
+        self.event: Any = event
+        self.session: Any = session
+        self.outcome: Any = outcome
 
     @property
     def caller(self) -> Any:
@@ -76,18 +76,21 @@ class Lane:
         """Around the running handler, if it is to be cancelled when its session ends."""
         self.handler: str | None = None
         """The name of the running handler, once it has suspended: before that nobody can ask."""
-        self.since = 0.0
+        self.since: float = 0.0
         """When it began, by the monotonic clock."""
         self.task: asyncio.Task[object] | None = None
         """The worker that runs it, on asyncio."""
-        self.named_slow = False
+        self.named_slow: bool = False
         """True if the log has named it as slow."""
-        self.suspended = False
+        self.suspended: bool = False
         """True while its handler waits for something."""
 
 
 class Lanes:
     """All lanes that have work.
+
+    The backlog's `runnable` is always the number of jobs that wait in lanes which are not suspended. So a job counts when it
+    is put in such a lane, and no more when it begins; `_suspend` takes out all that wait behind it, and puts them back.
 
     Args:
         runner: runs the jobs.
@@ -206,12 +209,12 @@ class Lanes:
                     lane.current = None
                     backlog.pending -= 1
                     done(job)
-                    if backlog.relief is not None:
+                    if backlog.watched:
                         backlog.relieve()
                     self._since_pause += 1
                     if self._since_pause >= _FAIRNESS:
                         self._since_pause = 0
-                        await anyio.lowlevel.checkpoint()
+                        await wait_forgiving(anyio.lowlevel.checkpoint(), task)
                 del self._lanes[lane.key]
                 if len(self._spare) < _SPARE_LANES:
                     self._spare.append(lane)
@@ -220,7 +223,9 @@ class Lanes:
             lane = job = rest = None  # a worker that waits must not keep what it did last
             woken = anyio.Event()
             self._idle.append(woken)
-            await woken.wait()
+            await wait_forgiving(woken.wait(), task)
+            if not woken.is_set():
+                self._idle.remove(woken)
 
     async def _suspend(self, lane: Lane, rest: Awaitable[None]) -> None:
         """Await a handler. What is behind it in its lane is not runnable meanwhile."""

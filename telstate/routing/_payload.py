@@ -11,7 +11,7 @@ from telstate.events._json import to_bytes
 from telstate.events._parse import parse_line
 from telstate.routing._ports import Entry
 
-__all__ = ["Payload", "read_entry"]
+__all__ = ["Payload", "encode", "read_entry"]
 
 _DAILY_JS, _JOURNAL = Dialect.DAILY_JS, Dialect.JOURNAL
 
@@ -25,7 +25,7 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
         payload: an event, or what can be parsed.
         dialect: its spelling; None to find out.
         at: when it was received, in Unix seconds.
-        live: True if the payload may come from a stranger, who must not say what only this side can know. False for a
+        live: True if the payload may come from outside, which must not report what only this side can know. False for a
             recorded log: then the payload's own time counts.
 
     Raises:
@@ -33,7 +33,10 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
     """
     if type(payload) is not bytes:  # most are; isinstance of a pydantic class costs half a microsecond
         if isinstance(payload, Event):
-            return Entry(at if live else payload.sent_at or payload.occurred_at, _DAILY_JS, None, payload)
+            entry = Entry(at if live else payload.sent_at or payload.occurred_at, _DAILY_JS, None, payload)
+            if payload.model_extra or payload._open_fields:  # the program may have put anything in there
+                encode(entry)
+            return entry
         payload = to_bytes(payload)
     event, said_at, found, _ = parse_line(payload, dialect)
     if event is None:
@@ -47,3 +50,15 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
     if found is _JOURNAL:  # a record inside a record would have two times
         return Entry(at, _DAILY_JS, None, event)
     return Entry(at, found, payload, event)
+
+
+def encode(entry: Entry) -> None:
+    """Write an event of the program's as JSON now: later it would fail others that share its commit, or a dead letter.
+
+    Raises:
+        ParseError: if it cannot be written.
+    """
+    try:
+        entry.payload  # noqa: B018 - it is made when it is first asked for
+    except ValueError as error:
+        raise ParseError("", f"an event that can be written as JSON ({error})", entry.event.action) from None

@@ -40,9 +40,9 @@ class Entry:
     __slots__ = ("_payload", "at", "dialect", "event")
 
     def __init__(self, at: float | None, dialect: str, payload: bytes | None, event: Event | None = None) -> None:
-        self.at = at
+        self.at: float | None = at
         """When it was received, in Unix seconds; None only in a recorded log without times."""
-        self.dialect = dialect
+        self.dialect: str = dialect
         self.event: Event = event  # type: ignore[assignment]  # only a test of a journal appends what nobody has read
         self._payload = payload
 
@@ -183,6 +183,9 @@ class SharedJournal(Journal, Protocol):
     The sequencer steps what `tail` yields, in that order, its own entries among them. `append` only publishes: the number it
     returns says which record of the tail is the caller's own. Because others append too, the caller can place nothing before
     or after their events; a limit is an entry like any other, and what the journal has first wins.
+
+    A record may be up to two seconds older than the time at which `tail` yields it. If it is older, its session may have left
+    memory already, though a replay still finds it.
     """
 
     def tail(self, after: int) -> AsyncGenerator[Record, None]:

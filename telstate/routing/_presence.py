@@ -89,7 +89,7 @@ class Reconciler:
         self._group = None
 
     def see(self, outcome: Outcome) -> None:
-        """An event of ours was stepped: it may be a question, or a reason for many."""
+        """One of telstate's own events was applied: it may be a question, or a reason for many."""
         event = outcome.event
         if type(event) is SourceGap:
             self._doubt_all()

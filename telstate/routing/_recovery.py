@@ -18,13 +18,14 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap, parse
+from telstate.routing._abilities import abilities_of, append
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._ports import Entry, Journal, Record
-from telstate.routing._sequencer import IN_TRANSIT, append, is_shared
+from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
@@ -55,7 +56,7 @@ class Recovery:
         self._handlers = handlers
         self._work_log = work_log
         self._lanes = lanes
-        self._is_shared = is_shared(journal)
+        self._is_shared = abilities_of(journal).is_shared
         self._engine = Engine()
         self._seq = 0
         self._found: list[Job] = []
@@ -93,11 +94,11 @@ class Recovery:
             jobs = [decode_job(job, context) for job in checkpoint.jobs]
         except JournalError:
             raise
-        except Exception as error:  # whatever is wrong with it, it is only a shortcut
+        except Exception as error:  # of any kind: a checkpoint is only a shortcut
             hint = "the whole journal is read instead, which takes longer"
             self._log.warning("checkpoint.unreadable", error=str(error), hint=hint)
             return False
-        # A shared journal may have pruned it, and nobody puts an older copy in its place.
+        # A shared journal may have pruned its event.
         if not self._is_shared and not await self._has(checkpoint):
             hint = "the journal does not have its event; the whole journal is read instead"
             self._log.warning("checkpoint.of_another_journal", seq=checkpoint.seq, hint=hint)
@@ -106,7 +107,8 @@ class Recovery:
         checkpoints.begin_at(checkpoint.seq)
         for number in checkpoint.marks:
             self._work_log.done(int(number))
-        finished = await self._journal.finished([job.seq for job in jobs])
+        # A dead letter that was being tried again is a job of work that is done: the letter is still there.
+        finished = await self._journal.finished([job.seq for job in jobs]) | set(checkpoint.marks)
         for job in jobs:
             if job.seq not in finished:
                 self._do_again(job)
@@ -171,7 +173,7 @@ class Recovery:
             events.append(SettingsChanged(settings=settings.model_dump()))
         if self._engine.live() and not self._is_shared:
             events.append(SourceGap(reason="the program was not running"))
-        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events])
+        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self._seq)
         if self._is_shared:
             await self._fold(self._seq)
             return

@@ -22,20 +22,23 @@ class Retry(NamedTuple):
 
     Other handlers of its session wait meanwhile, those of other sessions do not. The dispatcher's clock governs the pauses.
     Needs `telstate[retry]`.
+
+    Attributes:
+        on: the exceptions after which the handler is tried again.
+        attempts: how many attempts in all, the first one included; None for no limit but the timeout.
+        timeout: seconds from the first attempt, after which no other begins; None for no limit but the attempts.
+        wait_initial: seconds before the second attempt. The pauses double.
+        wait_max: the longest pause, in seconds, without jitter.
+        wait_jitter: up to this many seconds are added to each pause at random, so that not all calls retry at the
+            same moment.
     """
 
     on: type[Exception] | tuple[type[Exception], ...] = Exception
-    """Only for these exceptions."""
     attempts: int | None = 10
-    """How many attempts in all, the first one included; None for no limit but the timeout."""
     timeout: float | None = 45.0
-    """Seconds from the first attempt, after which no other begins; None for no limit but the attempts."""
     wait_initial: float = 0.1
-    """Seconds before the second attempt. The pauses double."""
     wait_max: float = 5.0
-    """The longest pause, in seconds, without jitter."""
     wait_jitter: float = 1.0
-    """Up to so many seconds are added to each pause at random, so that not all calls retry at the same moment."""
 
 
 def checked(retry: Retry | int | None) -> Retry | None:

@@ -1,4 +1,4 @@
-"""The router: where handlers are registered, and nothing else. It knows no engine, no journal and no running task.
+"""The router: it registers handlers, and nothing else. It knows no engine, no journal and no running task.
 
     router = Router()
 
@@ -26,7 +26,7 @@ H = TypeVar("H", bound=Handler)
 
 
 class Router:
-    """Handlers, in the order in which they were registered, and the routers included after them.
+    """Handlers in order of registration, then those of included routers.
 
     Args:
         name: for error messages.
@@ -60,19 +60,20 @@ class Router:
         """Run a handler for events of a type.
 
         Args:
-            event: an event class, a base class of several (`DialoutEvent`, `Event`), or Daily's name: "dialout-answered".
+            event: an event class, a base class of several (`DialoutEvent`, `Event`), or Daily's name in any dialect:
+                "dialout-answered", "dialout.answered" or "on_dialout_answered".
             direction: only for sessions of this direction.
             state: only if the session is in this state after the event.
             provider: only for sessions of this provider.
             where: a predicate, taking any of `event`, `session`, `outcome` by name.
-            outcomes: for which outcomes; by default for what is news, `moved` and `noted`.
+            outcomes: run it for these outcomes; by default for `moved` and `noted`.
             live_only: not started if the session has ended, cancelled when it ends.
-            retry: try it again if it raises, before it is given up as a dead letter; a number means so many attempts.
+            retry: try the handler again if it raises, before it becomes a dead letter; a number means so many attempts.
 
         Raises:
             DefinitionError: if the handler or a filter cannot be right; also at all other registrations.
         """
-        names_of(event)  # now, and not when it decorates: `@router.on` without its parentheses would lose the handler
+        names_of(event)  # now, not when it decorates: `@router.on` without parentheses would lose the handler
         filters = filters_of(direction, state, provider, where)
         return self._decorator(
             lambda handler: register(
@@ -106,7 +107,9 @@ class Router:
         """Run a handler when a session enters a state. A jump (idle → answered) enters the target only."""
         filters = filters_of(direction, state, None, where)
         entered = filters.state
-        filters = filters._replace(state=None)  # it is entered, whatever state the session is in when all is applied
+        filters = filters._replace(
+            state=None
+        )  # the state is entered, and later moves of the same event may have left it
         return self._decorator(
             lambda handler: register(
                 handler, Hook.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
@@ -122,13 +125,13 @@ class Router:
         where: Callable[..., bool] | None = None,
         retry: Retry | int | None = None,
     ) -> Callable[[H], H]:
-        """Run a handler at the first terminal state of a session, once. What is told later only amends the session."""
+        """Run a handler at the first terminal state of a session, once. Later evidence only amends the session."""
         _refuse("on_end", bare)
         filters = filters_of(direction, None, None, where)
         return self._decorator(lambda handler: register(handler, Hook.END, filters=filters, retry=retry))
 
     def on_retired(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
-        """Run a handler when a session leaves memory: the final truth. The place to write call records."""
+        """Run a handler when a session leaves memory, with the final word on it: write call records here."""
         _refuse("on_retired", bare)
         return self._decorator(lambda handler: register(handler, Hook.RETIRED, retry=retry))
 
@@ -141,29 +144,29 @@ class Router:
         return self._decorator(lambda handler: register(handler, Hook.CALLER_LOST, retry=retry))
 
     def on_unmatched(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
-        """Run a handler for an event that speaks of a session which nothing names."""
+        """Run a handler for an event about a session that nothing names."""
         _refuse("on_unmatched", bare)
         return self._decorator(lambda handler: register(handler, Hook.UNMATCHED, retry=retry))
 
     def on_handler_error(self, bare: None = None, /) -> Callable[[H], H]:
-        """Run a handler when another one raised; it may take `error` and `handler` (its name) too."""
+        """Run a handler when another handler raises. It can also take `error` and `handler`, the name of the other."""
         _refuse("on_handler_error", bare)
         return self._decorator(lambda handler: register(handler, Hook.ERROR))
 
     def middleware(self, middleware: H) -> H:
-        """Wrap every handler of this router and those included in it; the outer router's middleware is the outer one.
+        """Wrap every handler of this router and of the routers included in it. An outer router's middleware is the outer one.
 
-        It takes `call_next`, awaits it, and may take `handler` (its name), `event`, `session`, `outcome`, `calls`.
+        A middleware takes `call_next` and awaits it. It can also take `handler` (its name), `event`, `session`, `outcome`, `calls`.
         """
         self._check_open()
         self._middlewares.append(register(middleware, Hook.MIDDLEWARE))
         return middleware
 
     def include(self, router: Router) -> None:
-        """Add another router's handlers after one's own.
+        """Add another router's handlers after this router's own.
 
         Raises:
-            DefinitionError: if that would be a circle, or it is included elsewhere already.
+            DefinitionError: if that would be a circle, or the other router is included already.
         """
         self._check_open()
         if not isinstance(router, Router):
@@ -198,15 +201,15 @@ class Router:
     # --- what the dispatcher reads --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take no registrations any more."""
+        """Refuse registrations: a dispatcher runs."""
         self._in_use += 1
 
     def stop(self) -> None:
-        """Take registrations again."""
+        """Accept registrations again."""
         self._in_use -= 1
 
     def walk(self, outer: tuple[Registration, ...] = ()) -> Iterator[tuple[Registration, tuple[Registration, ...]]]:
-        """Every handler with the middlewares around it, outermost first, in the order in which they run."""
+        """Yield every handler with the middlewares around it, outermost first, in the order in which handlers run."""
         around = (*outer, *self._middlewares)
         for registration in self._registrations:
             yield registration, around
@@ -215,6 +218,8 @@ class Router:
 
 
 def _refuse(decorator: str, bare: object) -> None:
-    """Say what is missing where a decorator stands without its parentheses."""
+    """Refuse a decorator without parentheses, and say so."""
     if bare is not None:
-        raise DefinitionError(f"{decorator} needs parentheses, and takes nothing but names: @router.{decorator}()")
+        raise DefinitionError(
+            f"{decorator} needs parentheses, and accepts keyword arguments only: @router.{decorator}()"
+        )

@@ -24,7 +24,7 @@ from telstate.routing._ports import Clock, Control, Journal
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
-from telstate.routing._runner import IN_HANDLER, Runner
+from telstate.routing._runner import Runner
 from telstate.routing._sequencer import Sequencer
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
@@ -47,6 +47,7 @@ class Setup(NamedTuple):
     clock: Clock
     reconcile: Reconcile | None
     lane_limit: int
+    pending_limit: int
     slow_after: float
     drain: float
     stop_on_signals: bool
@@ -66,12 +67,13 @@ class Run:
         self._journal = journal = setup.journal or MemoryJournal()
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock)
-        self.backlog = Backlog()
+        self.backlog = Backlog(setup.pending_limit)
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        self.lanes = Lanes(Runner(handlers.errors, work_log), self.backlog, work_log.finished, setup.lane_limit)
+        runner = Runner(handlers.errors, work_log, self.backlog)
+        self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
-        self.waiters = Waiters(self.sequencer)
+        self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
         self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes)
@@ -108,6 +110,7 @@ class Run:
         self._group = group = await anyio.create_task_group().__aenter__()
         self._hurry = anyio.CancelScope()
         self._body = anyio.CancelScope().__enter__()
+        self.work_log.open()
         self.lanes.open(group)
         self.call_control.open(group)
         for task in (
@@ -117,7 +120,7 @@ class Run:
             self.work_log.run,
             self.checkpoints.run,
             self.dead_letters.run,
-            self._heed_signals,
+            self._watch_signals,
         ):
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
@@ -186,13 +189,14 @@ class Run:
             self._group.cancel_scope.cancel()
             self.waiters.close()
             self.sequencer.close(_CLOSE_WITHIN)
+            self.work_log.close(_CLOSE_WITHIN)
             try:
                 await self._group.__aexit__(None, None, None)  # the block's own exception stays out of its group
             finally:
-                await self._close_journal()
                 self._setup.router.stop()
-            if left:
-                self._say_unfinished(left)
+                if left:
+                    self._log_unfinished(left)
+                await self._close_journal()
 
     async def _close_journal(self) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
@@ -204,9 +208,9 @@ class Run:
             hint = "the disk hangs; nothing that was acknowledged is lost"
             self._log.error("journal.not_closed", seconds=_CLOSE_WITHIN, hint=hint)
 
-    def _say_unfinished(self, left: list[Job]) -> None:
+    def _log_unfinished(self, left: list[Job]) -> None:
         hint = "their handlers run again at the next start"
-        if self._journal.checkpoint_every is None:
+        if isinstance(self._journal, MemoryJournal):
             hint = "they are lost with this process: a SqliteJournal would keep them"
         named = [
             job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
@@ -222,7 +226,7 @@ class Run:
                 self._hurry.cancel()
             self._body.cancel()
 
-    async def _heed_signals(self) -> None:
+    async def _watch_signals(self) -> None:
         if not self._setup.stop_on_signals:
             return
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -250,15 +254,19 @@ class Run:
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""
-        if not self.accepts and not (self._draining and IN_HANDLER.get()):
+        if not self.accepts and not (self._draining and self.backlog.in_handler):
             raise NotRunning("the dispatcher accepts nothing: use it inside `async with Dispatcher(router) as calls:`")
 
     async def idle(self) -> None:
         """Wait until everything is stepped, all handlers have finished, and Daily has answered their requests."""
-        while self.sequencer.busy or self.dead_letters.starting or self.backlog.pending or self.call_control.busy:
+        while True:
+            if not self.is_running:
+                raise NotRunning("the dispatcher was not entered, or was left before all handlers had finished")
             if self.sequencer.busy or self.dead_letters.starting:
                 await anyio.sleep(0.001)  # the disk is slower than that
             elif self.backlog.pending:
                 await self.backlog.empty()
-            else:
+            elif self.call_control.busy:
                 await self.call_control.idle()
+            else:
+                return

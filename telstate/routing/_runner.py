@@ -8,7 +8,7 @@ stand in the log lines of the next. A task for each handler would do the same at
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -16,16 +16,14 @@ import anyio
 
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
+from telstate.routing._backlog import Backlog
 from telstate.routing._cancellation import forgive_cancellation, is_cancelled
 from telstate.routing._handlers import BoundHandler
 from telstate.routing._lanes import Job, Lane
 from telstate.routing._log import Log, of_session, text_of, traceback_of
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["IN_HANDLER", "Runner"]
-
-IN_HANDLER: ContextVar[bool] = ContextVar("telstate_in_handler", default=False)
-"""True in a handler, and in what it started."""
+__all__ = ["Runner"]
 
 
 class Runner:
@@ -34,14 +32,16 @@ class Runner:
     Args:
         observers: the handlers of errors.
         work_log: learns what is done, and what failed.
+        backlog: learns which handlers wait for events.
     """
 
-    def __init__(self, observers: tuple[BoundHandler, ...], work_log: WorkLog) -> None:
+    def __init__(self, observers: tuple[BoundHandler, ...], work_log: WorkLog, backlog: Backlog) -> None:
         self._observers = observers
         self._work_log = work_log
-        # The context of whoever makes the runner, so not that of whoever brings an event.
+        self._backlog = backlog
+        # The context in which the runner is made, not that in which an event is received.
         self._context = copy_context()
-        self._context.run(IN_HANDLER.set, True)
+        self._context.run(backlog.begin_handler)
         self._log = Log()
 
     def begin(self, lane: Lane, job: Job) -> Coroutine[Any, Any, None] | None:
@@ -109,11 +109,12 @@ class Runner:
                 finally:
                     del raised  # else it and this frame would keep each other, and the event
             running = begun or _Isolated(handler.run(job), self._context.copy())
-            if handler.live_only:
-                with anyio.CancelScope() as lane.scope:
+            with self._backlog.suspended(self._context):
+                if handler.live_only:
+                    with anyio.CancelScope() as lane.scope:
+                        await running
+                else:
                     await running
-            else:
-                await running
             if running.suspended and is_cancelled():  # it was cut off and swallowed that: it did not finish
                 await anyio.lowlevel.checkpoint()
         except anyio.get_cancelled_exc_class() as error:
@@ -132,7 +133,7 @@ class Runner:
             if ours is None or (theirs is not None and not isinstance(theirs, Exception)):
                 raise
             if is_cancelled():
-                self._say_failed("handler.failed", handler, group, job.session, job.outcome)
+                self._log_failed("handler.failed", handler, group, job.session, job.outcome)
                 await anyio.lowlevel.checkpoint()
             own = RuntimeError(f"the handler cancelled itself: {group!r}")
             await self._failed(job, handler, theirs or own)
@@ -141,18 +142,20 @@ class Runner:
 
     async def _failed(self, job: Job, handler: BoundHandler, error: Exception) -> None:
         """A handler raised: log it, keep a dead letter, run the handlers of errors."""
-        self._say_failed("handler.failed", handler, error, job.session, job.outcome)
+        self._log_failed("handler.failed", handler, error, job.session, job.outcome)
         self._work_log.give_up(job, type(error).__name__, text_of(error), handler.name)
         for observer in self._observers:
             try:
                 failure = _Failure(job.event, job.session, job.outcome, error, handler.name)
-                await _Isolated(observer.run(failure), self._context.copy())
+                running = _Isolated(observer.run(failure), self._context.copy())
+                with self._backlog.suspended(self._context):
+                    await running
             except (Exception, anyio.get_cancelled_exc_class()) as again:
                 if is_cancelled():
                     raise
-                self._say_failed("handler_error.failed", observer, again, job.session, job.outcome)
+                self._log_failed("handler_error.failed", observer, again, job.session, job.outcome)
 
-    def _say_failed(
+    def _log_failed(
         self,
         what: str,
         handler: BoundHandler,

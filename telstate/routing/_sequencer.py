@@ -3,7 +3,7 @@
     outcomes = await sequencer.submit(entries)
 
 It owns the engine, the clock's time, the sequence numbers and the timers, and it knows no handlers: one listener learns of each
-step. Many entries share one append (group commit). Which record comes first is the journal's decision, whoever appended it: a
+step. Many entries share one append (group commit). Which record comes first is the journal's decision, for all that append: a
 limit that passes is an entry that the timer appends, and an event that the journal has before it renews the limit.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import anyio
 
@@ -23,12 +22,15 @@ from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCES
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
+from telstate.routing._abilities import abilities_of, append
 from telstate.routing._backlog import Backlog
+from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log
+from telstate.routing._payload import encode
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["IN_TRANSIT", "Listener", "Sequencer", "append", "is_shared"]
+__all__ = ["IN_TRANSIT", "Listener", "Sequencer"]
 
 Listener = Callable[[Outcome | None, tuple[Session | Unmatched | Caller, ...]], None]
 """Learns of each step: its outcome (None where only time passed), and what left memory with it."""
@@ -40,6 +42,8 @@ _RETRY_LIMITS_AFTER = 1.0
 IN_TRANSIT = 2.0
 """Seconds by which a record of a shared journal may be older than the time here. Sessions leave memory so much later: a replay
 finds them still there when it comes to that record."""
+_EARLY_LIMIT = 1000
+"""How many records of a shared journal's tail are remembered while an append is under way: one of them may be its own."""
 _LOOK_AGAIN = 0.1
 """Seconds between two looks for sessions that wait for that."""
 
@@ -91,20 +95,20 @@ class Sequencer:
         *,
         at_once: int,
     ) -> None:
-        self.engine = Engine(settings)
-        self.seq = 0
+        self.engine: Engine = Engine(settings)
+        self.seq: int = 0
         """The number of the last record that was stepped."""
-        self.journal_id = ""
+        self.journal_id: str = ""
         self._journal = journal
         self._clock = clock
         self._backlog = backlog
         self._work_log = work_log
-        self._append_now: Callable[[Entry], int] | None = getattr(journal, "append_now", None)
-        self._tail: Any = getattr(journal, "tail", None)
+        self._append_now, _, self._tail = abilities_of(journal)
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
-        self.at_once = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
+        self.at_once: int = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
         """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
-        self._turns_below = at_once
+        self._runnable_limit = at_once
+        """With so many handlers runnable, the next event waits for a turn of theirs: all may be of one lane."""
         self._listener: Listener = _ignore
         self._asks = False
         self._queue: dict[_Submission, None] = {}
@@ -134,7 +138,7 @@ class Sequencer:
         """
         self.engine, self.seq, self.journal_id = engine, seq, self._journal.id
         self._listener, self._asks = listener, asks
-        self.now = _never_before(engine.now, self._clock)
+        self.now = _never_falling(engine.now, self._clock)
         self._shortest = _shortest_of(engine.settings)
 
     @property
@@ -147,29 +151,45 @@ class Sequencer:
     def step_now(self, entry: Entry) -> Outcome | None:
         """Append and step one entry at once, on a journal that needs no waiting. None if that cannot be: then `submit` it."""
         self._since_pause += 1
-        if self._append_now is None or self._since_pause >= _PAUSE_AFTER or self._backlog.runnable >= self._turns_below:
+        if (
+            self._append_now is None
+            or self._since_pause >= _PAUSE_AFTER
+            or self._backlog.runnable >= self._runnable_limit
+        ):
             return None
-        return self._step(entry.event, entry.at, self._append_now(entry))
+        try:
+            seq = self._append_now(entry)
+        except Exception as error:
+            raise _not_kept(error) from error
+        return self._step(entry.event, entry.at, seq)
 
     async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Append entries, all or none, and step them; return their outcomes.
 
         Raises:
-            JournalError: if the journal could not keep them. They are not stepped.
+            JournalError: if the journal could not keep them. They are not stepped, except on a journal that needs no waiting:
+                `error.answers` has the outcomes of the first of them then.
             NotRunning: if the sequencer was closed before the journal answered. The next start may find them.
             ParseError: if one of them cannot be written as JSON.
         """
         if self._append_now is None:
             for entry in entries:
-                _encode(entry)
+                encode(entry)
             return await self._wait(_Submission(entries)) if entries else []
         # Cancelled before the step, which is not undone. The pause comes after it, or later events would overtake this one.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        outcomes = [self._step(entry.event, entry.at, self._append_now(entry)) for entry in entries]
+        outcomes: list[Outcome] = []
+        try:
+            for entry in entries:
+                outcomes.append(self._step(entry.event, entry.at, self._append_now(entry)))  # noqa: PERF401 - it may raise
+        except Exception as error:
+            failed = _not_kept(error)
+            failed.answers = tuple(outcomes)
+            raise failed from error
         self._since_pause = 0
         await anyio.lowlevel.cancel_shielded_checkpoint()
-        await self._backlog.yield_to_handlers(self._turns_below)
+        await self._backlog.yield_to_handlers(self._runnable_limit)
         return outcomes
 
     async def submit_events(self, *events: Event) -> list[Outcome]:
@@ -185,16 +205,16 @@ class Sequencer:
         self._check_open()
         self._queue[submission] = None
         self._filled.set()
+        self._backlog.reserved += len(submission.entries)
         try:
             await submission.done.wait()
         finally:
             self._queue.pop(submission, None)  # one that gave up before its commit began leaves nothing behind
+            self._backlog.release(len(submission.entries))
         if isinstance(submission.error, NotRunning):
             raise submission.error
         if submission.error is not None:
-            raise JournalError(
-                f"the journal could not keep the event, so it was not taken in: {submission.error}"
-            ) from submission.error
+            raise _not_kept(submission.error) from submission.error
         return submission.outcomes
 
     # --- committing -----------------------------------------------------------------------------------------------
@@ -204,14 +224,14 @@ class Sequencer:
         try:
             while True:
                 await self._filled.wait()
-                await self._backlog.yield_to_handlers(self._turns_below)
+                await self._backlog.yield_to_handlers(self._runnable_limit)
                 batch = self._take()
                 if not self._queue:
                     self._filled = anyio.Event()
                 if batch:
                     await self._commit_shielded(batch)
         finally:
-            self._refuse()  # cancelled from outside: shielded callers would wait here for ever
+            self._refuse()  # cancelled from outside: shielded callers would wait here forever
 
     def _take(self) -> list[_Submission]:
         """Take what goes into the next commit: as much as is bounded, but at least one submission."""
@@ -245,7 +265,8 @@ class Sequencer:
     async def _commit(self, batch: list[_Submission]) -> None:
         entries = [entry for submission in batch for entry in submission.entries]
         try:
-            seqs = await append(self._journal, entries)
+            # Others append to a shared journal, too, and its tail may have brought these already.
+            seqs = await append(self._journal, entries, after=self.seq if self._tail is None else 0)
         except Exception as error:
             _fail([submission for submission in batch if submission.entries], error)
             batch, seqs = [submission for submission in batch if not submission.entries], []  # time passes all the same
@@ -267,16 +288,24 @@ class Sequencer:
         elif seq > self.seq:
             self._own[seq] = (submission, entry.event)
         else:
-            submission.fail(JournalError(f"it cannot be read back; it is a dead letter, number {seq}"))
+            submission.fail(
+                JournalError(
+                    f"its outcome is unknown: the journal has it as number {seq}, but it cannot be read back, and is a dead"
+                    f" letter, or the journal's tail brought it {_EARLY_LIMIT} records before the append returned"
+                )
+            )
 
     async def follow(self) -> None:
-        """Step what a shared journal's tail brings: everybody's records, ours among them. Other journals have no tail."""
+        """Step the records of a shared journal's tail, those of all processes. Other journals have no tail."""
         if self._tail is None:
             return
         async with aclosing(self._tail(self.seq)) as records:
             async for record in records:
-                await self._backlog.yield_to_handlers(self._turns_below)
+                await self._backlog.yield_to_handlers(self._runnable_limit)
                 self._step_record(record)
+        error = JournalError("its tail ended, against its contract: no event comes back from it any more")
+        self._refuse(error)
+        raise error
 
     def _step_record(self, record: Record) -> None:
         submission, event = self._own.pop(record.seq, (None, None))
@@ -291,6 +320,8 @@ class Sequencer:
             submission.add(outcome)
         elif self._commit_scope is not None:
             self._early[record.seq] = outcome
+            if len(self._early) > _EARLY_LIMIT:  # the append hangs
+                del self._early[next(iter(self._early))]
 
     # --- stepping -------------------------------------------------------------------------------------------------
 
@@ -299,7 +330,7 @@ class Sequencer:
         outcome = self.engine.receive(event, at, seq)
         outcome.journal_id, outcome.seq = self.journal_id, seq
         self.seq = seq
-        if event.local and type(event) is SettingsChanged:
+        if type(event) is SettingsChanged:
             self._rearm()
         self._listener(outcome, outcome.departed)
         return outcome
@@ -364,40 +395,19 @@ class Sequencer:
         if self._closed:
             raise NotRunning("the dispatcher was left before the journal had the event")
 
-    def _refuse(self) -> None:
+    def _refuse(self, error: JournalError | None = None) -> None:
         self._closed = True
-        _fail(list(self._queue), NotRunning("the dispatcher was left before the journal had the event"))
+        _fail(list(self._queue), error or NotRunning("the dispatcher was left before the journal had the event"))
         _fail(
             [submission for submission, _ in self._own.values()],
-            NotRunning("the dispatcher was left before the event came back from the journal, which has it"),
+            error or NotRunning("the dispatcher was left before the event came back from the journal, which has it"),
         )
         self._queue.clear()
         self._own.clear()
 
 
-def is_shared(journal: Journal) -> bool:
-    """Return True if others append to a journal, too: see `SharedJournal`."""
-    return getattr(journal, "tail", None) is not None
-
-
-async def append(journal: Journal, entries: Sequence[Entry]) -> Sequence[int]:
-    """Append to a journal, and check that it returned a number for each entry.
-
-    Raises:
-        JournalError: if it did not.
-    """
-    seqs = await journal.append(entries) if entries else []
-    if len(seqs) != len(entries):
-        raise JournalError(f"it returned {len(seqs)} numbers for {len(entries)} entries, against its contract")
-    return seqs
-
-
-def _encode(entry: Entry) -> None:
-    """Write an event of the program's as JSON before others share a commit with it."""
-    try:
-        entry.payload  # noqa: B018 - it is made when it is first asked for
-    except ValueError as error:
-        raise ParseError("", f"an event that can be written as JSON ({error})", entry.event.action) from None
+def _not_kept(error: Exception) -> JournalError:
+    return JournalError(f"the journal could not keep the event, so it was not taken in: {error}")
 
 
 def _fail(batch: Sequence[_Submission], error: Exception) -> None:
@@ -409,28 +419,25 @@ def _ignore(outcome: Outcome | None, departed: tuple[Session | Unmatched | Calle
     """Listen to nothing: before `open`."""
 
 
-def _never_before(last: float | None, clock: Clock) -> Callable[[], float | None]:
-    """Return a function for the time that goes on from the journal's last, if that was ahead of the clock."""
+def _never_falling(last: float | None, clock: Clock) -> Callable[[], float | None]:
+    """Return a function for the time, which never falls, and goes on from the journal's last if that was ahead of the clock."""
     begin = clock.now()
-    if begin is None or last is None or last <= begin:
-        return clock.now
-    ahead = last - begin
-    return lambda: (clock.now() or 0.0) + ahead
+    ahead = 0.0 if begin is None or last is None else max(0.0, last - begin)
+    if isinstance(clock, SystemClock) and not ahead:
+        return clock.now  # it never falls by itself, and each event asks
+    latest = 0.0
+
+    def now() -> float | None:
+        nonlocal latest
+        at = clock.now()
+        if at is None:
+            return None
+        latest = max(latest, at + ahead)
+        return latest
+
+    return now
 
 
 def _shortest_of(settings: Settings) -> float:
-    durations = (
-        settings.silence_before_answer,
-        settings.silence_in_call,
-        settings.silence_after_meeting,
-        settings.presence_retry,
-        settings.setup_deadline,
-        settings.ring_deadline,
-        settings.media_deadline,
-        settings.hold_deadline,
-        settings.hold_limit,
-        settings.key_ttl,
-        settings.retention,
-        settings.parked_ttl,
-    )
-    return min(duration for duration in durations if duration is not None)
+    """Return the shortest duration: of the settings, durations are floats, counts are not."""
+    return min(value for value in settings.model_dump().values() if isinstance(value, float))

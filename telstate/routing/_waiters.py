@@ -15,6 +15,7 @@ from telstate.calls._session import Session
 from telstate.calls._table import RANK, TERMINAL, State
 from telstate.errors import Busy, CallEnded, NotRunning
 from telstate.events import DialinReady, Event
+from telstate.routing._backlog import Backlog
 from telstate.routing._sequencer import Sequencer
 
 __all__ = ["Changes", "Waiters"]
@@ -23,10 +24,11 @@ _UNREAD_LIMIT = 10_000
 
 
 class Waiters:
-    """Everybody that waits for a step."""
+    """The tasks that wait for a step."""
 
-    def __init__(self, sequencer: Sequencer) -> None:
+    def __init__(self, sequencer: Sequencer, backlog: Backlog) -> None:
         self._sequencer = sequencer
+        self._backlog = backlog
         self._waiters: dict[str, list[_Waiter]] = {}
         self._at_endpoints: dict[str, list[anyio.Event]] = {}
         self._closed = False
@@ -49,7 +51,7 @@ class Waiters:
                 woken.set()
 
     def close(self) -> None:
-        """Wake everybody: nothing will change any more."""
+        """Wake all tasks: nothing changes any more."""
         self._closed = True
         for waiting in self._at_endpoints.values():
             for woken in waiting:
@@ -106,9 +108,13 @@ class Waiters:
 
     def changes(self) -> Changes:
         """Follow all changes from now on."""
-        reader = Changes()
-        self._readers.append(ref(reader, self._readers.remove))
+        reader = Changes(self._backlog)
+        self._readers.append(ref(reader, self._forget))
         return reader
+
+    def _forget(self, reader: ref[Changes]) -> None:
+        """Drop a reader. The list is replaced: a step may be iterating over it when the reader is collected."""
+        self._readers = [other for other in self._readers if other is not reader]
 
 
 class _Waiter:
@@ -130,7 +136,8 @@ def _has_reached(session: Session, target: State) -> bool:
 class Changes(AsyncIterator[Outcome]):
     """The changes that a reader has not read yet. A reader that is let go of follows no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
         self._unread: deque[Outcome] = deque()
         self._filled = anyio.Event()
         self._lost = False
@@ -157,6 +164,8 @@ class Changes(AsyncIterator[Outcome]):
                 )
             if self._closed:
                 raise StopAsyncIteration
-            self._filled = anyio.Event()
-            await self._filled.wait()
+            if self._filled.is_set():  # or another task waits for it
+                self._filled = anyio.Event()
+            with self._backlog.awaiting_events():
+                await self._filled.wait()
         return self._unread.popleft()

@@ -11,6 +11,8 @@ from typing import TypeVar
 import anyio
 
 from telstate.errors import JournalError, ParseError
+from telstate.routing._abilities import abilities_of
+from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._job_codec import letter_of
 from telstate.routing._lanes import Job
 from telstate.routing._log import Log, traceback_of
@@ -40,8 +42,11 @@ class WorkLog:
         self._letters: list[DeadLetter] = []
         self._forgotten: list[int] = []
         self._flushing = anyio.Lock()
+        self._writing: anyio.CancelScope | None = None
+        self._is_running = False
+        """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
-        self.done: Callable[[int], None] = getattr(journal, "done_now", self._marks.append)
+        self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
         """Mark work as done, by its number: see `Journal`."""
 
     def finished(self, job: Job) -> None:
@@ -91,20 +96,23 @@ class WorkLog:
         """Write what there is. A failure is logged; what it concerns is written the next time."""
         async with self._flushing:  # on return all is written that was there before, also by a flush under way
             if self._letters or self._marks or self._forgotten:
-                await self._flush()
+                # A write cut off may be in the journal all the same, and would be made again.
+                with anyio.CancelScope(shield=self._is_running) as self._writing:
+                    await self._flush()
 
     async def _flush(self) -> None:
         letters, marks, forgotten = _taken(self._letters), _taken(self._marks), _taken(self._forgotten)
         try:
-            if letters:  # first: nobody looks again at what is marked
-                await self._journal.add_dead_letters(letters)
-                letters = []
-            if marks:
-                await self._journal.done(marks)
-                marks = []
-            if forgotten:
-                await self._journal.drop_dead_letters(forgotten)
-                forgotten = []
+            with own_cancellation_only():
+                if letters:  # first: nobody looks again at what is marked
+                    await self._journal.add_dead_letters(letters)
+                    letters = []
+                if marks:
+                    await self._journal.done(marks)
+                    marks = []
+                if forgotten:
+                    await self._journal.drop_dead_letters(forgotten)
+                    forgotten = []
         except Exception as error:
             hint = "tried again later; if that never works, their handlers run again at the next start"
             facts = {"events": len(marks), "letters": len(letters), "exception": traceback_of(error)}
@@ -123,6 +131,16 @@ class WorkLog:
             if not self._letters:
                 return
         raise JournalError("dead letters could not be written")
+
+    def open(self) -> None:
+        """Finish each write from now on, also where the task that asked for it is cancelled."""
+        self._is_running = True
+
+    def close(self, within: float) -> None:
+        """Give a write under way so many seconds. Those who write from now on have a deadline of their own."""
+        self._is_running = False
+        if self._writing is not None:
+            self._writing.deadline = anyio.current_time() + within
 
     async def run(self) -> None:
         """Write now and then what no commit took along."""

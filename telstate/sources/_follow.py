@@ -42,7 +42,7 @@ _RECENT = 16
 async def follow(
     path: str | os.PathLike[str], *, from_start: bool = True, poll: float = POLL, clock: Clock | None = None
 ) -> AsyncGenerator[bytes | SourceGap, None]:
-    """Yield the lines of a file, and those that are written later, for ever. Works on asyncio and trio; a thread reads the disk.
+    """Yield the lines of a file, and those that are written later, forever. Works on asyncio and trio; a thread reads the disk.
 
     If the file does not exist, or not any more, `follow` waits for it. A line is yielded once it is complete, or its file is;
     without line end and byte order mark; blank lines never. A line above 16 MiB is skipped and logged. A `SourceGap` is yielded

@@ -28,7 +28,7 @@ __all__ = ["make_server", "serve_webhooks"]
 _CONNECTIONS = 1000
 
 _FIRST_REQUEST_TIMEOUT = 10.0
-"""Seconds in which a new connection must send the head of a request; uvicorn would wait for ever."""
+"""Seconds in which a new connection must send the head of a request; uvicorn would wait forever."""
 
 
 def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
@@ -110,7 +110,7 @@ async def serve_webhooks(
                 server.should_exit = True
     finally:
         if own is not None:
-            raise own  # the block's own exception, in no group, whatever else failed
+            raise own  # the block's own exception, in no group, even if more failed
 
 
 class _WebhookServer(uvicorn.Server):

@@ -17,13 +17,17 @@ Verb = Literal["stop", "send_dtmf", "transfer", "refer", "forward", "start"]
 
 
 class Request(NamedTuple):
-    """One request to a `FakeControl`."""
+    """One request to a `FakeControl`.
+
+    Attributes:
+        verb: the name of the control's method.
+        target: the session's id. For `forward`, the id of the call on hold; for `start`, the new session's id.
+        argument: the options; for `forward`, the SIP endpoint.
+    """
 
     verb: Verb
     target: str
-    """The session's id. For `forward`, the id of the call on hold; for `start`, the new session's id."""
     argument: Dtmf | Transfer | Refer | Dialout | str | None = None
-    """The options; for `forward`, the SIP endpoint."""
 
 
 class FakeControl:

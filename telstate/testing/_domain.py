@@ -233,7 +233,7 @@ class SimulatedDomain:
             body=body,
             line=line,
             origin=number if "phoneNumber" in body else f"sip:{room.name}.0@example.sip.daily.co",
-            phone_number_id=str(uuid5(NAMESPACE_URL, number)),  # the id of a purchased number, whatever is called
+            phone_number_id=str(uuid5(NAMESPACE_URL, number)),  # the id of a purchased number, not of the called one
             meeting_id=meeting.meeting_id,
         )
 

@@ -32,7 +32,26 @@ _DESTINATION = re.compile(r"\+[1-9][0-9]{1,14}|sip:.+", re.DOTALL)
 class PhoneLine:
     """What happens when a number or a SIP URI is dialled once. All times are real seconds; None: it does not happen.
 
-    A line that is `busy`, `gives_up` or `fails` is never answered, whatever `answers` says.
+    A line that is `busy`, `gives_up` or `fails` is never answered, even with `answers`.
+
+    Attributes:
+        rings: from the dial to dialout.connected.
+        answers: from the dial to dialout.answered. A voicemail answers too.
+        talks: from the answer until the called party hangs up; None: until the call is stopped.
+        busy: the call stops 0.05 s after it rang: for busy and declined, Daily sends only a dialout.stopped.
+        gives_up: from the dial to dialout.stopped, unanswered.
+        fails: from the dial to dialout.error: the start was accepted, and the call fails later. Reports mention 5
+            to 60 seconds. No stopped follows: nothing documents whether one does.
+        error: the text of dialout.error, or of dialin.error and dialin.warning.
+        warns: from the dial to a dialout.warning; the call goes on.
+        refuses: the start is refused: see `telstate.testing.refusals`.
+        answer_after: seconds by which the HTTP answer to the start is delayed; the call is in progress meanwhile.
+        answer_lost: the call is made, but the connection breaks before the HTTP answer is complete.
+        start_lost: the connection breaks, and no call is made. For a request that hangs, use `FakeDaily.faults`.
+        loses: types of webhooks that are never sent for this call, for example `{"dialout.stopped"}`: a lost
+            hang-up.
+        delays: seconds of delay by type of webhook; other webhooks do not wait.
+        twice: types of webhooks that are sent twice, with the same id.
 
     Raises:
         ValueError: if a time is not a number of seconds, the line is answered before it rings, or a type of webhook does not exist.
@@ -40,38 +59,22 @@ class PhoneLine:
     """
 
     rings: float | None = 0.0
-    """From the dial to dialout.connected."""
     answers: float | None = 0.05
-    """From the dial to dialout.answered. A voicemail answers too."""
     talks: float | None = None
-    """From the answer until the called party hangs up; None: until the call is stopped."""
     busy: bool = False
-    """Stopped 0.05 s after it rang: for busy and declined, Daily sends only a dialout.stopped."""
     gives_up: float | None = None
-    """From the dial to dialout.stopped, unanswered."""
     fails: float | None = None
-    """From the dial to dialout.error: the start was accepted, and the call fails later. Reports mention 5 to 60 seconds. No stopped
-    follows: nothing documents whether one does."""
     error: str = DIALOUT_FAILED
-    """The text of dialout.error, or of dialin.error and dialin.warning."""
     warns: float | None = None
-    """From the dial to a dialout.warning; the call goes on."""
 
     refuses: Refusal | None = None
-    """The start is refused: see `telstate.testing.refusals`."""
     answer_after: float = 0.0
-    """The HTTP answer to the start comes this late; the call is in progress meanwhile."""
     answer_lost: bool = False
-    """The call is made, but the connection breaks before the HTTP answer is complete."""
     start_lost: bool = False
-    """The connection breaks, and no call is made. For a request that hangs, use `FakeDaily.faults`."""
 
     loses: Collection[str] = field(default_factory=frozenset)
-    """Types of webhooks that are never sent for this call, for example `{"dialout.stopped"}`: a lost hang-up."""
     delays: Mapping[str, float] = field(default_factory=dict)
-    """Types of webhooks that are sent this late; others do not wait for them."""
     twice: Collection[str] = field(default_factory=frozenset)
-    """Types of webhooks that are sent twice, with the same id."""
 
     def __post_init__(self) -> None:
         """Check the options."""

@@ -58,11 +58,12 @@ def draw_diagram(kind: DiagramKind, file_format: DiagramFormat = DiagramFormat.M
 
 
 def write_diagrams(folder: Path) -> list[Path]:
-    """Write every diagram as Mermaid and as SVG into a folder; return the files.
+    """Write every diagram as Mermaid and as SVG into a folder, which is created if missing; return the files.
 
     Raises:
         OSError: if a file cannot be written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for kind in DiagramKind:
         for file_format in (DiagramFormat.MERMAID, DiagramFormat.SVG):

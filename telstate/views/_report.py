@@ -11,6 +11,7 @@ from telstate.calls._engine import Engine
 from telstate.calls._evidence import EndedBy
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
+from telstate.calls._transfers import TransferOutcome
 from telstate.errors import shorten
 from telstate.events import Direction, Event
 from telstate.events._masking import mask
@@ -202,13 +203,20 @@ def _notes(session: Session) -> list[str]:
     if session.error_msg is not None:
         notes.append(f"error: {session.error_msg}")
     notes += [f"warning: {text}" for text in session.warnings]
-    if session.transferred_to is not None:
-        notes.append(f"transfer to {session.transferred_to}")
+    notes += [f"transfer to {to or 'an unknown target'}: {_TRANSFERS[outcome]}" for to, outcome in session.transfers]
     if not session.ended and session.started_at is not None:
         notes.append(f"no end was reported; last sign of life at {utc_time(session.alive_at)}")
     if session.uncertain:
         notes.append("uncertain: events may have been missed since the last one")
     return notes + [f"! {text}" for text in session.anomalies]
+
+
+_TRANSFERS = {
+    TransferOutcome.REACHED: "reached",
+    TransferOutcome.HANDED_OVER: "handed over, no event says whether it was reached",
+    TransferOutcome.NOT_REACHED: "not reached",
+    TransferOutcome.PENDING: "pending",
+}
 
 
 def _without_scheme(uri: str) -> str:

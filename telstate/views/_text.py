@@ -18,5 +18,5 @@ def cut(text: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace what would move the cursor or ring the bell: logs hold what strangers sent."""
+    """Replace what would move the cursor or ring the bell: logs hold untrusted input."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -324,26 +324,6 @@ def test_a_caller_who_was_not_forwarded_is_linked_to_no_session() -> None:
     assert next(engine.sessions()).caller is None
 
 
-@pytest.mark.parametrize("transfer_first", [True, False])
-def test_a_transfer_to_a_known_endpoint_links_its_far_leg(*, transfer_first: bool) -> None:
-    """In any order of arrival."""
-    engine = Engine()
-    feed(engine, js("dialin-connected", "a"))
-    triggered = webhook("calltransfer.triggered", "a", to_endpoint=URI)
-    arrives = js("dialin-connected", "b", sipEndpoint=URI)
-    completed = webhook("calltransfer.completed", "a", to_endpoint=URI)
-    feed(engine, *([triggered, arrives] if transfer_first else [arrives, completed]))
-    assert ids(engine.legs("a")) == ids(engine.legs("b")) == ["a", "b"]
-
-
-def test_a_session_that_was_on_the_endpoint_before_is_not_the_far_leg() -> None:
-    """A transfer that is only triggered says nothing about who is there now."""
-    engine = Engine()
-    feed(engine, js("dialin-connected", "a"), js("dialin-connected", "b", sipEndpoint=URI))
-    feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI))
-    assert ids(engine.legs("a")) == ["a"]
-
-
 @pytest.mark.parametrize("order", ["abl", "alb", "lab", "lba"])
 def test_sessions_can_be_linked_before_they_are_known(order: str) -> None:
     """The program knows its legs before their events arrive."""
@@ -386,17 +366,6 @@ def test_a_repeated_connected_takes_no_second_caller() -> None:
     feed(engine, webhook("dialin.connected", "a", room="r"))
     feed(engine, js("dialin-stopped", "a"), js("dialin-connected", "b", sipEndpoint=URI))
     assert [session.caller for session in engine.sessions()] == ["from p", "from q"]
-
-
-def test_late_steps_of_a_transfer_link_no_other_session() -> None:
-    """Its far leg has arrived and left; the webhooks are only slower."""
-    engine = Engine()
-    feed(engine, js("dialin-connected", "a"), js("transfer-requested", "a", toEndpoint=URI))
-    feed(engine, js("dialin-connected", "far", sipEndpoint=URI))
-    feed(engine, webhook("calltransfer.triggered", "a", to_endpoint=URI), js("dialin-stopped", "far"))
-    feed(engine, webhook("calltransfer.completed", "a", to_endpoint=URI))
-    feed(engine, js("dialin-connected", "stranger", sipEndpoint=URI))
-    assert ids(engine.legs("a")) == ["a", "far"]
 
 
 def test_a_call_of_thousands_of_legs() -> None:
@@ -543,7 +512,7 @@ def test_time_never_falls() -> None:
 
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), -1.0, 1_730_000_000_000.0])
 def test_an_invalid_time_is_refused(now: float) -> None:
-    """With milliseconds everything would be due for ever. Nothing has changed then."""
+    """With milliseconds everything would be due forever. Nothing has changed then."""
     engine = Engine()
     for _ in range(2):
         with pytest.raises(ValueError, match="Unix seconds"):

@@ -529,10 +529,3 @@ def test_an_invalid_snapshot_is_refused() -> None:
     for snapshot in bad:
         with pytest.raises(TelstateError, match="snapshot"):
             Engine.restore(snapshot)
-
-
-def test_the_target_of_a_transfer_is_kept() -> None:
-    """The first one that is reported."""
-    engine = Engine()
-    feed(engine, js("dialin-connected"), webhook("calltransfer.triggered", to_endpoint="sip:desk@pbx.example"))
-    assert only(engine).transferred_to == "sip:desk@pbx.example"

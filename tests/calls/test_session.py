@@ -103,7 +103,7 @@ def test_help_shows_what_a_user_needs() -> None:
     assert set(methods) == {"Session", "__init__", "__repr__", "to_dict"}
     attributes = {"error": "error_msg", "legs": None, "notes": None, "called": None, "held_s": None, "end_sign": None}
     for key in KEYS:
-        name = attributes.get(key, {"end_source": "end_reported", "transfers": "transferred_to"}.get(key, key))
+        name = attributes.get(key, {"end_source": "end_reported"}.get(key, key))
         assert name is None or re.search(rf"\b{name}\b", text), key
 
 

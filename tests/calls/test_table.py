@@ -101,8 +101,8 @@ def test_the_engine_obeys_the_row(row: Row, direction: Direction, state: State) 
     changed = {name for name, value in session.to_dict().items() if value != before[name] and name.endswith("_at")}
     assert changed == ({"started_at", row.time} if row.time else set())
     accepted = expected in (OutcomeKind.MOVED, OutcomeKind.NOTED)
-    lives = row.life or row.event == "presence-checked"  # its content decides, and here it is alive
-    assert (session.alive_at is not None) == (accepted and lives and (row.life or not session.ended))
+    is_alive = accepted and row.event == "presence-checked" and not session.ended  # its content decides
+    assert (session.alive_at == 50.0) == (row.life or is_alive)
     if row.once:
         assert engine.receive(parse(payload_of(row)), 51.0).kind is OutcomeKind.DUPLICATE
 

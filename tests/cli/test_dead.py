@@ -11,12 +11,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from telstate import DialoutEvent, Dispatcher, Router, Session
+from telstate import DialoutEvent, Dispatcher, ParseError, Router, Session
 from telstate.journals import SqliteJournal
 from tests.calls import js
 from tests.cli.running import json_lines, run_process, telstate
 
 NUMBER = "+12025550101"
+_DAMAGED_SESSION = b"""{"v":1,"journal":"j","settings":{}}
+{"v":1,"dead":{"number":1,"retry_requested":false,"seq":1,"reason":"","handler":null,"detail":"","at":0,"payload":"","facts":{"session":{}}}}
+"""
 
 
 def serve(path: Path) -> Path:
@@ -65,9 +68,31 @@ def test_dead_letters_are_listed_and_shown(journal: Path) -> None:
         assert json.loads(shown)["at"] == letters[1]["at"]
         full = json.loads(telstate("dead", "show", source, "2", "--json").stdout)
         assert full == letters[1]
-        assert full["payload"]["action"] == "dialout-answered"
-        assert full["facts"]["session"]["destination"] == NUMBER
+        assert full["event"]["action"] == "dialout-answered"
+        assert full["session"]["destination"] == NUMBER
         assert full["handler"].endswith("bill")
+
+
+def test_a_dead_letter_shows_no_internals(journal: Path) -> None:
+    """The session is the record of every report, and a rewritten event claims no dialect."""
+    shown = json.loads(telstate("dead", "show", journal, "3").stdout)
+    assert " ".join(shown) == "number retry_requested seq at reason detail handler handlers event session"
+    assert [key for key in shown["session"] if key.startswith("_")] == []
+    assert (shown["session"]["state"], shown["session"]["cause"]) == ("stopped", "completed")
+
+
+def test_an_unreadable_payload_has_no_handler(tmp_path: Path) -> None:
+    """It is shown as it came, with its dialect."""
+    path = tmp_path / "calls.db"
+
+    async def run() -> None:
+        async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
+            await calls.add_dead_letter(b'{"x', ParseError("", "a JSON object", '{"x'), "webhook")
+
+    anyio.run(run)
+    assert telstate("dead", "list", path).stdout.splitlines()[1].split()[4] == b"none"
+    shown = json.loads(telstate("dead", "show", path, "1").stdout)
+    assert (shown["seq"], shown["handler"], shown["dialect"], shown["payload"]) == (0, None, "webhook", '{"x')
 
 
 def test_dead_letters_are_retried_and_dropped(journal: Path) -> None:
@@ -140,6 +165,7 @@ def test_replay_reads_a_database_while_a_service_writes_it(journal: Path) -> Non
     [
         (b'{"v":1,"journal":"j","settings":{}}\n{"v":1,"dead":{}}\n', b"is damaged at"),
         (b'{"v":1,"journal":"j","settings":{}}\n{"v":1,"dead":\n', b"is damaged at"),
+        (_DAMAGED_SESSION, b"the session of dead letter 1 is damaged"),
         (b"x\n", b"neither a service's journal (a SQLite database) nor an export"),
         (b'{"action":"dialin-stopped","sessionId":"s"}\n', b"neither a service's journal"),
     ],
@@ -148,13 +174,13 @@ def test_odd_files_are_reported_in_one_line(tmp_path: Path, lines: bytes, error:
     """Without a traceback."""
     path = tmp_path / "calls.jsonl"
     path.write_bytes(lines)
-    run = telstate("dead", "list", path)
+    run = telstate("dead", "list", path, "--json")
     assert (run.returncode, len(run.stderr.splitlines())) == (2, 1), run.stderr
     assert error in run.stderr
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    """It would wait for a writer for ever."""
+    """It would wait for a writer forever."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     run = telstate("dead", "list", path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -95,6 +97,32 @@ def test_strict_fails_on_a_bad_line_after_reading_all() -> None:
     assert telstate("replay", "--strict", given=CALL + STOP).returncode == 0
 
 
+def test_a_log_without_a_readable_line_fails() -> None:
+    """It is probably not a log. The summary is printed all the same."""
+    run = telstate("replay", "--json", given=b"nope\n{}\n")
+    assert run.returncode == 1
+    assert json.loads(run.stdout.splitlines()[-1])["summary"]["invalid"] == 2
+
+
+def test_replay_at_a_terminal_says_that_it_waits_for_input() -> None:
+    """On standard error, for `tail` too; nothing is printed for a pipe."""
+    leader, follower = pty.openpty()
+    try:
+        for verb in ("replay", "tail"):
+            process = subprocess.Popen(
+                command(verb), stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+            )
+            os.write(leader, CALL + b"\x04")  # Ctrl-D
+            _, error = process.communicate(timeout=60)
+            assert (process.returncode, error.decode()) == (
+                0,
+                "telstate: reading from the terminal; end the input with Ctrl-D, or give a FILE\n",
+            )
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
 def test_a_torn_last_line_is_reported_unless_it_is_a_journals() -> None:
     """A journal's torn record was never acknowledged, so nobody misses it."""
     bare = telstate("replay", "--json", "--strict", given=CALL + STOP[:20])
@@ -142,7 +170,11 @@ def test_misuse_exits_with_2_and_says_what_is_wrong(tmp_path: Path) -> None:
     assert telstate("replay", "--retain", "0").returncode == 2
     assert telstate("replay", "--no-such-option").returncode == 2
     assert telstate("diagram").returncode == 2
-    assert telstate("diagram", "nothing").returncode == 2
+    nothing = telstate("diagram", "nothing")
+    assert nothing.returncode == 2
+    assert b"Invalid value for 'KIND': 'nothing' is not one of" in nothing.stderr
+    unwritable = telstate("diagram", "--write", "/dev/null/folder")
+    assert (unwritable.returncode, unwritable.stderr[:40]) == (2, b"telstate: cannot write /dev/null/folder:")
 
 
 def test_empty_input_is_not_an_error() -> None:
@@ -254,6 +286,14 @@ def test_the_table_has_a_head_sessions_notes_and_totals() -> None:
     assert "+12•••••••00" in text
 
 
+def test_each_target_of_a_transfer_has_a_line() -> None:
+    """With what became of it."""
+    log = Path(__file__).parents[1] / "corpus/logs/02-transfer-second-target.jsonl"
+    table = telstate("replay", log).stdout.decode()
+    assert "transfer to +12•••••••90: not reached\n" in table
+    assert "transfer to +12•••••••91: reached\n" in table
+
+
 def test_numbers_and_names_are_masked_unless_asked_for() -> None:
     """In the table and in JSON, in sessions and in events that match none."""
     number, name = "+12025550100", "Ada Lovelace"
@@ -343,6 +383,13 @@ def test_the_help_of_a_verb_fits_80_columns(verb: str) -> None:
     run = telstate(verb, "--help")
     assert run.returncode == 0
     assert max(map(len, run.stdout.decode().splitlines())) <= 80
+
+
+def test_the_help_shows_arguments_without_python_types() -> None:
+    """As manual pages do: required ones bare, optional ones in brackets."""
+    text = telstate("dead", "retry", "--help").stdout.decode()
+    assert "retry [OPTIONS] JOURNAL [NUMBER]...\n" in text
+    assert re.search(r"<|\{", text) is None
 
 
 def shell(script: str) -> subprocess.CompletedProcess[bytes]:

@@ -394,7 +394,7 @@ async def test_a_second_writer_is_refused(kind: str, tmp_path: Path) -> None:
     make = EXCLUSIVE[kind](tmp_path)
     journal = make()
     await journal.open(SETTINGS)
-    with pytest.raises(JournalError, match="written by another process: stop that one, or use another file"):
+    with pytest.raises(JournalError, match="in use by another process: stop that one, or use another file"):
         await make().open(SETTINGS)
     assert await journal.append([entry(1)]) == [1]
     await journal.aclose()

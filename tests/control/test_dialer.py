@@ -163,7 +163,7 @@ async def test_all_attempts_share_one_budget(setup: Setup) -> None:
 
 
 async def test_a_refused_start_is_an_event(setup: Setup) -> None:
-    """In Python Daily sends no other event, so handlers would wait for ever."""
+    """In Python Daily sends no other event, so handlers would wait forever."""
     router, ended = Router(), list[Session]()
 
     @router.on_end()
@@ -632,7 +632,7 @@ async def test_misuse_is_reported_before_anything_is_sent() -> None:
             with pytest.raises(DefinitionError, match="above 0"):
                 await phone.dial(ring_timeout=nothing)
         with pytest.raises(DefinitionError, match="hashable"):
-            await phone.dial(key=["a"])  # or its slot would be taken for ever
+            await phone.dial(key=["a"])  # or its slot would be taken forever
         permitted = PhoneDialout(phone_number=NUMBER, permissions=Permissions(can_receive={"base": False}))
         with pytest.raises(NotSupported, match="permissions"):
             await phone.dialer.dial(permitted)

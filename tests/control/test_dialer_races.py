@@ -193,7 +193,7 @@ async def test_a_call_of_somebody_else_takes_a_slot_once_the_start_is_over() -> 
 
 
 async def test_two_starts_with_one_session_have_one_slot() -> None:
-    """A gateway may answer the second start as it did the first; no slot is kept for ever."""
+    """A gateway may answer the second start as it did the first; no slot is kept forever."""
     carrier = ringing()
 
     async def start(*_: Any) -> str:

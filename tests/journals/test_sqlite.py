@@ -67,6 +67,14 @@ def full(journal: SqliteJournal) -> Iterator[None]:
     journal._database.execute("PRAGMA max_page_count=1000000")
 
 
+async def test_missing_folders_are_created(tmp_path: Path) -> None:
+    """A service starts on an empty volume."""
+    path = tmp_path / "data" / "telstate" / "calls.db"
+    async with Dispatcher(Router(), journal=SqliteJournal(path)):
+        pass
+    assert path.is_file()
+
+
 async def test_a_full_disk_refuses_an_append_until_there_is_space(tmp_path: Path) -> None:
     """All of an append is kept, or nothing of it, and the dispatcher says so."""
     path = tmp_path / "calls.db"
@@ -147,7 +155,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 async def test_a_transaction_of_another_program_is_reported_and_outlived(tmp_path: Path) -> None:
-    """An event is refused, marks are written later, and nothing waits for ever."""
+    """An event is refused, marks are written later, and nothing waits forever."""
     path = tmp_path / "calls.db"
     journal = SqliteJournal(path, busy=0.1)
     async with Dispatcher(Router(), journal=journal) as calls:
@@ -415,13 +423,13 @@ async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: st
         other.hardlink_to(path)
     else:
         path.rename(other)
-    with pytest.raises(JournalError, match="written by another process"):
+    with pytest.raises(JournalError, match="in use by another process"):
         await SqliteJournal(other).open({})
     if name in ("the same", "symbolic link"):  # SQLite finds its `-wal` by name only
         await SqliteJournal(other).drop_dead_letters([1])
         assert await seqs_of(SqliteJournal(other)) == [1]
         other.read_bytes()  # closing a file drops a process's POSIX locks on it
-    assert "written by another process: stop that one" in opened_by_another_process(other)
+    assert "in use by another process: stop that one" in opened_by_another_process(other)
     await journal.append([ENTRY])
     await journal.aclose()
     if name in ("the same", "symbolic link"):

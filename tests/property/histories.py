@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from telstate import Dialect, Event, event_types, parse
 from telstate.testing import SCRIPTS, SimulatedCall, spell
 
+T = TypeVar("T")
 DIALECTS = [Dialect.DAILY_JS, Dialect.WEBHOOK, Dialect.DAILY_PYTHON, Dialect.JOURNAL]
 START = 1_790_000_000.0
 
@@ -46,7 +47,7 @@ def local_events(call: SimulatedCall) -> st.SearchStrategy[Event]:
     return st.sampled_from(names).map(lambda name: parse({"action": name, "sessionId": call.session_id}))
 
 
-def shuffled(events: list[Event]) -> st.SearchStrategy[list[Event]]:
+def shuffled(events: list[T]) -> st.SearchStrategy[list[T]]:
     """Draw the same events in any order, each at least once, some several times."""
     repeats = st.lists(st.sampled_from(events), max_size=len(events)) if events else st.just([])
     return repeats.flatmap(lambda more: st.permutations(events + more))

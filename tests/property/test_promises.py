@@ -34,6 +34,11 @@ def final_states(engine: Engine) -> dict[str, tuple[State, Cause | None]]:
     return {session.session_id: (session.state, session.cause) for session in engine.sessions()}
 
 
+def final_transfers(engine: Engine) -> dict[str, tuple[object, ...]]:
+    """Return what became of the transfers of all sessions of an engine."""
+    return {s.session_id: (s.cause, s.transferred_to, s.transfers) for s in engine.sessions()}
+
+
 def run(events: list[Event], now: list[float | None] | None = None) -> Engine:
     """Feed events to a new engine."""
     engine = Engine()
@@ -60,13 +65,19 @@ def test_1_any_order_and_repetition_converges(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_1_events_within_retention_converge(data: st.DataObject) -> None:
-    """However late, up to two hours."""
+    """However late, up to two hours. Each record keeps the time of its receipt."""
     events = data.draw(reports(data.draw(calls())))
-    mixed = data.draw(shuffled(events))
-    now: list[float | None] = [
-        1_790_000_000.0 + at for at in data.draw(st.lists(st.floats(0, 7199), min_size=len(mixed), max_size=len(mixed)))
-    ]
-    assert final_states(run(mixed, now)) == final_states(run(events))
+    times = data.draw(st.lists(st.floats(0, 7199), min_size=len(events), max_size=len(events)))
+    records = [(event, 1_790_000_000.0 + at) for event, at in zip(events, times, strict=True)]
+    expected = run(*columns(records))
+    again = run(*columns(data.draw(shuffled(records))))
+    assert final_states(again) == final_states(expected)
+    assert final_transfers(again) == final_transfers(expected)
+
+
+def columns(records: list[tuple[Event, float]]) -> tuple[list[Event], list[float | None]]:
+    """Return the events and the times of records."""
+    return [event for event, _ in records], [at for _, at in records]
 
 
 def oracle(call: SimulatedCall, names: set[str]) -> tuple[State, Cause | None]:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from telstate import CallEnded, DefinitionError, Dispatcher, NotRunning, PinlessDialin, Router, Session, State
 from telstate.errors import DailyError, NoSuchSession, NotHosting, TemporarilyNotAvailable, UnknownResult
-from telstate.events import DialoutRequested, Presence
+from telstate.events import DialoutRequested, Presence, TransferFailed
 from telstate.journals import SqliteJournal
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.testing import FakeClock
@@ -573,6 +573,29 @@ async def test_accepted_requests_survive_a_restart(tmp_path: Path) -> None:
         assert other is not None
         assert (one.ended_by, one.cause) == ("local", "completed")
         assert (other.ended_by, other.cause) == ("remote", "transferred")
+
+
+async def test_a_transfer_that_failed_is_an_event(tmp_path: Path) -> None:
+    """Handlers learn it, a replay knows it, and it counts after the end too."""
+    router, heard = Router(), list[object]()
+
+    @router.on(TransferFailed)
+    async def learn(event: TransferFailed, session: Session) -> None:
+        heard.append((event.reason, session.transfers))
+
+    path = tmp_path / "calls"
+    async with Dispatcher(router, control=GatedControl(), journal=SqliteJournal(path)) as calls:
+        session = await answered(calls, "a")
+        await calls.transfer(session, BOB)
+        assert (await calls.transfer_failed(session, BOB, "486 Busy Here")).kind == "noted"
+        await calls.receive(js("dialout-stopped", "a"))
+        assert (await calls.transfer_failed("a", "sip:carol@example.com")).kind == "noted"
+    assert heard[0] == ("486 Busy Here", ((BOB, "not-reached"),))
+    again = replayed(path).session("a")
+    assert again is not None
+    for one in (session, again):
+        assert (one.cause, one.transferred_to, one.amended) == ("completed", None, True)
+        assert one.transfers == ((BOB, "not-reached"), ("sip:carol@example.com", "not-reached"))
 
 
 # --- callers on hold ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from telstate import (
     DialoutEvent,
     Dispatcher,
     Outcome,
+    ParseError,
     Retry,
     Router,
     Session,
@@ -406,3 +407,52 @@ async def test_an_exception_whose_text_cannot_be_encoded_costs_no_letter(make: C
         for number in range(3):
             await calls.receive(js("dialout-connected", f"s{number}"))
     assert [kept.letter.detail async for kept in make().dead_letters()] == [f"half an emoji: ? s{n}" for n in range(3)]
+
+
+async def test_a_retry_runs_one_of_several_handlers_that_share_a_name() -> None:
+    """As functions that a factory made do."""
+    router, ran = Router(), []
+
+    def make(name: str, **filters: Any) -> None:
+        @router.on("dialout-connected", **filters)
+        async def handler() -> None:
+            ran.append(name)
+            if ran.count("bad") == 1 and name == "bad":
+                raise ValueError
+
+    make("good")
+    make("bad")
+    make("filtered out", where=lambda session: False)  # noqa: ARG005
+    async with Dispatcher(router) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        await calls.idle()
+        (kept,) = await calls.dead_letters.list()
+        await calls.dead_letters.retry(kept.number)
+        await calls.idle()
+    assert ran == ["good", "bad", "bad"]
+
+
+async def test_an_event_that_is_not_json_is_refused_by_every_journal() -> None:
+    """One in memory would not notice before the event becomes a dead letter."""
+    wrong: dict[str, Any] = {"mine": object()}
+    async with Dispatcher(Router()) as calls:
+        with pytest.raises(ParseError, match="can be written as JSON"):
+            await calls.receive(DialoutAnswered(session_id="a", **wrong))
+        assert calls.sessions() == []
+
+
+async def test_a_handler_that_fails_on_an_event_made_without_validation_ends_nothing() -> None:
+    """The dead letter has no event then."""
+    router = Router()
+
+    @router.on(DialoutAnswered)
+    async def fail() -> None:
+        raise ValueError("no such number")
+
+    async with Dispatcher(router) as calls:
+        event = DialoutAnswered(session_id="a").model_copy(update={"room": object()})
+        for received in (event, js("dialout-answered", "b")):
+            await calls.receive(received)
+            await calls.idle()
+        letters = await calls.dead_letters.list()
+    assert [bool(kept.letter.payload) for kept in letters] == [False, True]

@@ -38,7 +38,6 @@ from telstate import (
     State,
 )
 from telstate.journals import MemoryJournal, SqliteJournal
-from telstate.routing._runner import IN_HANDLER
 from telstate.testing import FakeClock, Noise, simulate
 from telstate.testing._clock import settle
 from tests.calls import SESSION, joined, js
@@ -732,6 +731,31 @@ async def test_as_handler_receives_beyond_the_pending_limit() -> None:
         gate.set()
 
 
+async def test_what_counts_as_a_handler_and_waits_does_not_raise_the_pending_limit() -> None:
+    """It is no pending job, so `receive` would never have waited for it."""
+    router, gate = Router(), anyio.Event()
+
+    @router.on("dialout-connected")
+    async def wait() -> None:
+        await gate.wait()
+
+    async def dial(calls: Dispatcher) -> None:
+        with calls.as_handler():
+            await calls.wait_for("later", "answered")
+
+    async with Dispatcher(router, pending_limit=2) as calls, anyio.create_task_group() as group:
+        group.start_soon(dial, calls)
+        await settle()
+        for name in "ab":
+            await calls.receive(js("dialout-connected", name))
+        with anyio.move_on_after(0.05) as waited:
+            await calls.receive(js("dialout-connected", "c"))
+        assert waited.cancelled_caught
+        gate.set()
+        await idle(calls)
+        await calls.receive(js("dialout-answered", "later"))
+
+
 async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_exception() -> None:
     """A handler that uses it is still a handler afterwards."""
     router, inside = Router(), list[bool]()
@@ -739,17 +763,41 @@ async def test_as_handler_ends_with_its_block_also_inside_a_handler_or_after_an_
     @router.on(DialoutEvent)
     async def use_it(calls: Dispatcher) -> None:
         with calls.as_handler():
-            inside.append(IN_HANDLER.get())
-        inside.append(IN_HANDLER.get())
+            inside.append(calls._backlog.in_handler)
+        inside.append(calls._backlog.in_handler)
 
     async with Dispatcher(router) as calls:
         await calls.receive(js("dialout-connected"))
         await idle(calls)
         with suppress(ZeroDivisionError), calls.as_handler():
-            inside.append(IN_HANDLER.get())
+            inside.append(calls._backlog.in_handler)
             raise ZeroDivisionError
-        inside.append(IN_HANDLER.get())
+        inside.append(calls._backlog.in_handler)
     assert inside == [True, True, True, False]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancelling_the_task_of_a_handler_that_finished_changes_nothing() -> None:
+    """As `loop.call_later(30, task.cancel)` does: by then its worker waits for other handlers."""
+    router, tasks = Router(), list[asyncio.Task[Any]]()
+
+    @router.on("dialout-connected")
+    async def remember() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+
+    async with Dispatcher(router) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        await calls.idle()
+        await settle()
+        tasks[0].cancel()
+        with anyio.CancelScope(shield=True):
+            await settle()
+        assert calls.is_open
+        await calls.receive(js("dialout-connected", "b"))
+        await calls.idle()
+    assert len(tasks) == 2
 
 
 async def test_memory_is_bounded_in_a_flood_of_events() -> None:
@@ -855,7 +903,7 @@ async def test_leaving_raises_not_running_in_everything_that_waits() -> None:
 
 async def test_wait_for_returns_a_session_that_has_left_memory_since() -> None:
     """It was woken at the step, and got its turn later."""
-    async with Dispatcher(Router()) as calls, anyio.create_task_group() as group:
+    async with Dispatcher(Router(), clock=LogClock()) as calls, anyio.create_task_group() as group:
         found: list[Session] = []
 
         async def wait() -> None:
@@ -867,6 +915,26 @@ async def test_wait_for_returns_a_session_that_has_left_memory_since() -> None:
         calls.retire()
         assert calls.session(SESSION) is None
     assert [session.cause for session in found] == ["unanswered"]
+
+
+@pytest.mark.both_loops
+async def test_two_tasks_can_share_a_reader_of_changes() -> None:
+    """Each change wakes one of them."""
+    async with Dispatcher(Router()) as calls:
+        changes, got = calls.changes(), []
+
+        async def read() -> None:
+            change: Outcome = await anext(changes)
+            got.append(change.seq)
+
+        with anyio.fail_after(0.5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                group.start_soon(read)
+                for number in range(2):
+                    await settle()
+                    await calls.receive(js("dialout-connected", f"s{number}"))
+    assert sorted(got) == [1, 2]
 
 
 async def test_changes_yields_outcomes_that_open_or_move_a_session() -> None:
@@ -1152,3 +1220,13 @@ async def test_a_failure_is_logged_without_phone_numbers() -> None:
             await calls.receive(js("dialout-stopped", "s"))
     finally:
         structlog.reset_defaults()
+
+
+async def test_idle_outside_the_block_raises_not_running() -> None:
+    """Neither before nor after it is anything under way that could finish."""
+    calls = Dispatcher(Router())
+    for _ in range(2):
+        with anyio.fail_after(1), pytest.raises(NotRunning):
+            await calls.idle()
+        async with calls:
+            await calls.idle()

@@ -440,9 +440,7 @@ async def test_senders_that_wait_for_a_slow_journal_at_the_end_learn_what_was_ke
 
 
 @pytest.mark.both_loops
-async def test_a_journal_that_hangs_keeps_nobody_waiting_forever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_journal_that_hangs_does_not_block_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the sender nor the block: a disk that hangs is left alone."""
     monkeypatch.setattr(_run, "_CLOSE_WITHIN", 0.1)
     journal = SqliteJournal(tmp_path / "calls.db")
@@ -545,3 +543,47 @@ async def test_a_sender_that_gives_up_on_a_slow_journal_leaves_nothing_behind(tm
         await calls.idle()
         assert len(calls.live()) <= 1000
         assert not calls._sequencer._queue
+
+
+async def test_a_journal_that_cannot_be_closed_leaves_the_router_free(tmp_path: Path) -> None:
+    """Handlers can be registered again."""
+
+    class Stubborn(SqliteJournal):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise OSError(5, "Input/output error")
+
+    router = Router()
+    with pytest.raises(OSError, match="Input/output"):
+        async with Dispatcher(router, journal=Stubborn(tmp_path / "calls.db")):
+            pass
+
+    @router.on("dialout-connected")
+    async def later() -> None: ...
+
+
+async def test_a_dead_letter_being_written_when_the_block_is_left_is_kept_once(tmp_path: Path) -> None:
+    """The write is not cut off, so it is not made again."""
+    writing = anyio.Event()
+
+    class Slow(SqliteJournal):
+        async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+            """As the disk's thread: the call that was submitted is made, whoever is cancelled."""
+            with anyio.CancelScope(shield=True):
+                await super().add_dead_letters(letters)
+            writing.set()
+            await anyio.sleep(0.2)
+
+    router, failing = Router(), anyio.Event()
+
+    @router.on("dialout-connected")
+    async def fail() -> None:
+        await failing.wait()
+        raise ValueError
+
+    async with Dispatcher(router, journal=Slow(tmp_path / "j.db"), drain=0) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        await settle()
+        failing.set()
+        await writing.wait()
+    assert len([kept async for kept in SqliteJournal(tmp_path / "j.db").dead_letters()]) == 1

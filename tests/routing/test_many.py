@@ -182,7 +182,7 @@ async def test_a_recorded_log_brings_its_own_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("one", [b"{}", "{}", {"action": "dialout-connected"}])
 async def test_a_single_payload_is_not_many(one: Any) -> None:
-    """It could be iterated by bytes or keys; nobody wants that."""
+    """It could be iterated by bytes or keys; that is never meant."""
     async with Dispatcher(Router()) as calls:
         with pytest.raises(TypeError, match=r"await receive\(payload\)"):
             await calls.receive_many(one)

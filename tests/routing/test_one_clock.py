@@ -9,7 +9,8 @@ import anyio
 import pytest
 import structlog
 
-from telstate import Dispatcher, LogClock, Retry, Router, Session, State
+from telstate import DefinitionError, Dispatcher, LogClock, Retry, Router, Session, State
+from telstate.events import DialoutConnected
 from telstate.testing import FakeClock
 from telstate.testing._clock import settle
 from tests.calls import SESSION, js
@@ -208,3 +209,19 @@ async def test_a_retry_that_succeeds_runs_the_next_handlers_after_its_pause() ->
         await clock.advance(30)
         assert seen == ["a", "b", "next b", "a", "next a"]
         assert await calls.dead_letters.list() == []
+
+
+async def test_the_clock_of_a_log_keeps_its_time_where_an_event_has_none() -> None:
+    """A log's lines may have no time of their own."""
+    clock = LogClock()
+    async with Dispatcher(Router(), clock=clock) as calls:
+        await calls.receive(DialoutConnected(session_id="a", occurred_at=1_790_000_000.0))
+        await calls.link("a", "b")
+        assert clock.now() == 1_790_000_000.0
+
+
+async def test_retire_is_for_the_clock_of_a_log() -> None:
+    """A journal does not know of it, so a replay would come to another state."""
+    async with Dispatcher(Router()) as calls:
+        with pytest.raises(DefinitionError, match="recorded logs"):
+            calls.retire()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -541,6 +541,203 @@ async def test_a_damaged_byte_never_keeps_the_program_from_starting(
 
 
 # --- checkpoints while it runs ------------------------------------------------------------------------------------
+
+
+class Saving(SqliteJournal):
+    """A journal that counts its checkpoints, and can fail to save, hang, or save without an answer."""
+
+    checkpoint_every = 20
+    saved = 0
+    before: Callable[[], Awaitable[None]] | None = None
+    after: Callable[[], Awaitable[None]] | None = None
+
+    async def save(self, key: str, state: bytes, revision: int | None) -> int:
+        """Save."""
+        if self.before is not None:
+            await self.before()
+        new = await super().save(key, state, revision)
+        self.saved += 1
+        if self.after is not None:
+            await self.after()
+        return new
+
+
+@pytest.fixture
+def small_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no checkpoint count as large."""
+    monkeypatch.setattr("telstate.routing._checkpoints._BYTES_PER_EVENT", 1_000_000)
+
+
+async def fail() -> None:
+    """Fail as a full disk does."""
+    raise OSError(28, "No space left on device")
+
+
+async def warn(calls: Dispatcher, events: int) -> None:
+    """Receive so many events, and let a checkpoint that is due be saved."""
+    for number in range(events):
+        await calls.receive(js("dialin-warning", "s", errorMsg=str(number)))
+    for _ in range(5):
+        await settle()
+        await anyio.sleep(0.005)
+
+
+@pytest.mark.usefixtures("small_states")
+async def test_a_checkpoint_is_due_after_so_many_events_and_not_before(tmp_path: Path) -> None:
+    """Each counts from the last one. Leaving saves one only if something came since."""
+    journal = Saving(tmp_path / "calls")
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        await warn(calls, 19)
+        assert journal.saved == 0
+        await warn(calls, 1)
+        assert journal.saved == 1
+        await warn(calls, 19)
+        assert journal.saved == 1
+        await warn(calls, 1)
+        assert journal.saved == 2
+    assert journal.saved == 2
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        await warn(calls, 18)  # the source gap is the first
+        assert journal.saved == 2
+        await warn(calls, 1)
+        assert journal.saved == 3
+        await warn(calls, 1)
+    assert journal.saved == 4
+
+
+@pytest.mark.usefixtures("small_states")
+async def test_an_event_during_a_save_makes_no_second_checkpoint_due(tmp_path: Path) -> None:
+    """The next is due as many events after the one that was saved."""
+    journal, gate = Saving(tmp_path / "calls"), anyio.Event()
+    journal.before = gate.wait
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        await warn(calls, 20)
+        await warn(calls, 1)
+        gate.set()
+        await warn(calls, 18)
+        assert journal.saved == 1
+        await warn(calls, 1)
+        assert journal.saved == 2
+
+
+async def test_a_start_at_which_nothing_happens_saves_no_checkpoint(tmp_path: Path) -> None:
+    """It has come from one that has everything."""
+    journal = Saving(tmp_path / "calls")
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        await calls.receive(js("dialin-stopped", "s"))
+    assert journal.saved == 1
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()):
+        pass
+    assert journal.saved == 1
+
+
+@pytest.mark.usefixtures("small_states")
+async def test_the_events_after_a_checkpoint_count_in_the_next_run(tmp_path: Path) -> None:
+    """A program that crashes every few minutes would otherwise read more and more of them at each start."""
+    path = tmp_path / "calls"
+    async with Dispatcher(Router(), journal=Saving(path), clock=FakeClock()) as calls:
+        await warn(calls, 20)
+        await warn(calls, 15)
+        copy = crash(path, "crash")
+    journal = Saving(copy)
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        assert calls._sequencer.seq == 36
+        await warn(calls, 3)
+        assert journal.saved == 0
+        await warn(calls, 1)
+        assert journal.saved == 1
+
+
+async def test_a_large_checkpoint_is_saved_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing it costs as much as stepping some events, but a start must not take long: at most eight times as many."""
+    monkeypatch.setattr("telstate.routing._checkpoints._BYTES_PER_EVENT", 1)
+    journal = Saving(tmp_path / "calls")
+    async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+        await warn(calls, 20)
+        assert journal.saved == 1
+        await warn(calls, 8 * 20 - 1)
+        assert journal.saved == 1
+        await warn(calls, 1)
+        assert journal.saved == 2
+
+
+@pytest.mark.both_loops
+async def test_a_save_that_was_cut_off_but_stored_is_replaced_at_the_end(tmp_path: Path) -> None:
+    """The dispatcher recognizes its own checkpoint, and the last one has everything."""
+    path = tmp_path / "calls"
+    journal = Saving(path)
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+            journal.after = anyio.sleep_forever
+            await warn(calls, 20)
+            assert journal.saved == 1
+            await warn(calls, 5)
+            journal.after = None
+        async with Dispatcher(Router(), journal=SqliteJournal(path), clock=FakeClock()) as calls:
+            assert calls._run.checkpoints._saved == 25
+    assert journal.saved == 2
+    assert logs == []
+
+
+@pytest.mark.usefixtures("small_states")
+async def test_a_save_that_failed_but_was_stored_is_replaced_by_the_next(tmp_path: Path) -> None:
+    """Its answer was lost. The failure is logged, and the next save is tried after as many events again."""
+    journal = Saving(tmp_path / "calls")
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+            journal.after = fail
+            await warn(calls, 20)
+            journal.after = None
+            await warn(calls, 19)
+            assert (journal.saved, [log["event"] for log in logs]) == (1, ["checkpoint.failed"])
+            await warn(calls, 1)
+            assert journal.saved == 2
+            await warn(calls, 20)
+            assert journal.saved == 3
+    assert [log["event"] for log in logs] == ["checkpoint.failed"]
+
+
+@pytest.mark.usefixtures("small_states")
+async def test_a_save_that_failed_is_tried_again_after_as_many_events(tmp_path: Path) -> None:
+    """Not at each event: the disk may be full for hours. And leaving saves all that came since the last good one."""
+    path = tmp_path / "calls"
+    journal = Saving(path)
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+            journal.before = fail
+            await warn(calls, 20)
+            await warn(calls, 19)
+            assert len(logs) == 1
+            await warn(calls, 1)
+            assert len(logs) == 2
+            journal.before = None
+        async with Dispatcher(Router(), journal=SqliteJournal(path), clock=FakeClock()) as calls:
+            assert calls._run.checkpoints._saved == 40
+    assert {log["event"] for log in logs} == {"checkpoint.failed"}
+
+
+@pytest.mark.usefixtures("small_states")
+@pytest.mark.parametrize("first", ["saved", "failed", "none"])
+async def test_a_checkpoint_that_somebody_else_saved_is_never_overwritten(first: str, tmp_path: Path) -> None:
+    """Whatever became of the own save before: it is logged as an error, once for as many events as lie between two."""
+    path = tmp_path / "calls"
+    journal = Saving(path)
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
+            if first != "none":
+                journal.after = fail if first == "failed" else None
+                await warn(calls, 20)
+                journal.after = None
+            logs.clear()
+            kept = await journal.load("engine")
+            await SqliteJournal.save(journal, "engine", b"somebody else's", None if kept is None else kept[1])
+            await warn(calls, 20)
+            await warn(calls, 19)
+            assert [log["event"] for log in logs] == ["checkpoint.conflict"]
+            await warn(calls, 1)
+        assert [log["event"] for log in logs] == ["checkpoint.conflict"] * 3  # and when it was left
+    assert {log["log_level"] for log in logs} == {"error"}
+    assert checkpoint_of(path) == b"somebody else's"
 
 
 async def test_checkpoints_are_saved_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Found by killing processes: what recovery, and time that passes beside a slow disk, must not change."""
+"""Regressions that killed processes and slow disks have shown: what recovery and passing time must not change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from telstate.testing import FakeClock
 from telstate.testing._clock import settle
 from tests.calls import js
 from tests.routing import until
-from tests.routing.kept import replayed
+from tests.routing.kept import marks, replayed
 from tests.soak.run import copied
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +110,7 @@ async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: P
 
     @router.on(Event)
     async def breaks(event: Event) -> None:
+        await anyio.sleep(0.02)  # longer than the commit, which would write the letter
         if event.session_id == "breaks":
             raise ValueError("no such number")
 
@@ -127,3 +128,104 @@ async def test_a_checkpoint_does_not_overtake_dead_letters_and_marks(tmp_path: P
     assert [kept.letter.detail for kept in letters] == ["no such number"]
     # the source gap of the restart is the third
     assert [record.done async for record in SqliteJournal(journal.path).read()] == [True, True, True]
+
+
+async def test_a_job_that_finished_after_the_checkpoint_does_not_run_again(tmp_path: Path) -> None:
+    """The checkpoint has it as unfinished, and the journal has its mark."""
+    router, path, may_go, runs = Router(), tmp_path / "live" / "calls.db", anyio.Event(), list[str]()
+
+    @router.on(Event)
+    async def wait(event: Event) -> None:
+        await may_go.wait()
+        runs.append(event.action)
+
+    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
+        await calls.receive(js("dialout-stopped"))
+        await calls._run.checkpoints.save()
+        may_go.set()
+        await calls._backlog.empty()
+        await calls._run.work_log.flush()
+        copy = copied(path, tmp_path / "crash")
+    async with Dispatcher(router, journal=SqliteJournal(copy)) as calls:
+        await calls.idle()
+    assert runs == ["dialout-stopped"]
+
+
+async def test_marks_that_could_not_be_written_are_in_the_checkpoint(tmp_path: Path) -> None:
+    """The next start writes them. Their handlers do not run again."""
+
+    class Unmarked(SqliteJournal):
+        async def done(self, seqs: Sequence[int]) -> None:
+            raise OSError(28, f"No space left for {len(seqs)} marks")
+
+    router, seen, path = Router(), list[str](), tmp_path / "calls.db"
+
+    @router.on(Event)
+    async def see(event: Event) -> None:
+        seen.append(event.action)
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=Unmarked(path)) as calls:
+            await calls.receive(js("dialout-stopped"))
+    assert marks(path) == set()
+    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
+        await calls.idle()
+    assert seen == ["dialout-stopped"]
+    assert marks(path) == {1}
+
+
+async def test_a_retry_under_way_at_the_checkpoint_runs_once_after_a_crash(tmp_path: Path) -> None:
+    """Its dead letter is still there. Its work is done, though the mark of that is only in the checkpoint."""
+    router, path, runs, stuck = Router(), tmp_path / "live" / "calls.db", list[str](), anyio.Event()
+
+    class Unmarked(SqliteJournal):
+        async def done(self, seqs: Sequence[int]) -> None:  # noqa: ARG002 - as the protocol names it
+            raise OSError(28, "No space left on device")
+
+    @router.on("dialout-stopped")
+    async def fail_then_hang() -> None:
+        runs.append("run")
+        if len(runs) == 1:
+            raise ValueError
+        if len(runs) == 2:
+            await stuck.wait()
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=Unmarked(path), drain=0) as calls:
+            await calls.receive(js("dialout-stopped"))
+            await calls.idle()
+            (kept,) = await calls.dead_letters.list()
+            await calls.dead_letters.retry(kept.number)
+            await until(lambda: len(runs) == 2)
+            await calls._run.checkpoints.save()
+            copy = copied(path, tmp_path / "crash")
+    async with Dispatcher(router, journal=SqliteJournal(copy)) as calls:
+        await calls.idle()
+        assert await calls.dead_letters.list() == []
+    assert len(runs) == 3
+
+
+async def test_an_event_that_waited_for_handlers_gets_its_time_afterwards(tmp_path: Path) -> None:
+    """Its session may be forgotten while it waits. In a replay it must not come before that."""
+    clock, router, may_go = FakeClock(), Router(), anyio.Event()
+    journal = SqliteJournal(tmp_path / "calls.db")
+
+    @router.on("dialin-warning")
+    async def wait() -> None:
+        await may_go.wait()
+
+    async with (
+        anyio.create_task_group() as group,
+        Dispatcher(router, journal=journal, clock=clock, settings=SHORT, pending_limit=1) as calls,
+    ):
+        await calls.receive(js("dialout-stopped", "a"))
+        await clock.advance(9)
+        await calls.receive(js("dialin-warning", "b"))
+        group.start_soon(calls.receive, js("dialout-stopped", "a"))
+        await clock.advance(2)
+        await until(lambda: calls.session("a") is None)
+        may_go.set()
+        await until(lambda: calls._sequencer.seq == 3)
+        await calls.idle()
+        counts = calls.counts
+    assert counts == replayed(journal.path).counts

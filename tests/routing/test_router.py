@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import partial
+from importlib.machinery import ModuleSpec
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
@@ -77,7 +79,35 @@ def test_handlers_keep_registration_order_with_included_routers_after_their_pare
     grandchild.on_start()(handler("third"))
     child.on_start()(handler("second"))
     parent.on_start()(handler("first"))
-    assert [registration.name for registration, _ in parent.walk()] == ["first", "second", "third"]
+    assert [registration.name.removeprefix(f"{__name__}.") for registration, _ in parent.walk()] == [
+        "first",
+        "second",
+        "third",
+    ]
+
+
+def test_a_handler_is_named_by_its_module_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a retry of `app.bill` would run `reports.bill` as well. A program run as a script has the name that an import has."""
+
+    class Bill:
+        async def __call__(self) -> None:
+            """Does nothing."""
+
+    def name_of(handler: Any) -> str:
+        router = Router()
+        router.on_end()(handler)
+        ((registration, _),) = router.walk()
+        return registration.name
+
+    assert name_of(anything) == name_of(partial(anything)) == f"{__name__}.anything"
+    assert name_of(Bill()).endswith("<locals>.Bill")
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(anything, "__module__", "__main__")
+    monkeypatch.setattr(main, "__spec__", None, raising=False)
+    monkeypatch.setattr(main, "__file__", "/srv/app.py", raising=False)
+    assert name_of(anything) == "app.anything"
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("shop.app", None), raising=False)
+    assert name_of(anything) == "shop.app.anything"
 
 
 def test_every_hook_has_a_decorator() -> None:
@@ -152,7 +182,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: Router().on(cast("Any", int))(anything), "takes an event type"),
     (lambda: Router().on(cast("Any", anything)), "as in @on(DialoutAnswered)"),
     (lambda: Router().on_start(cast("Any", anything)), "on_start needs parentheses"),
-    (lambda: Router().on_end(cast("Any", anything)), "takes nothing but names: @router.on_end()"),
+    (lambda: Router().on_end(cast("Any", anything)), "accepts keyword arguments only: @router.on_end()"),
     (lambda: Router().on_retired(cast("Any", anything)), "on_retired needs parentheses"),
     (lambda: Router().on_unmatched(cast("Any", anything)), "on_unmatched needs parentheses"),
     (lambda: Router().on_handler_error(cast("Any", anything)), "on_handler_error needs parentheses"),
@@ -252,3 +282,14 @@ def test_outcomes_can_be_given_by_name() -> None:
     router.on(DialoutAnswered, outcomes=["late", "duplicate"])(anything)
     asked = [registration.outcomes for registration, _ in router.walk()]
     assert asked == [{OutcomeKind.LATE}, {OutcomeKind.LATE, OutcomeKind.DUPLICATE}]
+
+
+@pytest.mark.parametrize("name", ["dialout-answered", "dialout.answered", "on_dialout_answered"])
+def test_an_event_is_named_as_any_dialect_names_it(name: str) -> None:
+    """A webhook's user knows it with a dot, a daily-python user by the callback."""
+    router = Router()
+
+    @router.on(name)
+    async def answered() -> None: ...
+
+    assert [registration.events for registration, _ in router.walk()] == [("dialout-answered",)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from random import Random
@@ -107,7 +108,7 @@ class Running:
 
     def __init__(self, journal: Journal, clock: FakeClock, settings: Settings | None, at_once: int) -> None:
         self.work_log = WorkLog(journal, clock)
-        self.sequencer = Sequencer(journal, clock, settings, Backlog(), self.work_log, at_once=at_once)
+        self.sequencer = Sequencer(journal, clock, settings, Backlog(10_000), self.work_log, at_once=at_once)
         self.sequencer.open(Engine(settings), 0, self._stepped, asks=False)
         self.clock = clock
         self.stepped: list[Outcome] = []
@@ -224,8 +225,8 @@ async def test_a_failing_append_fails_all_its_submitters_and_changes_nothing() -
         assert (outcome.seq, one.sequencer.seq, outcome.event_id) == (1, 1, f"{journal.id}:1")
 
 
-async def test_the_numbers_are_the_journals() -> None:
-    """A journal may leave gaps; the engine and the outcomes go by its numbers."""
+async def test_events_are_stepped_in_the_order_of_the_journals_numbers() -> None:
+    """A journal may leave gaps. The engine and the outcomes use its numbers."""
     journal = Plain()
     journal.step = 7
     async with running(journal) as one:
@@ -249,6 +250,70 @@ async def test_a_journal_that_returns_too_few_numbers_is_reported() -> None:
         assert one.stepped == []
 
 
+async def test_numbers_that_do_not_rise_are_reported() -> None:
+    """The engine would take the second event for one it has."""
+
+    class Repeating(Plain):
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            return [1 for _ in await super().append(entries)]
+
+    async with running(Repeating()) as one:
+        await one.submit(js("dialout-connected", "a"))
+        with pytest.raises(JournalError, match="do not rise"):
+            await one.submit(js("dialout-connected", "b"))
+        with pytest.raises(JournalError, match="do not rise"):
+            await one.submit(js("dialout-connected", "b"), js("dialout-connected", "c"))
+        assert len(one.stepped) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_from_inside_a_journal_is_a_failed_append() -> None:
+    """As of a future of its connection. On asyncio it would end the dispatcher without a word."""
+
+    class Cancelling(Plain):
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            if self.failing:
+                raise asyncio.CancelledError
+            return await super().append(entries)
+
+    journal = Cancelling()
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.failing = True
+        with pytest.raises(JournalError, match="cancelled itself"):
+            await calls.receive(js("dialout-connected", "a"))
+        journal.failing = False
+        await calls.receive(js("dialout-connected", "b"))
+        assert [session.session_id for session in calls.sessions()] == ["b"]
+
+
+class Full(MemoryJournal):
+    """An immediate journal that takes only so many more entries."""
+
+    left = 1_000_000
+
+    def append_now(self, entry: Entry) -> int:
+        """Append, as long as there is room."""
+        if not self.left:
+            raise OSError(28, "No space left on device")
+        self.left -= 1
+        return super().append_now(entry)
+
+
+async def test_an_immediate_journal_that_fails_raises_a_journal_error() -> None:
+    """What it kept before the failure has its answers, in order with what was no event."""
+    journal = Full()
+    async with Dispatcher(Router(), journal=journal) as calls:
+        journal.left = 3
+        with pytest.raises(JournalError, match="No space left") as caught:
+            await calls.receive_many([b"{}", *(js("dialout-connected", f"s{number}") for number in range(10))])
+        error, *outcomes = caught.value.answers
+        assert isinstance(error, ParseError)
+        assert [outcome.session for outcome in outcomes] == calls.sessions()
+        assert len(outcomes) == 3
+        with pytest.raises(JournalError, match="No space left"):
+            await calls.receive(js("dialout-connected", "s"))
+
+
 async def test_an_event_that_cannot_be_written_fails_before_it_shares_a_commit() -> None:
     """The others are not affected."""
     journal = Plain()
@@ -260,7 +325,18 @@ async def test_an_event_that_cannot_be_written_fails_before_it_shares_a_commit()
     assert journal.batches == [1]
 
 
-async def test_nothing_submitted_is_nothing_appended() -> None:
+async def test_a_commit_writes_marks_too() -> None:
+    """They need no sync of their own."""
+    journal = Plain()
+    async with running(journal) as one:
+        await one.submit(js("dialout-connected", "s"))
+        one.work_log.done(1)
+        assert journal.log.done == set()
+        await one.submit(js("dialout-connected", "t"))
+        await until(lambda: journal.log.done == {1})
+
+
+async def test_an_empty_submission_appends_nothing() -> None:
     """A batch may have had no event at all."""
     journal = Plain()
     async with running(journal) as one:
@@ -349,7 +425,7 @@ async def test_close_finishes_the_commit_under_way_and_refuses_the_rest() -> Non
     assert journal.batches == [1]
 
 
-async def test_close_does_not_wait_longer_than_it_was_told_for_a_journal_that_hangs() -> None:
+async def test_close_waits_for_a_hanging_journal_only_as_long_as_given() -> None:
     """Nobody knows whether the journal has the event, and the error says so."""
     journal = Plain()
     journal.gate = anyio.Event()
@@ -440,13 +516,28 @@ async def test_a_limit_that_could_not_be_kept_is_appended_later() -> None:
             assert one.numbers == [1, 2]
 
 
+async def test_a_limit_that_an_immediate_journal_could_not_keep_is_appended_later() -> None:
+    """The timer goes on."""
+    journal, clock = Full(), FakeClock()
+    async with Dispatcher(Router(), journal=journal, clock=clock) as calls:
+        await calls.receive(js("dialout-connected", "a"))
+        journal.left = 0
+        await clock.advance(601)
+        journal.left = 1000
+        await clock.advance(5)
+        session = calls.session("a")
+        assert session is not None
+        assert session.ended
+
+
 async def test_new_settings_hold_for_limits_that_run() -> None:
     """The timer looks again at once, also where it would have slept past the new limit."""
+    other = Settings(silence_before_answer=20)
     async with running(Plain(), settings=Settings()) as one:
         await one.submit(js("dialout-connected", "s"))
         await one.clock.advance(1)
-        await one.sequencer.submit_events(SettingsChanged(settings=SHORT.model_dump()))
-        await one.clock.advance(58)
+        await one.sequencer.submit_events(SettingsChanged(settings=other.model_dump()))
+        await one.clock.advance(18)
         assert len(one.sequencer.engine.live()) == 1
         await one.clock.advance(2)
         assert one.sequencer.engine.live() == []
@@ -463,6 +554,18 @@ async def test_closing_while_a_limit_is_appended_ends_the_timer_without_an_error
         journal.gate.set()
         await until(lambda: one.numbers == [1, 2])
         await settle()
+
+
+async def test_time_goes_on_where_the_journal_was() -> None:
+    """Also if the clock of the machine has been put back since."""
+    clock, engine = FakeClock(1000.0), Engine()
+    engine.receive(parse(js("dialout-connected", "s")), 1300.0)
+    journal = Plain()
+    sequencer = Sequencer(journal, clock, None, Backlog(10_000), WorkLog(journal, clock), at_once=500)
+    sequencer.open(engine, 1, lambda *_: None, asks=False)
+    assert sequencer.now() == 1300
+    await clock.advance(5)
+    assert sequencer.now() == 1305
 
 
 # --- a journal that others share ----------------------------------------------------------------------------------
@@ -492,7 +595,7 @@ def some_payload(rng: Random) -> dict[str, Any]:
 
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 60))])
 async def test_two_sequencers_on_one_log_come_to_the_same_state(seed: int) -> None:
-    """Both append, a third appends beside them, time passes, tails lag and appends are cancelled, in random order.
+    """Both append, others append too, time passes, tails lag and appends are cancelled, in random order.
 
     Both step every record, in the order of the log, and end with what a replay of it knows.
     """
@@ -551,7 +654,7 @@ async def test_two_sequencers_on_one_log_come_to_the_same_state(seed: int) -> No
 
 
 @pytest.mark.parametrize("tail_first", [True, False])
-async def test_own_outcomes_come_back_by_the_tail(tail_first: bool) -> None:
+async def test_a_submitter_gets_the_outcomes_of_its_own_records_from_the_tail(tail_first: bool) -> None:
     """Before `append` returns, or after it."""
     log = SharedLog()
     handle = Gated(log)
@@ -573,7 +676,7 @@ async def test_own_outcomes_come_back_by_the_tail(tail_first: bool) -> None:
     assert first in one.stepped
 
 
-async def test_what_comes_back_is_waited_for_no_longer_than_the_sequencer_runs() -> None:
+async def test_close_fails_submitters_whose_record_has_not_come_back() -> None:
     """The journal has the event, and the error says so."""
     handle = Gated(SharedLog())
     handle.gate = anyio.Event()
@@ -585,6 +688,7 @@ async def test_what_comes_back_is_waited_for_no_longer_than_the_sequencer_runs()
         await until(lambda: len(answers) == 1)
     assert isinstance(answers[0], NotRunning)
     assert "which has it" in str(answers[0])
+    assert not one.sequencer.busy
 
 
 async def test_a_record_of_others_that_cannot_be_read_is_a_dead_letter_and_stops_nothing() -> None:
@@ -602,8 +706,8 @@ async def test_a_record_of_others_that_cannot_be_read_is_a_dead_letter_and_stops
 
 
 @pytest.mark.parametrize("tail_first", [True, False])
-async def test_an_own_record_that_cannot_be_read_back_keeps_nobody_waiting(tail_first: bool) -> None:
-    """A bug in an event's model, say. After the append its own event is at hand; before, the record must be read."""
+async def test_an_own_record_that_cannot_be_read_back_does_not_block_its_submitter(tail_first: bool) -> None:
+    """For example after a bug in a model. If `append` has returned, the event is known; otherwise the record must be read."""
     handle = Gated(SharedLog())
     handle.tail_first = tail_first
     handle.gate = anyio.Event()
@@ -645,8 +749,10 @@ async def test_a_session_leaves_memory_only_when_no_older_event_can_be_on_its_wa
     async with running(SharedMemoryJournal(log), settings=SHORT) as one:
         await one.submit(js("dialout-stopped", "s"))
         begun = one.clock.now()
+        looks = counted(one.sequencer, "_pass")
         await one.clock.advance(10 + IN_TRANSIT - 0.5)
         assert one.departed == []
+        assert len(looks) < 20  # it does not spin meanwhile
         log.append([entry(begun + 9.9, js("dialout-warning", "s"))])
         await settle()
         assert one.stepped[-1].session is not None
@@ -654,8 +760,21 @@ async def test_a_session_leaves_memory_only_when_no_older_event_can_be_on_its_wa
         assert len(one.departed) == 1
 
 
-async def test_an_append_that_fails_though_the_log_has_it_is_stepped_as_somebody_elses() -> None:
-    """The connection broke before the answer: the sender learns of a failure, and brings the event again."""
+def counted(thing: object, name: str) -> list[tuple[Any, ...]]:
+    """Return a list that grows with each call of a method, by its arguments."""
+    calls: list[tuple[Any, ...]] = []
+    method = getattr(thing, name)
+
+    def call(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return method(*arguments)
+
+    setattr(thing, name, call)
+    return calls
+
+
+async def test_an_append_that_fails_though_the_log_has_it_is_stepped_as_a_record_of_others() -> None:
+    """The connection broke before the answer: the sender gets an error and sends the event again."""
 
     class Lossy(SharedMemoryJournal):
         lossy = True
@@ -675,6 +794,62 @@ async def test_an_append_that_fails_though_the_log_has_it_is_stepped_as_somebody
         (again,) = await one.submit(js("dialout-stopped", "s"))
         assert (again.seq, again.kind) == (2, OutcomeKind.DUPLICATE)
         assert not one.sequencer._early
+
+
+async def test_a_tail_that_ends_fails_its_submitters() -> None:
+    """They would wait for ever."""
+
+    class Ending(SharedMemoryJournal):
+        async def tail(self, after: int) -> AsyncGenerator[Record, None]:
+            await settle()
+            for _ in ():
+                yield Record(after, 0.0, "", b"", done=False)
+
+    caught: list[Exception] = []
+
+    async def submit(calls: Dispatcher) -> None:
+        with pytest.raises(JournalError, match="tail ended") as error:
+            await calls.receive(js("dialout-connected", "a"))
+        caught.append(error.value)
+
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as group:
+            with pytest.RaisesGroup(pytest.RaisesExc(JournalError, match="tail ended")):
+                async with Dispatcher(Router(), journal=Ending(SharedLog())) as calls:
+                    group.start_soon(submit, calls)
+                    await anyio.sleep_forever()
+    assert len(caught) == 1
+
+
+async def test_an_append_that_hangs_does_not_collect_the_outcomes_of_others() -> None:
+    """Memory is bounded meanwhile."""
+
+    class Hanging(SharedMemoryJournal):
+        hangs = False
+
+        async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
+            if self.hangs:
+                await anyio.sleep_forever()
+            return await super().append(entries)
+
+    log = SharedLog(checkpoint_every=None)
+    mine, theirs = Hanging(log), Hanging(log)
+    async with (
+        Dispatcher(Router(), journal=mine, drain=0) as calls,
+        Dispatcher(Router(), journal=theirs, drain=0) as others,
+    ):
+        mine.hangs = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(calls.receive, js("dialout-connected", "mine"))
+            await settle()
+            for number in range(2000):
+                await others.receive(js("dialout-connected", f"s{number}"))
+            await until(lambda: len(calls.sessions()) == 2000)
+            kept = len(calls._sequencer._early)
+            group.cancel_scope.cancel()
+        assert calls._sequencer._commit_scope is not None
+        calls._sequencer._commit_scope.cancel()
+    assert kept < 2000
 
 
 # --- whole dispatchers on one log ---------------------------------------------------------------------------------
@@ -708,7 +883,7 @@ async def stepped(log: SharedLog, *workers: Worker) -> None:
 
 
 async def test_two_dispatchers_on_one_log_see_the_same() -> None:
-    """Each handles every event once, with the same ids and in the same order, whoever received it."""
+    """Each handles every event once, with the same ids, also those that the other one received."""
     log, clock = SharedLog(checkpoint_every=10_000), FakeClock()
     one, other = Worker(log, clock, settings=SHORT), Worker(log, clock, settings=SHORT)
     async with one.calls, other.calls:
@@ -732,7 +907,7 @@ async def test_two_dispatchers_on_one_log_see_the_same() -> None:
 
 
 async def test_a_takeover_has_no_gap_and_reads_back_what_it_appends() -> None:
-    """Others went on to append while nobody owned the log. Their events may come between, and none is passed over."""
+    """Others went on to append in between. Their events may come before its own, and none is skipped."""
 
     class Busy(SharedMemoryJournal):
         async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
@@ -762,6 +937,19 @@ async def test_a_takeover_has_no_gap_and_reads_back_what_it_appends() -> None:
     ]
 
 
+async def test_a_takeover_forgets_no_session_that_an_older_event_may_still_concern() -> None:
+    """As while it runs."""
+    log, clock = SharedLog(), FakeClock()
+    async with Dispatcher(Router(), journal=SharedMemoryJournal(log), clock=clock, settings=SHORT) as calls:
+        await calls.receive(js("dialout-stopped", "s"))
+        ended = clock.now()
+    await clock.advance(10.5)
+    async with Dispatcher(Router(), journal=SharedMemoryJournal(log), clock=clock) as calls:
+        log.append([entry(ended + 9.9, js("dialout-stopped", "s"))])
+        await until(lambda: calls._sequencer.seq == 2)
+        assert calls.counts[OutcomeKind.DUPLICATE] == 1
+
+
 async def test_a_takeover_goes_on_from_a_checkpoint_whose_record_was_pruned() -> None:
     """A stream keeps its records for a while only."""
 
@@ -781,7 +969,7 @@ async def test_a_takeover_goes_on_from_a_checkpoint_whose_record_was_pruned() ->
     assert logs == []
 
 
-async def test_a_burst_of_others_fills_no_lane() -> None:
+async def test_a_burst_that_others_append_fills_no_lane() -> None:
     """Handlers get a turn while it is stepped, as they do when events are received here."""
     log, clock = SharedLog(checkpoint_every=10_000), FakeClock()
     worker = Worker(log, clock, lane_limit=20)
@@ -793,7 +981,7 @@ async def test_a_burst_of_others_fills_no_lane() -> None:
 
 
 async def test_a_stale_owner_overwrites_no_checkpoint() -> None:
-    """Another one has saved since: what it knows may be old. It logs an error and leaves the checkpoint alone."""
+    """Another one has saved since, so its own state may be old. It logs an error and leaves the checkpoint alone."""
     log, clock = SharedLog(checkpoint_every=10_000), FakeClock()
     owner, stale = Worker(log, clock), Worker(log, clock)
     with structlog.testing.capture_logs() as logs:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.sources.live import installed
+
 PACKAGES = ("telstate.sources", "telstate.testing")
 EXTRAS = {"daily", "httpx", "pipecat", "starlette", "uvicorn"}
 
@@ -15,6 +17,7 @@ EXTRAS = {"daily", "httpx", "pipecat", "starlette", "uvicorn"}
 @pytest.mark.parametrize("package", PACKAGES)
 def test_all_names_exist(package: str) -> None:
     """Those that need an extra too."""
+    installed("daily")
     module = importlib.import_module(package)
     assert all(hasattr(module, name) for name in module.__all__)
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'no_such_name'"):

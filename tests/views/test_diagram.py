@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parents[2] / "diagrams"
 
 def test_no_committed_diagram_is_stale(tmp_path: Path) -> None:
     """`telstate diagram --write diagrams` draws them again."""
+    tmp_path /= "a/new/folder"
     assert telstate("diagram", "--write", tmp_path).returncode == 0
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     committed = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix != ".md"}

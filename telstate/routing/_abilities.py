@@ -1,0 +1,52 @@
+"""What a journal can do beyond the `Journal` protocol, decided in one place; and an append that holds it to its contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from telstate.errors import JournalError
+from telstate.routing._cancellation import own_cancellation_only
+from telstate.routing._ports import Entry, Journal, Record
+
+__all__ = ["Abilities", "abilities_of", "append"]
+
+
+class Abilities(NamedTuple):
+    """The optional methods of a journal; None for those it does not have."""
+
+    append_now: Callable[[Entry], int] | None
+    """Of an `ImmediateJournal`, as is `done_now`."""
+    done_now: Callable[[int], None] | None
+    tail: Callable[[int], AsyncGenerator[Record, None]] | None
+    """Of a `SharedJournal`."""
+
+    @property
+    def is_shared(self) -> bool:
+        """True if others append to the journal, too."""
+        return self.tail is not None
+
+
+def abilities_of(journal: Journal) -> Abilities:
+    """Look for a journal's optional methods."""
+    return Abilities(*(getattr(journal, name, None) for name in Abilities._fields))
+
+
+async def append(journal: Journal, entries: Sequence[Entry], after: int) -> Sequence[int]:
+    """Append to a journal, and check that it returned a number for each entry, and that the numbers rise.
+
+    Raises:
+        JournalError: if they do not.
+    """
+    if not entries:
+        return []
+    with own_cancellation_only():
+        seqs = await journal.append(entries)
+    if len(seqs) != len(entries):
+        raise JournalError(f"it returned {len(seqs)} numbers for {len(entries)} entries, against its contract")
+    if any(seq <= previous for previous, seq in pairwise([after, *seqs])):
+        raise JournalError(
+            f"it returned the numbers {seqs[0]} to {seqs[-1]} after {after}: they do not rise, against its contract"
+        )
+    return seqs
