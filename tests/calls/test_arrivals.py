@@ -151,6 +151,29 @@ def test_the_far_leg_of_a_transfer_to_a_room_of_ours_is_linked() -> None:
     assert [one.session_id for one in engine.legs("a")] == ["a", "b"]
 
 
+def test_a_far_leg_by_room_is_withdrawn_with_its_endpoint() -> None:
+    """A second endpoint of the room, or another one that is reported, turns the far leg into a guess; the outcome follows."""
+    second = (ready(OTHER), js("dialin-connected", "b", sipEndpoint=OTHER))
+    for late in second:
+        engine = Engine()
+        feed(engine, connected("a", room="front"), webhook("calltransfer.triggered", "a", to_endpoint=URI))
+        feed(engine, connected("b"), ready())
+        assert session(engine).transfers == ((URI, "reached"),)
+        assert [one.session_id for one in engine.legs("a")] == ["a", "b"]
+        feed(engine, late)
+        assert session(engine).transfers == ((URI, "pending"),)
+        assert [one.session_id for one in engine.legs("a")] == ["a"]
+
+
+def test_a_far_leg_by_room_stays_where_its_endpoint_is_reported() -> None:
+    """Nothing about the transfer has changed, so nothing is amended."""
+    engine = Engine()
+    feed(engine, ready(), connected("a", room="front"), webhook("calltransfer.triggered", "a", to_endpoint=URI))
+    feed(engine, connected("b"), stopped("a", room="front"), js("dialin-connected", "b", sipEndpoint=URI))
+    assert [one.session_id for one in engine.legs("a")] == ["a", "b"]
+    assert (session(engine).transfers, session(engine).amended) == (((URI, "reached"),), False)
+
+
 def test_the_endpoints_of_a_room_are_forgotten_together() -> None:
     """While a call lasts in it none is: one of two would look like the only one."""
     engine = Engine()
