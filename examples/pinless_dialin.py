@@ -11,7 +11,7 @@ as its argument, and joins the room.
 Copy the part above the simulation. The bot's words are a stand-in.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-dial-in/bot.py) has 182
-lines, this file 161. The lines differ in kind: theirs hold a pipeline with its services, and leave room, webhook and forwarding to
+lines, this file 158. The lines differ in kind: theirs hold a pipeline with its services, and leave room, webhook and forwarding to
 pipecat's runner and transport; ours hold all of these, and the simulation. The code that handles the call, counted without blank
 lines, comments and docstrings: theirs 28 (8 handlers, 4 of which only log, and none of which handles a caller who hung up on hold),
 ours 28 (connect, greet, gone, drop).
