@@ -42,6 +42,7 @@ from telstate.events import (
     PinlessForwarded,
     Presence,
     PresenceChecked,
+    SessionAnnotated,
     SettingsChanged,
     SourceGap,
 )
@@ -174,6 +175,8 @@ class Engine:
             outcome.anomalies += event.anomalies
         if state.departed:
             outcome.departed = state.take_departed()
+        if state.changed:
+            outcome.changed = state.take_changed()
         return outcome
 
     def advance(self, now: float) -> tuple[Session | Unmatched, ...]:
@@ -229,6 +232,8 @@ class Engine:
         """Apply an event that opens no session, or park it until its session is known."""
         session_id = event.session_id
         if session_id is None:
+            if isinstance(event, SessionAnnotated) and event.call_id is not None:
+                return self._annotate_caller(event, rules, now)
             return self._park_unmatched(event, now)
         session = self._state.registry.get(session_id)
         if session is not None:
@@ -317,6 +322,7 @@ class Engine:
         Call-ID.
         """
         state, reported = self._state, event.__dict__
+        amended, uncertain = session.amended, session.uncertain
         sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
         rules.recorder.record(session, reported, received_at if occurred_at is None else occurred_at)
         if event.__pydantic_extra__ or rules.nested_anomalies:
@@ -339,6 +345,8 @@ class Engine:
                 fields["alive_at"] = state.clock if occurred_at is None else occurred_at
                 if outcome.kind is NOTED and not session.ended:  # when it moved, its limits have just started
                     state.timers.restart_silence(session, state.now)
+        if session.amended is not amended or session.uncertain is not uncertain:
+            state.changed.append(session)
 
     def _rise(  # noqa: PLR0917
         self, outcome: Outcome, session: Session, event: Event, rules: SessionRules, target: State, parked: bool
@@ -423,6 +431,10 @@ class Engine:
             state.endpoints.connect_forwarded(event.call_id, event.sip_endpoint)
             vars(session).update(caller=caller["from"], pinless_call_id=caller["call_id"])
 
+    def _annotate_caller(self, event: SessionAnnotated, rules: EventRules, now: float | None) -> Outcome:
+        """Note notes about a caller on hold."""
+        return self._on_other(event, rules, now)
+
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
         """End a meeting and its calls: each session without a later sign of life gets a minute to report its end."""
         if event.room is not None:
@@ -436,6 +448,8 @@ class Engine:
         """Mark the sessions of which events may have been missed: they are uncertain until the next event."""
         for session in self._state.registry.live.values():
             if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
+                if not session.uncertain:
+                    self._state.changed.append(session)
                 vars(session)["uncertain"] = True
         return self._on_other(event, rules, now)
 

@@ -46,6 +46,8 @@ class EngineState:
         self.timers = SessionTimers(settings)
         self.departed: list[Session | Unmatched] = []
         """What left memory and was not reported yet."""
+        self.changed: list[Session] = []
+        """The sessions whose notes, amendment or doubt the current event changed."""
         self._clean_up_at = float("-inf")
 
     def advance(self, now: float) -> None:
@@ -114,6 +116,12 @@ class EngineState:
         """Return what left memory since the last call."""
         departed, self.departed = tuple(self.departed), []
         return departed
+
+    def take_changed(self) -> tuple[Session, ...]:
+        """Return the sessions that the current event changed, each once."""
+        changed = tuple({id(session): session for session in self.changed}.values())
+        self.changed = []
+        return changed
 
     def sizes(self) -> dict[str, int]:
         """Count what is remembered."""

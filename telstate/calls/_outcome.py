@@ -42,6 +42,7 @@ class Outcome:
 
     __slots__ = (
         "anomalies",
+        "changed",
         "departed",
         "ended",
         "event",
@@ -66,6 +67,9 @@ class Outcome:
     """The transitions it caused: its own, then those of parked events that it released."""
     anomalies: tuple[str, ...]
     """What is odd about the event, one sentence each."""
+    changed: tuple[Session, ...]
+    """The sessions that did not rise and yet are not what they were: notes were added, evidence arrived after the end
+    (`amended`), or it became doubtful or certain whether they still exist (`uncertain`)."""
     departed: tuple[Session | Unmatched, ...]
     """What left memory with this step: ended sessions past retention, and events that were never matched."""
     journal_id: str | None
@@ -83,6 +87,7 @@ class Outcome:
         self.ended = False
         self.moves = ()
         self.anomalies = ()
+        self.changed = ()
         self.departed = ()
         self.journal_id = None
         self.seq = 0

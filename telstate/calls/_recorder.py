@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from telstate.calls._address import plain_uri
+from telstate.calls._address import is_anonymous, plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
 from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
+from telstate.events._json import is_empty
 
 __all__ = [
     "SNAPSHOT_FIELDS",
@@ -107,12 +108,14 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> None
     """Keep the first value of each fact; a later one that differs is an anomaly."""
     fields = session.__dict__
     for name, value in reported:
-        if value is None:
+        if value is None or is_empty(value):
             continue
         known = fields[name]
-        if known is None:
+        if known is None or (is_anonymous(known) and not is_anonymous(value)):
             fields[name] = bounded(value)
-        elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
+        elif (
+            known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)) and not is_anonymous(value)
+        ):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
 
 
@@ -176,12 +179,12 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
 
 
 def _is_short(value: Any) -> bool:
-    """Return whether a value can be kept as it is."""
-    return value is None or (type(value) is str and len(value) <= _TEXT_LIMIT)
+    """Return whether a value can be kept as it is: it is not empty and not too long."""
+    return value is None or (type(value) is str and 0 < len(value) <= _TEXT_LIMIT and not value.isspace())
 
 
 def _same(one: object, other: object) -> bool:
-    """Return whether two values are one SIP address: with or without `sip:` or a query."""
+    """Return whether two values are two spellings of one address."""
     return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
 
 

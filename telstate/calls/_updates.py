@@ -7,9 +7,10 @@ from typing import Any
 
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
-from telstate.calls._recorder import bounded, note_anomaly, note_warning
+from telstate.calls._notes import add_notes
+from telstate.calls._recorder import bounded, note_anomaly, note_warning, set_rare
 from telstate.calls._registry import destination_of
-from telstate.calls._session import Session
+from telstate.calls._session import Session, rare
 from telstate.events import (
     DeadlinePassed,
     DialinConnected,
@@ -24,7 +25,9 @@ from telstate.events import (
     Event,
     Presence,
     PresenceChecked,
+    SessionAnnotated,
     SessionsLinked,
+    StopRequested,
     TransferAnswered,
     TransferCompleted,
     TransferEvent,
@@ -68,6 +71,23 @@ def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
             state.early.park(state.number, event, session_id, state.clock, state.now)
             return
     state.registry.link(event.session_id, event.other_session_id)
+
+
+def _annotated(state: EngineState, session: Session, event: SessionAnnotated) -> None:
+    """Keep notes, within their bound: the dispatcher refuses longer ones, but a journal may have any."""
+    try:
+        notes = add_notes(rare(session, "notes"), event.notes)
+    except ValueError as error:
+        note_anomaly(session, bounded(f"{event.name}: {error}"))
+        return
+    if notes != rare(session, "notes"):
+        set_rare(session, "notes", notes)
+        state.changed.append(session)
+
+
+def _stop_requested(state: EngineState, session: Session, event: StopRequested) -> None:
+    if event.reason:
+        _annotated(state, session, SessionAnnotated(session_id=session.session_id, notes={"reason": event.reason}))
 
 
 def _key_pressed(_: EngineState, session: Session, __: Event) -> None:
@@ -121,6 +141,8 @@ UPDATES: Mapping[type[Event], Callable[[EngineState, Session, Any], None]] = {
     TransferAnswered: _transferred,
     TransferCompleted: _transferred,
     SessionsLinked: _linked,
+    SessionAnnotated: _annotated,
+    StopRequested: _stop_requested,
     DtmfReceived: _key_pressed,
     DeadlinePassed: _deadline_passed,
     PresenceChecked: _presence_checked,

@@ -9,18 +9,34 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 
 from telstate.errors import shorten
+from telstate.events._secrets import without_secrets
 
-__all__ = ["YEAR_2100", "Direction", "Event", "Id", "Seconds", "Subject", "event_types", "invalid_fields", "is_time"]
+__all__ = [
+    "YEAR_2100",
+    "Direction",
+    "Event",
+    "Id",
+    "Seconds",
+    "Subject",
+    "Text",
+    "event_types",
+    "forget_empty",
+    "invalid_fields",
+    "is_time",
+]
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-"""An id as Daily sends it. Ids are kept in memory, hence the limit; all known ids are far shorter."""
+Id = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
+"""An id as Daily sends it, without blanks around it. Ids are kept in memory, hence the limit; all known ids are far shorter."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""A text, without blanks around it. An empty one is unknown: what `parse` returns has None there."""
 
 YEAR_2100 = 4_102_444_800
 """In Unix seconds. Later times are invalid, so milliseconds are never taken for seconds."""
@@ -124,7 +140,9 @@ class Event(BaseModel):
         if isinstance(action, str):
             cls.name = action
             cls._open_fields = tuple(
-                name for name in ("sip_headers", "details", "settings", "participant") if name in cls.model_fields
+                name
+                for name in ("sip_headers", "details", "settings", "notes", "participant")
+                if name in cls.model_fields
             )
             BY_NAME[action] = cls
 
@@ -137,6 +155,8 @@ class Event(BaseModel):
     def to_json(self) -> bytes:
         """Write the event as daily-js. `parse` reads an equal event back."""
         fields = self.model_dump(by_alias=True, exclude_unset=True)
+        if self.__pydantic_extra__:
+            fields = without_secrets(fields)
         return to_json({"action": self.action, **fields}, inf_nan_mode="strings")
 
 
@@ -151,6 +171,22 @@ def invalid_fields(cls: type[BaseModel], extras: dict[str, Any]) -> tuple[str, .
     if known.isdisjoint(extras):
         return ()
     return tuple(f"{key} came as {shorten(value)}" for key, value in extras.items() if key in known)
+
+
+def forget_empty(model: BaseModel) -> None:
+    """Make every optional text and object of a parsed event None that is empty."""
+    fields = model.__dict__
+    if "" in fields.values() or {} in fields.values():
+        fields.update((name, None) for name in _may_be_empty(type(model)) if not fields[name])
+
+
+@cache
+def _may_be_empty(cls: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, field in cls.model_fields.items()
+        if not field.is_required() and any(kind in (Text, dict[str, Any]) for kind in get_args(field.annotation))
+    )
 
 
 @cache

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 from uuid import uuid4
 
-from telstate.events._base import Event, Id, Seconds, Subject
+from telstate.events._base import Event, Id, Seconds, Subject, Text
 from telstate.events._sessionless import SessionlessEvent
 from telstate.events._telephony import DialoutEvent
 
@@ -19,6 +19,7 @@ __all__ = [
     "PinlessForwarded",
     "Presence",
     "PresenceChecked",
+    "SessionAnnotated",
     "SessionsLinked",
     "SettingsChanged",
     "SourceGap",
@@ -43,7 +44,7 @@ class DialoutRefused(DialoutEvent):
 
     action: Literal["dialout-refused"] = "dialout-refused"
     session_id: Id
-    error_msg: str | None = None
+    error_msg: Text | None = None
 
     @classmethod
     def new(cls, error_msg: str, **fields: Any) -> Self:
@@ -73,13 +74,34 @@ class StopRequested(_LocalEvent):
     """Daily accepted our request to end this session."""
 
     action: Literal["stop-requested"] = "stop-requested"
+    reason: Text | None = None
+    """Why, in the program's words. The session keeps it as its note `reason`."""
 
 
 class TransferRequested(_LocalEvent):
     """Daily accepted our request to transfer this session."""
 
     action: Literal["transfer-requested"] = "transfer-requested"
-    to_endpoint: str | None = None
+    to_endpoint: Text | None = None
+
+
+class SessionAnnotated(Event):
+    """The program wrote something down about a session, or about a caller on hold, which may become one."""
+
+    _subject: ClassVar[Subject] = Subject.ATTACHED
+    local: ClassVar[bool] = True
+
+    action: Literal["session-annotated"] = "session-annotated"
+    session_id: Id | None = None
+    """The session; None if the notes are about a caller on hold."""
+    call_id: Id | None = None
+    """The call id of the caller on hold, if they are about one."""
+    notes: dict[str, Any]
+    """JSON values by name. A later note replaces an earlier one of its name."""
+
+    @property
+    def sip_call_id(self) -> None:
+        """Always None: the session id is enough."""
 
 
 class SessionsLinked(_LocalEvent):
@@ -144,4 +166,4 @@ class SourceGap(SessionlessEvent):
     local: ClassVar[bool] = True
 
     action: Literal["source-gap"] = "source-gap"
-    reason: str | None = None
+    reason: Text | None = None

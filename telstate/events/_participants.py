@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from telstate.events._base import Event, Id, Subject, invalid_fields
+from telstate.events._base import Event, Id, Subject, Text, invalid_fields
 
 __all__ = ["Participant", "ParticipantEvent", "ParticipantJoined", "ParticipantLeft"]
 
@@ -16,8 +16,8 @@ class Participant(BaseModel):
 
     session_id: Id
     """The id of the participant. For a telephone participant it is the session id of the call."""
-    user_id: str | None = None
-    user_name: str | None = None
+    user_id: Text | None = None
+    user_name: Text | None = None
 
 
 class ParticipantEvent(Event):
@@ -54,4 +54,4 @@ class ParticipantLeft(ParticipantEvent):
     """A participant left. It does not end the call: a transfer emits it too."""
 
     action: Literal["participant-left"] = "participant-left"
-    reason: str | None = None
+    reason: Text | None = None

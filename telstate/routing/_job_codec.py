@@ -15,7 +15,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
-from telstate.events import Event, PinlessDialin, PinlessForwarded, parse
+from telstate.events import Event, PinlessDialin, PinlessForwarded, SessionAnnotated, parse
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
@@ -50,7 +50,7 @@ def lane_key(event: Event | None) -> Hashable:
 
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if isinstance(event, (PinlessDialin, PinlessForwarded)) and event.call_id is not None:
+    if isinstance(event, (PinlessDialin, PinlessForwarded, SessionAnnotated)) and event.call_id is not None:
         return ("caller", event.call_id)
     return None if event is None else scope_of(event)
 

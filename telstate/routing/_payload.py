@@ -35,7 +35,7 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
         if isinstance(payload, Event):
             return Entry(at if live else payload.sent_at or payload.occurred_at, _DAILY_JS, None, payload)
         payload = to_bytes(payload)
-    event, said_at, found, _ = parse_line(payload, dialect)
+    event, said_at, found, _, kept = parse_line(payload, dialect)
     if event is None:
         raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
     if live:
@@ -46,4 +46,4 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
         at = said_at
     if found is _JOURNAL:  # a record inside a record would have two times
         return Entry(at, _DAILY_JS, None, event)
-    return Entry(at, found, payload, event)
+    return Entry(at, found, payload if kept is None else kept, event)

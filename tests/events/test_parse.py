@@ -209,9 +209,26 @@ def test_a_pinless_dialin_is_detected_by_its_keys() -> None:
     assert round_trip(event) == event
 
 
-def test_a_call_id_alone_is_a_pinless_dialin() -> None:
-    """But only if no other dialect matches."""
-    assert isinstance(parse({"callId": "c", "From": "+1"}), PinlessDialin)
+def test_a_call_id_alone_is_nobody_on_hold() -> None:
+    """JSON of other vendors has one too. Other dialects outweigh even both keys."""
+    for foreign in (
+        {"callId": "c", "From": "+1"},
+        {"callId": "c", "callDomain": ""},
+        {"callId": 5, "callDomain": "d"},
+        {"event": "call.ended", "callId": "c", "callDomain": "d"},
+        {"type": "dialin.connected", "callId": "c", "callDomain": "d"},
+        {"type": "x", "To": "+1", "From": "+2"},
+        {"event": None, "dialin_settings": {"call_id": "c", "call_domain": "d"}},
+        {"dialin_settings": {"call_id": "c"}},
+        {"dialin_settings": []},
+    ):
+        for dialect in (None, Dialect.WEBHOOK):
+            try:
+                event = parse(foreign, dialect)
+            except ParseError:
+                continue
+            assert not isinstance(event, PinlessDialin)
+            assert event.session_id is None
     assert isinstance(parse({"handler": "on_dialin_stopped", "data": {"sessionId": "s"}, "callId": "c"}), DialinStopped)
 
 
@@ -282,7 +299,7 @@ def test_the_journal_wraps_every_dialect(payload: Any, dialect: str, event: str 
 def test_records_as_telstate_writes_them() -> None:
     """The payload is read without decoding the record; only if it is not JSON by itself, the whole record is decoded."""
     record = wrap(7, 1730000000.5, "daily-js", b'{"action":"dialin-stopped","sessionId":"s"}')
-    expected = (DialinStopped(session_id="s"), 1730000000.5, Dialect.JOURNAL, None)
+    expected = (DialinStopped(session_id="s"), 1730000000.5, Dialect.JOURNAL, None, None)
     assert parse_line(record) == parse_line(record, "journal") == expected
     assert parse_line(record[:-1] + b',"added":[{}]}') == expected
     for payload, field in ((b'{"action":"dialin-stopped","sessionId":5}', "sessionId"), (b"[1]", "payload")):
@@ -422,7 +439,7 @@ def test_a_given_dialect_is_not_second_guessed() -> None:
         parse({"action": "dialin-stopped", "sessionId": "s"}, "webhook")
 
 
-@pytest.mark.parametrize("odd", [5, True, [], {}, [{}], 1.5])
+@pytest.mark.parametrize("odd", [5, True, [{}], {"x": {}}, 1.5])
 @pytest.mark.parametrize(
     "key", ["destination", "origin", "callerId", "provider", "userId", "sipCallId", "callClientId", "actionTraceId"]
 )

@@ -20,7 +20,7 @@ class Dialect(StrEnum):
     DAILY_JS = "daily-js"
     """daily-js and react-native: has an `action`. telstate's own local events use it too."""
     WEBHOOK = "webhook"
-    """Daily's webhooks: `type` and `payload`; pinless dial-in: `To` and `From`, or `callId`."""
+    """Daily's webhooks: `type` and `payload`; pinless dial-in: `To` and `From`, or `callId` and `callDomain`."""
     DAILY_PYTHON = "daily-python"
     """daily-python and pipecat: `{"handler": "on_dialout_answered", "data": {…}}`."""
     JOURNAL = "journal"
@@ -36,13 +36,12 @@ TRANSLATORS: dict[Dialect, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 def detect(payload: dict[str, Any]) -> Dialect | None:
     """Detect the dialect by the keys that only it has; None if there are none."""
-    for dialect, matches in (
-        (Dialect.DAILY_JS, daily_js.matches),  # first: a daily-js event can have any other key too
-        (Dialect.JOURNAL, journal.matches),
-        (Dialect.WEBHOOK, webhook.matches),
-        (Dialect.DAILY_PYTHON, daily_python.matches),
-        (Dialect.WEBHOOK, webhook.is_pinless),
-    ):
-        if matches(payload):
-            return dialect
-    return None
+    if daily_js.matches(payload):  # first: a daily-js event can have any other key too
+        return Dialect.DAILY_JS
+    if journal.matches(payload):
+        return Dialect.JOURNAL
+    if webhook.matches(payload):
+        return Dialect.WEBHOOK
+    if daily_python.matches(payload):
+        return Dialect.DAILY_PYTHON
+    return Dialect.WEBHOOK if webhook.is_pinless(payload) else None
