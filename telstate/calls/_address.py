@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 __all__ = ["is_anonymous", "plain_uri"]
 
+_SPECIAL = frozenset(' <>"?;:@%+()\t\r\n')
+"""Without these around its `@` an address has nothing to leave out but the scheme."""
 _SCHEME = re.compile(r"(?i)(sips?|tel):")
 _DEFAULT_PORT = re.compile(r":506[01]$")
 _NUMBER = re.compile(r"\+?[\d\-. ()]*\d[\d\-. ()]*")
@@ -27,11 +29,15 @@ def plain_uri(uri: str) -> str:
     ports, separators in a number, and upper case in the host (RFC 3261, 19.1.4; RFC 3966, 4). An international number (`+…`)
     is the same person behind any host.
     """
+    scheme, colon, rest = uri.partition(":")
+    user, at, host = (rest if colon and scheme in ("sip", "sips") else uri).partition("@")
+    if at and user and _SPECIAL.isdisjoint(user) and _SPECIAL.isdisjoint(host):  # nearly all: the endpoints of rooms
+        return f"{user}@{host.lower()}"
     address = _without_name(uri.strip())
-    scheme = _SCHEME.match(address)
-    if scheme is not None:
-        address = address[scheme.end() :]
-    if scheme is not None and scheme[1].lower() == "tel":
+    found = _SCHEME.match(address)
+    if found is not None:
+        address = address[found.end() :]
+    if found is not None and found[1].lower() == "tel":
         return _plain_number(address)
     user, at, host = address.partition("?")[0].rpartition("@")
     if not at:
@@ -43,10 +49,13 @@ def plain_uri(uri: str) -> str:
     return f"{user}@{_plain_host(host)}"
 
 
-@lru_cache(maxsize=1024)
 def is_anonymous(value: object) -> bool:
     """Return True for the address of a caller who hides theirs: it is shown, but any other value is better (RFC 3323)."""
-    return isinstance(value, str) and plain_uri(value).partition("@")[0].lower() == "anonymous"
+    return (
+        isinstance(value, str)
+        and "anonymous" in value.lower()
+        and plain_uri(value).partition("@")[0].lower() == "anonymous"
+    )
 
 
 def _without_name(address: str) -> str:

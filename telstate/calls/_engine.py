@@ -322,7 +322,8 @@ class Engine:
         Call-ID.
         """
         state, reported = self._state, event.__dict__
-        amended, uncertain = session.amended, session.uncertain
+        fields = session.__dict__
+        amended, uncertain = fields["amended"], fields["uncertain"]
         sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
         rules.recorder.record(session, reported, received_at if occurred_at is None else occurred_at)
         if event.__pydantic_extra__ or rules.nested_anomalies:
@@ -337,15 +338,14 @@ class Engine:
         if session.state is IDLE and session._evidence & Evidence.REQUESTED:
             state.registry.index_request(session)
         if not rules.local and (outcome.kind is MOVED or outcome.kind is NOTED):
-            fields = session.__dict__
-            if session.uncertain:
+            if uncertain:
                 fields["uncertain"] = False
             fields["heard_at"] = state.clock
             if rules.life:
                 fields["alive_at"] = state.clock if occurred_at is None else occurred_at
                 if outcome.kind is NOTED and not session.ended:  # when it moved, its limits have just started
                     state.timers.restart_silence(session, state.now)
-        if session.amended is not amended or session.uncertain is not uncertain:
+        if fields["amended"] is not amended or fields["uncertain"] is not uncertain:
             state.changed.append(session)
 
     def _rise(  # noqa: PLR0917

@@ -12,7 +12,6 @@ from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
 from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
-from telstate.events._json import is_empty
 
 __all__ = [
     "SNAPSHOT_FIELDS",
@@ -108,14 +107,16 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> None
     """Keep the first value of each fact; a later one that differs is an anomaly."""
     fields = session.__dict__
     for name, value in reported:
-        if value is None or is_empty(value):
+        if not value:  # nothing, or what a program gave an event of its own: empty is unknown
             continue
         known = fields[name]
-        if known is None or (is_anonymous(known) and not is_anonymous(value)):
+        if known is None:
             fields[name] = bounded(value)
-        elif (
-            known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)) and not is_anonymous(value)
-        ):
+        elif known == value or is_anonymous(value):
+            continue
+        elif is_anonymous(known):
+            fields[name] = bounded(value)
+        elif name not in _MAY_DIFFER and not _same(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
 
 
@@ -180,7 +181,7 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
 
 def _is_short(value: Any) -> bool:
     """Return whether a value can be kept as it is: it is not empty and not too long."""
-    return value is None or (type(value) is str and 0 < len(value) <= _TEXT_LIMIT and not value.isspace())
+    return value is None or (type(value) is str and 0 < len(value) <= _TEXT_LIMIT)
 
 
 def _same(one: object, other: object) -> bool:

@@ -27,7 +27,6 @@ __all__ = [
     "Subject",
     "Text",
     "event_types",
-    "forget_empty",
     "invalid_fields",
     "is_time",
 ]
@@ -104,6 +103,8 @@ class Event(BaseModel):
     local: ClassVar[bool] = False
     """True for events that only this program can know. Daily's dialects never contain them."""
     _subject: ClassVar[Subject] = Subject.UNKNOWN
+    _texts: ClassVar[tuple[str, ...]] = ()
+    """The optional fields of texts. An id is never empty, other texts are until `_forget_empty`."""
     _open_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that can hold arbitrary JSON."""
 
@@ -144,6 +145,7 @@ class Event(BaseModel):
                 for name in ("sip_headers", "details", "settings", "notes", "participant")
                 if name in cls.model_fields
             )
+            cls._texts = tuple(name for name, field in cls.model_fields.items() if Text in get_args(field.annotation))
             BY_NAME[action] = cls
 
     @property
@@ -151,6 +153,16 @@ class Event(BaseModel):
         """One sentence for each known optional field with an invalid value."""
         extras = self.__pydantic_extra__
         return invalid_fields(type(self), extras) if extras else ()
+
+    def _forget_empty(self) -> None:
+        """Make every optional text and object None that is empty. For `parse` alone, which has just made the event."""
+        fields = self.__dict__
+        for name in self._texts:
+            if fields[name] == "":
+                fields[name] = None
+        for name in self._open_fields:
+            if fields[name] == {} and not type(self).model_fields[name].is_required():
+                fields[name] = None
 
     def to_json(self) -> bytes:
         """Write the event as daily-js. `parse` reads an equal event back."""
@@ -171,22 +183,6 @@ def invalid_fields(cls: type[BaseModel], extras: dict[str, Any]) -> tuple[str, .
     if known.isdisjoint(extras):
         return ()
     return tuple(f"{key} came as {shorten(value)}" for key, value in extras.items() if key in known)
-
-
-def forget_empty(model: BaseModel) -> None:
-    """Make every optional text and object of a parsed event None that is empty."""
-    fields = model.__dict__
-    if "" in fields.values() or {} in fields.values():
-        fields.update((name, None) for name in _may_be_empty(type(model)) if not fields[name])
-
-
-@cache
-def _may_be_empty(cls: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, field in cls.model_fields.items()
-        if not field.is_required() and any(kind in (Text, dict[str, Any]) for kind in get_args(field.annotation))
-    )
 
 
 @cache

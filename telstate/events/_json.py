@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json, to_json
 
 from telstate.errors import ParseError, hide_secrets
-from telstate.events._secrets import is_secret, without_secrets
+from telstate.events._secrets import without_secrets
 
 __all__ = ["Raw", "clean", "is_empty", "is_unclean", "load", "to_bytes"]
 
@@ -102,7 +102,7 @@ def is_unclean(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):
-        if is_secret(value):
+        if "daily_api_key" in value or "daily_api_url" in value:  # in place: every object of every payload comes here
             return True
         value = value.values()
     elif not isinstance(value, list):

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
 from telstate.errors import ParseError
-from telstate.events._base import Event, event_types, forget_empty, is_time
+from telstate.events._base import Event, event_types, is_time
 from telstate.events._dialects import TRANSLATORS, Dialect, detect, journal
 from telstate.events._json import Raw, is_unclean, load, to_bytes
 from telstate.events._participants import Participant
@@ -112,11 +112,15 @@ def _is_clean(event: Event) -> bool:
         if value is None:
             continue
         if name == "participant":
-            forget_empty(value)
+            inner = value.__dict__
+            if inner["user_name"] == "":  # as of many
+                inner["user_name"] = None
+            if inner["user_id"] == "":
+                inner["user_id"] = None
             value = value.__pydantic_extra__
         elif not value:
-            forget_empty(event)
-        if is_unclean(value):
+            event._forget_empty()
+        if value and is_unclean(value):
             return False
     return True
 

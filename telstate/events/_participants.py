@@ -36,6 +36,11 @@ class ParticipantEvent(Event):
     def sip_call_id(self) -> None:
         """Always None: participants have no SIP Call-ID."""
 
+    def _forget_empty(self) -> None:
+        super()._forget_empty()
+        fields = self.participant.__dict__
+        fields.update(user_id=fields["user_id"] or None, user_name=fields["user_name"] or None)
+
     @property
     def anomalies(self) -> tuple[str, ...]:
         """One sentence for each invalid field of the event and of its participant."""

@@ -6,20 +6,15 @@ from typing import Any
 
 from telstate.errors import hide_secrets
 
-__all__ = ["is_secret", "without_secrets"]
+__all__ = ["without_secrets"]
 
-_KEY, _URL = "daily_api_key", "daily_api_url"
-
-
-def is_secret(value: dict[str, Any]) -> bool:
-    """Return True if an object itself has a secret."""
-    return _KEY in value or _URL in value
+_SECRETS = ("daily_api_key", "daily_api_url")
 
 
 def without_secrets(value: Any) -> Any:
     """Copy a JSON value without the secrets at any depth, also those in texts."""
     if isinstance(value, dict):
-        kept = ((key, item) for key, item in value.items() if key not in (_KEY, _URL))
+        kept = ((key, item) for key, item in value.items() if key not in _SECRETS)
         return {_in_text(key): without_secrets(item) for key, item in kept}
     if isinstance(value, list):
         return [without_secrets(item) for item in value]

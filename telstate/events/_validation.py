@@ -8,10 +8,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_snake
 
 from telstate.errors import ParseError
-from telstate.events._base import BY_NAME, Event, forget_empty
+from telstate.events._base import BY_NAME, Event
 from telstate.events._dialects import Dialect
 from telstate.events._json import is_empty
-from telstate.events._participants import Participant, ParticipantEvent
+from telstate.events._participants import Participant
 from telstate.events._sessionless import UnknownEvent
 
 __all__ = ["event_from"]
@@ -49,7 +49,7 @@ def event_from(fields: dict[str, Any], dialect: Dialect) -> Event:
     except ValidationError as error:
         paths = _invalid_optional(error, cls, dialect)
     else:
-        _forget_empty(event)
+        event._forget_empty()
         return event
     fields, set_aside = _without(fields, paths)
     try:
@@ -61,14 +61,8 @@ def event_from(fields: dict[str, Any], dialect: Dialect) -> Event:
         holder: BaseModel = event if len(path) == 1 else getattr(event, path[0])
         assert holder.__pydantic_extra__ is not None  # noqa: S101 - all our models keep extras
         holder.__pydantic_extra__[path[-1]] = value
-    _forget_empty(event)
+    event._forget_empty()
     return event
-
-
-def _forget_empty(event: Event) -> None:
-    forget_empty(event)
-    if isinstance(event, ParticipantEvent):
-        forget_empty(event.participant)
 
 
 def _invalid_optional(error: ValidationError, cls: type[Event], dialect: Dialect) -> list[Path]:

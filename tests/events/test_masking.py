@@ -24,7 +24,7 @@ from telstate.events._masking import mask
         ("room-name@sip.daily.co", "room-name@sip.daily.co"),
         ("123456780@example.sip.daily.co", "123••••80@example.sip.daily.co"),
         ("sip:+12098888888@example.sip.daily.co", "sip:+12•••••••88@example.sip.daily.co"),
-        ("sip:call-1-209-888-8888.0@example.sip.daily.co", "sip:cal••••••••••••••.0@example.sip.daily.co"),
+        ("sip:call-1-209-888-8888.0@example.sip.daily.co", "sip:cal••••••••••••••••.0@example.sip.daily.co"),
         ("support@example-main.siptrunk.sip-us.daily.co", "sup••rt@example-main.siptrunk.sip-us.daily.co"),
         ("support@sip.daily.co.example.com", "sup••rt@sip.daily.co.example.com"),
         ("support@notsip.daily.co", "sup••rt@notsip.daily.co"),

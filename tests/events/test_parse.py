@@ -211,7 +211,7 @@ def test_a_pinless_dialin_is_detected_by_its_keys() -> None:
 
 def test_a_call_id_alone_is_nobody_on_hold() -> None:
     """JSON of other vendors has one too. Other dialects outweigh even both keys."""
-    for foreign in (
+    bodies: list[dict[str, Any]] = [
         {"callId": "c", "From": "+1"},
         {"callId": "c", "callDomain": ""},
         {"callId": 5, "callDomain": "d"},
@@ -221,7 +221,8 @@ def test_a_call_id_alone_is_nobody_on_hold() -> None:
         {"event": None, "dialin_settings": {"call_id": "c", "call_domain": "d"}},
         {"dialin_settings": {"call_id": "c"}},
         {"dialin_settings": []},
-    ):
+    ]
+    for foreign in bodies:
         for dialect in (None, Dialect.WEBHOOK):
             try:
                 event = parse(foreign, dialect)
