@@ -25,7 +25,7 @@ Unusual events (late, duplicate, unmatched, of unknown type) are never exception
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, overload
 
 __all__ = [
     "Busy",
@@ -205,11 +205,13 @@ _SECRET = re.compile(
 )
 """A key of Daily's API in a text: in any kind of quotes, cut off anywhere."""
 
-Anything = TypeVar("Anything")
 
-
-def hide_secrets(text: Anything) -> Anything:
-    """Remove the key of Daily's API from a text that may contain JSON; anything else stays."""
+@overload
+def hide_secrets(text: str) -> str: ...
+@overload
+def hide_secrets(text: bytes) -> bytes: ...
+def hide_secrets(text: str | bytes) -> str | bytes:
+    """Remove the key of Daily's API from a text that may contain JSON."""
     if isinstance(text, bytes):
         if b"daily_api_" not in text:
             return text
@@ -217,9 +219,14 @@ def hide_secrets(text: Anything) -> Anything:
     return _SECRET.sub("", text) if "daily_api_" in text else text
 
 
+def _hidden(text: str | bytes) -> str | bytes:
+    return hide_secrets(text) if isinstance(text, str) else hide_secrets(text)
+
+
 def shorten(value: object) -> str:
     """Show `value` in about 80 characters: an error must not carry a payload of 10 MB."""
-    value = hide_secrets(value)
+    if isinstance(value, (str, bytes)):
+        value = _hidden(value)
     if isinstance(value, (str, bytes)) and len(value) > _MAX_SHOWN:
         return f"{value[:_MAX_SHOWN]!r}… ({len(value)} long)"
     if isinstance(value, dict):
