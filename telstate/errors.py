@@ -210,6 +210,8 @@ _SECRET = re.compile(
 def hide_secrets(text: str) -> str: ...
 @overload
 def hide_secrets(text: bytes) -> bytes: ...
+@overload
+def hide_secrets(text: str | bytes) -> str | bytes: ...
 def hide_secrets(text: str | bytes) -> str | bytes:
     """Remove the key of Daily's API from a text that may contain JSON."""
     if isinstance(text, bytes):
@@ -219,14 +221,10 @@ def hide_secrets(text: str | bytes) -> str | bytes:
     return _SECRET.sub("", text) if "daily_api_" in text else text
 
 
-def _hidden(text: str | bytes) -> str | bytes:
-    return hide_secrets(text) if isinstance(text, str) else hide_secrets(text)
-
-
 def shorten(value: object) -> str:
     """Show `value` in about 80 characters: an error must not carry a payload of 10 MB."""
     if isinstance(value, (str, bytes)):
-        value = _hidden(value)
+        value = hide_secrets(value)
     if isinstance(value, (str, bytes)) and len(value) > _MAX_SHOWN:
         return f"{value[:_MAX_SHOWN]!r}… ({len(value)} long)"
     if isinstance(value, dict):
