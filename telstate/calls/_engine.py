@@ -322,10 +322,9 @@ class Engine:
         Call-ID.
         """
         state, reported = self._state, event.__dict__
-        fields = session.__dict__
-        amended, uncertain = fields["amended"], fields["uncertain"]
         sip_call_id, occurred_at = session.sip_call_id, reported["occurred_at"]
-        rules.recorder.record(session, reported, received_at if occurred_at is None else occurred_at)
+        if rules.recorder.record(session, reported, received_at if occurred_at is None else occurred_at):
+            state.changed.append(session)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
@@ -338,15 +337,15 @@ class Engine:
         if session.state is IDLE and session._evidence & Evidence.REQUESTED:
             state.registry.index_request(session)
         if not rules.local and (outcome.kind is MOVED or outcome.kind is NOTED):
-            if uncertain:
+            fields = session.__dict__
+            if session.uncertain:
                 fields["uncertain"] = False
+                state.changed.append(session)
             fields["heard_at"] = state.clock
             if rules.life:
                 fields["alive_at"] = state.clock if occurred_at is None else occurred_at
                 if outcome.kind is NOTED and not session.ended:  # when it moved, its limits have just started
                     state.timers.restart_silence(session, state.now)
-        if fields["amended"] is not amended or fields["uncertain"] is not uncertain:
-            state.changed.append(session)
 
     def _rise(  # noqa: PLR0917
         self, outcome: Outcome, session: Session, event: Event, rules: SessionRules, target: State, parked: bool

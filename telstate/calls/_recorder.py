@@ -54,18 +54,21 @@ class Recorder:
         self._read = itemgetter(*self._facts)
         self._unknown = (None,) * len(self._facts)
 
-    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> None:
+    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> bool:
         """Record an event, also when it is late: it may be the first to report something.
 
         Args:
             session: the session that the event is about.
             event: the fields of the event.
             at: when it happened, in Unix seconds; None if unknown.
+
+        Returns:
+            True if the event amended the session.
         """
-        fields = session.__dict__
+        fields, amends = session.__dict__, False
         if self._evidence:
             if session.ended:
-                _amend(session, self._evidence)
+                amends = _amend(session, self._evidence)
             else:
                 fields["_evidence"] = session._evidence | self._evidence
         if at is not None and self._time is not None:
@@ -80,6 +83,7 @@ class Recorder:
                 fields.update(zip(self._facts, reported, strict=True))
             else:
                 _record_facts(session, zip(self._facts, reported, strict=True))
+        return amends
 
 
 def rise(session: Session, target: State, event: str, parked: bool = False) -> Transition:
@@ -93,14 +97,16 @@ def rise(session: Session, target: State, event: str, parked: bool = False) -> T
     return transition
 
 
-def _amend(session: Session, evidence: int) -> None:
+def _amend(session: Session, evidence: int) -> bool:
     """Add evidence after the end. It amends the session, unless it is the stopped that follows an error."""
     fields, cause = session.__dict__, session.cause
     if fields["_evidence"] & evidence:
-        return
+        return False
     fields["_evidence"] |= evidence
-    if evidence != Evidence.STOPPED or session.cause is not cause:
+    amends = evidence != Evidence.STOPPED or session.cause is not cause
+    if amends:
         fields["amended"] = True
+    return amends
 
 
 def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> None:

@@ -103,6 +103,8 @@ def _presence_checked(state: EngineState, session: Session, event: PresenceCheck
     """Alive is a sign of life. Unknown starts the limit for an answer. Gone ends the session, which is not done here."""
     if session.ended:
         return
+    if session.uncertain is not (event.presence is Presence.UNKNOWN) and event.presence is not Presence.GONE:
+        state.changed.append(session)
     if event.presence is Presence.ALIVE:
         vars(session).update(uncertain=False, alive_at=state.clock)
         state.timers.restart_silence(session, state.now)

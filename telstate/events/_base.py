@@ -161,7 +161,8 @@ class Event(BaseModel):
             if fields[name] == "":
                 fields[name] = None
         for name in self._open_fields:
-            if fields[name] == {} and not type(self).model_fields[name].is_required():
+            value = fields[name]
+            if value is not None and not value and not type(self).model_fields[name].is_required():
                 fields[name] = None
 
     def to_json(self) -> bytes:

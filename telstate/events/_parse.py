@@ -56,7 +56,7 @@ _HOLDERS = ("model", "model-field", "default", "nullable")
 
 _VALIDATOR = _validator()
 _validate_json = _VALIDATOR.validate_json
-_DAILY_JS = Dialect.DAILY_JS
+_DAILY_JS, _JOURNAL = Dialect.DAILY_JS, Dialect.JOURNAL
 _DAILY_JS_START = b'{"action":'
 """How daily-js usually begins; worth trying the validator first."""
 _RECORD_START = b'{"v":'
@@ -141,7 +141,7 @@ def _parse_record(data: bytes) -> ParsedLine | None:
         return None
     if kept is not None:
         kept = journal.wrap(record.seq, record.at, record.dialect, kept)
-    return event, record.at if is_time(record.at) else None, Dialect.JOURNAL, None, kept
+    return event, record.at if is_time(record.at) else None, _JOURNAL, None, kept
 
 
 def _decode(data: bytes, name: Dialect | str | None) -> ParsedLine:
@@ -151,7 +151,7 @@ def _decode(data: bytes, name: Dialect | str | None) -> ParsedLine:
     dialect = detect(payload) if name is None else _dialect(name)
     if dialect is None:
         raise ParseError("action", "a daily-js `action`, a webhook `type` and `payload`, or a `handler`", payload)
-    if dialect is not Dialect.JOURNAL:
+    if dialect is not _JOURNAL:
         event = event_from(TRANSLATORS[dialect](payload), dialect)
         return event, event.sent_at or event.occurred_at, dialect, None, kept
     if not journal.is_event(payload):

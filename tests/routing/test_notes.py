@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from telstate import Dispatcher, NoSuchSession, Outcome, Presence, PresenceChecked, Router, SessionAnnotated, SourceGap
+from telstate import (
+    Dispatcher,
+    NoSuchSession,
+    Outcome,
+    OutcomeKind,
+    Presence,
+    PresenceChecked,
+    Router,
+    SessionAnnotated,
+    SourceGap,
+)
 from telstate.calls._notes import NOTES_LIMIT
 from telstate.journals import SqliteJournal
 from telstate.testing import FakeClock
@@ -62,7 +72,7 @@ async def test_notes_that_cannot_be_kept_are_refused_before_anything_is(value: A
             await calls.annotate(session, value=value)
         assert session.notes == {"kept": 1}
         assert session.anomalies == ()
-        assert calls.counts["noted"] == 1
+        assert calls.counts[OutcomeKind.NOTED] == 1
 
 
 async def test_deep_notes_are_refused() -> None:

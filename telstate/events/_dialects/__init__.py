@@ -34,14 +34,18 @@ TRANSLATORS: dict[Dialect, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+# The names of an enum are slow to look up, and every payload comes here.
+_DAILY_JS, _WEBHOOK, _DAILY_PYTHON, _JOURNAL = Dialect
+
+
 def detect(payload: dict[str, Any]) -> Dialect | None:
     """Detect the dialect by the keys that only it has; None if there are none."""
     if daily_js.matches(payload):  # first: a daily-js event can have any other key too
-        return Dialect.DAILY_JS
+        return _DAILY_JS
     if journal.matches(payload):
-        return Dialect.JOURNAL
+        return _JOURNAL
     if webhook.matches(payload):
-        return Dialect.WEBHOOK
+        return _WEBHOOK
     if daily_python.matches(payload):
-        return Dialect.DAILY_PYTHON
-    return Dialect.WEBHOOK if webhook.is_pinless(payload) else None
+        return _DAILY_PYTHON
+    return _WEBHOOK if webhook.is_pinless(payload) else None
