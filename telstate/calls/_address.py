@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 __all__ = ["is_anonymous", "plain_uri"]
 
-_SPECIAL = frozenset(' <>"?;:@%+()\t\r\n')
-"""Without these around its `@` an address has nothing to leave out but the scheme."""
+_HAS_MORE = re.compile(r"[<>\"?;:%+()\s]").search
+"""An address without these has nothing to leave out but the scheme."""
 _SCHEME = re.compile(r"(?i)(sips?|tel):")
 _DEFAULT_PORT = re.compile(r":506[01]$")
 _NUMBER = re.compile(r"\+?[\d\-. ()]*\d[\d\-. ()]*")
@@ -29,10 +29,11 @@ def plain_uri(uri: str) -> str:
     ports, separators in a number, and upper case in the host (RFC 3261, 19.1.4; RFC 3966, 4). An international number (`+…`)
     is the same person behind any host.
     """
-    scheme, colon, rest = uri.partition(":")
-    user, at, host = (rest if colon and scheme in ("sip", "sips") else uri).partition("@")
-    if at and user and _SPECIAL.isdisjoint(user) and _SPECIAL.isdisjoint(host):  # nearly all: the endpoints of rooms
-        return f"{user}@{host.lower()}"
+    bare = uri.removeprefix("sip:")
+    if _HAS_MORE(bare) is None:  # nearly all: the endpoints of rooms
+        user, at, host = bare.rpartition("@")
+        if at:
+            return f"{user}@{host.lower()}"
     address = _without_name(uri.strip())
     found = _SCHEME.match(address)
     if found is not None:

@@ -15,7 +15,6 @@ from telstate.errors import ParseError
 from telstate.events._base import Event, event_types, is_time
 from telstate.events._dialects import TRANSLATORS, Dialect, detect, journal
 from telstate.events._json import Raw, is_unclean, load, to_bytes
-from telstate.events._participants import Participant
 from telstate.events._validation import event_from
 
 __all__ = ["ParsedLine", "parse", "parse_line"]
@@ -44,11 +43,12 @@ def _without_empty(schema: Any) -> Any:
     """Copy a schema so that the texts of an event's own fields cannot be empty."""
     if schema["type"] == "str":
         return {"min_length": 1, **schema}
-    if schema.get("cls") is Participant:
-        return schema  # many have no name, and whose name it is matters to no session
     within = {key: _without_empty(schema[key]) for key in ("schema",) if key in schema and schema["type"] in _HOLDERS}
     for key in {"choices", "fields"} & schema.keys():
-        within[key] = {name: _without_empty(inner) for name, inner in schema[key].items()}
+        # Many participants have no name: they go the short way too, see `_is_clean`.
+        within[key] = {
+            name: inner if name == "user_name" else _without_empty(inner) for name, inner in schema[key].items()
+        }
     return {**schema, **within}
 
 
@@ -112,11 +112,8 @@ def _is_clean(event: Event) -> bool:
         if value is None:
             continue
         if name == "participant":
-            inner = value.__dict__
-            if inner["user_name"] == "":  # as of many
-                inner["user_name"] = None
-            if inner["user_id"] == "":
-                inner["user_id"] = None
+            if value.user_name == "":
+                value.__dict__["user_name"] = None
             value = value.__pydantic_extra__
         elif not value:
             event._forget_empty()
