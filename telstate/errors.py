@@ -24,7 +24,8 @@ Unusual events (late, duplicate, unmatched, of unknown type) are never exception
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, overload
 
 __all__ = [
     "Busy",
@@ -199,8 +200,31 @@ class CallEnded(TelstateError):
         super().__init__(f"{session!r} {why}")
 
 
+_SECRET = re.compile(
+    r"\\*[\"']?daily_api_(?:key|url)\\*[\"']?\s*[:=]\s*(?:\\*[\"'][^\"']*[\"']?|[^\s,}\]\"'&]*)\s*,?\s*"
+)
+"""A key of Daily's API in a text: in any kind of quotes, cut off anywhere."""
+
+
+@overload
+def hide_secrets(text: str) -> str: ...
+@overload
+def hide_secrets(text: bytes) -> bytes: ...
+@overload
+def hide_secrets(text: str | bytes) -> str | bytes: ...
+def hide_secrets(text: str | bytes) -> str | bytes:
+    """Remove the key of Daily's API from a text that may contain JSON."""
+    if isinstance(text, bytes):
+        if b"daily_api_" not in text:
+            return text
+        return hide_secrets(text.decode("latin-1")).encode("latin-1")  # it keeps every byte as it is
+    return _SECRET.sub("", text) if "daily_api_" in text else text
+
+
 def shorten(value: object) -> str:
     """Show `value` in about 80 characters: an error must not carry a payload of 10 MB."""
+    if isinstance(value, (str, bytes)):
+        value = hide_secrets(value)
     if isinstance(value, (str, bytes)) and len(value) > _MAX_SHOWN:
         return f"{value[:_MAX_SHOWN]!r}… ({len(value)} long)"
     if isinstance(value, dict):

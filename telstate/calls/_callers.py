@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
+from telstate.calls._notes import add_notes
 from telstate.calls._recorder import bounded, set_rare
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
@@ -297,6 +298,17 @@ class Callers:
         else:
             limit.ends.pop(call_id)
         return caller
+
+    def annotate(self, call_id: str, notes: Mapping[str, Any]) -> bool:
+        """Keep notes about a caller. Return False if the caller is unknown.
+
+        Raises:
+            ValueError: if they would be too long together with the known ones.
+        """
+        caller = self.find(call_id)
+        if caller is not None:
+            _write(caller, "notes", add_notes(caller.notes, notes))
+        return caller is not None
 
     def note_lost(self, caller: Caller) -> bool:
         """Return True once for a caller that is lost."""

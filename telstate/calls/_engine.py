@@ -27,7 +27,7 @@ from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDI
 from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
-from telstate.calls._recorder import mark_time, note_anomaly, rise, set_rare
+from telstate.calls._recorder import AMENDED, FACTS, bounded, mark_time, note_anomaly, rise, set_rare
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import IDLE, SILENCE_PASSED, State
@@ -45,6 +45,7 @@ from telstate.events import (
     PinlessForwarded,
     Presence,
     PresenceChecked,
+    SessionAnnotated,
     SettingsChanged,
     SourceGap,
 )
@@ -194,6 +195,8 @@ class Engine:
             outcome.anomalies += event.anomalies
         if state.departed:
             outcome.departed = state.take_departed()
+        if state.changed:
+            outcome.changed = state.take_changed()
         return outcome
 
     def advance(self, now: float) -> tuple[Session | Unmatched | Caller, ...]:
@@ -250,6 +253,8 @@ class Engine:
         """Apply an event that opens no session, or park it until its session is known."""
         session_id = event.session_id
         if session_id is None:
+            if isinstance(event, SessionAnnotated) and event.call_id is not None:
+                return self._annotate_caller(event, event.call_id)
             return self._on_limit(event) if isinstance(event, DeadlinePassed) else self._park_unmatched(event, now)
         session = self._state.registry.get(session_id)
         if session is not None:
@@ -343,13 +348,16 @@ class Engine:
             at = received_at
         if rules.names_endpoint and session._evidence & Evidence.ENDPOINT_DERIVED:
             replace_endpoint(state, session, reported["sip_endpoint"])
-        if rules.recorder.record(session, reported, at):
+        found = rules.recorder.record(session, reported, at)
+        if found & FACTS:
             state.registry.index_sip_call(session)
             state.far_legs.arrive(session)
             if rules.places:
                 place(state, session)
         elif rules.places and state.callers.known:
             state.callers.see(session, state.now)
+        if found & AMENDED:
+            state.changed.append(session)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
@@ -364,6 +372,7 @@ class Engine:
             fields = session.__dict__
             if session.uncertain:
                 fields["uncertain"] = False
+                state.changed.append(session)
             fields["heard_at"] = state.clock
             if (
                 rules.life and outcome.kind is NOTED and not session.ended
@@ -461,6 +470,16 @@ class Engine:
             return Outcome(LATE, event, None)
         return CallerOutcome(NOTED, event, caller if callers.note_lost(caller) else None)
 
+    def _annotate_caller(self, event: SessionAnnotated, call_id: str) -> Outcome:
+        """Keep notes about a caller on hold, within their bound."""
+        outcome = Outcome(NOTED, event, None)
+        try:
+            if not self._state.callers.annotate(call_id, event.notes):
+                outcome.kind = LATE
+        except ValueError as error:
+            outcome.anomalies += (bounded(f"{event.name}: {error}"),)
+        return outcome
+
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
         """End a meeting and its calls: each session without a later sign of life gets a minute to report its end."""
         if event.room is not None:
@@ -474,6 +493,8 @@ class Engine:
         """Mark the sessions of which events may have been missed: they are uncertain until the next event."""
         for session in self._state.registry.live.values():
             if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
+                if not session.uncertain:
+                    self._state.changed.append(session)
                 vars(session)["uncertain"] = True
         return self._on_other(event, rules, now)
 

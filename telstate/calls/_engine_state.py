@@ -47,7 +47,9 @@ class EngineState:
         """Events that name a session not yet known."""
         self.unmatched = ParkedEvents(settings.parked_ttl, settings.max_parked)
         """Events that are about a session and do not name it."""
-        self.far_legs = FarLegs(self.registry)
+        self.changed: list[Session] = []
+        """The sessions whose notes, amendment or doubt the current event changed."""
+        self.far_legs = FarLegs(self.registry, self.changed)
         """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
@@ -137,6 +139,12 @@ class EngineState:
         """Return what left memory since the last call."""
         departed, self.departed = tuple(self.departed), []
         return departed
+
+    def take_changed(self) -> tuple[Session, ...]:
+        """Return the sessions that the current event changed, each once."""
+        changed = tuple({id(session): session for session in self.changed}.values())
+        self.changed.clear()
+        return changed
 
     def sizes(self) -> dict[str, int]:
         """Count what is remembered."""

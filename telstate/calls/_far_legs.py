@@ -59,8 +59,10 @@ class _Place:
 class FarLegs:
     """All sessions by their address, and the transfers to these addresses."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, amended: list[Session]) -> None:
         self._registry = registry
+        self._amended = amended
+        """Where to report the sessions that were amended."""
         self._transferred: set[str] = set()
         """All sessions that were transferred. Without any, nothing is indexed."""
         self._at: dict[str, str] = {}
@@ -280,6 +282,7 @@ class FarLegs:
         before, records = self.concerned.get(session.session_id), session.transfers
         if session.ended and (before is None or (before[0] and before[1] != records)):
             vars(session)["amended"] = True
+            self._amended.append(session)
         self.concerned[session.session_id] = (session.ended, records)
 
 

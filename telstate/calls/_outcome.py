@@ -59,6 +59,7 @@ class Outcome:
 
     __slots__ = (
         "anomalies",
+        "changed",
         "departed",
         "ended",
         "event",
@@ -79,6 +80,7 @@ class Outcome:
     moves: tuple[Transition, ...]
     anomalies: tuple[str, ...]
     lost_caller: Caller | None = None
+    changed: tuple[Session, ...]
     departed: tuple[Session | Unmatched | Caller, ...]
     journal_id: str | None
     seq: int
@@ -92,6 +94,7 @@ class Outcome:
         self.ended = False
         self.moves = ()
         self.anomalies = ()
+        self.changed = ()
         self.departed = ()
         self.journal_id = None
         self.seq = 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from telstate.calls._address import plain_uri
+from telstate.calls._address import is_anonymous, plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
@@ -15,6 +15,8 @@ from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
 
 __all__ = [
+    "AMENDED",
+    "FACTS",
     "SNAPSHOT_FIELDS",
     "Recorder",
     "bounded",
@@ -27,6 +29,9 @@ __all__ = [
     "set_rare",
     "thaw",
 ]
+
+FACTS, AMENDED = 1, 2
+"""What an event did to the record: it reported new facts, it amended the session after its end."""
 
 _MAY_DIFFER = frozenset({"call_client_id", "display_name", "sip_headers", "provider"})
 """Facts that two observers of one session legitimately report differently."""
@@ -56,18 +61,21 @@ class Recorder:
         self._unknown = (None,) * len(self._facts)
         self._headers = "sip_headers" in self._facts
 
-    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> bool:
-        """Record an event, also when it is late: it may be the first to report something. Return whether it reports new facts.
+    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> int:
+        """Record an event, also when it is late: it may be the first to report something.
 
         Args:
             session: the session that the event is about.
             event: the fields of the event.
             at: when it happened, in Unix seconds; None if unknown.
+
+        Returns:
+            `FACTS` if it reports new ones, plus `AMENDED` if it amended the session.
         """
-        fields = session.__dict__
+        fields, found = session.__dict__, 0
         if self._evidence:
             if session.ended:
-                _amend(session, self._evidence)
+                found = _amend(session, self._evidence)
             else:
                 fields["_evidence"] = session._evidence | self._evidence
         if at is not None and self._time is not None:
@@ -80,12 +88,16 @@ class Recorder:
         if reported != known:
             if known == self._unknown and self._is_short(event, reported):
                 fields.update(zip(self._facts, reported, strict=True))
-                return True
+                return found | FACTS
             facts = zip(self._facts, reported, strict=True)
-            if session._evidence & Evidence.ENDPOINT_DERIVED:
-                return _record_endpoint(session, dict(facts))
-            return _record_facts(session, facts)
-        return False
+            new = (
+                _record_endpoint(session, dict(facts))
+                if session._evidence & Evidence.ENDPOINT_DERIVED
+                else _record_facts(session, facts)
+            )
+            if new:
+                found |= FACTS
+        return found
 
     def _is_short(self, event: Mapping[str, Any], reported: tuple[Any, ...]) -> bool:
         """Return whether the facts can be kept as they are: texts that are not too long, and no headers."""
@@ -108,27 +120,34 @@ def rise(session: Session, target: State, event: str, parked: bool = False) -> T
     return transition
 
 
-def _amend(session: Session, evidence: int) -> None:
+def _amend(session: Session, evidence: int) -> int:
     """Add evidence after the end. It amends the session, unless it is the stopped that follows an error."""
     fields, cause = session.__dict__, session.cause
     if fields["_evidence"] & evidence:
-        return
+        return 0
     fields["_evidence"] |= evidence
-    if evidence != Evidence.STOPPED or session.cause is not cause:
-        fields["amended"] = True
+    if evidence == Evidence.STOPPED and session.cause is cause:
+        return 0
+    fields["amended"] = True
+    return AMENDED
 
 
 def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool:
     """Keep the first value of each fact; a later one that differs is an anomaly. Return whether there was a first value."""
     fields, new = session.__dict__, False
     for name, value in reported:
-        if value is None:
+        if not value:  # nothing, or what a program gave an event of its own: empty is unknown
             continue
         known = fields[name]
         if known is None:
             fields[name] = bounded(value)
             new = True
-        elif known != value and name not in _MAY_DIFFER and not _same(known, bounded(value)):
+        elif known == value or is_anonymous(value):
+            continue
+        elif is_anonymous(known):
+            fields[name] = bounded(value)
+            new = True
+        elif name not in _MAY_DIFFER and not _same(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
     return new
 
@@ -206,7 +225,7 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
 
 
 def _same(one: object, other: object) -> bool:
-    """Return whether two values are one SIP address: with or without `sip:` or a query."""
+    """Return whether two values are two spellings of one address."""
     return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
 
 

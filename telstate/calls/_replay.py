@@ -40,7 +40,7 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        event, at, _, settings = parse_line(raw)
+        event, at, _, settings, _ = parse_line(raw)
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:

@@ -8,6 +8,8 @@ the functions of `_recorder.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 from telstate.calls._evidence import Cause, EndedBy, Evidence, cause_of, end_is_reported, ended_by_of
@@ -106,6 +108,7 @@ class Session:
         warnings, anomalies: the texts of warnings, and everything odd about its events.
         dtmf: how many keys were pressed. Which ones is not kept, because people type PINs.
         events, duplicates, late, unexpected: how many events it had, and how many had that outcome.
+        notes: what the program wrote down about it (`Dispatcher.annotate`). They are in the journal, `context` is not.
         amended: True if evidence arrived after the end, so that `on_end` handlers were given less than is known now.
         uncertain: True if events may have been missed since the last one.
 
@@ -174,6 +177,7 @@ class Session:
 
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
     - `called`, `held_since`: the number that its caller on hold called, and since when they waited
+    - `notes`: what the program wrote down about it
     - `wrong_direction`: the lifecycle events of the other direction that named it
     - `transfers`: the evidence for each target of its transfers, see `_transfers.py`
     - `stopped_at`: when this program requested its stop
@@ -196,6 +200,11 @@ class Session:
         if self._context is None:
             vars(self)["_context"] = {}
         return self._context  # type: ignore[return-value]
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the program wrote down about it, by name: a copy, as JSON values. Add to it with `Dispatcher.annotate`."""
+        return MappingProxyType(deepcopy(rare(self, "notes") or {}))
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -339,7 +348,7 @@ class Session:
             "warnings": list(self.warnings),
             "transferred_to": self.transferred_to,
             "transfers": [[record.target, record.outcome.value] for record in self.transfers],
-            "notes": {},
+            "notes": deepcopy(rare(self, "notes") or {}),
             "legs": None if legs is None else list(legs),
             "dtmf": self.dtmf,
             "events": self.events,

@@ -138,6 +138,7 @@ ROWS: tuple[Row, ...] = (
     Row("stop-requested", BOTH, LIVE, None, "a request; only Daily's stopped ends the session", evidence=Evidence.STOP_REQUESTED),
     Row("transfer-requested", BOTH, ALWAYS, None, "a request; Daily's answer may arrive after the stopped of this leg", evidence=Evidence.TRANSFER_REQUESTED),
     Row("sessions-linked", BOTH, ALWAYS, None, "it says which legs are one call, not how they progress"),
+    Row("session-annotated", BOTH, ALWAYS, None, "the program's notes say nothing about its progress"),
     Row("deadline-passed", BOTH, LIVE, None, "a deadline notifies the handlers, which decide", conditional=True),
     Row("presence-checked", BOTH, LIVE, None, "alive: the call goes on; gone is a silence-passed", conditional=True),
     *(

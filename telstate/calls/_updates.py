@@ -8,7 +8,8 @@ from typing import Any
 from telstate.calls._arrivals import place
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
-from telstate.calls._recorder import bounded, note_warning, set_rare
+from telstate.calls._notes import add_notes
+from telstate.calls._recorder import bounded, note_anomaly, note_warning, set_rare
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session, rare
 from telstate.calls._transfers import latest_times
@@ -26,6 +27,7 @@ from telstate.events import (
     Event,
     Presence,
     PresenceChecked,
+    SessionAnnotated,
     SessionsLinked,
     StopRequested,
     TransferAnswered,
@@ -51,11 +53,6 @@ def _transferred(
     state.far_legs.transfer(session, event.to_endpoint, event.name.rpartition("-")[2], state.event_at)
 
 
-def _stop_requested(state: EngineState, session: Session, _: StopRequested) -> None:
-    """Keep when this program ended the call: a transfer that was accepted before did not end it then."""
-    set_rare(session, "stopped_at", latest_times(rare(session, "stopped_at") or (), state.event_at))
-
-
 def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
     """Link two sessions once both are known. Until then the event is parked for the missing one."""
     for session_id in (event.session_id, event.other_session_id):
@@ -63,6 +60,25 @@ def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
             state.early.park(state.number, event, session_id, state.clock, state.now)
             return
     state.registry.link(event.session_id, event.other_session_id)
+
+
+def _annotated(state: EngineState, session: Session, event: SessionAnnotated) -> None:
+    """Keep notes, within their bound: the dispatcher refuses longer ones, but a journal may have any."""
+    try:
+        notes = add_notes(rare(session, "notes"), event.notes)
+    except ValueError as error:
+        note_anomaly(session, bounded(f"{event.name}: {error}"))
+        return
+    if notes != rare(session, "notes"):
+        set_rare(session, "notes", notes)
+        state.changed.append(session)
+
+
+def _stop_requested(state: EngineState, session: Session, event: StopRequested) -> None:
+    """Keep why this program ended the call, and when: a transfer that was accepted before did not end it then."""
+    set_rare(session, "stopped_at", latest_times(rare(session, "stopped_at") or (), state.event_at))
+    if event.reason:
+        _annotated(state, session, SessionAnnotated(session_id=session.session_id, notes={"reason": event.reason}))
 
 
 def _key_pressed(_: EngineState, session: Session, __: Event) -> None:
@@ -78,6 +94,8 @@ def _presence_checked(state: EngineState, session: Session, event: PresenceCheck
     """Alive is a sign of life. Unknown starts the limit for an answer. Gone ends the session, which is not done here."""
     if session.ended:
         return
+    if session.uncertain is not (event.presence is Presence.UNKNOWN) and event.presence is not Presence.GONE:
+        state.changed.append(session)
     if event.presence is Presence.ALIVE:
         vars(session).update(uncertain=False, alive_at=state.clock)
         state.timers.restart_silence(session, state.now)
@@ -111,7 +129,6 @@ def _failed(state: EngineState, session: Session, event: DialinError | DialoutEr
 
 UPDATES: Mapping[type[Event], Callable[[EngineState, Session, Any], None]] = {
     DialinConnected: _connected,
-    StopRequested: _stop_requested,
     TransferRequested: _transferred,
     TransferFailed: _transferred,
     TransferTriggered: _transferred,
@@ -119,6 +136,8 @@ UPDATES: Mapping[type[Event], Callable[[EngineState, Session, Any], None]] = {
     TransferAnswered: _transferred,
     TransferCompleted: _transferred,
     SessionsLinked: _linked,
+    SessionAnnotated: _annotated,
+    StopRequested: _stop_requested,
     DtmfReceived: _key_pressed,
     DeadlinePassed: _deadline_passed,
     PresenceChecked: _presence_checked,

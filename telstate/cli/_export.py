@@ -68,9 +68,10 @@ def _records(name: str) -> Iterator[bytes]:
         parsed = read_line(line, parse_line, _report)
         if parsed is None:
             continue
-        event, at, dialect, _ = parsed
+        event, at, dialect, _, kept = parsed
+        raw = line.raw if kept is None else kept
         seq += event is not None
-        yield line.raw if dialect is Dialect.JOURNAL else wrap(seq, at, dialect, line.raw)
+        yield raw if dialect is Dialect.JOURNAL else wrap(seq, at, dialect, raw)
 
 
 def _report(line: LogLine, error: str) -> None:

@@ -9,18 +9,33 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 
 from telstate.errors import shorten
+from telstate.events._secrets import without_secrets
 
-__all__ = ["YEAR_2100", "Direction", "Event", "Id", "Seconds", "Subject", "event_types", "invalid_fields", "is_time"]
+__all__ = [
+    "YEAR_2100",
+    "Direction",
+    "Event",
+    "Id",
+    "Seconds",
+    "Subject",
+    "Text",
+    "event_types",
+    "invalid_fields",
+    "is_time",
+]
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-"""An id as Daily sends it. Ids are kept in memory, hence the limit; all known ids are far shorter."""
+Id = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
+"""An id as Daily sends it, without blanks around it. Ids are kept in memory, hence the limit; all known ids are far shorter."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""A text, without blanks around it. An empty one is unknown: what `parse` returns has None there."""
 
 YEAR_2100 = 4_102_444_800
 """In Unix seconds. Later times are invalid, so milliseconds are never taken for seconds."""
@@ -88,6 +103,8 @@ class Event(BaseModel):
     local: ClassVar[bool] = False
     """True for events that only this program can know. Daily's dialects never contain them."""
     _subject: ClassVar[Subject] = Subject.UNKNOWN
+    _texts: ClassVar[tuple[str, ...]] = ()
+    """The optional fields of texts. An id is never empty, other texts are until `_forget_empty`."""
     _open_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that can hold arbitrary JSON."""
 
@@ -124,8 +141,11 @@ class Event(BaseModel):
         if isinstance(action, str):
             cls.name = action
             cls._open_fields = tuple(
-                name for name in ("sip_headers", "details", "settings", "participant") if name in cls.model_fields
+                name
+                for name in ("sip_headers", "details", "settings", "notes", "participant")
+                if name in cls.model_fields
             )
+            cls._texts = tuple(name for name, field in cls.model_fields.items() if Text in get_args(field.annotation))
             BY_NAME[action] = cls
 
     @property
@@ -134,9 +154,22 @@ class Event(BaseModel):
         extras = self.__pydantic_extra__
         return invalid_fields(type(self), extras) if extras else ()
 
+    def _forget_empty(self) -> None:
+        """Make every optional text and object None that is empty. For `parse` alone, which has just made the event."""
+        fields = self.__dict__
+        for name in self._texts:
+            if fields[name] == "":
+                fields[name] = None
+        for name in self._open_fields:
+            value = fields[name]
+            if value is not None and not value and not type(self).model_fields[name].is_required():
+                fields[name] = None
+
     def to_json(self) -> bytes:
         """Write the event as daily-js. `parse` reads an equal event back."""
         fields = self.model_dump(by_alias=True, exclude_unset=True)
+        if self.__pydantic_extra__:
+            fields = without_secrets(fields)
         return to_json({"action": self.action, **fields}, inf_nan_mode="strings")
 
 

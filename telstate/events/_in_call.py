@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from telstate.events._base import Event, Id, Subject
+from telstate.events._base import Event, Id, Subject, Text
 
 __all__ = [
     "DtmfReceived",
@@ -23,9 +23,9 @@ class DtmfReceived(Event):
 
     action: Literal["dtmf-event"] = "dtmf-event"
     session_id: Id | None = None
-    tone: str | None = None
+    tone: Text | None = None
     volume: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    method: str | None = None
+    method: Text | None = None
     """How the tone was sent: `sip-info` (RFC 6086) or `telephone-event` (RFC 4733)."""
 
     @property
@@ -39,10 +39,10 @@ class TransferEvent(Event):
     _subject: ClassVar[Subject] = Subject.ATTACHED
 
     session_id: Id
-    mtg_session_id: str | None = None
+    mtg_session_id: Text | None = None
     """The session of the meeting, not of the call."""
-    to_endpoint: str | None = None
-    from_endpoint: str | None = None
+    to_endpoint: Text | None = None
+    from_endpoint: Text | None = None
 
     @property
     def sip_call_id(self) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 from uuid import uuid4
 
-from telstate.events._base import Event, Id, Seconds, Subject
+from telstate.events._base import Event, Id, Seconds, Subject, Text
 from telstate.events._sessionless import SessionlessEvent
 from telstate.events._telephony import DialoutEvent
 
@@ -20,6 +20,7 @@ __all__ = [
     "PinlessForwarded",
     "Presence",
     "PresenceChecked",
+    "SessionAnnotated",
     "SessionsLinked",
     "SettingsChanged",
     "SourceGap",
@@ -45,7 +46,7 @@ class DialoutRefused(DialoutEvent):
 
     action: Literal["dialout-refused"] = "dialout-refused"
     session_id: Id
-    error_msg: str | None = None
+    error_msg: Text | None = None
 
     @classmethod
     def new(cls, error_msg: str, **fields: Any) -> Self:
@@ -75,22 +76,43 @@ class StopRequested(_LocalEvent):
     """Daily accepted our request to end this session."""
 
     action: Literal["stop-requested"] = "stop-requested"
+    reason: Text | None = None
+    """Why, in the program's words. The session keeps it as its note `reason`."""
 
 
 class TransferRequested(_LocalEvent):
     """Daily accepted our request to transfer this session."""
 
     action: Literal["transfer-requested"] = "transfer-requested"
-    to_endpoint: str | None = None
+    to_endpoint: Text | None = None
+
+
+class SessionAnnotated(Event):
+    """The program wrote something down about a session, or about a caller on hold, which may become one."""
+
+    _subject: ClassVar[Subject] = Subject.ATTACHED
+    local: ClassVar[bool] = True
+
+    action: Literal["session-annotated"] = "session-annotated"
+    session_id: Id | None = None
+    """The session; None if the notes are about a caller on hold."""
+    call_id: Id | None = None
+    """The call id of the caller on hold, if they are about one."""
+    notes: dict[str, Any]
+    """JSON values by name. A later note replaces an earlier one of its name."""
+
+    @property
+    def sip_call_id(self) -> None:
+        """Always None: the session id is enough."""
 
 
 class TransferFailed(_LocalEvent):
     """The program learned that a transfer did not happen. None of Daily's events says so."""
 
     action: Literal["transfer-failed"] = "transfer-failed"
-    to_endpoint: str | None = None
+    to_endpoint: Text | None = None
     """The target of the transfer. If it is missing, the only target of the session is meant."""
-    reason: str | None = None
+    reason: Text | None = None
     """Why it failed, for people. It stands in the journal."""
 
 
@@ -169,7 +191,7 @@ class ForwardRefused(SessionlessEvent):
     action: Literal["forward-refused"] = "forward-refused"
     call_id: Id
     sip_endpoint: Id
-    error: str | None = None
+    error: Text | None = None
     """Daily's answer."""
 
 
@@ -180,4 +202,4 @@ class SourceGap(SessionlessEvent):
     local: ClassVar[bool] = True
 
     action: Literal["source-gap"] = "source-gap"
-    reason: str | None = None
+    reason: Text | None = None

@@ -1,6 +1,7 @@
 """Mask phone numbers and SIP users in a text.
 
-The first three characters and the last two digits stay, enough to recognise a known number.
+The first three characters and the last two digits stay, enough to recognise a known number. The user of a room's SIP endpoint at
+Daily is the name of the room, and stays.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ __all__ = ["mask"]
 
 _NUMBER = re.compile(r"(?<![\w.\-])\+?\d[\d\-. ()]{5,20}\d(?![\w\-])")
 _SIP_USER = re.compile(r"(?i)((?:sips?:)?)([^@\s:;?<>\"]{1,256})@")
+_ROOM_HOST = re.compile(
+    r"(?i)@(?:(?:[\w\-]{1,63}\.)?sip(?:-[a-z]{2,9})?\.daily\.co|daily-\d{1,20}-app\.dapp\.signalwire\.com)(?![\w\-]|\.\w)"
+)
+"""Where Daily keeps the endpoints of rooms. At `siptrunk.` users are numbers."""
+_LIKE_A_NUMBER = re.compile(r"\d(?:[\-. ()]?\d){6}")
 _KEPT = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\b\d{4}-\d\d-\d\d\b(?:[T ]\d\d:\d\d(?::\d\d)?)?"
 )
@@ -28,8 +34,14 @@ def mask(text: str) -> str:
 
 
 def _mask(text: str) -> str:
-    text = _SIP_USER.sub(lambda found: f"{found[1]}{_dots(found[2])}@", text)
+    text = _SIP_USER.sub(_mask_user, text)
     return _NUMBER.sub(lambda found: _dots(found[0]) if sum(c.isdigit() for c in found[0]) >= 7 else found[0], text)
+
+
+def _mask_user(found: re.Match[str]) -> str:
+    if _ROOM_HOST.match(found.string, found.end() - 1) and not _LIKE_A_NUMBER.search(found[2]):
+        return found[0]
+    return f"{found[1]}{_dots(found[2])}@"
 
 
 def _dots(secret: str) -> str:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from telstate.events._base import Event, Id, Subject, invalid_fields
+from telstate.events._base import Event, Id, Subject, Text, invalid_fields
 
 __all__ = ["Participant", "ParticipantEvent", "ParticipantJoined", "ParticipantLeft"]
 
@@ -16,8 +16,8 @@ class Participant(BaseModel):
 
     session_id: Id
     """The id of the participant. For a telephone participant it is the session id of the call."""
-    user_id: str | None = None
-    user_name: str | None = None
+    user_id: Text | None = None
+    user_name: Text | None = None
 
 
 class ParticipantEvent(Event):
@@ -35,6 +35,11 @@ class ParticipantEvent(Event):
     @property
     def sip_call_id(self) -> None:
         """Always None: participants have no SIP Call-ID."""
+
+    def _forget_empty(self) -> None:
+        super()._forget_empty()
+        fields = self.participant.__dict__
+        fields.update(user_id=fields["user_id"] or None, user_name=fields["user_name"] or None)
 
     @property
     def anomalies(self) -> tuple[str, ...]:
@@ -54,4 +59,4 @@ class ParticipantLeft(ParticipantEvent):
     """A participant left. It does not end the call: a transfer emits it too."""
 
     action: Literal["participant-left"] = "participant-left"
-    reason: str | None = None
+    reason: Text | None = None

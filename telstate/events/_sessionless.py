@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from telstate.events._base import Event, Id, Subject
+from telstate.events._base import Event, Id, Subject, Text
 
 __all__ = ["MeetingEnded", "PinlessDialin", "SessionlessEvent", "UnknownEvent"]
 
@@ -28,13 +28,13 @@ class PinlessDialin(SessionlessEvent):
     _subject: ClassVar[Subject] = Subject.CALLER
 
     action: Literal["pinless-dialin"] = "pinless-dialin"
-    to: Annotated[str | None, Field(alias="To")] = None
+    to: Annotated[Text | None, Field(alias="To")] = None
     """The called number."""
-    from_: Annotated[str | None, Field(alias="From")] = None
+    from_: Annotated[Text | None, Field(alias="From")] = None
     """The caller's number."""
     call_id: Id | None = None
     """The id of the waiting caller, needed to forward the call."""
-    call_domain: str | None = None
+    call_domain: Text | None = None
     sip_headers: dict[str, Any] | None = None
 
 
@@ -44,7 +44,7 @@ class MeetingEnded(SessionlessEvent):
     _subject: ClassVar[Subject] = Subject.ROOM
 
     action: Literal["meeting-ended"] = "meeting-ended"
-    meeting_id: str | None = None
+    meeting_id: Text | None = None
 
 
 class UnknownEvent(SessionlessEvent):

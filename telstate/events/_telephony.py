@@ -7,7 +7,7 @@ except the endpoint of a `dialin-ready`, which has no other content.
 
 from typing import Any, ClassVar, Literal
 
-from telstate.events._base import Direction, Event, Id, Subject
+from telstate.events._base import Direction, Event, Id, Subject, Text
 
 __all__ = [
     "DialinConnected",
@@ -36,10 +36,10 @@ class SessionEvent(Event):
     (dial-in), and on a dial-out error that comes before there is a session."""
     sip_call_id: Id | None = None
     """The SIP Call-ID header. Only daily-js has it, from 0.90 on."""
-    provider: str | None = None
+    provider: Text | None = None
     """The SIP or PSTN provider (daily-js from 0.90 on)."""
-    user_id: str | None = None
-    action_trace_id: str | None = None
+    user_id: Text | None = None
+    action_trace_id: Text | None = None
     """Daily's trace id, for its support."""
 
 
@@ -48,12 +48,12 @@ class DialinEvent(SessionEvent):
 
     direction: ClassVar[Direction | None] = Direction.DIALIN
 
-    sip_from: str | None = None
+    sip_from: Text | None = None
     """The caller's SIP From address."""
     sip_endpoint: Id | None = None
     """The endpoint of the room that was called."""
     sip_headers: dict[str, Any] | None = None
-    display_name: str | None = None
+    display_name: Text | None = None
 
 
 class DialoutEvent(SessionEvent):
@@ -63,11 +63,11 @@ class DialoutEvent(SessionEvent):
 
     destination: Id | None = None
     """The callee: a number in E.164 or a SIP URI."""
-    origin: str | None = None
+    origin: Text | None = None
     """The caller: a number in E.164 or a SIP URI."""
-    caller_id: str | None = None
+    caller_id: Text | None = None
     """The number that the callee sees (daily-js)."""
-    phone_number_id: str | None = None
+    phone_number_id: Text | None = None
     """The id (UUID) of the purchased number that calls. Webhooks send it as `caller_id`, which in daily-js is a number."""
 
 
@@ -78,7 +78,7 @@ class DialinReady(Event):
 
     action: Literal["dialin-ready"] = "dialin-ready"
     sip_endpoint: Id
-    provider: str | None = None
+    provider: Text | None = None
 
     @property
     def session_id(self) -> None:
@@ -99,15 +99,15 @@ class DialinStopped(DialinEvent):
     """The caller's session ended; either side can have ended it."""
 
     action: Literal["dialin-stopped"] = "dialin-stopped"
-    error_msg: str | None = None
+    error_msg: Text | None = None
 
 
 class DialinError(DialinEvent):
     """A fatal error, for example a failed SDP negotiation."""
 
     action: Literal["dialin-error"] = "dialin-error"
-    error_msg: str | None = None
-    type: str | None = None
+    error_msg: Text | None = None
+    type: Text | None = None
     """So far only `start-failed`; daily-js also sends null."""
     details: dict[str, Any] | None = None
     """Can have `sipEndpoint`."""
@@ -117,7 +117,7 @@ class DialinWarning(DialinEvent):
     """Something is not as requested, for example the codec. The call goes on."""
 
     action: Literal["dialin-warning"] = "dialin-warning"
-    error_msg: str | None = None
+    error_msg: Text | None = None
 
 
 class DialoutConnected(DialoutEvent):
@@ -136,7 +136,7 @@ class DialoutStopped(DialoutEvent):
     """The session ended: the far end hung up or did not answer, or this side stopped it. The event does not say which."""
 
     action: Literal["dialout-stopped"] = "dialout-stopped"
-    error_msg: str | None = None
+    error_msg: Text | None = None
     """daily-python's optional `message`."""
 
 
@@ -144,7 +144,7 @@ class DialoutError(DialoutEvent):
     """A fatal error. It has no session id if it comes before there is a session."""
 
     action: Literal["dialout-error"] = "dialout-error"
-    error_msg: str | None = None
+    error_msg: Text | None = None
     details: dict[str, Any] | None = None
     """Can have `destination` and `sipHeaders`."""
 
@@ -153,4 +153,4 @@ class DialoutWarning(DialoutEvent):
     """Something is not as requested. The call goes on. Webhooks send no text with it."""
 
     action: Literal["dialout-warning"] = "dialout-warning"
-    error_msg: str | None = None
+    error_msg: Text | None = None

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_snake
 from telstate.errors import ParseError
 from telstate.events._base import BY_NAME, Event
 from telstate.events._dialects import Dialect
+from telstate.events._json import is_empty
 from telstate.events._participants import Participant
 from telstate.events._sessionless import UnknownEvent
 
@@ -48,6 +49,7 @@ def event_from(fields: dict[str, Any], dialect: Dialect) -> Event:
     except ValidationError as error:
         paths = _invalid_optional(error, cls, dialect)
     else:
+        event._forget_empty()
         return event
     fields, set_aside = _without(fields, paths)
     try:
@@ -59,6 +61,7 @@ def event_from(fields: dict[str, Any], dialect: Dialect) -> Event:
         holder: BaseModel = event if len(path) == 1 else getattr(event, path[0])
         assert holder.__pydantic_extra__ is not None  # noqa: S101 - all our models keep extras
         holder.__pydantic_extra__[path[-1]] = value
+    event._forget_empty()
     return event
 
 
@@ -73,7 +76,7 @@ def _invalid_optional(error: ValidationError, cls: type[Event], dialect: Dialect
         else:
             path = path[:1]
         field = next((f for name, f in holder.model_fields.items() if (f.alias or name) == path[-1]), None)
-        empty = detail["input"] == "" or detail["input"] is None
+        empty = detail["input"] is None or is_empty(detail["input"])
         is_id = path[-1] in ("sessionId", "session_id")
         if field is None or field.is_required() or (is_id and not empty):
             key = to_snake(path[-1]) if dialect is Dialect.WEBHOOK else path[-1]
@@ -84,7 +87,7 @@ def _invalid_optional(error: ValidationError, cls: type[Event], dialect: Dialect
 
 
 def _without(fields: dict[str, Any], paths: list[Path]) -> tuple[dict[str, Any], list[tuple[Path, Any]]]:
-    """Copy `fields` without the paths; return the removed values too. An empty id counts as absent, not as invalid."""
+    """Copy `fields` without the paths; return the removed values too. An empty value counts as absent, not as invalid."""
     fields = dict(fields)
     removed = []
     for path in dict.fromkeys(paths):
@@ -92,6 +95,6 @@ def _without(fields: dict[str, Any], paths: list[Path]) -> tuple[dict[str, Any],
         if len(path) == 2:
             holder = fields[path[0]] = dict(fields[path[0]])
         value = holder.pop(path[-1])
-        if value != "":
+        if not is_empty(value):
             removed.append((path, value))
     return fields, removed

@@ -18,6 +18,7 @@ from functools import partial
 
 from telstate.errors import JournalError
 from telstate.events._dialects.journal import dead_letter_line, mark_line, unwrap
+from telstate.events._json import clean
 from telstate.journals import _queries as queries
 from telstate.journals._sqlite import lines, query
 from telstate.routing._ports import DeadLetter, KeptLetter
@@ -36,7 +37,7 @@ def export_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """
     last = 0
     for line in lines(path):
-        yield line
+        yield clean(line)  # an older telstate may have written it
         record = unwrap(line)
         last = last if record is None else record.seq
     # A service may write meanwhile: nothing here speaks of an event that is not above.
@@ -71,10 +72,11 @@ def parse_dead_letters(source: str, exported: Iterable[bytes]) -> Iterator[KeptL
 
 def _dead_letter_line(kept: KeptLetter) -> bytes:
     fields = {"number": kept.number, "retry_requested": kept.retry_requested, **kept.letter._asdict()}
+    payload = clean(kept.letter.payload)
     try:
-        fields["payload"] = kept.letter.payload.decode()
+        fields["payload"] = payload.decode()
     except UnicodeDecodeError:
-        fields |= {"payload": "", "base64": b64encode(kept.letter.payload).decode()}
+        fields |= {"payload": "", "base64": b64encode(payload).decode()}
     return dead_letter_line(fields)
 
 

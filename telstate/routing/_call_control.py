@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from telstate.calls._address import plain_uri
 from telstate.calls._callers import CallerState
+from telstate.calls._notes import check_notes
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.errors import (
@@ -80,13 +81,15 @@ class CallControl:
         """True while a request is under way."""
         return bool(self._under_way)
 
-    async def stop(self, session: Session | str) -> None:
+    async def stop(self, session: Session | str, reason: str | None = None) -> None:
         """End a session."""
         known = self._live(session)
+        if reason is not None:
+            check_notes(known, {"reason": reason})
         request = partial(self._needed().stop, known)
         # A caller is stopped by ejecting their participant, and is no participant before media flows.
         sure = known.direction is Direction.DIALOUT
-        event = StopRequested(session_id=known.session_id)
+        event = StopRequested(session_id=known.session_id, reason=reason)
         await self._see_through(known.session_id, partial(self._on_session, known, request, sure), event)
 
     async def send_dtmf(self, session: Session | str, tones: str | Dtmf) -> None:
@@ -247,6 +250,17 @@ class CallControl:
     def _live(self, session: Session | str) -> Session:
         """Return a session that is to be acted on."""
         self._needed()
+        known = self.known(session)
+        if known.ended:
+            raise CallEnded(known)
+        return known
+
+    def known(self, session: Session | str) -> Session:
+        """Return a session, live or ended.
+
+        Raises:
+            NoSuchSession: if it is none that is known.
+        """
         if not isinstance(session, (Session, str)):
             hint = " (of a DialResult, its session)" if hasattr(session, "session") else ""
             raise TypeError(f"pass a Session or its id{hint}, not {type(session).__name__}")
@@ -255,8 +269,6 @@ class CallControl:
             raise NoSuchSession(
                 f"no session {session!r} is known here: it ended too long ago, or no event has named it yet"
             )
-        if known.ended:
-            raise CallEnded(known)
         return known
 
     def _needed(self) -> Control:

@@ -51,6 +51,8 @@ class Delivery:
                 self._waiters.wake_for(event)
             elif outcome.moves or outcome.opened:
                 self._changed(session, outcome)
+            if outcome.changed and not (outcome.moves or outcome.opened):
+                self._waiters.publish(outcome)
             handlers = self._handlers.find(outcome)
             if handlers:
                 key = session.session_id if session is not None else lane_key(event)

@@ -13,16 +13,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from telstate.calls._callers import Caller
 from telstate.calls._endpoints import Endpoint
+from telstate.calls._notes import check_notes
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, TransferFailed
+from telstate.events import Dialect, Event, PinlessDialin, SessionAnnotated, SessionsLinked, TransferFailed
+from telstate.events._json import clean
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._clock import SystemClock
@@ -258,6 +260,27 @@ class Dispatcher:
         session_id = session if isinstance(session, str) else session.session_id
         return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
 
+    async def annotate(self, session: Session | str, /, **notes: Any) -> Outcome:
+        """Write something down about a session: on the session (`session.notes`), in every record, and after a restart too.
+
+        Args:
+            session: a session or its id, live or ended and within retention.
+            notes: JSON values. A later note replaces an earlier one of its name.
+
+        Raises:
+            ValueError: if a value is not JSON, or all notes of the session would be longer than 4 KB as JSON. Nothing was kept.
+            NoSuchSession: if no session of that id is known here.
+            JournalError: if the journal could not keep them.
+            NotRunning: outside the `async with`.
+        """
+        self._run.check_open()
+        known = self._run.call_control.known(session.session_id if isinstance(session, Session) else session)
+        event = SessionAnnotated(session_id=known.session_id, notes=check_notes(known, notes))
+        (outcome,) = await self._sequencer.submit_events(event)
+        if outcome.anomalies:  # others were kept meanwhile, and these are too long now
+            raise ValueError(outcome.anomalies[0])
+        return outcome
+
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that is not an event as a dead letter: for sources that must not refuse it, as webhooks.
 
@@ -270,7 +293,7 @@ class Dispatcher:
         self._run.check_open()
         at = self._sequencer.now() or 0.0
         await self._run.work_log.add_now(
-            DeadLetter(0, type(error).__name__, None, text_of(error), at, str(dialect), payload)
+            DeadLetter(0, type(error).__name__, None, text_of(error), at, str(dialect), clean(payload))
         )
         # Not what came: it may be anything, and somebody's number.
         facts = {"field": mask(error.field)[:100], "expected": mask(error.expected)[:200], "size": len(payload)}
@@ -391,7 +414,10 @@ class Dispatcher:
         raise TimeoutError(f"{sip_endpoint} was not ready within {timeout:g} seconds: is anybody in its room?")
 
     def changes(self) -> AsyncIterator[Outcome]:
-        """Follow the outcome of every event that opens a session or changes a session's state, from this call on.
+        """Follow the outcome of every event that changes a session, from this call on.
+
+        It opened a session or let it rise; or it changed the sessions in `outcome.changed`: evidence after the end (`amended`),
+        a doubt or its end (`uncertain`), or notes.
 
         Raises:
             Busy: if the reader falls behind by more than 10 000 changes.
@@ -415,10 +441,15 @@ class Dispatcher:
 
     # --- acting on calls ------------------------------------------------------------------------------------------
 
-    async def stop(self, session: Session | str) -> None:
-        """End a session. Its end is then `local`; it arrives with Daily's event, as any other end."""
+    async def stop(self, session: Session | str, *, reason: str | None = None) -> None:
+        """End a session. Its end is then `local`; it arrives with Daily's event, as any other end.
+
+        Args:
+            session: the session.
+            reason: why, in your words: kept as the session's note `reason`, once Daily has accepted.
+        """
         self._run.check_open()
-        await self._run.call_control.stop(session)
+        await self._run.call_control.stop(session, reason)
 
     async def send_dtmf(self, session: Session | str, tones: str | Dtmf) -> None:
         """Press keys, to find the way through a menu: up to 20 of `0` to `9`, `*`, `#`, `A` to `D`; or a `Dtmf`."""

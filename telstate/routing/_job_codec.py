@@ -16,7 +16,15 @@ from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind
 from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
-from telstate.events import DeadlinePassed, Event, ForwardRefused, PinlessDialin, PinlessForwarded, parse
+from telstate.events import (
+    DeadlinePassed,
+    Event,
+    ForwardRefused,
+    PinlessDialin,
+    PinlessForwarded,
+    SessionAnnotated,
+    parse,
+)
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
@@ -52,7 +60,7 @@ def lane_key(event: Event | None) -> Hashable:
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
     if (
-        isinstance(event, (PinlessDialin, PinlessForwarded, ForwardRefused, DeadlinePassed))
+        isinstance(event, (PinlessDialin, PinlessForwarded, ForwardRefused, DeadlinePassed, SessionAnnotated))
         and event.call_id is not None
     ):
         return ("caller", event.call_id)

@@ -38,7 +38,7 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
                 encode(entry)
             return entry
         payload = to_bytes(payload)
-    event, said_at, found, _ = parse_line(payload, dialect)
+    event, said_at, found, _, kept = parse_line(payload, dialect)
     if event is None:
         raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
     if live:
@@ -49,7 +49,7 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
         at = said_at
     if found is _JOURNAL:  # a record inside a record would have two times
         return Entry(at, _DAILY_JS, None, event)
-    return Entry(at, found, payload, event)
+    return Entry(at, found, payload if kept is None else kept, event)
 
 
 def encode(entry: Entry) -> None:

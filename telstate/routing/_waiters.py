@@ -40,6 +40,10 @@ class Waiters:
             if session.ended or RANK[session.state] >= RANK[waiter.target]:
                 waiter.session = session
                 waiter.woken.set()
+        self.publish(outcome)
+
+    def publish(self, outcome: Outcome) -> None:
+        """A session changed: tell those that follow all changes."""
         for reader in self._readers:
             if (changes := reader()) is not None:
                 changes.put(outcome)

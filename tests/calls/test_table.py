@@ -69,7 +69,11 @@ def payload_of(row: Row) -> dict[str, Any]:
     """Make an event of a row."""
     if row.event.startswith("participant"):
         return joined(action=row.event)
-    required = {"presence-checked": {"presence": "alive"}, "sessions-linked": {"otherSessionId": "b"}}
+    required: dict[str, dict[str, Any]] = {
+        "presence-checked": {"presence": "alive"},
+        "sessions-linked": {"otherSessionId": "b"},
+        "session-annotated": {"notes": {"x": 1}},
+    }
     return js(row.event, **required.get(row.event, {}))
 
 

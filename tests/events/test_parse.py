@@ -33,6 +33,7 @@ from telstate import (
 )
 from telstate.events import Dialect
 from telstate.events._dialects.journal import wrap
+from telstate.events._json import clean
 from telstate.events._parse import parse_line
 from tests.corpus import payloads, schema
 
@@ -209,12 +210,27 @@ def test_a_pinless_dialin_is_detected_by_its_keys() -> None:
     assert round_trip(event) == event
 
 
-def test_a_call_id_alone_is_no_pinless_dialin() -> None:
-    """Other vendors' JSON has one too, and nobody is to be called back because of it."""
-    assert isinstance(parse({"callId": "c", "callDomain": "d", "From": "+1"}), PinlessDialin)
-    for other in ({"callId": "c", "From": "+1"}, {"callId": "c", "callDomain": "d", "event": "call.ended"}):
-        with pytest.raises(ParseError):
-            parse(other)
+def test_a_call_id_alone_is_nobody_on_hold() -> None:
+    """JSON of other vendors has one too. Other dialects outweigh even both keys."""
+    bodies: list[dict[str, Any]] = [
+        {"callId": "c", "From": "+1"},
+        {"callId": "c", "callDomain": ""},
+        {"callId": 5, "callDomain": "d"},
+        {"event": "call.ended", "callId": "c", "callDomain": "d"},
+        {"type": "dialin.connected", "callId": "c", "callDomain": "d"},
+        {"type": "x", "To": "+1", "From": "+2"},
+        {"event": None, "dialin_settings": {"call_id": "c", "call_domain": "d"}},
+        {"dialin_settings": {"call_id": "c"}},
+        {"dialin_settings": []},
+    ]
+    for foreign in bodies:
+        for dialect in (None, Dialect.WEBHOOK):
+            try:
+                event = parse(foreign, dialect)
+            except ParseError:
+                continue
+            assert not isinstance(event, PinlessDialin)
+            assert event.session_id is None
     assert isinstance(parse({"handler": "on_dialin_stopped", "data": {"sessionId": "s"}, "callId": "c"}), DialinStopped)
 
 
@@ -285,7 +301,7 @@ def test_the_journal_wraps_every_dialect(payload: Any, dialect: str, event: str 
 def test_records_as_telstate_writes_them() -> None:
     """The payload is read without decoding the record; only if it is not JSON by itself, the whole record is decoded."""
     record = wrap(7, 1730000000.5, "daily-js", b'{"action":"dialin-stopped","sessionId":"s"}')
-    expected = (DialinStopped(session_id="s"), 1730000000.5, Dialect.JOURNAL, None)
+    expected = (DialinStopped(session_id="s"), 1730000000.5, Dialect.JOURNAL, None, None)
     assert parse_line(record) == parse_line(record, "journal") == expected
     assert parse_line(record[:-1] + b',"added":[{}]}') == expected
     for payload, field in ((b'{"action":"dialin-stopped","sessionId":5}', "sessionId"), (b"[1]", "payload")):
@@ -425,7 +441,7 @@ def test_a_given_dialect_is_not_second_guessed() -> None:
         parse({"action": "dialin-stopped", "sessionId": "s"}, "webhook")
 
 
-@pytest.mark.parametrize("odd", [5, True, [], {}, [{}], 1.5])
+@pytest.mark.parametrize("odd", [5, True, [{}], {"x": {}}, 1.5])
 @pytest.mark.parametrize(
     "key", ["destination", "origin", "callerId", "provider", "userId", "sipCallId", "callClientId", "actionTraceId"]
 )
@@ -538,3 +554,103 @@ def test_fields_of_a_transfer() -> None:
     assert isinstance(event, TransferTriggered)
     assert event.to_endpoint == "sip:user-b@user-a.my-domain.com"
     assert event.is_sip_refer is False
+
+
+EMPTY: list[Any] = ["", "  ", "\t\n", "\u3000", {}, []]
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+@pytest.mark.parametrize("name", sorted(event_types()))
+def test_empty_is_unknown_in_every_optional_field(name: str, empty: Any) -> None:
+    """Whatever its type is: the field is None, and there is no anomaly. The order of the keys does not matter."""
+    cls = event_types()[name]
+    needed = {"participant": {"session_id": "s"}, "notes": {"a": 1}, "settings": {"a": 1}, "presence": "alive"}
+    required, optional = {}, {}
+    for field_name, field in cls.model_fields.items():
+        key = field.alias or field_name
+        if field_name == "action":
+            continue
+        if field.is_required():
+            required[key] = needed.get(field_name, 5.0 if field_name == "due_at" else "x")
+        else:
+            optional[key] = empty
+    in_order = {"action": name, **required, **optional}
+    for payload in (in_order, {**optional, **required, "action": name}, json.dumps(in_order).encode()):
+        event = parse(payload)
+        assert {getattr(event, field) for field, info in cls.model_fields.items() if not info.is_required()} <= {
+            None,
+            name,
+        }
+        assert event.anomalies == ()
+        assert not event.model_extra
+        assert round_trip(event) == event
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+def test_empty_is_unknown_in_every_dialect(empty: Any) -> None:
+    """Unknown keys keep what they have."""
+    webhook = {"type": "dialout.answered", "id": empty, "payload": {"session_id": "s", "room": empty, "user_id": empty}}
+    python = {"handler": "on_dialin_connected", "data": {"sessionId": "s", "displayName": empty, "new": empty}}
+    joined = {"action": "participant-joined", "participant": {"session_id": "s", "user_name": empty, "user_id": empty}}
+    for payload in (webhook, python, joined):
+        event = parse(payload)
+        assert event.session_id == "s"
+        assert event.anomalies == ()
+        assert [getattr(event, name, None) for name in ("webhook_id", "room", "user_id", "display_name")] == [None] * 4
+        if isinstance(event, ParticipantJoined):
+            assert (event.participant.user_name, event.participant.user_id) == (None, None)
+    assert parse(python).model_extra == {"new": empty}
+
+
+def test_old_daily_python_says_participant_id() -> None:
+    """Before 0.14. A session id outweighs it."""
+    for data, expected in (
+        ({"participantId": "p"}, "p"),
+        ({"participantId": "p", "sessionId": ""}, "p"),
+        ({"participantId": "p", "sessionId": "s"}, "s"),
+    ):
+        for name in ("dialout-stopped", "dialin-error", "dialin-warning"):
+            event = parse({"handler": f"on_{name.replace('-', '_')}", "data": data})
+            assert (event.name, event.session_id) == (name, expected)
+
+
+SECRET = {"daily_api_key": "0f1e2d", "daily_api_url": "https://api.example"}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"dialin_settings": {"call_id": "c", "call_domain": "d"}, **SECRET},
+        {"action": "dialin-stopped", "sessionId": "s", **SECRET},
+        {"action": "dialin-stopped", "sessionId": "s", "sipHeaders": {"a": SECRET}},
+        {"action": "participant-left", "participant": {"session_id": "s", "x": SECRET}},
+        {"action": "unheard-of", "body": json.dumps(SECRET)},
+        {"type": "dialin.stopped", "id": "w", "payload": {"session_id": "s", "x": [SECRET]}},
+        {"handler": "on_dialin_stopped", "data": {"sessionId": "s", **SECRET}},
+        {"v": 1, "dialect": "webhook", "payload": {"type": "x.y", "payload": SECRET}},
+    ],
+    ids=range(8),
+)
+def test_secrets_are_not_in_an_event(payload: dict[str, Any]) -> None:
+    """Nor in what is kept of its line."""
+    raw = json.dumps(payload).encode()
+    event, *_, kept = parse_line(raw)
+    assert event is not None
+    assert b"0f1e2d" not in event.to_json()
+    if "body" not in payload:
+        assert kept is not None
+        assert b"0f1e2d" not in kept
+        assert parse(kept) == event == parse(payload)
+    wrapped = parse_line(wrap(7, 5.0, "daily-js", raw))[4] if "action" in payload and kept else b""
+    assert b"0f1e2d" not in (wrapped or b"")
+
+
+@pytest.mark.parametrize("cut", range(20, 110, 3))
+def test_secrets_are_not_in_an_error(cut: int) -> None:
+    """Nor in a dead letter: of broken JSON, of JSON in JSON, of a Python dict."""
+    body = {"action": 5, **SECRET, "x": 1}
+    for raw in (json.dumps(body)[:cut], json.dumps(json.dumps(body)), str(body)[:cut]):
+        with pytest.raises(ParseError) as caught:
+            parse(raw)
+        assert "0f1e2d" not in str(caught.value)
+        assert b"0f1e2d" not in clean(raw.encode())

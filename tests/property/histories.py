@@ -39,12 +39,26 @@ def reports(draw: st.DrawFn, call: SimulatedCall) -> list[Event]:
     return events + draw(st.lists(local_events(call), max_size=3))
 
 
+_NOTES: dict[str, dict[str, Any]] = {
+    "session-annotated": {"notes": {"tenant": "acme"}},
+    "stop-requested": {"reason": "x"},
+}
+
+
 def local_events(call: SimulatedCall) -> st.SearchStrategy[Event]:
     """Draw an event that this program makes, or one that may accompany any call."""
-    names = ["stop-requested", "transfer-requested", f"{call.direction}-warning", f"{call.direction}-error"]
+    names = [
+        "stop-requested",
+        "transfer-requested",
+        "session-annotated",
+        f"{call.direction}-warning",
+        f"{call.direction}-error",
+    ]
     if call.direction == "dialout":
         names += ["dialout-requested", "dialout-refused"]
-    return st.sampled_from(names).map(lambda name: parse({"action": name, "sessionId": call.session_id}))
+    return st.sampled_from(names).map(
+        lambda name: parse({"action": name, "sessionId": call.session_id, **_NOTES.get(name, {})})
+    )
 
 
 def shuffled(events: list[T]) -> st.SearchStrategy[list[T]]:
@@ -54,7 +68,9 @@ def shuffled(events: list[T]) -> st.SearchStrategy[list[T]]:
 
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
-TEXTS = st.sampled_from(["x", "sip:room.0@x", "+12025550100", "sip:to@x?y=1", ""])
+TEXTS = st.sampled_from(
+    ["x", "sip:room.0@x", "+12025550100", "sip:to@x?y=1", "", " ", "anonymous", "<sip:room.0@X:5060>"]
+)
 
 
 FEW: dict[str, Any] = {"max_ended": 3, "max_parked": 5, "retain_untimed": 2}
@@ -81,6 +97,8 @@ def any_events(draw: st.DrawFn) -> Event:
             fields[key] = draw(st.sampled_from(["setup", "ring", "media", "silence", "meeting", "presence", "?"]))
         elif name == "presence":
             fields[key] = draw(st.sampled_from(["alive", "gone", "unknown"]))
+        elif name == "notes":
+            fields[key] = draw(st.dictionaries(TEXTS, TEXTS | st.just("x" * 2500) | st.none(), max_size=2))
         elif name == "settings":
             fields[key] = draw(st.sampled_from(OTHER_SETTINGS))
         elif name in ("session_id", "other_session_id", "sip_call_id", "webhook_id", "call_id"):
@@ -92,7 +110,7 @@ def any_events(draw: st.DrawFn) -> Event:
         elif "bool" in str(field.annotation):
             fields[key] = draw(st.booleans())
         else:
-            fields[key] = draw(TEXTS.filter(bool)) if field.is_required() else draw(TEXTS)
+            fields[key] = draw(TEXTS.filter(str.strip)) if field.is_required() else draw(TEXTS)
     return parse(fields)
 
 

@@ -573,13 +573,16 @@ async def fail() -> None:
     raise OSError(28, "No space left on device")
 
 
-async def warn(calls: Dispatcher, events: int) -> None:
-    """Receive so many events, and let a checkpoint that is due be saved."""
+async def warn(calls: Dispatcher, events: int, patience: float = 5) -> None:
+    """Receive so many events, and let a checkpoint that is due be saved: a busy disk may take its time."""
     for number in range(events):
         await calls.receive(js("dialin-warning", "s", errorMsg=str(number)))
-    for _ in range(5):
-        await settle()
-        await anyio.sleep(0.005)
+    with anyio.move_on_after(patience):
+        for _ in range(5):
+            await settle()
+            await anyio.sleep(0.005)
+        while calls._sequencer.seq >= calls._run.checkpoints.due_at:
+            await anyio.sleep(0.005)
 
 
 @pytest.mark.usefixtures("small_states")
@@ -611,8 +614,8 @@ async def test_an_event_during_a_save_makes_no_second_checkpoint_due(tmp_path: P
     journal, gate = Saving(tmp_path / "calls"), anyio.Event()
     journal.before = gate.wait
     async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
-        await warn(calls, 20)
-        await warn(calls, 1)
+        await warn(calls, 20, patience=0.1)
+        await warn(calls, 1, patience=0.1)
         gate.set()
         await warn(calls, 18)
         assert journal.saved == 1

@@ -14,6 +14,8 @@ from telstate.events._base import BY_NAME
 __all__ = ["matches", "translate"]
 
 _KEYS = {"message": "errorMsg"}
+_OLD_KEYS = {**_KEYS, "participantId": "sessionId"}
+"""Before daily-python 0.14."""
 _INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOwner": "owner"}
 
 
@@ -44,7 +46,10 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _respell(fields: dict[str, Any]) -> dict[str, Any]:
-    return {_KEYS.get(key, key): value for key, value in fields.items()}
+    keys = _OLD_KEYS if "participantId" in fields and not fields.get("sessionId") else _KEYS
+    if keys is _OLD_KEYS:
+        fields = {key: value for key, value in fields.items() if key != "sessionId"}  # an empty one
+    return {keys.get(key, key): value for key, value in fields.items()}
 
 
 def _action(handler: Any) -> str | None:

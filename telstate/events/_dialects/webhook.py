@@ -1,7 +1,8 @@
 """Daily's webhooks: snake_case fields in an envelope. Source: the pages under docs.daily.co/reference/rest-api/webhooks.
 
-The pinless dial-in webhook (`room_creation_api`) has no envelope and is detected by `To` and `From`, or `callId` and `callDomain`.
-pipecat's runner sends it on to a bot as `dialin_settings`, in snake_case.
+The pinless dial-in webhook (`room_creation_api`) has no envelope. It is detected by `To` and `From`, or `callId` and
+`callDomain`, and has no key that names a type: JSON of other vendors may have a `callId` too. pipecat's runner passes it on to
+a bot as `dialin_settings`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from telstate.events._base import BY_NAME, is_time
+from telstate.events._json import is_empty
 
 __all__ = ["is_pinless", "matches", "translate"]
 
@@ -31,6 +33,10 @@ _KEYS = {
     "end_ts": "occurredAt",  # meeting.ended has no timestamp
 }
 _ENVELOPE = {"event_ts": "sentAt", "id": "webhookId"}
+_CALLER_KEYS = {"call_id": "callId", "call_domain": "callDomain", "sip_headers": "sipHeaders"}
+"""In pipecat's `dialin_settings`."""
+_TYPE_KEYS = frozenset({"type", "event", "action"})
+"""The keys by which others name what happened. A waiting caller has none of them."""
 _ROOM_KEYS = ("room", "domain_id")
 
 
@@ -40,37 +46,26 @@ def matches(payload: dict[str, Any]) -> bool:
 
 
 def is_pinless(payload: dict[str, Any]) -> bool:
-    """Return True for a waiting caller. Other vendors' JSON has a `callId` too, so that alone is not enough."""
-    if not _OTHERS.isdisjoint(payload):
+    """Return True for a waiting caller. The evidence is weak, so this is tried after all other dialects."""
+    if not _TYPE_KEYS.isdisjoint(payload):
         return False
-    payload = _pinless(payload)
-    return ("To" in payload and "From" in payload) or ("callId" in payload and "callDomain" in payload)
-
-
-_OTHERS = frozenset({"type", "event", "action"})
-_PINLESS_KEYS = {
-    "from": "From",
-    "to": "To",
-    "call_id": "callId",
-    "call_domain": "callDomain",
-    "sip_headers": "sipHeaders",
-}
-
-
-def _pinless(payload: dict[str, Any]) -> dict[str, Any]:
-    """Take a waiting caller out of the runner's body, and spell its keys as Daily does."""
     settings = payload.get("dialin_settings")
-    fields = settings if isinstance(settings, dict) else payload
-    respelled = {_PINLESS_KEYS.get(key, key): value for key, value in fields.items()}
-    return {**respelled, **{key: value for key, value in fields.items() if key not in _PINLESS_KEYS}}
+    if isinstance(settings, dict):
+        return _names_caller(_respell_caller(settings))
+    return _names_caller(payload)
+
+
+def _names_caller(fields: dict[str, Any]) -> bool:
+    if "To" in fields and "From" in fields:
+        return True
+    call_id, domain = fields.get("callId"), fields.get("callDomain")
+    return isinstance(call_id, str) and isinstance(domain, str) and bool(call_id.strip() and domain.strip())
 
 
 def translate(payload: dict[str, Any]) -> dict[str, Any]:
     """Take the event out of its envelope and translate its keys to daily-js; unknown keys keep their spelling."""
-    if is_pinless(payload):
-        # It has no envelope. A waiting caller has one call id, so the call id identifies a redelivery.
-        payload = _pinless(payload)
-        return {"webhookId": payload.get("callId"), **payload, "action": "pinless-dialin"}
+    if "type" not in payload and is_pinless(payload):
+        return _caller(payload)
     inner = payload.get("payload")
     fields = inner if isinstance(inner, dict) else {}
     kind = payload.get("type")
@@ -81,6 +76,24 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
             event[_ENVELOPE.get(key, key)] = value
     event["action"] = kind if action is None else action
     return event
+
+
+def _caller(payload: dict[str, Any]) -> dict[str, Any]:
+    """Translate a waiting caller: the webhook's body, or what pipecat's runner makes of it, which has it nested."""
+    settings = payload.get("dialin_settings")
+    if isinstance(settings, dict):
+        payload = {key: value for key, value in payload.items() if key != "dialin_settings"}
+    event = {**payload, **_respell_caller(settings if isinstance(settings, dict) else payload)}
+    for key in ("to", "from"):
+        known = event.get(key.title())
+        if key in event and (known is None or is_empty(known)):
+            event[key.title()] = event.pop(key)
+    # A waiting caller has one call id, so the call id identifies a redelivery.
+    return {"webhookId": event.get("callId"), **event, "action": "pinless-dialin"}
+
+
+def _respell_caller(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_CALLER_KEYS.get(key, key): value for key, value in fields.items()}
 
 
 _PARTICIPANTS = ("participant-joined", "participant-left")
