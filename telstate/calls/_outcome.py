@@ -50,6 +50,8 @@ class Outcome:
         moves: the transitions it caused: its own, then those of parked events that it released.
         anomalies: what is odd about the event, one sentence each.
         lost_caller: the caller on hold that is lost by this event: they got to no session.
+        changed: the sessions that did not rise and yet are not what they were: notes were added, evidence arrived after the end
+            (`amended`), or it became doubtful or certain whether they still exist (`uncertain`).
         departed: what left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
             matched.
         journal_id: the id of the journal that keeps the event; None outside a dispatcher.
