@@ -36,6 +36,9 @@ FACTS, AMENDED = 1, 2
 _MAY_DIFFER = frozenset({"call_client_id", "display_name", "sip_headers", "provider"})
 """Facts that two observers of one session legitimately report differently."""
 
+_MAY_BE_HIDDEN = frozenset({"sip_from", "origin", "caller_id", "display_name"})
+"""Facts about a caller, who may hide them: another value takes the place of `anonymous`. Of other facts that is a name like any."""
+
 _TEXT_LIMIT = 1024
 _HEADER_LIMIT = 64
 _ANOMALY_LIMIT = 20
@@ -142,9 +145,9 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool
         if known is None:
             fields[name] = bounded(value)
             new = True
-        elif known == value or is_anonymous(value):
+        elif known == value or (name in _MAY_BE_HIDDEN and is_anonymous(value)):
             continue
-        elif is_anonymous(known):
+        elif name in _MAY_BE_HIDDEN and is_anonymous(known):
             fields[name] = bounded(value)
             new = True
         elif name not in _MAY_DIFFER and not _same(known, bounded(value)):

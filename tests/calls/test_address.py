@@ -92,3 +92,11 @@ def test_anonymous_is_shown() -> None:
     session = engine.session(SESSION)
     assert session is not None
     assert session.sip_from == "sip:anonymous@anonymous.invalid"
+
+
+def test_a_room_may_be_named_anonymous() -> None:
+    """Only what a caller can hide yields: sessions are found by the other facts, which never change."""
+    engine = Engine()
+    feed(engine, js("dialout-connected", room="anonymous"), js("dialout-answered", room="x"))
+    (session,) = engine.sessions()
+    assert (session.room, session.anomalies) == ("anonymous", ("room: was anonymous, then x",))
