@@ -25,7 +25,7 @@ class Watched(NamedTuple):
     longest_pause: float
     """Seconds between two updates, from the first to the end."""
     peak: int
-    """Peak memory of the process, in KiB."""
+    """Peak memory of the process in KiB, as of the last update. Needs Linux."""
 
 
 def watch(command: list[str], stdout: Path | None = None, columns: int = 200) -> Watched:
@@ -37,7 +37,7 @@ def watch(command: list[str], stdout: Path | None = None, columns: int = 200) ->
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=follower, env={**os.environ, "TERM": "xterm-256color"}
         )
     os.close(follower)
-    shown, pauses = b"", [0.0]
+    shown, pauses, peak = b"", [0.0], 0
     last: float | None = None
     while select.select([leader], [], [], 120)[0]:
         try:
@@ -47,8 +47,18 @@ def watch(command: list[str], stdout: Path | None = None, columns: int = 200) ->
         now = time.monotonic()
         if last is not None:
             pauses.append(now - last)
-        last, shown = now, shown + data
+        last, shown, peak = now, shown + data, max(peak, _peak_of(process.pid))
     os.close(leader)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Watched(process.returncode, shown, len(pauses), max(pauses), usage.ru_maxrss)
+    return Watched(process.wait(), shown, len(pauses), max(pauses), peak)
+
+
+def _peak_of(pid: int) -> int:
+    """Return the peak memory of a process in KiB, 0 if it has ended.
+
+    Not its `ru_maxrss`: on Linux that begins with the memory of the process that started it, here all of pytest.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
