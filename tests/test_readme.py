@@ -22,7 +22,7 @@ from tests.documents import READMES, ROOT, Block, blocks, prose
 MAIN = ROOT / "README.md"
 NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html"}
 RUN_ELSEWHERE = {
-    "python -m pytest -q -n auto": ".ci/run",
+    "python -m pytest -q -n 4": ".ci/run",
     "python -m pytest -q -n auto -m long": ".ci/run",
     "python -m tests.crash": "tests/crash/test_crash.py",
     "python -m tests.soak": "tests/soak/test_soak.py",
