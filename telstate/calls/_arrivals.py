@@ -23,9 +23,7 @@ def place(state: EngineState, session: Session) -> None:
     """Find the endpoint of a dial-in after something new is known of it, and its caller on hold. Repeating it changes nothing."""
     if session.room is not None:
         _place_in_room(state, session, session.room)
-    _occupy(state, session)
-    if state.callers.known:
-        state.callers.see(session, state.now)
+    _occupy_and_see(state, session)
 
 
 def replace_endpoint(state: EngineState, session: Session, uri: str | None) -> None:
@@ -55,9 +53,7 @@ def _add_endpoint(state: EngineState, room: str, domain_id: str | None, uri: str
         if session is None or _is_reported(session):
             continue
         if _derive(state, session, room):
-            _occupy(state, session)
-            if state.callers.known:
-                state.callers.see(session, state.now)
+            _occupy_and_see(state, session)
             if session_id in state.far_legs.concerned:
                 state.far_legs.review(session)
 
@@ -76,6 +72,13 @@ def _derive(state: EngineState, session: Session, room: str) -> bool:
     )
     state.far_legs.arrive(session)
     return True
+
+
+def _occupy_and_see(state: EngineState, session: Session) -> None:
+    """Put a caller on their endpoint, and find who on hold they were."""
+    _occupy(state, session)
+    if state.callers.known:
+        state.callers.see(session, state.now)
 
 
 def _occupy(state: EngineState, session: Session) -> None:

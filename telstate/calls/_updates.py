@@ -63,14 +63,19 @@ def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
 
 
 def _annotated(state: EngineState, session: Session, event: SessionAnnotated) -> None:
+    _keep_notes(state, session, event.notes)
+
+
+def _keep_notes(state: EngineState, session: Session, notes: Mapping[str, Any]) -> None:
     """Keep notes, within their bound: the dispatcher refuses longer ones, but a journal may have any."""
+    known = rare(session, "notes")
     try:
-        notes = add_notes(rare(session, "notes"), event.notes)
+        merged = add_notes(known, notes)
     except ValueError as error:
-        note_anomaly(session, bounded(f"{event.name}: {error}"))
+        note_anomaly(session, bounded(f"session-annotated: {error}"))
         return
-    if notes != rare(session, "notes"):
-        set_rare(session, "notes", notes)
+    if merged != known:
+        set_rare(session, "notes", merged)
         state.changed.append(session)
 
 
@@ -78,7 +83,7 @@ def _stop_requested(state: EngineState, session: Session, event: StopRequested) 
     """Keep why this program ended the call, and when: a transfer that was accepted before did not end it then."""
     set_rare(session, "stopped_at", latest_times(rare(session, "stopped_at") or (), state.event_at))
     if event.reason:
-        _annotated(state, session, SessionAnnotated(session_id=session.session_id, notes={"reason": event.reason}))
+        _keep_notes(state, session, {"reason": event.reason})
 
 
 def _key_pressed(_: EngineState, session: Session, __: Event) -> None:
