@@ -59,17 +59,21 @@ class DialoutRefused(DialoutEvent):
         return cls(session_id=f"local-{uuid4()}", error_msg=error_msg, **fields)
 
 
-class _LocalEvent(Event):
-    """A request or an observation of this program about one session."""
+class _AttachedEvent(Event):
+    """A request or an observation of this program about one session, or about a caller on hold."""
 
     _subject: ClassVar[Subject] = Subject.ATTACHED
     local: ClassVar[bool] = True
 
-    session_id: Id
-
     @property
     def sip_call_id(self) -> None:
-        """Always None: the session id is enough."""
+        """Always None: the id is enough."""
+
+
+class _LocalEvent(_AttachedEvent):
+    """A request or an observation of this program about one session."""
+
+    session_id: Id
 
 
 class StopRequested(_LocalEvent):
@@ -87,11 +91,8 @@ class TransferRequested(_LocalEvent):
     to_endpoint: Text | None = None
 
 
-class SessionAnnotated(Event):
+class SessionAnnotated(_AttachedEvent):
     """The program wrote something down about a session, or about a caller on hold, which may become one."""
-
-    _subject: ClassVar[Subject] = Subject.ATTACHED
-    local: ClassVar[bool] = True
 
     action: Literal["session-annotated"] = "session-annotated"
     session_id: Id | None = None
@@ -100,10 +101,6 @@ class SessionAnnotated(Event):
     """The call id of the caller on hold, if they are about one."""
     notes: dict[str, Any]
     """JSON values by name. A later note replaces an earlier one of its name."""
-
-    @property
-    def sip_call_id(self) -> None:
-        """Always None: the session id is enough."""
 
 
 class TransferFailed(_LocalEvent):
@@ -123,11 +120,8 @@ class SessionsLinked(_LocalEvent):
     other_session_id: Id
 
 
-class DeadlinePassed(Event):
+class DeadlinePassed(_AttachedEvent):
     """A limit of a session or of a caller on hold passed. It is an event, so a replay has it at the same place."""
-
-    _subject: ClassVar[Subject] = Subject.ATTACHED
-    local: ClassVar[bool] = True
 
     action: Literal["deadline-passed"] = "deadline-passed"
     session_id: Id | None = None
@@ -138,10 +132,6 @@ class DeadlinePassed(Event):
     """The limit: `setup`, `ring`, `media`, `silence`, `meeting` or `presence`; of a caller `hold` or `hold-limit`."""
     due_at: Seconds
     """When it was due, in Unix seconds. If the session had an event since, this one is late and does nothing."""
-
-    @property
-    def sip_call_id(self) -> None:
-        """Always None: the other id is enough."""
 
 
 class Presence(StrEnum):
