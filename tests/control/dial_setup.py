@@ -26,6 +26,7 @@ from telstate.testing import FakeClock, FakeDaily, PhoneLine
 from telstate.testing._faults import App, instead
 from tests.control.fake_carrier import FakeCarrier
 from tests.control.receiving import SECRET
+from tests.routing import until as holds_in_time
 from tests.sources.serving import serving
 
 __all__ = ["NUMBER", "QUICK", "ROOM", "DialSetup", "dialing", "in_memory", "over_http", "until"]
@@ -71,9 +72,7 @@ class DialSetup:
         if not isinstance(self.daily, FakeDaily):
             await until(holds)
             return
-        with anyio.fail_after(5):
-            while not holds():  # noqa: ASYNC110 - the fake lives in another thread
-                await anyio.sleep(0.01)
+        await holds_in_time(holds)  # the fake lives in another thread
 
     def on_stop(self, *, delay: float = 0.0, refuse: str | None = None, status: int = 400, times: int = 100) -> None:
         """Delay and refuse the next stops."""

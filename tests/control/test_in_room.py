@@ -27,6 +27,7 @@ from telstate.events import Presence
 from telstate.options import Dtmf, PhoneDialout, Refer, SipDialout, Transfer
 from tests.calls import SESSION, js
 from tests.control.in_room import NO_CALL, FakeClient, acting, answered, session_of
+from tests.routing import until
 from tests.sources.live import installed
 
 installed("daily")
@@ -215,9 +216,7 @@ async def test_a_late_or_repeated_answer(kind: str) -> None:
         fake.answers["start_dialout"] = [("late", None), ("late", None)]
         with pytest.raises(UnknownResult):
             await control.start(PHONE)
-        with anyio.fail_after(5):
-            while fake.completed < 2:  # noqa: ASYNC110 - nothing sets an event for it
-                await anyio.sleep(0.01)
+        await until(lambda: fake.completed >= 2)
         fake.delay = 0
         fake.answers["start_dialout"] = [("first", None), (None, "no"), ("other", None)]
         assert await control.start(PHONE) == "first"
@@ -232,9 +231,7 @@ async def test_a_request_can_be_cancelled(kind: str) -> None:
         with anyio.move_on_after(0.05) as scope:
             await control.start(PHONE)
         assert scope.cancelled_caught
-        with anyio.fail_after(5):
-            while fake.completed < 1:  # noqa: ASYNC110 - nothing sets an event for it
-                await anyio.sleep(0.01)
+        await until(lambda: fake.completed >= 1)
         fake.delay = 0
         assert await control.start(PHONE) == "session-2"
 

@@ -20,6 +20,7 @@ from telstate.testing._faults import instead
 from tests.calls import SESSION
 from tests.control.dial_setup import NUMBER, ROOM, over_http
 from tests.control.in_room import session_of
+from tests.routing import until
 
 BOB = "sip:bob@example.com"
 NOW = 1_790_000_000.0
@@ -78,9 +79,7 @@ async def test_the_room_is_the_sessions_or_the_default(daily: FakeDaily) -> None
 
 async def joined(daily: FakeDaily, session_id: str) -> None:
     """Wait until a dialled party is in the room."""
-    with anyio.fail_after(5):
-        while not daily.session(session_id).joined_at:  # noqa: ASYNC110 - the fake lives in another thread
-            await anyio.sleep(0.01)
+    await until(lambda: daily.session(session_id).joined_at)  # the fake lives in another thread
 
 
 @pytest.mark.anyio

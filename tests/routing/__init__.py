@@ -9,7 +9,7 @@ import anyio
 __all__ = ["until"]
 
 
-async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait until something holds that no event tells of; fail if it never does."""
     with anyio.fail_after(seconds):
         while not holds():  # noqa: ASYNC110 - there is nothing to be woken by

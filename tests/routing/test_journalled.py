@@ -369,9 +369,7 @@ async def test_other_settings_hold_from_the_start_on_in_a_replay_too(tmp_path: P
         assert calls._sequencer.engine.settings == other
         await calls.receive(js("dialout-connected", "after"))
         await clock.advance(61)
-        with anyio.fail_after(10):
-            while not all(session.ended for session in calls.sessions()):  # noqa: ASYNC110
-                await anyio.sleep(0.005)  # the limits are still being written
+        await until(lambda: all(session.ended for session in calls.sessions()))  # the limits are still being written
         sessions = {session.session_id: session for session in calls.sessions()}
         assert sessions["before"].cause is sessions["after"].cause is Cause.EXPIRED
         live = state_of(calls._sequencer.engine)

@@ -581,8 +581,7 @@ async def warn(calls: Dispatcher, events: int, patience: float = 5) -> None:
         for _ in range(5):
             await settle()
             await anyio.sleep(0.005)
-        while calls._sequencer.seq >= calls._run.checkpoints.due_at:  # noqa: ASYNC110 - nothing tells
-            await anyio.sleep(0.005)
+        await until(lambda: calls._sequencer.seq < calls._run.checkpoints.due_at, patience + 1)
 
 
 @pytest.mark.usefixtures("small_states")

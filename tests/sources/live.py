@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
+from tests.routing import until as holds_in_time
 
 __all__ = ["FailingJournal", "GatedJournal", "from_a_thread", "installed", "payloads", "until"]
 
@@ -52,9 +53,7 @@ def from_a_thread(do: Callable[[], object]) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a condition."""
-    with anyio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - nothing sets an event for it
-            await anyio.sleep(0.005)
+    await holds_in_time(condition, 20)
 
 
 class GatedJournal(SqliteJournal):
