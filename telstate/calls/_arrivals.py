@@ -1,4 +1,4 @@
-"""Where a dial-in arrived: by which endpoint it came, and what follows from that.
+"""Where a dial-in arrived: by which endpoint it came, and what follows from that: for its caller on hold, and for the caller before.
 
 An event may say it (daily-js), or the room of the session does (`_room_endpoints.py`). A derived endpoint stands in the same field of the
 session, gives way to one that an event reports, is withdrawn when it turns out to be a guess, and is never a reason for an anomaly.
@@ -7,10 +7,12 @@ session, gives way to one that an event reports, is withdrawn when it turns out 
 from __future__ import annotations
 
 from telstate.calls._address import plain_uri
+from telstate.calls._endings import ending_of, note_amended, note_sign, review_end
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
-from telstate.calls._recorder import note_anomaly
 from telstate.calls._session import Session
+from telstate.calls._signs import without
+from telstate.calls._table import EndSign
 from telstate.events import DialinReady
 
 __all__ = ["note_ready", "place", "replace_endpoint"]
@@ -29,6 +31,7 @@ def place(state: EngineState, session: Session) -> None:
 def replace_endpoint(state: EngineState, session: Session, uri: str | None) -> None:
     """Forget the derived endpoint of a session as its address, before an event that names another one is recorded."""
     if uri is not None and session.sip_endpoint is not None and plain_uri(uri) != plain_uri(session.sip_endpoint):
+        _line_up(state, state.lineup.withdraw(session))
         state.far_legs.withdraw(session)
 
 
@@ -61,22 +64,28 @@ def _add_endpoint(state: EngineState, room: str, domain_id: str | None, uri: str
 def _derive(state: EngineState, session: Session, room: str) -> bool:
     """Set the endpoint of a session to the only one of its room, or withdraw it; return whether that changed anything."""
     uri, evidence = state.rooms.endpoint_of(room, session.domain_id), session._evidence
+    left: list[Session] = []
     if uri == session.sip_endpoint:
         return False
     if session.sip_endpoint is not None:
         state.endpoints.vacate(session, state.now)
+        left = state.lineup.withdraw(session)
         state.far_legs.withdraw(session)
     vars(session)["sip_endpoint"] = uri
     vars(session)["_evidence"] = (
         (evidence | Evidence.ENDPOINT_DERIVED) if uri is not None else (evidence & ~Evidence.ENDPOINT_DERIVED)
     )
     state.far_legs.arrive(session)
+    _line_up(state, left)
     return True
 
 
 def _occupy_and_see(state: EngineState, session: Session) -> None:
     """Put a caller on their endpoint, and find who on hold they were."""
     _occupy(state, session)
+    changed = state.lineup.enter(session)
+    if changed or session._signs:
+        _line_up(state, [*changed, session])
     if state.callers.known:
         state.callers.see(session, state.now)
 
@@ -86,12 +95,24 @@ def _occupy(state: EngineState, session: Session) -> None:
     uri = session.sip_endpoint
     if uri is None or session.ended or session._evidence & _ON_ENDPOINT != Evidence.CONNECTED:
         return
-    busy_with = state.endpoints.occupy(session, uri, state.now)
-    if busy_with is None or not _is_reported(session):
-        return
-    other = state.registry.get(busy_with)
-    if other is None or _is_reported(other):
-        note_anomaly(session, f"second caller on {uri}: {busy_with} is still on it")
+    state.endpoints.occupy(session, uri, state.now)
+
+
+def _line_up(state: EngineState, sessions: list[Session]) -> None:
+    """Tell sessions who came on their endpoint after them."""
+    for session in sessions:
+        before = ending_of(session)
+        sign = state.lineup.sign_of(session, state.now)
+        known = next((one for one in session._signs if one.kind == EndSign.NEXT_CALLER), None)
+        if sign == known or (sign is not None and known is not None and sign[:3] == known[:3]):
+            continue
+        vars(session)["_signs"] = without(session._signs, EndSign.NEXT_CALLER)
+        if sign is not None:
+            note_sign(session, sign)
+        review_end(state, session)
+        note_amended(state, session, before)
+        if session.session_id in state.far_legs.concerned:
+            state.far_legs.review(session)
 
 
 def _is_reported(session: Session) -> bool:

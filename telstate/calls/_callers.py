@@ -501,12 +501,9 @@ class Callers:
         self._taken[session_id] = caller.call_id
         self._stop_limits(caller.call_id)
         _write(caller, "session_id", session_id)
-        if session.pinless_call_id != caller.call_id or session.caller != caller.from_:
-            vars(session).update(caller=caller.from_, pinless_call_id=caller.call_id)
-        if rare(session, "held_since") != caller.started_at:
-            set_rare(session, "held_since", caller.started_at)
-        if rare(session, "called") != caller.to:
-            set_rare(session, "called", caller.to)
+        for name, value in _facts_of(caller).items():
+            if rare(session, name) != value:
+                set_rare(session, name, value)
         self._settle(caller)
 
     def _unlink(self, caller: Caller) -> None:
@@ -519,9 +516,8 @@ class Callers:
             self._limit.start(caller.call_id, self._now)
         session = self._find(session_id)
         if session is not None and session.pinless_call_id == caller.call_id:
-            vars(session).update(caller=None, pinless_call_id=None)
-            set_rare(session, "held_since", None)
-            set_rare(session, "called", None)
+            for name in _facts_of(caller):
+                set_rare(session, name, None)
 
     def _settle(self, caller: Caller) -> None:
         """Derive the state of a caller."""
@@ -654,6 +650,16 @@ class Callers:
                 self._taken[caller.session_id] = caller.call_id
         for session in self._sessions():
             self._index(session)
+
+
+def _facts_of(caller: Caller) -> dict[str, Any]:
+    """Return what the session of a caller keeps of them."""
+    return {
+        "caller": caller.from_,
+        "pinless_call_id": caller.call_id,
+        "held_since": caller.started_at,
+        "called": caller.to,
+    }
 
 
 def _forwarded_before(

@@ -75,20 +75,18 @@ class Endpoints:
         if not endpoint.sessions:
             self._set_free((plain, scope), now)
 
-    def occupy(self, session: Session, uri: str, now: float) -> str | None:
-        """Put a session that connected on its endpoint; return the id of the one that was still on it: an anomaly."""
+    def occupy(self, session: Session, uri: str, now: float) -> None:
+        """Put a session that connected on its endpoint."""
         place = (plain_uri(uri), scope_of(session))
         before = self._place_of.get(session.session_id)
         if before is not None:
             if before[0] == place[0]:
-                return None  # reported again, perhaps by another observer, which knows the room
+                return  # reported again, perhaps by another observer, which knows the room
             self.vacate(session, now)
         self.free.pop(place, None)
         endpoint = self._get(*place, uri)
-        other = endpoint.session_id
         endpoint.sessions.append(session.session_id)
         self._place_of[session.session_id] = place
-        return other
 
     def vacate(self, session: Session, now: float) -> None:
         """Remove a session from its endpoint, which can be dialled again."""

@@ -21,20 +21,33 @@ from pydantic import ValidationError
 
 from telstate.calls._arrivals import note_ready, place, replace_endpoint
 from telstate.calls._callers import Caller
+from telstate.calls._endings import (
+    client_left,
+    ending_of,
+    forget_told,
+    give_shared_signs,
+    holds_sign,
+    meeting_ended,
+    note_amended,
+    review_end,
+)
 from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
-from telstate.calls._event_rules import EVENT_RULES, SILENCE_TIME, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
+from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
-from telstate.calls._recorder import AMENDED, FACTS, bounded, mark_time, note_anomaly, rise, set_rare
+from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, note_life, rise, set_rare
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
-from telstate.calls._table import IDLE, SILENCE_PASSED, State
-from telstate.calls._timers import SILENCES
+from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
+from telstate.calls._timers import ENDS, SILENCE
 from telstate.errors import TelstateError
 from telstate.events import (
+    ClientLeft,
+    ConnectionChanged,
     DeadlinePassed,
+    Dialect,
     DialinReady,
     DialinWarning,
     DialoutWarning,
@@ -58,9 +71,17 @@ MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 _COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
 """The field of the session that counts its events with this outcome."""
 
-_SNAPSHOT_VERSION = 3
+_SNAPSHOT_VERSION = 4
 _LONG_KEY = 200
 """Keys are kept for hours, so longer ones are replaced by their digest."""
+
+
+_DAILY_JS = Dialect.DAILY_JS
+_TOLD_BY: Mapping[str | None, int] = {
+    Dialect.DAILY_JS: Evidence.BY_DAILY_JS,
+    Dialect.WEBHOOK: Evidence.BY_WEBHOOK,
+    Dialect.DAILY_PYTHON: Evidence.BY_DAILY_PYTHON,
+}
 
 
 class Engine:
@@ -164,7 +185,13 @@ class Engine:
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def receive(self, event: Event, now: float | None = None, number: int | None = None) -> Outcome:
+    def receive(
+        self,
+        event: Event,
+        now: float | None = None,
+        number: int | None = None,
+        dialect: Dialect | str | None = None,
+    ) -> Outcome:
         """Take in one event.
 
         Args:
@@ -172,6 +199,8 @@ class Engine:
             now: when it was received, in Unix seconds. If it is less than before, the earlier time holds. None if the log has
                 no times; then nothing is ever due.
             number: the number of the event in its journal; by default the previous number plus one.
+            dialect: the dialect that the event came in; None if unknown. It tells the observers of a session apart: our own leaving
+                ends the sessions that nobody else reports.
 
         Raises:
             ValueError: if `now` is not a time in Unix seconds, or if `number` does not rise; the event is not taken in then.
@@ -186,10 +215,14 @@ class Engine:
         if now is not None:
             state.advance(now)
         state.number = number
-        if event.webhook_id is not None and self._is_repeated(event):
-            outcome = self._on_repeated(event)
+        if event.webhook_id is not None:
+            state.told_by, is_repeated = Evidence.BY_WEBHOOK, self._is_repeated(event)
         else:
-            outcome = _BY_SUBJECT[rules.subject](self, event, rules, now)
+            is_repeated = False
+            state.told_by = (
+                Evidence.BY_DAILY_JS if dialect is _DAILY_JS else _TOLD_BY.get(dialect, Evidence.BY_OTHERS)
+            )
+        outcome = self._on_repeated(event) if is_repeated else _BY_SUBJECT[rules.subject](self, event, rules, now)
         self.counts[outcome.kind] += 1
         if outcome.session is None:
             outcome.anomalies += event.anomalies
@@ -203,6 +236,30 @@ class Engine:
         """Let time pass without an event; return what left memory. Limits are not applied: see `passed`."""
         self._state.advance(now)
         return self._state.take_departed()
+
+    @property
+    def awaits_ends(self) -> bool:
+        """True while there is a session with a sign of its end."""
+        return self._state.timers.awaits_ends
+
+    def ends_due(self, now: float | None) -> list[DeadlinePassed]:
+        """Return the limits of signs of an end that are due at `now`, as `passed` does of all limits; None for all that run."""
+        return self._state.timers.ends_due(now)
+
+    def infer_ends(self, now: float | None) -> list[Outcome]:
+        """End the sessions with a sign of their end that is due at `now`, in a log without timers; None for all of them.
+
+        The log does not have these ends, so they do not count as received.
+        """
+        outcomes = []
+        for limit in self._state.timers.ends_due(now):
+            session = self._state.registry.live[limit.session_id or ""]
+            rules = EVENT_RULES[DeadlinePassed].by_direction[session.direction]
+            outcome = Outcome(MOVED, limit, session)
+            self._rise(outcome, session, limit, rules, STOPPED, parked=False)
+            outcome.departed, outcome.changed = self._state.take_departed(), self._state.take_changed()
+            outcomes.append(outcome)
+        return outcomes
 
     def retire(self) -> tuple[Session | Unmatched | Caller, ...]:
         """Remove all ended sessions and lost callers now, as if their retention had passed, and return them: at the end of a log."""
@@ -260,12 +317,12 @@ class Engine:
         if session is not None:
             return self._step(session, event, rules, now)
         if not isinstance(event, (DeadlinePassed, PresenceChecked)):
-            self._state.early.park(self._state.number, event, session_id, now, self._state.now)
+            self._state.early.park(self._state.number, event, session_id, now, self._state.now, self._state.told_by)
         return Outcome(NOTED, event, None)
 
     def _park_unmatched(self, event: Event, now: float | None) -> Outcome:
         state = self._state
-        state.give_up(state.unmatched.park(state.number, event, event.sip_call_id, now, state.now))
+        state.give_up(state.unmatched.park(state.number, event, event.sip_call_id, now, state.now, state.told_by))
         return Outcome(UNMATCHED, event, None)
 
     def _open(self, session_id: str, event: Event, rules: EventRules, now: float | None) -> Outcome:
@@ -307,15 +364,19 @@ class Engine:
 
     def _judge_conditional(self, session: Session, event: Event, rules: SessionRules) -> Verdict:
         """Judge a limit that passed, or the answer of a `reconcile`. Any sign of life received before outweighs both."""
-        if isinstance(event, DeadlinePassed):
-            stale, ends = not self._state.timers.is_due(event), event.deadline in SILENCES
-        else:
-            assert isinstance(event, PresenceChecked)  # noqa: S101
-            ends = event.presence is Presence.GONE
-            stale = ends and not self._state.timers.awaits_presence(session)
-        if stale:
+        direction, state = session.direction, session.state
+        if isinstance(event, PresenceChecked):
+            if event.presence is not Presence.GONE:
+                return rules.verdicts[state]
+            return END_VERDICTS[direction][state] if self._state.timers.awaits_presence(session) else (LATE, None)
+        assert isinstance(event, DeadlinePassed)  # noqa: S101
+        if not self._state.timers.is_due(event):
             return LATE, None
-        return (SILENCE_VERDICTS[session.direction] if ends else rules.verdicts)[session.state]
+        if event.deadline == SILENCE:
+            return SILENCE_VERDICTS[direction][state]
+        if event.deadline in ENDS:
+            return END_VERDICTS[direction][state] if holds_sign(session) else (LATE, None)
+        return rules.verdicts[state]
 
     def _judge_wrong_direction(self, session: Session, event: Event) -> OutcomeKind:
         """Judge an event of the other direction, which says nothing about this session. A second one is a duplicate."""
@@ -343,12 +404,13 @@ class Engine:
         Call-ID.
         """
         state, reported = self._state, event.__dict__
-        at = reported["occurred_at"]
+        at, by_daily = reported["occurred_at"], True
         if at is None:
-            at = received_at
-        if rules.names_endpoint and session._evidence & Evidence.ENDPOINT_DERIVED:
+            at, by_daily = received_at, False
+        evidence, ending = session._evidence, ending_of(session) if session.ended else None
+        if rules.names_endpoint and evidence & Evidence.ENDPOINT_DERIVED:
             replace_endpoint(state, session, reported["sip_endpoint"])
-        found = rules.recorder.record(session, reported, at)
+        found = rules.recorder.record(session, reported, at, by_daily, 0 if rules.local else state.told_by)
         if found & FACTS:
             state.registry.index_sip_call(session)
             state.far_legs.arrive(session)
@@ -358,9 +420,17 @@ class Engine:
             state.callers.see(session, state.now)
         if found & AMENDED:
             state.changed.append(session)
+        if rules.told:
+            state.untold.pop(session.session_id, None)
+            if session._signs:
+                forget_told(session)
+        if state.shared_signs.entries and (found & FACTS or evidence != session._evidence):
+            give_shared_signs(state, session)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
+        if rules.life and at is not None:
+            note_life(session, at, by_daily)
         if rules.update is not None:
             state.event_at = at
             rules.update(state, session, event)
@@ -370,7 +440,7 @@ class Engine:
             state.registry.index_request(session)
         if not rules.local and (outcome.kind is MOVED or outcome.kind is NOTED):
             fields = session.__dict__
-            if session.uncertain:
+            if session.uncertain and not holds_sign(session):
                 fields["uncertain"] = False
                 state.changed.append(session)
             fields["heard_at"] = state.clock
@@ -378,8 +448,9 @@ class Engine:
                 rules.life and outcome.kind is NOTED and not session.ended
             ):  # when it moved, its limits have just started
                 state.timers.restart_silence(session, state.now)
-        if rules.life and at is not None and (session.alive_at is None or at > session.alive_at):
-            session.__dict__["alive_at"] = at
+        if session._signs:
+            review_end(state, session)
+        note_amended(state, session, ending)
         if state.far_legs.concerned and session.session_id in state.far_legs.concerned:
             state.far_legs.review(session)
 
@@ -389,8 +460,8 @@ class Engine:
         """Let the session rise, and do what follows from its new state."""
         state, trigger = self._state, rules.name
         if rules.conditional:
-            trigger = SILENCE_PASSED
-            mark_time(session, SILENCE_TIME, event.due_at if isinstance(event, DeadlinePassed) else state.now)
+            is_silence = isinstance(event, DeadlinePassed) and event.deadline == SILENCE
+            trigger = SILENCE_PASSED if is_silence else END_INFERRED
         source, ended_before = session.state, session.ended
         if source is IDLE:
             state.registry.forget_request(session)
@@ -403,7 +474,11 @@ class Engine:
 
     def _end(self, session: Session) -> None:
         """Keep an ended session for its retention; without any time, until enough others have ended."""
-        state = self._state
+        state, fields = self._state, session.__dict__
+        if session.uncertain:
+            fields["uncertain"] = False
+        if not session._evidence & Evidence.TOLD:
+            state.untold[session.session_id] = None
         state.endpoints.vacate(session, state.now)
         if session.room is not None:
             state.rooms.end(session.room, state.now)
@@ -439,6 +514,7 @@ class Engine:
             self._judge_wrong_direction(session, event)
             return
         _, target = self._judge(session, event, rules)
+        self._state.told_by = parked.told_by
         self._apply(outcome, session, event, rules, target, parked.received_at, parked=True)
 
     # --- events of no session -------------------------------------------------------------------------------------
@@ -481,21 +557,25 @@ class Engine:
         return outcome
 
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
-        """End a meeting and its calls: each session without a later sign of life gets a minute to report its end."""
+        """End a meeting and its calls."""
         if event.room is not None:
             self._state.endpoints.close_room(event.room, event.domain_id)
-        for session in self._state.registry.live.values():
-            if _was_in_meeting(session, event):
-                self._state.timers.end_meeting(session, self._state.now)
+        meeting_ended(self._state, event, now if event.occurred_at is None else event.occurred_at)
         return self._on_other(event, rules, now)
 
-    def _on_source(self, event: SourceGap, rules: EventRules, now: float | None) -> Outcome:
-        """Mark the sessions of which events may have been missed: they are uncertain until the next event."""
-        for session in self._state.registry.live.values():
-            if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
-                if not session.uncertain:
-                    self._state.changed.append(session)
-                vars(session)["uncertain"] = True
+    def _on_client(self, event: ClientLeft, rules: EventRules, now: float | None) -> Outcome:
+        """Our own call client left its room."""
+        client_left(self._state, event, now if event.occurred_at is None else event.occurred_at)
+        return self._on_other(event, rules, now)
+
+    def _on_source(self, event: SourceGap | ConnectionChanged, rules: EventRules, now: float | None) -> Outcome:
+        """Mark the sessions of which events may be missed: they are uncertain until the next event."""
+        if isinstance(event, SourceGap) or event.may_lose_events:
+            for session in self._state.registry.live.values():
+                if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
+                    if not session.uncertain:
+                        self._state.changed.append(session)
+                    vars(session)["uncertain"] = True
         return self._on_other(event, rules, now)
 
     def _on_settings(self, event: SettingsChanged, rules: EventRules, now: float | None) -> Outcome:
@@ -552,20 +632,6 @@ def _key_of(event: Event) -> str:
     return key if len(key) < _LONG_KEY else blake2b(key.encode("utf-8", "replace")).hexdigest()
 
 
-def _was_in_meeting(session: Session, ended: MeetingEnded) -> bool:
-    """Return whether a session was in the meeting that ended.
-
-    The end may be reported late, when the room has new calls. Those had a sign of life after it.
-    """
-    return (
-        ended.room is not None
-        and session.room == ended.room
-        and (None in (session.domain_id, ended.domain_id) or session.domain_id == ended.domain_id)
-        and ended.occurred_at is not None
-        and (session.alive_at or 0.0) <= ended.occurred_at
-    )
-
-
 _HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Outcome]] = {
     Subject.SESSION: Engine._on_session,
     Subject.ATTACHED: Engine._on_attached,
@@ -573,6 +639,7 @@ _HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Ou
     Subject.ENDPOINT: Engine._on_endpoint,
     Subject.CALLER: Engine._on_caller,
     Subject.ROOM: Engine._on_room,
+    Subject.CLIENT: Engine._on_client,
     Subject.SOURCE: Engine._on_source,
     Subject.SETTINGS: Engine._on_settings,
     Subject.UNKNOWN: Engine._on_other,

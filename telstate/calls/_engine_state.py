@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from telstate.calls._callers import Caller, Callers
+from telstate.calls._endpoint_lineup import EndpointLineup
 from telstate.calls._endpoints import Endpoints
+from telstate.calls._evidence import Evidence
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._far_legs import FarLegs
 from telstate.calls._outcome import Unmatched
@@ -19,12 +21,13 @@ from telstate.calls._registry import Registry
 from telstate.calls._room_endpoints import RoomEndpoints
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
+from telstate.calls._shared_signs import SharedSigns
 from telstate.calls._timers import SessionTimers
 from telstate.events._base import YEAR_2100
 
 __all__ = ["EngineState"]
 
-_PARTS = ("registry", "keys", "early", "unmatched", "endpoints", "timers", "rooms", "callers")
+_PARTS = ("registry", "keys", "early", "unmatched", "endpoints", "timers", "rooms", "callers", "shared_signs")
 
 
 class EngineState:
@@ -40,6 +43,8 @@ class EngineState:
         """The number of the current event."""
         self.event_at: float | None = None
         """When the event happened that is being applied, also a parked one: its own time, else that of its receipt."""
+        self.told_by = 0
+        """The dialect of that event, as evidence."""
         self.registry = Registry(settings.retention)
         self.keys: ExpiringDict[str, bool] = ExpiringDict(settings.key_ttl, settings.max_keys)
         """The keys by which webhooks are deduplicated."""
@@ -53,6 +58,11 @@ class EngineState:
         """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
+        self.shared_signs = SharedSigns(settings.retention, settings.max_parked)
+        self.untold: dict[str, None] = {}
+        """The ended sessions whose end Daily did not report: later events may say more of it."""
+        self.lineup = EndpointLineup(self.registry.get)
+        """It follows from the sessions, so a snapshot does not have it."""
         self.rooms = RoomEndpoints(
             settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live
         )
@@ -91,6 +101,7 @@ class EngineState:
         self.retire(self.registry.ended.expire(self.now))
         self.endpoints.expire(self.now)
         self.rooms.expire(self.now)
+        self.shared_signs.entries.expire(self.now)
         self.departed += self.callers.expire(self.now)
         soonest = self.now + min(entries.ttl for entries in self._expiring())
         self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
@@ -104,7 +115,8 @@ class EngineState:
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
         for entries in self.endpoints.expiring():
             entries.change(settings.retention, settings.max_parked)
-        self.rooms.free.change(settings.retention, settings.max_parked)
+        for expiring in (self.rooms.free, self.shared_signs.entries):
+            expiring.change(settings.retention, settings.max_parked)
         self.timers.change(settings)
         self.callers.change(settings)
         self._clean_up_at = float("-inf")
@@ -117,7 +129,7 @@ class EngineState:
         return [
             *(self.keys, self.early.entries, self.unmatched.entries, self.registry.ended),
             *self.endpoints.expiring(),
-            *(self.rooms.free, self.callers.known),
+            *(self.rooms.free, self.callers.known, self.shared_signs.entries),
         ]
 
     def retire(self, sessions: Iterable[Session]) -> None:
@@ -129,6 +141,8 @@ class EngineState:
             if session.room is not None:
                 self.rooms.leave(session.room, session.session_id)
             self.callers.forget(session)
+            self.lineup.leave(session)
+            self.untold.pop(session.session_id, None)
             self.departed.append(session)
 
     def give_up(self, parked: Iterable[ParkedEvent]) -> None:
@@ -157,6 +171,9 @@ class EngineState:
             "addresses": len(self.far_legs),
             "transfers": len(self.far_legs.concerned),
             "rooms": len(self.rooms),
+            "lineups": len(self.lineup),
+            "signs": len(self.shared_signs.entries),
+            "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
         }
@@ -180,4 +197,6 @@ class EngineState:
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
         state.far_legs.load()
+        state.untold = {s.session_id: None for _, s in state.registry.ended.values() if not s._evidence & Evidence.TOLD}
+        state.lineup.load(state.registry.all())
         return state

@@ -5,15 +5,16 @@ One lookup per event replaces eight. Nothing is decided here.
 
 from __future__ import annotations
 
+from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import OutcomeKind
 from telstate.calls._recorder import Recorder
 from telstate.calls._session import FACTS
-from telstate.calls._table import ROWS, SILENCE_PASSED, TARGETS, Row, State, row_of
+from telstate.calls._table import END_INFERRED, SILENCE_PASSED, TARGETS, Row, State, row_of
 from telstate.calls._updates import UPDATES
 from telstate.events import DialinConnected, Direction, Event
 from telstate.events._base import Subject
 
-__all__ = ["EVENT_RULES", "SILENCE_TIME", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
+__all__ = ["END_VERDICTS", "EVENT_RULES", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
 
 Verdict = tuple[OutcomeKind, State | None]
 """What an event is to a session, and the state it leads to, if any."""
@@ -45,6 +46,7 @@ class SessionRules:
         "once",
         "places",
         "recorder",
+        "told",
         "update",
         "verdicts",
     )
@@ -57,6 +59,8 @@ class SessionRules:
         """Its evidence if it occurs once per session, else 0. A second one is a duplicate."""
         self.life = row.life
         self.conditional = row.conditional
+        self.told = bool(row.evidence & Evidence.TOLD)
+        """True if it reports the end."""
         self.local = event_type.local
         self.update = UPDATES.get(event_type)
         self.places = direction is Direction.DIALIN and event_type is not DialinConnected
@@ -97,5 +101,5 @@ EVENT_RULES = _AllRules()
 
 SILENCE_VERDICTS = {direction: _verdicts(SILENCE_PASSED, direction) for direction in Direction}
 """The verdict on a silence limit that passed, by direction and state."""
-SILENCE_TIME = next(row.time for row in ROWS if row.event == SILENCE_PASSED and row.time is not None)
-"""The field of the session that keeps its time."""
+END_VERDICTS = {direction: _verdicts(END_INFERRED, direction) for direction in Direction}
+"""The verdict on a sign of the end that held, by direction and state."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from telstate.events import Direction
 
-__all__ = ["Cause", "EndedBy", "Evidence", "cause_of", "end_is_reported", "ended_by_of"]
+__all__ = ["Cause", "EndSource", "EndedBy", "Evidence", "cause_of", "ended_by_of"]
 
 
 class Cause(StrEnum):
@@ -28,20 +28,31 @@ class Cause(StrEnum):
     UNANSWERED = "unanswered"
     """It stopped before that: busy, declined, no answer, or the caller gave up."""
     EXPIRED = "expired"
-    """No event arrived within the silence limit, or Daily no longer lists the session; no end was ever reported."""
+    """No event arrived within the silence limit: neither an end was reported, nor is there a sign of one."""
 
 
 class EndedBy(StrEnum):
     """Who ended a session. Daily's events do not say it, so it is derived from what this program requested."""
 
     LOCAL = "local"
-    """This program requested the stop."""
+    """This program requested the stop, or its call client left the room and so ended the call."""
     REMOTE = "remote"
     """This program started or transferred the session, and did not request the stop."""
     SYSTEM = "system"
     """The session expired."""
     UNKNOWN = "unknown"
     """This program only listens: Daily does not say who ended the session."""
+
+
+class EndSource(StrEnum):
+    """How it is known that a session ended, and when. What is told outweighs what is inferred, which outweighs what is assumed."""
+
+    TOLD = "told"
+    """Daily reported the end: a stopped, an error or a refusal."""
+    INFERRED = "inferred"
+    """No event reports the end, but there is a sign of it: see `EndSign`."""
+    ASSUMED = "assumed"
+    """There was only silence, for longer than the limit. The call ended at some time after its last sign of life."""
 
 
 class Evidence:
@@ -56,11 +67,20 @@ class Evidence:
     JOINED = 64
     STOP_REQUESTED = 128
     TRANSFER_REQUESTED = 512
+    TOLD = STOPPED | ERROR | REFUSED
+    """Daily reported the end."""
+    BY_DAILY_JS, BY_WEBHOOK, BY_DAILY_PYTHON, BY_OTHERS = 1 << 12, 1 << 13, 1 << 14, 1 << 15
+    """Which dialects reported events of the session."""
+    BY_DIALECTS = BY_DAILY_JS | BY_WEBHOOK | BY_DAILY_PYTHON | BY_OTHERS
+    BY_CLIENTS = 1 << 16
+    """Several call clients reported events of the session."""
+    CONNECTED_BY_DAILY, ANSWERED_BY_DAILY, TOLD_BY_DAILY = 1 << 17, 1 << 18, 1 << 19
+    """The time of a step is Daily's own, not that of a receipt."""
     ENDPOINT_DERIVED = 1 << 20
     """No event named its endpoint: it follows from what is known of its room. A bit, as many sessions have it."""
 
 
-def cause_of(evidence: int, direction: Direction, *, transferred: bool) -> Cause:
+def cause_of(evidence: int, direction: Direction, source: EndSource, *, transferred: bool) -> Cause:
     """Derive why a session ended from the strongest evidence. Whether it was transferred follows from its transfers."""
     if evidence & Evidence.ERROR:
         return Cause.FAILED
@@ -68,22 +88,17 @@ def cause_of(evidence: int, direction: Direction, *, transferred: bool) -> Cause
         return Cause.REFUSED
     if transferred:
         return Cause.TRANSFERRED
-    if not evidence & Evidence.STOPPED:
+    if source is EndSource.ASSUMED:
         return Cause.EXPIRED
     completed = Evidence.ANSWERED if direction is Direction.DIALOUT else Evidence.CONNECTED | Evidence.JOINED
     return Cause.COMPLETED if evidence & completed else Cause.UNANSWERED
 
 
-def ended_by_of(evidence: int) -> EndedBy:
-    """Derive who ended a session from what this program requested."""
-    if evidence & Evidence.STOP_REQUESTED:
+def ended_by_of(evidence: int, source: EndSource, *, client_left: bool) -> EndedBy:
+    """Derive who ended a session from what this program did. Whether its leaving ended the session follows from the signs."""
+    if evidence & Evidence.STOP_REQUESTED or client_left:
         return EndedBy.LOCAL
-    if not end_is_reported(evidence):
+    if source is EndSource.ASSUMED:
         return EndedBy.SYSTEM
     controlled = Evidence.REQUESTED | Evidence.REFUSED | Evidence.TRANSFER_REQUESTED
     return EndedBy.REMOTE if evidence & controlled else EndedBy.UNKNOWN
-
-
-def end_is_reported(evidence: int) -> bool:
-    """Return whether Daily reported the end, rather than a limit that passed."""
-    return bool(evidence & (Evidence.STOPPED | Evidence.ERROR | Evidence.REFUSED))

@@ -27,17 +27,19 @@ class ParkedEvent(NamedTuple):
     key: str | None
     """The session id or SIP Call-ID that it waits for; None if nothing can ever release it."""
     size: int
+    told_by: int
+    """The dialect that it came in, as evidence."""
 
     def dump(self) -> list[Any]:
         """Return it as JSON values."""
-        return [self.event.to_json().decode(), self.received_at, self.number, self.key]
+        return [self.event.to_json().decode(), self.received_at, self.number, self.key, self.told_by]
 
     @classmethod
     def load(cls, dumped: list[Any]) -> ParkedEvent:
         """Restore what `dump` returned."""
-        json, received_at, number, key = dumped
+        json, received_at, number, key, told_by = dumped
         event = parse(json, "daily-js")
-        return cls(event, received_at, number, key, _size_of(event))
+        return cls(event, received_at, number, key, _size_of(event), told_by)
 
 
 class ParkedEvents:
@@ -49,12 +51,12 @@ class ParkedEvents:
         self._last_entry = 0
         self._size = 0
 
-    def park(
-        self, number: int, event: Event, key: str | None, received_at: float | None, now: float
+    def park(  # noqa: PLR0917
+        self, number: int, event: Event, key: str | None, received_at: float | None, now: float, told_by: int
     ) -> list[ParkedEvent]:
         """Park an event until `key` is known; return the events that had to leave for it."""
         self._last_entry += 1
-        parked = ParkedEvent(event, received_at, number, key, _size_of(event))
+        parked = ParkedEvent(event, received_at, number, key, _size_of(event), told_by)
         self.entries.put(self._last_entry, parked, now)
         self._index(self._last_entry, parked)
         dropped = self._dropped(self.entries.trim())

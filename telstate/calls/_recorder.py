@@ -9,8 +9,8 @@ from typing import Any
 from telstate.calls._address import is_anonymous, plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
+from telstate.calls._signs import load_sign
 from telstate.calls._table import TERMINAL, State
-from telstate.calls._transfers import add_step
 from telstate.calls._transition import STEPS, Transition, path_of
 from telstate.events import Direction
 
@@ -21,9 +21,9 @@ __all__ = [
     "Recorder",
     "bounded",
     "freeze",
-    "mark_time",
     "note_anomaly",
     "note_departure",
+    "note_life",
     "note_warning",
     "rise",
     "set_rare",
@@ -33,7 +33,14 @@ __all__ = [
 FACTS, AMENDED = 1, 2
 """What an event did to the record: it reported new facts, it amended the session after its end."""
 
-_MAY_DIFFER = frozenset({"call_client_id", "display_name", "sip_headers", "provider"})
+_BY_DAILY: Mapping[str | None, int] = {
+    "connected_at": Evidence.CONNECTED_BY_DAILY,
+    "answered_at": Evidence.ANSWERED_BY_DAILY,
+    "_told_at": Evidence.TOLD_BY_DAILY,
+}
+"""The evidence that a time is Daily's own."""
+
+_MAY_DIFFER = frozenset({"display_name", "sip_headers", "provider"})
 """Facts that two observers of one session legitimately report differently."""
 
 _MAY_BE_HIDDEN = frozenset({"sip_from", "origin", "caller_id", "display_name"})
@@ -54,39 +61,44 @@ class Recorder:
         facts: the facts that it can report, at least two.
     """
 
-    __slots__ = ("_evidence", "_facts", "_headers", "_read", "_time", "_unknown")
+    __slots__ = ("_by_daily", "_evidence", "_facts", "_headers", "_read", "_time", "_unknown")
 
     def __init__(self, evidence: int, time: str | None, facts: Iterable[str]) -> None:
         self._evidence = evidence
         self._time = time
+        self._by_daily = _BY_DAILY.get(time, 0)
         self._facts = tuple(facts)
         self._read = itemgetter(*self._facts)
         self._unknown = (None,) * len(self._facts)
         self._headers = "sip_headers" in self._facts
 
-    def record(self, session: Session, event: Mapping[str, Any], at: float | None) -> int:
+    def record(
+        self, session: Session, event: Mapping[str, Any], at: float | None, by_daily: bool, told_by: int
+    ) -> int:
         """Record an event, also when it is late: it may be the first to report something.
 
         Args:
             session: the session that the event is about.
             event: the fields of the event.
             at: when it happened, in Unix seconds; None if unknown.
+            by_daily: whether that is Daily's time, not that of the receipt.
+            told_by: the dialect that reported it, as evidence; 0 for an event of this program.
 
         Returns:
             `FACTS` if it reports new ones, plus `AMENDED` if it amended the session.
         """
         fields, found = session.__dict__, 0
-        if self._evidence:
-            if session.ended:
-                found = _amend(session, self._evidence)
-            else:
-                fields["_evidence"] = session._evidence | self._evidence
-        if at is not None and self._time is not None:
-            known = fields[self._time]
-            if known is None or at < known:
-                fields[self._time] = at
+        if at is not None and (time := self._time) is not None:
+            known = fields[time]
+            if known is None or self._outweighs(session, at, known, by_daily):
+                fields[time] = at
+                if by_daily:
+                    told_by |= self._by_daily
             if session.started_at is None or at < session.started_at:
                 fields["started_at"] = at
+        if self._evidence and session.ended:
+            found = _amend(session, self._evidence)
+        fields["_evidence"] = session._evidence | self._evidence | told_by
         reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
         if reported != known:
             if known == self._unknown and self._is_short(event, reported):
@@ -101,6 +113,12 @@ class Recorder:
             if new:
                 found |= FACTS
         return found
+
+    def _outweighs(self, session: Session, at: float, known: float, by_daily: bool) -> bool:
+        """Return whether a time takes the place of the known one: Daily's time outweighs a receipt's, then the earliest counts."""
+        if self._by_daily and by_daily is not bool(session._evidence & self._by_daily):
+            return by_daily
+        return at < known
 
     def _is_short(self, event: Mapping[str, Any], reported: tuple[Any, ...]) -> bool:
         """Return whether the facts can be kept as they are: texts that are not too long, and no headers."""
@@ -125,11 +143,11 @@ def rise(session: Session, target: State, event: str, parked: bool = False) -> T
 
 def _amend(session: Session, evidence: int) -> int:
     """Add evidence after the end. It amends the session, unless it is the stopped that follows an error."""
-    fields, cause = session.__dict__, session.cause
+    fields, before = session.__dict__, (session.cause, session.end_source)
     if fields["_evidence"] & evidence:
         return 0
     fields["_evidence"] |= evidence
-    if evidence == Evidence.STOPPED and session.cause is cause:
+    if evidence == Evidence.STOPPED and (session.cause, session.end_source) == before:
         return 0
     fields["amended"] = True
     return AMENDED
@@ -150,6 +168,8 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool
         elif name in _MAY_BE_HIDDEN and is_anonymous(known):
             fields[name] = bounded(value)
             new = True
+        elif name == "call_client_id":
+            fields["_evidence"] |= Evidence.BY_CLIENTS
         elif name not in _MAY_DIFFER and not _same(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
     return new
@@ -164,15 +184,12 @@ def _record_endpoint(session: Session, reported: dict[str, Any]) -> bool:
     return _record_facts(session, reported.items()) or uri is not None
 
 
-def mark_time(session: Session, field: str, at: float) -> None:
-    """Keep the earliest time for `field`, and for the session as a whole."""
-    fields = session.__dict__
-    known = fields[field]
-    if known is None or at < known:
-        fields[field] = at
-    known = fields["started_at"]
-    if known is None or at < known:
-        fields["started_at"] = at
+def note_life(session: Session, at: float, by_daily: bool) -> None:
+    """Keep the last sign of life, by the clock that gave its time."""
+    fields, name = session.__dict__, "_alive" if by_daily else "_alive_by_receipt"
+    known = fields[name]
+    if known is None or at > known:
+        fields[name] = at
 
 
 def note_anomaly(session: Session, text: str) -> None:
@@ -219,11 +236,8 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     set_state(session, State(frozen.pop("state")))
     fields = vars(session)
     fields["_path"] = path_of(frozen.pop("transitions"))
-    target = frozen.pop("transferred_to", None)  # of an older snapshot, which has nothing else of a transfer
     fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
-    if target is not None:
-        transfers, _ = add_step({}, target, "triggered", None)
-        set_rare(session, "transfers", transfers)
+    fields["_signs"] = tuple(load_sign(sign) for sign in frozen["_signs"])
     return session
 
 

@@ -1,4 +1,7 @@
-"""Replay: recorded lines in, outcomes out. It fires no timers: a telstate journal has them as events, other logs have none."""
+"""Replay: recorded lines in, outcomes out.
+
+It fires no timers: a telstate journal has them as events. In other logs only signs of an end count, in the log's own time; at its end, all of them.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ class Replay:
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
+        self._is_journal = False
 
     def feed(self, raw: bytes) -> Outcome | None:
         """Take in one line, in any dialect. Its time is the line's own, if it carries one.
@@ -40,17 +44,30 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        event, at, _, settings, _ = parse_line(raw)
+        event, at, dialect, settings, _, _ = parse_line(raw)
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:
-            return self.engine.receive(event, at)
+            outcome = self.engine.receive(event, at, dialect=dialect)
+            if not self._is_journal and self.engine.awaits_ends and self.engine.now is not None:
+                for end in self.engine.infer_ends(self.engine.now):
+                    outcome.departed += end.departed
+            return outcome
         if settings is not None:
             self._use(_validated({**settings, **self._overrides}))
         return None
 
+    def finish(self) -> list[Outcome]:
+        """End the sessions with a sign of their end, at the end of a log. A journal is left as it is.
+
+        Returns:
+            The outcomes, which carry what left memory.
+        """
+        return [] if self._is_journal else self.engine.infer_ends(None)
+
     def _use(self, settings: Settings) -> None:
         """Use the settings of a journal's header. They cannot change once events have been taken in."""
+        self._is_journal = True
         if not self.engine.received:
             self.engine = Engine(settings)
         elif settings != self.engine.settings:

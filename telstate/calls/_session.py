@@ -12,8 +12,9 @@ from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, dataclass_transform
 
-from telstate.calls._evidence import Cause, EndedBy, Evidence, cause_of, end_is_reported, ended_by_of
-from telstate.calls._table import STATE_EVIDENCE, State
+from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence, cause_of, ended_by_of
+from telstate.calls._signs import End, Life, Sign, end_of, has_left_before, latest
+from telstate.calls._table import STATE_EVIDENCE, EndSign, State
 from telstate.calls._transfers import TransferRecord, records_of, transferred_to
 from telstate.calls._transition import Transition, transitions_of
 from telstate.events import Direction
@@ -46,16 +47,18 @@ _EMPTY: dict[str, Any] = {
     "_evidence": 0,
     "_rare": None,
     **dict.fromkeys(FACTS),
-    **dict.fromkeys(("caller", "pinless_call_id", "error_msg")),
+    "error_msg": None,
     "warnings": (),
     "anomalies": (),
     **dict.fromkeys(("events", "duplicates", "late", "unexpected", "dtmf"), 0),
-    **dict.fromkeys(("started_at", "requested_at", "connected_at", "answered_at", "ended_at", "heard_at", "alive_at")),
+    **dict.fromkeys(("started_at", "requested_at", "connected_at", "answered_at", "_told_at", "heard_at")),
+    **dict.fromkeys(("_alive", "_alive_by_receipt", "_joined", "_joined_by_receipt")),
+    "_signs": (),
     "amended": False,
     "uncertain": False,
     "_context": None,
 }
-"""The values of a new session. Each session starts with a copy."""
+"""The values of a new session. Each session starts with a copy. A dict of 43 values would take twice the memory of one of 42."""
 
 SessionType = TypeVar("SessionType")
 
@@ -99,7 +102,8 @@ class Session:
     What its state is:
         state: idle, connected, answered, stopped or error.
         ended: True in a terminal state.
-        cause, ended_by, end_reported: why it ended, who ended it, and whether Daily reported the end.
+        cause, ended_by: why it ended, and who ended it.
+        end_source, end_sign: how that is known: `told`, `inferred` from a sign of the end, or `assumed` after silence.
         error_msg: the text of the error or the refusal, or the text that came with the stop.
         transfers: the targets it was transferred to, each with the outcome: `reached`, `handed-over`, `not-reached`, `pending`.
         transferred_to: the latest target that was reached, else the latest that it was handed over to.
@@ -110,11 +114,13 @@ class Session:
         events, duplicates, late, unexpected: how many events it had, and how many had that outcome.
         notes: what the program wrote down about it (`Dispatcher.annotate`). They are in the journal, `context` is not.
         amended: True if evidence arrived after the end, so that `on_end` handlers were given less than is known now.
-        uncertain: True if events may have been missed since the last one.
+        uncertain: True while it lives if events may have been missed since the last one, or there is a sign of its end.
 
     When:
         started_at: the earliest time that any of its events has.
-        requested_at, connected_at, answered_at, ended_at: the time of each step.
+        requested_at, connected_at, answered_at: the time of each step. Daily's time outweighs that of a receipt.
+        ended_at: when it ended, as far as any event says: by the end that Daily reported, else by the earliest sign of the end that
+            holds, else the last sign of life. So no duration counts silence.
         heard_at: when Daily's last event arrived, by the local clock.
         alive_at: the last sign of life: the event's own time, else the local clock.
         setup_s, ring_s, talk_s: how long it was set up, rang and talked.
@@ -144,8 +150,6 @@ class Session:
     sip_from: str | None
     sip_endpoint: str | None
     sip_headers: Mapping[str, Any] | None
-    caller: str | None
-    pinless_call_id: str | None
 
     state: State
     ended: bool
@@ -164,10 +168,20 @@ class Session:
     requested_at: float | None
     connected_at: float | None
     answered_at: float | None
-    ended_at: float | None
     heard_at: float | None
-    alive_at: float | None
 
+    _told_at: float | None
+    """When it ended, according to Daily."""
+    _alive: float | None
+    """Its last sign of life with a time of Daily's."""
+    _alive_by_receipt: float | None
+    """Its last sign of life with only a time of receipt."""
+    _joined: float | None
+    """When its participant joined last, by Daily's clock."""
+    _joined_by_receipt: float | None
+    """When its participant joined last, where only the receipt has a time."""
+    _signs: tuple[Sign, ...]
+    """The signs of its end. None of its participant once Daily has reported the end."""
     _evidence: int
     """What was seen of it: bits of `Evidence`."""
     _path: bytes
@@ -176,7 +190,8 @@ class Session:
     """What few sessions have, as JSON values: see `rare`. A field of its own would cost every session memory.
 
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
-    - `called`, `held_since`: the number that its caller on hold called, and since when they waited
+    - `caller`, `pinless_call_id`, `called`, `held_since`: of the caller on hold that it was: their number, their call id, the number
+      that they called, and since when they waited
     - `notes`: what the program wrote down about it
     - `wrong_direction`: the lifecycle events of the other direction that named it
     - `transfers`: the evidence for each target of its transfers, see `_transfers.py`
@@ -214,19 +229,55 @@ class Session:
     @property
     def cause(self) -> Cause | None:
         """Why it ended; None while it lives."""
-        return (
-            cause_of(self._evidence, self.direction, transferred=self._transferred is not None) if self.ended else None
-        )
+        source = self.end_source
+        if source is None:
+            return None
+        return cause_of(self._evidence, self.direction, source, transferred=self._transferred is not None)
 
     @property
     def ended_by(self) -> EndedBy | None:
         """Who ended it, as far as that can be known; None while it lives."""
-        return ended_by_of(self._evidence) if self.ended else None
+        source = self.end_source
+        if source is None:
+            return None
+        if source is EndSource.TOLD:
+            client_left = bool(self._signs) and has_left_before(signs_of(self), self._told_at)
+        else:
+            client_left = self.end_sign is EndSign.CLIENT_LEFT
+        return ended_by_of(self._evidence, source, client_left=client_left)
 
     @property
-    def end_reported(self) -> bool:
-        """True if Daily reported the end: a stopped, an error or a refusal. False while it lives, or if it expired."""
-        return end_is_reported(self._evidence)
+    def end_source(self) -> EndSource | None:
+        """How its end is known; None while it lives."""
+        if not self.ended:
+            return None
+        if self._evidence & Evidence.TOLD:
+            return EndSource.TOLD
+        return EndSource.ASSUMED if inferred_end(self) is None else EndSource.INFERRED
+
+    @property
+    def end_sign(self) -> EndSign | None:
+        """The sign that its end is inferred from; None if it lives, or its end is told or assumed."""
+        if not self.ended or self._evidence & Evidence.TOLD or (end := inferred_end(self)) is None:
+            return None
+        return end.sign
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended, as far as any event says, in Unix seconds; None while it lives."""
+        if not self.ended:
+            return None
+        if self._evidence & Evidence.TOLD:
+            return self._told_at
+        end = inferred_end(self)
+        if end is not None:
+            return end.at
+        return self.started_at if self.alive_at is None else self.alive_at
+
+    @property
+    def alive_at(self) -> float | None:
+        """Its last sign of life, in Unix seconds: the event's own time, else that of its receipt."""
+        return latest(self._alive, self._alive_by_receipt)
 
     @property
     def was_answered(self) -> bool:
@@ -256,7 +307,7 @@ class Session:
         return records_of(
             known,
             ended=self.ended,
-            end_known=self.end_reported,
+            end_known=self.end_source in (EndSource.TOLD, EndSource.INFERRED),
             ended_at=self.ended_at,
             alive_at=self.alive_at,
             stopped_at=rare(self, "stopped_at") or (),
@@ -298,6 +349,18 @@ class Session:
         return _seconds(self.answered_at, self.ended_at)
 
     @property
+    def caller(self) -> str | None:
+        """The number of the caller on hold that it was."""
+        number: str | None = rare(self, "caller")
+        return number
+
+    @property
+    def pinless_call_id(self) -> str | None:
+        """The call id of the caller on hold that it was."""
+        call_id: str | None = rare(self, "pinless_call_id")
+        return call_id
+
+    @property
     def called(self) -> str | None:
         """The number that was called, of a caller who was on hold before: it tells tenants and bots apart."""
         number: str | None = rare(self, "called")
@@ -326,8 +389,8 @@ class Session:
             "state": self.state.value,
             "cause": self.cause and self.cause.value,
             "ended_by": self.ended_by and self.ended_by.value,
-            "end_source": "told" if self.end_reported else None,
-            "end_sign": None,
+            "end_source": self.end_source and self.end_source.value,
+            "end_sign": self.end_sign and self.end_sign.value,
             "sip_call_id": self.sip_call_id,
             "room": self.room,
             "domain_id": self.domain_id,
@@ -376,6 +439,33 @@ class Session:
 def rare(session: Session, name: str) -> Any:
     """Return a value that few sessions have; None if this one has not."""
     return None if session._rare is None else session._rare.get(name)
+
+
+def life_of(session: Session) -> Life:
+    """Return the signs of life of a session."""
+    return Life(
+        session._alive, session._alive_by_receipt, session._joined, session._joined_by_receipt, session.started_at
+    )
+
+
+def signs_of(session: Session) -> tuple[Sign, ...]:
+    """Return the signs of a session's end. A client that left concerns it only if nobody else reports the session."""
+    return tuple(sign for sign in session._signs if sign.kind != EndSign.CLIENT_LEFT or _is_of_client(session, sign.of))
+
+
+def inferred_end(session: Session) -> End | None:
+    """Return the end of a session that its signs tell; None if none of them holds."""
+    return end_of(signs_of(session), life_of(session)) if session._signs else None
+
+
+def _is_of_client(session: Session, client: tuple[int, str | None]) -> bool:
+    """Return whether one call client, of one dialect, reports all of a session."""
+    dialect, client_id = client
+    evidence = session._evidence
+    if evidence & Evidence.BY_CLIENTS or session.call_client_id != client_id:
+        return False
+    dialects = evidence & Evidence.BY_DIALECTS
+    return dialects == dialect or (not dialects and client_id is not None)
 
 
 # The setters that `_read_only` bypasses. For the engine alone.

@@ -1,7 +1,8 @@
 """How long and how much an engine remembers, and its deadlines. A journal's header keeps the settings for replay."""
 
 import inspect
-from typing import Annotated, ClassVar, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,10 +41,12 @@ class Settings(BaseModel):
 
     silence_before_answer: Duration = 600.0
     """Silence limit while a session is idle, and while a dial-out rings."""
+    silence_before_media: Duration = 600.0
+    """Silence limit while a dial-in is connected and its participant has not joined, so no media flows."""
     silence_in_call: Duration = 24 * _HOUR
-    """Silence limit while a dial-in is connected, and while any session is answered: a long call sends no events."""
-    silence_after_meeting: Duration = 60.0
-    """Silence limit after the room's meeting has ended. According to Daily, this closes all its SIP connections."""
+    """Silence limit while a session is answered: a long call sends no events."""
+    end_grace: Duration = 60.0
+    """How long a sign of the end (`EndSign`) must hold until it ends the session: Daily may still report the end, or more life."""
     presence_retry: Duration = 60.0
     """How long to wait for the answer to a presence check before the check is repeated."""
 
@@ -53,10 +56,24 @@ class Settings(BaseModel):
     """Seconds for which a dial-out may ring, after which handlers get a `DeadlinePassed`. None for no deadline."""
     media_deadline: Duration | None = None
     """Seconds from connected to answered of a dial-in, after which handlers get a `DeadlinePassed`. None for no deadline."""
+    talk_deadline: Duration | None = None
+    """Seconds for which a session may be answered, after which handlers get a `DeadlinePassed`. None for no deadline."""
     hold_deadline: Duration | None = None
     """Seconds a caller may be on hold before the first forward, after which handlers get a `DeadlinePassed`. None for no deadline."""
     hold_limit: Duration = 600.0
     """Seconds a caller on hold can wait for a session, from the last forward on. After it they are lost (`on_caller_lost`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_old_journal(cls, settings: Any) -> Any:
+        """Read the header of a journal of before: its meaning was that a connected dial-in is in a call."""
+        if not isinstance(settings, Mapping) or "silence_after_meeting" not in settings:
+            return settings
+        kept = {name: value for name, value in settings.items() if name != "silence_after_meeting"}
+        of_old = {"end_grace": settings["silence_after_meeting"]}
+        if "silence_in_call" in settings:
+            of_old["silence_before_media"] = settings["silence_in_call"]
+        return {**of_old, **kept}
 
     @model_validator(mode="after")
     def _retention_covers_keys(self) -> Self:

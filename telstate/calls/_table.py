@@ -24,14 +24,16 @@ never revives an ended call.
 **The only way out of a terminal state is stopped → error.** Daily does not document whether a `stopped` precedes or follows
 an `error`. Ranking error above stopped lets both orders end in `error`, and keeps the text of the error.
 
-**Silence ends a session too.** A hang-up may never arrive. When no event of a session arrived within its silence limit, the
-session is stopped (trigger `silence-passed`). The limits are durations, so they belong to the engine, not to this file.
+**A sign of the end ends a session too, and so does silence.** A hang-up may never arrive. There may be a sign of it instead: the
+session's participant left, or the meeting ended (`EndSign`). If it holds for a while, the session is stopped (trigger
+`end-inferred`). When no event of a session arrived within its silence limit, it is stopped, too (trigger `silence-passed`). These
+limits are durations, so they belong to the engine, not to this file.
 
 **What does not move a session is declared too**, as a row without a target. The table is total: in a state that no row of an
 event lists, the event is late. A test walks the whole product of states and events.
 
 **Every other rule about an event type is a column of its row**: which evidence it is, which field keeps its time, whether it
-occurs once per session, whether it is a sign of life, whether its meaning depends on its content.
+occurs once per session, whether it is a sign of life or of the end, whether its meaning depends on its content.
 
 From the rows one `transitions` machine per direction is built and checked. From that machine a lookup is compiled, and the
 lookup is what runs (a dict access instead of 6 to 200 µs). The diagrams are drawn from the same machine.
@@ -50,6 +52,7 @@ from telstate.errors import DefinitionError
 from telstate.events import Direction
 
 __all__ = [
+    "END_INFERRED",
     "IDLE",
     "RANK",
     "ROWS",
@@ -57,6 +60,7 @@ __all__ = [
     "STATE_EVIDENCE",
     "TARGETS",
     "TERMINAL",
+    "EndSign",
     "Row",
     "State",
     "machine",
@@ -86,7 +90,25 @@ TERMINAL = frozenset({STOPPED, ERROR})
 RANK: Mapping[State, int] = {state: rank for rank, state in enumerate(State)}
 
 SILENCE_PASSED = "silence-passed"
-"""The trigger of a silence limit. The event that carries it is a DeadlinePassed or a PresenceChecked."""
+"""The trigger of a silence limit. The event that carries it is a DeadlinePassed."""
+END_INFERRED = "end-inferred"
+"""The trigger of an end that no event reports. The event that carries it is a DeadlinePassed or a PresenceChecked."""
+
+
+class EndSign(StrEnum):
+    """A sign that a session ended, though no event of Daily's reports its end."""
+
+    PARTICIPANT_LEFT = "participant-left"
+    """The session's own participant left the room."""
+    MEETING_ENDED = "meeting-ended"
+    """The room's meeting ended, and according to Daily all its SIP connections with it."""
+    CLIENT_LEFT = "client-left"
+    """This program's call client left the room, and nobody else reports the session."""
+    NEXT_CALLER = "next-caller"
+    """Another caller came on its SIP endpoint, which takes one at a time."""
+    GONE = "gone"
+    """Daily does not know the session any more, according to `reconcile` or to its answer to a request."""
+
 
 DIALIN, DIALOUT = (Direction.DIALIN,), (Direction.DIALOUT,)
 BOTH = (Direction.DIALIN, Direction.DIALOUT)
@@ -111,7 +133,9 @@ class Row(NamedTuple):
     once: bool = False
     """True for a lifecycle event, which occurs once per session. A second one is a duplicate."""
     conditional: bool = False
-    """True if its content and the running limits decide what it is: itself, late, or a silence that passed."""
+    """True if its content and the running limits decide what it is: itself, late, or the reason for an end."""
+    sign: EndSign | None = None
+    """The sign of the session's end that it is, if any."""
 
 
 # fmt: off
@@ -121,12 +145,13 @@ ROWS: tuple[Row, ...] = (
     Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end", Evidence.CONNECTED, "connected_at", life=True, once=True),
     Row("dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late", Evidence.ANSWERED, "answered_at", life=True, once=True),
     Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows", Evidence.JOINED, "answered_at", life=True),
-    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "ended_at", once=True),
-    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "ended_at", once=True),
-    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open forever", time="ended_at"),
-    Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it", Evidence.REFUSED, "ended_at", once=True),
-    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", once=True),
-    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "ended_at", once=True),
+    Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "_told_at", once=True),
+    Row("dialout-stopped", DIALOUT, LIVE, STOPPED, "without connected or answered: busy, declined or no answer", Evidence.STOPPED, "_told_at", once=True),
+    Row(SILENCE_PASSED, BOTH, LIVE, STOPPED, "a hang-up that never arrives must not keep a call open forever"),
+    Row(END_INFERRED, BOTH, LIVE, STOPPED, "there is a sign that the call ended, and no event reports it"),
+    Row("dialout-refused", DIALOUT, (*LIVE, STOPPED), ERROR, "the start failed; in Python no event reports it", Evidence.REFUSED, "_told_at", once=True),
+    Row("dialin-error", DIALIN, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "_told_at", once=True),
+    Row("dialout-error", DIALOUT, (*LIVE, STOPPED), ERROR, "fatal, and its text outweighs a stopped in either order", Evidence.ERROR, "_told_at", once=True),
     # events that do not
     Row("dialout-requested", DIALOUT, (IDLE,), None, "it opens the session, and opening is not a transition", Evidence.REQUESTED, "requested_at", once=True),
     Row("dialin-warning", DIALIN, LIVE, None, "not fatal, according to Daily", time="started_at", life=True),
@@ -134,13 +159,13 @@ ROWS: tuple[Row, ...] = (
     Row("dtmf-event", BOTH, LIVE, None, "a key press does not affect the progress of the call", time="started_at", life=True),
     Row("participant-joined", DIALOUT, LIVE, None, "the callee of a dial-out joins while it still rings", time="started_at", life=True),
     Row("participant-joined", DIALIN, (ANSWERED,), None, "joined again: media flowed already", Evidence.JOINED, "answered_at", life=True),
-    Row("participant-left", BOTH, LIVE, None, "a transfer emits it too, so it ends nothing", time="started_at"),
+    Row("participant-left", BOTH, ALWAYS, None, "a transfer emits it too, and they may join again", time="started_at", sign=EndSign.PARTICIPANT_LEFT),
     Row("stop-requested", BOTH, LIVE, None, "a request; only Daily's stopped ends the session", evidence=Evidence.STOP_REQUESTED),
     Row("transfer-requested", BOTH, ALWAYS, None, "a request; Daily's answer may arrive after the stopped of this leg", evidence=Evidence.TRANSFER_REQUESTED),
     Row("sessions-linked", BOTH, ALWAYS, None, "it says which legs are one call, not how they progress"),
     Row("session-annotated", BOTH, ALWAYS, None, "the program's notes say nothing about its progress"),
     Row("deadline-passed", BOTH, LIVE, None, "a deadline notifies the handlers, which decide", conditional=True),
-    Row("presence-checked", BOTH, LIVE, None, "alive: the call goes on; gone is a silence-passed", conditional=True),
+    Row("presence-checked", BOTH, LIVE, None, "alive: the call goes on; gone is an end-inferred", conditional=True),
     *(
         Row(
             f"calltransfer-{step}", BOTH, ALWAYS, None, "webhooks report transfers, often after the leg ended",
@@ -238,7 +263,7 @@ def row_of(event: str, direction: Direction, rows: Iterable[Row] = ROWS) -> Row 
         DefinitionError: if they do not.
     """
     found = [row for row in rows if row.event == event and direction in row.directions]
-    if len({(row.evidence, row.time, row.life, row.once, row.conditional) for row in found}) > 1:
+    if len({(row.evidence, row.time, row.life, row.once, row.conditional, row.sign) for row in found}) > 1:
         raise DefinitionError(f"{event} has rows for {direction} that differ in more than their states")
     return found[0] if found else None
 

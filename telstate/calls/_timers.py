@@ -13,18 +13,17 @@ from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.events import DeadlinePassed, Direction
 
-__all__ = ["PRESENCE", "SILENCES", "Limit", "SessionTimers"]
+__all__ = ["END", "ENDS", "PRESENCE", "SILENCE", "Limit", "SessionTimers"]
 
-SILENCES = ("silence", "meeting")
-"""The limits that end a session, unless a `reconcile` can be asked whether it is still there. All others only notify."""
+SILENCE = "silence"
+"""The limit that ends a silent session, unless a `reconcile` can be asked whether it is still there."""
+END = "end"
+"""The limit that ends a session with a sign of its end. All others only notify."""
 PRESENCE = "presence"
 """The limit for the answer of that `reconcile`. Without an answer no session ends: it is asked again, or the silence restarts."""
 
-_IN_CALL = {
-    Direction.DIALIN: (State.CONNECTED, State.ANSWERED),
-    Direction.DIALOUT: (State.ANSWERED,),
-}
-"""The states of a call in progress: it may have no events for a long time."""
+ENDS = (END, "meeting")
+"""The names of the limit of a sign. A journal of before has the second: a meeting's end was the only sign then."""
 
 
 class Limit:
@@ -75,32 +74,38 @@ class SessionTimers:
 
     def __init__(self, settings: Settings) -> None:
         self._before_answer = Limit(settings.silence_before_answer)
+        self._before_media = Limit(settings.silence_before_media)
         self._in_call = Limit(settings.silence_in_call)
-        self._meeting = Limit(settings.silence_after_meeting)
+        self._end = Limit(settings.end_grace)
         self._presence = Limit(settings.presence_retry)
         self._deadlines = _deadlines(settings)
 
     @property
     def _limits(self) -> list[tuple[str, Limit]]:
         return [
-            ("silence", self._before_answer),
-            ("silence", self._in_call),
-            ("meeting", self._meeting),
+            (SILENCE, self._before_answer),
+            (SILENCE, self._before_media),
+            (SILENCE, self._in_call),
+            (END, self._end),
             (PRESENCE, self._presence),
             *self._deadlines.items(),
         ]
 
     def restart_silence(self, session: Session, now: float) -> None:
         """Restart the silence limit of a session: there was a sign of life."""
-        limit = self._in_call if session.state in _IN_CALL[session.direction] else self._before_answer
-        limit.start(session.session_id, now)
-        if self._meeting.ends or self._presence.ends:
-            self._meeting.ends.pop(session.session_id, None)
+        self._silence_of(session.direction, session.state).start(session.session_id, now)
+        if self._presence.ends:
             self._presence.ends.pop(session.session_id, None)
+
+    def _silence_of(self, direction: Direction, state: State) -> Limit:
+        """Return the silence limit of a state. A call in progress may have no events for a long time."""
+        if state is State.ANSWERED:
+            return self._in_call
+        return self._before_media if state is State.CONNECTED and direction is Direction.DIALIN else self._before_answer
 
     def start_presence(self, session: Session, now: float) -> None:
         """Replace the silence limit by the limit for an answer: a `reconcile` was asked whether the session is still there."""
-        for limit in (self._before_answer, self._in_call, self._meeting, self._presence):
+        for limit in (self._before_answer, self._before_media, self._in_call, self._presence):
             limit.ends.pop(session.session_id, None)
         self._presence.start(session.session_id, now)
 
@@ -112,22 +117,31 @@ class SessionTimers:
         """Start the limits of the state that a session entered, and stop those of `source`, the state before."""
         session_id, direction, state = session.session_id, session.direction, session.state
         if source is not None:
-            (self._in_call if source in _IN_CALL[direction] else self._before_answer).ends.pop(session_id, None)
-            if self._meeting.ends or self._presence.ends:
-                self._meeting.ends.pop(session_id, None)
+            self._silence_of(direction, source).ends.pop(session_id, None)
+            if self._presence.ends:
                 self._presence.ends.pop(session_id, None)
             if self._deadlines:
                 for deadline in self._deadlines.values():
                     deadline.ends.pop(session_id, None)
         if session.ended:
+            self._end.ends.pop(session_id, None)
             return
         self.restart_silence(session, now)
         if self._deadlines and (name := _DEADLINE_OF.get((direction, state))) in self._deadlines:
             self._deadlines[name].start(session_id, now)
 
-    def end_meeting(self, session: Session, now: float) -> None:
-        """Start the limit after a meeting's end: Daily ends all SIP connections with it, so the stopped should arrive soon."""
-        self._meeting.start(session.session_id, now)
+    def expect_end(self, session: Session, learned: float | None) -> bool:
+        """Let the grace begin when a sign of the end was learned; None for no sign. Return whether that ended a grace."""
+        ends = self._end.ends
+        if learned is None:
+            return ends.pop(session.session_id, None) is not None
+        if (due := learned + self._end.ttl) != ends.get(session.session_id):
+            ends.pop(session.session_id, None)
+            is_last = not ends or due >= next(reversed(ends.values()))
+            ends[session.session_id] = due
+            if not is_last:  # rare: an earlier sign was refuted, and this one had been learned before those of others
+                self._end.ends = dict(sorted(ends.items(), key=lambda end: end[1]))
+        return False
 
     def passed(self, now: float) -> list[DeadlinePassed]:
         """Return every limit that is due at `now`, earliest first."""
@@ -139,8 +153,9 @@ class SessionTimers:
 
     def is_due(self, event: DeadlinePassed) -> bool:
         """Return whether this limit still runs as it did when it passed."""
+        deadline = END if event.deadline in ENDS else event.deadline
         return any(
-            name == event.deadline and limit.ends.get(event.session_id or "") == event.due_at
+            name == deadline and limit.ends.get(event.session_id or "") == event.due_at
             for name, limit in self._limits
         )
 
@@ -153,6 +168,16 @@ class SessionTimers:
         elif event.deadline in self._deadlines:
             self._deadlines[event.deadline].ends.pop(session.session_id, None)
 
+    @property
+    def awaits_ends(self) -> bool:
+        """True while the grace of a sign runs."""
+        return bool(self._end.ends)
+
+    def ends_due(self, now: float | None) -> list[DeadlinePassed]:
+        """Return the limits of signs that are due at `now`; None for all that run."""
+        due = self._end.due(float("inf") if now is None else now)
+        return [DeadlinePassed(session_id=one, deadline=END, due_at=max(at, 0.0)) for one, at in due]
+
     def next_due(self) -> float | None:
         """Return when the next limit passes."""
         return min((due for _, limit in self._limits if (due := limit.next_due()) is not None), default=None)
@@ -164,8 +189,9 @@ class SessionTimers:
     def change(self, settings: Settings) -> None:
         """Use other settings, for running limits too. Only a new deadline waits until a session enters its state."""
         self._before_answer.change(settings.silence_before_answer)
+        self._before_media.change(settings.silence_before_media)
         self._in_call.change(settings.silence_in_call)
-        self._meeting.change(settings.silence_after_meeting)
+        self._end.change(settings.end_grace)
         self._presence.change(settings.presence_retry)
         before, self._deadlines = self._deadlines, _deadlines(settings)
         for name, new in self._deadlines.items():
@@ -188,6 +214,7 @@ def _deadlines(settings: Settings) -> dict[str, Limit]:
         ("setup", settings.setup_deadline),
         ("ring", settings.ring_deadline),
         ("media", settings.media_deadline),
+        ("talk", settings.talk_deadline),
     )
     return {name: Limit(ttl) for name, ttl in durations if ttl is not None}
 
@@ -197,4 +224,6 @@ _DEADLINE_OF = {
     (Direction.DIALOUT, State.IDLE): "setup",
     (Direction.DIALOUT, State.CONNECTED): "ring",
     (Direction.DIALIN, State.CONNECTED): "media",
+    (Direction.DIALIN, State.ANSWERED): "talk",
+    (Direction.DIALOUT, State.ANSWERED): "talk",
 }

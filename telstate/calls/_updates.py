@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from telstate.calls._arrivals import place
+from telstate.calls._endings import note_sign
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._notes import add_notes
-from telstate.calls._recorder import bounded, note_anomaly, note_warning, set_rare
+from telstate.calls._recorder import bounded, note_anomaly, note_life, note_warning, set_rare
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session, rare
+from telstate.calls._signs import Sign
+from telstate.calls._table import EndSign
 from telstate.calls._transfers import latest_times
 from telstate.events import (
     DeadlinePassed,
@@ -25,6 +28,8 @@ from telstate.events import (
     DialoutWarning,
     DtmfReceived,
     Event,
+    ParticipantJoined,
+    ParticipantLeft,
     Presence,
     PresenceChecked,
     SessionAnnotated,
@@ -40,6 +45,28 @@ from telstate.events import (
 )
 
 __all__ = ["UPDATES"]
+
+PARTICIPANT_LEFT, GONE = EndSign.PARTICIPANT_LEFT, EndSign.GONE
+
+
+def _joined(state: EngineState, session: Session, event: ParticipantJoined) -> None:
+    """Keep since when the latest stay lasts: an earlier one that ended is no sign of the session's end."""
+    _note_stay(session, event.joined_at, state.event_at)
+
+
+def _left(state: EngineState, session: Session, event: ParticipantLeft) -> None:
+    """Keep that the session's own participant left."""
+    joined_at = event.joined_at
+    _note_stay(session, joined_at, None)
+    by_daily = event.occurred_at is not None
+    note_sign(session, Sign(PARTICIPANT_LEFT, state.event_at, by_daily, state.now, joined_at))
+
+
+def _note_stay(session: Session, joined_at: float | None, received_at: float | None) -> None:
+    name, at = ("_joined_by_receipt", received_at) if joined_at is None else ("_joined", joined_at)
+    fields = session.__dict__
+    if at is not None and (fields[name] is None or at > fields[name]):
+        fields[name] = at
 
 
 def _connected(state: EngineState, session: Session, _: Event) -> None:
@@ -57,7 +84,7 @@ def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
     """Link two sessions once both are known. Until then the event is parked for the missing one."""
     for session_id in (event.session_id, event.other_session_id):
         if state.registry.get(session_id) is None:
-            state.early.park(state.number, event, session_id, state.clock, state.now)
+            state.early.park(state.number, event, session_id, state.clock, state.now, 0)
             return
     state.registry.link(event.session_id, event.other_session_id)
 
@@ -96,17 +123,21 @@ def _deadline_passed(state: EngineState, session: Session, event: DeadlinePassed
 
 
 def _presence_checked(state: EngineState, session: Session, event: PresenceChecked) -> None:
-    """Alive is a sign of life. Unknown starts the limit for an answer. Gone ends the session, which is not done here."""
+    """Alive is a sign of life. Unknown starts the limit for an answer. Gone is a sign of the end."""
     if session.ended:
         return
     if session.uncertain is not (event.presence is Presence.UNKNOWN) and event.presence is not Presence.GONE:
         state.changed.append(session)
     if event.presence is Presence.ALIVE:
-        vars(session).update(uncertain=False, alive_at=state.clock)
+        vars(session)["uncertain"] = False
+        if state.clock is not None:
+            note_life(session, state.clock, False)
         state.timers.restart_silence(session, state.now)
     elif event.presence is Presence.UNKNOWN:
         vars(session)["uncertain"] = True
         state.timers.start_presence(session, state.now)
+    elif state.timers.awaits_presence(session):
+        note_sign(session, Sign(GONE, state.event_at, False, state.now))
 
 
 def _warned(_: EngineState, session: Session, event: DialinWarning | DialoutWarning) -> None:
@@ -134,6 +165,8 @@ def _failed(state: EngineState, session: Session, event: DialinError | DialoutEr
 
 UPDATES: Mapping[type[Event], Callable[[EngineState, Session, Any], None]] = {
     DialinConnected: _connected,
+    ParticipantJoined: _joined,
+    ParticipantLeft: _left,
     TransferRequested: _transferred,
     TransferFailed: _transferred,
     TransferTriggered: _transferred,

@@ -14,7 +14,6 @@ import typer
 
 from telstate.cli._logs import read_line, read_log
 from telstate.cli._terminal import misuse, tidy_exit
-from telstate.events._dialects import Dialect
 from telstate.events._dialects.journal import wrap
 from telstate.events._parse import parse_line
 from telstate.journals._export import export_lines
@@ -68,10 +67,10 @@ def _records(name: str) -> Iterator[bytes]:
         parsed = read_line(line, parse_line, _report)
         if parsed is None:
             continue
-        event, at, dialect, _, kept = parsed
+        event, at, dialect, _, kept, is_record = parsed
         raw = line.raw if kept is None else kept
         seq += event is not None
-        yield raw if dialect is Dialect.JOURNAL else wrap(seq, at, dialect, raw)
+        yield raw if is_record else wrap(seq, at, dialect, raw)
 
 
 def _report(line: LogLine, error: str) -> None:

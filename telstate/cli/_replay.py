@@ -47,8 +47,9 @@ def replay(
 
     Sessions are printed in the order in which they ended. SETUP is the time from our request to ringing (dial-out), or from
     connected to media (dial-in). RING lasts until the answer or the end, TALK from the answer to the end. Unknown times are
-    blank. Callers on hold that got to no session have rows too. A replay has no timers: only a journal records that a silence
-    limit passed.
+    blank. Callers on hold that got to no session have rows too. A session whose end Daily did not report ends by a sign of it (its
+    participant left, the meeting ended, …), which stands below its row. A replay has no timers: only a journal records that a
+    silence limit passed.
 
     Examples: telstate replay calls.db, or: zcat *.gz | telstate replay --json
     """
@@ -83,6 +84,9 @@ class _ReplayRun:
                 self._lines += 1
                 self._read(line)
                 self._progress.advance(line.size)
+            for end in self._replay.finish():
+                for gone in end.departed:
+                    self._print(gone)
             engine = self._replay.engine
             left: list[Session | Unmatched | Caller] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
             for one in left:
@@ -99,7 +103,10 @@ class _ReplayRun:
     def _print(self, gone: Session | Unmatched | Caller) -> None:
         report = self._report
         if isinstance(gone, Session):
-            self._progress.print(report.session(gone))
+            legs = None
+            if self._replay.engine.session(gone.session_id) is gone:  # one that has left memory knows its legs
+                legs = [leg.session_id for leg in self._replay.engine.legs(gone.session_id) if leg is not gone]
+            self._progress.print(report.session(gone, legs))
         else:
             self._progress.print(report.caller(gone) if isinstance(gone, Caller) else report.unmatched(gone))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from telstate.calls._evidence import Cause
+from telstate.calls._evidence import Cause, EndSource
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.control._call_transport import CallTransport
@@ -352,7 +352,7 @@ class DialAttempt:
 
 def _is_over(session: Session) -> bool:
     """Return whether Daily said that the call is over. A silence limit does not say that."""
-    return session.end_reported
+    return session.end_source is EndSource.TOLD
 
 
 def _was_stopped_by_program(session: Session) -> bool:

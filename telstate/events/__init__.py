@@ -30,7 +30,7 @@ from telstate.events._local import (
 )
 from telstate.events._parse import parse
 from telstate.events._participants import Participant, ParticipantEvent, ParticipantJoined, ParticipantLeft
-from telstate.events._sessionless import MeetingEnded, PinlessDialin, UnknownEvent
+from telstate.events._sessionless import ClientLeft, ConnectionChanged, MeetingEnded, PinlessDialin, UnknownEvent
 from telstate.events._telephony import (
     DialinConnected,
     DialinError,
@@ -48,6 +48,8 @@ from telstate.events._telephony import (
 )
 
 __all__ = [
+    "ClientLeft",
+    "ConnectionChanged",
     "DeadlinePassed",
     "Dialect",
     "DialinConnected",

@@ -68,11 +68,13 @@ class Subject(IntEnum):
     """A caller on hold, not in any room yet (pinless dial-in)."""
     ROOM = 5
     """A whole room."""
-    SOURCE = 6
+    CLIENT = 6
+    """Our own call client in a room."""
+    SOURCE = 7
     """The source of the events."""
-    SETTINGS = 7
+    SETTINGS = 8
     """The settings of the engine."""
-    UNKNOWN = 8
+    UNKNOWN = 9
     """A type that this version of telstate does not know."""
 
 

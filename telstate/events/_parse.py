@@ -20,14 +20,15 @@ from telstate.events._validation import event_from
 __all__ = ["ParsedLine", "parse", "parse_line"]
 
 
-ParsedLine: TypeAlias = tuple[Event | None, float | None, Dialect, dict[str, Any] | None, bytes | None]
+ParsedLine: TypeAlias = tuple[Event | None, float | None, Dialect, dict[str, Any] | None, bytes | None, bool]
 """The content of one line of a log (a plain tuple, because making a named one costs a tenth of parsing):
 
 - the event; None if the line is a journal's bookkeeping, that is its header or a mark
 - when the line was written or sent, in Unix seconds, if it says so
-- the dialect of the line
+- the dialect of the event; `journal` for a journal's bookkeeping
 - the settings, if the line is the header of a journal
 - what may be kept of the line, if it has secrets; else None
+- whether the line is telstate's own record around the event
 """
 
 
@@ -94,7 +95,7 @@ def parse_line(raw: Raw, dialect: Dialect | str | None = None) -> ParsedLine:
         else:
             may_hold_any_json = event.__pydantic_extra__ or event._open_fields
             if not may_hold_any_json or _is_clean(event):
-                return event, event.sent_at or event.occurred_at, _DAILY_JS, None, None
+                return event, event.sent_at or event.occurred_at, _DAILY_JS, None, None, False
     if data.startswith(_RECORD_START) and (dialect is None or dialect == "journal"):
         line = _parse_record(data)
         if line is not None:
@@ -131,14 +132,14 @@ def _parse_record(data: bytes) -> ParsedLine | None:
     if record is None or record.dialect == "journal":
         return None
     try:
-        event, _, _, _, kept = parse_line(record.payload, record.dialect)
+        event, _, dialect, _, kept, _ = parse_line(record.payload, record.dialect)
     except ParseError as error:
         if error.field:
             raise
         return None
     if kept is not None:
         kept = journal.wrap(record.seq, record.at, record.dialect, kept)
-    return event, record.at if is_time(record.at) else None, _JOURNAL, None, kept
+    return event, record.at if is_time(record.at) else None, dialect, None, kept, True
 
 
 def _decode(data: bytes, name: Dialect | str | None) -> ParsedLine:
@@ -150,15 +151,15 @@ def _decode(data: bytes, name: Dialect | str | None) -> ParsedLine:
         raise ParseError("action", "a daily-js `action`, a webhook `type` and `payload`, or a `handler`", payload)
     if dialect is not _JOURNAL:
         event = event_from(TRANSLATORS[dialect](payload), dialect)
-        return event, event.sent_at or event.occurred_at, dialect, None, kept
+        return event, event.sent_at or event.occurred_at, dialect, None, kept, False
     if not journal.is_event(payload):
-        return None, None, dialect, journal.settings_of(payload), kept
+        return None, None, dialect, journal.settings_of(payload), kept, True
     inner_name, inner = journal.event_of(payload)
     if not isinstance(inner, dict):
         raise ParseError("payload", "a JSON object", inner, "journal")
     inner_dialect = _dialect(inner_name)
     event = event_from(TRANSLATORS[inner_dialect](inner), inner_dialect)
-    return event, journal.time_of(payload), dialect, None, kept
+    return event, journal.time_of(payload), inner_dialect, None, kept, True
 
 
 def _dialect(name: str) -> Dialect:

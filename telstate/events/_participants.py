@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from telstate.events._base import Event, Id, Subject, Text, invalid_fields
+from telstate.events._base import Event, Id, Subject, Text, invalid_fields, is_time
 
 __all__ = ["Participant", "ParticipantEvent", "ParticipantJoined", "ParticipantLeft"]
 
@@ -33,6 +33,12 @@ class ParticipantEvent(Event):
         return self.participant.session_id
 
     @property
+    def joined_at(self) -> float | None:
+        """When the participant joined, in Unix seconds, if the dialect has it (webhooks). It tells their stays apart."""
+        joined = (self.participant.__pydantic_extra__ or {}).get("joined_at")
+        return joined if is_time(joined) else None
+
+    @property
     def sip_call_id(self) -> None:
         """Always None: participants have no SIP Call-ID."""
 
@@ -56,7 +62,7 @@ class ParticipantJoined(ParticipantEvent):
 
 
 class ParticipantLeft(ParticipantEvent):
-    """A participant left. It does not end the call: a transfer emits it too."""
+    """A participant left. It is a sign of the end of their call, not the end: they may join again, and a transfer emits it too."""
 
     action: Literal["participant-left"] = "participant-left"
     reason: Text | None = None

@@ -1,4 +1,4 @@
-"""Events that name no session: callers on hold, ended meetings, and unknown types."""
+"""Events that name no session: callers on hold, ended meetings, our own call client, and unknown types."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from telstate.events._base import Event, Id, Subject, Text
 
-__all__ = ["MeetingEnded", "PinlessDialin", "SessionlessEvent", "UnknownEvent"]
+__all__ = ["ClientLeft", "ConnectionChanged", "MeetingEnded", "PinlessDialin", "SessionlessEvent", "UnknownEvent"]
 
 
 class SessionlessEvent(Event):
@@ -45,6 +45,35 @@ class MeetingEnded(SessionlessEvent):
 
     action: Literal["meeting-ended"] = "meeting-ended"
     meeting_id: Text | None = None
+
+
+class ClientLeft(SessionlessEvent):
+    """Our own call client left the room: daily-js `left-meeting`, daily-python and pipecat `on_left`.
+
+    Nobody is left then who would hear of the calls in that room, so it is a sign of their end.
+    """
+
+    _subject: ClassVar[Subject] = Subject.CLIENT
+
+    action: Literal["left-meeting"] = "left-meeting"
+
+
+class ConnectionChanged(SessionlessEvent):
+    """A connection of our call client was interrupted, or is back: daily-js `network-connection`, daily-python
+    `on_network_connection_status_updated` (from 0.36). Events come by the signalling connection."""
+
+    _subject: ClassVar[Subject] = Subject.SOURCE
+
+    action: Literal["network-connection"] = "network-connection"
+    connection: Annotated[Text | None, Field(alias="type")] = None
+    """`signaling`, `sfu` or `peer-to-peer`; daily-python reports only signalling."""
+    status: Annotated[Text | None, Field(alias="event")] = None
+    """`interrupted` or `connected`."""
+
+    @property
+    def may_lose_events(self) -> bool:
+        """True if events may be missed from now on: the signalling connection was interrupted."""
+        return self.status == "interrupted" and self.connection in (None, "signaling")
 
 
 class UnknownEvent(SessionlessEvent):

@@ -7,13 +7,14 @@ from typing import Any
 
 from telstate.errors import ParseError
 from telstate.events import Dialect, Event
+from telstate.events._dialects import journal
 from telstate.events._json import to_bytes
 from telstate.events._parse import parse_line
 from telstate.routing._ports import Entry
 
 __all__ = ["Payload", "encode", "read_entry"]
 
-_DAILY_JS, _JOURNAL = Dialect.DAILY_JS, Dialect.JOURNAL
+_DAILY_JS = Dialect.DAILY_JS
 
 Payload = bytes | bytearray | memoryview | str | Mapping[str, Any] | Event
 
@@ -38,7 +39,7 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
                 encode(entry)
             return entry
         payload = to_bytes(payload)
-    event, said_at, found, _, kept = parse_line(payload, dialect)
+    event, said_at, found, _, kept, is_record = parse_line(payload, dialect)
     if event is None:
         raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
     if live:
@@ -47,9 +48,11 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
             raise ParseError("action", hint, event.action)
     else:
         at = said_at
-    if found is _JOURNAL:  # a record inside a record would have two times
-        return Entry(at, _DAILY_JS, None, event)
-    return Entry(at, found, payload if kept is None else kept, event)
+    clean = payload if kept is None else kept
+    if not is_record:
+        return Entry(at, found, clean, event)
+    record = journal.unwrap(clean)  # a record inside a record would have two times
+    return Entry(at, _DAILY_JS, None, event) if record is None else Entry(at, found, record.payload, event)
 
 
 def encode(entry: Entry) -> None:

@@ -133,7 +133,7 @@ class Recovery:
         except ParseError as error:  # an event that was read once must not keep the program from starting
             self._work_log.give_up_unreadable(record, error)
             return
-        self._follow(self._engine.receive(event, record.at, record.seq), record.seq, done=record.done)
+        self._follow(self._engine.receive(event, record.at, record.seq, record.dialect), record.seq, done=record.done)
         if len(self._found) >= _AT_ONCE:
             await self._settle()
 
@@ -179,7 +179,7 @@ class Recovery:
             return
         for seq, event in zip(seqs, events, strict=True):
             self._seq = seq
-            self._follow(self._engine.receive(event, now, seq), seq, done=False, redelivered=False)
+            self._follow(self._engine.receive(event, now, seq, Dialect.DAILY_JS), seq, done=False, redelivered=False)
         await self._settle()
 
 

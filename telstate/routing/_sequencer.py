@@ -19,7 +19,7 @@ from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
-from telstate.calls._timers import PRESENCE, SILENCES
+from telstate.calls._timers import PRESENCE, SILENCE
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
 from telstate.routing._abilities import abilities_of, append
@@ -104,6 +104,8 @@ class Sequencer:
         self._backlog = backlog
         self._work_log = work_log
         self._append_now, _, self._tail = abilities_of(journal)
+        self._infers = not clock.timers
+        """Whether this is a recorded log, whose sessions end by its own time."""
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
         self.at_once: int = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
         """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
@@ -161,10 +163,15 @@ class Sequencer:
             seq = self._append_now(entry)
         except Exception as error:
             raise _not_kept(error) from error
-        return self._step(entry.event, entry.at, seq)
+        outcome = self._step(entry.event, entry.at, seq, entry.dialect)
+        if self._infers:
+            self._infer_ends()
+        return outcome
 
     async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Append entries, all or none, and step them; return their outcomes.
+
+        In a recorded log, which has no timers, the sessions whose end is due by its own time end in between.
 
         Raises:
             JournalError: if the journal could not keep them. They are not stepped, except on a journal that needs no waiting:
@@ -182,7 +189,9 @@ class Sequencer:
         outcomes: list[Outcome] = []
         try:
             for entry in entries:
-                outcomes.append(self._step(entry.event, entry.at, self._append_now(entry)))  # noqa: PERF401 - it may raise
+                outcomes.append(self._step(entry.event, entry.at, self._append_now(entry), entry.dialect))
+                if self._infers:
+                    self._infer_ends()
         except Exception as error:
             failed = _not_kept(error)
             failed.answers = tuple(outcomes)
@@ -198,7 +207,8 @@ class Sequencer:
         return await self.submit([Entry(now, Dialect.DAILY_JS, None, event) for event in events])
 
     def retire(self) -> None:
-        """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log."""
+        """End the sessions with a sign of their end, and let every ended one leave memory now: at the end of a recorded log."""
+        self._append_ends(self.engine.ends_due(None))
         self._listener(None, self.engine.retire())
 
     async def _wait(self, submission: _Submission) -> list[Outcome]:
@@ -282,7 +292,7 @@ class Sequencer:
     def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
         """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""
         if self._tail is None:
-            submission.add(self._step(entry.event, entry.at, seq))
+            submission.add(self._step(entry.event, entry.at, seq, entry.dialect))
         elif (outcome := self._early.pop(seq, None)) is not None:
             submission.add(outcome)
         elif seq > self.seq:
@@ -315,7 +325,7 @@ class Sequencer:
             self._work_log.give_up_unreadable(record, error)
             self.seq = record.seq
             return
-        outcome = self._step(event, record.at, record.seq)
+        outcome = self._step(event, record.at, record.seq, record.dialect)
         if submission is not None:
             submission.add(outcome)
         elif self._commit_scope is not None:
@@ -325,15 +335,27 @@ class Sequencer:
 
     # --- stepping -------------------------------------------------------------------------------------------------
 
-    def _step(self, event: Event, at: float | None, seq: int) -> Outcome:
+    def _step(self, event: Event, at: float | None, seq: int, dialect: str) -> Outcome:
         """Step one record. Nothing here waits, and only a bug raises."""
-        outcome = self.engine.receive(event, at, seq)
+        outcome = self.engine.receive(event, at, seq, dialect)
         outcome.journal_id, outcome.seq = self.journal_id, seq
         self.seq = seq
         if type(event) is SettingsChanged:
             self._rearm()
         self._listener(outcome, outcome.departed)
         return outcome
+
+    def _infer_ends(self) -> None:
+        """End the sessions with a sign of their end that is due by the time of the log."""
+        if self.engine.awaits_ends and self.engine.now is not None:
+            self._append_ends(self.engine.ends_due(self.engine.now))
+
+    def _append_ends(self, limits: list[DeadlinePassed]) -> None:
+        """Append the limits of signs, and step them: the journal of a recorded log needs no waiting."""
+        for limit in limits:
+            assert self._append_now is not None  # noqa: S101
+            entry = Entry(self.engine.now, Dialect.DAILY_JS, None, limit)
+            self._step(limit, entry.at, self._append_now(entry), entry.dialect)
 
     def _pass_time_to(self, now: float | None) -> None:
         if now is not None and (departed := self.engine.advance(now)):
@@ -373,7 +395,7 @@ class Sequencer:
 
     def _question_or(self, limit: DeadlinePassed) -> Event:
         """Ask about a silent session where somebody can be asked; else the limit itself ends it."""
-        if self._asks and limit.session_id is not None and limit.deadline in (*SILENCES, PRESENCE):
+        if self._asks and limit.session_id is not None and limit.deadline in (SILENCE, PRESENCE):
             return PresenceChecked(session_id=limit.session_id, presence=Presence.UNKNOWN)
         return limit
 

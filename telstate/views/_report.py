@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from telstate.calls._callers import Caller, CallerState
 from telstate.calls._engine import Engine
-from telstate.calls._evidence import EndedBy
+from telstate.calls._evidence import EndedBy, EndSource
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
+from telstate.calls._table import EndSign
 from telstate.calls._transfers import TransferOutcome
 from telstate.errors import shorten
 from telstate.events import Direction, Event
@@ -35,9 +37,9 @@ class JsonReport:
         """JSON Lines have none."""
         return None
 
-    def session(self, session: Session) -> str:
-        """A session that left memory, or that is left at the end: `session.to_dict()`."""
-        return self._line("session", session.to_dict())
+    def session(self, session: Session, legs: Iterable[str] | None = None) -> str:
+        """A session that left memory, or that is left at the end with the other legs of its call: `session.to_dict()`."""
+        return self._line("session", session.to_dict(legs=legs))
 
     def caller(self, caller: Caller) -> str:
         """A caller on hold who got to no session: `caller.to_dict()`."""
@@ -91,7 +93,7 @@ class TextReport:
             "START UTC", "SESSION", "", "WHO", "ROOM", "END", "BY", "SETUP", "RING", "TALK", "WHAT HAPPENED"
         )
 
-    def session(self, session: Session) -> str:
+    def session(self, session: Session, legs: Iterable[str] | None = None) -> str:  # noqa: ARG002 - as the other report has it
         """A session, with its notes below."""
         self._ends[session.cause or f"still {session.state}"] += 1
         self._parked = self._parked or any(move.parked for move in session.transitions)
@@ -206,10 +208,28 @@ def _notes(session: Session) -> list[str]:
     notes += [f"transfer to {to or 'an unknown target'}: {_TRANSFERS[outcome]}" for to, outcome in session.transfers]
     if not session.ended and session.started_at is not None:
         notes.append(f"no end was reported; last sign of life at {utc_time(session.alive_at)}")
+    notes += _end_notes(session)
     if session.uncertain:
         notes.append("uncertain: events may have been missed since the last one")
     return notes + [f"! {text}" for text in session.anomalies]
 
+
+def _end_notes(session: Session) -> list[str]:
+    """How an end is known that Daily did not report, and until when the durations count."""
+    if session.end_source is EndSource.INFERRED and session.end_sign is not None:
+        return [f"end inferred at {utc_time(session.ended_at)}: {_SIGNS[session.end_sign]}, and no event reports the end"]
+    if session.end_source is EndSource.ASSUMED:
+        return [f"end assumed after silence: durations count to the last sign of life at {utc_time(session.ended_at)}"]
+    return []
+
+
+_SIGNS = {
+    EndSign.PARTICIPANT_LEFT: "the participant left",
+    EndSign.MEETING_ENDED: "the meeting ended",
+    EndSign.CLIENT_LEFT: "our call client left",
+    EndSign.NEXT_CALLER: "another caller came on its endpoint",
+    EndSign.GONE: "Daily does not know the call any more",
+}
 
 _TRANSFERS = {
     TransferOutcome.REACHED: "reached",

@@ -227,7 +227,6 @@ def test_rule_5_a_late_event_is_still_recorded() -> None:
         js("dtmf-event", tone="1"),
         js("dialin-warning"),
         joined(),
-        joined(action="participant-left"),
         js("stop-requested"),
         js("deadline-passed", deadline="ring", dueAt=1),
     ],

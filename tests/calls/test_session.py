@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from telstate import Direction, Engine, Session, Settings, State
+from telstate import Direction, EndSource, Engine, Session, Settings, State
 from tests.calls import SESSION, feed, joined, js, webhook
 
 ROOT = Path(__file__).parents[2]
@@ -101,9 +101,9 @@ def test_help_shows_what_a_user_needs() -> None:
     text = pydoc.plain(pydoc.render_doc(Session))
     methods = re.findall(r"^ \|  (\w+)\(", text, re.MULTILINE)
     assert set(methods) == {"Session", "__init__", "__repr__", "to_dict"}
-    attributes = {"error": "error_msg", "legs": None, "notes": None, "called": None, "held_s": None, "end_sign": None}
+    attributes = {"error": "error_msg", "legs": None, "notes": None, "called": None, "held_s": None}
     for key in KEYS:
-        name = attributes.get(key, {"end_source": "end_reported"}.get(key, key))
+        name = attributes.get(key, key)
         assert name is None or re.search(rf"\b{name}\b", text), key
 
 
@@ -178,9 +178,9 @@ def test_how_an_end_is_known() -> None:
     engine, session = engine_of(js("dialout-connected"), at=0.0)
     (limit,) = engine.passed(600.0)
     engine.receive(limit, 600.0)
-    assert (session.ended, session.end_reported, session.to_dict()["end_source"]) == (True, False, None)
+    assert (session.ended, session.end_source, session.to_dict()["end_source"]) == (True, EndSource.ASSUMED, "assumed")
     feed(engine, js("dialout-stopped"), at=601.0)
-    assert (session.end_reported, session.to_dict()["end_source"]) == (True, "told")
+    assert (session.end_source, session.to_dict()["end_source"]) == (EndSource.TOLD, "told")
 
 
 # --- what its events say ------------------------------------------------------------------------------------------

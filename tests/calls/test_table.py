@@ -13,11 +13,13 @@ import pytest
 import telstate
 from telstate import DefinitionError, Direction, Engine, OutcomeKind, Session, State, event_types, machine, parse
 from telstate.calls._evidence import Evidence
-from telstate.calls._table import RANK, ROWS, SILENCE_PASSED, TARGETS, TERMINAL, Row, row_of
+from telstate.calls._table import END_INFERRED, RANK, ROWS, SILENCE_PASSED, TARGETS, TERMINAL, Row, row_of
 from tests.calls import SESSION, feed, joined, js
 
 IDLE, CONNECTED, ANSWERED, STOPPED, ERROR = State
-TRIGGERS = sorted({*event_types(), SILENCE_PASSED, "no-such-event"})
+LIMITS = {SILENCE_PASSED, END_INFERRED}
+"""The triggers that no event has for its name."""
+TRIGGERS = sorted({*event_types(), *LIMITS, "no-such-event"})
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -41,7 +43,7 @@ def test_every_event_of_a_session_is_declared(direction: Direction) -> None:
     of_sessions = {
         name for name, cls in event_types().items() if cls._subject <= 2 and cls.direction in (None, direction)
     }
-    assert of_sessions | {SILENCE_PASSED} == {row.event for row in ROWS if direction in row.directions}
+    assert of_sessions | LIMITS == {row.event for row in ROWS if direction in row.directions}
 
 
 # --- the engine does what the rows say ----------------------------------------------------------------------------
@@ -80,7 +82,7 @@ def payload_of(row: Row) -> dict[str, Any]:
 CELLS = [
     pytest.param(row_of(event, direction), direction, state, id=f"{direction}-{state}-{event}")
     for event, direction, state in product(sorted({row.event for row in ROWS}), Direction, State)
-    if event not in (SILENCE_PASSED, "deadline-passed") and row_of(event, direction) is not None
+    if event not in (*LIMITS, "deadline-passed") and row_of(event, direction) is not None
 ]
 
 
@@ -101,9 +103,11 @@ def test_the_engine_obeys_the_row(row: Row, direction: Direction, state: State) 
         expected = OutcomeKind.NOTED if targets[row.event] is None else OutcomeKind.MOVED
     assert outcome.kind is expected
     assert session.state is (targets.get(row.event) or state)
-    assert session._evidence == evidence | row.evidence
+    told_by = 0 if type(outcome.event).local else Evidence.BY_OTHERS
+    assert session._evidence == evidence | row.evidence | told_by
+    assert [sign.kind for sign in session._signs] == ([row.sign] if row.sign and not session.ended else [])
     changed = {name for name, value in session.to_dict().items() if value != before[name] and name.endswith("_at")}
-    assert changed == ({"started_at", row.time} if row.time else set())
+    assert changed == ({"started_at", {"_told_at": "ended_at"}.get(row.time, row.time)} if row.time else set())
     accepted = expected in (OutcomeKind.MOVED, OutcomeKind.NOTED)
     is_alive = accepted and row.event == "presence-checked" and not session.ended  # its content decides
     assert (session.alive_at == 50.0) == (row.life or is_alive)

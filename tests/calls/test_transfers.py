@@ -371,18 +371,6 @@ def test_without_transfers_nothing_is_indexed() -> None:
     assert known(engine).transfers == ((URI, REACHED),)
 
 
-def test_a_snapshot_of_before_has_the_target() -> None:
-    """It does not have the steps and their times, so the target counts as accepted at an unknown time."""
-    engine = run(*CALL, STOPPED)
-    snapshot = json.loads(json.dumps(engine.snapshot()))
-    registry = snapshot["registry"]
-    registry["fields"].append("transferred_to")
-    for *_, values in registry["ended"]:
-        values.append(DESK)
-    session = known(Engine.restore(snapshot))
-    assert (session.transfers, session.cause) == (((DESK, HANDED_OVER),), Cause.TRANSFERRED)
-
-
 def test_without_any_time() -> None:
     """The rules that compare times count only where they are known."""
     engine = Engine()

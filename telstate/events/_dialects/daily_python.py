@@ -16,6 +16,10 @@ __all__ = ["matches", "translate"]
 _KEYS = {"message": "errorMsg"}
 _OLD_KEYS = {**_KEYS, "participantId": "sessionId"}
 """Before daily-python 0.14."""
+_OTHER_NAMES = {"on_left": "left-meeting", "on_network_connection_status_updated": "network-connection"}
+"""The handlers whose names are not daily-js's."""
+_STATE = "on_call_state_updated"
+"""Has the state of the call client. Of its values only `left` is an event of telstate's."""
 _INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOwner": "owner"}
 
 
@@ -28,7 +32,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     """Translate the handler's name and its dict to daily-js; other keys that the recorder added are kept."""
     handler = payload.get("handler")
     data = payload.get("data")
-    action = _action(handler)
+    action = _action(handler, data)
     if isinstance(data, list) and len(data) == 2 and isinstance(data[1], str):
         data, reason = data  # on_participant_left(participant, reason)
         payload = {"reason": reason, **payload}
@@ -37,6 +41,10 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
         event["sipEndpoint"] = data  # the only handler that gets a plain string
     elif action in ("participant-joined", "participant-left"):
         event["participant"] = _participant(data)
+    elif action == "network-connection" and isinstance(data, str):
+        event.update(type="signaling", event=data)
+    elif action == "left-meeting":
+        pass
     elif isinstance(data, dict):
         event.update(data if action is None else _respell(data))
     elif data is not None:
@@ -52,11 +60,13 @@ def _respell(fields: dict[str, Any]) -> dict[str, Any]:
     return {keys.get(key, key): value for key, value in fields.items()}
 
 
-def _action(handler: Any) -> str | None:
+def _action(handler: Any, data: Any) -> str | None:
     """`on_dialout_answered` is `dialout-answered`; None for a handler that is not an event of a call."""
     if not isinstance(handler, str) or not handler.startswith("on_"):
         return None
-    action = handler.removeprefix("on_").replace("_", "-")
+    if handler == _STATE and data in ("left", ["left"]):
+        return _OTHER_NAMES["on_left"]
+    action = _OTHER_NAMES.get(handler) or handler.removeprefix("on_").replace("_", "-")
     known = BY_NAME.get(action)
     return action if known is not None and not known.local else None
 

@@ -70,7 +70,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     fields = inner if isinstance(inner, dict) else {}
     kind = payload.get("type")
     action = _action(kind)
-    event: dict[str, Any] = _participant(fields) if action in _PARTICIPANTS else _respell(fields)
+    event: dict[str, Any] = _participant(action, fields) if action in _PARTICIPANTS else _respell(fields)
     for key, value in payload.items():
         if key not in ("type", "payload"):
             event[_ENVELOPE.get(key, key)] = value
@@ -96,6 +96,8 @@ def _respell_caller(fields: dict[str, Any]) -> dict[str, Any]:
     return {_CALLER_KEYS.get(key, key): value for key, value in fields.items()}
 
 
+_NO_WEBHOOKS = frozenset({"left-meeting", "network-connection"})
+"""What only a call client knows."""
 _PARTICIPANTS = ("participant-joined", "participant-left")
 
 
@@ -109,10 +111,11 @@ def _action(kind: Any) -> str | None:
         return None
     action = kind.replace(".", "-")
     known = BY_NAME.get(action)
-    return action if known is not None and not known.local and "." in kind else None
+    is_type = known is not None and not known.local and "." in kind and action not in _NO_WEBHOOKS
+    return action if is_type else None
 
 
-def _participant(fields: dict[str, Any]) -> dict[str, Any]:
+def _participant(action: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Nest the participant as daily-js does. The time comes from `joined_at` and `duration`, which only webhooks have."""
     event: dict[str, Any] = {_KEYS[key]: fields[key] for key in ("domain_id",) if key in fields}
     if "room" in fields:
@@ -120,5 +123,8 @@ def _participant(fields: dict[str, Any]) -> dict[str, Any]:
     event["participant"] = {key: value for key, value in fields.items() if key not in _ROOM_KEYS}
     joined, stayed = fields.get("joined_at"), fields.get("duration")
     if is_time(joined):  # invalid times stay with the participant as they came
-        event["occurredAt"] = joined + stayed if is_time(stayed) else joined
+        if is_time(stayed):
+            event["occurredAt"] = joined + stayed
+        elif action == "participant-joined":
+            event["occurredAt"] = joined
     return event

@@ -1,0 +1,135 @@
+"""What follows from the signs of an end: doubt while the session lives, the grace, and other facts of an end that is inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from telstate.calls._engine_state import EngineState
+from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence
+from telstate.calls._session import Session, life_of, signs_of
+from telstate.calls._shared_signs import SharedSign, client_key, room_key
+from telstate.calls._signs import Sign, add_sign, learned_at
+from telstate.calls._table import EndSign
+from telstate.events import ClientLeft, MeetingEnded
+
+__all__ = [
+    "Ending",
+    "client_left",
+    "ending_of",
+    "forget_told",
+    "give_shared_signs",
+    "holds_sign",
+    "meeting_ended",
+    "note_amended",
+    "note_sign",
+    "review_end",
+]
+
+_LATELY = 60.0
+"""Seconds for which an ended session may still learn that our client's leaving ended it."""
+
+
+class Ending(NamedTuple):
+    """What is known of an end: a change of it amends the session."""
+
+    cause: Cause | None
+    ended_by: EndedBy | None
+    source: EndSource | None
+    at: float | None
+
+
+def ending_of(session: Session) -> Ending | None:
+    """Return what is known of the end of a session whose end may still be another; None if it lives, or Daily reported the end."""
+    if not session.ended or (session._evidence & Evidence.TOLD and not session._signs):
+        return None
+    return Ending(session.cause, session.ended_by, session.end_source, session.ended_at)
+
+
+def note_amended(state: EngineState, session: Session, before: Ending | None) -> None:
+    """Note that what is known of an end has changed since `before`."""
+    if before is not None and (session.cause, session.ended_by, session.end_source, session.ended_at) != before:
+        vars(session)["amended"] = True
+        state.changed.append(session)
+
+
+def note_sign(session: Session, sign: Sign) -> None:
+    """Add a sign to a session. Once Daily has reported the end, only our own leaving says more: who ended it."""
+    evidence = session._evidence
+    if sign.kind == EndSign.CLIENT_LEFT:
+        if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, sign.of[0]):
+            return
+    elif evidence & Evidence.TOLD:
+        return
+    vars(session)["_signs"] = add_sign(session._signs, sign)
+
+
+def forget_told(session: Session) -> None:
+    """Daily reported the end: forget the signs of it."""
+    vars(session)["_signs"] = tuple(sign for sign in session._signs if sign.kind == EndSign.CLIENT_LEFT)
+
+
+def holds_sign(session: Session) -> bool:
+    """Return whether there is a sign of the end that holds."""
+    return bool(session._signs) and learned_at(signs_of(session), life_of(session)) is not None
+
+
+def review_end(state: EngineState, session: Session) -> None:
+    """Something may be new of a live session with signs: it is uncertain, and its grace runs, while one of them holds."""
+    if session.ended:
+        return
+    learned = learned_at(signs_of(session), life_of(session))
+    was_refuted = state.timers.expect_end(session, learned)
+    doubtful = learned is not None or (session.uncertain and not was_refuted)
+    if doubtful is not session.uncertain:
+        vars(session)["uncertain"] = doubtful
+        state.changed.append(session)
+
+
+def give_shared_signs(state: EngineState, session: Session) -> None:
+    """Give a session the signs of its room and client: either may have become known only now."""
+    for sign in state.shared_signs.of(session):
+        note_sign(session, sign._replace(learned=state.now))
+
+
+def meeting_ended(state: EngineState, event: MeetingEnded, at: float | None) -> None:
+    """A meeting ended, and all its calls: this is a sign of the end of each session that was in it."""
+    if event.room is not None:
+        sign = Sign(EndSign.MEETING_ENDED, at, event.occurred_at is not None, state.now)
+        _share(state, room_key(event.room), SharedSign(sign, event.domain_id), room=event.room)
+
+
+def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None:
+    """Our call client left: a sign of the end of each session that nobody else reports."""
+    dialect, client_id = state.told_by, event.call_client_id
+    sign = Sign(EndSign.CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id))
+    _share(state, client_key(dialect, client_id), SharedSign(sign, None), call_client_id=client_id)
+
+
+def _share(state: EngineState, key: str, shared: SharedSign, **where: Any) -> None:
+    """Keep a sign for later sessions, and give it to all known ones whose end it may be."""
+    ((name, value),) = where.items()
+    state.shared_signs.add(key, shared, state.now)
+    sessions = [one for one in state.registry.live.values() if getattr(one, name) == value]
+    ended = map(state.registry.get, state.untold)
+    sessions += [one for one in ended if one is not None and getattr(one, name) == value]
+    if shared.sign.kind == EndSign.CLIENT_LEFT:  # it says who ended a session whose end was reported a moment ago
+        sessions += [one for one in _ended_lately(state) if getattr(one, name) == value]
+    for session in sessions:
+        if shared.concerns(session):
+            before = ending_of(session)
+            note_sign(session, shared.sign)
+            review_end(state, session)
+            note_amended(state, session, before)
+            if session.session_id in state.far_legs.concerned:
+                state.far_legs.review(session)
+
+
+def _ended_lately(state: EngineState) -> Iterator[Session]:
+    """Iterate over the sessions whose end was reported within the last minute, latest first."""
+    ended = state.registry.ended
+    for due, session in reversed(ended.values()):
+        if due - ended.ttl < state.now - _LATELY:
+            break
+        if session.session_id not in state.untold:
+            yield session

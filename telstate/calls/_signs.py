@@ -1,0 +1,150 @@
+"""Signs of an end: what ends a session of which no event reports the end, and when that was.
+
+Times decide, never the order of arrival. A session keeps each sign with its time, and the time of its last sign of life. Whether
+a sign still holds, which one counts, and when the call ended all follow from these whenever they are asked for. So they converge
+like the state: the same events in any order give the same answer.
+
+- The leaving of a participant whose stay is known (`joined_at`) holds unless a later stay is known.
+- Every other sign holds unless there was life after it. Without a time on either side it holds.
+- The earliest sign that holds is the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from telstate.calls._table import EndSign
+
+__all__ = ["CLOCKS_DIFFER", "End", "Life", "Sign", "add_sign", "end_of", "has_left_before", "is_after", "latest", "learned_at", "load_sign", "without"]
+
+CLOCKS_DIFFER = 5.0
+"""Seconds by which two clocks may differ: Daily's (webhooks round to whole seconds) and the local one."""
+_NEXT_CALLER_WITHIN = 600.0
+"""Seconds after the last sign of life for which the next caller on an endpoint says when the call before them ended."""
+_LEFT_WITHIN = 5.0
+"""Seconds after our client's leaving within which a reported end is its consequence."""
+_MAX_SIGNS = 8
+
+_PARTICIPANT_LEFT, _MEETING_ENDED, _CLIENT_LEFT, _NEXT_CALLER, _GONE = EndSign
+
+
+class Sign(NamedTuple):
+    """One sign that a session ended."""
+
+    kind: str
+    """An `EndSign`."""
+    at: float | None
+    """When it was, in Unix seconds; None if unknown."""
+    by_daily: bool
+    """Whether that is Daily's time, not that of the receipt."""
+    learned: float
+    """When this program learned of it."""
+    of: Any = None
+    """Of a participant who left: when they had joined. Of a client that left: which one. Of the next caller: their session."""
+
+
+class Life(NamedTuple):
+    """The last signs of life of a session, by the clock that gave their times."""
+
+    by_daily: float | None
+    by_receipt: float | None
+    joined: float | None
+    """Since when the latest known stay of its participant lasts, by Daily's clock."""
+    joined_by_receipt: float | None
+    """The same, by the time of receipt."""
+    started: float | None
+    """The time of its first event."""
+
+    @property
+    def last(self) -> float | None:
+        """The last of all."""
+        return latest(self.by_daily, self.by_receipt)
+
+
+class End(NamedTuple):
+    """The end of a session, as it is inferred."""
+
+    sign: EndSign
+    at: float | None
+
+
+def add_sign(signs: tuple[Sign, ...], sign: Sign) -> tuple[Sign, ...]:
+    """Add a sign, once. A session keeps the latest eight."""
+    known = sign[:3], sign.of
+    if any((one[:3], one.of) == known for one in signs):
+        return signs
+    kept = (*signs, sign)
+    return kept if len(kept) <= _MAX_SIGNS else tuple(sorted(kept, key=_order)[-_MAX_SIGNS:])
+
+
+def load_sign(dumped: Iterable[Any]) -> Sign:
+    """Make a sign from its values, as JSON has them."""
+    kind, at, by_daily, learned, of = dumped
+    return Sign(kind, at, by_daily, learned, tuple(of) if isinstance(of, list) else of)
+
+
+def learned_at(signs: Iterable[Sign], life: Life) -> float | None:
+    """Return when the first of the signs that hold was learned; None if none holds."""
+    return min((sign.learned for sign in signs if _holds(sign, life)), default=None)
+
+
+def without(signs: tuple[Sign, ...], kind: EndSign) -> tuple[Sign, ...]:
+    """Remove the signs of a kind."""
+    return tuple(sign for sign in signs if sign.kind != kind)
+
+
+def end_of(signs: Iterable[Sign], life: Life) -> End | None:
+    """Return the end that the signs tell: the earliest that holds; None if none does."""
+    found = [(_time_of(sign, life), sign.kind) for sign in signs if _holds(sign, life)]
+    if not found:
+        return None
+    at, kind = min(found, key=lambda end: (end[0] is None, end[0], end[1]))
+    return End(EndSign(kind), at)
+
+
+def has_left_before(signs: Iterable[Sign], told_at: float | None) -> bool:
+    """Return whether a reported end is the consequence of our own client's leaving."""
+    return told_at is not None and any(
+        sign.kind == _CLIENT_LEFT and sign.at is not None and 0 <= told_at - sign.at <= _LEFT_WITHIN for sign in signs
+    )
+
+
+def is_after(life: Life, at: float | None, *, by_daily: bool) -> bool:
+    """Return whether there was life after a time. Where two clocks are compared, they may differ."""
+    if at is None:
+        return False
+    same, other = (life.by_daily, life.by_receipt) if by_daily else (life.by_receipt, life.by_daily)
+    return (same is not None and same > at) or (other is not None and other > at + CLOCKS_DIFFER)
+
+
+def latest(one: float | None, other: float | None) -> float | None:
+    """Return the later of two times."""
+    if one is None or other is None:
+        return one if other is None else other
+    return max(one, other)
+
+
+def _holds(sign: Sign, life: Life) -> bool:
+    if sign.kind == _PARTICIPANT_LEFT and sign.of is not None:
+        rejoined = sign.at is not None and (life.joined_by_receipt or 0.0) > sign.at + CLOCKS_DIFFER
+        return not rejoined and (life.joined is None or life.joined <= sign.of)
+    if sign.kind == _GONE:
+        return True
+    if sign.kind == _MEETING_ENDED and None not in (sign.at, life.started) and life.started > sign.at:  # type: ignore[operator]
+        return False  # it began after that
+    return not is_after(life, sign.at, by_daily=sign.by_daily)
+
+
+def _time_of(sign: Sign, life: Life) -> float | None:
+    """Return when a session ended according to a sign."""
+    last = life.last
+    if sign.kind == _GONE:
+        return life.started if last is None else last
+    if sign.kind == _NEXT_CALLER and last is not None and sign.at is not None and sign.at > last + _NEXT_CALLER_WITHIN:
+        return last
+    return sign.at
+
+
+def _order(sign: Sign) -> tuple[bool, float, str, str]:
+    return (sign.at is not None, sign.at or 0.0, sign.kind, repr(sign.of))
