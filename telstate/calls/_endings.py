@@ -57,7 +57,10 @@ def note_sign(session: Session, sign: Sign) -> None:
     """Add a sign to a session. Once Daily has reported the end, only our own leaving says more: who ended it."""
     evidence = session._evidence
     if sign.kind == EndSign.CLIENT_LEFT:
-        if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, sign.of[0]):
+        dialect, _, room = sign.of
+        if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, dialect):
+            return
+        if None not in (room, session.room) and room != session.room:
             return
     elif evidence & Evidence.TOLD:
         return
@@ -102,7 +105,7 @@ def meeting_ended(state: EngineState, event: MeetingEnded, at: float | None) -> 
 def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None:
     """Our call client left: a sign of the end of each session that nobody else reports."""
     dialect, client_id = state.told_by, event.call_client_id
-    sign = Sign(EndSign.CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id))
+    sign = Sign(EndSign.CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id, event.room))
     _share(state, client_key(dialect, client_id), SharedSign(sign, None), call_client_id=client_id)
 
 

@@ -219,9 +219,7 @@ class Engine:
             state.told_by, is_repeated = Evidence.BY_WEBHOOK, self._is_repeated(event)
         else:
             is_repeated = False
-            state.told_by = (
-                Evidence.BY_DAILY_JS if dialect is _DAILY_JS else _TOLD_BY.get(dialect, Evidence.BY_OTHERS)
-            )
+            state.told_by = Evidence.BY_DAILY_JS if dialect is _DAILY_JS else _TOLD_BY.get(dialect, Evidence.BY_OTHERS)
         outcome = self._on_repeated(event) if is_repeated else _BY_SUBJECT[rules.subject](self, event, rules, now)
         self.counts[outcome.kind] += 1
         if outcome.session is None:
@@ -474,9 +472,10 @@ class Engine:
 
     def _end(self, session: Session) -> None:
         """Keep an ended session for its retention; without any time, until enough others have ended."""
-        state, fields = self._state, session.__dict__
+        state = self._state
         if session.uncertain:
-            fields["uncertain"] = False
+            vars(session)["uncertain"] = False
+            state.changed.append(session)
         if not session._evidence & Evidence.TOLD:
             state.untold[session.session_id] = None
         state.endpoints.vacate(session, state.now)

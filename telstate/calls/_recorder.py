@@ -72,9 +72,7 @@ class Recorder:
         self._unknown = (None,) * len(self._facts)
         self._headers = "sip_headers" in self._facts
 
-    def record(
-        self, session: Session, event: Mapping[str, Any], at: float | None, by_daily: bool, told_by: int
-    ) -> int:
+    def record(self, session: Session, event: Mapping[str, Any], at: float | None, by_daily: bool, told_by: int) -> int:
         """Record an event, also when it is late: it may be the first to report something.
 
         Args:

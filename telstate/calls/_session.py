@@ -458,9 +458,11 @@ def inferred_end(session: Session) -> End | None:
     return end_of(signs_of(session), life_of(session)) if session._signs else None
 
 
-def _is_of_client(session: Session, client: tuple[int, str | None]) -> bool:
-    """Return whether one call client, of one dialect, reports all of a session."""
-    dialect, client_id = client
+def _is_of_client(session: Session, client: tuple[int, str | None, str | None]) -> bool:
+    """Return whether one call client, of one dialect, reports all of a session. One without an id may have a room."""
+    dialect, client_id, room = client
+    if room is not None and session.room is not None and session.room != room:
+        return False
     evidence = session._evidence
     if evidence & Evidence.BY_CLIENTS or session.call_client_id != client_id:
         return False

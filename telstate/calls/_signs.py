@@ -16,7 +16,20 @@ from typing import Any, NamedTuple
 
 from telstate.calls._table import EndSign
 
-__all__ = ["CLOCKS_DIFFER", "End", "Life", "Sign", "add_sign", "end_of", "has_left_before", "is_after", "latest", "learned_at", "load_sign", "without"]
+__all__ = [
+    "CLOCKS_DIFFER",
+    "End",
+    "Life",
+    "Sign",
+    "add_sign",
+    "end_of",
+    "has_left_before",
+    "is_after",
+    "latest",
+    "learned_at",
+    "load_sign",
+    "without",
+]
 
 CLOCKS_DIFFER = 5.0
 """Seconds by which two clocks may differ: Daily's (webhooks round to whole seconds) and the local one."""

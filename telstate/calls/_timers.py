@@ -155,8 +155,7 @@ class SessionTimers:
         """Return whether this limit still runs as it did when it passed."""
         deadline = END if event.deadline in ENDS else event.deadline
         return any(
-            name == deadline and limit.ends.get(event.session_id or "") == event.due_at
-            for name, limit in self._limits
+            name == deadline and limit.ends.get(event.session_id or "") == event.due_at for name, limit in self._limits
         )
 
     def acknowledge(self, event: DeadlinePassed, session: Session, now: float) -> None:

@@ -61,7 +61,7 @@ class Delivery:
                     self._give_up(key, job)
             else:
                 self._done(seq)
-            if event.local:
+            if event.local or session is None:
                 self._reconciler.see(outcome)
             if seq >= self._checkpoints.due_at:
                 self._checkpoints.wake()

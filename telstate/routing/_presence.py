@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import JournalError, NoSuchSession, NotHosting, NotRunning
-from telstate.events import Presence, PresenceChecked, SourceGap
+from telstate.events import ClientLeft, ConnectionChanged, Presence, PresenceChecked, SourceGap
 from telstate.events._masking import mask
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing._log import Log, text_of, traceback_of
@@ -89,9 +89,9 @@ class Reconciler:
         self._group = None
 
     def see(self, outcome: Outcome) -> None:
-        """One of telstate's own events was applied: it may be a question, or a reason for many."""
+        """An event was applied that may be a question, or a reason for many."""
         event = outcome.event
-        if type(event) is SourceGap:
+        if type(event) in (SourceGap, ClientLeft) or (type(event) is ConnectionChanged and event.may_lose_events):
             self._doubt_all()
         elif type(event) is PresenceChecked and event.presence is Presence.UNKNOWN and outcome.session is not None:
             self._ask(outcome.session)

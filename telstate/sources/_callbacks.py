@@ -28,8 +28,14 @@ TELEPHONY = (
 )
 """The callbacks about calls. A transport that has none of them carries no phone calls."""
 
-EVENTS = (*TELEPHONY, "on_dtmf_event", "on_participant_joined", "on_participant_left")
-"""All callbacks that report an event."""
+EVENTS = (
+    *TELEPHONY,
+    "on_dtmf_event",
+    "on_participant_joined",
+    "on_participant_left",
+    "on_network_connection_status_updated",
+)
+"""All callbacks that report an event about a call, or about the connection by which events come."""
 
 STATE = "on_call_state_updated"
 """Reports the state of the client itself: after `left` it receives no events."""
@@ -44,7 +50,7 @@ _FIELDS = {"sipUri": "destination", "phoneNumber": "destination", "userId": "use
 def put_callback(queue: EventQueue, handler: str, args: tuple[object, ...]) -> None:
     """Queue the event that a callback reports."""
     if handler == _LEFT or (handler == STATE and args == ("left",)):
-        queue.put(handler, queue.gap("the client left the call"))
+        queue.put(handler, {"handler": _LEFT, "data": None, **queue.scope_keys})
     elif handler != STATE:
         data = args[0] if len(args) == 1 else list(args)
         queue.put(handler, {"handler": handler, "data": data, **queue.scope_keys})

@@ -27,12 +27,12 @@ class DailyEvents(daily.EventHandler):
 
     Use it as `async with`, inside the dispatcher's block. Leaving it delivers what still waits; later callbacks do nothing. A
     client has one event handler: for callbacks of your own, derive from this class and call `super()` in `__init__` and in every
-    handler that you override. When the client has left, its sessions become uncertain (`SourceGap`).
+    handler that you override. When the client has left, that is a sign of the end of the sessions that nobody else reports (`ClientLeft`).
 
     Args:
         calls: the dispatcher.
-        client: an id for the call client, if a dispatcher has several: events and gaps then carry it. Without it, a gap makes all
-            live sessions uncertain.
+        client: an id for the call client. Give one if a dispatcher has several: otherwise a gap makes all live sessions uncertain,
+            and the leaving of one client without a room is a sign of the end of the sessions of all.
         limit: how many events may wait. More are dropped, which is logged and leaves a `SourceGap`.
         room: the name of the room that the client joins: daily-python names it nowhere. With it, a dial-in is known to have come by the
             room's endpoint, and a caller on hold who was forwarded there becomes that session.

@@ -66,8 +66,8 @@ def attach_pipecat(
 ) -> PipecatEvents:
     """Deliver a transport's events about calls, participants and key presses to a dispatcher, in order.
 
-    Your own handlers keep working, on the same events too. When the bot has left the call, sessions become uncertain
-    (`SourceGap`). Attach once to each transport.
+    Your own handlers keep working, on the same events too. When the bot has left the call, that is a sign of the end of the
+    sessions that nobody else reports (`ClientLeft`). Attach once to each transport.
 
     Args:
         calls: the dispatcher, inside its `async with`.

@@ -42,6 +42,7 @@ def test_json_has_the_promised_keys() -> None:
         "warnings": [],
         "transfers": [],
         "notes": {},
+        "legs": [],
         "dtmf": 0,
         "events": 2,
         "duplicates": 0,

@@ -294,7 +294,7 @@ async def test_an_unreported_end_holds_a_slot_only_until_a_dial_waits_for_it(
         assert phone.dialer.sizes()["slots"] == 2
         with anyio.fail_after(5):
             assert await phone.dial()
-        assert {session_of(first).cause, session_of(second).cause} == {"expired"}
+        assert {session_of(first).cause, session_of(second).cause} == {"completed"}
 
 
 async def test_a_call_that_still_exists_keeps_its_slot(setup: Setup) -> None:

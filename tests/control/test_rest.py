@@ -156,7 +156,7 @@ async def test_reconcile_for_a_dispatcher(monkeypatch: pytest.MonkeyPatch) -> No
         assert not any(phone.calls.session(one).ended for one in ids)  # type: ignore[union-attr]
         await phone.calls.receive(SourceGap(reason="lost"))
         gone = await phone.calls.wait_for(ids[0], "stopped", 5)
-        assert gone.ended_by == "system"
+        assert gone.end_sign == "gone"
         assert {session.session_id for session in phone.calls.live()} == set(ids[1:])
 
 

@@ -301,7 +301,7 @@ def test_the_journal_wraps_every_dialect(payload: Any, dialect: str, event: str 
 def test_records_as_telstate_writes_them() -> None:
     """The payload is read without decoding the record; only if it is not JSON by itself, the whole record is decoded."""
     record = wrap(7, 1730000000.5, "daily-js", b'{"action":"dialin-stopped","sessionId":"s"}')
-    expected = (DialinStopped(session_id="s"), 1730000000.5, Dialect.JOURNAL, None, None)
+    expected = (DialinStopped(session_id="s"), 1730000000.5, Dialect.DAILY_JS, None, None, True)
     assert parse_line(record) == parse_line(record, "journal") == expected
     assert parse_line(record[:-1] + b',"added":[{}]}') == expected
     for payload, field in ((b'{"action":"dialin-stopped","sessionId":5}', "sessionId"), (b"[1]", "payload")):
@@ -634,7 +634,7 @@ SECRET = {"daily_api_key": "0f1e2d", "daily_api_url": "https://api.example"}
 def test_secrets_are_not_in_an_event(payload: dict[str, Any]) -> None:
     """Nor in what is kept of its line."""
     raw = json.dumps(payload).encode()
-    event, *_, kept = parse_line(raw)
+    event, *_, kept, _ = parse_line(raw)
     assert event is not None
     assert b"0f1e2d" not in event.to_json()
     if "body" not in payload:

@@ -328,7 +328,7 @@ async def test_a_denied_session_ends_some_seconds_later() -> None:
         await calls.receive(js("dialout-warning", "last moment", errorMsg="while it is asked about"))
         await clock.advance(4)
         await calls.idle()
-        assert ended == ["late completed unknown", "lost expired system"]
+        assert ended == ["late completed unknown", "lost completed unknown"]
         await clock.advance(60)
         assert [session.session_id for session in calls.live()] == ["alive", "last moment"]
         assert not calls._run.reconciler._denied

@@ -139,8 +139,8 @@ async def test_reconcile_is_asked_when_a_silence_limit_passes_and_never_otherwis
 
 
 @every_journal
-async def test_gone_ends_the_session_as_expired(kind: str, tmp_path: Path) -> None:
-    """As a silence limit does where nobody can be asked."""
+async def test_gone_is_a_sign_of_the_end(kind: str, tmp_path: Path) -> None:
+    """It counts at once: the session was silent for its whole limit before anybody was asked."""
     path, clock, reconcile, router = tmp_path / "calls", FakeClock(), Reconcile(GONE), Router()
     ends: list[str] = []
 
@@ -153,12 +153,13 @@ async def test_gone_ends_the_session_as_expired(kind: str, tmp_path: Path) -> No
         await pass_time(calls, clock, 601)
         session = calls.session(SESSION)
         assert session is not None
-        assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.EXPIRED, "system")
-        assert session.transitions[-1].event == "silence-passed"
+        assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.UNANSWERED, "unknown")
+        assert (session.end_source, session.end_sign) == ("inferred", "gone")
+        assert session.transitions[-1].event == "end-inferred"
         await pass_time(calls, clock, 600)
         assert reconcile.asked == [SESSION]
         expect_the_same(kind, path, calls)
-    assert ends == [f"{SESSION} expired"]
+    assert ends == [f"{SESSION} unanswered"]
 
 
 @every_journal
@@ -639,7 +640,7 @@ async def test_shorter_limits_hold_from_the_settings_event_on() -> None:
 
 
 @every_journal
-async def test_report_gone_ends_a_session_as_expired(kind: str, tmp_path: Path) -> None:
+async def test_report_gone_ends_a_session(kind: str, tmp_path: Path) -> None:
     """At once, without asking `reconcile`. For an ended or unknown session it does nothing."""
     path, reconcile = tmp_path / "calls", Reconcile(ALIVE)
     reconcile.gate = anyio.Event()
@@ -647,7 +648,8 @@ async def test_report_gone_ends_a_session_as_expired(kind: str, tmp_path: Path) 
         session = (await calls.receive(js("dialout-answered"))).session
         assert session is not None
         await calls.report_gone(SESSION)
-        assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.EXPIRED, "system")
+        assert (session.state, session.cause, session.ended_by) == (State.STOPPED, Cause.COMPLETED, "unknown")
+        assert session.end_sign == "gone"
         for session_id in (SESSION, "nobody"):
             await calls.report_gone(session_id)
         assert sum(calls.counts.values()) == 3

@@ -577,7 +577,7 @@ def fold(log: SharedLog, settings: Settings, now: float) -> dict[str, Any]:
     for seq in range(1, len(log.records) + 1):
         record = log.record(seq)
         try:
-            engine.receive(parse(record.payload, record.dialect), record.at, seq)
+            engine.receive(parse(record.payload, record.dialect), record.at, seq, record.dialect)
         except ParseError:
             continue
     engine.advance(now)

@@ -19,7 +19,7 @@ from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 from tests.routing import until as holds_in_time
 
-__all__ = ["FailingJournal", "GatedJournal", "from_a_thread", "installed", "payloads", "until"]
+__all__ = ["FailingJournal", "GatedJournal", "callback_of", "from_a_thread", "installed", "payloads", "until"]
 
 
 def installed(name: str) -> ModuleType:
@@ -32,6 +32,13 @@ def installed(name: str) -> ModuleType:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"{name} cannot be imported: {error}", allow_module_level=True)
+
+
+def callback_of(name: str) -> str:
+    """Return the name of the callback that reports an event of this name."""
+    if name == "network-connection":
+        return "on_network_connection_status_updated"
+    return f"on_{name.replace('-', '_')}"
 
 
 def from_a_thread(do: Callable[[], object]) -> None:

@@ -23,8 +23,7 @@ from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.events import event_types
 from telstate.journals import SqliteJournal
 from telstate.sources._callbacks import EVENTS, STATE
-from tests.calls import js
-from tests.sources.live import from_a_thread, installed, payloads, until
+from tests.sources.live import callback_of, from_a_thread, installed, payloads, until
 
 daily = installed("daily")
 pipecat = installed("pipecat.transports.daily.transport")
@@ -68,7 +67,7 @@ async def recording(seen: list[Event], **options: Any) -> AsyncIterator[tuple[Di
 
 def test_callback_names_match_the_installed_version() -> None:
     """All callbacks that the dialect reads and daily-python has are overridden, and no others."""
-    read = {f"on_{name.replace('-', '_')}" for name, kind in event_types().items() if not kind.local}
+    read = {callback_of(name) for name, kind in event_types().items() if not kind.local}
     assert set(EVENTS) == read & set(dir(daily.EventHandler))
     for name in (*EVENTS, STATE):
         assert getattr(DailyEvents, name) is not getattr(daily.EventHandler, name)
@@ -110,16 +109,17 @@ async def test_a_refused_start_becomes_dialout_refused() -> None:
     assert all(session is not None and session.error_msg for session in sessions)
 
 
-async def test_sessions_are_uncertain_after_the_client_left() -> None:
+async def test_sessions_that_only_our_client_reports_are_uncertain_after_it_left() -> None:
     """The real client reports leaving without having joined."""
     seen: list[Event] = []
     async with recording(seen, client="bot") as (calls, events), client_of(events) as client:
         for session_id, told_by in (("ours", "bot"), ("other", "another bot")):
-            await calls.receive(js("dialout-connected", session_id, callClientId=told_by))
+            payload = {"handler": "on_dialout_connected", "data": {"sessionId": session_id}, "callClientId": told_by}
+            await calls.receive(payload)
         client.leave()
         await until(lambda: any(session.uncertain for session in calls.live()))
         assert {session.session_id: session.uncertain for session in calls.live()} == {"ours": True, "other": False}
-    assert [event.action for event in seen[2:]] == ["source-gap"]
+    assert [(event.action, event.call_client_id) for event in seen[2:]] == [("left-meeting", "bot")]
 
 
 async def test_an_accepted_start_opens_the_session() -> None:
@@ -193,7 +193,7 @@ async def test_every_callback_becomes_its_event() -> None:
                     getattr(events, name)(person if name == "on_participant_joined" else {"sessionId": "s"})
 
         from_a_thread(call_all)
-    events_by_name = {f"on_{event.name.replace('-', '_')}": event for event in seen}
+    events_by_name = {callback_of(event.name): event for event in seen}
     assert set(events_by_name) == set(EVENTS)
     assert all(event.call_client_id == "bot" and not event.anomalies for event in seen)
     assert events_by_name["on_participant_left"].to_json().count(b"leftCall") == 1

@@ -17,8 +17,7 @@ from telstate import Dispatcher, Event, OutcomeKind, Router
 from telstate.journals import SqliteJournal
 from telstate.sources import attach_pipecat
 from telstate.sources._callbacks import EVENTS, STATE
-from tests.calls import js
-from tests.sources.live import installed, payloads, until
+from tests.sources.live import callback_of, installed, payloads, until
 
 pipecat = installed("pipecat.transports.daily.transport")
 base: Any = installed("pipecat.transports.base_transport")
@@ -126,7 +125,7 @@ async def test_every_event_is_delivered() -> None:
                     await getattr(transport, f"_{name}")({"sessionId": "s"})
             await transport.cleanup()
         await calls.idle()
-    assert {f"on_{event.name.replace('-', '_')}" for event in seen} == set(EVENTS)
+    assert {callback_of(event.name) for event in seen} == set(EVENTS)
     assert all(event.call_client_id == "bot" and not event.anomalies for event in seen)
     assert all(event.room == "room" for event in seen)  # by the URL that the transport joins
 
@@ -136,7 +135,7 @@ async def test_sessions_are_uncertain_after_the_bot_left(name: str, arguments: t
     """An orderly leave comes as `on_left`, an ejection as a state."""
     transport = transport_of()
     async with Dispatcher(Router()) as calls:
-        await calls.receive(js("dialout-answered", "s"))
+        await calls.receive({"handler": "on_dialout_answered", "data": {"sessionId": "s"}})
         async with attach_pipecat(calls, transport):
             await transport._on_call_state_updated("joined")
             await anyio.sleep(0.05)
