@@ -110,7 +110,8 @@ def _line_up(state: EngineState, sessions: list[Session]) -> None:
         if sign is not None:
             note_sign(session, sign)
         review_end(state, session)
-        note_amended(state, session, before)
+        if before is not None:
+            note_amended(state, session, before)
         if session.session_id in state.far_legs.concerned:
             state.far_legs.review(session)
 

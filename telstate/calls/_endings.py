@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence
-from telstate.calls._session import Session, life_of, signs_of
+from telstate.calls._session import Session, signs_of
 from telstate.calls._shared_signs import SharedSign, client_key, room_key
 from telstate.calls._signs import Sign, add_sign, learned_at
 from telstate.calls._table import EndSign
@@ -46,9 +46,9 @@ def ending_of(session: Session) -> Ending | None:
     return Ending(session.cause, session.ended_by, session.end_source, session.ended_at)
 
 
-def note_amended(state: EngineState, session: Session, before: Ending | None) -> None:
+def note_amended(state: EngineState, session: Session, before: Ending) -> None:
     """Note that what is known of an end has changed since `before`."""
-    if before is not None and (session.cause, session.ended_by, session.end_source, session.ended_at) != before:
+    if (session.cause, session.ended_by, session.end_source, session.ended_at) != before:
         vars(session)["amended"] = True
         state.changed.append(session)
 
@@ -69,19 +69,19 @@ def note_sign(session: Session, sign: Sign) -> None:
 
 def forget_told(session: Session) -> None:
     """Daily reported the end: forget the signs of it."""
-    vars(session)["_signs"] = tuple(sign for sign in session._signs if sign.kind == EndSign.CLIENT_LEFT)
+    vars(session)["_signs"] = tuple([sign for sign in session._signs if sign.kind == EndSign.CLIENT_LEFT])
 
 
 def holds_sign(session: Session) -> bool:
     """Return whether there is a sign of the end that holds."""
-    return bool(session._signs) and learned_at(signs_of(session), life_of(session)) is not None
+    return bool(session._signs) and learned_at(signs_of(session), session) is not None
 
 
 def review_end(state: EngineState, session: Session) -> None:
     """Something may be new of a live session with signs: it is uncertain, and its grace runs, while one of them holds."""
     if session.ended:
         return
-    learned = learned_at(signs_of(session), life_of(session))
+    learned = learned_at(signs_of(session), session)
     was_refuted = state.timers.expect_end(session, learned)
     doubtful = learned is not None or (session.uncertain and not was_refuted)
     if doubtful is not session.uncertain:
@@ -123,7 +123,8 @@ def _share(state: EngineState, key: str, shared: SharedSign, **where: Any) -> No
             before = ending_of(session)
             note_sign(session, shared.sign)
             review_end(state, session)
-            note_amended(state, session, before)
+            if before is not None:
+                note_amended(state, session, before)
             if session.session_id in state.far_legs.concerned:
                 state.far_legs.review(session)
 

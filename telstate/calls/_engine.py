@@ -37,11 +37,11 @@ from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDI
 from telstate.calls._evidence import Evidence
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
-from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, note_life, rise, set_rare
+from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
-from telstate.calls._timers import ENDS, SILENCE
+from telstate.calls._timers import ENDS, SILENCE, Limit
 from telstate.errors import TelstateError
 from telstate.events import (
     ClientLeft,
@@ -236,9 +236,9 @@ class Engine:
         return self._state.take_departed()
 
     @property
-    def awaits_ends(self) -> bool:
-        """True while there is a session with a sign of its end."""
-        return self._state.timers.awaits_ends
+    def grace(self) -> Limit:
+        """The limit of the sessions with a sign of their end."""
+        return self._state.timers.grace
 
     def ends_due(self, now: float | None) -> list[DeadlinePassed]:
         """Return the limits of signs of an end that are due at `now`, as `passed` does of all limits; None for all that run."""
@@ -405,7 +405,8 @@ class Engine:
         at, by_daily = reported["occurred_at"], True
         if at is None:
             at, by_daily = received_at, False
-        evidence, ending = session._evidence, ending_of(session) if session.ended else None
+        ending = ending_of(session) if session.ended else None
+        evidence = session._evidence
         if rules.names_endpoint and evidence & Evidence.ENDPOINT_DERIVED:
             replace_endpoint(state, session, reported["sip_endpoint"])
         found = rules.recorder.record(session, reported, at, by_daily, 0 if rules.local else state.told_by)
@@ -422,13 +423,16 @@ class Engine:
             state.untold.pop(session.session_id, None)
             if session._signs:
                 forget_told(session)
-        if state.shared_signs.entries and (found & FACTS or evidence != session._evidence):
+        if state.shared_signs and (found & FACTS or evidence != session._evidence):
             give_shared_signs(state, session)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
         if rules.life and at is not None:
-            note_life(session, at, by_daily)
+            name = "_alive" if by_daily else "_alive_by_receipt"
+            known = session.__dict__[name]
+            if known is None or at > known:
+                session.__dict__[name] = at
         if rules.update is not None:
             state.event_at = at
             rules.update(state, session, event)
@@ -448,7 +452,8 @@ class Engine:
                 state.timers.restart_silence(session, state.now)
         if session._signs:
             review_end(state, session)
-        note_amended(state, session, ending)
+        if ending is not None:
+            note_amended(state, session, ending)
         if state.far_legs.concerned and session.session_id in state.far_legs.concerned:
             state.far_legs.review(session)
 

@@ -101,7 +101,7 @@ class EngineState:
         self.retire(self.registry.ended.expire(self.now))
         self.endpoints.expire(self.now)
         self.rooms.expire(self.now)
-        self.shared_signs.entries.expire(self.now)
+        self.shared_signs.expire(self.now)
         self.departed += self.callers.expire(self.now)
         soonest = self.now + min(entries.ttl for entries in self._expiring())
         self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
@@ -115,7 +115,7 @@ class EngineState:
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
         for entries in self.endpoints.expiring():
             entries.change(settings.retention, settings.max_parked)
-        for expiring in (self.rooms.free, self.shared_signs.entries):
+        for expiring in (self.rooms.free, self.shared_signs):
             expiring.change(settings.retention, settings.max_parked)
         self.timers.change(settings)
         self.callers.change(settings)
@@ -129,7 +129,7 @@ class EngineState:
         return [
             *(self.keys, self.early.entries, self.unmatched.entries, self.registry.ended),
             *self.endpoints.expiring(),
-            *(self.rooms.free, self.callers.known, self.shared_signs.entries),
+            *(self.rooms.free, self.callers.known, self.shared_signs),
         ]
 
     def retire(self, sessions: Iterable[Session]) -> None:
@@ -172,7 +172,7 @@ class EngineState:
             "transfers": len(self.far_legs.concerned),
             "rooms": len(self.rooms),
             "lineups": len(self.lineup),
-            "signs": len(self.shared_signs.entries),
+            "signs": len(self.shared_signs),
             "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),

@@ -96,7 +96,10 @@ class Recorder:
                 fields["started_at"] = at
         if self._evidence and session.ended:
             found = _amend(session, self._evidence)
-        fields["_evidence"] = session._evidence | self._evidence | told_by
+        evidence = session._evidence
+        told_by |= self._evidence
+        if told_by & ~evidence:
+            fields["_evidence"] = evidence | told_by
         reported, known = self._read(event), self._read(fields)  # both at once: usually they agree
         if reported != known:
             if known == self._unknown and self._is_short(event, reported):

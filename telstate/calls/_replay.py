@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome
 from telstate.calls._settings import Settings
+from telstate.calls._timers import Limit
 from telstate.errors import ParseError
 from telstate.events import SettingsChanged
 from telstate.events._parse import parse_line
@@ -33,7 +34,8 @@ class Replay:
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
-        self._is_journal = False
+        self._grace: Limit | None = self.engine.grace
+        """Of signs of an end. None for a journal, which has these ends as events."""
 
     def feed(self, raw: bytes) -> Outcome | None:
         """Take in one line, in any dialect. Its time is the line's own, if it carries one.
@@ -49,9 +51,8 @@ class Replay:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
-            if not self._is_journal and self.engine.awaits_ends and self.engine.now is not None:
-                for end in self.engine.infer_ends(self.engine.now):
-                    outcome.departed += end.departed
+            if self._grace is not None and self._grace.ends:
+                self._infer_ends(outcome)
             return outcome
         if settings is not None:
             self._use(_validated({**settings, **self._overrides}))
@@ -63,11 +64,19 @@ class Replay:
         Returns:
             The outcomes, which carry what left memory.
         """
-        return [] if self._is_journal else self.engine.infer_ends(None)
+        return [] if self._grace is None else self.engine.infer_ends(None)
+
+    def _infer_ends(self, outcome: Outcome) -> None:
+        """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""
+        assert self._grace is not None  # noqa: S101
+        now, due = self.engine.now, self._grace.next_due()
+        if now is not None and due is not None and due <= now:
+            for end in self.engine.infer_ends(now):
+                outcome.departed += end.departed
 
     def _use(self, settings: Settings) -> None:
         """Use the settings of a journal's header. They cannot change once events have been taken in."""
-        self._is_journal = True
+        self._grace = None
         if not self.engine.received:
             self.engine = Engine(settings)
         elif settings != self.engine.settings:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence, cause_of, ended_by_of
-from telstate.calls._signs import End, Life, Sign, end_of, has_left_before, latest
+from telstate.calls._signs import End, Sign, end_of, has_left_before, latest
 from telstate.calls._table import STATE_EVIDENCE, EndSign, State
 from telstate.calls._transfers import TransferRecord, records_of, transferred_to
 from telstate.calls._transition import Transition, transitions_of
@@ -441,21 +441,18 @@ def rare(session: Session, name: str) -> Any:
     return None if session._rare is None else session._rare.get(name)
 
 
-def life_of(session: Session) -> Life:
-    """Return the signs of life of a session."""
-    return Life(
-        session._alive, session._alive_by_receipt, session._joined, session._joined_by_receipt, session.started_at
-    )
-
-
 def signs_of(session: Session) -> tuple[Sign, ...]:
     """Return the signs of a session's end. A client that left concerns it only if nobody else reports the session."""
-    return tuple(sign for sign in session._signs if sign.kind != EndSign.CLIENT_LEFT or _is_of_client(session, sign.of))
+    signs = session._signs
+    for sign in signs:
+        if sign.kind == EndSign.CLIENT_LEFT:
+            return tuple(one for one in signs if one.kind != EndSign.CLIENT_LEFT or _is_of_client(session, one.of))
+    return signs
 
 
 def inferred_end(session: Session) -> End | None:
     """Return the end of a session that its signs tell; None if none of them holds."""
-    return end_of(signs_of(session), life_of(session)) if session._signs else None
+    return end_of(signs_of(session), session) if session._signs else None
 
 
 def _is_of_client(session: Session, client: tuple[int, str | None, str | None]) -> bool:

@@ -15,6 +15,8 @@ from telstate.calls._signs import Sign, add_sign, load_sign
 
 __all__ = ["SharedSign", "SharedSigns", "client_key", "room_key"]
 
+_MAX_SIGNS = 64
+
 
 class SharedSign(NamedTuple):
     """One sign, and the domain of its room; None if that is unknown."""
@@ -27,37 +29,27 @@ class SharedSign(NamedTuple):
         return self.domain_id is None or session.domain_id is None or self.domain_id == session.domain_id
 
 
-class SharedSigns:
-    """The signs of rooms and clients."""
+class SharedSigns(ExpiringDict[str, tuple[SharedSign, ...]]):
+    """The signs of rooms and clients, by `room_key` or `client_key`."""
 
-    def __init__(self, ttl: float, limit: int) -> None:
-        self.entries: ExpiringDict[str, tuple[SharedSign, ...]] = ExpiringDict(ttl, limit)
+    __slots__ = ()
 
     def add(self, key: str, shared: SharedSign, now: float) -> None:
         """Keep a sign of a room or client."""
-        known = self.entries.find(key) or ()
+        known = self.find(key) or ()
         of_domain = tuple(one.sign for one in known if one.domain_id == shared.domain_id)
         others = tuple(one for one in known if one.domain_id != shared.domain_id)
         kept = tuple(SharedSign(sign, shared.domain_id) for sign in add_sign(of_domain, shared.sign))
-        self.entries.put(key, (others + kept)[-64:], now)
-        self.entries.trim()
+        self.put(key, (others + kept)[-_MAX_SIGNS:], now)
+        self.trim()
 
     def of(self, session: Session) -> list[Sign]:
         """Find the signs of the room and the client of a session."""
-        return [
-            shared.sign
-            for key in _keys_of(session)
-            for shared in self.entries.find(key) or ()
-            if shared.concerns(session)
-        ]
+        return [shared.sign for key in _keys_of(session) for shared in self.find(key) or () if shared.concerns(session)]
 
-    def dump(self) -> list[Any]:
-        """Return all as JSON values."""
-        return [[key, due, [list(one) for one in signs]] for key, due, signs in self.entries.dump()]
-
-    def load(self, dumped: Iterable[Any]) -> None:
+    def load(self, entries: Iterable[tuple[str, float, Any]]) -> None:
         """Restore what `dump` returned."""
-        self.entries.load((key, due, tuple(map(_load, signs))) for key, due, signs in dumped)
+        super().load((key, due, tuple(map(_load, signs))) for key, due, signs in entries)
 
 
 def room_key(room: str) -> str:

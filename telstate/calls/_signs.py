@@ -12,26 +12,16 @@ like the state: the same events in any order give the same answer.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telstate.calls._table import EndSign
 
-__all__ = [
-    "CLOCKS_DIFFER",
-    "End",
-    "Life",
-    "Sign",
-    "add_sign",
-    "end_of",
-    "has_left_before",
-    "is_after",
-    "latest",
-    "learned_at",
-    "load_sign",
-    "without",
-]
+if TYPE_CHECKING:
+    from telstate.calls._session import Session
 
-CLOCKS_DIFFER = 5.0
+__all__ = ["End", "Sign", "add_sign", "end_of", "has_left_before", "latest", "learned_at", "load_sign", "without"]
+
+_CLOCKS_DIFFER = 5.0
 """Seconds by which two clocks may differ: Daily's (webhooks round to whole seconds) and the local one."""
 _NEXT_CALLER_WITHIN = 600.0
 """Seconds after the last sign of life for which the next caller on an endpoint says when the call before them ended."""
@@ -57,24 +47,6 @@ class Sign(NamedTuple):
     """Of a participant who left: when they had joined. Of a client that left: which one. Of the next caller: their session."""
 
 
-class Life(NamedTuple):
-    """The last signs of life of a session, by the clock that gave their times."""
-
-    by_daily: float | None
-    by_receipt: float | None
-    joined: float | None
-    """Since when the latest known stay of its participant lasts, by Daily's clock."""
-    joined_by_receipt: float | None
-    """The same, by the time of receipt."""
-    started: float | None
-    """The time of its first event."""
-
-    @property
-    def last(self) -> float | None:
-        """The last of all."""
-        return latest(self.by_daily, self.by_receipt)
-
-
 class End(NamedTuple):
     """The end of a session, as it is inferred."""
 
@@ -84,6 +56,8 @@ class End(NamedTuple):
 
 def add_sign(signs: tuple[Sign, ...], sign: Sign) -> tuple[Sign, ...]:
     """Add a sign, once. A session keeps the latest eight."""
+    if not signs:
+        return (sign,)
     known = sign[:3], sign.of
     if any((one[:3], one.of) == known for one in signs):
         return signs
@@ -97,9 +71,13 @@ def load_sign(dumped: Iterable[Any]) -> Sign:
     return Sign(kind, at, by_daily, learned, tuple(of) if isinstance(of, list) else of)
 
 
-def learned_at(signs: Iterable[Sign], life: Life) -> float | None:
+def learned_at(signs: Iterable[Sign], session: Session) -> float | None:
     """Return when the first of the signs that hold was learned; None if none holds."""
-    return min((sign.learned for sign in signs if _holds(sign, life)), default=None)
+    first = None
+    for sign in signs:
+        if _holds(sign, session) and (first is None or sign.learned < first):
+            first = sign.learned
+    return first
 
 
 def without(signs: tuple[Sign, ...], kind: EndSign) -> tuple[Sign, ...]:
@@ -107,9 +85,9 @@ def without(signs: tuple[Sign, ...], kind: EndSign) -> tuple[Sign, ...]:
     return tuple(sign for sign in signs if sign.kind != kind)
 
 
-def end_of(signs: Iterable[Sign], life: Life) -> End | None:
+def end_of(signs: Iterable[Sign], session: Session) -> End | None:
     """Return the end that the signs tell: the earliest that holds; None if none does."""
-    found = [(_time_of(sign, life), sign.kind) for sign in signs if _holds(sign, life)]
+    found = [(_time_of(sign, session), sign.kind) for sign in signs if _holds(sign, session)]
     if not found:
         return None
     at, kind = min(found, key=lambda end: (end[0] is None, end[0], end[1]))
@@ -123,14 +101,6 @@ def has_left_before(signs: Iterable[Sign], told_at: float | None) -> bool:
     )
 
 
-def is_after(life: Life, at: float | None, *, by_daily: bool) -> bool:
-    """Return whether there was life after a time. Where two clocks are compared, they may differ."""
-    if at is None:
-        return False
-    same, other = (life.by_daily, life.by_receipt) if by_daily else (life.by_receipt, life.by_daily)
-    return (same is not None and same > at) or (other is not None and other > at + CLOCKS_DIFFER)
-
-
 def latest(one: float | None, other: float | None) -> float | None:
     """Return the later of two times."""
     if one is None or other is None:
@@ -138,22 +108,35 @@ def latest(one: float | None, other: float | None) -> float | None:
     return max(one, other)
 
 
-def _holds(sign: Sign, life: Life) -> bool:
-    if sign.kind == _PARTICIPANT_LEFT and sign.of is not None:
-        rejoined = sign.at is not None and (life.joined_by_receipt or 0.0) > sign.at + CLOCKS_DIFFER
-        return not rejoined and (life.joined is None or life.joined <= sign.of)
-    if sign.kind == _GONE:
+def _holds(sign: Sign, session: Session) -> bool:
+    kind, at, by_daily, _, of = sign
+    if kind == _PARTICIPANT_LEFT and of is not None:
+        if session._joined is not None and session._joined > of:
+            return False  # they joined again
+        rejoined = session._joined_by_receipt
+        return rejoined is None or at is None or rejoined <= at + _CLOCKS_DIFFER
+    if kind == _GONE:
         return True
-    if sign.kind == _MEETING_ENDED and None not in (sign.at, life.started) and life.started > sign.at:  # type: ignore[operator]
+    if at is None:
+        return True
+    if kind == _MEETING_ENDED and session.started_at is not None and session.started_at > at:
         return False  # it began after that
-    return not is_after(life, sign.at, by_daily=sign.by_daily)
+    return not _lives_after(session, at, by_daily=by_daily)
 
 
-def _time_of(sign: Sign, life: Life) -> float | None:
+def _lives_after(session: Session, at: float, *, by_daily: bool) -> bool:
+    """Return whether there was life after a time. Where two clocks are compared, they may differ."""
+    same, other = session._alive, session._alive_by_receipt
+    if not by_daily:
+        same, other = other, same
+    return (same is not None and same > at) or (other is not None and other > at + _CLOCKS_DIFFER)
+
+
+def _time_of(sign: Sign, session: Session) -> float | None:
     """Return when a session ended according to a sign."""
-    last = life.last
+    last = session.alive_at
     if sign.kind == _GONE:
-        return life.started if last is None else last
+        return session.started_at if last is None else last
     if sign.kind == _NEXT_CALLER and last is not None and sign.at is not None and sign.at > last + _NEXT_CALLER_WITHIN:
         return last
     return sign.at

@@ -76,7 +76,8 @@ class SessionTimers:
         self._before_answer = Limit(settings.silence_before_answer)
         self._before_media = Limit(settings.silence_before_media)
         self._in_call = Limit(settings.silence_in_call)
-        self._end = Limit(settings.end_grace)
+        self.grace: Limit = Limit(settings.end_grace)
+        """Runs for sessions with a sign of their end."""
         self._presence = Limit(settings.presence_retry)
         self._deadlines = _deadlines(settings)
 
@@ -86,7 +87,7 @@ class SessionTimers:
             (SILENCE, self._before_answer),
             (SILENCE, self._before_media),
             (SILENCE, self._in_call),
-            (END, self._end),
+            (END, self.grace),
             (PRESENCE, self._presence),
             *self._deadlines.items(),
         ]
@@ -124,7 +125,7 @@ class SessionTimers:
                 for deadline in self._deadlines.values():
                     deadline.ends.pop(session_id, None)
         if session.ended:
-            self._end.ends.pop(session_id, None)
+            self.grace.ends.pop(session_id, None)
             return
         self.restart_silence(session, now)
         if self._deadlines and (name := _DEADLINE_OF.get((direction, state))) in self._deadlines:
@@ -132,15 +133,15 @@ class SessionTimers:
 
     def expect_end(self, session: Session, learned: float | None) -> bool:
         """Let the grace begin when a sign of the end was learned; None for no sign. Return whether that ended a grace."""
-        ends = self._end.ends
+        ends = self.grace.ends
         if learned is None:
             return ends.pop(session.session_id, None) is not None
-        if (due := learned + self._end.ttl) != ends.get(session.session_id):
+        if (due := learned + self.grace.ttl) != ends.get(session.session_id):
             ends.pop(session.session_id, None)
             is_last = not ends or due >= next(reversed(ends.values()))
             ends[session.session_id] = due
             if not is_last:  # rare: an earlier sign was refuted, and this one had been learned before those of others
-                self._end.ends = dict(sorted(ends.items(), key=lambda end: end[1]))
+                self.grace.ends = dict(sorted(ends.items(), key=lambda end: end[1]))
         return False
 
     def passed(self, now: float) -> list[DeadlinePassed]:
@@ -167,14 +168,9 @@ class SessionTimers:
         elif event.deadline in self._deadlines:
             self._deadlines[event.deadline].ends.pop(session.session_id, None)
 
-    @property
-    def awaits_ends(self) -> bool:
-        """True while the grace of a sign runs."""
-        return bool(self._end.ends)
-
     def ends_due(self, now: float | None) -> list[DeadlinePassed]:
         """Return the limits of signs that are due at `now`; None for all that run."""
-        due = self._end.due(float("inf") if now is None else now)
+        due = self.grace.due(float("inf") if now is None else now)
         return [DeadlinePassed(session_id=one, deadline=END, due_at=max(at, 0.0)) for one, at in due]
 
     def next_due(self) -> float | None:
@@ -190,7 +186,7 @@ class SessionTimers:
         self._before_answer.change(settings.silence_before_answer)
         self._before_media.change(settings.silence_before_media)
         self._in_call.change(settings.silence_in_call)
-        self._end.change(settings.end_grace)
+        self.grace.change(settings.end_grace)
         self._presence.change(settings.presence_retry)
         before, self._deadlines = self._deadlines, _deadlines(settings)
         for name, new in self._deadlines.items():
