@@ -26,6 +26,7 @@ __all__ = [
     "review_end",
 ]
 
+_CLIENT_LEFT = EndSign.CLIENT_LEFT
 _LATELY = 60.0
 """Seconds for which an ended session may still learn that our client's leaving ended it."""
 
@@ -56,7 +57,7 @@ def note_amended(state: EngineState, session: Session, before: Ending) -> None:
 def note_sign(session: Session, sign: Sign) -> None:
     """Add a sign to a session. Once Daily has reported the end, only our own leaving says more: who ended it."""
     evidence = session._evidence
-    if sign.kind == EndSign.CLIENT_LEFT:
+    if sign.kind == _CLIENT_LEFT:
         dialect, _, room = sign.of
         if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, dialect):
             return
@@ -69,7 +70,7 @@ def note_sign(session: Session, sign: Sign) -> None:
 
 def forget_told(session: Session) -> None:
     """Daily reported the end: forget the signs of it."""
-    vars(session)["_signs"] = tuple([sign for sign in session._signs if sign.kind == EndSign.CLIENT_LEFT])
+    session.__dict__["_signs"] = tuple([sign for sign in session._signs if sign.kind == _CLIENT_LEFT])
 
 
 def holds_sign(session: Session) -> bool:
@@ -82,10 +83,13 @@ def review_end(state: EngineState, session: Session) -> None:
     if session.ended:
         return
     learned = learned_at(signs_of(session), session)
-    was_refuted = state.timers.expect_end(session, learned)
-    doubtful = learned is not None or (session.uncertain and not was_refuted)
+    if learned is not None:
+        state.timers.expect_end(session, learned)
+        doubtful = True
+    else:
+        doubtful = not state.timers.expect_no_end(session) and session.uncertain
     if doubtful is not session.uncertain:
-        vars(session)["uncertain"] = doubtful
+        session.__dict__["uncertain"] = doubtful
         state.changed.append(session)
 
 
@@ -105,7 +109,7 @@ def meeting_ended(state: EngineState, event: MeetingEnded, at: float | None) -> 
 def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None:
     """Our call client left: a sign of the end of each session that nobody else reports."""
     dialect, client_id = state.told_by, event.call_client_id
-    sign = Sign(EndSign.CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id, event.room))
+    sign = Sign(_CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id, event.room))
     _share(state, client_key(dialect, client_id), SharedSign(sign, None), call_client_id=client_id)
 
 
@@ -116,7 +120,7 @@ def _share(state: EngineState, key: str, shared: SharedSign, **where: Any) -> No
     sessions = [one for one in state.registry.live.values() if getattr(one, name) == value]
     ended = map(state.registry.get, state.untold)
     sessions += [one for one in ended if one is not None and getattr(one, name) == value]
-    if shared.sign.kind == EndSign.CLIENT_LEFT:  # it says who ended a session whose end was reported a moment ago
+    if shared.sign.kind == _CLIENT_LEFT:  # it says who ended a session whose end was reported a moment ago
         sessions += [one for one in _ended_lately(state) if getattr(one, name) == value]
     for session in sessions:
         if shared.concerns(session):

@@ -156,6 +156,8 @@ class EngineState:
 
     def take_changed(self) -> tuple[Session, ...]:
         """Return the sessions that the current event changed, each once."""
+        if len(self.changed) == 1:  # nearly always
+            return (self.changed.pop(),)
         changed = tuple({id(session): session for session in self.changed}.values())
         self.changed.clear()
         return changed

@@ -131,18 +131,20 @@ class SessionTimers:
         if self._deadlines and (name := _DEADLINE_OF.get((direction, state))) in self._deadlines:
             self._deadlines[name].start(session_id, now)
 
-    def expect_end(self, session: Session, learned: float | None) -> bool:
-        """Let the grace begin when a sign of the end was learned; None for no sign. Return whether that ended a grace."""
-        ends = self.grace.ends
-        if learned is None:
-            return ends.pop(session.session_id, None) is not None
-        if (due := learned + self.grace.ttl) != ends.get(session.session_id):
-            ends.pop(session.session_id, None)
-            is_last = not ends or due >= next(reversed(ends.values()))
-            ends[session.session_id] = due
-            if not is_last:  # rare: an earlier sign was refuted, and this one had been learned before those of others
-                self.grace.ends = dict(sorted(ends.items(), key=lambda end: end[1]))
-        return False
+    def expect_end(self, session: Session, learned: float) -> None:
+        """Let the grace begin when a sign of the end was learned."""
+        ends, session_id, due = self.grace.ends, session.session_id, learned + self.grace.ttl
+        if ends.get(session_id) == due:
+            return
+        ends.pop(session_id, None)
+        is_last = not ends or due >= next(reversed(ends.values()))
+        ends[session_id] = due
+        if not is_last:  # rare: an earlier sign was refuted, and this one had been learned before those of others
+            self.grace.ends = dict(sorted(ends.items(), key=lambda end: end[1]))
+
+    def expect_no_end(self, session: Session) -> bool:
+        """Stop the grace: no sign holds. Return whether it ran."""
+        return self.grace.ends.pop(session.session_id, None) is not None
 
     def passed(self, now: float) -> list[DeadlinePassed]:
         """Return every limit that is due at `now`, earliest first."""

@@ -13,7 +13,7 @@ from telstate.calls._notes import add_notes
 from telstate.calls._recorder import bounded, note_anomaly, note_life, note_warning, set_rare
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session, rare
-from telstate.calls._signs import Sign
+from telstate.calls._signs import Sign, add_sign
 from telstate.calls._table import EndSign
 from telstate.calls._transfers import latest_times
 from telstate.events import (
@@ -51,21 +51,27 @@ PARTICIPANT_LEFT, GONE = EndSign.PARTICIPANT_LEFT, EndSign.GONE
 
 def _joined(state: EngineState, session: Session, event: ParticipantJoined) -> None:
     """Keep since when the latest stay lasts: an earlier one that ended is no sign of the session's end."""
-    _note_stay(session, event.joined_at, state.event_at)
+    joined_at = event.joined_at
+    if joined_at is None:
+        _note_latest(session, "_joined_by_receipt", state.event_at)
+    else:
+        _note_latest(session, "_joined", joined_at)
 
 
 def _left(state: EngineState, session: Session, event: ParticipantLeft) -> None:
     """Keep that the session's own participant left."""
     joined_at = event.joined_at
-    _note_stay(session, joined_at, None)
-    by_daily = event.occurred_at is not None
-    note_sign(session, Sign(PARTICIPANT_LEFT, state.event_at, by_daily, state.now, joined_at))
+    if joined_at is not None:
+        _note_latest(session, "_joined", joined_at)
+    if not session._evidence & Evidence.TOLD:
+        sign = Sign(PARTICIPANT_LEFT, state.event_at, event.occurred_at is not None, state.now, joined_at)
+        session.__dict__["_signs"] = add_sign(session._signs, sign)
 
 
-def _note_stay(session: Session, joined_at: float | None, received_at: float | None) -> None:
-    name, at = ("_joined_by_receipt", received_at) if joined_at is None else ("_joined", joined_at)
+def _note_latest(session: Session, name: str, at: float | None) -> None:
     fields = session.__dict__
-    if at is not None and (fields[name] is None or at > fields[name]):
+    known = fields[name]
+    if at is not None and (known is None or at > known):
         fields[name] = at
 
 

@@ -35,7 +35,9 @@ class ParticipantEvent(Event):
     @property
     def joined_at(self) -> float | None:
         """When the participant joined, in Unix seconds, if the dialect has it (webhooks). It tells their stays apart."""
-        joined = (self.participant.__pydantic_extra__ or {}).get("joined_at")
+        extra = self.participant.__pydantic_extra__
+        if not extra or (joined := extra.get("joined_at")) is None:
+            return None
         return joined if is_time(joined) else None
 
     @property
