@@ -88,7 +88,7 @@ class Recorder:
         fields, found = session.__dict__, 0
         if at is not None and (time := self._time) is not None:
             known = fields[time]
-            if known is None or self._outweighs(session, at, known, by_daily):
+            if known is None or (self._outweighs(session, at, known, by_daily) if self._by_daily else at < known):
                 fields[time] = at
                 if by_daily:
                     told_by |= self._by_daily
@@ -117,7 +117,7 @@ class Recorder:
 
     def _outweighs(self, session: Session, at: float, known: float, by_daily: bool) -> bool:
         """Return whether a time takes the place of the known one: Daily's time outweighs a receipt's, then the earliest counts."""
-        if self._by_daily and by_daily is not bool(session._evidence & self._by_daily):
+        if by_daily is not bool(session._evidence & self._by_daily):
             return by_daily
         return at < known
 

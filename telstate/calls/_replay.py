@@ -51,8 +51,9 @@ class Replay:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
-            if self._grace is not None and self._grace.ends:
-                self._infer_ends(outcome)
+            grace, now = self._grace, self.engine.now
+            if grace is not None and grace.ends and now is not None and next(iter(grace.ends.values())) <= now:
+                self._infer_ends(outcome, now)
             return outcome
         if settings is not None:
             self._use(_validated({**settings, **self._overrides}))
@@ -66,13 +67,10 @@ class Replay:
         """
         return [] if self._grace is None else self.engine.infer_ends(None)
 
-    def _infer_ends(self, outcome: Outcome) -> None:
+    def _infer_ends(self, outcome: Outcome, now: float) -> None:
         """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""
-        assert self._grace is not None  # noqa: S101
-        now, due = self.engine.now, self._grace.next_due()
-        if now is not None and due is not None and due <= now:
-            for end in self.engine.infer_ends(now):
-                outcome.departed += end.departed
+        for end in self.engine.infer_ends(now):
+            outcome.departed += end.departed
 
     def _use(self, settings: Settings) -> None:
         """Use the settings of a journal's header. They cannot change once events have been taken in."""

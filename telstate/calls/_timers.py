@@ -26,6 +26,10 @@ ENDS = (END, "meeting")
 """The names of the limit of a sign. A journal of before has the second: a meeting's end was the only sign then."""
 
 
+# The names of an enum are slow to look up.
+_CONNECTED, _ANSWERED, _DIALIN = State.CONNECTED, State.ANSWERED, Direction.DIALIN
+
+
 class Limit:
     """One limit and the sessions (or callers on hold) for which it runs, in the order in which they are due.
 
@@ -94,15 +98,18 @@ class SessionTimers:
 
     def restart_silence(self, session: Session, now: float) -> None:
         """Restart the silence limit of a session: there was a sign of life."""
-        self._silence_of(session.direction, session.state).start(session.session_id, now)
+        session_id = session.session_id
+        ends = (limit := self._silence_of(session.direction, session.state)).ends
+        ends.pop(session_id, None)
+        ends[session_id] = now + limit.ttl
         if self._presence.ends:
-            self._presence.ends.pop(session.session_id, None)
+            self._presence.ends.pop(session_id, None)
 
     def _silence_of(self, direction: Direction, state: State) -> Limit:
         """Return the silence limit of a state. A call in progress may have no events for a long time."""
-        if state is State.ANSWERED:
+        if state is _ANSWERED:
             return self._in_call
-        return self._before_media if state is State.CONNECTED and direction is Direction.DIALIN else self._before_answer
+        return self._before_media if state is _CONNECTED and direction is _DIALIN else self._before_answer
 
     def start_presence(self, session: Session, now: float) -> None:
         """Replace the silence limit by the limit for an answer: a `reconcile` was asked whether the session is still there."""

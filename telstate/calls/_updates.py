@@ -51,28 +51,22 @@ PARTICIPANT_LEFT, GONE = EndSign.PARTICIPANT_LEFT, EndSign.GONE
 
 def _joined(state: EngineState, session: Session, event: ParticipantJoined) -> None:
     """Keep since when the latest stay lasts: an earlier one that ended is no sign of the session's end."""
-    joined_at = event.joined_at
-    if joined_at is None:
-        _note_latest(session, "_joined_by_receipt", state.event_at)
-    else:
-        _note_latest(session, "_joined", joined_at)
+    name, at = "_joined", event.joined_at
+    if at is None:
+        name, at = "_joined_by_receipt", state.event_at
+    fields = session.__dict__
+    if at is not None and ((known := fields[name]) is None or at > known):
+        fields[name] = at
 
 
 def _left(state: EngineState, session: Session, event: ParticipantLeft) -> None:
     """Keep that the session's own participant left."""
     joined_at = event.joined_at
-    if joined_at is not None:
-        _note_latest(session, "_joined", joined_at)
+    if joined_at is not None and (session._joined is None or joined_at > session._joined):
+        session.__dict__["_joined"] = joined_at
     if not session._evidence & Evidence.TOLD:
         sign = Sign(PARTICIPANT_LEFT, state.event_at, event.occurred_at is not None, state.now, joined_at)
         session.__dict__["_signs"] = add_sign(session._signs, sign)
-
-
-def _note_latest(session: Session, name: str, at: float | None) -> None:
-    fields = session.__dict__
-    known = fields[name]
-    if at is not None and (known is None or at > known):
-        fields[name] = at
 
 
 def _connected(state: EngineState, session: Session, _: Event) -> None:
