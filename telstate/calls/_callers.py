@@ -299,16 +299,22 @@ class Callers:
             limit.ends.pop(call_id)
         return caller
 
-    def annotate(self, call_id: str, notes: Mapping[str, Any]) -> bool:
-        """Keep notes about a caller. Return False if the caller is unknown.
+    def annotate(self, call_id: str, notes: Mapping[str, Any]) -> Caller | None:
+        """Keep notes about a caller, also on the session that they became. Return None if the caller is unknown.
 
         Raises:
             ValueError: if they would be too long together with the known ones.
         """
         caller = self.find(call_id)
-        if caller is not None:
-            _write(caller, "notes", add_notes(caller.notes, notes))
-        return caller is not None
+        if caller is None:
+            return None
+        session = self._find(caller.session_id or "")
+        if session is not None:
+            add_notes(session.notes, notes)
+        _write(caller, "notes", add_notes(caller.notes, notes))
+        if session is not None:
+            set_rare(session, "caller_notes", caller.notes)
+        return caller
 
     def note_lost(self, caller: Caller) -> bool:
         """Return True once for a caller that is lost."""
@@ -659,6 +665,7 @@ def _facts_of(caller: Caller) -> dict[str, Any]:
         "pinless_call_id": caller.call_id,
         "held_since": caller.started_at,
         "called": caller.to,
+        "caller_notes": caller.notes or None,
     }
 
 

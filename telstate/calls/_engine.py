@@ -554,8 +554,11 @@ class Engine:
         """Keep notes about a caller on hold, within their bound."""
         outcome = Outcome(NOTED, event, None)
         try:
-            if not self._state.callers.annotate(call_id, event.notes):
+            caller = self._state.callers.annotate(call_id, event.notes)
+            if caller is None:
                 outcome.kind = LATE
+            elif (session := self._state.registry.get(caller.session_id or "")) is not None:
+                self._state.changed.append(session)
         except ValueError as error:
             outcome.anomalies += (bounded(f"{event.name}: {error}"),)
         return outcome

@@ -8,8 +8,6 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from telstate.calls._session import Session, rare
-
 __all__ = ["NOTES_LIMIT", "add_notes", "check_notes"]
 
 NOTES_LIMIT = 4096
@@ -36,8 +34,8 @@ def add_notes(known: Mapping[str, Any] | None, notes: Mapping[str, Any]) -> dict
     return merged
 
 
-def check_notes(session: Session, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return notes as JSON values, if they can be added to those of a session.
+def check_notes(known: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return notes as JSON values, if they can be added to the known ones.
 
     Raises:
         ValueError: if one is not JSON, or all of them would be too long.
@@ -46,5 +44,5 @@ def check_notes(session: Session, notes: Mapping[str, Any]) -> dict[str, Any]:
         written: dict[str, Any] = from_json(json.dumps(notes, allow_nan=False))  # it converts much less than pydantic
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"notes are JSON values: {error}") from None
-    add_notes(rare(session, "notes"), written)
+    add_notes(known, written)
     return written

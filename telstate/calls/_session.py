@@ -192,8 +192,8 @@ class Session:
     """What few sessions have, as JSON values: see `rare`. A field of its own would cost every session memory.
 
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
-    - `caller`, `pinless_call_id`, `called`, `held_since`: of the caller on hold that it was: their number, their call id, the number
-      that they called, and since when they waited
+    - `caller`, `pinless_call_id`, `called`, `held_since`, `caller_notes`: of the caller on hold that it was: their number, their
+      call id, the number that they called, since when they waited, and the program's notes about them
     - `notes`: what the program wrote down about it
     - `wrong_direction`: the lifecycle events of the other direction that named it
     - `transfers`: the evidence for each target of its transfers, see `_transfers.py`
@@ -220,8 +220,16 @@ class Session:
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What the program wrote down about it, by name: a copy, as JSON values. Add to it with `Dispatcher.annotate`."""
-        return MappingProxyType(deepcopy(rare(self, "notes") or {}))
+        """What the program wrote down about it, by name: a copy, as JSON values. Add to it with `Dispatcher.annotate`.
+
+        What it wrote down about the caller on hold before is among them; of two notes with one name the session's own counts.
+        """
+        return MappingProxyType(self._copy_notes())
+
+    def _copy_notes(self) -> dict[str, Any]:
+        if self._rare is None:
+            return {}
+        return deepcopy({**(rare(self, "caller_notes") or {}), **(rare(self, "notes") or {})})
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -413,7 +421,7 @@ class Session:
             "warnings": list(self.warnings),
             "transferred_to": self.transferred_to,
             "transfers": [[record.target, record.outcome.value] for record in self.transfers],
-            "notes": deepcopy(rare(self, "notes") or {}),
+            "notes": self._copy_notes(),
             "legs": None if legs is None else list(legs),
             "dtmf": self.dtmf,
             "events": self.events,

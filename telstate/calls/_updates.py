@@ -97,6 +97,7 @@ def _keep_notes(state: EngineState, session: Session, notes: Mapping[str, Any]) 
     """Keep notes, within their bound: the dispatcher refuses longer ones, but a journal may have any."""
     known = rare(session, "notes")
     try:
+        add_notes(session.notes, notes)
         merged = add_notes(known, notes)
     except ValueError as error:
         note_anomaly(session, bounded(f"session-annotated: {error}"))

@@ -7,15 +7,16 @@ less than is known a moment later (`session.amended`). A handler that cannot hav
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from telstate.calls._address import plain_uri
-from telstate.calls._callers import CallerState
+from telstate.calls._callers import Caller, CallerState
 from telstate.calls._notes import check_notes
 from telstate.calls._session import Session
 from telstate.calls._table import State
@@ -36,6 +37,7 @@ from telstate.events import (
     ForwardRefused,
     PinlessDialin,
     PinlessForwarded,
+    SessionAnnotated,
     StopRequested,
     TransferRequested,
 )
@@ -85,7 +87,7 @@ class CallControl:
         """End a session."""
         known = self._live(session)
         if reason is not None:
-            check_notes(known, {"reason": reason})
+            check_notes(known.notes, {"reason": reason})
         request = partial(self._needed().stop, known)
         # A caller is stopped by ejecting their participant, and is no participant before media flows.
         sure = known.direction is Direction.DIALOUT
@@ -270,6 +272,24 @@ class CallControl:
                 f"no session {session!r} is known here: it ended too long ago, or no event has named it yet"
             )
         return known
+
+    def annotation(self, subject: Session | Caller | PinlessDialin | str, notes: Mapping[str, Any]) -> SessionAnnotated:
+        """Make the event of notes about a session, or about a caller on hold.
+
+        Raises:
+            ValueError: if the notes are not JSON, or too long with those that are known.
+            NoSuchSession: if neither is known.
+        """
+        if not isinstance(subject, (Caller, PinlessDialin)):
+            session = self.known(subject.session_id if isinstance(subject, Session) else subject)
+            return SessionAnnotated(session_id=session.session_id, notes=check_notes(session.notes, notes))
+        engine, call_id = self._sequencer.engine, subject.call_id
+        caller = None if call_id is None else engine.caller(call_id)
+        if caller is None:
+            raise NoSuchSession(f"no caller with the call id {call_id!r} is known here: they were on hold too long ago")
+        became = engine.session(caller.session_id or "")
+        known = caller.notes if became is None else became.notes
+        return SessionAnnotated(call_id=call_id, notes=check_notes(known, notes))
 
     def _needed(self) -> Control:
         if self._control is None:

@@ -17,13 +17,12 @@ from typing import Any, Self
 
 from telstate.calls._callers import Caller
 from telstate.calls._endpoints import Endpoint
-from telstate.calls._notes import check_notes
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, PinlessDialin, SessionAnnotated, SessionsLinked, TransferFailed
+from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, TransferFailed
 from telstate.events._json import clean
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
@@ -260,23 +259,23 @@ class Dispatcher:
         session_id = session if isinstance(session, str) else session.session_id
         return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
 
-    async def annotate(self, session: Session | str, /, **notes: Any) -> Outcome:
+    async def annotate(self, session: Session | Caller | PinlessDialin | str, /, **notes: Any) -> Outcome:
         """Write something down about a session: on the session (`session.notes`), in every record, and after a restart too.
 
+        What is written down about a caller on hold is on the session that they become.
+
         Args:
-            session: a session or its id, live or ended and within retention.
+            session: a session or its id, live or ended and within retention; or a caller on hold, or their `PinlessDialin`.
             notes: JSON values. A later note replaces an earlier one of its name.
 
         Raises:
             ValueError: if a value is not JSON, or all notes of the session would be longer than 4 KB as JSON. Nothing was kept.
-            NoSuchSession: if no session of that id is known here.
+            NoSuchSession: if no session or caller of that id is known here.
             JournalError: if the journal could not keep them.
             NotRunning: outside the `async with`.
         """
         self._run.check_open()
-        known = self._run.call_control.known(session.session_id if isinstance(session, Session) else session)
-        event = SessionAnnotated(session_id=known.session_id, notes=check_notes(known, notes))
-        (outcome,) = await self._sequencer.submit_events(event)
+        (outcome,) = await self._sequencer.submit_events(self._run.call_control.annotation(session, notes))
         if outcome.anomalies:  # others were kept meanwhile, and these are too long now
             raise ValueError(outcome.anomalies[0])
         return outcome

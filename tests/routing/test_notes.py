@@ -47,6 +47,38 @@ async def test_notes_are_merged_and_survive_a_restart(tmp_path: Path) -> None:
         assert known.notes == expected
 
 
+async def test_notes_about_a_caller_on_hold_are_on_their_session(tmp_path: Path) -> None:
+    """Whenever they were written: on hold, connected, after a restart. The session's own note of a name counts."""
+    path, held = tmp_path / "calls.db", {"callId": "p", "callDomain": "d", "From": "+12025550142", "To": "+12025550100"}
+    async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
+        event = (await calls.receive(held)).event
+        assert isinstance(event, PinlessDialin)
+        await calls.annotate(event, tenant="acme", verdict="unknown", vip=False)
+        (caller,) = calls.waiting()
+        outcome = await calls.annotate(caller, vip=True)
+        assert (str(outcome.kind), outcome.changed) == ("noted", ())
+        assert caller.notes == {"tenant": "acme", "verdict": "unknown", "vip": True}
+    async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
+        session = (await calls.receive(js("dialin-connected", sipFrom="sip:+12025550142@x"))).session
+        assert session is not None
+        assert (session.pinless_call_id, session.notes) == ("p", caller.notes)
+        await calls.annotate(session, verdict="person")
+        outcome = await calls.annotate(event, verdict="voicemail", late=1)
+        assert outcome.changed == (session,)
+        expected = {"tenant": "acme", "verdict": "person", "vip": True, "late": 1}
+        assert session.notes == session.to_dict()["notes"] == expected
+        with pytest.raises(ValueError, match="at most 4096 bytes"):
+            await calls.annotate(event, long="x" * NOTES_LIMIT)
+        half = {"half": "x" * (NOTES_LIMIT // 2)}
+        await calls.annotate(event, **half)
+        with pytest.raises(ValueError, match="at most 4096 bytes"):
+            await calls.annotate(session, other="x" * (NOTES_LIMIT // 2))
+        with pytest.raises(NoSuchSession, match="no caller with the call id 'q'"):
+            await calls.annotate(PinlessDialin(call_id="q"), x=1)
+    (again,) = replayed(path).sessions()
+    assert again.notes == {**expected, **half}
+
+
 async def test_notes_are_a_copy() -> None:
     """Neither what the program passed nor what it got changes them."""
     async with Dispatcher(Router()) as calls:
