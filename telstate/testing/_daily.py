@@ -136,12 +136,18 @@ class FakeDaily:
 
         return self._do(do)
 
-    def leave(self, room: str) -> None:
-        """Let the bot leave: the meeting ends, and every telephone session in it."""
+    def leave(self, room: str, *, line: PhoneLine | None = None) -> None:
+        """Let the bot leave: the meeting ends, and every telephone session in it.
+
+        Args:
+            room: the room.
+            line: what happens to the events of that (`loses`, `delays`, `twice`): `PhoneLine(loses={"dialin.stopped"},
+                delays={"meeting.ended": 2.0})` reports only the meeting's end, and late; its other options are ignored.
+        """
 
         def do(domain: SimulatedDomain) -> None:
             if room in domain.rooms:
-                domain.end_meeting(domain.rooms[room])
+                domain.end_meeting(domain.rooms[room], line)
 
         self._do(do)
 

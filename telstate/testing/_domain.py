@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import unquote
@@ -152,21 +153,23 @@ class SimulatedDomain:
             self._participant(bot, "joined")
         self._register(room)
 
-    def end_meeting(self, room: SimulatedRoom) -> None:
-        """Let the bot leave: the meeting and all telephone sessions end."""
+    def end_meeting(self, room: SimulatedRoom, line: PhoneLine | None = None) -> None:
+        """Let the bot leave: the meeting and all telephone sessions end. The line says what happens to the events."""
         if (meeting := room.meeting) is None:
             return
         room.meeting = None
         legs = self.live_in(room.name)
         for leg in legs:
+            if line is not None:
+                leg.line = _with_faults(leg.line, line)
             self.end(leg, "meeting")
         for endpoint in room.endpoints:
             endpoint.ready = False
         meeting.bot.left_at = time.monotonic()
-        self._participant(meeting.bot, "left")
+        self._participant(meeting.bot, "left", line)
         about = {"meetingId": meeting.meeting_id, "startedAt": meeting.started_at, "sessionId": meeting.bot.session_id}
         participants = (meeting.bot.session_id, *(leg.session_id for leg in self.legs if leg.room == room.name))
-        self._publish("meeting-ended", room.name, about, after=participants)
+        self._publish("meeting-ended", room.name, about, line=line, after=participants)
 
     def hosted(self, name: str) -> tuple[SimulatedRoom, Meeting]:
         """Return a room and its meeting.
@@ -395,15 +398,16 @@ class SimulatedDomain:
         docs.daily.co/reference/daily-js/instance-methods/sip-call-transfer, which does not promise it. The outcome of a refer is
         never sent, as the pages of the webhooks say."""
         leg.transferred_to = to
-        self.end(leg, "refer" if refer else "transfer")
+        line = None if self._endpoint(to) is not None or refer else self._lines.dial(to)
+        stays = line is not None and line.keeps_caller
+        if not stays:
+            self.end(leg, "refer" if refer else "transfer")
         for step in ("triggered", "initiated"):
-            self._step(leg, step, isSipRefer=refer)
+            self._step(leg, step, to, isSipRefer=refer)
         if self._endpoint(to) is not None:
             self._after(_SOON, lambda: self._arrive(leg, to, refer=refer))
-        elif not refer:
-            line = self._lines.dial(to)
-            if line.refuses is None and line.is_answered and line.answers is not None:
-                self._after(line.answers, lambda: self._arrived(leg))
+        elif line is not None and line.refuses is None and line.is_answered and line.answers is not None:
+            self._after(line.answers, lambda: self._picked_up(leg, to) if stays else self._arrived(leg, to))
 
     def _arrive(self, leg: Leg, to: str, *, refer: bool) -> None:
         try:
@@ -411,14 +415,19 @@ class SimulatedDomain:
         except CallRejected:
             return  # no event says that a transfer failed
         if not refer:
-            self._arrived(leg)
+            self._arrived(leg, to)
 
-    def _arrived(self, leg: Leg) -> None:
-        self._step(leg, "answered")
-        self._step(leg, "completed")
+    def _picked_up(self, leg: Leg, to: str) -> None:
+        """The target answers a caller who stayed in their room until then, unless they have gone."""
+        if self.end(leg, "transfer"):
+            self._arrived(leg, to)
 
-    def _step(self, leg: Leg, step: str, **more: Any) -> None:
-        way = {"toEndpoint": leg.transferred_to, "fromEndpoint": leg.sip_from or leg.destination}
+    def _arrived(self, leg: Leg, to: str) -> None:
+        self._step(leg, "answered", to)
+        self._step(leg, "completed", to)
+
+    def _step(self, leg: Leg, step: str, to: str, **more: Any) -> None:
+        way = {"toEndpoint": to, "fromEndpoint": leg.sip_from or leg.destination}
         facts = {"sessionId": leg.session_id, "mtgSessionId": leg.meeting_id, **way, **more}
         self._publish(f"calltransfer-{step}", leg.room, facts, line=leg.line)
 
@@ -479,7 +488,7 @@ class SimulatedDomain:
         known = {key: value for key, value in facts.items() if value is not None}
         self._publish(f"{leg.direction}-{what}", leg.room, known, line=leg.line)
 
-    def _participant(self, who: Bot | Leg, what: str) -> None:
+    def _participant(self, who: Bot | Leg, what: str, line: PhoneLine | None = None) -> None:
         owner = isinstance(who, Bot)
         facts = {
             "sessionId": who.session_id,
@@ -496,7 +505,7 @@ class SimulatedDomain:
                 "canAdmin": owner,
             },
         }
-        self._publish(f"participant-{what}", who.room, facts, line=who.line if isinstance(who, Leg) else None)
+        self._publish(f"participant-{what}", who.room, facts, line=who.line if isinstance(who, Leg) else line)
 
     def _publish(
         self, name: str, room: str, facts: dict[str, Any], *, line: PhoneLine | None = None, after: tuple[str, ...] = ()
@@ -506,6 +515,16 @@ class SimulatedDomain:
         self._report(
             DomainEvent(event, room, after or ((session,) if session is not None else ()), line or PhoneLine())
         )
+
+
+def _with_faults(line: PhoneLine, other: PhoneLine) -> PhoneLine:
+    """Return a line to whose events happens what another says, too."""
+    return replace(
+        line,
+        loses={*line.loses, *other.loses},
+        twice={*line.twice, *other.twice},
+        delays={**line.delays, **other.delays},
+    )
 
 
 def _name_in(uri: str) -> str | None:

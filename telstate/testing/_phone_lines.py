@@ -44,6 +44,8 @@ class PhoneLine:
             to 60 seconds. No stopped follows: nothing documents whether one does.
         error: the text of dialout.error, or of dialin.error and dialin.warning.
         warns: from the dial to a dialout.warning; the call goes on.
+        keeps_caller: a caller who is transferred here stays in their room until the answer, as reports of failed transfers
+            say: without an answer they talk on. By default they leave their room at once, as Daily's pages say.
         refuses: the start is refused: see `telstate.testing.refusals`.
         answer_after: seconds by which the HTTP answer to the start is delayed; the call is in progress meanwhile.
         answer_lost: the call is made, but the connection breaks before the HTTP answer is complete.
@@ -66,6 +68,7 @@ class PhoneLine:
     fails: float | None = None
     error: str = DIALOUT_FAILED
     warns: float | None = None
+    keeps_caller: bool = False
 
     refuses: Refusal | None = None
     answer_after: float = 0.0

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from telstate import State
+from telstate import Settings, State
 from telstate.calls._evidence import Cause
 from telstate.control import DailyApi
 from telstate.errors import NotRunning, UnknownResult
@@ -426,6 +426,49 @@ async def test_a_transfer_to_a_number(line: PhoneLine, steps: str) -> None:
         ]
         assert sent == steps.split()
         assert world.daily.starts("+12025550109") == 0
+
+
+async def test_a_caller_who_stays_until_a_target_answers() -> None:
+    """As reports of failed transfers say: the first target never answers, the caller talks on, and the second one reaches them."""
+    async with watched() as world:
+        daily, first, second = world.daily, "+12025550108", "+12025550109"
+        daily.lines |= {
+            first: PhoneLine(answers=None, keeps_caller=True),
+            second: PhoneLine(answers=0.02, keeps_caller=True),
+        }
+        session_id = await world.dial(NUMBER)
+        await world.until(lambda: daily.session(session_id).joined_at)
+        await world.post("sipCallTransfer", sessionId=session_id, toEndPoint=first)
+        await asyncio.sleep(0.05)
+        assert daily.session(session_id).live
+        await asyncio.sleep(1.0)  # webhooks have whole seconds
+        await world.post("sipCallTransfer", sessionId=session_id, toEndPoint=second)
+        await world.until(lambda: world.webhook_types(session_id).count("calltransfer.completed"))
+        await world.settled()
+        session = world.calls.session(session_id)
+        assert session is not None
+        assert (session.cause, session.transfers) == ("transferred", ((first, "not-reached"), (second, "reached")))
+
+
+@pytest.mark.parametrize(
+    ("loses", "sign"),
+    [
+        ({"dialin.stopped"}, "participant-left"),
+        ({"dialin.stopped", "participant.left"}, "meeting-ended"),
+    ],
+)
+async def test_a_bot_that_leaves_where_the_ends_are_lost(loses: set[str], sign: str) -> None:
+    """Or come late. The time of the end is that of the sign, not of its arrival."""
+    async with watched(Settings(end_grace=0.05)) as world:
+        caller = world.daily.dial_in(ENDPOINT)
+        await world.until(lambda: (found := world.calls.session(caller)) is not None and found.was_answered)
+        world.daily.leave(ROOM, line=PhoneLine(loses=loses, delays={"meeting.ended": 0.5}))
+        session = await world.calls.wait_for(caller, "stopped", timeout=5)
+        assert (session.cause, session.end_source, session.end_sign) == ("completed", "inferred", sign)
+        left_at = world.daily.session(caller).left_at
+        assert left_at is not None
+        assert session.talk_s is not None
+        assert session.talk_s < 0.4
 
 
 async def test_a_refer() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import httpx
 
-from telstate import Dispatcher, Router
+from telstate import Dispatcher, Router, Settings
 from telstate.sources import webhook_app
 from telstate.testing import FakeDaily
 from tests.sources.serving import serving
@@ -62,9 +62,9 @@ class World:
 
 
 @asynccontextmanager
-async def watched(**options: Any) -> AsyncIterator[World]:
+async def watched(settings: Settings | None = None, **options: Any) -> AsyncIterator[World]:
     """A hosted room, and a program that receives its events."""
-    calls = Dispatcher(Router())
+    calls = Dispatcher(Router(), settings=settings)
     async with serving(webhook_app(calls, secrets=[SECRET])) as url:
         with FakeDaily(f"{url}/webhooks", SECRET, pinless=f"{url}/pinless", **options) as daily:
             daily.host(ROOM)
