@@ -7,7 +7,7 @@ session, gives way to one that an event reports, is withdrawn when it turns out 
 from __future__ import annotations
 
 from telstate.calls._address import plain_uri
-from telstate.calls._endings import ending_of, note_amended, note_sign, review_end
+from telstate.calls._endings import conclude, ending_of, note_sign
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import Session
@@ -109,11 +109,7 @@ def _line_up(state: EngineState, sessions: list[Session]) -> None:
         vars(session)["_signs"] = without(session._signs, EndSign.NEXT_CALLER)
         if sign is not None:
             note_sign(session, sign)
-        review_end(state, session)
-        if before is not None:
-            note_amended(state, session, before)
-        if session.session_id in state.far_legs.concerned:
-            state.far_legs.review(session)
+        conclude(state, session, before)
 
 
 def _is_reported(session: Session) -> bool:

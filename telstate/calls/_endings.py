@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence
-from telstate.calls._session import Session, signs_of
-from telstate.calls._shared_signs import SharedSign, client_key, room_key
+from telstate.calls._session import Session, may_concern, signs_of
+from telstate.calls._shared_signs import client_key, room_key
 from telstate.calls._signs import Sign, add_sign, learned_at
 from telstate.calls._table import EndSign
 from telstate.events import ClientLeft, MeetingEnded
@@ -16,6 +16,7 @@ from telstate.events import ClientLeft, MeetingEnded
 __all__ = [
     "Ending",
     "client_left",
+    "conclude",
     "ending_of",
     "forget_told",
     "give_shared_signs",
@@ -56,16 +57,10 @@ def note_amended(state: EngineState, session: Session, before: Ending) -> None:
 
 def note_sign(session: Session, sign: Sign) -> None:
     """Add a sign to a session. Once Daily has reported the end, only our own leaving says more: who ended it."""
-    evidence = session._evidence
-    if sign.kind == _CLIENT_LEFT:
-        dialect, _, room = sign.of
-        if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, dialect):
-            return
-        if None not in (room, session.room) and room != session.room:
-            return
-    elif evidence & Evidence.TOLD:
+    if sign.kind != _CLIENT_LEFT and session._evidence & Evidence.TOLD:
         return
-    vars(session)["_signs"] = add_sign(session._signs, sign)
+    if may_concern(session, sign):
+        vars(session)["_signs"] = add_sign(session._signs, sign)
 
 
 def forget_told(session: Session) -> None:
@@ -93,6 +88,15 @@ def review_end(state: EngineState, session: Session) -> None:
         state.changed.append(session)
 
 
+def conclude(state: EngineState, session: Session, before: Ending | None) -> None:
+    """Draw the conclusions of a sign that came or went by an event that is not the session's own."""
+    review_end(state, session)
+    if before is not None:
+        note_amended(state, session, before)
+    if session.session_id in state.far_legs.concerned:
+        state.far_legs.review(session)
+
+
 def give_shared_signs(state: EngineState, session: Session) -> None:
     """Give a session the signs of its room and client: either may have become known only now."""
     for sign in state.shared_signs.of(session):
@@ -102,35 +106,30 @@ def give_shared_signs(state: EngineState, session: Session) -> None:
 def meeting_ended(state: EngineState, event: MeetingEnded, at: float | None) -> None:
     """A meeting ended, and all its calls: this is a sign of the end of each session that was in it."""
     if event.room is not None:
-        sign = Sign(EndSign.MEETING_ENDED, at, event.occurred_at is not None, state.now)
-        _share(state, room_key(event.room), SharedSign(sign, event.domain_id), room=event.room)
+        sign = Sign(EndSign.MEETING_ENDED, at, event.occurred_at is not None, state.now, event.domain_id)
+        _share(state, room_key(event.room), sign, room=event.room)
 
 
 def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None:
     """Our call client left: a sign of the end of each session that nobody else reports."""
     dialect, client_id = state.told_by, event.call_client_id
     sign = Sign(_CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id, event.room))
-    _share(state, client_key(dialect, client_id), SharedSign(sign, None), call_client_id=client_id)
+    _share(state, client_key(dialect, client_id), sign, call_client_id=client_id)
 
 
-def _share(state: EngineState, key: str, shared: SharedSign, **where: Any) -> None:
+def _share(state: EngineState, key: str, sign: Sign, **where: Any) -> None:
     """Keep a sign for later sessions, and give it to all known ones whose end it may be."""
     ((name, value),) = where.items()
-    state.shared_signs.add(key, shared, state.now)
+    state.shared_signs.add(key, sign, state.now)
     sessions = [one for one in state.registry.live.values() if getattr(one, name) == value]
     ended = map(state.registry.get, state.untold)
     sessions += [one for one in ended if one is not None and getattr(one, name) == value]
-    if shared.sign.kind == _CLIENT_LEFT:  # it says who ended a session whose end was reported a moment ago
+    if sign.kind == _CLIENT_LEFT:  # it says who ended a session whose end was reported a moment ago
         sessions += [one for one in _ended_lately(state) if getattr(one, name) == value]
     for session in sessions:
-        if shared.concerns(session):
-            before = ending_of(session)
-            note_sign(session, shared.sign)
-            review_end(state, session)
-            if before is not None:
-                note_amended(state, session, before)
-            if session.session_id in state.far_legs.concerned:
-                state.far_legs.review(session)
+        before = ending_of(session)
+        note_sign(session, sign)
+        conclude(state, session, before)
 
 
 def _ended_lately(state: EngineState) -> Iterator[Session]:

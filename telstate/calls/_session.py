@@ -60,7 +60,9 @@ _EMPTY: dict[str, Any] = {
 }
 """The values of a new session. Each session starts with a copy. A dict of 43 values would take twice the memory of one of 42."""
 
-_CLIENT_LEFT = EndSign.CLIENT_LEFT  # the names of an enum are slow to look up
+_CLIENT_LEFT, _MEETING_ENDED = EndSign.CLIENT_LEFT, EndSign.MEETING_ENDED  # the names of an enum are slow to look up
+_OF_OTHERS = frozenset({_CLIENT_LEFT, _MEETING_ENDED})
+"""The signs of a client or a room, which concern only some of its sessions."""
 
 SessionType = TypeVar("SessionType")
 
@@ -452,12 +454,25 @@ def rare(session: Session, name: str) -> Any:
 
 
 def signs_of(session: Session) -> tuple[Sign, ...]:
-    """Return the signs of a session's end. A client that left concerns it only if nobody else reports the session."""
+    """Return the signs of a session's end, without those of a client or a room that turned out not to be its own."""
     signs = session._signs
     for sign in signs:
-        if sign.kind == _CLIENT_LEFT:
-            return tuple(one for one in signs if one.kind != _CLIENT_LEFT or _is_of_client(session, one.of))
+        if sign.kind in _OF_OTHERS:
+            return tuple(one for one in signs if one.kind not in _OF_OTHERS or _concerns(session, one))
     return signs
+
+
+def may_concern(session: Session, sign: Sign) -> bool:
+    """Return whether a sign can be about a session, as far as is known of the session by now."""
+    if sign.kind == _MEETING_ENDED:
+        return _agree(sign.of, session.domain_id)
+    if sign.kind != _CLIENT_LEFT:
+        return True
+    dialect, client_id, room = sign.of
+    evidence = session._evidence
+    if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, dialect):
+        return False
+    return session.call_client_id == client_id and _agree(room, session.room)
 
 
 def inferred_end(session: Session) -> End | None:
@@ -465,16 +480,15 @@ def inferred_end(session: Session) -> End | None:
     return end_of(signs_of(session), session) if session._signs else None
 
 
-def _is_of_client(session: Session, client: tuple[int, str | None, str | None]) -> bool:
-    """Return whether one call client, of one dialect, reports all of a session. One without an id may have a room."""
-    dialect, client_id, room = client
-    if room is not None and session.room is not None and session.room != room:
+def _concerns(session: Session, sign: Sign) -> bool:
+    """Return whether a sign is about a session. A client that left concerns it only if nobody else reports the session."""
+    if not may_concern(session, sign):
         return False
-    evidence = session._evidence
-    if evidence & Evidence.BY_CLIENTS or session.call_client_id != client_id:
-        return False
-    dialects = evidence & Evidence.BY_DIALECTS
-    return dialects == dialect or (not dialects and client_id is not None)
+    return sign.kind != _CLIENT_LEFT or sign.of[1] is not None or bool(session._evidence & Evidence.BY_DIALECTS)
+
+
+def _agree(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other
 
 
 # The setters that `_read_only` bypasses. For the engine alone.

@@ -324,6 +324,21 @@ def test_a_meeting_ends_the_calls_that_were_in_it() -> None:
         assert found == {"in it", "of unknown domain"}
 
 
+def test_a_domain_that_becomes_known_later_decides() -> None:
+    """In any order: a room of another domain has the same name."""
+    for domain, ends in (("d", True), ("e", False)):
+        records = (
+            (0.0, js("dialin-connected", "a", room="r")),
+            meeting(90, domain_id="d"),
+            hook("dialin.connected", 0, domain_id=domain),
+        )
+        for order in permutations(records):
+            engine = run(*order)
+            assert known(engine).uncertain is ends
+            pass_time(engine, 400)
+            assert known(engine).ended is ends
+
+
 def test_a_session_whose_room_becomes_known_later_gets_the_sign_then() -> None:
     """Within retention."""
     engine = run((0.0, js("dialin-connected", "a")), meeting(90))
