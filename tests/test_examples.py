@@ -239,13 +239,17 @@ def test_the_bot_command_is_run_with_the_address_of_its_room(tmp_path: Path, mon
 
 
 def test_a_cold_transfer_ends_as_transferred() -> None:
-    """A caller who hung up is not transferred; one whose transfer Daily refuses stays with the bot."""
+    """To the second operator. A caller who hung up is not transferred; one whose transfer Daily refuses stays with the bot."""
     lines = simulated("cold_transfer.py")
     printed: dict[str, list[str]] = {}
     for line in lines[:-1]:
         name, _, text = line.removeprefix("bot to sip:").removeprefix("sip:").partition("@example.com: ")
         printed.setdefault(name, []).append(text)
-    assert printed["handed-on"][-2:] == ["transferred to +12025550190", "the operator picked up"]
+    assert printed["handed-on"][2:] == [
+        "I connect you with a colleague.",  # the first one does not answer
+        "transferred (not-reached +12025550190, handed-over +12025550191)",
+        "the operator picked up",
+    ]
     assert printed["hangs-up"] == ["Hello. What can I do for you?", "completed"]
     assert printed["refused"][2].startswith("not transferred: POST /rooms/refused/sipCallTransfer: Daily answered 400")
     assert printed["refused"][3:] == ["I cannot reach anybody. May I take a message?", "completed"]
