@@ -160,7 +160,7 @@ def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
         "DAILY_API_KEY": "k",
         "TELSTATE_WEBHOOK_SECRET": "c2VjcmV0",
         "PORT": str(port),
-        "OPERATOR": "+12025550190",
+        "OPERATORS": "+12025550190",
         "AGENT": "+12025550190",
         "BOT": "true",
     }
