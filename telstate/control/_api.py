@@ -226,14 +226,19 @@ class DailyApi:
         """Send it once. Returns problems: an exception raised from here would have httpx's as its context."""
         import httpx  # noqa: PLC0415 - an extra
 
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        headers = {"Accept-Encoding": "identity"}  # a few kB of compressed JSON can become gigabytes
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         request = {"content": content, "headers": headers, "timeout": timeout}
         try:
             with anyio.fail_after(2 * timeout) as scope:
                 async with client.stream(method, self._url + path, **request) as response:  # type: ignore[arg-type]
                     tried = _Try(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
+                    encoding = response.headers.get("Content-Encoding", "identity")
+                    if encoding.strip().lower() not in ("identity", ""):
+                        return tried._replace(problem=f"the answer is compressed ({encoding}), which was not asked for")
                     body = bytearray()
-                    async for chunk in response.aiter_bytes():
+                    async for chunk in response.aiter_raw():
                         body += chunk
                         if len(body) > _LONGEST_ANSWER:
                             scope.cancel()  # a break would leave httpx's generators open

@@ -45,14 +45,18 @@ class DiskThread:
         self._running = False
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Make a call in the thread and wait for its result."""
+        """Make a call in the thread and wait for its result.
+
+        Raises:
+            RuntimeError: if the thread cannot be started: the system allows no more. The call was not made.
+        """
         await anyio.lowlevel.checkpoint_if_cancelled()
         work = _Work(call)
-        self._queue.put(work)
         with self._starting:
-            if not self._running:
-                self._running = True
+            if not self._running:  # started first: if it cannot be, nothing waits for it, and the next call tries again
                 Thread(target=self._run_calls, name="telstate disk", daemon=True).start()
+                self._running = True
+            self._queue.put(work)
         await work.done.wait()
         if work.error is not None:
             raise work.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import logging
 import socket
 import subprocess
@@ -186,6 +187,10 @@ async def test_timeouts(daily: FakeDaily, fault: Fault) -> None:
     assert time.monotonic() - began < 10
 
 
+TWICE = gzip.compress(gzip.compress(b"[" + b" " * 50_000_000 + b"]"))
+"""A few hundred bytes that would become 50 MB."""
+
+
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
@@ -194,8 +199,9 @@ async def test_timeouts(daily: FakeDaily, fault: Fault) -> None:
         (instead(200, b"[" * 100_000), "is not JSON"),
         (instead(200, b"[" + b"1," * 5_100_000 + b"1]"), "more than 10,000,000 bytes"),
         (flood, "more than 10,000,000 bytes"),
+        (instead(200, TWICE, content_encoding="gzip, gzip"), "is compressed (gzip, gzip)"),
     ],
-    ids=["html", "bytes", "deep", "huge", "endless"],
+    ids=["html", "bytes", "deep", "huge", "endless", "compressed"],
 )
 async def test_unreadable_answers_are_not_requested_again(daily: FakeDaily, fault: Fault, text: str) -> None:
     """They would be the same."""
