@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome
+from telstate.calls._recorder import note_anomaly
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
 from telstate.errors import ParseError
@@ -19,6 +20,9 @@ from telstate.events import SettingsChanged
 from telstate.events._parse import parse_line
 
 __all__ = ["Replay"]
+
+_DAY = 86_400.0
+_MISDATED = "a line is more than a day older than one before it: one of them is misdated, and sessions may be split"
 
 
 class Replay:
@@ -52,6 +56,8 @@ class Replay:
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
             grace, now = self._grace, self.engine.now
+            if at is not None and now is not None and at < now - _DAY:
+                _note_misdated(outcome)
             if grace is not None and grace.ends and now is not None and next(iter(grace.ends.values())) <= now:
                 self._infer_ends(outcome, now)
             return outcome
@@ -81,6 +87,13 @@ class Replay:
             raise ParseError(
                 "settings", "those of the log before it: replay this journal alone", settings.model_dump(), "journal"
             )
+
+
+def _note_misdated(outcome: Outcome) -> None:
+    """A wrong time in the future makes sessions leave memory early, and later events open them again: say so."""
+    if outcome.session is not None and _MISDATED not in outcome.session.anomalies:
+        note_anomaly(outcome.session, _MISDATED)
+        outcome.anomalies += (_MISDATED,)
 
 
 def _validated(settings: dict[str, Any]) -> Settings:

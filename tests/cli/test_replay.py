@@ -57,6 +57,31 @@ def test_json_has_the_promised_keys() -> None:
     assert lines[1]["summary"] == dict.fromkeys(TOTALS, 0) | {"received": 2, "moved": 2}
 
 
+def test_a_line_from_the_future_is_noted() -> None:
+    """It makes a session leave memory in the middle of its call, so the call has two. Both orders of days are legal, and odd."""
+    lines = [
+        {
+            "v": 1,
+            "seq": 1,
+            "at": at,
+            "dialect": "daily-js",
+            "event": None,
+            "payload": {"action": action, "sessionId": session},
+        }
+        for at, action, session in (
+            (1.79e9, "dialin-connected", "s"),
+            (3.99e9, "dialin-connected", "of 2096"),
+            (1.79e9 + 5, "dialin-warning", "s"),
+            (1.79e9 + 9, "dialin-stopped", "s"),
+        )
+    ]
+    given = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    sessions = [line["session"] for line in json_lines(telstate("replay", "--json", given=given)) if "session" in line]
+    odd = {session["session_id"]: session["anomalies"] for session in sessions}
+    assert odd["of 2096"] == []
+    assert [text.split(":")[0] for text in odd["s"]] == ["a line is more than a day older than one before it"]
+
+
 def test_parked_moves_unmatched_events_and_bad_lines() -> None:
     """Each has its own kind of line."""
     given = (
