@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
@@ -191,7 +192,7 @@ class Dispatcher:
             JournalError: if the journal could not keep it; nothing has changed then.
             NotRunning: outside the `async with`.
         """
-        if not self._run.accepts:
+        if not self._run.accepts or get_ident() != self._run.thread:
             self._run.check_open()
         backlog = self._backlog
         if backlog.pending + backlog.reserved >= self._pending_limit and not backlog.in_handler:

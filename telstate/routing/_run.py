@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from threading import get_ident
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -89,6 +90,8 @@ class Run:
         self.is_running = False
         """True from entering the block until it is left, and the journal closed."""
         self.accepts = False
+        self.thread: int = 0
+        """The thread of the event loop that it runs in."""
         """True inside the block."""
         self._draining = self._leaving = False
         self._group: TaskGroup | None = None
@@ -124,7 +127,7 @@ class Run:
         ):
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
-        self.accepts = True
+        self.thread, self.accepts = get_ident(), True
         self.reconciler.open(group)
 
     async def _recover(self) -> None:
@@ -254,6 +257,11 @@ class Run:
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""
+        if self.is_running and get_ident() != self.thread:
+            raise NotRunning(
+                "a dispatcher belongs to the event loop it was entered in, and this is another thread: call"
+                " `anyio.from_thread.run(calls.receive, payload)`, or `asyncio.run_coroutine_threadsafe(…, loop)`"
+            )
         if not self.accepts and not (self._draining and self.backlog.in_handler):
             raise NotRunning("the dispatcher accepts nothing: use it inside `async with Dispatcher(router) as calls:`")
 

@@ -999,6 +999,22 @@ async def test_an_event_id_is_the_journals_id_and_the_sequence_number() -> None:
 # --- entering and leaving ---------------------------------------------------------------------------------------------------------
 
 
+async def test_another_thread_is_refused() -> None:
+    """It would step the engine beside the event loop. The error says how to get to the loop, and that works."""
+    async with Dispatcher(Router()) as calls:
+
+        def elsewhere() -> None:
+            for call in (calls.receive, calls.receive_many):
+                argument: Any = js("dialout-connected") if call == calls.receive else [js("dialout-connected")]
+                with pytest.raises(NotRunning, match="another thread"):
+                    anyio.run(call, argument)
+            anyio.from_thread.run(calls.receive, js("dialout-answered"))
+
+        await anyio.to_thread.run_sync(elsewhere)
+        assert [str(session.state) for session in calls.sessions()] == ["answered"]
+        assert sum(calls.counts.values()) == 1
+
+
 async def test_outside_the_block_everything_raises_not_running() -> None:
     """Before and after. What is not an event changes nothing."""
     calls = Dispatcher(Router())
