@@ -11,7 +11,7 @@ from telstate.calls._endings import conclude, ending_of, note_sign
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import Session
-from telstate.calls._signs import without
+from telstate.calls._signs import Sign, without
 from telstate.calls._table import EndSign
 from telstate.events import DialinReady
 
@@ -104,12 +104,18 @@ def _line_up(state: EngineState, sessions: list[Session]) -> None:
         before = ending_of(session)
         sign = state.lineup.sign_of(session, state.now)
         known = next((one for one in session._signs if one.kind == EndSign.NEXT_CALLER), None)
+        if known is not None and state.registry.get(known.of) is None and (sign is None or _is_later(sign, known)):
+            continue  # the next caller has left memory
         if sign == known or (sign is not None and known is not None and sign[:3] == known[:3]):
             continue
         vars(session)["_signs"] = without(session._signs, EndSign.NEXT_CALLER)
         if sign is not None:
             note_sign(session, sign)
         conclude(state, session, before)
+
+
+def _is_later(sign: Sign, other: Sign) -> bool:
+    return sign.at is not None and other.at is not None and sign.at >= other.at
 
 
 def _is_reported(session: Session) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence
@@ -24,6 +24,7 @@ __all__ = [
     "meeting_ended",
     "note_amended",
     "note_sign",
+    "note_untold",
     "review_end",
 ]
 
@@ -53,6 +54,14 @@ def note_amended(state: EngineState, session: Session, before: Ending) -> None:
     if (session.cause, session.ended_by, session.end_source, session.ended_at) != before:
         vars(session)["amended"] = True
         state.changed.append(session)
+        if session.session_id in state.untold:
+            note_untold(state, session)
+
+
+def note_untold(state: EngineState, session: Session) -> None:
+    """Remember a session whose end Daily did not report, and when it ended: only an earlier sign says more of it."""
+    at = session.ended_at if session.end_source is EndSource.INFERRED else None
+    state.untold[session.session_id] = at
 
 
 def note_sign(session: Session, sign: Sign) -> None:
@@ -60,7 +69,7 @@ def note_sign(session: Session, sign: Sign) -> None:
     if sign.kind != _CLIENT_LEFT and session._evidence & Evidence.TOLD:
         return
     if may_concern(session, sign):
-        vars(session)["_signs"] = add_sign(session._signs, sign)
+        vars(session)["_signs"] = add_sign(session._signs, sign, session)
 
 
 def forget_told(session: Session) -> None:
@@ -107,33 +116,39 @@ def meeting_ended(state: EngineState, event: MeetingEnded, at: float | None) -> 
     """A meeting ended, and all its calls: this is a sign of the end of each session that was in it."""
     if event.room is not None:
         sign = Sign(EndSign.MEETING_ENDED, at, event.occurred_at is not None, state.now, event.domain_id)
-        _share(state, room_key(event.room), sign, room=event.room)
+        _share(state, room_key(event.room), sign, event.room)
 
 
 def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None:
     """Our call client left: a sign of the end of each session that nobody else reports."""
     dialect, client_id = state.told_by, event.call_client_id
     sign = Sign(_CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id, event.room))
-    _share(state, client_key(dialect, client_id), sign, call_client_id=client_id)
+    _share(state, client_key(dialect, client_id, event.room), sign, event.room if client_id is None else None)
 
 
-def _share(state: EngineState, key: str, sign: Sign, **where: Any) -> None:
+def _share(state: EngineState, key: str, sign: Sign, room: str | None) -> None:
     """Keep a sign for later sessions, and give it to all known ones whose end it may be."""
-    ((name, value),) = where.items()
     state.shared_signs.add(key, sign, state.now)
-    sessions = [one for one in state.registry.live.values() if getattr(one, name) == value]
-    ended = map(state.registry.get, state.untold)
-    sessions += [one for one in ended if one is not None and getattr(one, name) == value]
-    if sign.kind == _CLIENT_LEFT:  # it says who ended a session whose end was reported a moment ago
-        sessions += [one for one in _ended_lately(state) if getattr(one, name) == value]
-    for session in sessions:
-        before = ending_of(session)
-        note_sign(session, sign)
-        conclude(state, session, before)
+    for session in [*state.registry.live.values(), *_ended_later(state, sign.at), *_ended_lately(state, sign)]:
+        if (room is None or session.room == room) and may_concern(session, sign):
+            before = ending_of(session)
+            note_sign(session, sign)
+            conclude(state, session, before)
 
 
-def _ended_lately(state: EngineState) -> Iterator[Session]:
-    """Iterate over the sessions whose end was reported within the last minute, latest first."""
+def _ended_later(state: EngineState, at: float | None) -> Iterator[Session]:
+    """Iterate over the sessions whose end was not reported and may have been earlier, at this time."""
+    for session_id, ended_at in state.untold.items():
+        if at is None or ended_at is None or at < ended_at:
+            session = state.registry.get(session_id)
+            if session is not None:
+                yield session
+
+
+def _ended_lately(state: EngineState, sign: Sign) -> Iterator[Session]:
+    """Iterate over the sessions whose end was reported within the last minute: our own leaving says who ended them."""
+    if sign.kind != _CLIENT_LEFT:
+        return
     ended = state.registry.ended
     for due, session in reversed(ended.values()):
         if due - ended.ttl < state.now - _LATELY:

@@ -52,8 +52,9 @@ class EndpointLineup:
             arrivals = self._arrivals[endpoint] = self._begin(first)
         place = bisect_left(arrivals, (at, session_id))
         if place < len(arrivals) and arrivals[place] == (at, session_id):
-            return []
-        changed = self._remove(endpoint, session)  # at another time
+            return self._before(arrivals, at)  # by which clock may have become known
+        before = _pull(arrivals, session)
+        changed = [] if before is None else self._before(arrivals, before)
         insort(arrivals, (at, session_id))
         return [*changed, session, *self._before(arrivals, at)]
 
@@ -74,15 +75,10 @@ class EndpointLineup:
             if self._first.get(endpoint) == session_id:
                 del self._first[endpoint]
             return []
-        place = bisect_left(arrivals, (session.connected_at or 0.0, session_id))
-        if place == len(arrivals) or arrivals[place][1] != session_id:
-            place = next((place for place, arrival in enumerate(arrivals) if arrival[1] == session_id), -1)
-        if place < 0:
-            return []
-        at, _ = arrivals.pop(place)
+        at = _pull(arrivals, session)
         if not arrivals:
             del self._arrivals[endpoint], self._first[endpoint]
-        return [session, *self._before(arrivals, at)]
+        return [] if at is None else [session, *self._before(arrivals, at)]
 
     def sign_of(self, session: Session, learned: float) -> Sign | None:
         """Return the next caller on the endpoint of a dial-in, as a sign; None if there is none."""
@@ -115,6 +111,15 @@ class EndpointLineup:
         begin = bisect_left(arrivals, arrivals[place - 1][0], key=_time)
         found = (self._find(session_id) for _, session_id in arrivals[begin:place])
         return [session for session in found if session is not None]
+
+
+def _pull(arrivals: list[_Arrival], session: Session) -> float | None:
+    """Take a session out of its endpoint's arrivals; return the time at which it stood there."""
+    session_id = session.session_id
+    place = bisect_left(arrivals, (session.connected_at or 0.0, session_id))
+    if place == len(arrivals) or arrivals[place][1] != session_id:  # its time has changed
+        place = next((place for place, arrival in enumerate(arrivals) if arrival[1] == session_id), -1)
+    return None if place < 0 else arrivals.pop(place)[0]
 
 
 def _time(arrival: _Arrival) -> float:

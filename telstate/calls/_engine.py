@@ -29,6 +29,7 @@ from telstate.calls._endings import (
     holds_sign,
     meeting_ended,
     note_amended,
+    note_untold,
     review_end,
 )
 from telstate.calls._endpoints import Endpoint, scope_of
@@ -41,7 +42,7 @@ from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
-from telstate.calls._timers import ENDS, SILENCE, Limit
+from telstate.calls._timers import END, OLD_END, SILENCE, Limit
 from telstate.errors import TelstateError
 from telstate.events import (
     ClientLeft,
@@ -368,11 +369,13 @@ class Engine:
                 return rules.verdicts[state]
             return END_VERDICTS[direction][state] if self._state.timers.awaits_presence(session) else (LATE, None)
         assert isinstance(event, DeadlinePassed)  # noqa: S101
+        if event.deadline == OLD_END:  # it was counted from the meeting's end, not from the first sign
+            return END_VERDICTS[direction][state] if holds_sign(session) else (LATE, None)
         if not self._state.timers.is_due(event):
             return LATE, None
         if event.deadline == SILENCE:
             return SILENCE_VERDICTS[direction][state]
-        if event.deadline in ENDS:
+        if event.deadline == END:
             return END_VERDICTS[direction][state] if holds_sign(session) else (LATE, None)
         return rules.verdicts[state]
 
@@ -423,7 +426,7 @@ class Engine:
             state.untold.pop(session.session_id, None)
             if session._signs:
                 forget_told(session)
-        if state.shared_signs and (found & FACTS or evidence != session._evidence):
+        if state.shared_signs and (found & FACTS or evidence != session._evidence or (ending and rules.life)):
             give_shared_signs(state, session)
         if event.__pydantic_extra__ or rules.nested_anomalies:
             for text in event.anomalies:
@@ -482,7 +485,7 @@ class Engine:
             vars(session)["uncertain"] = False
             state.changed.append(session)
         if not session._evidence & Evidence.TOLD:
-            state.untold[session.session_id] = None
+            note_untold(state, session)
         state.endpoints.vacate(session, state.now)
         if session.room is not None:
             state.rooms.end(session.room, state.now)

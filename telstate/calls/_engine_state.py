@@ -59,8 +59,8 @@ class EngineState:
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
         self.shared_signs = SharedSigns(settings.retention, settings.max_parked)
-        self.untold: dict[str, None] = {}
-        """The ended sessions whose end Daily did not report: later events may say more of it."""
+        self.untold: dict[str, float | None] = {}
+        """The ended sessions whose end Daily did not report: the end that is inferred, None if there is no sign of it."""
         self.lineup = EndpointLineup(self.registry.get)
         """It follows from the sessions, so a snapshot does not have it."""
         self.rooms = RoomEndpoints(
@@ -199,6 +199,7 @@ class EngineState:
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
         state.far_legs.load()
-        state.untold = {s.session_id: None for _, s in state.registry.ended.values() if not s._evidence & Evidence.TOLD}
+        untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
+        state.untold = {one.session_id: one.ended_at if one.end_sign else None for one in untold}
         state.lineup.load(state.registry.all())
         return state

@@ -253,7 +253,9 @@ class Session:
         if source is None:
             return None
         if source is EndSource.TOLD:
-            client_left = bool(self._signs) and has_left_before(signs_of(self), self._told_at)
+            client_left = bool(self._signs) and has_left_before(
+                [sign for sign in self._signs if sign.kind == _CLIENT_LEFT and is_of_client(self, sign)], self._told_at
+            )
         else:
             client_left = self.end_sign is EndSign.CLIENT_LEFT
         return ended_by_of(self._evidence, source, client_left=client_left)
@@ -463,16 +465,21 @@ def signs_of(session: Session) -> tuple[Sign, ...]:
 
 
 def may_concern(session: Session, sign: Sign) -> bool:
-    """Return whether a sign can be about a session, as far as is known of the session by now."""
+    """Return whether a sign can say something about a session, as far as is known of the session by now."""
     if sign.kind == _MEETING_ENDED:
         return _agree(sign.of, session.domain_id)
-    if sign.kind != _CLIENT_LEFT:
-        return True
+    return sign.kind != _CLIENT_LEFT or is_of_client(session, sign)
+
+
+def is_of_client(session: Session, sign: Sign) -> bool:
+    """Return whether a call client that left is one that reported a session, or started it."""
     dialect, client_id, room = sign.of
-    evidence = session._evidence
-    if evidence & Evidence.BY_CLIENTS or evidence & Evidence.BY_DIALECTS not in (0, dialect):
-        return False
-    return session.call_client_id == client_id and _agree(room, session.room)
+    dialects = session._evidence & Evidence.BY_DIALECTS
+    return (
+        session.call_client_id == client_id
+        and bool(dialects & dialect or (not dialects and client_id is not None))
+        and _agree(room, session.room)
+    )
 
 
 def inferred_end(session: Session) -> End | None:
@@ -484,7 +491,10 @@ def _concerns(session: Session, sign: Sign) -> bool:
     """Return whether a sign is about a session. A client that left concerns it only if nobody else reports the session."""
     if not may_concern(session, sign):
         return False
-    return sign.kind != _CLIENT_LEFT or sign.of[1] is not None or bool(session._evidence & Evidence.BY_DIALECTS)
+    if sign.kind != _CLIENT_LEFT:
+        return True
+    evidence = session._evidence
+    return not evidence & Evidence.BY_CLIENTS and evidence & Evidence.BY_DIALECTS in (0, sign.of[0])
 
 
 def _agree(one: str | None, other: str | None) -> bool:

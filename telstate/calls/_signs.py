@@ -19,7 +19,18 @@ from telstate.calls._table import EndSign
 if TYPE_CHECKING:
     from telstate.calls._session import Session
 
-__all__ = ["End", "Sign", "add_sign", "end_of", "has_left_before", "latest", "learned_at", "load_sign", "without"]
+__all__ = [
+    "End",
+    "Sign",
+    "add_sign",
+    "end_of",
+    "has_left_before",
+    "latest",
+    "latest_signs",
+    "learned_at",
+    "load_sign",
+    "without",
+]
 
 _CLOCKS_DIFFER = 5.0
 """Seconds by which two clocks may differ: Daily's (webhooks round to whole seconds) and the local one."""
@@ -30,6 +41,7 @@ _LEFT_WITHIN = 5.0
 _MAX_SIGNS = 8
 
 _PARTICIPANT_LEFT, _MEETING_ENDED, _CLIENT_LEFT, _NEXT_CALLER, _GONE = EndSign
+_OF_OTHERS = (_MEETING_ENDED, _CLIENT_LEFT)
 
 
 class Sign(NamedTuple):
@@ -54,15 +66,30 @@ class End(NamedTuple):
     at: float | None
 
 
-def add_sign(signs: tuple[Sign, ...], sign: Sign) -> tuple[Sign, ...]:
-    """Add a sign, once. A session keeps the latest eight."""
+def add_sign(signs: tuple[Sign, ...], sign: Sign, session: Session) -> tuple[Sign, ...]:
+    """Add a sign of a session, once. Of more than eight the earliest that hold are kept, as they count, and the latest."""
     if not signs:
         return (sign,)
-    known = sign[:3], sign.of
-    if any((one[:3], one.of) == known for one in signs):
+    if is_known(signs, sign):
         return signs
     kept = (*signs, sign)
-    return kept if len(kept) <= _MAX_SIGNS else tuple(sorted(kept, key=_order)[-_MAX_SIGNS:])
+    if len(kept) <= _MAX_SIGNS:
+        return kept
+    ranked = sorted(kept, key=lambda one: (not _holds(one, session), _order(one)))
+    last = max(kept, key=_order)
+    return (*[one for one in ranked if one is not last][: _MAX_SIGNS - 1], last)
+
+
+def latest_signs(signs: Iterable[Sign], sign: Sign, limit: int) -> tuple[Sign, ...]:
+    """Add a sign, once, and keep the latest."""
+    known = tuple(signs)
+    return known if is_known(known, sign) else tuple(sorted((*known, sign), key=_order)[-limit:])
+
+
+def is_known(signs: Iterable[Sign], sign: Sign) -> bool:
+    """Return whether a sign is among others; when they were learned does not matter."""
+    facts = sign[:3], sign.of
+    return any((one[:3], one.of) == facts for one in signs)
 
 
 def load_sign(dumped: Iterable[Any]) -> Sign:
@@ -119,7 +146,7 @@ def _holds(sign: Sign, session: Session) -> bool:
         return True
     if at is None:
         return True
-    if kind == _MEETING_ENDED and session.started_at is not None and session.started_at > at:
+    if kind in _OF_OTHERS and session.started_at is not None and session.started_at > at:
         return False  # it began after that
     return not _lives_after(session, at, by_daily=by_daily)
 

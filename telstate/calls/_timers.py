@@ -13,7 +13,7 @@ from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.events import DeadlinePassed, Direction
 
-__all__ = ["END", "ENDS", "PRESENCE", "SILENCE", "Limit", "SessionTimers"]
+__all__ = ["END", "OLD_END", "PRESENCE", "SILENCE", "Limit", "SessionTimers"]
 
 SILENCE = "silence"
 """The limit that ends a silent session, unless a `reconcile` can be asked whether it is still there."""
@@ -22,8 +22,8 @@ END = "end"
 PRESENCE = "presence"
 """The limit for the answer of that `reconcile`. Without an answer no session ends: it is asked again, or the silence restarts."""
 
-ENDS = (END, "meeting")
-"""The names of the limit of a sign. A journal of before has the second: a meeting's end was the only sign then."""
+OLD_END = "meeting"
+"""Its name in journals of before: a meeting's end was the only sign then."""
 
 
 # The names of an enum are slow to look up.
@@ -163,9 +163,9 @@ class SessionTimers:
 
     def is_due(self, event: DeadlinePassed) -> bool:
         """Return whether this limit still runs as it did when it passed."""
-        deadline = END if event.deadline in ENDS else event.deadline
         return any(
-            name == deadline and limit.ends.get(event.session_id or "") == event.due_at for name, limit in self._limits
+            name == event.deadline and limit.ends.get(event.session_id or "") == event.due_at
+            for name, limit in self._limits
         )
 
     def acknowledge(self, event: DeadlinePassed, session: Session, now: float) -> None:

@@ -66,7 +66,7 @@ def _left(state: EngineState, session: Session, event: ParticipantLeft) -> None:
         session.__dict__["_joined"] = joined_at
     if not session._evidence & Evidence.TOLD:
         sign = Sign(PARTICIPANT_LEFT, state.event_at, event.occurred_at is not None, state.now, joined_at)
-        session.__dict__["_signs"] = add_sign(session._signs, sign)
+        session.__dict__["_signs"] = add_sign(session._signs, sign, session)
 
 
 def _connected(state: EngineState, session: Session, _: Event) -> None:
@@ -131,8 +131,8 @@ def _presence_checked(state: EngineState, session: Session, event: PresenceCheck
         state.changed.append(session)
     if event.presence is Presence.ALIVE:
         vars(session)["uncertain"] = False
-        if state.clock is not None:
-            note_life(session, state.clock, False)
+        if state.event_at is not None:
+            note_life(session, state.event_at, False)
         state.timers.restart_silence(session, state.now)
     elif event.presence is Presence.UNKNOWN:
         vars(session)["uncertain"] = True

@@ -587,3 +587,118 @@ def test_a_journal_of_before_is_read_as_it_was_written() -> None:
     limit = {"action": "deadline-passed", "sessionId": "a", "deadline": "meeting", "dueAt": T + 120.4}
     assert give(engine, 120.5, limit).kind is OutcomeKind.MOVED
     assert end(known(engine))[3:] == (EndSign.MEETING_ENDED, 90)
+
+
+# --- what attacks found ---------------------------------------------------------------------------------------------
+
+
+def test_later_signs_never_push_out_the_one_that_counts() -> None:
+    """A room has many meetings in two hours, and a client leaves many rooms: the end stays, and so do the durations."""
+    engine = run(*DIALIN, meeting(90))
+    pass_time(engine, 200)
+    for number in range(2, 12):
+        give(engine, *meeting(600 * number))
+        assert (end(known(engine))[3:], known(engine).amended) == (("meeting-ended", 90), False)
+    live = run(*DIALIN, *(meeting(600 + number) for number in range(20)))
+    pass_time(live, 1000)
+    assert end(known(live))[3:] == ("meeting-ended", 600)
+
+
+def test_a_client_that_leaves_many_rooms_does_not_forget_the_first() -> None:
+    """Its leavings are kept by room, so a session that becomes known later finds its own."""
+    session = [(0.0, called("dialin_connected", "a", room="r1")), (1.0, called("participant_joined", "a", room="r1"))]
+    left = [(90.0 + number, called("left", room=f"r{number + 1}")) for number in range(9)]
+    for order in (session + left, left + session):
+        engine = run(*order)
+        pass_time(engine, 500)
+        assert end(known(engine))[3:] == ("client-left", 90)
+
+
+def test_many_bots_that_leave_cost_each_only_its_own_sessions() -> None:
+    """Ended sessions are not looked at again for a later sign. A count, as times are noisy."""
+    engine, looked = Engine(), 0
+    for number in range(300):
+        room = f"r{number}"
+        for at, payload in (
+            (0.0, called("dialin_connected", f"s{number}", room=room)),
+            (0.5, called("left", room=room)),
+        ):
+            give(engine, number + at, payload)
+        pass_time(engine, number + 0.9)
+    looked = sum(len(session._signs) for session in engine.sessions())
+    assert looked == 300
+
+
+def test_a_time_that_changes_loses_no_place_on_an_endpoint() -> None:
+    """Daily's time replaces that of a receipt; another event names another endpoint; the next caller still displaces the first."""
+    a = (1.25, js("dialin-connected", "a", sipEndpoint=URI))
+    b, told = hook("dialin.connected", 40, "b"), (40.25, js("dialin-connected", "b", sipEndpoint=f"other{URI[4:]}"))
+    again = (60.0, hook("dialin.connected", 1, "a")[1])
+    c = (70.25, js("dialin-connected", "c", sipEndpoint=URI))
+    for order in permutations((a, b, told, again, c)):
+        engine = run(READY, *order)
+        pass_time(engine, 200)
+        assert end(known(engine))[3:] == ("next-caller", 70.25)
+
+
+def test_the_clock_of_the_next_caller_may_become_known_later() -> None:
+    """At the same time: Daily's then, so life by our clock has five seconds."""
+    records = (
+        hook("dialin.connected", 1),
+        (40.0, js("dialin-connected", "b", room="r")),
+        hook("dialin.connected", 40, "b"),
+        (43.0, js("dtmf-event", "a", tone="1")),
+    )
+    for order in permutations(records):
+        engine = run(READY, *order)
+        pass_time(engine, 300)
+        assert end(known(engine))[3:] == ("next-caller", 40)
+
+
+def test_an_alive_counts_at_its_own_time() -> None:
+    """Not at that of an event that was received before it."""
+    alive = (50.0, PresenceChecked(session_id="a", presence=Presence.ALIVE))
+    records = (*PYTHON, alive, (90.0, called("left")), (100.0, called("dialin_connected", "z", callClientId="q")))
+    for order in permutations(records):
+        engine = run(*order)
+        pass_time(engine, 500)
+        assert end(known(engine))[3:] == ("client-left", 90)
+
+
+def test_a_client_that_left_before_has_not_left_a_later_request() -> None:
+    """A call object that joins again keeps its id."""
+    for place in (0, 1):
+        records = [(100.0, DialoutRequested(session_id="a", call_client_id="k"))]
+        records.insert(place, (50.0, called("left", callClientId="k")))  # type: ignore[arg-type]
+        engine = run(*records)
+        pass_time(engine, 170)
+        assert (known(engine).ended, known(engine).uncertain) == (False, False)
+
+
+def test_a_next_caller_who_left_memory_is_not_forgotten() -> None:
+    """A late event of the first one, after two hours, still finds it ended then, or alive since."""
+    engine = run(READY, *CALLERS[:1], person("joined", "a", 2), CALLERS[1], hook("dialin.stopped", 41, "b"))
+    pass_time(engine, 7241.4)
+    assert engine.session("b") is None
+    pass_time(engine, 7242)
+    session = engine.session("a")
+    if session is not None:
+        engine.receive(parse(hook("dialin.connected", 1)[1] | {"id": "again"}), T + 7242, dialect="webhook")
+        assert end(session)[3:] == ("next-caller", 40)
+
+
+def test_an_end_that_webhooks_report_may_follow_our_leaving_too() -> None:
+    """The sign itself does not count, as webhooks report the session, but it says who ended it."""
+    for order in permutations(
+        (*PYTHON, hook("dialin.connected", 0), hook("dialin.stopped", 91), (90.2, called("left")))
+    ):
+        engine = run(*order)
+        assert (known(engine).end_source, known(engine).ended_by) == ("told", "local")
+
+
+def test_an_old_limit_after_a_meeting_counts_where_the_participant_left_before() -> None:
+    """It was due a minute after the meeting, not after the first sign."""
+    engine = run(hook("dialin.connected", 0), person("left", "a", 1, 79), meeting(81))
+    limit = {"action": "deadline-passed", "sessionId": "a", "deadline": "meeting", "dueAt": T + 141.4}
+    assert give(engine, 141.4, limit).kind is OutcomeKind.MOVED
+    assert end(known(engine)) == ("stopped", "completed", "inferred", "participant-left", 80)
