@@ -20,6 +20,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
+from telstate.routing._interruption import Interruption
 from telstate.routing._log import Log, of_session, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._retry import Retry, checked, retrying
@@ -145,11 +146,17 @@ class HandlerTable:
         registrations: each handler with the middlewares around it, outermost first, in the order in which they run.
         calls: what handlers get as `calls`.
         clock: governs the pauses between retries.
+        interruption: learns of a KeyboardInterrupt of a filter.
     """
 
     def __init__(
-        self, registrations: Iterable[tuple[Registration, tuple[Registration, ...]]], calls: Any, clock: Clock
+        self,
+        registrations: Iterable[tuple[Registration, tuple[Registration, ...]]],
+        calls: Any,
+        clock: Clock,
+        interruption: Interruption | None = None,
     ) -> None:
+        self._interruption = interruption or Interruption()
         names = Counter[str]()
         self._all = [
             _bind_all(_unique(registration.name, names), registration, around, calls, clock)
@@ -221,7 +228,8 @@ class HandlerTable:
     def _passes(self, handler: BoundHandler, outcome: Outcome) -> bool:
         try:
             return handler.registration.filters.pass_on(outcome)
-        except Exception as error:
+        except BaseException as error:  # it runs while an event is stepped, also at every start: nothing may end that
+            self._interruption.note(error, handler.name)
             facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": traceback_of(error)}
             self._log.error(
                 "filter.failed", handler=handler.name, **facts, hint="its handler does not run for this event"
