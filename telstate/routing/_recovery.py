@@ -20,6 +20,7 @@ from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap, parse
 from telstate.routing._abilities import abilities_of, append
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
+from telstate.routing._deliveries import Deliveries
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
@@ -49,9 +50,13 @@ class Recovery:
         handlers: those there are now.
         work_log: learns which work has no handler.
         lanes: take the work that is to be done again.
+        deliveries: know which work must not run again.
     """
 
-    def __init__(self, journal: Journal, handlers: HandlerTable, work_log: WorkLog, lanes: Lanes) -> None:
+    def __init__(
+        self, journal: Journal, handlers: HandlerTable, work_log: WorkLog, lanes: Lanes, deliveries: Deliveries
+    ) -> None:
+        self._deliveries = deliveries
         self._journal = journal
         self._handlers = handlers
         self._work_log = work_log
@@ -158,10 +163,12 @@ class Recovery:
                 self._do_again(job)
 
     def _do_again(self, job: Job) -> None:
-        if job.handlers:  # its lane takes it however full it is: it was accepted before
-            self._lanes.put(lane_of(job), job, force=True)
-        else:
+        if not job.handlers:
             self._work_log.done(job.seq)
+        elif self._deliveries.is_condemned(job):
+            self._work_log.give_up_poisoned(job, self._deliveries.limit)
+        else:  # its lane takes it however full it is: it was accepted before
+            self._lanes.put(lane_of(job), job, force=True)
 
     async def _append_start(self, settings: Settings | None, now: float) -> None:
         """Other settings hold from now on; and nothing is certain about sessions that were live.

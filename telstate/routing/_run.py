@@ -15,6 +15,7 @@ from telstate.routing._backlog import Backlog
 from telstate.routing._call_control import CallControl
 from telstate.routing._checkpoints import Checkpoints
 from telstate.routing._dead_letters import DeadLetters
+from telstate.routing._deliveries import Deliveries
 from telstate.routing._delivery import Delivery
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._interruption import Interruption
@@ -27,6 +28,7 @@ from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
 from telstate.routing._runner import Runner
 from telstate.routing._sequencer import Sequencer
+from telstate.routing._trial import Trial
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
 
@@ -49,6 +51,7 @@ class Setup(NamedTuple):
     reconcile: Reconcile | None
     lane_limit: int
     pending_limit: int
+    max_deliveries: int
     slow_after: float
     drain: float
     stop_on_signals: bool
@@ -74,6 +77,8 @@ class Run:
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
         runner = Runner(handlers.errors, work_log, self.backlog, self._interruption)
         self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
+        self._deliveries = Deliveries(journal, setup.max_deliveries)
+        self._trial = Trial(self._deliveries, self.lanes, work_log)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
@@ -113,7 +118,7 @@ class Run:
         self._hurry = anyio.CancelScope()
         self._body = anyio.CancelScope().__enter__()
         self.work_log.open()
-        self.lanes.open(group)
+        self._trial.open(group)
         self.call_control.open(group)
         for task in (
             self.sequencer.run,
@@ -139,10 +144,11 @@ class Run:
             await self._let_go()  # it may be open all the same; where it raised, it let go itself
             raise
         try:
-            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes)
+            await self._deliveries.load()
+            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes, self._deliveries)
             engine, seq = await recovery.run(settings, self.checkpoints, self._setup.clock.now())
             self.sequencer.open(engine, seq, self._delivery.stepped, asks=self.reconciler.asks)
-            await self.work_log.flush()
+            await self._trial.prepare()
         except BaseException:
             await self._let_go()
             raise
@@ -211,6 +217,7 @@ class Run:
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
             await self.checkpoints.save()
             await self.work_log.flush()
+            await self._deliveries.end()
             await self._journal.aclose()
         if scope.cancelled_caught:
             hint = "the disk hangs; nothing that was acknowledged is lost"

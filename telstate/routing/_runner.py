@@ -144,7 +144,9 @@ class Runner:
         failure: BaseException | None = error
         if isinstance(error, cancelled):
             failure = None
-        elif isinstance(error, BaseExceptionGroup):  # of a task group that was cancelled, and in which something failed too
+        elif isinstance(
+            error, BaseExceptionGroup
+        ):  # of a task group that was cancelled, and in which something failed too
             failure = error.split(cancelled)[1]
         if failure is None:
             failure = RuntimeError(f"the handler cancelled itself, not the dispatcher: {repr_of(error)}")
