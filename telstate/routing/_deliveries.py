@@ -13,9 +13,10 @@ one that ran when the process died. A dispatcher that is left in order counts no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import anyio
 from pydantic_core import from_json, to_json
 
 from telstate.errors import RevisionConflict
@@ -50,10 +51,14 @@ class _Record:
     patience: float = 1.0
     """How much longer than usual the turns are."""
     retried: dict[int, int] = field(default_factory=dict)
-    """The dead letters that are being tried again, with the starts at which they were."""
+    """The dead letters that are being tried again, with the number of runs in which they were."""
+    asking: int | None = None
+    """The event whose filters are asked by a start that asks them one at a time; 0 by one that does not yet."""
+    filter_deaths: dict[int, int] = field(default_factory=dict)
+    """How often the process died while the filters of an event were asked."""
 
     def __bool__(self) -> bool:
-        return bool(self.seen or self.retried)
+        return bool(self.seen or self.retried or self.filter_deaths) or self.asking is not None
 
 
 class Deliveries:
@@ -67,11 +72,16 @@ class Deliveries:
     def __init__(self, journal: Journal, limit: int) -> None:
         self._journal = journal
         self.limit = limit
+        self._kept = _Record()
+        """The record as it was read."""
         self._last = _Record()
-        """The record of the run that died."""
+        """The same, with what follows from the death of that run."""
         self._record = _Record()
         self._revision: int | None = None
         self._is_written = False
+        self._asking: int | None = None
+        """As in the record, by this start."""
+        self._writing = anyio.Lock()
         self._log = Log()
 
     async def load(self) -> None:
@@ -87,17 +97,24 @@ class Deliveries:
             hint = "what was unfinished runs again as after a first crash"
             self._log.error("deliveries.unreadable", exception=traceback_of(error), hint=hint)
             return
-        self._last, self._is_written = last, bool(last)
+        self._kept, self._last, self._is_written = _read(state), last, bool(last)
         last.released = [number for number in last.released if number not in finished]
         on_trial = next((number for number in last.order if number not in finished), None)
         if on_trial is not None:
             last.deaths[on_trial] = last.deaths.get(on_trial, 0) + 1
         if last.released:
             last.patience *= _LONGER
+        if last.asking:
+            last.filter_deaths[last.asking] = last.filter_deaths.get(last.asking, 0) + 1
 
     def is_condemned(self, job: Job) -> bool:
         """Return True if work must not run again."""
-        return self._last.deaths.get(job.seq, 0) >= max(1, self.limit - 2)
+        return self._last.deaths.get(job.seq, 0) >= self._deaths_limit
+
+    @property
+    def _deaths_limit(self) -> int:
+        """How many deaths alone make up the limit: the first two deliveries are beside others."""
+        return max(1, self.limit - 2)
 
     def suspects(self, jobs: Iterable[Job]) -> list[Job]:
         """Return the suspects among unfinished work: what was unfinished at the start before this one too.
@@ -131,9 +148,10 @@ class Deliveries:
             order=[job.seq for job in order],
             deaths={number: deaths for number, deaths in self._last.deaths.items() if number in known},
             patience=self._last.patience if known.intersection(self._last.seen) else 1.0,
-            retried=self._last.retried,
+            retried=dict(self._last.retried),
+            filter_deaths={seq: deaths for seq, deaths in self._last.filter_deaths.items() if seq in known},
         )
-        await self._write()
+        await self._write(self._record)
 
     async def release(self, job: Job, behind: Iterable[Job], *, alone: bool) -> None:
         """A suspect took longer than its turn. Those behind it in its lane get theirs when it has finished.
@@ -146,20 +164,49 @@ class Deliveries:
         record.released.append(job.seq)
         if alone:
             record.deaths.pop(job.seq, None)
-        await self._write()
+        await self._write(self._record)
 
     async def end(self) -> None:
         """The dispatcher is left in order: the next start has nothing to suspect."""
         self._record = _Record()
-        await self._write()
+        await self._write(self._record)
 
-    async def _write(self) -> None:
-        if not self._record and not self._is_written:
+    # --- filters --------------------------------------------------------------------------------------------------
+
+    def has_poisoned_filter(self, seq: int) -> bool:
+        """Return True if the filters of an event must not be asked again."""
+        return self._last.filter_deaths.get(seq, 0) >= self._deaths_limit
+
+    async def ask_filters(self, seq: int) -> None:
+        """A start is about to ask the filters of an unfinished event. If the start before died over that, each one is written down."""
+        asking = 0 if self._kept.asking is None else seq
+        if self._asking != asking:
+            self._asking = asking
+            await self._write(replace(self._kept, asking=asking, filter_deaths=self._last.filter_deaths))
+
+    # --- dead letters ---------------------------------------------------------------------------------------------
+
+    def may_be_retried(self, letter: int) -> bool:
+        """Return False for a dead letter during whose retries the process died as often as the limit says."""
+        return self._last.retried.get(letter, 0) < self.limit
+
+    async def retrying(self, letters: Iterable[int]) -> None:
+        """Dead letters are about to be tried again; durable on return."""
+        retried = self._record.retried
+        for letter in letters:
+            retried[letter] = self._last.retried.get(letter, 0) + 1
+        await self._write(self._record)
+
+    # --- the journal ----------------------------------------------------------------------------------------------
+
+    async def _write(self, record: _Record) -> None:
+        if not record and not self._is_written:
             return
         try:
-            with own_cancellation_only():
-                await self._save(to_json(asdict(self._record)))
-            self._is_written = bool(self._record)
+            async with self._writing:
+                with own_cancellation_only():
+                    await self._save(to_json(asdict(record)))
+            self._is_written = bool(record)
         except Exception as error:
             hint = "handlers run all the same; should one of them end the process, that is not counted"
             self._log.error("deliveries.not_written", exception=traceback_of(error), hint=hint)
@@ -179,6 +226,6 @@ def _is_again(job: Job) -> bool:
 
 def _read(state: bytes) -> _Record:
     fields: dict[str, Any] = from_json(state)
-    for name in ("deaths", "retried"):
+    for name in ("deaths", "retried", "filter_deaths"):
         fields[name] = {int(number): int(count) for number, count in fields[name].items()}
     return _Record(**fields)

@@ -200,15 +200,29 @@ class HandlerTable:
             return found
         return tuple(handler for handler in found if not handler.has_filters or self._passes(handler, outcome))
 
+    def with_where(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
+        """Return those of an outcome's handlers that have a filter of the program (`where=`)."""
+        if not self._has_filters:
+            return ()
+        return tuple(handler for handler in self._of_outcome(outcome) if handler.registration.filters.where is not None)
+
+    def without_where(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
+        """Return the handlers that `find` would, except those that have a filter of the program: none is asked."""
+        return tuple(
+            handler
+            for handler in self._of_outcome(outcome)
+            if handler.registration.filters.where is None and handler.registration.filters.pass_on(outcome)
+        )
+
+    def _of_outcome(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
+        return self._with_hooks(self._on.get(outcome.event.name, _NOTHING)[outcome.kind], outcome)
+
     def named(self, outcome: Outcome | None, names: Collection[str]) -> tuple[BoundHandler, ...]:
         """Return the named ones of an outcome's handlers, or of a retirement's if there is no outcome.
 
         They passed their filters when the event was stepped.
         """
-        if outcome is None:
-            found = self.retired
-        else:
-            found = self._with_hooks(self._on.get(outcome.event.name, _NOTHING)[outcome.kind], outcome)
+        found = self.retired if outcome is None else self._of_outcome(outcome)
         return tuple(handler for handler in found if handler.name in names)
 
     def _with_hooks(self, found: tuple[BoundHandler, ...], outcome: Outcome) -> tuple[BoundHandler, ...]:

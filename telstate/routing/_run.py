@@ -83,7 +83,7 @@ class Run:
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
-        self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes)
+        self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes, self._deliveries)
         self._delivery = Delivery(
             handlers,
             self.lanes,

@@ -45,6 +45,7 @@ def run_until_death(
     if not child:
         code = 1
         try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(30)
             log = path.with_suffix(".log").open("a")
             structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
