@@ -28,7 +28,7 @@ _LOOK_EVERY = 2.0
 class DeadLetters:
     """The dead letters of a dispatcher: `calls.dead_letters`.
 
-    Handlers that raised, events beyond a lane's limit, and payloads that are not events.
+    Handlers that raised or ended the process, events beyond a lane's limit, and payloads that are not events.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place

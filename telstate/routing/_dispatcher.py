@@ -176,7 +176,7 @@ class Dispatcher:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What was given up: handlers that raised, events beyond a lane's limit, payloads that are not events.
+        """What was given up: handlers that raised or ended the process, events beyond a lane's limit, payloads that are not events.
 
         Raises:
             NotRunning: outside the `async with`.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
+import structlog
 
 from telstate import DialoutEvent, Dispatcher, Event, Router, Session, Settings, SourceGap
 from telstate.journals import SqliteJournal
 from tests.calls import js
+from tests.contracts.shared_memory_journal import SharedLog, SharedMemoryJournal
 from tests.routing import until
 from tests.routing.dying import SURVIVED, letters_of, run_until_death
 
@@ -336,3 +340,72 @@ def test_a_normal_run_writes_no_record(path: Path, book: Book) -> None:
     for _ in range(2):
         assert run_until_death(path, killer(book), receiving("a", "b")) == SURVIVED
     assert anyio.run(SqliteJournal(path).load, "deliveries") is None
+
+
+@pytest.mark.anyio
+async def test_on_a_shared_journal_too() -> None:
+    """Its owner dies again and again: the next one has the journal as it was then, and the events of others are in it."""
+    router, began, log = Router(), list[str](), SharedLog()
+    left = list[SharedLog]()
+
+    @router.on(DialoutEvent)
+    async def work(session: Session) -> None:
+        began.append(session.session_id)
+        if session.session_id == "poison":
+            left.append(copy_of(log))
+            await anyio.sleep(3600)
+
+    for start in range(5):
+        async with Dispatcher(router, journal=SharedMemoryJournal(log), drain=0.01) as calls:
+            if not start:
+                await calls.receive_many([js("dialout-connected", name) for name in ("a", "poison", "b")])
+            await until(lambda start=start: len(left) > start)  # type: ignore[misc]
+        log = left[start]
+    async with Dispatcher(router, journal=SharedMemoryJournal(log)) as calls:
+        await calls.idle()
+        (kept,) = await calls.dead_letters.list()
+    assert (kept.letter.seq, kept.letter.reason) == (2, "ProcessDied")
+    assert began.count("poison") == 5
+    assert {"a", "b"} < set(began)
+
+
+def copy_of(log: SharedLog) -> SharedLog:
+    """Return what a shared log has now, as its owner's death leaves it."""
+    copied = SharedLog(checkpoint_every=log.checkpoint_every)
+    copied.id, copied.settings, copied.last_letter = log.id, log.settings, log.last_letter
+    copied.records, copied.done = list(log.records), set(log.done)
+    copied.checkpoints, copied.letters = dict(log.checkpoints), dict(log.letters)
+    return copied
+
+
+@pytest.mark.parametrize("broken", ["load", "save", "damaged"])
+def test_a_record_that_cannot_be_kept_does_not_keep_it_from_starting(broken: str, path: Path, book: Book) -> None:
+    """It is logged; handlers run as after a first crash."""
+
+    class Broken(SqliteJournal):
+        async def load(self, key: str) -> tuple[bytes, int] | None:
+            if key == "deliveries" and broken == "load":
+                raise OSError("no such disk")
+            return await super().load(key)
+
+        async def save(self, key: str, state: bytes, revision: int | None) -> int:
+            if key == "deliveries" and broken == "save":
+                raise OSError("no such disk")
+            return await super().save(key, state, revision)
+
+    router = killer(book)
+    assert starts(path, router, 1, receiving("poison", "b")) + starts(path, router, 1) == [DIED] * 2
+    if broken == "damaged":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("UPDATE pieces SET state = ? WHERE key = 'deliveries'", (b"{",))
+            database.commit()
+
+    async def start() -> None:
+        async with Dispatcher(killer(book, poison="none"), journal=Broken(path)) as calls:
+            await calls.idle()
+
+    with structlog.testing.capture_logs() as logs:
+        anyio.run(start)
+    assert letters_of(path) == []
+    assert ("deliveries.not_written" if broken == "save" else "deliveries.unreadable") in {log["event"] for log in logs}
+    assert "b connected" in book.lines()
