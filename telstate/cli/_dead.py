@@ -1,4 +1,4 @@
-"""`telstate dead`: what a service gave up: handlers that raised, events over a lane's limit, payloads it could not read."""
+"""`telstate dead`: what a service gave up: handlers that raised or ended it, events over a lane's limit, unreadable payloads."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from importlib.util import find_spec
 from typing import Annotated, Any
 
+import anyio
 import typer
 
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
@@ -113,12 +114,24 @@ async def _serve(
             shown = f"[{host}]" if ":" in host else host
             sys.stderr.write(f"telstate: listening on http://{shown}:{port}, journal {journal}\n")
             sys.stderr.flush()
-            await server.serve(sockets=[listening])
+            await _serve_until_stopped(server, listening)
     finally:
         # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
+
+
+async def _serve_until_stopped(server: Any, listening: socket.socket) -> None:
+    """Serve. When the dispatcher is left by itself, as after a handler's KeyboardInterrupt, answer first what was asked."""
+    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        with anyio.CancelScope(shield=True):
+            await serving
+        raise
 
 
 def _handle_signals(server: Any, calls: Dispatcher) -> None:

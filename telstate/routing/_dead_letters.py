@@ -9,6 +9,7 @@ import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.routing._cancellation import own_cancellation_only
+from telstate.routing._deliveries import Deliveries
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, job_of_letter, lane_of
 from telstate.routing._lanes import Lanes
@@ -16,7 +17,7 @@ from telstate.routing._log import Log, traceback_of
 from telstate.routing._payload import read_entry
 from telstate.routing._ports import Journal, KeptLetter
 from telstate.routing._sequencer import Sequencer
-from telstate.routing._work_log import WorkLog
+from telstate.routing._work_log import PROCESS_DIED, WorkLog
 
 __all__ = ["DeadLetters"]
 
@@ -27,13 +28,20 @@ _LOOK_EVERY = 2.0
 class DeadLetters:
     """The dead letters of a dispatcher: `calls.dead_letters`.
 
-    Handlers that raised, events beyond a lane's limit, and payloads that are not events.
+    Handlers that raised or ended the process, events beyond a lane's limit, and payloads that are not events.
     """
 
-    def __init__(
-        self, journal: Journal, handlers: HandlerTable, sequencer: Sequencer, work_log: WorkLog, lanes: Lanes
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        journal: Journal,
+        handlers: HandlerTable,
+        sequencer: Sequencer,
+        work_log: WorkLog,
+        lanes: Lanes,
+        deliveries: Deliveries,
     ) -> None:
         self._journal = journal
+        self._deliveries = deliveries
         self._handlers = handlers
         self._sequencer = sequencer
         self._work_log = work_log
@@ -85,19 +93,26 @@ class DeadLetters:
             await anyio.sleep(_LOOK_EVERY)
 
     async def _take_up(self) -> None:
-        requested: set[int] = set()
         # One look at a time: an older list would make it forget what a newer one has found.
-        async with self._looking, aclosing(self._journal.dead_letters(retry_requested=True)) as letters:
+        async with self._looking:
+            requested = [kept.number async for kept in self._journal.dead_letters(retry_requested=True)]
+            self._taken &= set(requested)  # the others were dropped
+            if new := set(requested) - self._taken:
+                await self._deliveries.retrying(number for number in new if self._deliveries.may_be_retried(number))
+                await self._take(new)
+
+    async def _take(self, new: set[int]) -> None:
+        async with aclosing(self._journal.dead_letters(retry_requested=True)) as letters:
             async for kept in letters:
-                requested.add(kept.number)
-                if kept.number not in self._taken:
+                if kept.number in new:
                     self._taken.add(kept.number)
                     await self._try(kept)
-        self._taken &= requested  # the others were dropped
 
     async def _try(self, kept: KeptLetter) -> None:
         try:
-            if kept.letter.seq:
+            if not self._deliveries.may_be_retried(kept.number):
+                await self._withdraw(kept)
+            elif kept.letter.seq:
                 self._put(kept)
             else:
                 await self._receive(kept)
@@ -106,6 +121,17 @@ class DeadLetters:
             raise
         except (ParseError, KeyError, TypeError, ValueError) as error:
             self._log.error("dead_letter.unreadable", number=kept.number, error=str(error))
+
+    async def _withdraw(self, kept: KeptLetter) -> None:
+        """Keep a letter whose retry ends the process each time, but do not try it again: as a new one, which nobody asked for."""
+        detail = (
+            f"the process ended {self._deliveries.limit} times while it was tried again: one of its handlers may exit, crash or hang"
+            " until it is killed. Retry it only when that is mended"
+        )
+        self._log.error("dead_letter.withdrawn", number=kept.number, handler=kept.letter.handler, detail=detail)
+        at = self._sequencer.now() or kept.letter.at
+        await self._journal.add_dead_letters([kept.letter._replace(reason=PROCESS_DIED, detail=detail, at=at)])
+        await self._journal.drop_dead_letters([kept.number])
 
     def _put(self, kept: KeptLetter) -> None:
         context = JobContext(self._sequencer.engine, self._handlers, self._journal.id)

@@ -54,6 +54,9 @@ class Dispatcher:
         lane_limit: how many events of one session may wait for their handlers. The handlers of further ones do not run: they
             become dead letters (`LaneFull`). Their effect on the state is never lost.
         pending_limit: how many events may wait for handlers in all, before `receive` waits.
+        max_deliveries: so many times the process may end while the handlers of one event run, before they become a dead letter
+            (`ProcessDied`). From the second redelivery on such events run one at a time, before all others, so that only the
+            one that ends the process is counted. A program that leaves its block in order counts nothing.
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left. What is not finished then is cancelled and not marked.
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does. A second one ends the draining or, if the
@@ -82,6 +85,7 @@ class Dispatcher:
         reconcile: Reconcile | None = None,
         lane_limit: int = 1000,
         pending_limit: int = 10_000,
+        max_deliveries: int = 5,
         slow_after: float = 5.0,
         drain: float = 30.0,
         stop_on_signals: bool = False,
@@ -96,6 +100,11 @@ class Dispatcher:
                 raise ValueError(
                     f"{name}= takes a number of events from 1 on, not {limit!r}: at 0 no handler could ever run"
                 )
+        if max_deliveries < 2:
+            raise ValueError(
+                f"max_deliveries= takes a number from 2 on, not {max_deliveries!r}: after a first crash nobody knows whose"
+                " handler it was"
+            )
         if slow_after <= 0:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -109,6 +118,7 @@ class Dispatcher:
             reconcile=reconcile,
             lane_limit=lane_limit,
             pending_limit=pending_limit,
+            max_deliveries=max_deliveries,
             slow_after=slow_after,
             drain=drain,
             stop_on_signals=stop_on_signals,
@@ -167,7 +177,7 @@ class Dispatcher:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What was given up: handlers that raised, events beyond a lane's limit, payloads that are not events.
+        """What was given up: handlers that raised or ended the process, events beyond a lane's limit, payloads that are not events.
 
         Raises:
             NotRunning: outside the `async with`.

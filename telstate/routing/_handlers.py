@@ -20,6 +20,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
+from telstate.routing._interruption import Interruption
 from telstate.routing._log import Log, of_session, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._retry import Retry, checked, retrying
@@ -145,11 +146,17 @@ class HandlerTable:
         registrations: each handler with the middlewares around it, outermost first, in the order in which they run.
         calls: what handlers get as `calls`.
         clock: governs the pauses between retries.
+        interruption: learns of a KeyboardInterrupt of a filter.
     """
 
     def __init__(
-        self, registrations: Iterable[tuple[Registration, tuple[Registration, ...]]], calls: Any, clock: Clock
+        self,
+        registrations: Iterable[tuple[Registration, tuple[Registration, ...]]],
+        calls: Any,
+        clock: Clock,
+        interruption: Interruption | None = None,
     ) -> None:
+        self._interruption = interruption or Interruption()
         names = Counter[str]()
         self._all = [
             _bind_all(_unique(registration.name, names), registration, around, calls, clock)
@@ -193,15 +200,29 @@ class HandlerTable:
             return found
         return tuple(handler for handler in found if not handler.has_filters or self._passes(handler, outcome))
 
+    def with_where(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
+        """Return those of an outcome's handlers that have a filter of the program (`where=`)."""
+        if not self._has_filters:
+            return ()
+        return tuple(handler for handler in self._of_outcome(outcome) if handler.registration.filters.where is not None)
+
+    def without_where(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
+        """Return the handlers that `find` would, except those that have a filter of the program: none is asked."""
+        return tuple(
+            handler
+            for handler in self._of_outcome(outcome)
+            if handler.registration.filters.where is None and handler.registration.filters.pass_on(outcome)
+        )
+
+    def _of_outcome(self, outcome: Outcome) -> tuple[BoundHandler, ...]:
+        return self._with_hooks(self._on.get(outcome.event.name, _NOTHING)[outcome.kind], outcome)
+
     def named(self, outcome: Outcome | None, names: Collection[str]) -> tuple[BoundHandler, ...]:
         """Return the named ones of an outcome's handlers, or of a retirement's if there is no outcome.
 
         They passed their filters when the event was stepped.
         """
-        if outcome is None:
-            found = self.retired
-        else:
-            found = self._with_hooks(self._on.get(outcome.event.name, _NOTHING)[outcome.kind], outcome)
+        found = self.retired if outcome is None else self._of_outcome(outcome)
         return tuple(handler for handler in found if handler.name in names)
 
     def _with_hooks(self, found: tuple[BoundHandler, ...], outcome: Outcome) -> tuple[BoundHandler, ...]:
@@ -221,7 +242,8 @@ class HandlerTable:
     def _passes(self, handler: BoundHandler, outcome: Outcome) -> bool:
         try:
             return handler.registration.filters.pass_on(outcome)
-        except Exception as error:
+        except BaseException as error:  # it runs while an event is stepped, also at every start: nothing may end that
+            self._interruption.note(error, handler.name)
             facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": traceback_of(error)}
             self._log.error(
                 "filter.failed", handler=handler.name, **facts, hint="its handler does not run for this event"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from contextvars import copy_context
 from time import monotonic
 from typing import Any, Protocol
@@ -140,6 +140,38 @@ class Lanes:
         if not self._waking and self._group is not None:
             self._wake()
         return True
+
+    # --- one at a time --------------------------------------------------------------------------------------------
+
+    def hold(self, keys: Collection[Hashable]) -> dict[Hashable, Lane]:
+        """Take lanes out of the line, before anybody works: no worker touches them until they are given back."""
+        self._ready = deque(lane for lane in self._ready if lane.key not in keys)
+        return {key: self._lanes[key] for key in keys}
+
+    async def run_first(self, lane: Lane) -> None:
+        """Run the first job of a lane that is held, as a worker does."""
+        lane.task = current_task()
+        self._backlog.runnable -= 1
+        lane.current = job = lane.jobs.popleft()
+        rest = self._runner.begin(lane, job)
+        if rest is not None:
+            await self._suspend(lane, rest)
+        lane.current = lane.task = None
+        self._backlog.pending -= 1
+        self._done(job)
+        if self._backlog.watched:
+            self._backlog.relieve()
+
+    def give_back(self, lane: Lane) -> None:
+        """Put a lane that was held in line again, if it has work."""
+        if not lane.jobs:
+            del self._lanes[lane.key]
+            return
+        self._ready.append(lane)
+        if not self._waking and self._group is not None:
+            self._wake()
+
+    # --- looking --------------------------------------------------------------------------------------------------
 
     def end_session(self, session_id: str) -> None:
         """Cancel the running handler of a session, if it is to live no longer than the session."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from traceback import format_exception
 from typing import Any
@@ -20,7 +20,7 @@ import structlog
 from telstate.calls._session import Session
 from telstate.events._masking import mask
 
-__all__ = ["Log", "of_session", "text_of", "traceback_of"]
+__all__ = ["Log", "of_session", "repr_of", "text_of", "traceback_of"]
 
 _NAME = "telstate"
 _METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
@@ -65,11 +65,20 @@ class Log:
                 self._standard.log(level, _line(event, _masked(facts)), stacklevel=3)  # 3: the caller of `info`
 
 
-def text_of(error: Exception) -> str:
-    """An exception's text, shortened. Some exceptions raise when asked for it."""
+def text_of(error: BaseException) -> str:
+    """An exception's text, shortened. Some exceptions raise when asked for it, or even exit."""
+    return _read_by(str, error)
+
+
+def repr_of(error: BaseException) -> str:
+    """An exception's type and text, shortened; as `text_of`."""
+    return _read_by(repr, error)
+
+
+def _read_by(read: Callable[[object], str], error: BaseException) -> str:
     try:
-        return str(error)[:1000].encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
-    except Exception:
+        return read(error)[:1000].encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
+    except BaseException:
         return f"a {type(error).__name__} whose text cannot be read"
 
 
@@ -77,7 +86,7 @@ def traceback_of(error: BaseException) -> str:
     """An exception with its traceback, as Python shows it, phone numbers masked."""
     try:
         return mask("".join(format_exception(error)))
-    except Exception:
+    except BaseException:
         return f"a {type(error).__name__} whose traceback cannot be read"
 
 

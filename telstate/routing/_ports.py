@@ -75,7 +75,7 @@ class DeadLetter(NamedTuple):
     seq: int
     """The number of the work: see `Journal`. 0 for a payload that no journal has as an event."""
     reason: str
-    """`LaneFull`, or the name of the exception."""
+    """`LaneFull`, `ProcessDied`, or the name of the exception."""
     handler: str | None
     """The handler that did not finish; None for all handlers of the event."""
     detail: str

@@ -7,8 +7,10 @@ anything does not end for that: the question is asked again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from itertools import islice
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,13 +21,15 @@ from telstate.errors import JournalError, NoSuchSession, NotHosting, NotRunning
 from telstate.events import ClientLeft, ConnectionChanged, Presence, PresenceChecked, SourceGap
 from telstate.events._masking import mask
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
+from telstate.routing._interruption import Interruption
+from telstate.routing._isolated import Isolated
 from telstate.routing._log import Log, text_of, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._sequencer import Sequencer
 
 __all__ = ["ANSWER_WITHIN", "Reconcile", "Reconciler", "is_gone"]
 
-Reconcile = Callable[[Session], Awaitable[Presence]]
+Reconcile = Callable[[Session], Coroutine[Any, Any, Presence]]
 
 _AT_ONCE = 16
 """How many questions are under way at once: Daily's API has a rate limit."""
@@ -55,9 +59,13 @@ class Reconciler:
         reconcile: the program's function that asks Daily; None if nobody can be asked.
         sequencer: has the sessions, and takes in the answers.
         clock: for the pauses.
+        interruption: learns of a KeyboardInterrupt.
     """
 
-    def __init__(self, reconcile: Reconcile | None, sequencer: Sequencer, clock: Clock) -> None:
+    def __init__(
+        self, reconcile: Reconcile | None, sequencer: Sequencer, clock: Clock, interruption: Interruption
+    ) -> None:
+        self._interruption = interruption
         self._reconcile = reconcile
         self._sequencer = sequencer
         self._clock = clock
@@ -157,12 +165,15 @@ class Reconciler:
     async def _answer(self, session: Session) -> Presence:
         """Return what the program's function says; UNKNOWN if it fails."""
         assert self._reconcile is not None  # noqa: S101
+        running: Isolated | None = None
         try:
             with anyio.fail_after(ANSWER_WITHIN):  # in real time: a request takes what it takes
-                return Presence(await self._reconcile(session))
-        except (Exception, anyio.get_cancelled_exc_class()) as error:
-            if is_cancelled():
+                running = Isolated(self._reconcile(session), copy_context())
+                return Presence(await running)
+        except BaseException as error:  # whatever it raises, it is asked again
+            if (running is not None and running.closed) or is_cancelled():
                 raise
+            self._interruption.note(error, "reconcile")
             self._log.warning("reconcile.failed", session_id=session.session_id, exception=traceback_of(error))
             return Presence.UNKNOWN
 

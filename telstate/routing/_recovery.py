@@ -20,7 +20,8 @@ from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap, parse
 from telstate.routing._abilities import abilities_of, append
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
-from telstate.routing._handlers import HandlerTable
+from telstate.routing._deliveries import Deliveries
+from telstate.routing._handlers import BoundHandler, HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
@@ -49,9 +50,13 @@ class Recovery:
         handlers: those there are now.
         work_log: learns which work has no handler.
         lanes: take the work that is to be done again.
+        deliveries: know which work must not run again.
     """
 
-    def __init__(self, journal: Journal, handlers: HandlerTable, work_log: WorkLog, lanes: Lanes) -> None:
+    def __init__(
+        self, journal: Journal, handlers: HandlerTable, work_log: WorkLog, lanes: Lanes, deliveries: Deliveries
+    ) -> None:
+        self._deliveries = deliveries
         self._journal = journal
         self._handlers = handlers
         self._work_log = work_log
@@ -61,6 +66,8 @@ class Recovery:
         self._seq = 0
         self._found: list[Job] = []
         """Work that may be done already: retirements are looked up many at once."""
+        self._has_gap = False
+        """True if an unfinished event says that events may have been missed."""
         self._log = Log()
 
     async def run(self, settings: Settings | None, checkpoints: Checkpoints, now: float | None) -> Recovered:
@@ -133,18 +140,30 @@ class Recovery:
         except ParseError as error:  # an event that was read once must not keep the program from starting
             self._work_log.give_up_unreadable(record, error)
             return
-        self._follow(self._engine.receive(event, record.at, record.seq, record.dialect), record.seq, done=record.done)
+        outcome = self._engine.receive(event, record.at, record.seq, record.dialect)
+        if not record.done:
+            await self._find_work(outcome, record.seq)
+        self._find_retired(outcome.departed)
         if len(self._found) >= _AT_ONCE:
             await self._settle()
 
-    def _follow(self, outcome: Outcome, seq: int, *, done: bool, redelivered: bool = True) -> None:
-        """Note the work that an outcome calls for, unless it is done."""
-        outcome.journal_id, outcome.seq = self._journal.id, seq
-        if not done:
-            outcome.redelivered = redelivered
-            handlers = self._handlers.find(outcome)
-            self._found.append(Job(seq, handlers, outcome.event, outcome.session, outcome))
-        self._find_retired(outcome.departed)
+    async def _find_work(self, outcome: Outcome, seq: int, *, redelivered: bool = True) -> None:
+        """Note the work that an outcome calls for."""
+        outcome.journal_id, outcome.seq, outcome.redelivered = self._journal.id, seq, redelivered
+        handlers = await self._handlers_of(outcome, seq)
+        self._found.append(Job(seq, handlers, outcome.event, outcome.session, outcome))
+
+    async def _handlers_of(self, outcome: Outcome, seq: int) -> tuple[BoundHandler, ...]:
+        """Return the handlers that an outcome calls for. A filter that ends the process must not do so at every start."""
+        filtered = self._handlers.with_where(outcome)
+        if not filtered:
+            return self._handlers.find(outcome)
+        if self._deliveries.has_poisoned_filter(seq):
+            job = Job(seq, filtered, outcome.event, outcome.session, outcome)
+            self._work_log.give_up_filters(job, self._deliveries.limit)
+            return self._handlers.without_where(outcome)
+        await self._deliveries.ask_filters(seq)
+        return self._handlers.find(outcome)
 
     def _find_retired(self, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
         self._found += [retirement_of(gone, self._handlers) for gone in departed if isinstance(gone, Session)]
@@ -158,10 +177,13 @@ class Recovery:
                 self._do_again(job)
 
     def _do_again(self, job: Job) -> None:
-        if job.handlers:  # its lane takes it however full it is: it was accepted before
-            self._lanes.put(lane_of(job), job, force=True)
-        else:
+        self._has_gap = self._has_gap or (type(job.event) is SourceGap and bool(job.handlers))
+        if not job.handlers:
             self._work_log.done(job.seq)
+        elif self._deliveries.is_condemned(job):
+            self._work_log.give_up_poisoned(job, self._deliveries.limit)
+        else:  # its lane takes it however full it is: it was accepted before
+            self._lanes.put(lane_of(job), job, force=True)
 
     async def _append_start(self, settings: Settings | None, now: float) -> None:
         """Other settings hold from now on; and nothing is certain about sessions that were live.
@@ -171,7 +193,7 @@ class Recovery:
         events: list[Event] = []
         if settings is not None and settings != self._engine.settings:
             events.append(SettingsChanged(settings=settings.model_dump()))
-        if self._engine.live() and not self._is_shared:
+        if not self._is_shared and self._has_missed_events():
             events.append(SourceGap(reason="the program was not running"))
         seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self._seq)
         if self._is_shared:
@@ -179,8 +201,19 @@ class Recovery:
             return
         for seq, event in zip(seqs, events, strict=True):
             self._seq = seq
-            self._follow(self._engine.receive(event, now, seq, Dialect.DAILY_JS), seq, done=False, redelivered=False)
+            outcome = self._engine.receive(event, now, seq, Dialect.DAILY_JS)
+            await self._find_work(outcome, seq, redelivered=False)
+            self._find_retired(outcome.departed)
         await self._settle()
+
+    def _has_missed_events(self) -> bool:
+        """Return True if the start has to say that events may have been missed.
+
+        Not where the last start has said so, its handlers have not finished, and nothing was heard since. Should they end the
+        process, there would be one more such event at every start.
+        """
+        live = self._engine.live()
+        return any(not session.uncertain for session in live) if self._has_gap else bool(live)
 
 
 def _settings(kept: dict[str, Any]) -> Settings:

@@ -16,8 +16,10 @@ from telstate.routing._backlog import Backlog
 from telstate.routing._call_control import CallControl
 from telstate.routing._checkpoints import Checkpoints
 from telstate.routing._dead_letters import DeadLetters
+from telstate.routing._deliveries import Deliveries
 from telstate.routing._delivery import Delivery
 from telstate.routing._handlers import HandlerTable
+from telstate.routing._interruption import Interruption
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._memory_journal import MemoryJournal
@@ -27,6 +29,7 @@ from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
 from telstate.routing._runner import Runner
 from telstate.routing._sequencer import Sequencer
+from telstate.routing._trial import Trial
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
 
@@ -49,6 +52,7 @@ class Setup(NamedTuple):
     reconcile: Reconcile | None
     lane_limit: int
     pending_limit: int
+    max_deliveries: int
     slow_after: float
     drain: float
     stop_on_signals: bool
@@ -67,17 +71,20 @@ class Run:
         self._setup = setup
         self._journal = journal = setup.journal or MemoryJournal()
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
-        handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock)
+        self._interruption = Interruption()
+        handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock, self._interruption)
         self.backlog = Backlog(setup.pending_limit)
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        runner = Runner(handlers.errors, work_log, self.backlog)
+        runner = Runner(handlers.errors, work_log, self.backlog, self._interruption)
         self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
+        self._deliveries = Deliveries(journal, setup.max_deliveries)
+        self._trial = Trial(self._deliveries, self.lanes, work_log)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer, self.backlog)
-        self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
+        self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
-        self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes)
+        self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes, self._deliveries)
         self._delivery = Delivery(
             handlers,
             self.lanes,
@@ -114,7 +121,7 @@ class Run:
         self._hurry = anyio.CancelScope()
         self._body = anyio.CancelScope().__enter__()
         self.work_log.open()
-        self.lanes.open(group)
+        self._trial.open(group)
         self.call_control.open(group)
         for task in (
             self.sequencer.run,
@@ -124,6 +131,7 @@ class Run:
             self.checkpoints.run,
             self.dead_letters.run,
             self._watch_signals,
+            self._watch_interruption,
         ):
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
@@ -139,10 +147,11 @@ class Run:
             await self._let_go()  # it may be open all the same; where it raised, it let go itself
             raise
         try:
-            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes)
+            await self._deliveries.load()
+            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes, self._deliveries)
             engine, seq = await recovery.run(settings, self.checkpoints, self._setup.clock.now())
             self.sequencer.open(engine, seq, self._delivery.stepped, asks=self.reconciler.asks)
-            await self.work_log.flush()
+            await self._trial.prepare()
         except BaseException:
             await self._let_go()
             raise
@@ -159,6 +168,9 @@ class Run:
         """Accept nothing more, let handlers finish until the drain's deadline, cancel what is left.
 
         Returns True if the block was left by `shut_down`.
+
+        Raises:
+            KeyboardInterrupt: if a handler raised one: then the program ends as on Ctrl-C.
         """
         assert self._body is not None  # noqa: S101
         self.accepts, self._leaving = False, True
@@ -171,6 +183,8 @@ class Run:
                 raise
         finally:
             self.is_running = False
+        if self._interruption.source is not None:
+            raise KeyboardInterrupt(f"{self._interruption.source} raised it") from (None if stopped else error)
         return stopped
 
     async def _leave(self) -> None:
@@ -206,6 +220,7 @@ class Run:
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
             await self.checkpoints.save()
             await self.work_log.flush()
+            await self._deliveries.end()
             await self._journal.aclose()
         if scope.cancelled_caught:
             hint = "the disk hangs; nothing that was acknowledged is lost"
@@ -241,6 +256,14 @@ class Run:
                 name = signal.Signals(number).name
                 self._log.info("dispatcher.stopping", signal=name, unfinished=self.backlog.pending)
                 self.shut_down()
+
+    async def _watch_interruption(self) -> None:
+        await self._interruption.wait()
+        hint = "it is a dead letter; the dispatcher is left, and its block raises KeyboardInterrupt"
+        facts = {"handler": self._interruption.source, "unfinished": self.backlog.pending}
+        self._log.error("dispatcher.interrupted", **facts, hint=hint)
+        if not self._leaving:  # else this would end the draining
+            self.shut_down()
 
     def _is_stuck(self) -> bool:
         """Return True if it was asked to stop, and either its body does not end or the draining was ended already."""

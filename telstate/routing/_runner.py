@@ -7,8 +7,8 @@ stand in the log lines of the next. A task for each handler would do the same at
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
-from contextvars import Context, copy_context
+from collections.abc import Coroutine
+from contextvars import copy_context
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -19,8 +19,10 @@ from telstate.calls._session import Session
 from telstate.routing._backlog import Backlog
 from telstate.routing._cancellation import forgive_cancellation, is_cancelled
 from telstate.routing._handlers import BoundHandler
+from telstate.routing._interruption import Interruption
+from telstate.routing._isolated import Isolated
 from telstate.routing._lanes import Job, Lane
-from telstate.routing._log import Log, of_session, text_of, traceback_of
+from telstate.routing._log import Log, of_session, repr_of, text_of, traceback_of
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Runner"]
@@ -33,9 +35,13 @@ class Runner:
         observers: the handlers of errors.
         work_log: learns what is done, and what failed.
         backlog: learns which handlers wait for events.
+        interruption: learns of a KeyboardInterrupt.
     """
 
-    def __init__(self, observers: tuple[BoundHandler, ...], work_log: WorkLog, backlog: Backlog) -> None:
+    def __init__(
+        self, observers: tuple[BoundHandler, ...], work_log: WorkLog, backlog: Backlog, interruption: Interruption
+    ) -> None:
+        self._interruption = interruption
         self._observers = observers
         self._work_log = work_log
         self._backlog = backlog
@@ -66,7 +72,7 @@ class Runner:
             except BaseException as error:
                 return self._rest(lane, job, number, error)
             else:
-                return self._rest(lane, job, number, _Isolated(coroutine, context, waits_for))
+                return self._rest(lane, job, number, Isolated(coroutine, context, waits_for))
         return None
 
     async def _rest(
@@ -74,7 +80,7 @@ class Runner:
         lane: Lane,
         job: Job,
         number: int,
-        begun: _Isolated | BaseException | None = None,
+        begun: Isolated | BaseException | None = None,
     ) -> None:
         """Run the handlers of one event from number `number` on. Raises nothing but cancellation.
 
@@ -99,8 +105,9 @@ class Runner:
         lane: Lane,
         job: Job,
         handler: BoundHandler,
-        begun: _Isolated | BaseException | None,
+        begun: Isolated | BaseException | None,
     ) -> None:
+        running = begun if isinstance(begun, Isolated) else None
         try:
             if isinstance(begun, BaseException):
                 raised, begun = begun, None
@@ -108,7 +115,7 @@ class Runner:
                     raise raised
                 finally:
                     del raised  # else it and this frame would keep each other, and the event
-            running = begun or _Isolated(handler.run(job), self._context.copy())
+            running = running or Isolated(handler.run(job), self._context.copy())
             with self._backlog.suspended(self._context):
                 if handler.live_only:
                     with anyio.CancelScope() as lane.scope:
@@ -117,42 +124,53 @@ class Runner:
                     await running
             if running.suspended and is_cancelled():  # it was cut off and swallowed that: it did not finish
                 await anyio.lowlevel.checkpoint()
-        except anyio.get_cancelled_exc_class() as error:
-            if is_cancelled():
-                raise
-            own = RuntimeError(f"the handler cancelled itself, not the dispatcher: {error!r}")
-            await self._failed(job, handler, own)
-        except Exception as error:
-            if is_cancelled():
-                await anyio.lowlevel.checkpoint()
-            await self._failed(job, handler, error)
-        except (
-            BaseExceptionGroup
-        ) as group:  # of a task group that was cancelled, and in which something else failed too
-            ours, theirs = group.split(anyio.get_cancelled_exc_class())
-            if ours is None or (theirs is not None and not isinstance(theirs, Exception)):
-                raise
-            if is_cancelled():
-                self._log_failed("handler.failed", handler, group, job.session, job.outcome)
-                await anyio.lowlevel.checkpoint()
-            own = RuntimeError(f"the handler cancelled itself: {group!r}")
-            await self._failed(job, handler, theirs or own)
+        except BaseException as error:  # it may raise whatever there is: only our own cancellation ends a worker
+            if running is not None and running.closed:
+                raise  # nobody runs this worker any more
+            await self._raised(job, handler, error)
         finally:
             lane.scope = None
 
-    async def _failed(self, job: Job, handler: BoundHandler, error: Exception) -> None:
+    async def _raised(self, job: Job, handler: BoundHandler, error: BaseException) -> None:
+        """A handler raised. If it was cut off, it goes on as our cancellation; anything else is a failure of the handler."""
+        self._interruption.note(error, handler.name)
+        cancelled = anyio.get_cancelled_exc_class()
+        if is_cancelled():
+            if isinstance(error, cancelled):
+                raise error
+            if not isinstance(error, Exception):
+                self._log_failed("handler.failed", handler, error, job.session, job.outcome)
+            await anyio.lowlevel.checkpoint()
+        failure: BaseException | None = error
+        if isinstance(error, cancelled):
+            failure = None
+        elif isinstance(
+            error, BaseExceptionGroup
+        ):  # of a task group that was cancelled, and in which something failed too
+            failure = error.split(cancelled)[1]
+        if failure is None:
+            failure = RuntimeError(f"the handler cancelled itself, not the dispatcher: {repr_of(error)}")
+        await self._failed(job, handler, failure)
+
+    async def _failed(self, job: Job, handler: BoundHandler, error: BaseException) -> None:
         """A handler raised: log it, keep a dead letter, run the handlers of errors."""
         self._log_failed("handler.failed", handler, error, job.session, job.outcome)
         self._work_log.give_up(job, type(error).__name__, text_of(error), handler.name)
         for observer in self._observers:
+            running: Isolated | None = None
             try:
                 failure = _Failure(job.event, job.session, job.outcome, error, handler.name)
-                running = _Isolated(observer.run(failure), self._context.copy())
+                running = Isolated(observer.run(failure), self._context.copy())
                 with self._backlog.suspended(self._context):
                     await running
-            except (Exception, anyio.get_cancelled_exc_class()) as again:
-                if is_cancelled():
+            except BaseException as again:
+                if running is not None and running.closed:
                     raise
+                self._interruption.note(again, observer.name)
+                if is_cancelled():
+                    if isinstance(again, anyio.get_cancelled_exc_class()):
+                        raise
+                    await anyio.lowlevel.checkpoint()
                 self._log_failed("handler_error.failed", observer, again, job.session, job.outcome)
 
     def _log_failed(
@@ -180,49 +198,5 @@ class _Failure(NamedTuple):
     event: Any
     session: Any
     outcome: Any
-    error: Exception
+    error: BaseException
     handler: str
-
-
-_NOT_BEGUN = object()
-
-
-class _Isolated:
-    """Awaits a coroutine, and runs each of its steps inside a context.
-
-    Args:
-        coroutine: not begun yet, or come to where it first suspends.
-        context: where it runs; nobody else may be in it.
-        waits_for: what it passed to the event loop, if it has begun.
-    """
-
-    __slots__ = ("_context", "_coroutine", "_waits_for")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, object], context: Context, waits_for: Any = _NOT_BEGUN) -> None:
-        self._coroutine = coroutine
-        self._context = context
-        self._waits_for = waits_for
-
-    @property
-    def suspended(self) -> bool:
-        """True once it has waited for something: before that, nobody can have cancelled it."""
-        return self._waits_for is not _NOT_BEGUN
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        """Pass on what the event loop sends or throws, and what the coroutine waits for."""
-        run, coroutine = self._context.run, self._coroutine
-        try:
-            if not self.suspended:
-                self._waits_for = run(coroutine.send, None)
-            while True:
-                try:
-                    given = yield self._waits_for
-                except GeneratorExit:
-                    run(coroutine.close)
-                    raise
-                except BaseException as error:  # a cancellation above all: the coroutine must see it
-                    self._waits_for = run(coroutine.throw, error)
-                else:
-                    self._waits_for = run(coroutine.send, given)
-        except StopIteration:
-            return

@@ -18,10 +18,12 @@ from telstate.routing._lanes import Job
 from telstate.routing._log import Log, traceback_of
 from telstate.routing._ports import Clock, DeadLetter, Journal, Record
 
-__all__ = ["WorkLog"]
+__all__ = ["PROCESS_DIED", "WorkLog"]
 
 T = TypeVar("T")
 
+PROCESS_DIED = "ProcessDied"
+"""The reason of a dead letter whose handlers did not raise, but ended the process."""
 _TRIES = 10
 _FLUSH_EVERY = 1.0
 """Seconds of real time after which marks are written that no commit took along."""
@@ -59,6 +61,28 @@ class WorkLog:
     def give_up(self, job: Job, reason: str, detail: str, handler: str | None = None) -> None:
         """Keep a dead letter for a job, or for one handler of it."""
         self._letters.append(letter_of(job, reason, detail, self._clock.now() or 0.0, handler))
+
+    def give_up_poisoned(self, job: Job, deliveries: int) -> None:
+        """Keep a dead letter for a job whose handlers end the process each time."""
+        detail = (
+            f"the process ended {deliveries} times while its handlers ran, the last times with no other beside them: one of them"
+            " exits, crashes or hangs until it is killed. They do not run again unless the dead letter is retried"
+        )
+        self._give_up_deadly(job, detail)
+        self.done(job.seq)
+
+    def give_up_filters(self, job: Job, deliveries: int) -> None:
+        """Keep a dead letter for the handlers of a job one of whose filters ends the process each time. Its others may run."""
+        detail = (
+            f"the process ended {deliveries} times while the filters (where=) of its handlers were asked: the handlers that have one"
+            " do not run for this event unless the dead letter is retried"
+        )
+        self._give_up_deadly(job, detail)
+
+    def _give_up_deadly(self, job: Job, detail: str) -> None:
+        event_id = job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}"
+        self._log.error("handlers.dead_letter", event_id=event_id, reason=PROCESS_DIED, detail=detail)
+        self.give_up(job, PROCESS_DIED, detail)
 
     def give_up_unreadable(self, record: Record, error: ParseError) -> None:
         """Keep a dead letter for a record that was an event once and cannot be read any more."""

@@ -23,7 +23,7 @@ from telstate import Replay
 from telstate.journals._sqlite import lines
 from telstate.testing import FakeDaily, WebhookSender
 from telstate.testing._sender import body_of
-from tests.cli.running import command, environment, telstate
+from tests.cli.running import command, environment, json_lines, telstate
 
 SECRET, OTHER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "c29tZXRoaW5nIGVsc2U="
 
@@ -338,3 +338,64 @@ def replayed(folder: Path) -> Replay:
     for line in lines(str(folder / "calls.db")):
         replay.feed(line)
     return replay
+
+
+DEADLY = """
+import os
+from telstate import DialoutEvent, Router, Session
+
+router = Router()
+book = os.open("handled", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+
+@router.on(DialoutEvent)
+async def write(session: Session) -> None:
+    os.write(book, f"{session.session_id}\\n".encode())
+    if session.session_id == "session-2":
+        DIE
+"""
+
+
+@pytest.mark.long
+def test_one_poisoned_event_does_not_keep_it_down(tmp_path: Path) -> None:
+    """A handler ends the process at each of five starts, whatever the exit code; then the service comes up without it."""
+    (tmp_path / "app.py").write_text(DEADLY.replace("DIE", "os._exit(0)"))
+    with serving(tmp_path, "app:router") as (process, url):
+        with suppress(httpx.TransportError):
+            asyncio.run(sent(url, None, event(1), event(2)))
+        assert process.wait(20) == 0
+    for _ in range(4):
+        again = subprocess.run(
+            command("serve", "--port", "0", "app:router"),
+            cwd=tmp_path,
+            env=environment(),
+            check=False,
+            timeout=60,
+        )
+        assert again.returncode == 0
+    with serving(tmp_path, "app:router") as (process, url):
+        assert asyncio.run(sent(url, None, event(3))) == [200]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    handled = Counter((tmp_path / "handled").read_text().split())
+    assert (handled["session-2"], handled["session-3"]) == (5, 1)
+    listed = telstate("dead", "list", tmp_path / "calls.db").stdout.decode()
+    assert "1 dead letter\n" in listed
+    assert "the process ended 5 times while its handlers ran" in listed
+    (letter,) = json_lines(telstate("dead", "list", tmp_path / "calls.db", "--json"))
+    assert (letter["reason"], letter["session"]["session_id"]) == ("ProcessDied", "session-2")
+
+
+@pytest.mark.long
+def test_a_keyboard_interrupt_of_a_handler_stops_it_in_order(tmp_path: Path) -> None:
+    """Who has sent the event gets its answer, and the next start has nothing to do."""
+    (tmp_path / "app.py").write_text(DEADLY.replace("DIE", "raise KeyboardInterrupt"))
+    with serving(tmp_path, "app:router") as (process, url):
+        assert asyncio.run(sent(url, None, event(1), event(2))) == [200, 200]
+        assert process.wait(20) == 130
+    with serving(tmp_path, "app:router") as (process, url):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert (tmp_path / "handled").read_text().split() == ["session-1", "session-2"]
+    (letter,) = json_lines(telstate("dead", "list", tmp_path / "calls.db", "--json"))
+    assert letter["reason"] == "KeyboardInterrupt"

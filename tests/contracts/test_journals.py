@@ -208,6 +208,15 @@ async def test_a_checkpoint_is_saved_only_on_the_latest_revision(journal: Journa
     assert await journal.load("another") is None
 
 
+async def test_checkpoints_of_different_keys_are_apart(journal: Journal) -> None:
+    """Each has its own revisions: the count of deliveries is one beside that of the engine."""
+    assert await journal.save("engine", b"state", None) == 1
+    assert await journal.save("deliveries", b"{}", None) == 1
+    assert await journal.save("deliveries", b'{"seen":[1]}', 1) == 2
+    assert await journal.load("engine") == (b"state", 1)
+    assert await journal.load("deliveries") == (b'{"seen":[1]}', 2)
+
+
 async def test_of_two_concurrent_saves_one_fails(journal: Journal) -> None:
     """The checkpoint is that of the other one, whole."""
     states = [bytes([number]) * 3_000_000 for number in (1, 2)]

@@ -29,7 +29,15 @@ __all__ = ["Report", "check", "torment"]
 ROOT = Path(__file__).parents[2]
 _DURING_START = 0.2
 """The share of kills during the start, when the child recovers."""
-_TROUBLE = ("checkpoint.", "journal.", "dead_letter.", "dead_letters.", "filter.", "dispatcher.left_unfinished")
+_TROUBLE = (
+    "checkpoint.",
+    "deliveries.",
+    "journal.",
+    "dead_letter.",
+    "dead_letters.",
+    "filter.",
+    "dispatcher.left_unfinished",
+)
 """Prefixes of log lines that no kill may cause."""
 
 
