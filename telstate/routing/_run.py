@@ -18,13 +18,14 @@ from telstate.routing._dead_letters import DeadLetters
 from telstate.routing._delivery import Delivery
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job, Lanes
-from telstate.routing._log import Log
+from telstate.routing._log import Log, report_repeated
 from telstate.routing._memory_journal import MemoryJournal
 from telstate.routing._ports import Clock, Control, Journal
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
 from telstate.routing._runner import Runner
+from telstate.routing._self_checks import SelfChecks
 from telstate.routing._sequencer import Sequencer
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
@@ -72,6 +73,7 @@ class Run:
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
         runner = Runner(handlers.errors, work_log, self.backlog)
         self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
+        self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
@@ -120,6 +122,8 @@ class Run:
             self.work_log.run,
             self.checkpoints.run,
             self.dead_letters.run,
+            self.checks.run,
+            self.checks.watch_loop,
             self._watch_signals,
         ):
             group.start_soon(task)
@@ -197,6 +201,7 @@ class Run:
                 if left:
                     self._log_unfinished(left)
                 await self._close_journal()
+                report_repeated(all_of_them=True)
 
     async def _close_journal(self) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
@@ -251,6 +256,17 @@ class Run:
     def is_open(self) -> bool:
         """True inside the block, until it is asked to stop."""
         return self.accepts and self._body is not None and not self._body.cancel_called
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it should get no new calls now, in words; None if it may."""
+        if self.is_open:
+            return self.checks.not_ready
+        if not self.is_running:
+            return "it is not running"
+        if self._leaving or self.accepts:
+            return "it is stopping: its handlers finish, and new calls should go elsewhere"
+        return "it is starting: it reads its journal"
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""
