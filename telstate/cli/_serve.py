@@ -100,7 +100,7 @@ def serve(
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
         with _listen(host, port) as listening:
             try:
-                asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal, writer))
+                asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal=journal, writer=writer))
             finally:
                 writer.flush(_FLUSH_WITHIN)
 
@@ -110,6 +110,7 @@ async def _serve(
     api: AbstractAsyncContextManager[Any],
     server: Any,
     listening: socket.socket,
+    *,
     journal: str,
     writer: LineWriter,
 ) -> None:

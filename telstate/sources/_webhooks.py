@@ -231,9 +231,9 @@ class _Receiver:
                     await self._calls.add_dead_letter(body, error, Dialect.WEBHOOK)
                     return JSONResponse({"ok": True, "outcome": "dead letter"})
         except TimeoutError:
-            error = f"events could not be taken in for {self._receive_timeout:g} seconds"
             reason = _why_not_ready(self._calls)
-            raise _Rejected(503, error if reason is None else f"{error}: {reason}") from None
+            text = f"events could not be taken in for {self._receive_timeout:g} seconds"
+            raise _Rejected(503, text if reason is None else f"{text}: {reason}") from None
         except (JournalError, NotRunning) as error:
             raise _Rejected(503, f"events cannot be kept: {mask(text_of(error))}") from error
         return JSONResponse({"ok": True, "outcome": str(outcome.kind)})
