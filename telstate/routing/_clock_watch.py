@@ -49,12 +49,12 @@ class ClockWatch:
         self,
         clock: SystemClock,
         *,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] | None = None,
         awake: Callable[[], float] = time.monotonic,
         uptime: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
-        self._wall, self._awake, self._uptime = wall, awake, uptime or _uptime
+        self._wall, self._awake, self._uptime = wall or time.time, awake, uptime or _uptime
         self._last = self._read()
         self._log = Log()
 
