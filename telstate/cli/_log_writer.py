@@ -34,7 +34,7 @@ class LineWriter:
         self._fd = fd
         self._queue: Queue[str] = Queue(lines)
         self._dropped = 0
-        self._said_dropped = 0.0
+        self._said_dropped = monotonic()
         Thread(target=self._write_all, name="telstate log", daemon=True).start()
 
     def write(self, line: str) -> None:

@@ -77,9 +77,7 @@ class SelfChecks:
         crowd = self._crowd()
         if crowd is not None:
             hint = "give handlers that can hang a timeout=, or find out why they are slow"
-            self._log.warning(
-                "handlers.near_pending_limit", waiting_to_be_received=self._backlog.senders, error=crowd, hint=hint
-            )
+            self._log.warning("handlers.near_pending_limit", receiving=self._backlog.senders, detail=crowd, hint=hint)
 
     def _crowd(self) -> str | None:
         """Say that the pending limit is near, and which handler has run longest; None if it is not."""

@@ -153,7 +153,7 @@ class _Receiver:
         self._clock = clock
         self._steady = SystemClock()
         """The time by the wall clock at the start and a monotonic clock since: a wall clock that is wrong for a while refuses nobody."""
-        self._log = Log()
+        self._log = Log(burst=5)
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks`."""
@@ -235,8 +235,14 @@ class _Receiver:
             text = f"events could not be taken in for {self._receive_timeout:g} seconds"
             raise _Rejected(503, text if reason is None else f"{text}: {reason}") from None
         except (JournalError, NotRunning) as error:
-            raise _Rejected(503, f"events cannot be kept: {mask(text_of(error))}") from error
+            raise _Rejected(503, f"events cannot be kept: {mask(_reason_of(error))}") from error
         return JSONResponse({"ok": True, "outcome": str(outcome.kind)})
+
+
+def _reason_of(error: Exception) -> str:
+    """Return why an event cannot be kept, as the journal says it."""
+    cause = error.__cause__
+    return text_of(cause if isinstance(cause, Exception) else error)
 
 
 def _why_not_ready(calls: EventSink) -> str | None:

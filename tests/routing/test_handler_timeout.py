@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,8 @@ async def test_a_handler_in_time_is_left_alone() -> None:
 
 async def swallow() -> None:
     """Take no notice of being cancelled."""
-    try:
+    with suppress(BaseException):
         await anyio.sleep_forever()
-    except BaseException:  # noqa: S110 - what a careless handler does
-        pass
 
 
 async def translate() -> None:
@@ -229,14 +228,14 @@ async def test_hanging_handlers_with_a_timeout_do_not_stop_receive(tmp_path: Pat
                     await calls.receive(js("dialout-connected", f"{start}-{number}"))
 
 
-@pytest.mark.parametrize("timeout", [0, -1, math.nan, True, "30"])
-async def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+@pytest.mark.parametrize("given", [0, -1, math.nan, True, "30"])
+async def test_a_timeout_that_is_none_is_refused(given: Any) -> None:
     """At the registration, and by the router."""
     with pytest.raises(DefinitionError, match="timeout= takes seconds above 0"):
-        Router(timeout=timeout)
+        Router(timeout=given)
 
     async def handle() -> None: ...
 
     for decorator in (Router().on_start, Router().on_end, Router().on_retired, Router().on_handler_error):
         with pytest.raises(DefinitionError, match="timeout= takes seconds above 0"):
-            decorator(timeout=timeout)(handle)
+            decorator(timeout=given)(handle)

@@ -6,6 +6,7 @@ import threading
 import time
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 
@@ -33,7 +34,7 @@ async def test_a_handler_that_blocks_the_loop_is_named() -> None:
 
     @router.on(DialoutConnected)
     async def blocks() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         block(0.6)
 
     with structlog.testing.capture_logs() as logs:
