@@ -121,9 +121,8 @@ def _count(name: str) -> int:
 
 def _counted(name: str) -> None:
     """What runs under valgrind."""
-    _self_checks._BLOCKED_AFTER = (
-        60.0  # valgrind on a busy machine stops the loop for seconds, and saying so takes instructions
-    )
+    # Valgrind on a busy machine stops the loop for seconds, and saying so takes instructions.
+    _self_checks._BLOCKED_AFTER = 60.0
     lines = lines_of(_EVENTS)
     _run(name, lines[:500])
     _switch("on")
