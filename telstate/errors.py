@@ -8,6 +8,7 @@ TelstateError
 ├── NotRunning        the dispatcher or the API client is not open
 ├── JournalError      the journal could not keep an event: nothing was accepted
 │   └── RevisionConflict   another process saved a checkpoint in the meantime
+├── HandlerTimeout    a handler took longer than its `timeout=`, and was cancelled
 ├── NotSupported      the chosen way to Daily cannot carry this: use another one, or leave it out
 └── DailyError        Daily refused a request, or could not be reached
     ├── UnknownResult      a request got no answer and may have been carried out: check before you send it again
@@ -34,6 +35,7 @@ __all__ = [
     "DefinitionError",
     "DialoutInProgress",
     "ForwardingFailed",
+    "HandlerTimeout",
     "JournalError",
     "NoSuchSession",
     "NotAllowed",
@@ -179,6 +181,23 @@ class TemporarilyNotAvailable(DailyError):
 
 class ForwardingFailed(DailyError):
     """Raised when a waiting caller could not be connected: they hung up, or the endpoint was not ready or is in use."""
+
+
+class HandlerTimeout(TelstateError, TimeoutError):
+    """Raised in place of a handler that took longer than its `timeout=`: it was cancelled. Handlers of errors see it.
+
+    Attributes:
+        handler: the handler's name.
+        seconds: its timeout.
+    """
+
+    handler: str
+    seconds: float
+
+    def __init__(self, handler: str, seconds: float) -> None:
+        self.handler = handler
+        self.seconds = seconds
+        super().__init__(f"{handler} was cancelled: it took longer than its timeout of {seconds:g} seconds")
 
 
 class NotSupported(TelstateError):

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from telstate.cli._log_writer import LineWriter
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY, DailyApi
 from telstate.control._rest import RestControl
@@ -30,6 +31,8 @@ _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 2_000
 _BACKLOG = 2_048
 _FILES = 4 * _CONNECTIONS
+_FLUSH_WITHIN = 2.0
+"""Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -82,7 +85,8 @@ def serve(
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     with tidy_exit():
         router = _load(program)
-        log_to_stderr()
+        writer = _writer()
+        log_to_stderr(writer)
         api = _api(api_url)
         control = RestControl(api) if api is not None else None
         calls = Dispatcher(router, journal=_journal(journal), control=control)
@@ -96,7 +100,10 @@ def serve(
         _allow_many_connections()
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
         with _listen(host, port) as listening:
-            asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal))
+            try:
+                asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal=journal, writer=writer))
+            finally:
+                writer.flush(_FLUSH_WITHIN)
 
 
 async def _serve(
@@ -104,7 +111,9 @@ async def _serve(
     api: AbstractAsyncContextManager[Any],
     server: Any,
     listening: socket.socket,
+    *,
     journal: str,
+    writer: LineWriter,
 ) -> None:
     """Recover what the journal has, serve until a signal, then let handlers finish."""
     _handle_signals(server, calls)
@@ -112,8 +121,7 @@ async def _serve(
         async with api, calls:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            sys.stderr.write(f"telstate: listening on http://{shown}:{port}, journal {journal}\n")
-            sys.stderr.flush()
+            writer.write(f"telstate: listening on http://{shown}:{port}, journal {journal}")
             await _serve_until_stopped(server, listening)
     finally:
         # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
@@ -132,6 +140,13 @@ async def _serve_until_stopped(server: Any, listening: socket.socket) -> None:
         with anyio.CancelScope(shield=True):
             await serving
         raise
+
+
+def _writer() -> LineWriter:
+    try:
+        return LineWriter(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or replaced by a program that runs this one
+        return LineWriter(os.open(os.devnull, os.O_WRONLY))
 
 
 def _handle_signals(server: Any, calls: Dispatcher) -> None:

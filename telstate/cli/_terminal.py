@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from telstate.cli._log_writer import LineWriter, QueuedHandler
 from telstate.errors import TelstateError
 from telstate.sources._log_lines import STDIN
 
@@ -69,11 +70,16 @@ def check_files(names: list[str]) -> None:
             Path(name).stat()
 
 
-def log_to_stderr() -> None:
-    """Show telstate's log on standard error, unless the program has configured logging or structlog itself."""
+def log_to_stderr(writer: LineWriter | None = None) -> None:
+    """Show telstate's log on standard error, unless the program has configured logging or structlog itself.
+
+    Args:
+        writer: writes the lines, for a service that must not wait for whoever reads them.
+    """
     if structlog.is_configured() or logging.getLogger().handlers:
         return
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if writer is None else QueuedHandler(writer)
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", handlers=[handler])
     logging.getLogger("telstate").setLevel(logging.INFO)
 
 

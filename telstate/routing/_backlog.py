@@ -14,6 +14,8 @@ from telstate.routing._cancellation import is_cancelled
 
 __all__ = ["Backlog"]
 
+_NEARLY_FULL = 0.9
+"""The part of the limit from which on the log warns."""
 _TURNS = 100
 """More turns of the event loop than it takes to run everything that may wait for one."""
 
@@ -44,7 +46,7 @@ class Backlog:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit: int = limit
         self.pending: int = 0
         """How many jobs wait or run."""
         self.reserved: int = 0
@@ -64,7 +66,17 @@ class Backlog:
     @property
     def is_full(self) -> bool:
         """True at the limit. Handlers that wait for an event do not count."""
-        return self.pending + self.reserved - self.awaiting >= self._limit
+        return self.pending + self.reserved - self.awaiting >= self.limit
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """True shortly before the limit, and at it."""
+        return self.pending + self.reserved - self.awaiting >= self.limit * _NEARLY_FULL
+
+    @property
+    def senders(self) -> int:
+        """How many wait for a place."""
+        return len(self._senders)
 
     async def wait_for_place(self) -> None:
         """Wait until the backlog is below its limit. Those that wait go on in order, as many as there are places."""

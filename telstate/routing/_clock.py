@@ -22,6 +22,16 @@ class SystemClock:
         """Return Unix seconds."""
         return self._zero + monotonic()
 
+    def skip(self, seconds: float) -> None:
+        """Go on by time that the monotonic clock did not count: the machine was suspended.
+
+        Raises:
+            ValueError: if it would fall.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock that never falls cannot skip {seconds!r} seconds: give a number from 0 on")
+        self._zero += seconds
+
     def follow(self, at: float | None) -> None:
         """Ignore it: payloads do not move this clock."""
 

@@ -23,6 +23,8 @@ __all__ = ["DeadLetters"]
 
 _LOOK_EVERY = 2.0
 """Seconds of real time between two looks for letters that another process asked to retry."""
+_LOG_EVERY = 10.0
+"""Seconds between two log lines while looking for them fails again and again."""
 
 
 class DeadLetters:
@@ -52,6 +54,7 @@ class DeadLetters:
         self.starting: bool = True
         """True until the retries that were requested before the start have been queued."""
         self._log = Log()
+        self._log_of_failures = Log(burst=1, every=_LOG_EVERY)
 
     async def list(self) -> builtins.list[KeptLetter]:
         """Return the dead letters that were not dropped.
@@ -88,7 +91,7 @@ class DeadLetters:
                     await self._take_up()
             except Exception as error:
                 hint = "it looks for them again soon"
-                self._log.error("dead_letters.failed", exception=traceback_of(error), hint=hint)
+                self._log_of_failures.error("dead_letters.failed", exception=traceback_of(error), hint=hint)
             self.starting = False
             await anyio.sleep(_LOOK_EVERY)
 

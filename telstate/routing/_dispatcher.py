@@ -190,6 +190,15 @@ class Dispatcher:
         """True inside the `async with`, until it is asked to stop."""
         return self._run.is_open
 
+    @property
+    def not_ready(self) -> str | None:
+        """Why it should get no new calls now, in words; None if it is ready. What `/ready` shows.
+
+        It is not running, it is stopping, the journal cannot keep events, or too many events wait for handlers. Events are
+        accepted all the same, as long as that is possible.
+        """
+        return self._run.not_ready
+
     # --- taking in ------------------------------------------------------------------------------------------------
 
     async def receive(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:

@@ -20,6 +20,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
+from telstate.routing._handler_timeout import checked_timeout, with_timeout
 from telstate.routing._interruption import Interruption
 from telstate.routing._log import Log, of_session, traceback_of
 from telstate.routing._ports import Clock
@@ -116,6 +117,8 @@ class Registration(NamedTuple):
     outcomes: frozenset[OutcomeKind] = NEWS
     live_only: bool = False
     retry: Retry | None = None
+    timeout: float | None = None
+    """Seconds after which it is cancelled; None for the router's."""
 
     @property
     def name(self) -> str:
@@ -266,6 +269,7 @@ def _bind_all(
         run = _wrap(*_with_calls(middleware, calls), run, name)
     if registration.retry is not None:
         run = retrying(run, registration.retry, name, clock)
+    run = with_timeout(run, registration.timeout, name, clock)
     has_filters = registration.filters != Filters()
     return BoundHandler(name, run, registration, registration.live_only, has_filters)
 
@@ -311,6 +315,7 @@ def register(
     outcomes: Iterable[OutcomeKind | str] = NEWS,
     live_only: bool = False,
     retry: Retry | int | None = None,
+    timeout: float | None = None,
 ) -> Registration:
     """Read a handler's signature, and check that it can ever be called.
 
@@ -336,6 +341,7 @@ def register(
         _outcomes(outcomes, handler),
         live_only,
         checked(retry),
+        checked_timeout(timeout),
     )
 
 

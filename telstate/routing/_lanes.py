@@ -204,6 +204,12 @@ class Lanes:
                     facts = {"lane": str(lane.key), "seconds": round(now - lane.since, 1), "waiting": len(lane.jobs)}
                     self._log.warning("handler.slow", handler=lane.handler, **facts)
 
+    def longest(self) -> tuple[str, float] | None:
+        """Return the name of the handler that has run longest, and its seconds; None if none waits for anything."""
+        running = [lane for lane in self._lanes.values() if lane.handler is not None]
+        first = min(running, key=lambda lane: lane.since, default=None)
+        return None if first is None or first.handler is None else (first.handler, monotonic() - first.since)
+
     def close(self) -> None:
         """Let idle workers go; busy ones end when they find no more work."""
         self._closing = True

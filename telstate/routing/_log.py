@@ -4,6 +4,8 @@ Lines go to the standard library's logger `telstate`, so its handlers, its level
 has configured structlog, they go to structlog instead. telstate never logs to standard output by itself.
 
 Exceptions are logged as text: with `exc_info`, structlog shows local variables, and those hold phone numbers.
+
+Repeated lines are limited: of one name and reason a few are written, then one that says how many more there were.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import monotonic
 from traceback import format_exception
 from typing import Any
 
@@ -19,8 +22,9 @@ import structlog
 
 from telstate.calls._session import Session
 from telstate.events._masking import mask
+from telstate.routing._log_limit import LineLimit
 
-__all__ = ["Log", "of_session", "repr_of", "text_of", "traceback_of"]
+__all__ = ["Log", "of_session", "report_repeated", "repr_of", "text_of", "traceback_of"]
 
 _NAME = "telstate"
 _METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
@@ -31,17 +35,30 @@ _IDS = frozenset({"session_id", "sip_call_id", "event_id", "room", "uuid"})
 _MAY_BE_PRIVATE = re.compile(r"[@\d]").search
 """A phone number has digits and a SIP user an @. Most facts have neither, and this look is cheaper than masking."""
 
+_REASONS = ("error", "reason", "handler")
+"""Facts that tell lines of one name apart: each reason has a limit of its own."""
+_NOT_LIMITED = frozenset({"session.moved", "log.repeated"})
+"""The program asks for each of the first; the second is what limits the others."""
+
+_LIMITED: set[LineLimit] = set()
+"""The limits that have suppressed lines nobody has reported yet."""
+
 
 class Log:
     """Writes log lines.
+
+    Args:
+        burst: how many lines of one name and reason are written in a window. `report_repeated` says how many more there were.
+        every: the length of a window, in seconds.
 
     A line that cannot be written (a closed stream, a full disk, a handler that raises) is dropped: it must neither end the
     handling of calls nor change an answer.
     """
 
-    __slots__ = ("_standard", "_structlog")
+    __slots__ = ("_limit", "_standard", "_structlog")
 
-    def __init__(self) -> None:
+    def __init__(self, *, burst: int = 20, every: float = 5.0) -> None:
+        self._limit = LineLimit(burst, every)
         self._standard = logging.getLogger(_NAME)
         self._structlog = structlog.get_logger(_NAME)
 
@@ -59,10 +76,47 @@ class Log:
 
     def _write(self, level: int, event: str, facts: Mapping[str, Any]) -> None:
         with suppress(Exception):
+            if event not in _NOT_LIMITED and not self._admits(event, facts):
+                return
             if structlog.is_configured():
                 getattr(self._structlog, _METHODS[level])(event, **_masked(facts))
             elif self._standard.isEnabledFor(level):
                 self._standard.log(level, _line(event, _masked(facts)), stacklevel=3)  # 3: the caller of `info`
+
+    def _admits(self, event: str, facts: Mapping[str, Any]) -> bool:
+        now = monotonic()
+        _report(self._limit, now)
+        admitted = self._limit.admits(event, _reason_of(facts), now)
+        if not admitted:
+            _LIMITED.add(self._limit)
+        return admitted
+
+
+def report_repeated(*, all_of_them: bool = False) -> None:
+    """Log how many lines were not written, of each kind whose window is over: called now and then.
+
+    Args:
+        all_of_them: also where the window is not over, because nobody will call again.
+    """
+    now = monotonic()
+    for limit in list(_LIMITED):
+        if not _report(limit, now, all_of_them=all_of_them):
+            _LIMITED.discard(limit)
+
+
+def _report(limit: LineLimit, now: float, *, all_of_them: bool = False) -> bool:
+    """Log what a limit has suppressed; return whether it still has windows."""
+    for found in limit.expire(now, all_of_them=all_of_them):
+        facts = {"name": found.event, "reason": found.detail or None, "times": found.lines, "seconds": found.seconds}
+        _REPEATED.warning("log.repeated", **facts)
+    return limit.in_use
+
+
+def _reason_of(facts: Mapping[str, Any]) -> str:
+    return next((str(facts[name])[:200] for name in _REASONS if facts.get(name) is not None), "")
+
+
+_REPEATED = Log()
 
 
 def text_of(error: BaseException) -> str:

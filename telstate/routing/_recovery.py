@@ -32,6 +32,8 @@ from telstate.routing._work_log import WorkLog
 __all__ = ["Recovered", "Recovery"]
 
 _AT_ONCE = 500
+_AHEAD = 1.0
+"""Seconds by which a journal's last time may be ahead of the clock without a word: other machines' clocks differ a little."""
 
 
 class Recovered(NamedTuple):
@@ -82,6 +84,7 @@ class Recovery:
         self._engine = Engine(settings if kept is None else _settings(kept))
         if not await self._begin_at_checkpoint(checkpoints):
             await self._fold(0)
+        self._compare_clocks(now)
         at = max(now or 0.0, self._engine.now or 0.0)
         if self._seq:
             # What has left memory by now may have run its on_retired: passing time leaves only marks in the journal.
@@ -89,6 +92,14 @@ class Recovery:
             await self._settle()
         await self._append_start(settings, at)
         return Recovered(self._engine, self._seq)
+
+    def _compare_clocks(self, now: float | None) -> None:
+        """Warn if the journal's last time lies in the future. The sequencer's time goes on from there, so limits still pass."""
+        last = self._engine.now
+        if now is None or last is None or last - now < _AHEAD:
+            return
+        hint = "the machine's clock was wrong, then or now; times go on from the journal's last, and limits pass as they should"
+        self._log.warning("journal.ahead_of_clock", seconds=round(last - now, 1), hint=hint)
 
     async def _begin_at_checkpoint(self, checkpoints: Checkpoints) -> bool:
         """Go on from the last checkpoint; return False if none fits this journal."""

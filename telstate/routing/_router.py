@@ -17,6 +17,7 @@ from telstate.calls._outcome import OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event
+from telstate.routing._handler_timeout import checked_timeout
 from telstate.routing._handlers import NEWS, Handler, Hook, Registration, filters_of, names_of, register
 from telstate.routing._retry import Retry
 
@@ -30,10 +31,13 @@ class Router:
 
     Args:
         name: for error messages.
+        timeout: seconds after which a handler of this router is cancelled, unless its registration has a `timeout=` of its own; also for
+            included routers that have none. See `on`.
     """
 
-    def __init__(self, name: str = "router") -> None:
+    def __init__(self, name: str = "router", *, timeout: float | None = None) -> None:
         self.name = name
+        self._timeout = checked_timeout(timeout)
         self._registrations: list[Registration] = []
         self._middlewares: list[Registration] = []
         self._included: list[Router] = []
@@ -56,6 +60,7 @@ class Router:
         outcomes: Iterable[OutcomeKind | str] = NEWS,
         live_only: bool = False,
         retry: Retry | int | None = None,
+        timeout: float | None = None,
     ) -> Callable[[H], H]:
         """Run a handler for events of a type.
 
@@ -69,6 +74,9 @@ class Router:
             outcomes: run it for these outcomes; by default for `moved` and `noted`.
             live_only: not started if the session has ended, cancelled when it ends.
             retry: try the handler again if it raises, before it becomes a dead letter; a number means so many attempts.
+            timeout: seconds after which the handler is cancelled, its retries included, by the dispatcher's clock. It becomes a dead
+                letter with the reason `HandlerTimeout`. None for the router's timeout, `math.inf` for none. What runs in a thread
+                (`anyio.to_thread`) or blocks the event loop cannot be cancelled.
 
         Raises:
             DefinitionError: if the handler or a filter cannot be right; also at all other registrations.
@@ -77,7 +85,14 @@ class Router:
         filters = filters_of(direction, state, provider, where)
         return self._decorator(
             lambda handler: register(
-                handler, Hook.EVENT, event=event, filters=filters, outcomes=outcomes, live_only=live_only, retry=retry
+                handler,
+                Hook.EVENT,
+                event=event,
+                filters=filters,
+                outcomes=outcomes,
+                live_only=live_only,
+                retry=retry,
+                timeout=timeout,
             )
         )
 
@@ -89,11 +104,14 @@ class Router:
         direction: Direction | str | None = None,
         where: Callable[..., bool] | None = None,
         retry: Retry | int | None = None,
+        timeout: float | None = None,
     ) -> Callable[[H], H]:
         """Run a handler at the first sight of a session."""
         _refuse("on_start", bare)
         filters = filters_of(direction, None, None, where)
-        return self._decorator(lambda handler: register(handler, Hook.START, filters=filters, retry=retry))
+        return self._decorator(
+            lambda handler: register(handler, Hook.START, filters=filters, retry=retry, timeout=timeout)
+        )
 
     def on_state(
         self,
@@ -103,6 +121,7 @@ class Router:
         where: Callable[..., bool] | None = None,
         live_only: bool = False,
         retry: Retry | int | None = None,
+        timeout: float | None = None,
     ) -> Callable[[H], H]:
         """Run a handler when a session enters a state. A jump (idle → answered) enters the target only."""
         filters = filters_of(direction, state, None, where)
@@ -112,7 +131,7 @@ class Router:
         )  # the state is entered, and later moves of the same event may have left it
         return self._decorator(
             lambda handler: register(
-                handler, Hook.STATE, state=entered, filters=filters, live_only=live_only, retry=retry
+                handler, Hook.STATE, state=entered, filters=filters, live_only=live_only, retry=retry, timeout=timeout
             )
         )
 
@@ -124,34 +143,43 @@ class Router:
         direction: Direction | str | None = None,
         where: Callable[..., bool] | None = None,
         retry: Retry | int | None = None,
+        timeout: float | None = None,
     ) -> Callable[[H], H]:
         """Run a handler at the first terminal state of a session, once. Later evidence only amends the session."""
         _refuse("on_end", bare)
         filters = filters_of(direction, None, None, where)
-        return self._decorator(lambda handler: register(handler, Hook.END, filters=filters, retry=retry))
+        return self._decorator(
+            lambda handler: register(handler, Hook.END, filters=filters, retry=retry, timeout=timeout)
+        )
 
-    def on_retired(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+    def on_retired(
+        self, bare: None = None, /, *, retry: Retry | int | None = None, timeout: float | None = None
+    ) -> Callable[[H], H]:
         """Run a handler when a session leaves memory, with the final word on it: write call records here."""
         _refuse("on_retired", bare)
-        return self._decorator(lambda handler: register(handler, Hook.RETIRED, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.RETIRED, retry=retry, timeout=timeout))
 
-    def on_caller_lost(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+    def on_caller_lost(
+        self, bare: None = None, /, *, retry: Retry | int | None = None, timeout: float | None = None
+    ) -> Callable[[H], H]:
         """Run a handler when a caller on hold is lost: they got to no session within the `hold_limit`, or Daily refused to forward them.
 
         It takes any of `caller` (a `Caller`) and `calls`, and runs once for each caller.
         """
         _refuse("on_caller_lost", bare)
-        return self._decorator(lambda handler: register(handler, Hook.CALLER_LOST, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.CALLER_LOST, retry=retry, timeout=timeout))
 
-    def on_unmatched(self, bare: None = None, /, *, retry: Retry | int | None = None) -> Callable[[H], H]:
+    def on_unmatched(
+        self, bare: None = None, /, *, retry: Retry | int | None = None, timeout: float | None = None
+    ) -> Callable[[H], H]:
         """Run a handler for an event about a session that nothing names."""
         _refuse("on_unmatched", bare)
-        return self._decorator(lambda handler: register(handler, Hook.UNMATCHED, retry=retry))
+        return self._decorator(lambda handler: register(handler, Hook.UNMATCHED, retry=retry, timeout=timeout))
 
-    def on_handler_error(self, bare: None = None, /) -> Callable[[H], H]:
+    def on_handler_error(self, bare: None = None, /, *, timeout: float | None = None) -> Callable[[H], H]:
         """Run a handler when another handler raises. It can also take `error` and `handler`, the name of the other."""
         _refuse("on_handler_error", bare)
-        return self._decorator(lambda handler: register(handler, Hook.ERROR))
+        return self._decorator(lambda handler: register(handler, Hook.ERROR, timeout=timeout))
 
     def middleware(self, middleware: H) -> H:
         """Wrap every handler of this router and of the routers included in it. An outer router's middleware is the outer one.
@@ -208,13 +236,21 @@ class Router:
         """Accept registrations again."""
         self._in_use -= 1
 
-    def walk(self, outer: tuple[Registration, ...] = ()) -> Iterator[tuple[Registration, tuple[Registration, ...]]]:
-        """Yield every handler with the middlewares around it, outermost first, in the order in which handlers run."""
+    def walk(
+        self, outer: tuple[Registration, ...] = (), timeout: float | None = None
+    ) -> Iterator[tuple[Registration, tuple[Registration, ...]]]:
+        """Yield every handler with the middlewares around it, outermost first, in the order in which handlers run.
+
+        Args:
+            outer: the middlewares of the routers above.
+            timeout: theirs, where this router and a registration have none.
+        """
         around = (*outer, *self._middlewares)
+        timeout = self._timeout if self._timeout is not None else timeout
         for registration in self._registrations:
-            yield registration, around
+            yield (registration if registration.timeout is not None else registration._replace(timeout=timeout)), around
         for router in self._included:
-            yield from router.walk(around)
+            yield from router.walk(around, timeout)
 
 
 def _refuse(decorator: str, bare: object) -> None:

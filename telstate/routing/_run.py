@@ -21,13 +21,14 @@ from telstate.routing._delivery import Delivery
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._interruption import Interruption
 from telstate.routing._lanes import Job, Lanes
-from telstate.routing._log import Log
+from telstate.routing._log import Log, report_repeated
 from telstate.routing._memory_journal import MemoryJournal
 from telstate.routing._ports import Clock, Control, Journal
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
 from telstate.routing._runner import Runner
+from telstate.routing._self_checks import SelfChecks
 from telstate.routing._sequencer import Sequencer
 from telstate.routing._trial import Trial
 from telstate.routing._waiters import Waiters
@@ -80,6 +81,7 @@ class Run:
         self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
         self._deliveries = Deliveries(journal, setup.max_deliveries)
         self._trial = Trial(self._deliveries, self.lanes, work_log)
+        self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
@@ -110,7 +112,7 @@ class Run:
 
     async def open(self) -> None:
         """Restore what the journal knows, and start."""
-        self.is_running = True
+        self.is_running, self.thread = True, get_ident()
         try:
             await self._recover()
         except BaseException:
@@ -130,12 +132,14 @@ class Run:
             self.work_log.run,
             self.checkpoints.run,
             self.dead_letters.run,
+            self.checks.run,
+            self.checks.watch_loop,
             self._watch_signals,
             self._watch_interruption,
         ):
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
-        self.thread, self.accepts = get_ident(), True
+        self.accepts = True
         self.reconciler.open(group)
 
     async def _recover(self) -> None:
@@ -214,6 +218,7 @@ class Run:
                 if left:
                     self._log_unfinished(left)
                 await self._close_journal()
+                report_repeated(all_of_them=True)
 
     async def _close_journal(self) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
@@ -277,6 +282,17 @@ class Run:
     def is_open(self) -> bool:
         """True inside the block, until it is asked to stop."""
         return self.accepts and self._body is not None and not self._body.cancel_called
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it should get no new calls now, in words; None if it may."""
+        if self.is_open:
+            return self.checks.not_ready
+        if not self.is_running:
+            return "it is not running"
+        if self._leaving or self.accepts:
+            return "it is stopping: its handlers finish, and new calls should go elsewhere"
+        return "it is starting: it reads its journal"
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""

@@ -25,6 +25,7 @@ from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceCh
 from telstate.routing._abilities import abilities_of, append
 from telstate.routing._backlog import Backlog
 from telstate.routing._clock import SystemClock
+from telstate.routing._journal_health import JournalHealth
 from telstate.routing._log import Log
 from telstate.routing._payload import encode
 from telstate.routing._ports import Clock, Entry, Journal, Record
@@ -39,6 +40,7 @@ _PAUSE_AFTER = 32
 """A program that only receives must let handlers run now and then; a pause after each event costs five times the rest."""
 _RETRY_LIMITS_AFTER = 1.0
 """Seconds after which limits that the journal could not keep are tried again."""
+_LOG_EVERY = 10.0
 IN_TRANSIT = 2.0
 """Seconds by which a record of a shared journal may be older than the time here. Sessions leave memory so much later: a replay
 finds them still there when it comes to that record."""
@@ -127,7 +129,9 @@ class Sequencer:
         """Returns the time in Unix seconds; None in a recorded log without times."""
         self._shortest = 0.0
         self._nap: anyio.CancelScope | None = None
-        self._log = Log()
+        self.health: JournalHealth = JournalHealth(journal)
+        """Whether the journal keeps events."""
+        self._log = Log(burst=1, every=_LOG_EVERY)
 
     def open(self, engine: Engine, seq: int, listener: Listener, *, asks: bool) -> None:
         """Go on from here.
@@ -162,6 +166,7 @@ class Sequencer:
         try:
             seq = self._append_now(entry)
         except Exception as error:
+            self.health.failed(error, 1)
             raise _not_kept(error) from error
         outcome = self._step(entry.event, entry.at, seq, entry.dialect)
         if self._infers:
@@ -193,6 +198,7 @@ class Sequencer:
                 if self._infers:
                     self._infer_ends()
         except Exception as error:
+            self.health.failed(error, len(entries) - len(outcomes))
             failed = _not_kept(error)
             failed.answers = tuple(outcomes)
             raise failed from error
@@ -259,6 +265,7 @@ class Sequencer:
     async def _commit_shielded(self, batch: list[_Submission]) -> None:
         """Append and step a batch, or neither."""
         lost = NotRunning("the dispatcher was left before the journal answered: it may have the event, or not")
+        self.health.begin()
         try:
             with anyio.CancelScope(shield=True) as self._commit_scope:
                 await self._commit(batch)
@@ -267,6 +274,7 @@ class Sequencer:
             raise
         finally:
             cut_off = self._commit_scope is not None and self._commit_scope.cancelled_caught
+            self.health.end()
             self._commit_scope = None
             self._early.clear()
             if cut_off:
@@ -277,7 +285,10 @@ class Sequencer:
         try:
             # Others append to a shared journal, too, and its tail may have brought these already.
             seqs = await append(self._journal, entries, after=self.seq if self._tail is None else 0)
+            if entries:
+                self.health.kept()
         except Exception as error:
+            self.health.failed(error, len(entries))
             _fail([submission for submission in batch if submission.entries], error)
             batch, seqs = [submission for submission in batch if not submission.entries], []  # time passes all the same
         numbers = iter(seqs)
@@ -402,6 +413,10 @@ class Sequencer:
     def _rearm(self) -> None:
         """Other settings hold: look again at all limits."""
         self._shortest = _shortest_of(self.engine.settings)
+        self.look_at_limits()
+
+    def look_at_limits(self) -> None:
+        """Look now at what is due, and sleep anew: the clock has skipped some time."""
         if self._nap is not None:
             self._nap.cancel()
 

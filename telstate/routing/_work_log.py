@@ -27,6 +27,8 @@ PROCESS_DIED = "ProcessDied"
 _TRIES = 10
 _FLUSH_EVERY = 1.0
 """Seconds of real time after which marks are written that no commit took along."""
+_LOG_EVERY = 10.0
+"""Seconds between two lines of one name while a write fails again and again."""
 
 
 class WorkLog:
@@ -48,6 +50,7 @@ class WorkLog:
         self._is_running = False
         """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
+        self._log_of_failures = Log(burst=1, every=_LOG_EVERY)
         self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
         """Mark work as done, by its number: see `Journal`."""
 
@@ -140,7 +143,7 @@ class WorkLog:
         except Exception as error:
             hint = "tried again later; if that never works, their handlers run again at the next start"
             facts = {"events": len(marks), "letters": len(letters), "exception": traceback_of(error)}
-            self._log.error("journal.marks_failed", **facts, hint=hint)
+            self._log_of_failures.error("journal.marks_failed", **facts, hint=hint)
         finally:
             self._letters[:0], self._marks[:0], self._forgotten[:0] = letters, marks, forgotten
 

@@ -3,7 +3,7 @@
     app = FastAPI(lifespan=…)                                          # enters `async with calls`
     app.mount("/daily", webhook_app(calls, secrets=[os.environ["TELSTATE_WEBHOOK_SECRET"]]))
 
-It serves `POST /webhooks`, `POST /pinless` and `GET /health`. The answers follow from what Daily does with them: after three
+It serves `POST /webhooks`, `POST /pinless`, `GET /ready` and `GET /health`. The answers follow from what Daily does with them: after three
 failures in a row Daily switches a webhook off, and later events are lost. So a validly signed request is refused only while its
 event cannot be kept; a body that cannot be read becomes a dead letter and is answered with 200. The event is in the journal before
 the answer is sent, and handlers run after it.
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from ipaddress import IPv6Address, ip_address
 from time import time
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import anyio
 from starlette.applications import Starlette
@@ -26,7 +26,9 @@ from starlette.routing import Route
 
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect
-from telstate.routing._log import Log
+from telstate.events._masking import mask
+from telstate.routing._clock import SystemClock
+from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
 from telstate.sources._signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Secret, SignatureHeaders, verify
 
@@ -38,6 +40,8 @@ _READ_TIMEOUT = 10.0
 """Seconds in which a body must arrive."""
 _RECEIVE_TIMEOUT = 10.0
 """Seconds a request waits while events cannot be taken in; then Daily is asked to retry."""
+_CLOCKS_AGREE = 1.0
+"""Seconds by which the wall clock may differ from the monotonic one without having been set."""
 _STATUS_HEADERS = {
     503: {"Retry-After": "5"},
     401: {"Connection": "close"},  # do not wait for the rest of the body
@@ -104,10 +108,20 @@ def webhook_app(
             # With a trailing slash too: Daily counts a redirect as a failure.
             *(Route(f"/webhooks{end}", receiver.webhook, methods=["POST"]) for end in ("", "/")),
             *(Route(f"/pinless{end}", receiver.pinless, methods=["POST"]) for end in ("", "/")),
+            Route("/ready", receiver.ready, methods=["GET"]),
             Route("/health", receiver.health, methods=["GET"]),
         ],
         lifespan=lifespan,
     )
+
+
+@runtime_checkable
+class _SaysWhy(Protocol):
+    """A sink that says why it is not ready, as a dispatcher does."""
+
+    @property
+    def not_ready(self) -> str | None:
+        """The reason, in words; None if it is ready."""
 
 
 class _Rejected(Exception):
@@ -137,7 +151,9 @@ class _Receiver:
         self._max_body = max_body
         self._receive_timeout = receive_timeout
         self._clock = clock
-        self._log = Log()
+        self._steady = SystemClock()
+        """The time by the wall clock at the start and a monotonic clock since: a wall clock that is wrong for a while refuses nobody."""
+        self._log = Log(burst=5)
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks`."""
@@ -148,8 +164,13 @@ class _Receiver:
         return await self._answer(request, PINLESS)
 
     async def health(self, _: Request) -> Response:
-        """`GET /health`: whether events are accepted."""
-        return JSONResponse({"ok": self._calls.is_open}, 200 if self._calls.is_open else 503)
+        """`GET /health`: the process lives. If it does not answer, restart it; no restart helps where only `/ready` fails."""
+        return JSONResponse({"ok": True})
+
+    async def ready(self, _: Request) -> Response:
+        """`GET /ready`: whether new calls may come here, and why not."""
+        reason = _why_not_ready(self._calls)
+        return JSONResponse({"ok": True} if reason is None else {"ok": False, "error": reason}, 503 if reason else 200)
 
     async def _answer(self, request: Request, headers: SignatureHeaders) -> Response:
         try:
@@ -190,9 +211,14 @@ class _Receiver:
             if _is_local(request):
                 return
             raise _Rejected(401, "without a secret only requests from this machine are accepted: pass secrets=[…]")
+        now, steady = self._clock(), self._steady.now()
         try:
-            verify(self._secrets, headers, request.headers, body, self._clock(), tolerance=self._tolerance)
+            verify(self._secrets, headers, request.headers, body, now, tolerance=self._tolerance)
         except BadSignature as error:
+            if self._clock is time and abs(now - steady) > _CLOCKS_AGREE:
+                with suppress(BadSignature):
+                    verify(self._secrets, headers, request.headers, body, steady, tolerance=self._tolerance)
+                    return
             raise _Rejected(401, str(error)) from None
 
     async def _receive(self, body: bytes) -> Response:
@@ -205,10 +231,25 @@ class _Receiver:
                     await self._calls.add_dead_letter(body, error, Dialect.WEBHOOK)
                     return JSONResponse({"ok": True, "outcome": "dead letter"})
         except TimeoutError:
-            raise _Rejected(503, f"events could not be taken in for {self._receive_timeout:.0f} seconds") from None
+            reason = _why_not_ready(self._calls)
+            text = f"events could not be taken in for {self._receive_timeout:g} seconds"
+            raise _Rejected(503, text if reason is None else f"{text}: {reason}") from None
         except (JournalError, NotRunning) as error:
-            raise _Rejected(503, f"events cannot be kept: {type(error).__name__}") from error
+            raise _Rejected(503, f"events cannot be kept: {mask(_reason_of(error))}") from error
         return JSONResponse({"ok": True, "outcome": str(outcome.kind)})
+
+
+def _reason_of(error: Exception) -> str:
+    """Return why an event cannot be kept, as the journal says it."""
+    cause = error.__cause__
+    return text_of(cause if isinstance(cause, Exception) else error)
+
+
+def _why_not_ready(calls: EventSink) -> str | None:
+    """Return why no new calls should come, in words; None if they may. A sink other than a dispatcher need only say if it is open."""
+    if isinstance(calls, _SaysWhy):
+        return calls.not_ready
+    return None if calls.is_open else "events are not accepted: it has not started, or is stopping"
 
 
 def _is_test(body: bytes) -> bool:

@@ -6,6 +6,7 @@ import io
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import structlog
 
 from telstate import Engine
-from telstate.routing._log import Log, of_session, text_of, traceback_of
+from telstate.routing._log import Log, of_session, report_repeated, text_of, traceback_of
 from tests.calls import SESSION, feed, js
 
 NUMBER = "+12025550101"
@@ -139,3 +140,53 @@ def test_the_facts_of_a_session_are_its_ids_and_its_direction() -> None:
     session = feed(Engine(), js("dialout-connected")).session
     assert of_session(session) == {"session_id": SESSION, "sip_call_id": None, "direction": "dialout"}
     assert of_session(None) == {"session_id": None, "sip_call_id": None, "direction": None}
+
+
+def test_repeated_lines_are_counted_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Of each name and reason the first few are written, then one that says how many more there were."""
+    log = Log(burst=2, every=60)
+    for _ in range(5):
+        log.error("journal.failed", reason="full", number=1)
+    log.error("journal.failed", reason="locked")
+    log.error("journal.other", reason="full")
+    assert [message.split()[0] for message in caplog.messages] == ["journal.failed"] * 3 + ["journal.other"]
+    report_repeated()  # the window is not over
+    assert len(caplog.messages) == 4
+    report_repeated(all_of_them=True)
+    assert caplog.messages[4:] == ["log.repeated name=journal.failed reason=full times=3 seconds=0.0"]
+    log.error("journal.failed", reason="full")
+    assert len(caplog.messages) == 6
+
+
+def test_a_window_ends_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """The next line, or the next report, says what was left out of the last one."""
+    log = Log(burst=1, every=0.05)
+    for _ in range(3):
+        log.error("journal.failed")
+    time.sleep(0.06)
+    log.error("journal.failed")
+    assert [message.split()[0] for message in caplog.messages] == ["journal.failed", "log.repeated", "journal.failed"]
+    assert "times=2" in caplog.messages[1]
+    log.error("journal.failed")
+    time.sleep(0.06)
+    report_repeated()
+    assert "times=1" in caplog.messages[3]
+
+
+def test_reasons_from_outside_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand different texts are a few kinds of line, not a thousand."""
+    log = Log(burst=1, every=60)
+    for number in range(1000):
+        log.error("webhook.refused", error=f"text {number}")
+    assert len(caplog.messages) == 65
+    report_repeated(all_of_them=True)
+    assert sum(int(message.split("times=")[1].split()[0]) for message in caplog.messages[65:]) == 935
+
+
+def test_transitions_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
+    """The program asks for each."""
+    log = Log(burst=1)
+    with caplog.at_level(logging.INFO, "telstate"):
+        for _ in range(50):
+            log.info("session.moved", source="idle", target="connected")
+    assert len(caplog.messages) == 50

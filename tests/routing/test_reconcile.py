@@ -494,7 +494,8 @@ async def test_an_answer_that_could_not_be_kept_is_asked_for_again(answer: Prese
             assert len(reconcile.asked) == 2
             assert session.ended == (answer is GONE)
             expect_the_same("sqlite", journal.path, calls)
-    assert [log["event"] for log in logs] == ["reconcile.not_kept"]
+    events = ["journal.cannot_keep_events", "reconcile.not_kept", "journal.keeps_events_again"]
+    assert [log["event"] for log in logs] == events
 
 
 async def test_a_question_at_a_silence_limit_that_could_not_be_kept_is_asked_later(tmp_path: Path) -> None:

@@ -509,7 +509,7 @@ async def test_a_limit_that_could_not_be_kept_is_appended_later() -> None:
             await one.submit(js("dialout-connected", "s"))
             journal.failing = True
             await one.clock.advance(60)
-            assert [log["event"] for log in logs] == ["journal.limit_failed"]
+            assert [log["event"] for log in logs] == ["journal.cannot_keep_events", "journal.limit_failed"]
             assert one.numbers == [1]
             journal.failing = False
             await one.clock.advance(1)

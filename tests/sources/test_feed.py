@@ -188,7 +188,7 @@ async def test_a_failing_journal_is_retried(tmp_path: Path, lane_limit: int) -> 
             assert await feed(calls, in_groups(lines[:150], lines[150:])) == FeedResult(received=300, refused=100)
     assert [payload["sessionId"] for payload in await payloads(path)] == [f"s{number}" for number in range(300)]
     refused = [entry["number"] for entry in logged if entry["event"] == "feed.refused"]
-    assert refused == [number for number, payload in enumerate(lines, 1) if payload == b"{"]
+    assert refused == [number for number, payload in enumerate(lines, 1) if payload == b"{"][:20]
     failed = [entry for entry in logged if entry["event"] == "feed.journal_failed"]
     assert len(failed) == len([number for number in journal.fails_at if number < len(journal.tries)]) >= 3
     assert "+12025550100" not in str(logged)
@@ -237,7 +237,7 @@ async def test_the_pauses_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     async with Dispatcher(Router(), journal=journal) as calls:
         with capture_logs() as logged:
             await feed(calls, [js("dialout-connected")])
-    assert [entry["pause"] for entry in logged] == [0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
+    assert [entry["pause"] for entry in logged if "pause" in entry] == [0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
 
 
 async def test_a_failing_iterator_leaves_a_gap(tmp_path: Path) -> None:

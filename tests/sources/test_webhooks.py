@@ -323,14 +323,16 @@ async def test_it_mounts_into_fastapi(tmp_path: Path) -> None:
 
 
 async def test_without_a_lifespan_every_event_is_refused(tmp_path: Path) -> None:
-    """With 503, and the health check fails."""
+    """With 503, and it is not ready, though the process lives."""
     calls = dispatcher(tmp_path)
     app = Starlette()
     app.mount("/daily", webhook_app(calls, secrets=[SECRET]))
     async with serving(app) as url, httpx.AsyncClient() as client:
         async with WebhookSender(f"{url}/daily/webhooks", SECRET) as sender:
             assert (await sender.post(ANSWERED)).status_code == 503
-        assert (await client.get(f"{url}/daily/health")).status_code == 503
+        ready = await client.get(f"{url}/daily/ready")
+        assert (ready.status_code, ready.json()) == (503, {"ok": False, "error": "it is not running"})
+        assert (await client.get(f"{url}/daily/health")).status_code == 200
 
 
 async def test_other_methods_and_paths(tmp_path: Path) -> None:
