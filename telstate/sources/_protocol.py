@@ -1,0 +1,165 @@
+"""One HTTP connection: uvicorn's, with a deadline for whatever it waits for, and bounded reads.
+
+uvicorn has a timeout only for the pause between two requests, and the first byte of the next one ends it: a head or a body that never
+ends, and an answer that is never read, would hold the connection for ever. (hypercorn 0.18 and granian 2.8 bound neither the whole of a
+body nor how many connections strangers hold.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from telstate.routing._log import Log
+from telstate.sources._connections import ConnectionLimit, confirms_sender, peer_of
+from telstate.sources._line_limiter import LimitedLines, LineLimiter
+
+__all__ = ["MAX_HEAD", "GuardedProtocol", "ServerGuard"]
+
+MAX_HEAD = 16 * 1024
+"""The longest head of a request, in bytes: Daily's have less than one kilobyte. Also the most that is read from a connection at once."""
+
+
+class _Phase(Enum):
+    """What a connection waits for, and for how many seconds at most."""
+
+    IDLE = "idle", 10.0
+    """The next request; uvicorn closes it in order after 5 s."""
+    HEAD = "head", 10.0
+    BODY = "body", 12.0
+    """The receiver answers a slow body with 408 after 10 s."""
+    ANSWER = "answer", 30.0
+    """The receiver answers within 10 s; the rest is for the peer to read it."""
+
+    @property
+    def seconds(self) -> float:
+        return self.value[1]
+
+
+class ServerGuard:
+    """What the connections of one server share.
+
+    Args:
+        limit: how many connections there may be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.connections = ConnectionLimit(limit)
+        self.buffer = bytearray(MAX_HEAD)
+        """Each read goes through it: reads of one loop do not overlap."""
+        self.lines = LineLimiter()
+        # uvicorn writes a line for each request that is not HTTP.
+        self.logger = logging.Logger("uvicorn.error", logging.INFO)
+        self.logger.parent = logging.getLogger("uvicorn.error")
+        self.logger.addFilter(LimitedLines(self.lines))
+        self._log = Log()
+
+    def note_displaced(self) -> None:
+        """Log that a connection gave way."""
+        left_out = self.lines.admit("webhooks.connections_full")
+        if left_out is not None:
+            hint = "connections without a verified request are closed, the oldest first"
+            self._log.warning(
+                "webhooks.connections_full", open=len(self.connections), suppressed=left_out or None, hint=hint
+            )
+
+
+class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
+    """A connection that is closed once it is late, and gives way to others.
+
+    Args:
+        guard: of its server.
+        given: as uvicorn passes it.
+    """
+
+    def __init__(self, guard: ServerGuard, **given: Any) -> None:
+        super().__init__(**given)
+        self._guard = guard
+        self._phase = _Phase.HEAD
+        self._timer: asyncio.TimerHandle | None = None
+        self.logger = guard.logger
+        self.app_state = {**self.app_state, **confirms_sender(self._prove)}
+
+    @property
+    def is_answering(self) -> bool:
+        """True from when a request is complete until its answer is sent."""
+        return self._phase is _Phase.ANSWER
+
+    def give_way(self) -> None:
+        """Close at once. uvicorn must not count it any more, though asyncio tells it only later."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    # --- what asyncio calls -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, and start its first deadline."""
+        super().connection_made(transport)
+        if self._guard.connections.add(self, peer_of(self.client[0] if self.client else "")):
+            self._guard.note_displaced()
+        self._restart_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._guard.connections.remove(self)
+        super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's interface
+        """Return where the next bytes go: few at once, because h11 bounds a head only when it is incomplete."""
+        return self._guard.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take in the bytes that were read."""
+        self.data_received(bytes(memoryview(self._guard.buffer)[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Start the deadline of a head with its first byte."""
+        if self._phase is _Phase.IDLE:
+            self._enter(_Phase.HEAD)
+        super().data_received(data)
+
+    # --- what uvicorn calls -------------------------------------------------------------------------------------------
+
+    def handle_events(self) -> None:
+        """Follow how much of the request is there."""
+        super().handle_events()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._enter(_Phase.BODY)
+        elif self.conn.their_state is not h11.IDLE:
+            self._enter(_Phase.ANSWER)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, which may be there already."""
+        self._enter(_Phase.IDLE)
+        self._guard.connections.note_answer(self)
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP. An earlier request may be answered already, and then uvicorn would raise."""
+        with suppress(h11.LocalProtocolError):
+            super().send_400_response(msg)
+        self.transport.close()
+
+    # --- deadlines ----------------------------------------------------------------------------------------------------
+
+    def _prove(self) -> None:
+        self._guard.connections.prove(self)
+
+    def _enter(self, phase: _Phase) -> None:
+        if phase is not self._phase:
+            self._phase = phase
+            self._restart_timer()
+
+    def _restart_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # Not `close`, which waits until the peer has read everything.
+        self._timer = self.loop.call_later(self._phase.seconds, self.transport.abort)
