@@ -82,7 +82,8 @@ class ConnectionLimit:
 
     def _displaced(self) -> Connection | None:
         if self._unproved:
-            return next(iter(max(self._unproved.values(), key=len)))
+            most = max(self._unproved, key=lambda peer: len(self._unproved[peer]))
+            return next(iter(self._unproved[most]))
         return next((connection for connection in self._proved if not connection.is_answering), None)
 
     def _forget_unproved(self, connection: Connection) -> None:

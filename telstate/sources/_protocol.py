@@ -27,19 +27,21 @@ MAX_HEAD = 16 * 1024
 
 
 class _Phase(Enum):
-    """What a connection waits for, and for how many seconds at most."""
+    """What a connection waits for."""
 
-    IDLE = "idle", 10.0
-    """The next request; uvicorn closes it in order after 5 s."""
-    HEAD = "head", 10.0
-    BODY = "body", 12.0
-    """The receiver answers a slow body with 408 after 10 s."""
-    ANSWER = "answer", 30.0
-    """The receiver answers within 10 s; the rest is for the peer to read it."""
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    ANSWER = "answer"
 
-    @property
-    def seconds(self) -> float:
-        return self.value[1]
+
+_TIMEOUTS = {
+    _Phase.IDLE: 10.0,  # uvicorn closes it in order after 5 s; here it is cut off if the peer does not read
+    _Phase.HEAD: 10.0,
+    _Phase.BODY: 12.0,  # the receiver answers a slow body with 408 after 10 s
+    _Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it
+}
+"""Seconds."""
 
 
 class ServerGuard:
@@ -55,7 +57,7 @@ class ServerGuard:
         """Each read goes through it: reads of one loop do not overlap."""
         self.lines = LineLimiter()
         # uvicorn writes a line for each request that is not HTTP.
-        self.logger = logging.Logger("uvicorn.error", logging.INFO)
+        self.logger = logging.Logger("uvicorn.error", logging.INFO)  # noqa: LOG001 - its filter must concern no other server
         self.logger.parent = logging.getLogger("uvicorn.error")
         self.logger.addFilter(LimitedLines(self.lines))
         self._log = Log()
@@ -143,8 +145,11 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP. An earlier request may be answered already, and then uvicorn would raise."""
-        with suppress(h11.LocalProtocolError):
+        """Refuse what is not HTTP, in the middle of a request too: uvicorn and the app would raise, and write a traceback each time."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        with suppress(h11.LocalProtocolError):  # an answer was sent already
             super().send_400_response(msg)
         self.transport.close()
 
@@ -162,4 +167,4 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         # Not `close`, which waits until the peer has read everything.
-        self._timer = self.loop.call_later(self._phase.seconds, self.transport.abort)
+        self._timer = self.loop.call_later(_TIMEOUTS[self._phase], self.transport.abort)

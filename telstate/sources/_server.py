@@ -30,8 +30,10 @@ from telstate.sources._webhooks import webhook_app
 __all__ = ["make_server", "serve_webhooks"]
 
 _CONNECTIONS = 1000
-_ACCEPTED_AT_ONCE = 64
-"""asyncio accepts as many as its backlog says before anything else runs; each takes a file descriptor."""
+_ACCEPTED_AT_ONCE = 16
+"""asyncio accepts as many as its backlog says before anything else runs: with many, every answer waits for them."""
+_CLOSING = 4 * _ACCEPTED_AT_ONCE
+"""Connections, and tasks of connections, that gave way and are not gone yet."""
 _ACCEPT_FAILED = "socket.accept() out of system resource"
 """asyncio's message. It writes it, with a traceback, for each of `_ACCEPTED_AT_ONCE` connections every second."""
 
@@ -45,19 +47,19 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
             verified request gives way to a new one. If all have sent one and are being answered, further requests get 503.
         backlog: how many may wait to be accepted.
     """
-    limit = affordable_connections(connections, accepted_at_once=_ACCEPTED_AT_ONCE)
+    limit = affordable_connections(connections, closing=_CLOSING)
     if limit < connections:
         hint = "the limit of open files is low: raise `ulimit -n`"
         Log().warning("webhooks.few_connections", wanted=connections, possible=limit, hint=hint)
     guard = ServerGuard(limit)
     config = uvicorn.Config(
         app,
-        http=partial(GuardedProtocol, guard),  # type: ignore[arg-type] - uvicorn only calls it
+        http=partial(GuardedProtocol, guard),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",  # with a library for them installed, an upgrade would leave our protocol and its limits
         log_config=None,
         access_log=False,
         lifespan="off",  # the dispatcher is entered before: a journal's error is then one plain line
-        limit_concurrency=limit,
+        limit_concurrency=limit + _CLOSING,
         backlog=_ACCEPTED_AT_ONCE,
         h11_max_incomplete_event_size=MAX_HEAD,
         timeout_graceful_shutdown=15,

@@ -45,8 +45,8 @@ _READ_TIMEOUT = 10.0
 _RECEIVE_TIMEOUT = 10.0
 """Seconds a request waits while events cannot be taken in; then Daily is asked to retry."""
 _STATUS_HEADERS = {
-    503: {"Retry-After": "5"},
-    401: {"Connection": "close"},  # do not wait for the rest of the body
+    503: {"Retry-After": "5", "Connection": "close"},  # do not wait for the rest of the body
+    401: {"Connection": "close"},
     408: {"Connection": "close"},
     413: {"Connection": "close"},
 }
@@ -203,10 +203,10 @@ class _Receiver:
         return bytes(body.data)
 
     def _check_size(self, size: int, headers: SignatureHeaders, *, is_signed: bool) -> None:
-        if size > _MAX_UNSIGNED and self._secrets and not is_signed:
-            raise _Rejected(401, f"the request has no {headers.signature} or no {headers.timestamp}")
         if size > self._max_body:
             raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
+        if size > _MAX_UNSIGNED and self._secrets and not is_signed:
+            raise _Rejected(401, f"the request has no {headers.signature} or no {headers.timestamp}")
 
     def _check(self, request: Request, headers: SignatureHeaders, body: bytes) -> None:
         if not self._secrets:

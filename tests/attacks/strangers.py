@@ -1,6 +1,6 @@
 """`python -m tests.attacks.strangers ATTACK PORT --connections N --addresses M`: attacks a receiver until it is killed.
 
-Each attack keeps N connections open, from M addresses of this machine, and opens one anew as soon as it is closed.
+Each attack keeps N connections open, from M addresses of this machine, and opens one anew after it was closed.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import asyncio
 import itertools
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 __all__ = ["ATTACKS", "Attack"]
 
 _GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-_FORGED = (
-    b"POST /webhooks HTTP/1.1\r\nHost: x\r\nX-Webhook-Signature: a\r\nX-Webhook-Timestamp: 1\r\nContent-Length: %d\r\n\r\n"
-)
-_UNSIGNED = b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{\"a\": 10}"
+_FORGED = b"POST /webhooks HTTP/1.1\r\nHost: x\r\nX-Webhook-Signature: a\r\nX-Webhook-Timestamp: 1\r\nContent-Length: %d\r\n\r\n"
+_UNSIGNED = b'POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"a": 10}'
 _MALFORMED_AFTER_THE_ANSWER = (
     b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"not a chunk\r\n",
@@ -68,11 +66,14 @@ ATTACKS: dict[str, Attack] = {
 class _Stranger(asyncio.Protocol):
     """One connection of an attack."""
 
-    def __init__(self, attack: Attack, closed: Callable[[], None]) -> None:
+    def __init__(self, attack: Attack) -> None:
+        self.closed = asyncio.Event()
         self._attack = attack
-        self._closed = closed
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
+
+    def itself(self) -> _Stranger:
+        return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -82,10 +83,10 @@ class _Stranger(asyncio.Protocol):
         transport.write(self._attack.first)
         self._send_later()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._timer is not None:
             self._timer.cancel()
-        self._closed()
+        self.closed.set()
 
     def _send_later(self) -> None:
         if self._attack.then:
@@ -97,43 +98,40 @@ class _Stranger(asyncio.Protocol):
         self._send_later()
 
 
-async def _keep_open(attack: Attack, port: int, addresses: Iterator[str]) -> None:
+async def _keep_open(attack: Attack, port: int, addresses: Iterator[str], pause: float) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        closed = asyncio.Event()
+        stranger = _Stranger(attack)
         with suppress(OSError):
-            await loop.create_connection(
-                lambda closed=closed: _Stranger(attack, closed.set),
-                "127.0.0.1",
-                port,
-                local_addr=(next(addresses), 0),
-            )
-            await closed.wait()
-        await asyncio.sleep(0.05)
+            await loop.create_connection(stranger.itself, "127.0.0.1", port, local_addr=(next(addresses), 0))
+            await stranger.closed.wait()
+        await asyncio.sleep(pause)
 
 
-async def _attack(name: str, port: int, connections: int, addresses: int) -> None:
+async def _attack(name: str, port: int, connections: int, addresses: int, pause: float) -> None:
     hosts = itertools.cycle(f"127.{1 + number // 250}.1.{1 + number % 250}" for number in range(addresses))
     chosen = ATTACKS.values() if name == "all" else [ATTACKS[name]]
     attacks = itertools.cycle(chosen)
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
-            group.create_task(_keep_open(next(attacks), port, hosts))
+            group.create_task(_keep_open(next(attacks), port, hosts, pause))
             if number % 100 == 99:
                 await asyncio.sleep(0.01)
 
 
-def main() -> None:
+def main() -> int:
     """Attack."""
     parser = argparse.ArgumentParser(prog="python -m tests.attacks.strangers", description=__doc__)
     parser.add_argument("attack", choices=[*ATTACKS, "all"])
     parser.add_argument("port", type=int)
     parser.add_argument("--connections", type=int, default=3_000)
     parser.add_argument("--addresses", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds before a closed connection is opened anew")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    asyncio.run(_attack(options.attack, options.port, options.connections, options.addresses))
+    asyncio.run(_attack(options.attack, options.port, options.connections, options.addresses, options.pause))
+    return 1
 
 
 if __name__ == "__main__":
