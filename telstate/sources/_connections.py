@@ -2,8 +2,11 @@
 
 Whoever has a secret proves it with their first signed request, which takes milliseconds. So a connection that has not proved anything
 gives way first: one of the address with the most of them, the oldest. A stranger displaces themself, from one address or from many, and
-behind a proxy, where all come from one address, the one that has proved nothing for longest. A new connection is never refused for its
-address: a burst of Daily's, from one address, is as long as the limit.
+behind a proxy, where all come from one address, the one that has proved nothing for longest. Nothing has to be known about proxies, and a
+burst of Daily's, from one address, is as long as the limit.
+
+A new connection is refused only if it would displace one of its own address that is not three seconds old: an address that floods the
+server is refused at accept, which costs little, and the others are served meanwhile.
 
 If all have proved that they know a secret, one that waits for a request gives way, the one that waits for longest.
 """
@@ -12,11 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
+from time import monotonic
 from typing import Any, Protocol
 
 __all__ = ["Connection", "ConnectionLimit", "confirm_sender", "confirms_sender", "peer_of"]
 
 _CONFIRMS = "telstate.confirms_sender"
+_FLOOD_AGE = 3.0
+"""Seconds. An address floods the server if its connections would displace each other at a younger age."""
 
 
 class Connection(Protocol):
@@ -37,12 +43,14 @@ class ConnectionLimit:
 
     Args:
         limit: how many there may be.
+        clock: returns seconds that never fall.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] = monotonic) -> None:
         self._limit = limit
-        self._unproved: dict[str, dict[Connection, None]] = {}
-        """By address; each the oldest first."""
+        self._clock = clock
+        self._unproved: dict[str, dict[Connection, float]] = {}
+        """By address; each the oldest first, with the time it was opened."""
         self._proved: dict[Connection, None] = {}
         """The one that waits for longest first."""
         self._peers: dict[Connection, str] = {}
@@ -50,15 +58,21 @@ class ConnectionLimit:
     def __len__(self) -> int:
         return len(self._peers)
 
-    def add(self, connection: Connection, peer: str) -> bool:
-        """Add a new connection; return True if another one gave way to it."""
-        displaced = self._displaced() if len(self._peers) >= self._limit - 1 else None
-        if displaced is not None:
+    @property
+    def is_full(self) -> bool:
+        """True if a new connection displaces another one."""
+        return len(self._peers) >= self._limit
+
+    def admit(self, connection: Connection, peer: str) -> bool:
+        """Add a new connection, to which another one may give way. Return False if it is refused."""
+        if self.is_full and (displaced := self._displaced()) is not None:
+            if self._peers[displaced] == peer and self._is_new(displaced):
+                return False
             self.remove(displaced)
             displaced.give_way()
         self._peers[connection] = peer
-        self._unproved.setdefault(peer, {})[connection] = None
-        return displaced is not None
+        self._unproved.setdefault(peer, {})[connection] = self._clock()
+        return True
 
     def prove(self, connection: Connection) -> None:
         """Note that a connection has sent a verified request."""
@@ -85,6 +99,10 @@ class ConnectionLimit:
             most = max(self._unproved, key=lambda peer: len(self._unproved[peer]))
             return next(iter(self._unproved[most]))
         return next((connection for connection in self._proved if not connection.is_answering), None)
+
+    def _is_new(self, connection: Connection) -> bool:
+        opened = self._unproved.get(self._peers[connection], {}).get(connection)
+        return opened is not None and self._clock() - opened < _FLOOD_AGE
 
     def _forget_unproved(self, connection: Connection) -> None:
         peer = self._peers[connection]

@@ -25,6 +25,8 @@ __all__ = ["MAX_HEAD", "GuardedProtocol", "ServerGuard"]
 MAX_HEAD = 16 * 1024
 """The longest head of a request, in bytes: Daily's have less than one kilobyte. Also the most that is read from a connection at once."""
 
+_CLOSE = (b"connection", b"close")
+
 
 class _Phase(Enum):
     """What a connection waits for."""
@@ -62,8 +64,8 @@ class ServerGuard:
         self.logger.addFilter(LimitedLines(self.lines))
         self._log = Log()
 
-    def note_displaced(self) -> None:
-        """Log that a connection gave way."""
+    def note_full(self) -> None:
+        """Log that there are as many connections as there may be."""
         left_out = self.lines.admit("webhooks.connections_full")
         if left_out is not None:
             hint = "connections without a verified request are closed, the oldest first"
@@ -84,6 +86,7 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         super().__init__(**given)
         self._guard = guard
         self._phase = _Phase.HEAD
+        self._has_proved = False
         self._timer: asyncio.TimerHandle | None = None
         self.logger = guard.logger
         self.app_state = {**self.app_state, **confirms_sender(self._prove)}
@@ -102,17 +105,21 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and start its first deadline."""
-        super().connection_made(transport)
-        if self._guard.connections.add(self, peer_of(self.client[0] if self.client else "")):
-            self._guard.note_displaced()
-        self._restart_timer()
+        address = transport.get_extra_info("peername")
+        if self._guard.connections.is_full:
+            self._guard.note_full()
+        if self._guard.connections.admit(self, peer_of(str(address[0]) if isinstance(address, tuple) else "")):
+            super().connection_made(transport)
+            self._restart_timer()
+        else:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the deadline."""
-        if self._timer is not None:
+        if self._timer is not None:  # else it was refused
             self._timer.cancel()
-        self._guard.connections.remove(self)
-        super().connection_lost(exc)
+            self._guard.connections.remove(self)
+            super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's interface
         """Return where the next bytes go: few at once, because h11 bounds a head only when it is incomplete."""
@@ -131,8 +138,11 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
     # --- what uvicorn calls -------------------------------------------------------------------------------------------
 
     def handle_events(self) -> None:
-        """Follow how much of the request is there."""
+        """Follow how much of the request is there. Only who has proved a secret may send another one after it."""
+        before = self.cycle
         super().handle_events()
+        if self.cycle is not before and not self._has_proved:
+            self.cycle.default_headers = [*self.cycle.default_headers, _CLOSE]
         if self.conn.their_state is h11.SEND_BODY:
             self._enter(_Phase.BODY)
         elif self.conn.their_state is not h11.IDLE:
@@ -156,6 +166,9 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
     def _prove(self) -> None:
+        if not self._has_proved:
+            self._has_proved = True
+            self.cycle.default_headers = [header for header in self.cycle.default_headers if header != _CLOSE]
         self._guard.connections.prove(self)
 
     def _enter(self, phase: _Phase) -> None:

@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--connections", type=int, default=3_000)
     parser.add_argument("--addresses", type=int, default=1)
-    parser.add_argument("--pause", type=float, default=1.0)
+    parser.add_argument("--pause", type=float, default=5.0)
     options = parser.parse_args()
     holds = True
     for attack in options.attack or [*ATTACKS, "all"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
 from telstate.sources._connections import ConnectionLimit, confirm_sender, confirms_sender, peer_of
@@ -13,23 +15,39 @@ class Line:
     def __init__(self) -> None:
         self.is_answering = False
         self.closed = 0
+        self.admitted = False
 
     def give_way(self) -> None:
         """Count."""
         self.closed += 1
 
 
+class Hands:
+    """A clock that is moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def limited(number: int) -> ConnectionLimit:
+    """A limit for connections that are not new: each is a minute older than the next."""
+    return ConnectionLimit(number, map(float, count(0, 60)).__next__)
+
+
 def opened(limit: ConnectionLimit, *peers: str) -> list[Line]:
     """Open a connection from each peer."""
     lines = [Line() for _ in peers]
     for line, peer in zip(lines, peers, strict=True):
-        limit.add(line, peer)
+        line.admitted = limit.admit(line, peer)
     return lines
 
 
 def test_the_address_with_most_gives_way_by_its_oldest() -> None:
     """Not the one that is older, but comes from an address with fewer."""
-    limit = ConnectionLimit(5)
+    limit = limited(4)
     few, old, new, other = opened(limit, "few", "many", "many", "other")
     (late,) = opened(limit, "many")
     assert [line.closed for line in (few, old, new, other, late)] == [0, 1, 0, 0, 0]
@@ -39,14 +57,28 @@ def test_the_address_with_most_gives_way_by_its_oldest() -> None:
 
 def test_behind_a_proxy_the_oldest_gives_way() -> None:
     """All have one address there, and a new one is never refused."""
-    limit = ConnectionLimit(4)
+    limit = limited(3)
     lines = opened(limit, *["proxy"] * 10)
     assert [line.closed for line in lines] == [1] * 7 + [0] * 3
 
 
+def test_an_address_that_floods_is_refused() -> None:
+    """Before its connections displace each other in less than three seconds; all others are admitted."""
+    clock = Hands()
+    limit = ConnectionLimit(3, clock)
+    flood = opened(limit, "many", "many", "many", "many")
+    assert [line.admitted for line in flood] == [True, True, True, False]
+    assert opened(limit, "other")[0].admitted
+    assert [line.closed for line in flood] == [1, 0, 0, 0]
+    clock.now += 2.9
+    assert not opened(limit, "many")[0].admitted
+    clock.now += 0.1
+    assert opened(limit, "many")[0].admitted
+
+
 def test_who_has_proved_a_secret_stays() -> None:
     """As long as others have not."""
-    limit = ConnectionLimit(4)
+    limit = limited(3)
     first, second, third = opened(limit, "same", "same", "same")
     limit.prove(first)
     opened(limit, "a", "b", "c", "d")
@@ -55,7 +87,7 @@ def test_who_has_proved_a_secret_stays() -> None:
 
 def test_if_all_have_proved_one_that_waits_gives_way() -> None:
     """The one that waits for longest; one that is answered never does, and then nobody gives way."""
-    limit = ConnectionLimit(4)
+    limit = limited(3)
     lines = opened(limit, "a", "b", "c")
     for line in lines:
         limit.prove(line)
@@ -67,12 +99,12 @@ def test_if_all_have_proved_one_that_waits_gives_way() -> None:
     lines[0].is_answering = new.is_answering = True
     opened(limit, "e")
     assert [line.closed for line in (*lines, new)] == [0, 0, 1, 0]
-    assert len(limit) == 4
+    assert len(limit) == 4  # one too many: it gets 503
 
 
 def test_what_is_closed_is_forgotten() -> None:
     """Proved or not, and twice without harm."""
-    limit = ConnectionLimit(10)
+    limit = limited(10)
     lines = opened(limit, "a", "a", "b")
     limit.prove(lines[0])
     for line in (*lines, *lines):

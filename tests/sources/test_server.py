@@ -15,10 +15,12 @@ import httpx
 import pytest
 
 from telstate import Dispatcher, Router
+from telstate.sources import Secret, serve_webhooks, sign
+from telstate.sources import _connections as connections
 from telstate.sources import _protocol as protocol
 from telstate.sources import _server as server
-from telstate.sources import serve_webhooks
 from telstate.testing import WebhookSender
+from telstate.testing._sender import body_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -130,18 +132,27 @@ async def test_answers_on_a_kept_alive_connection_are_sent_at_once() -> None:
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /webhooks HTTP/1.1\r\nHost: x\r\n"
+BODY = body_of(EVENT)
+SIGNED = b"".join(
+    [
+        POST,
+        *(f"{name}: {value}\r\n".encode() for name, value in sign(Secret(SECRET), f"{time.time():.0f}", BODY).items()),
+        b"Content-Length: %d\r\n\r\n" % len(BODY),
+        BODY,
+    ]
+)
 TO_NOBODY = POST.replace(b"webhooks", b"nothing")
 SLOW = {
     "nothing at all": (b"", b""),
     "a head": (POST, b"X-A: b\r\n"),
-    "a head after an answer": (GET + POST, b"X-A: b\r\n"),
-    "a head after many answers": (GET * 20 + POST, b"X-A: b\r\n"),
+    "a head after an answer": (SIGNED + POST, b"X-A: b\r\n"),
+    "a head after many answers": (SIGNED * 20 + POST, b"X-A: b\r\n"),
     "a body": (POST + b"Content-Length: 150\r\n\r\n", b"x"),
     "a body of chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-    "a body after an answer": (GET + POST + b"Content-Length: 150\r\n\r\n", b"x"),
-    "a body that nobody reads": (TO_NOBODY + b"Content-Length: 10000\r\n\r\n", b"x"),
+    "a body after an answer": (SIGNED + POST + b"Content-Length: 150\r\n\r\n", b"x"),
+    "a body that nobody reads": (SIGNED + TO_NOBODY + b"Content-Length: 10000\r\n\r\n", b"x"),
     "an upgrade": (
-        GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n") + POST,
+        SIGNED + GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n") + POST,
         b"X-A: b\r\n",
     ),
 }
@@ -183,7 +194,7 @@ async def test_answers_that_nobody_reads_are_cut_off(quick: float) -> None:
         _, writer = await connected(address, receive=4096)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         with pytest.raises(ConnectionError), anyio.fail_after(20 * quick):
-            await write_for_ever(writer, GET * 200)
+            await write_for_ever(writer, SIGNED * 100)
 
 
 async def write_for_ever(writer: asyncio.StreamWriter, what: bytes) -> None:
@@ -198,7 +209,7 @@ async def test_requests_in_time_go_on_for_longer_than_a_deadline(quick: float) -
     async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:
         reader, writer = await connected(address)
         for _ in range(8):
-            for half in (GET[:20], GET[20:]):
+            for half in (SIGNED[:20], SIGNED[20:]):
                 await asyncio.sleep(quick / 4)
                 writer.write(half)
             assert b"200" in await reader.readuntil(b"}")
@@ -218,24 +229,38 @@ async def test_a_head_of_endless_headers_is_refused() -> None:
 async def test_strangers_who_hold_all_connections_give_way(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """To new ones, though they come from the same address, and not those who have sent a signed request before."""
     monkeypatch.setattr(server, "_CONNECTIONS", limit)
+    monkeypatch.setattr(connections, "_FLOOD_AGE", 0.0)
     async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:
         async with WebhookSender(f"{address}/webhooks", SECRET) as kept:
             await kept.post(EVENT)
             (connection,) = kept._client._transport._pool.connections  # type: ignore[attr-defined]
-            strangers = []
-            for _ in range(4 * limit):
-                reader, writer = await connected(address)
-                writer.write(GET + POST)
-                await reader.readuntil(b"}")
-                strangers.append((reader, writer))
+            strangers = [await stranger(address) for _ in range(4 * limit)]
             async with WebhookSender(f"{address}/webhooks", SECRET) as new:
                 assert (await new.post(EVENT)).status_code == 200
             assert (await kept.post(EVENT)).status_code == 200
             assert kept._client._transport._pool.connections == [connection]  # type: ignore[attr-defined]
-        for reader, writer in strangers[: 3 * limit]:
+        for reader, _ in strangers[: 3 * limit]:
             await read_to_the_end(reader)
+        for _, writer in strangers:
             writer.close()
-        for _, writer in strangers[3 * limit :]:
+
+
+async def stranger(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect, begin a request, and wait until the server has seen it."""
+    reader, writer = await connected(address)
+    writer.write(POST + b"Expect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+async def test_strangers_get_one_answer_a_connection() -> None:
+    """They are told so; whoever has sent a signed request may send more."""
+    async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:
+        for sent, answers in ((GET * 3, 1), (SIGNED + GET * 2 + TO_NOBODY + b"Connection: close\r\n\r\n", 4)):
+            reader, writer = await connected(address)
+            writer.write(sent)
+            read = await read_to_the_end(reader)
+            assert (read.count(b"HTTP/1.1 "), read.count(b"connection: close")) == (answers, 1)
             writer.close()
 
 
@@ -266,7 +291,6 @@ async def test_bad_requests_fill_no_log(sent: bytes, caplog: pytest.LogCaptureFi
 NO_FILES_LEFT = """
 import asyncio, os, resource, sys
 from telstate import Dispatcher, Router
-from telstate.sources import serve_webhooks
 
 async def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
