@@ -27,7 +27,7 @@ __all__ = ["serve"]
 _SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 1_000
-_BACKLOG = 2_048
+_BACKLOG = 1_024
 _FILES = 4 * _CONNECTIONS
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -30,9 +30,10 @@ from telstate.sources._webhooks import webhook_app
 __all__ = ["make_server", "serve_webhooks"]
 
 _CONNECTIONS = 1000
-_ACCEPTED_AT_ONCE = 16
-"""asyncio accepts as many as its backlog says before anything else runs: with many, every answer waits for them."""
-_CLOSING = 4 * _ACCEPTED_AT_ONCE
+_ACCEPTED_AT_ONCE = 64
+"""asyncio accepts as many as its backlog says before anything else runs. With more, every answer waits for them, and more descriptors
+are needed; with fewer, strangers who make the loop busy keep new connections waiting."""
+_CLOSING = 2 * _ACCEPTED_AT_ONCE
 """Connections, and tasks of connections, that gave way and are not gone yet."""
 _ACCEPT_FAILED = "socket.accept() out of system resource"
 """asyncio's message. It writes it, with a traceback, for each of `_ACCEPTED_AT_ONCE` connections every second."""

@@ -31,7 +31,7 @@ class Attack(NamedTuple):
     first: bytes
     then: bytes = b""
     """Again and again."""
-    every: float = 1.0
+    every: float = 2.0
     """Seconds."""
     reads: bool = True
 
