@@ -26,9 +26,9 @@ __all__ = ["serve"]
 
 _SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
-_CONNECTIONS = 1_000
+_CONNECTIONS = 500
 _BACKLOG = 1_024
-_FILES = 4 * _CONNECTIONS
+_FILES = 8_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

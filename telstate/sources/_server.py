@@ -29,7 +29,8 @@ from telstate.sources._webhooks import webhook_app
 
 __all__ = ["make_server", "serve_webhooks"]
 
-_CONNECTIONS = 1000
+_CONNECTIONS = 500
+_BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 64
 """asyncio accepts as many as its backlog says before anything else runs. With more, every answer waits for them, and more descriptors
 are needed; with fewer, strangers who make the loop busy keep new connections waiting."""
@@ -100,8 +101,8 @@ async def serve_webhooks(
             "serve_webhooks needs asyncio, because uvicorn does: run this with asyncio, not trio"
         ) from None
     app = webhook_app(calls, secrets=secrets)
-    sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_CONNECTIONS)
-    server = make_server(app, connections=_CONNECTIONS, backlog=_CONNECTIONS)
+    sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_BACKLOG)
+    server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
 
     async def serve() -> None:
         with anyio.CancelScope(shield=True):

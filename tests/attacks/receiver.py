@@ -179,7 +179,7 @@ def receive_under_attack(
                 asyncio.run(deliveries.run(min(1.0, until - time.monotonic())))
                 most = max(most, len(os.listdir(f"/proc/{service.pid}/fd")))
             started = time.perf_counter()
-            assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=10, trust_env=False).status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=30, trust_env=False).status_code == 200
             health = time.perf_counter() - started
         peak = _memory(service, "VmHWM")
         log_bytes = (folder / "log").stat().st_size
