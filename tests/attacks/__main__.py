@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attacks", description=__doc__)
     parser.add_argument("attack", nargs="*", help=f"{', '.join(ATTACKS)}, all; by default each of them")
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--connections", type=int, default=3_000)
+    parser.add_argument("--connections", type=int, default=1_500)
     parser.add_argument("--addresses", type=int, default=1)
     parser.add_argument("--pause", type=float, default=5.0)
     options = parser.parse_args()

@@ -124,7 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attacks.strangers", description=__doc__)
     parser.add_argument("attack", choices=[*ATTACKS, "all"])
     parser.add_argument("port", type=int)
-    parser.add_argument("--connections", type=int, default=3_000)
+    parser.add_argument("--connections", type=int, default=1_500)
     parser.add_argument("--addresses", type=int, default=1)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds before a closed connection is opened anew")
     options = parser.parse_args()

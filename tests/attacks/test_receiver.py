@@ -7,8 +7,8 @@ import pytest
 from tests.attacks.receiver import Report, receive_under_attack
 from tests.attacks.strangers import ATTACKS
 
-_LATEST_MS = 8_000.0
-"""The strangers keep one of two cores busy, and this machine has other things to do: mostly it is below one second."""
+_LATEST_MS = 20_000.0
+"""Most of it is waiting for a processor, which the strangers use as well."""
 
 
 def expect_heard(report: Report) -> None:
@@ -20,7 +20,7 @@ def expect_heard(report: Report) -> None:
 
 
 def test_all_attacks_at_once_on_a_small_service() -> None:
-    """It may open 256 files, so it takes 128 connections; the strangers want 300."""
+    """It may open 256 files, so it takes 64 connections; the strangers want 300."""
     report = receive_under_attack("all", seconds=2.0, connections=300, files=256)
     expect_heard(report)
     assert report.open_files < 256, report
@@ -31,11 +31,11 @@ def test_all_attacks_at_once_on_a_small_service() -> None:
 @pytest.mark.parametrize("addresses", [1, 500])
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_one_attack(attack: str, addresses: int) -> None:
-    """3 000 connections, where the service takes 1 000, for longer than the deadlines of a request; they come back after 5 s."""
-    report = receive_under_attack(attack, seconds=15.0, connections=3_000, addresses=addresses, pause=5.0)
+    """1 500 connections, where the service takes 500, for longer than the deadlines of a request; they come back after 5 s."""
+    report = receive_under_attack(attack, seconds=15.0, connections=1_500, addresses=addresses, pause=5.0)
     expect_heard(report)
-    assert report.open_files < 1_200, report
-    assert report.grown_mb < 150, report
+    assert report.open_files < 800, report
+    assert report.grown_mb < 100, report
 
 
 @pytest.mark.long
