@@ -1,8 +1,7 @@
 """One HTTP connection: uvicorn's, with a deadline for whatever it waits for, and bounded reads.
 
 uvicorn has a timeout only for the pause between two requests, and the first byte of the next one ends it: a head or a body that never
-ends, and an answer that is never read, would hold the connection for ever. (hypercorn 0.18 and granian 2.8 bound neither the whole of a
-body nor how many connections strangers hold.)
+ends, and an answer that is never read, would hold the connection for ever.
 """
 
 from __future__ import annotations
