@@ -51,7 +51,7 @@ IMPURE = {
     "logging",
     "secrets",
 }
-WITHOUT_MIRROR = {"corpus", "property", "contracts", "benchmarks", "crash", "soak"}
+WITHOUT_MIRROR = {"attacks", "corpus", "property", "contracts", "benchmarks", "crash", "soak"}
 """Folders of tests that belong to no single part."""
 
 

@@ -28,9 +28,9 @@ __all__ = ["serve"]
 
 _SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
-_CONNECTIONS = 2_000
-_BACKLOG = 2_048
-_FILES = 4 * _CONNECTIONS
+_CONNECTIONS = 500
+_BACKLOG = 1_024
+_FILES = 8_000
 _FLUSH_WITHIN = 2.0
 """Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""An HTTP server for the webhook receiver: uvicorn, with limits on connections and silence.
+"""An HTTP server for the webhook receiver: uvicorn, with limits that hold against strangers.
 
     async with Dispatcher(router) as calls, serve_webhooks(calls, secrets=[SECRET], port=8080):
         ...
@@ -12,23 +12,32 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from telstate.routing._log import Log
 from telstate.routing._ports import EventSink
+from telstate.sources._descriptors import affordable_connections
+from telstate.sources._line_limiter import LineLimiter
 from telstate.sources._listener import listen, send_at_once
+from telstate.sources._protocol import MAX_HEAD, GuardedProtocol, ServerGuard
 from telstate.sources._signatures import Secret
 from telstate.sources._webhooks import webhook_app
 
 __all__ = ["make_server", "serve_webhooks"]
 
-_CONNECTIONS = 1000
-
-_FIRST_REQUEST_TIMEOUT = 10.0
-"""Seconds in which a new connection must send the head of a request; uvicorn would wait forever."""
+_CONNECTIONS = 500
+_BACKLOG = 1024
+_ACCEPTED_AT_ONCE = 64
+"""asyncio accepts as many as its backlog says before anything else runs. With more, every answer waits for them, and more descriptors
+are needed; with fewer, strangers who make the loop busy keep new connections waiting."""
+_CLOSING = 2 * _ACCEPTED_AT_ONCE
+"""Connections, and tasks of connections, that gave way and are not gone yet."""
+_ACCEPT_FAILED = "socket.accept() out of system resource"
+"""asyncio's message. It writes it, with a traceback, for each of `_ACCEPTED_AT_ONCE` connections every second."""
 
 
 def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
@@ -36,21 +45,28 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
 
     Args:
         app: an ASGI app.
-        connections: how many may be open at a time; requests on further ones are answered with 503 at once.
+        connections: how many may be open at a time; fewer if the process may not open as many files. Then one that has sent no
+            verified request gives way to a new one. If all have sent one and are being answered, further requests get 503.
         backlog: how many may wait to be accepted.
     """
-    return _WebhookServer(
-        uvicorn.Config(
-            app,
-            http=_ClosesSilentConnections,
-            log_config=None,
-            access_log=False,
-            lifespan="off",  # the dispatcher is entered before: a journal's error is then one plain line
-            limit_concurrency=connections,
-            backlog=backlog,
-            timeout_graceful_shutdown=15,
-        )
+    limit = affordable_connections(connections, closing=_CLOSING)
+    if limit < connections:
+        hint = "the limit of open files is low: raise `ulimit -n`"
+        Log().warning("webhooks.few_connections", wanted=connections, possible=limit, hint=hint)
+    guard = ServerGuard(limit)
+    config = uvicorn.Config(
+        app,
+        http=partial(GuardedProtocol, guard),  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",  # with a library for them installed, an upgrade would leave our protocol and its limits
+        log_config=None,
+        access_log=False,
+        lifespan="off",  # the dispatcher is entered before: a journal's error is then one plain line
+        limit_concurrency=limit + _CLOSING,
+        backlog=_ACCEPTED_AT_ONCE,
+        h11_max_incomplete_event_size=MAX_HEAD,
+        timeout_graceful_shutdown=15,
     )
+    return _WebhookServer(config, backlog, guard.lines)
 
 
 @asynccontextmanager
@@ -85,8 +101,8 @@ async def serve_webhooks(
             "serve_webhooks needs asyncio, because uvicorn does: run this with asyncio, not trio"
         ) from None
     app = webhook_app(calls, secrets=secrets)
-    sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_CONNECTIONS)
-    server = make_server(app, connections=_CONNECTIONS, backlog=_CONNECTIONS)
+    sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_BACKLOG)
+    server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
 
     async def serve() -> None:
         with anyio.CancelScope(shield=True):
@@ -114,27 +130,52 @@ async def serve_webhooks(
 
 
 class _WebhookServer(uvicorn.Server):
-    """A server that leaves signals to the program."""
+    """A server that leaves signals to the program, and does not fill the log if descriptors run out.
+
+    Args:
+        config: uvicorn's.
+        backlog: how many connections may wait to be accepted.
+        lines: decides which lines are written.
+    """
+
+    def __init__(self, config: uvicorn.Config, backlog: int, lines: LineLimiter) -> None:
+        super().__init__(config)
+        self._backlog = backlog
+        self._lines = lines
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Do nothing: uvicorn would raise the signals again at its end, while handlers still need to finish."""
         yield
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until asked to exit."""
+        loop = asyncio.get_running_loop()
+        before = loop.get_exception_handler()
 
-class _ClosesSilentConnections(H11Protocol):
-    """Closes a connection that sends no request."""
+        def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            if context.get("message") == _ACCEPT_FAILED:
+                self._note_failed_accept(context.get("exception"))
+            elif before is not None:
+                before(loop, context)
+            else:
+                loop.default_exception_handler(context)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timeout."""
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(_FIRST_REQUEST_TIMEOUT, self._close_if_silent)
+        loop.set_exception_handler(handle)
+        try:
+            await super().serve(sockets)
+        finally:
+            if loop.get_exception_handler() is handle:
+                loop.set_exception_handler(before)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timeout."""
-        self._timer.cancel()
-        super().connection_lost(exc)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and let more connections wait than are accepted at once: asyncio has one number for both."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(self._backlog)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None:  # after the first request uvicorn's keep-alive timeout applies
-            self.transport.close()
+    def _note_failed_accept(self, error: object) -> None:
+        left_out = self._lines.admit("webhooks.accept_failed")
+        if left_out is not None:
+            hint = "the program has too many files open: raise `ulimit -n`"
+            Log().error("webhooks.accept_failed", error=str(error), suppressed=left_out or None, hint=hint)

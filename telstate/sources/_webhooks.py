@@ -12,6 +12,7 @@ the answer is sent, and handlers run after it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from ipaddress import IPv6Address, ip_address
@@ -30,12 +31,17 @@ from telstate.events._masking import mask
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
+from telstate.sources._bodies import UnverifiedBodies
+from telstate.sources._connections import confirm_sender
+from telstate.sources._line_limiter import LineLimiter
 from telstate.sources._signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Secret, SignatureHeaders, verify
 
 __all__ = ["MAX_BODY", "is_loopback", "webhook_app"]
 
-MAX_BODY = 1024 * 1024
+MAX_BODY = 64 * 1024
 """The longest body, in bytes: Daily's are a few kilobytes."""
+_UNVERIFIED = 16 * 1024 * 1024
+"""Bytes that all bodies may have together while they are not verified."""
 _READ_TIMEOUT = 10.0
 """Seconds in which a body must arrive."""
 _RECEIVE_TIMEOUT = 10.0
@@ -43,13 +49,14 @@ _RECEIVE_TIMEOUT = 10.0
 _CLOCKS_AGREE = 1.0
 """Seconds by which the wall clock may differ from the monotonic one without having been set."""
 _STATUS_HEADERS = {
-    503: {"Retry-After": "5"},
-    401: {"Connection": "close"},  # do not wait for the rest of the body
+    503: {"Retry-After": "5", "Connection": "close"},  # do not wait for the rest of the body
+    401: {"Connection": "close"},
     408: {"Connection": "close"},
     413: {"Connection": "close"},
 }
 _MAX_UNSIGNED = 200
 """How many bytes of an unsigned request are read: enough for Daily's tests, which need no signature."""
+_without_numbers = re.compile(r"\d+").sub
 _FOREIGN_HEADERS = ("forwarded", "x-forwarded", "via", "x-real-ip", "cf-", "true-client-ip", "origin", "referer")
 """Prefixes of headers that proxies and browsers add."""
 
@@ -75,7 +82,7 @@ def webhook_app(
             hides itself and the name is not detected: set a secret if others can reach the address.
         tolerance: seconds for which a signature is valid. Beyond two hours, a replayed request may not be recognised as a
             duplicate any more.
-        max_body: the longest body, in bytes.
+        max_body: the longest body, in bytes. All that are not verified yet may have 16 MiB together, or four such bodies.
         receive_timeout: seconds a request waits while events cannot be taken in.
         clock: returns Unix seconds; for tests.
 
@@ -153,7 +160,9 @@ class _Receiver:
         self._clock = clock
         self._steady = SystemClock()
         """The time by the wall clock at the start and a monotonic clock since: a wall clock that is wrong for a while refuses nobody."""
-        self._log = Log(burst=5)
+        self._bodies = UnverifiedBodies(max(_UNVERIFIED, 4 * max_body))
+        self._log = Log()
+        self._lines = LineLimiter()
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks`."""
@@ -178,33 +187,47 @@ class _Receiver:
             if _is_test(body):
                 return JSONResponse({"ok": True})
             self._check(request, headers, body)
+            confirm_sender(request.scope)
             return await self._receive(body)
         except _Rejected as rejected:
-            facts = {"path": request.url.path, "status": rejected.status, "error": rejected.error}
-            self._log.warning("webhook.refused", client=request.client and request.client.host, **facts)
+            self._note_refused(request, headers, rejected)
             # Only the log says what is wrong with a signature.
             error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
             return JSONResponse({"error": error}, rejected.status, _STATUS_HEADERS.get(rejected.status, {}))
 
+    def _note_refused(self, request: Request, headers: SignatureHeaders, rejected: _Rejected) -> None:
+        """Log the first refusal for a reason, then one a minute: anybody can cause them."""
+        left_out = self._lines.admit(f"{headers.signature} {rejected.status} {_without_numbers('', rejected.error)}")
+        if left_out is not None:
+            facts = {"path": request.url.path[:200], "status": rejected.status, "error": rejected.error}
+            client = request.client and request.client.host
+            self._log.warning("webhook.refused", client=client, **facts, suppressed=left_out or None)
+
     async def _read(self, request: Request, headers: SignatureHeaders) -> bytes:
         """Read the body, within limits of size and time: the sender has not proved anything yet. An unsigned request can only be one
         of Daily's tests, so almost nothing of it is read."""
-        chunks, size = [], 0
         is_signed = headers.signature in request.headers and headers.timestamp in request.headers
+        stated = request.headers.get("content-length", "")
         try:
-            with anyio.fail_after(_READ_TIMEOUT):
+            if stated.isdecimal() and len(stated) < 20:
+                self._check_size(int(stated), headers, is_signed=is_signed)
+            with self._bodies.reading(_READ_TIMEOUT) as body:
                 async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > self._max_body:
-                        raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
-                    if size > _MAX_UNSIGNED and self._secrets and not is_signed:
-                        raise _Rejected(401, f"the request has no {headers.signature} or no {headers.timestamp}")
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise _Rejected(408, f"the body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
+                    self._check_size(body.size + len(chunk), headers, is_signed=is_signed)
+                    self._bodies.add(body, chunk)
         except ClientDisconnect:
             raise _Rejected(400, "the connection broke before the body was complete") from None
-        return b"".join(chunks)
+        if body.is_displaced:
+            raise _Rejected(503, "too many requests that are not verified arrive at once")
+        if body.scope.cancelled_caught:
+            raise _Rejected(408, f"the body did not arrive within {_READ_TIMEOUT:.0f} seconds")
+        return bytes(body.data)
+
+    def _check_size(self, size: int, headers: SignatureHeaders, *, is_signed: bool) -> None:
+        if size > self._max_body:
+            raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
+        if size > _MAX_UNSIGNED and self._secrets and not is_signed:
+            raise _Rejected(401, f"the request has no {headers.signature} or no {headers.timestamp}")
 
     def _check(self, request: Request, headers: SignatureHeaders, body: bytes) -> None:
         if not self._secrets:

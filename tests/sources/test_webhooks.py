@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import structlog
@@ -197,6 +199,50 @@ async def test_a_slow_body_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert 0.2 < time.monotonic() - started < 3
 
 
+async def test_over_the_budget_the_oldest_body_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 503 and Retry-After. A stranger who uses it up keeps nobody out."""
+    monkeypatch.setattr(webhooks, "_UNVERIFIED", 100_000)
+    forged = "X-Webhook-Signature: a\r\nX-Webhook-Timestamp: 1\r\nContent-Length: 25000"
+    async with receiving(dispatcher(tmp_path), max_body=25_000) as url:
+        strangers = [asyncio.create_task(half_sent(url, forged, b"x" * 24_000)) for _ in range(6)]
+        with anyio.fail_after(10):
+            while sum(task.done() for task in strangers) < 2:  # noqa: ASYNC110 - it waits for two of them
+                await asyncio.sleep(0.02)
+        done = [task for task in strangers if task.done()]
+        answers = [task.result() for task in done]
+        assert all(answer.startswith(b"HTTP/1.1 503") and b"retry-after: 5" in answer for answer in answers)
+        await asyncio.sleep(0.1)
+        assert sum(task.done() for task in strangers) == 2  # the other four fit
+        async with WebhookSender(f"{url}/webhooks", SECRET) as sender:
+            for _ in range(3):
+                assert (await sender.post({**ANSWERED, "padding": "x" * 20_000})).status_code == 200
+        for task in strangers:
+            task.cancel()
+
+
+async def test_a_body_that_is_announced_as_too_long_is_not_read(tmp_path: Path) -> None:
+    """Not a byte of it; an unsigned one of 201 bytes is too long."""
+    signature = "X-Webhook-Signature: a\r\nX-Webhook-Timestamp: 1\r\n"
+    async with receiving(dispatcher(tmp_path)) as url:
+        for how, status in ((f"{signature}Content-Length: 65537", b"413"), ("Content-Length: 201", b"401")):
+            assert (await half_sent(url, how, b"")).startswith(b"HTTP/1.1 " + status)
+
+
+async def test_refused_requests_write_one_line_for_each_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can send them. Numbers in a reason, such as the age of a signature, make it no other reason."""
+    async with receiving(dispatcher(tmp_path)) as url:
+        for age in range(30):
+            for secret in (SECRET, OTHER):
+                async with WebhookSender(f"{url}/webhooks", secret, clock=partial(float, 9e8 + age)) as sender:
+                    assert (await sender.post(ANSWERED)).status_code == 401
+    errors = [record.getMessage() for record in caplog.records if "webhook.refused" in record.getMessage()]
+    assert len(errors) == 2
+    assert any("seconds old" in error for error in errors)
+    assert any("another secret" in error for error in errors)
+
+
 async def half_sent(url: str, how: str, part: bytes) -> bytes:
     """Send the beginning of a request and return the answer, once the server closes."""
     port = int(url.rpartition(":")[2])
@@ -345,7 +391,7 @@ async def test_other_methods_and_paths(tmp_path: Path) -> None:
 async def test_almost_nothing_of_an_unsigned_body_is_read(tmp_path: Path) -> None:
     """It can only be one of Daily's tests, so it cannot fill the memory."""
     async with receiving(dispatcher(tmp_path)) as url:
-        assert (await half_sent(url, "Content-Length: 1000000", b"x" * 201)).startswith(b"HTTP/1.1 401")
+        assert (await half_sent(url, "Content-Length: 60000", b"x" * 201)).startswith(b"HTTP/1.1 401")
 
 
 async def test_a_trailing_slash_is_accepted(tmp_path: Path) -> None:

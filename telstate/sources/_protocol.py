@@ -1,0 +1,182 @@
+"""One HTTP connection: uvicorn's, with a deadline for whatever it waits for, and bounded reads.
+
+uvicorn has a timeout only for the pause between two requests, and the first byte of the next one ends it: a head or a body that never
+ends, and an answer that is never read, would hold the connection for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from telstate.routing._log import Log
+from telstate.sources._connections import ConnectionLimit, confirms_sender, peer_of
+from telstate.sources._line_limiter import LimitedLines, LineLimiter
+
+__all__ = ["MAX_HEAD", "GuardedProtocol", "ServerGuard"]
+
+MAX_HEAD = 16 * 1024
+"""The longest head of a request, in bytes: Daily's have less than one kilobyte. Also the most that is read from a connection at once."""
+
+_CLOSE = (b"connection", b"close")
+
+
+class _Phase(Enum):
+    """What a connection waits for."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    ANSWER = "answer"
+
+
+_TIMEOUTS = {
+    _Phase.IDLE: 10.0,  # uvicorn closes it in order after 5 s; here it is cut off if the peer does not read
+    _Phase.HEAD: 10.0,
+    _Phase.BODY: 12.0,  # the receiver answers a slow body with 408 after 10 s
+    _Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it
+}
+"""Seconds."""
+
+
+class ServerGuard:
+    """What the connections of one server share.
+
+    Args:
+        limit: how many connections there may be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.connections = ConnectionLimit(limit)
+        self.buffer = bytearray(MAX_HEAD)
+        """Each read goes through it: reads of one loop do not overlap."""
+        self.lines = LineLimiter()
+        # uvicorn writes a line for each request that is not HTTP.
+        self.logger = logging.Logger("uvicorn.error", logging.INFO)  # noqa: LOG001 - its filter must concern no other server
+        self.logger.parent = logging.getLogger("uvicorn.error")
+        self.logger.addFilter(LimitedLines(self.lines))
+        self._log = Log()
+
+    def note_full(self) -> None:
+        """Log that there are as many connections as there may be."""
+        left_out = self.lines.admit("webhooks.connections_full")
+        if left_out is not None:
+            hint = "connections without a verified request are closed, the oldest first"
+            self._log.warning(
+                "webhooks.connections_full", open=len(self.connections), suppressed=left_out or None, hint=hint
+            )
+
+
+class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
+    """A connection that is closed once it is late, and gives way to others.
+
+    Args:
+        guard: of its server.
+        given: as uvicorn passes it.
+    """
+
+    def __init__(self, guard: ServerGuard, **given: Any) -> None:
+        super().__init__(**given)
+        self._guard = guard
+        self._phase = _Phase.HEAD
+        self._has_proved = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.logger = guard.logger
+        self.app_state = {**self.app_state, **confirms_sender(self._prove)}
+
+    @property
+    def is_answering(self) -> bool:
+        """True from when a request is complete until its answer is sent."""
+        return self._phase is _Phase.ANSWER
+
+    def give_way(self) -> None:
+        """Close at once. uvicorn must not count it any more, though asyncio tells it only later."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    # --- what asyncio calls -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, and start its first deadline."""
+        address = transport.get_extra_info("peername")
+        if self._guard.connections.is_full:
+            self._guard.note_full()
+        if self._guard.connections.admit(self, peer_of(str(address[0]) if isinstance(address, tuple) else "")):
+            super().connection_made(transport)
+            self._restart_timer()
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the deadline."""
+        if self._timer is not None:  # else it was refused
+            self._timer.cancel()
+            self._guard.connections.remove(self)
+            super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's interface
+        """Return where the next bytes go: few at once, because h11 bounds a head only when it is incomplete."""
+        return self._guard.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take in the bytes that were read."""
+        self.data_received(bytes(memoryview(self._guard.buffer)[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Start the deadline of a head with its first byte."""
+        if self._phase is _Phase.IDLE:
+            self._enter(_Phase.HEAD)
+        super().data_received(data)
+
+    # --- what uvicorn calls -------------------------------------------------------------------------------------------
+
+    def handle_events(self) -> None:
+        """Follow how much of the request is there. Only who has proved a secret may send another one after it."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before and not self._has_proved:
+            self.cycle.default_headers = [*self.cycle.default_headers, _CLOSE]
+        if self.conn.their_state is h11.SEND_BODY:
+            self._enter(_Phase.BODY)
+        elif self.conn.their_state is not h11.IDLE:
+            self._enter(_Phase.ANSWER)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, which may be there already."""
+        self._enter(_Phase.IDLE)
+        self._guard.connections.note_answer(self)
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, in the middle of a request too: uvicorn and the app would raise, and write a traceback each time."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        with suppress(h11.LocalProtocolError):  # an answer was sent already
+            super().send_400_response(msg)
+        self.transport.close()
+
+    # --- deadlines ----------------------------------------------------------------------------------------------------
+
+    def _prove(self) -> None:
+        if not self._has_proved:
+            self._has_proved = True
+            self.cycle.default_headers = [header for header in self.cycle.default_headers if header != _CLOSE]
+        self._guard.connections.prove(self)
+
+    def _enter(self, phase: _Phase) -> None:
+        if phase is not self._phase:
+            self._phase = phase
+            self._restart_timer()
+
+    def _restart_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # Not `close`, which waits until the peer has read everything.
+        self._timer = self.loop.call_later(_TIMEOUTS[self._phase], self.transport.abort)
