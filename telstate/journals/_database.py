@@ -6,14 +6,16 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from telstate.errors import JournalError
+from telstate.journals._file_lock import WalLock
+from telstate.routing._log import Log
 
-__all__ = ["connect", "create_or_check", "explained", "header_of", "is_sqlite", "read_only", "transaction"]
+__all__ = ["connect", "create_or_check", "explained", "header_of", "is_sqlite", "read_only", "set_apart", "transaction"]
 
 _APPLICATION_ID = 0x7E157A7E
 """Marks a database as a telstate journal, in the file's header."""
@@ -52,6 +54,27 @@ def connect(path: Path, *, busy: float) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def set_apart(path: Path) -> str:
+    """Let an empty file not take over what SQLite left beside a journal of the same name that is gone. Returns the name of its `-wal`.
+
+    A `-wal` with events is renamed: they belong to that journal, and SQLite would delete them. A `-shm` without a `-wal` is of
+    no use, and another process may still have it open.
+    """
+    beside = os.path.realpath(path)
+    wal = f"{beside}-wal"
+    is_new = not os.path.getsize(path)
+    WalLock(wal).release()  # it may still be in use
+    if is_new and os.path.exists(wal) and os.path.getsize(wal):
+        aside = f"{wal}.{uuid4().hex[:8]}"
+        os.rename(wal, aside)
+        hint = "they can be read if the journal they belong to is found: put both files side by side, as calls.db and calls.db-wal"
+        Log().error("journal.events_left_behind", journal=str(path), file=aside, hint=hint)
+    if is_new or not os.path.exists(wal):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{beside}-shm")
+    return wal
 
 
 def create_or_check(database: sqlite3.Connection, settings: dict[str, Any]) -> None:
@@ -106,15 +129,17 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into a JournalError that says what to do.
+    """Turn the errors of SQLite and of the system into a JournalError that says what to do.
 
     Raises:
-        JournalError: in place of `sqlite3.Error`.
+        JournalError: in place of `sqlite3.Error` and `OSError`.
     """
     try:
         yield
     except sqlite3.Error as error:
         raise JournalError(f"{path}: {error}{_advice(error)}") from error
+    except OSError as error:
+        raise JournalError(f"{error.filename or path}: {error.strerror or error}") from error
 
 
 def _open_checked(uri: str, path: Path) -> sqlite3.Connection:

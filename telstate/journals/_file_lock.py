@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from errno import EACCES, EAGAIN
 from pathlib import Path
 from threading import Lock
 
 from telstate.errors import JournalError
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "WalLock", "identity_of"]
 
 _OFFSET = 1 << 62
+_SHARED_BYTES = (0x40000002, 510)
+"""Where SQLite locks a database file for reading, and, to remove its `-wal`, exclusively."""
 
 _locked: set[tuple[int, int]] = set()
 """Device and inode of each file that this process has locked. Closing a file drops SQLite's own locks on it, as POSIX wants it,
@@ -38,7 +41,7 @@ class FileLock:
         in_use = JournalError(f"{path} is in use by another process: stop that one, or use another file")
         with _guard:
             try:
-                if path.exists() and _identity(path.stat()) in _locked:
+                if path.exists() and identity_of(path.stat()) in _locked:
                     raise in_use
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
                 try:
@@ -50,8 +53,17 @@ class FileLock:
                 if error.errno in (EACCES, EAGAIN) and error.filename is None:
                     raise in_use from None
                 raise JournalError(f"{path} cannot be opened for writing: {error.strerror}") from error
-            self._identity = _identity(os.fstat(self._file))
+            self._identity = identity_of(os.fstat(self._file))
             _locked.add(self._identity)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Read from the file that is locked, whatever has its name by now."""
+        return os.pread(self._file, size, offset)
+
+    def keep_others_files(self) -> None:
+        """Keep SQLite from removing `-wal` and `-shm` when it closes the file, which it does by name: they may be another's by now."""
+        with suppress(OSError):
+            _lock(self._file, *_SHARED_BYTES, shared=True)
 
     def release(self) -> None:
         """Let another process write."""
@@ -60,11 +72,47 @@ class FileLock:
             _locked.discard(self._identity)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+class WalLock:
+    """The same lock on the journal's `-wal`, which SQLite finds by name.
+
+    A process whose database was moved or replaced still writes to the `-wal` of that name: another that opens the file that
+    has the name now must not share it.
+
+    Args:
+        path: the `-wal`. If it does not exist, nothing is locked.
+
+    Raises:
+        JournalError: if another process holds the lock.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file: int | None = None
+        with suppress(FileNotFoundError):
+            self._file = os.open(path, os.O_RDWR)
+        try:
+            if self._file is not None:
+                _lock(self._file)
+        except OSError as error:
+            self.release()
+            if error.errno in (EACCES, EAGAIN):
+                raise JournalError(
+                    f"{path} is in use by another process, whose journal was moved or replaced while it ran: stop that process"
+                ) from None
+            raise
+
+    def release(self) -> None:
+        """Let another process write."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int]:
+    """Return what names a file for good: its device and inode."""
     return status.st_dev, status.st_ino
 
 
-def _lock(file: int) -> None:
+def _lock(file: int, start: int = _OFFSET, length: int = 1, *, shared: bool = False) -> None:
     try:
         import fcntl  # noqa: PLC0415 - Windows has none, and reading does not need it
     except ModuleNotFoundError:
@@ -73,6 +121,7 @@ def _lock(file: int) -> None:
             " Reading works (telstate replay, tail, export)"
         ) from None
     if hasattr(fcntl, "F_OFD_SETLK"):  # Linux: not dropped when this process opens and closes the file elsewhere
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, _OFFSET, 1, 0))
-    else:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OFFSET)
+        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0))
+    elif not shared:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)

@@ -28,10 +28,12 @@ from telstate.journals._database import (
     header_of,
     is_sqlite,
     read_only,
+    set_apart,
     transaction,
 )
 from telstate.journals._disk_thread import DiskThread
-from telstate.journals._file_lock import FileLock
+from telstate.journals._file_lock import FileLock, WalLock
+from telstate.journals._file_watch import FileWatch
 from telstate.routing._ports import DeadLetter, Entry, KeptLetter, Record
 
 __all__ = ["SqliteJournal", "is_sqlite", "lines", "query"]
@@ -57,6 +59,8 @@ class SqliteJournal:
         self._busy = busy
         self._database: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
+        self._wal_lock: WalLock | None = None
+        self._watch: FileWatch | None = None
         self._disk = DiskThread()
         self._saving = anyio.Lock()
         self._id = ""
@@ -155,6 +159,14 @@ class SqliteJournal:
         rows = [(number,) for number in numbers]
         await self._change("DELETE FROM dead_letters WHERE number = ?", rows, shared=True)
 
+    async def tend(self) -> None:
+        """Check that the files are still those that were opened: each write does so too, but there may be none for hours.
+
+        Raises:
+            JournalError: if they are not. Nothing is kept any more then, until the journal is opened again.
+        """
+        await self._disk.run(self._check_files)
+
     async def aclose(self) -> None:
         """Close the database."""
         await self._disk.run(self._close)
@@ -177,9 +189,12 @@ class SqliteJournal:
         self._lock = FileLock(self.path)
         try:
             with explained(self.path):
+                wal = set_apart(self.path)
                 self._database = connect(self.path, busy=self._busy)
                 create_or_check(self._database, settings)
                 self._id, self._settings = header_of(self._database)
+                self._wal_lock = WalLock(wal)
+                self._watch = FileWatch(self.path, self._lock, self._database, self._id)
                 self._seq = self._database.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
         except BaseException:
             self._close()
@@ -217,12 +232,18 @@ class SqliteJournal:
             database.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (key, new))
             database.execute("DELETE FROM pieces WHERE key = ? AND revision <> ?", (key, new))
 
+    def _check_files(self) -> None:
+        with self._writable():
+            pass
+
     @contextmanager
     def _writable(self, *, shared: bool = False) -> Iterator[sqlite3.Connection]:
         """Give the open database, or, if `shared`, a connection of its own: another process may have the journal open."""
         with explained(self.path):
-            if self._database is not None:
+            if self._database is not None and self._watch is not None:
+                self._watch.check()
                 yield self._database
+                self._watch.check()  # nothing is acknowledged that went to a file that is gone by now
             elif not shared:
                 raise JournalError(f"{self.path} is not open")
             elif not self.path.exists():
@@ -234,10 +255,16 @@ class SqliteJournal:
     def _close(self) -> None:
         database, self._database = self._database, None
         lock, self._lock = self._lock, None
+        wal_lock, self._wal_lock = self._wal_lock, None
+        watch, self._watch = self._watch, None
         try:
             if database is not None:
+                if lock is not None and watch is not None and watch.was_lost():
+                    lock.keep_others_files()
                 database.close()
         finally:
+            if wal_lock is not None:
+                wal_lock.release()
             if lock is not None:
                 lock.release()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from telstate.errors import JournalError
 from telstate.routing._cancellation import own_cancellation_only
-from telstate.routing._ports import Entry, Journal, Record
+from telstate.routing._ports import Base, Entry, Journal, Record
 
 __all__ = ["Abilities", "abilities_of", "append"]
 
@@ -21,6 +21,9 @@ class Abilities(NamedTuple):
     done_now: Callable[[int], None] | None
     tail: Callable[[int], AsyncGenerator[Record, None]] | None
     """Of a `SharedJournal`."""
+    tend: Callable[[float | None], Awaitable[bool]] | None
+    """Of a `TendedJournal`, as is `keep_base`."""
+    keep_base: Callable[[Base], Awaitable[None]] | None
 
     @property
     def is_shared(self) -> bool:

@@ -207,7 +207,7 @@ class _Receiver:
         except TimeoutError:
             raise _Rejected(503, f"events could not be taken in for {self._receive_timeout:.0f} seconds") from None
         except (JournalError, NotRunning) as error:
-            raise _Rejected(503, f"events cannot be kept: {type(error).__name__}") from error
+            raise _Rejected(503, f"events cannot be kept: {error}") from error
         return JSONResponse({"ok": True, "outcome": str(outcome.kind)})
 
 
