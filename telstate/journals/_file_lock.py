@@ -18,8 +18,6 @@ from telstate.errors import JournalError
 __all__ = ["FileLock", "WalLock", "identity_of"]
 
 _OFFSET = 1 << 62
-_SHARED_BYTES = (0x40000002, 510)
-"""Where SQLite locks a database file for reading, and, to remove its `-wal`, exclusively."""
 
 _locked: set[tuple[int, int]] = set()
 """Device and inode of each file that this process has locked. Closing a file drops SQLite's own locks on it, as POSIX wants it,
@@ -59,11 +57,6 @@ class FileLock:
     def read(self, size: int, offset: int) -> bytes:
         """Read from the file that is locked, whatever has its name by now."""
         return os.pread(self._file, size, offset)
-
-    def keep_others_files(self) -> None:
-        """Keep SQLite from removing `-wal` and `-shm` when it closes the file, which it does by name: they may be another's by now."""
-        with suppress(OSError):
-            _lock(self._file, *_SHARED_BYTES, shared=True)
 
     def release(self) -> None:
         """Let another process write."""
@@ -112,7 +105,7 @@ def identity_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _lock(file: int, start: int = _OFFSET, length: int = 1, *, shared: bool = False) -> None:
+def _lock(file: int) -> None:
     try:
         import fcntl  # noqa: PLC0415 - Windows has none, and reading does not need it
     except ModuleNotFoundError:
@@ -121,7 +114,6 @@ def _lock(file: int, start: int = _OFFSET, length: int = 1, *, shared: bool = Fa
             " Reading works (telstate replay, tail, export)"
         ) from None
     if hasattr(fcntl, "F_OFD_SETLK"):  # Linux: not dropped when this process opens and closes the file elsewhere
-        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0))
-    elif not shared:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, _OFFSET, 1, 0))
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OFFSET)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from telstate.errors import JournalError
+from telstate.journals._database import put_aside
 from telstate.journals._file_lock import FileLock, identity_of
 
 __all__ = ["FileWatch"]
@@ -47,13 +49,12 @@ class FileWatch:
         self._shrinks_to: int | None = None
         self._lost: str | None = None
 
-    def was_lost(self) -> bool:
-        """Compare without raising; True if a check has failed, now or before."""
+    def before_close(self) -> None:
+        """Check a last time: another database may have come to the path since."""
         try:
             self.check()
         except JournalError:
-            return True
-        return False
+            self._set_wal_apart()
 
     def check(self) -> None:
         """Compare.
@@ -61,13 +62,27 @@ class FileWatch:
         Raises:
             JournalError: if the files are not the ones that were opened, now or before.
         """
-        if self._lost is None:
-            self._lost = self._difference()
+        if self._lost is None and (lost := self._difference()) is not None:
+            self._lost = lost
+            self._set_wal_apart()
         if self._lost is not None:
             raise JournalError(
                 f"{self._path}: {self._lost} while this process had it open, so nothing is kept any more: stop this process,"
                 " put the right file back (or none, for a new journal), and start again"
             )
+
+    def _set_wal_apart(self) -> None:
+        """Rename this journal's `-wal` where its name leads to another database: SQLite would write these pages into that one.
+
+        A file that is only moved may come back, and then needs its `-wal`.
+        """
+        (main, ours), (wal, identity), _ = self._files
+        with suppress(OSError):
+            is_ours = identity_of(os.stat(main)) == ours and self._name in self._lock.read(
+                self._page_size, self._header_at
+            )
+            if not is_ours and identity_of(os.stat(wal)) == identity:
+                put_aside(wal)
 
     def is_shrinking(self) -> None:
         """Pages were given back in a transaction: the file becomes shorter with the next checkpoint of SQLite."""

@@ -22,8 +22,9 @@ class Abilities(NamedTuple):
     tail: Callable[[int], AsyncGenerator[Record, None]] | None
     """Of a `SharedJournal`."""
     tend: Callable[[float | None], Awaitable[bool]] | None
-    """Of a `TendedJournal`, as is `keep_base`."""
+    """Of a `TendedJournal`, as are `keep_base` and `base`."""
     keep_base: Callable[[Base], Awaitable[None]] | None
+    base: Callable[[], Awaitable[Base | None]] | None
 
     @property
     def is_shared(self) -> bool:

@@ -108,7 +108,7 @@ class Base(NamedTuple):
     """The last event that is in it."""
     at: float
     """The time of that event, in Unix seconds."""
-    known: list[int]
+    known: frozenset[int]
     """The numbers of the events that opened what is known as of then: sessions, callers on hold, parked events."""
     oldest: int
     """The lowest number that it needs: of what is known, and of work that is not done."""
@@ -227,6 +227,9 @@ class TendedJournal(Journal, Protocol):
 
     async def keep_base(self, base: Base) -> None:
         """Take note of a checkpoint that was just saved: the events before it may be removed once they are old enough."""
+
+    async def base(self) -> Base | None:
+        """Return the checkpoint that stands for the events that were removed; None if none were."""
 
 
 class Clock(Protocol):

@@ -6,9 +6,11 @@ The same engine takes in the same events at the same times, so it comes to the s
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+import anyio
 from pydantic import ValidationError
 
 from telstate.calls._callers import Caller
@@ -24,13 +26,15 @@ from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
-from telstate.routing._ports import Entry, Journal, Record
+from telstate.routing._ports import Base, Entry, Journal, Record
 from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
 
 _AT_ONCE = 500
+_REPORT_EVERY = 5.0
+"""Seconds after which a long start says where it is, and saves a checkpoint: the next one goes on from there."""
 
 
 class Recovered(NamedTuple):
@@ -57,8 +61,11 @@ class Recovery:
         self._work_log = work_log
         self._lanes = lanes
         self._is_shared = abilities_of(journal).is_shared
-        self._engine = Engine()
-        self._seq = 0
+        self.engine: Engine = Engine()
+        self.seq: int = 0
+        """The number of the last event that the engine took in."""
+        self._base: Base | None = None
+        """Of a pruned journal whose base cannot be read."""
         self._found: list[Job] = []
         """Work that may be done already: retirements are looked up many at once."""
         self._log = Log()
@@ -72,21 +79,36 @@ class Recovery:
             now: Unix seconds; None where no time is known.
         """
         kept = self._journal.settings
-        self._engine = Engine(settings if kept is None else _settings(kept))
-        if not await self._begin_at_checkpoint(checkpoints):
-            await self._fold(0)
-        at = max(now or 0.0, self._engine.now or 0.0)
-        if self._seq:
+        self.engine = Engine(settings if kept is None else _settings(kept))
+        if not await self._begin_at_checkpoint(checkpoints) and not await self._begin_at_base(checkpoints):
+            await self._fold(0, checkpoints)
+        at = max(now or 0.0, self.engine.now or 0.0)
+        if self.seq:
             # What has left memory by now may have run its on_retired: passing time leaves only marks in the journal.
-            self._find_retired(self._engine.advance(at - IN_TRANSIT if self._is_shared else at))
+            self._find_retired(self.engine.advance(at - IN_TRANSIT if self._is_shared else at))
             await self._settle()
         await self._append_start(settings, at)
-        return Recovered(self._engine, self._seq)
+        return Recovered(self.engine, self.seq)
+
+    async def _begin_at_base(self, checkpoints: Checkpoints) -> bool:
+        """Go on from the checkpoint that stands for the events that a journal has pruned; return False if it has pruned none."""
+        load = abilities_of(self._journal).base
+        base = None if load is None else await load()
+        if base is None:
+            return False
+        if not await self._begin_at(checkpoints, lambda: checkpoints.read(base.state)):
+            # The events of what was known then are still there. Those of the rest are not, or in part: it is over, and stays so.
+            self._base = base
+            await self._fold(base.oldest - 1, checkpoints)
+        return True
 
     async def _begin_at_checkpoint(self, checkpoints: Checkpoints) -> bool:
         """Go on from the last checkpoint; return False if none fits this journal."""
+        return await self._begin_at(checkpoints, checkpoints.load)
+
+    async def _begin_at(self, checkpoints: Checkpoints, load: Callable[[], Awaitable[Checkpoint | None]]) -> bool:
         try:
-            checkpoint = await checkpoints.load()
+            checkpoint = await load()
             if checkpoint is None:
                 return False
             engine = Engine.restore(checkpoint.engine)
@@ -103,7 +125,7 @@ class Recovery:
             hint = "the journal does not have its event; the whole journal is read instead"
             self._log.warning("checkpoint.of_another_journal", seq=checkpoint.seq, hint=hint)
             return False
-        self._engine, self._seq = engine, checkpoint.seq
+        self.engine, self.seq = engine, checkpoint.seq
         checkpoints.begin_at(checkpoint.seq)
         for number in checkpoint.marks:
             self._work_log.done(int(number))
@@ -112,7 +134,7 @@ class Recovery:
         for job in jobs:
             if job.seq not in finished:
                 self._do_again(job)
-        await self._fold(checkpoint.seq)
+        await self._fold(checkpoint.seq, checkpoints)
         return True
 
     async def _has(self, checkpoint: Checkpoint) -> bool:
@@ -120,20 +142,28 @@ class Recovery:
             record = await anext(records, None)
         return record is not None and record.seq == checkpoint.seq
 
-    async def _fold(self, after: int) -> None:
+    async def _fold(self, after: int, checkpoints: Checkpoints | None = None) -> None:
+        """Take in what the journal has after an event. Where that takes long, say how far it is, and save what was reached."""
+        report_at = anyio.current_time() + _REPORT_EVERY
         async with aclosing(self._journal.read(after)) as records:
             async for record in records:
                 await self._step(record)
+                if not record.seq % _AT_ONCE and checkpoints is not None and anyio.current_time() >= report_at:
+                    await self._settle()
+                    await checkpoints.save_as_of(self)
+                    hint = "a start reads what came since the last checkpoint"
+                    self._log.info("journal.reading", seq=record.seq, received_at=record.at, hint=hint)
+                    report_at = anyio.current_time() + _REPORT_EVERY
         await self._settle()
 
     async def _step(self, record: Record) -> None:
-        self._seq = record.seq
+        self.seq = record.seq
         try:
             event = parse(record.payload, record.dialect)
         except ParseError as error:  # an event that was read once must not keep the program from starting
             self._work_log.give_up_unreadable(record, error)
             return
-        self._follow(self._engine.receive(event, record.at, record.seq, record.dialect), record.seq, done=record.done)
+        self._follow(self.engine.receive(event, record.at, record.seq, record.dialect), record.seq, done=record.done)
         if len(self._found) >= _AT_ONCE:
             await self._settle()
 
@@ -147,7 +177,13 @@ class Recovery:
         self._find_retired(outcome.departed)
 
     def _find_retired(self, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
-        self._found += [retirement_of(gone, self._handlers) for gone in departed if isinstance(gone, Session)]
+        for gone in departed:
+            if isinstance(gone, Session) and not self._is_remainder(gone):
+                self._found.append(retirement_of(gone, self._handlers))
+
+    def _is_remainder(self, session: Session) -> bool:
+        """Return True for a session of which a pruned journal has only the last events: it was retired long ago."""
+        return self._base is not None and session.opened <= self._base.seq and session.opened not in self._base.known
 
     async def _settle(self) -> None:
         """Do again what was found, in order, without the retirements whose handlers are known to have run."""
@@ -169,17 +205,17 @@ class Recovery:
         On a shared journal others went on to append, so nothing was missed; and their events may come before these.
         """
         events: list[Event] = []
-        if settings is not None and settings != self._engine.settings:
+        if settings is not None and settings != self.engine.settings:
             events.append(SettingsChanged(settings=settings.model_dump()))
-        if self._engine.live() and not self._is_shared:
+        if self.engine.live() and not self._is_shared:
             events.append(SourceGap(reason="the program was not running"))
-        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self._seq)
+        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self.seq)
         if self._is_shared:
-            await self._fold(self._seq)
+            await self._fold(self.seq)
             return
         for seq, event in zip(seqs, events, strict=True):
-            self._seq = seq
-            self._follow(self._engine.receive(event, now, seq, Dialect.DAILY_JS), seq, done=False, redelivered=False)
+            self.seq = seq
+            self._follow(self.engine.receive(event, now, seq, Dialect.DAILY_JS), seq, done=False, redelivered=False)
         await self._settle()
 
 

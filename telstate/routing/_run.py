@@ -26,6 +26,7 @@ from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
 from telstate.routing._runner import Runner
 from telstate.routing._sequencer import Sequencer
+from telstate.routing._tender import Tender
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
 
@@ -73,6 +74,7 @@ class Run:
         runner = Runner(handlers.errors, work_log, self.backlog)
         self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
+        self._tender = Tender(journal, self.sequencer, self.checkpoints)
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
@@ -119,6 +121,7 @@ class Run:
             self.sequencer.run_timers,
             self.work_log.run,
             self.checkpoints.run,
+            self._tender.run,
             self.dead_letters.run,
             self._watch_signals,
         ):
