@@ -162,6 +162,10 @@ class Engine:
         """Count what is remembered. When all calls have ended and retention has passed, every number is zero."""
         return self._state.sizes()
 
+    def known_numbers(self) -> list[int]:
+        """List the numbers of the events that opened what is known: sessions, callers on hold, parked events."""
+        return self._state.numbers()
+
     def next_deadline(self) -> float | None:
         """Return when to call `passed` for limits and `advance` for what is to be forgotten, if no event arrives before.
 
@@ -598,6 +602,10 @@ class Engine:
 
     def _on_other(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these parameters
         return Outcome(NOTED, event, None)
+
+    def change_settings(self, settings: Settings) -> None:
+        """Use other settings from now on, outside the log: for a replay with settings of its own."""
+        self._state.change(settings)
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 

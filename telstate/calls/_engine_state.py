@@ -180,6 +180,15 @@ class EngineState:
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
         }
 
+    def numbers(self) -> list[int]:
+        """List the numbers of the events that opened what is known."""
+        return [
+            *(session.opened for session in self.registry.live.values()),
+            *(session.opened for _, session in self.registry.ended.values()),
+            *(caller._number for _, caller in self.callers.known.values()),
+            *(one.number for parked in (self.early, self.unmatched) for _, one in parked.entries.values()),
+        ]
+
     def dump(self) -> dict[str, Any]:
         """Return all as JSON values."""
         return {

@@ -15,8 +15,9 @@ from telstate.calls._outcome import Outcome
 from telstate.calls._recorder import note_anomaly
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
-from telstate.errors import ParseError
+from telstate.errors import ParseError, TelstateError
 from telstate.events import SettingsChanged
+from telstate.events._dialects.journal import base_of
 from telstate.events._parse import parse_line
 
 __all__ = ["Replay"]
@@ -63,6 +64,8 @@ class Replay:
             return outcome
         if settings is not None:
             self._use(_validated({**settings, **self._overrides}))
+        elif (snapshot := base_of(raw)) is not None:
+            self._begin_at(snapshot)
         return None
 
     def finish(self) -> list[Outcome]:
@@ -77,6 +80,18 @@ class Replay:
         """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""
         for end in self.engine.infer_ends(now):
             outcome.departed += end.departed
+
+    def _begin_at(self, snapshot: dict[str, Any]) -> None:
+        """Go on from the base of a journal that was pruned."""
+        if self.engine.received:
+            raise ParseError("base", "the beginning of the log: replay a pruned journal alone", snapshot, "journal")
+        try:
+            engine = Engine.restore(snapshot)
+        except TelstateError as error:
+            raise ParseError("base", f"a snapshot that this telstate reads ({error})", snapshot, "journal") from None
+        if self._overrides:
+            engine.change_settings(_validated({**engine.settings.model_dump(), **self._overrides}))
+        self.engine = engine
 
     def _use(self, settings: Settings) -> None:
         """Use the settings of a journal's header. They cannot change once events have been taken in."""

@@ -11,6 +11,7 @@ from telstate import __version__
 from telstate.cli import _dead as dead
 from telstate.cli import _diagram as diagram
 from telstate.cli import _export as export
+from telstate.cli import _prune as prune
 from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
 from telstate.cli import _tail as tail
@@ -29,6 +30,7 @@ app: typer.Typer = typer.Typer(
 app.command(cls=Verb)(replay.replay)
 app.command(cls=Verb)(tail.tail)
 app.command(cls=Verb)(export.export)
+app.command(cls=Verb)(prune.prune)
 app.command(cls=Verb)(diagram.diagram)
 app.command(cls=Verb)(serve.serve)
 app.add_typer(dead.verbs, name="dead")

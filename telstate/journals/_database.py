@@ -6,19 +6,38 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from telstate.errors import JournalError
+from telstate.journals._file_lock import WalLock
+from telstate.routing._log import Log
 
-__all__ = ["connect", "create_or_check", "explained", "header_of", "is_sqlite", "read_only", "transaction"]
+__all__ = [
+    "connect",
+    "create_or_check",
+    "explained",
+    "header_of",
+    "is_sqlite",
+    "put_aside",
+    "read_only",
+    "set_apart",
+    "transaction",
+]
 
 _APPLICATION_ID = 0x7E157A7E
 """Marks a database as a telstate journal, in the file's header."""
-_SCHEMA_VERSION = 2
-_SCHEMA = """
+_SCHEMA_VERSION = 3
+_READABLE = (2, 3)
+"""Schema 2 had no bases. Opening such a journal for writing adds them."""
+_BASES = """
+CREATE TABLE bases (seq INTEGER PRIMARY KEY, at REAL NOT NULL, oldest INTEGER NOT NULL, known TEXT NOT NULL,
+                    active INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE archive (device INTEGER NOT NULL, inode INTEGER NOT NULL, length INTEGER NOT NULL);
+"""
+_SCHEMA = f"""
 CREATE TABLE header (id TEXT NOT NULL, settings TEXT NOT NULL);
 CREATE TABLE events (seq INTEGER PRIMARY KEY, at REAL NOT NULL, dialect TEXT NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE done (number INTEGER PRIMARY KEY);
@@ -29,7 +48,7 @@ CREATE INDEX retry_requested ON dead_letters (number) WHERE retry_requested;
 CREATE TABLE checkpoints (key TEXT PRIMARY KEY, revision INTEGER NOT NULL);
 CREATE TABLE pieces (key TEXT NOT NULL, revision INTEGER NOT NULL, place INTEGER NOT NULL, state BLOB NOT NULL,
                      PRIMARY KEY (key, revision, place)) WITHOUT ROWID;
-"""
+{_BASES}"""
 
 
 def is_sqlite(path: str | os.PathLike[str]) -> bool:
@@ -46,6 +65,8 @@ def connect(path: Path, *, busy: float) -> sqlite3.Connection:
     try:
         if not _is_empty(database):
             _check(database, path)
+        else:
+            database.execute("PRAGMA auto_vacuum=INCREMENTAL")  # only an empty database can be told
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
     except BaseException:
@@ -54,15 +75,44 @@ def connect(path: Path, *, busy: float) -> sqlite3.Connection:
     return database
 
 
+def set_apart(path: Path) -> str:
+    """Let an empty file not take over what SQLite left beside a journal of the same name that is gone. Returns the name of its `-wal`.
+
+    A `-wal` with events is renamed: they belong to that journal, and SQLite would delete them. A `-shm` without a `-wal` is of
+    no use, and another process may still have it open.
+    """
+    beside = os.path.realpath(path)
+    wal = f"{beside}-wal"
+    is_new = not os.path.getsize(path)
+    WalLock(wal).release()  # it may still be in use
+    if is_new and os.path.exists(wal) and os.path.getsize(wal):
+        put_aside(wal)
+    if is_new or not os.path.exists(wal):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{beside}-shm")
+    return wal
+
+
+def put_aside(wal: str) -> None:
+    """Rename a `-wal` whose journal is not the file beside it."""
+    aside = f"{wal}.{uuid4().hex[:8]}"
+    os.rename(wal, aside)
+    hint = "it has the last events of a journal that is not here: put them side by side, as calls.db and calls.db-wal, to read it"
+    Log().error("journal.events_left_behind", file=aside, hint=hint)
+
+
 def create_or_check(database: sqlite3.Connection, settings: dict[str, Any]) -> None:
-    """Give an empty database its schema and its header."""
+    """Give an empty database its schema and its header, and one of an earlier schema what it lacks."""
     with transaction(database):
         if _is_empty(database):
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-            database.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             database.execute("INSERT INTO header VALUES (?, ?)", (str(uuid4()), json.dumps(settings)))
+        elif _version(database) != _SCHEMA_VERSION:
+            for statement in _BASES.split(";"):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -106,15 +156,17 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into a JournalError that says what to do.
+    """Turn the errors of SQLite and of the system into a JournalError that says what to do.
 
     Raises:
-        JournalError: in place of `sqlite3.Error`.
+        JournalError: in place of `sqlite3.Error` and `OSError`.
     """
     try:
         yield
     except sqlite3.Error as error:
         raise JournalError(f"{path}: {error}{_advice(error)}") from error
+    except OSError as error:
+        raise JournalError(f"{error.filename or path}: {error.strerror or error}") from error
 
 
 def _open_checked(uri: str, path: Path) -> sqlite3.Connection:
@@ -131,12 +183,17 @@ def _is_empty(database: sqlite3.Connection) -> bool:
     return not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
+def _version(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
 def _check(database: sqlite3.Connection, path: Path) -> None:
     application = database.execute("PRAGMA application_id").fetchone()[0]
-    version = database.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(database)
     if application != _APPLICATION_ID:
         raise JournalError(f"{path} is a SQLite database, but not a telstate journal: use another file")
-    if version != _SCHEMA_VERSION:
+    if version not in _READABLE:
         age = "a newer" if version > _SCHEMA_VERSION else "an older"
         raise JournalError(
             f"{path} was written by {age} telstate (schema {version}, not {_SCHEMA_VERSION}): use that one"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from errno import EACCES, EAGAIN
 from pathlib import Path
 from threading import Lock
 
 from telstate.errors import JournalError
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "WalLock", "identity_of"]
 
 _OFFSET = 1 << 62
 
@@ -38,7 +39,7 @@ class FileLock:
         in_use = JournalError(f"{path} is in use by another process: stop that one, or use another file")
         with _guard:
             try:
-                if path.exists() and _identity(path.stat()) in _locked:
+                if path.exists() and identity_of(path.stat()) in _locked:
                     raise in_use
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
                 try:
@@ -50,8 +51,12 @@ class FileLock:
                 if error.errno in (EACCES, EAGAIN) and error.filename is None:
                     raise in_use from None
                 raise JournalError(f"{path} cannot be opened for writing: {error.strerror}") from error
-            self._identity = _identity(os.fstat(self._file))
+            self._identity = identity_of(os.fstat(self._file))
             _locked.add(self._identity)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Read from the file that is locked, whatever has its name by now."""
+        return os.pread(self._file, size, offset)
 
     def release(self) -> None:
         """Let another process write."""
@@ -60,7 +65,43 @@ class FileLock:
             _locked.discard(self._identity)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+class WalLock:
+    """The same lock on the journal's `-wal`, which SQLite finds by name.
+
+    A process whose database was moved or replaced still writes to the `-wal` of that name: another that opens the file that
+    has the name now must not share it.
+
+    Args:
+        path: the `-wal`. If it does not exist, nothing is locked.
+
+    Raises:
+        JournalError: if another process holds the lock.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file: int | None = None
+        with suppress(FileNotFoundError):
+            self._file = os.open(path, os.O_RDWR)
+        try:
+            if self._file is not None:
+                _lock(self._file)
+        except OSError as error:
+            self.release()
+            if error.errno in (EACCES, EAGAIN):
+                raise JournalError(
+                    f"{path} is in use by another process, whose journal was moved or replaced while it ran: stop that process"
+                ) from None
+            raise
+
+    def release(self) -> None:
+        """Let another process write."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int]:
+    """Return what names a file for good: its device and inode."""
     return status.st_dev, status.st_ino
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from telstate.errors import RevisionConflict
+from telstate.journals._pruning import pruned_below
 from telstate.routing._ports import DeadLetter, KeptLetter, Record
 
 __all__ = ["checkpoint", "dead_letters", "expect_revision", "finished", "marks", "records"]
@@ -47,8 +48,9 @@ def dead_letters(database: sqlite3.Connection, after: int, *, only_retry: bool =
 
 
 def finished(database: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
-    """Return which of these are marked as done."""
-    found: set[int] = set()
+    """Return which of these are marked as done, or were pruned, which only finished work is."""
+    below = pruned_below(database)
+    found = {seq for seq in seqs if abs(seq) < below}
     for start in range(0, len(seqs), _BATCH):
         some = list(seqs[start : start + _BATCH])
         places = ", ".join("?" * len(some))

@@ -3,6 +3,8 @@
 WAL, synchronous=FULL: an append is one transaction for all entries that came together, and is on the disk when it returns. Marks
 and the pieces of a checkpoint do not wait for the disk: if a power failure loses marks, handlers run again. One process writes a
 journal at a time; any number may read it meanwhile.
+
+It prunes itself in the disk thread, a few events at a time, between the commits: see `_pruning.py`.
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ import json
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from telstate.errors import JournalError
-from telstate.events._dialects.journal import header_line, wrap
+from telstate.events._dialects.journal import base_line, header_line, wrap
+from telstate.journals import _pruning as pruning
 from telstate.journals import _queries as queries
+from telstate.journals._archive import Archive, ArchiveEnd
 from telstate.journals._database import (
     connect,
     create_or_check,
@@ -28,11 +34,14 @@ from telstate.journals._database import (
     header_of,
     is_sqlite,
     read_only,
+    set_apart,
     transaction,
 )
 from telstate.journals._disk_thread import DiskThread
-from telstate.journals._file_lock import FileLock
-from telstate.routing._ports import DeadLetter, Entry, KeptLetter, Record
+from telstate.journals._file_lock import FileLock, WalLock
+from telstate.journals._file_watch import FileWatch
+from telstate.routing._checkpoint_codec import decode_checkpoint
+from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 
 __all__ = ["SqliteJournal", "is_sqlite", "lines", "query"]
 
@@ -42,6 +51,20 @@ _CHECKPOINT_EVERY = 20_000
 """Reading so many events again takes half a second."""
 _PIECE = 1 << 20
 """Bytes of a checkpoint written in one transaction. Appends wait for one piece at most."""
+_BASES_IN_KEEP = 8
+"""So many bases are kept for the time of `keep`: events are kept an eighth of it longer than asked."""
+_BASES_APART = 10.0
+"""Seconds between two bases, at least."""
+_PRUNE_AT_ONCE = 200
+"""Events that are deleted in one transaction: appends wait for one at most."""
+_PRUNE_PAUSE = 0.03
+"""Seconds between two of them."""
+_PRUNE_VISIT = 30
+"""So many in one call of `tend`."""
+_SLACK = 512
+"""Free pages that the file keeps: it needs them again soon."""
+_GIVE_BACK_AT_ONCE = 64
+"""Pages that are given back in one transaction."""
 
 
 class SqliteJournal:
@@ -49,19 +72,39 @@ class SqliteJournal:
 
     Args:
         path: the file; it and missing parent folders are created. Not on a network file system: SQLite's locks do not work there.
+        keep: how long events stay that are finished and whose sessions have left memory; then they are deleted. None keeps all.
+        archive: a file to which events are moved instead, as JSON Lines; compressed if its name ends in `.gz`.
         busy: seconds to wait for another program that writes to the database, such as `telstate dead drop`.
+
+    Raises:
+        ValueError: if `keep` is negative.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy: float = 5.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        keep: timedelta | None = timedelta(days=30),
+        *,
+        archive: str | os.PathLike[str] | None = None,
+        busy: float = 5.0,
+    ) -> None:
+        if keep is not None and keep < timedelta():
+            raise ValueError(f"keep: expected a duration or None, got {keep}")
         self.path: Path = Path(path)
+        self._keep = None if keep is None else keep.total_seconds()
+        self._archive = None if archive is None else Archive(archive)
         self._busy = busy
         self._database: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
+        self._wal_lock: WalLock | None = None
+        self._watch: FileWatch | None = None
         self._disk = DiskThread()
         self._saving = anyio.Lock()
         self._id = ""
         self._settings: dict[str, Any] | None = None
         self._seq = 0
+        self._asked_at = 0.0
+        """When `tend` last asked for a checkpoint."""
 
     @property
     def id(self) -> str:
@@ -119,9 +162,7 @@ class SqliteJournal:
         new = (revision or 0) + 1
         async with self._saving:  # two saves at once would mix their pieces
             await self._disk.run(lambda: self._begin_saving(key, revision))
-            for place, start in enumerate(range(0, len(state) or 1, _PIECE)):
-                piece = [(key, new, place, state[start : start + _PIECE])]
-                await self._change("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?)", piece, sync=False)
+            await self._write_pieces(key, new, state)
             await self._disk.run(lambda: self._end_saving(key, revision, new))
         return new
 
@@ -155,9 +196,85 @@ class SqliteJournal:
         rows = [(number,) for number in numbers]
         await self._change("DELETE FROM dead_letters WHERE number = ?", rows, shared=True)
 
+    async def tend(self, now: float | None) -> bool:
+        """Check the files, as each write does too, and delete or archive some of what is older than `keep`.
+
+        Returns:
+            True if a checkpoint is wanted: what it has may be deleted later.
+
+        Raises:
+            JournalError: if the files are not those that were opened: nothing is kept any more until the journal is opened
+                again. Or if the archive cannot be written: nothing is deleted then.
+        """
+        await self._disk.run(self._check_files)
+        if self._keep is None or now is None:
+            return False
+        keep = self._keep
+        await self._disk.run(lambda: self._activate(now - keep))
+        for _ in range(_PRUNE_VISIT):
+            if not await self._prune():
+                break
+            await anyio.sleep(_PRUNE_PAUSE)
+        if now < self._asked_at + _BASES_APART or not await self._disk.run(lambda: self._wants_base(now)):
+            return False
+        self._asked_at = now
+        return True
+
+    async def prune(self) -> int:
+        """Delete or archive everything that the active base allows; return how many events."""
+        count = 0
+        while removed := await self._prune():
+            count += removed
+        return count
+
+    async def give_all_back(self) -> None:
+        """Write the database anew, without its free pages. Takes as long as that, and as much space meanwhile."""
+        await self._disk.run(self._vacuum)
+
+    async def keep_base(self, base: Base) -> None:
+        """Keep a checkpoint as a base, unless there is one that is young enough."""
+        async with self._saving:
+            if self._keep is None or not await self._disk.run(lambda: self._wants_base(max(base.at, self._asked_at))):
+                return
+            await self._add_base(base)
+
+    async def use_base(self, base: Base) -> None:
+        """Keep a checkpoint as a base, and prune what is before it from now on."""
+        async with self._saving:
+            await self._add_base(base)
+            await self._disk.run(lambda: self._activate(float("inf")))
+
+    async def base(self) -> Base | None:
+        """Return the base that stands for the events that were pruned; None if none were."""
+        return await self._query(pruning.active_base)
+
     async def aclose(self) -> None:
         """Close the database."""
         await self._disk.run(self._close)
+
+    async def _add_base(self, base: Base) -> None:
+        await self._write_pieces(pruning.KEY, base.seq, base.state)
+        await self._disk.run(lambda: self._add_candidate(base))
+
+    async def _write_pieces(self, key: str, revision: int, state: bytes) -> None:
+        for place, start in enumerate(range(0, len(state) or 1, _PIECE)):
+            piece = [(key, revision, place, state[start : start + _PIECE])]
+            await self._change("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?)", piece, sync=False)
+
+    async def _prune(self) -> int:
+        """Delete the next events, or move them to the archive; return how many. When there are none, give pages back."""
+        rows = await self._query(partial(pruning.old_events, limit=_PRUNE_AT_ONCE))
+        if not rows:
+            return await self._disk.run(self._give_back) and 1
+        end = None
+        if self._archive is not None:
+            end = await self._query(archive_end)
+            lines = [wrap(*row) for row in rows]
+            header = header_line(self._id, self._settings or {})
+            with explained(self._archive.path):  # not in the disk thread: an append does not wait for this file
+                end = await anyio.to_thread.run_sync(self._archive.add, lines, header, end)
+        await self._disk.run(lambda: self._remove(rows[-1][0], end))
+        return len(rows)
 
     async def _query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         return await self._disk.run(lambda: query(self.path, ask, self._database))
@@ -177,9 +294,12 @@ class SqliteJournal:
         self._lock = FileLock(self.path)
         try:
             with explained(self.path):
+                wal = set_apart(self.path)
                 self._database = connect(self.path, busy=self._busy)
                 create_or_check(self._database, settings)
                 self._id, self._settings = header_of(self._database)
+                self._wal_lock = WalLock(wal)
+                self._watch = FileWatch(self.path, self._lock, self._database, self._id)
                 self._seq = self._database.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
         except BaseException:
             self._close()
@@ -195,15 +315,12 @@ class SqliteJournal:
     def _execute(
         self, statement: str, rows: Sequence[tuple[Any, ...]], *, sync: bool = True, shared: bool = False
     ) -> None:
-        with self._writable(shared=shared) as database:
-            if not sync:
-                database.execute("PRAGMA synchronous=NORMAL")  # the next transaction with FULL syncs this one too
-            try:
-                with transaction(database):
-                    database.executemany(statement, rows)
-            finally:
-                if not sync:
-                    database.execute("PRAGMA synchronous=FULL")
+        with (
+            self._writable(shared=shared) as database,
+            nullcontext() if sync else _unsynced(database),
+            transaction(database),
+        ):
+            database.executemany(statement, rows)
 
     def _begin_saving(self, key: str, revision: int | None) -> None:
         with self._writable() as database, transaction(database):
@@ -217,12 +334,60 @@ class SqliteJournal:
             database.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (key, new))
             database.execute("DELETE FROM pieces WHERE key = ? AND revision <> ?", (key, new))
 
+    def _activate(self, before: float) -> None:
+        with self._writable() as database:
+            pruning.activate(database, before)
+
+    def _wants_base(self, now: float) -> bool:
+        if self._keep is None or self._database is None:
+            return False
+        last = pruning.last_candidate(self._database)
+        if last is None:
+            return self._seq > 0
+        is_of_use = last.oldest < self._seq  # else there is nothing between it and a new one
+        return is_of_use and now >= last.at + max(self._keep / _BASES_IN_KEEP, _BASES_APART)
+
+    def _add_candidate(self, base: Base) -> None:
+        with self._writable() as database:
+            pruning.add_candidate(database, base)
+
+    def _remove(self, last: int, end: ArchiveEnd | None) -> None:
+        with self._writable() as database, _unsynced(database), transaction(database):
+            pruning.remove(database, last)
+            if end is not None:
+                database.execute("DELETE FROM archive")
+                database.execute("INSERT INTO archive VALUES (?, ?, ?)", end)
+
+    def _give_back(self) -> bool:
+        """Give free pages back to the system; return whether there may be more."""
+        with self._writable() as database, _unsynced(database):
+            free = database.execute("PRAGMA freelist_count").fetchone()[0]
+            if free <= _SLACK or not database.execute("PRAGMA auto_vacuum").fetchone()[0]:
+                return False
+            database.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_AT_ONCE})")  # `execute` does one page only
+            assert self._watch is not None  # noqa: S101
+            self._watch.is_shrinking()
+            return True
+
+    def _vacuum(self) -> None:
+        with self._writable() as database:
+            database.execute("PRAGMA auto_vacuum=INCREMENTAL")  # a journal of an earlier schema begins with it here
+            database.execute("VACUUM")
+            assert self._watch is not None  # noqa: S101
+            self._watch.is_shrinking()
+
+    def _check_files(self) -> None:
+        with self._writable():
+            pass
+
     @contextmanager
     def _writable(self, *, shared: bool = False) -> Iterator[sqlite3.Connection]:
         """Give the open database, or, if `shared`, a connection of its own: another process may have the journal open."""
         with explained(self.path):
-            if self._database is not None:
+            if self._database is not None and self._watch is not None:
+                self._watch.check()
                 yield self._database
+                self._watch.check()  # nothing is acknowledged that went to a file that is gone by now
             elif not shared:
                 raise JournalError(f"{self.path} is not open")
             elif not self.path.exists():
@@ -234,23 +399,59 @@ class SqliteJournal:
     def _close(self) -> None:
         database, self._database = self._database, None
         lock, self._lock = self._lock, None
+        wal_lock, self._wal_lock = self._wal_lock, None
+        watch, self._watch = self._watch, None
         try:
             if database is not None:
-                database.close()
+                if watch is not None:
+                    watch.before_close()
+                database.close()  # it removes no file of that name if the database is another one by now
         finally:
+            if wal_lock is not None:
+                wal_lock.release()
             if lock is not None:
                 lock.release()
 
 
+def _engine_of(base: Base, path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        engine: dict[str, Any] = decode_checkpoint(base.state)["engine"]
+    except Exception as error:
+        raise JournalError(f"{path}: its base, which stands for what was pruned, is damaged: {error!r}") from error
+    return engine
+
+
+@contextmanager
+def _unsynced(database: sqlite3.Connection) -> Iterator[None]:
+    """Do not wait for the disk: the next transaction with FULL syncs this one too."""
+    database.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        database.execute("PRAGMA synchronous=FULL")
+
+
+def archive_end(database: sqlite3.Connection) -> ArchiveEnd | None:
+    """Return where the archive ended when something was last deleted."""
+    row = database.execute("SELECT device, inode, length FROM archive").fetchone()
+    return None if row is None else ArchiveEnd(*row)
+
+
 def lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """Yield a journal as the lines of a log: its header, then its events. Also while a service writes it.
+    """Yield a journal as the lines of a log: its header, its base if it was pruned, then its events. Also while a service writes it.
 
     Raises:
-        JournalError: if it is not a journal, is damaged, or has another version's schema.
+        JournalError: if it is not a journal, is damaged, or has another version's schema; or if it was pruned meanwhile, beyond
+            the events that were read.
     """
     yield header_line(*query(path, header_of))
-    seq = 0
+    seq, base = 0, query(path, pruning.active_base)
+    if base is not None:
+        seq = base.seq
+        yield base_line(seq, _engine_of(base, path))
     while found := query(path, partial(queries.records, after=seq)):
+        if found[0].seq > seq + 1 and query(path, pruning.pruned_below) > seq + 1:
+            raise JournalError(f"{path} was pruned while it was read: read it again")
         for seq, at, dialect, payload, _ in found:
             yield wrap(seq, at, dialect, payload)
 

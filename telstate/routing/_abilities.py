@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from telstate.errors import JournalError
 from telstate.routing._cancellation import own_cancellation_only
-from telstate.routing._ports import Entry, Journal, Record
+from telstate.routing._ports import Base, Entry, Journal, Record
 
 __all__ = ["Abilities", "abilities_of", "append"]
 
@@ -21,6 +21,10 @@ class Abilities(NamedTuple):
     done_now: Callable[[int], None] | None
     tail: Callable[[int], AsyncGenerator[Record, None]] | None
     """Of a `SharedJournal`."""
+    tend: Callable[[float | None], Awaitable[bool]] | None
+    """Of a `TendedJournal`, as are `keep_base` and `base`."""
+    keep_base: Callable[[Base], Awaitable[None]] | None
+    base: Callable[[], Awaitable[Base | None]] | None
 
     @property
     def is_shared(self) -> bool:

@@ -1,35 +1,33 @@
 """Checkpoints: everything that is known and unfinished as of one event. A recovery begins there, not at the first event.
 
-A snapshot is taken at once, between two steps. Writing it as JSON takes longer and happens in a thread, in lines of a few
-hundred items: encoding it in one go would keep the event loop waiting for the interpreter's lock.
+A snapshot is taken at once, between two steps. Writing it as JSON takes longer and happens in a thread.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
-from pydantic_core import from_json, to_json
 
+from telstate.calls._engine import Engine
 from telstate.errors import RevisionConflict
+from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
+from telstate.routing._checkpoint_codec import VERSION, decode_checkpoint, encode_checkpoint
 from telstate.routing._job_codec import encode_job
 from telstate.routing._lanes import Lanes
 from telstate.routing._log import Log, traceback_of
-from telstate.routing._ports import Journal
+from telstate.routing._ports import Base, Journal
 from telstate.routing._sequencer import Sequencer
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
 _KEY = "engine"
-_VERSION = 1
-_LINE_ITEMS = 500
 _AT_MOST = 8
 """Times the journal's own number of events between two checkpoints, however much there is to save: a start has ten seconds."""
 _BYTES_PER_EVENT = 12
@@ -49,6 +47,14 @@ class Checkpoint(NamedTuple):
     """What is done and was not marked yet."""
 
 
+class Stepped(Protocol):
+    """What a checkpoint is taken of: the sequencer, or a recovery."""
+
+    engine: Engine
+    seq: int
+    """The number of the last event that the engine took in."""
+
+
 class Checkpoints:
     """The checkpoints of one journal, of which the last counts.
 
@@ -65,6 +71,7 @@ class Checkpoints:
         self._work_log = work_log
         self._lanes = lanes
         self._every = journal.checkpoint_every
+        self._keep_base = abilities_of(journal).keep_base
         self._revision: int | None = None
         self._attempted: bytes | None = None
         """What a save that was cut off may have written."""
@@ -77,6 +84,12 @@ class Checkpoints:
 
     def wake(self) -> None:
         """The sequencer has come to `due_at`."""
+        self._due.set()
+
+    def request(self) -> None:
+        """Make one due now, also where no event came since the last: time has passed, and sessions have left memory."""
+        self._saved = min(self._saved, self._sequencer.seq - 1)
+        self.due_at = min(self.due_at, self._sequencer.seq)
         self._due.set()
 
     async def run(self) -> None:
@@ -98,8 +111,12 @@ class Checkpoints:
         if kept is None:
             return None
         state, self._revision = kept
-        fields = await anyio.to_thread.run_sync(_decode, state)
-        if fields["version"] != _VERSION:
+        return await self.read(state)
+
+    async def read(self, state: bytes) -> Checkpoint:
+        """Read the bytes of one; raises as `load`."""
+        fields = await anyio.to_thread.run_sync(decode_checkpoint, state)
+        if fields["version"] != VERSION:
             raise ValueError(f"a newer telstate wrote it (version {fields['version']})")
         if fields["journal"] != self._journal.id:
             raise ValueError("it belongs to another journal")
@@ -112,31 +129,44 @@ class Checkpoints:
 
     async def save(self) -> None:
         """Save a checkpoint in place of the last, if anything came since. A failure is logged: only the next start is slower."""
-        if self._every is None or self._sequencer.seq <= self._saved:
+        await self.save_as_of(self._sequencer)
+
+    async def save_as_of(self, stepped: Stepped) -> None:
+        """Save one of a recovery that is under way; otherwise as `save`."""
+        if self._every is None or stepped.seq <= self._saved:
             return
         try:
             await self._work_log.settle()  # what is done is no job any more, so what came of it must be kept by then
-            seq = self._sequencer.seq
-            state = await anyio.to_thread.run_sync(_encode, self._snapshot())
+            seq, snapshot, base = stepped.seq, self._snapshot(stepped), self._base(stepped)
+            state = await anyio.to_thread.run_sync(encode_checkpoint, snapshot)
             with own_cancellation_only():
                 await self._replace(state)
+                if self._keep_base is not None:
+                    await self._keep_base(base._replace(state=state))
             self._saved = seq
             self.due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
         except RevisionConflict as error:
             hint = "another process writes this journal's checkpoints: stop one of the two"
             self._log.error("checkpoint.conflict", error=str(error), hint=hint)
-            self.due_at = self._sequencer.seq + self._every
+            self.due_at = stepped.seq + self._every
         except Exception as error:
             hint = "it is tried again; until then a start takes longer"
             self._log.error("checkpoint.failed", exception=traceback_of(error), hint=hint)
-            self.due_at = self._sequencer.seq + self._every
+            self.due_at = stepped.seq + self._every
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _base(self, stepped: Stepped) -> Base:
+        """Return what a journal needs to know of a checkpoint before it removes the events that are in it."""
+        engine, seq = stepped.engine, stepped.seq
+        known = frozenset(engine.known_numbers())
+        working = [abs(job.seq) for job in self._lanes.unfinished() if not job.letter]
+        return Base(seq, engine.now or 0.0, known, min([seq, *known, *working]), b"")
+
+    def _snapshot(self, stepped: Stepped) -> dict[str, Any]:
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "journal": self._journal.id,
-            "seq": self._sequencer.seq,
-            "engine": _without_collecting(self._sequencer.engine.snapshot),
+            "seq": stepped.seq,
+            "engine": _without_collecting(stepped.engine.snapshot),
             "work": [encode_job(job) for job in self._lanes.unfinished()],
             "marks": self._work_log.unwritten,
         }
@@ -172,36 +202,3 @@ def _without_collecting(snapshot: Callable[[], dict[str, Any]]) -> dict[str, Any
     finally:
         if collects:
             gc.enable()
-
-
-def _encode(fields: dict[str, Any]) -> bytes:
-    """Compress, so that neither disk nor memory sees ten times as much; zlib's checksum finds a damaged one."""
-    packer = zlib.compressobj(level=1)
-    packed = [packer.compress(line + b"\n") for line in _lines(fields, [])]
-    return b"".join([*packed, packer.flush()])
-
-
-def _lines(value: Any, path: list[str]) -> Iterator[bytes]:
-    """Write nested dicts as lines of [path, value]; a long list as several lines."""
-    if isinstance(value, dict) and value and len(path) < 3:
-        for key, item in value.items():
-            yield from _lines(item, [*path, key])
-    elif isinstance(value, list) and len(value) > _LINE_ITEMS:
-        for start in range(0, len(value), _LINE_ITEMS):
-            yield to_json([path, value[start : start + _LINE_ITEMS]])
-    else:
-        yield to_json([path, value])
-
-
-def _decode(state: bytes) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for line in zlib.decompress(state).splitlines():
-        path, value = from_json(line)
-        holder = fields
-        for key in path[:-1]:
-            holder = holder.setdefault(key, {})
-        if path[-1] in holder and isinstance(value, list):
-            holder[path[-1]].extend(value)
-        else:
-            holder[path[-1]] = value
-    return fields

@@ -18,6 +18,7 @@ from telstate.events import Dialect, Event
 from telstate.options import Dtmf, Refer, Transfer
 
 __all__ = [
+    "Base",
     "Clock",
     "Control",
     "DeadLetter",
@@ -28,6 +29,7 @@ __all__ = [
     "KeptLetter",
     "Record",
     "SharedJournal",
+    "TendedJournal",
 ]
 
 
@@ -99,6 +101,21 @@ class KeptLetter(NamedTuple):
     """True if somebody asked to try it again."""
 
 
+class Base(NamedTuple):
+    """A checkpoint from which a pruned journal can be read, as its first event once was."""
+
+    seq: int
+    """The last event that is in it."""
+    at: float
+    """The time of that event, in Unix seconds."""
+    known: frozenset[int]
+    """The numbers of the events that opened what is known as of then: sessions, callers on hold, parked events."""
+    oldest: int
+    """The lowest number that it needs: of what is known, and of work that is not done."""
+    state: bytes
+    """The checkpoint, as it was saved."""
+
+
 class Journal(Protocol):
     """An append-only log of payloads, with marks of what was handled, checkpoints and dead letters.
 
@@ -107,7 +124,7 @@ class Journal(Protocol):
 
     `read` and `dead_letters` also work without `open`, on a journal that another process is writing.
 
-    Two optional abilities have protocols of their own: `ImmediateJournal` and `SharedJournal`.
+    Optional abilities have protocols of their own: `ImmediateJournal`, `SharedJournal` and `TendedJournal`.
     """
 
     @property
@@ -190,6 +207,29 @@ class SharedJournal(Journal, Protocol):
 
     def tail(self, after: int) -> AsyncGenerator[Record, None]:
         """Yield every record after a sequence number, in order, and go on as they are appended. Never ends by itself."""
+
+
+class TendedJournal(Journal, Protocol):
+    """A journal that wants to be looked after now and then, as one that prunes itself."""
+
+    async def tend(self, now: float | None) -> bool:
+        """Check that it can still keep events, and remove some of what is too old. Called about once a second.
+
+        Args:
+            now: Unix seconds; None where no time is known.
+
+        Returns:
+            True if it needs a checkpoint to go on.
+
+        Raises:
+            JournalError: if it cannot keep events any more.
+        """
+
+    async def keep_base(self, base: Base) -> None:
+        """Take note of a checkpoint that was just saved: the events before it may be removed once they are old enough."""
+
+    async def base(self) -> Base | None:
+        """Return the checkpoint that stands for the events that were removed; None if none were."""
 
 
 class Clock(Protocol):

@@ -6,9 +6,11 @@ The same engine takes in the same events at the same times, so it comes to the s
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+import anyio
 from pydantic import ValidationError
 
 from telstate.calls._callers import Caller
@@ -25,7 +27,7 @@ from telstate.routing._handlers import BoundHandler, HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
-from telstate.routing._ports import Entry, Journal, Record
+from telstate.routing._ports import Base, Entry, Journal, Record
 from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
 
@@ -34,6 +36,8 @@ __all__ = ["Recovered", "Recovery"]
 _AT_ONCE = 500
 _AHEAD = 1.0
 """Seconds by which a journal's last time may be ahead of the clock without a word: other machines' clocks differ a little."""
+_REPORT_EVERY = 5.0
+"""Seconds after which a long start says where it is, and saves a checkpoint: the next one goes on from there."""
 
 
 class Recovered(NamedTuple):
@@ -64,8 +68,11 @@ class Recovery:
         self._work_log = work_log
         self._lanes = lanes
         self._is_shared = abilities_of(journal).is_shared
-        self._engine = Engine()
-        self._seq = 0
+        self.engine: Engine = Engine()
+        self.seq: int = 0
+        """The number of the last event that the engine took in."""
+        self._base: Base | None = None
+        """Of a pruned journal whose base cannot be read."""
         self._found: list[Job] = []
         """Work that may be done already: retirements are looked up many at once."""
         self._has_gap = False
@@ -81,21 +88,33 @@ class Recovery:
             now: Unix seconds; None where no time is known.
         """
         kept = self._journal.settings
-        self._engine = Engine(settings if kept is None else _settings(kept))
-        if not await self._begin_at_checkpoint(checkpoints):
-            await self._fold(0)
+        self.engine = Engine(settings if kept is None else _settings(kept))
+        if not await self._begin_at_checkpoint(checkpoints) and not await self._begin_at_base(checkpoints):
+            await self._fold(0, checkpoints)
         self._compare_clocks(now)
-        at = max(now or 0.0, self._engine.now or 0.0)
-        if self._seq:
+        at = max(now or 0.0, self.engine.now or 0.0)
+        if self.seq:
             # What has left memory by now may have run its on_retired: passing time leaves only marks in the journal.
-            self._find_retired(self._engine.advance(at - IN_TRANSIT if self._is_shared else at))
+            self._find_retired(self.engine.advance(at - IN_TRANSIT if self._is_shared else at))
             await self._settle()
         await self._append_start(settings, at)
-        return Recovered(self._engine, self._seq)
+        return Recovered(self.engine, self.seq)
+
+    async def _begin_at_base(self, checkpoints: Checkpoints) -> bool:
+        """Go on from the checkpoint that stands for the events that a journal has pruned; return False if it has pruned none."""
+        load = abilities_of(self._journal).base
+        base = None if load is None else await load()
+        if base is None:
+            return False
+        if not await self._begin_at(checkpoints, lambda: checkpoints.read(base.state)):
+            # The events of what was known then are still there. Those of the rest are not, or in part: it is over, and stays so.
+            self._base = base
+            await self._fold(base.oldest - 1, checkpoints)
+        return True
 
     def _compare_clocks(self, now: float | None) -> None:
         """Warn if the journal's last time lies in the future. The sequencer's time goes on from there, so limits still pass."""
-        last = self._engine.now
+        last = self.engine.now
         if now is None or last is None or last - now < _AHEAD:
             return
         hint = "the machine's clock was wrong, then or now; times go on from the journal's last, and limits pass as they should"
@@ -103,8 +122,11 @@ class Recovery:
 
     async def _begin_at_checkpoint(self, checkpoints: Checkpoints) -> bool:
         """Go on from the last checkpoint; return False if none fits this journal."""
+        return await self._begin_at(checkpoints, checkpoints.load)
+
+    async def _begin_at(self, checkpoints: Checkpoints, load: Callable[[], Awaitable[Checkpoint | None]]) -> bool:
         try:
-            checkpoint = await checkpoints.load()
+            checkpoint = await load()
             if checkpoint is None:
                 return False
             engine = Engine.restore(checkpoint.engine)
@@ -121,7 +143,7 @@ class Recovery:
             hint = "the journal does not have its event; the whole journal is read instead"
             self._log.warning("checkpoint.of_another_journal", seq=checkpoint.seq, hint=hint)
             return False
-        self._engine, self._seq = engine, checkpoint.seq
+        self.engine, self.seq = engine, checkpoint.seq
         checkpoints.begin_at(checkpoint.seq)
         for number in checkpoint.marks:
             self._work_log.done(int(number))
@@ -130,7 +152,7 @@ class Recovery:
         for job in jobs:
             if job.seq not in finished:
                 self._do_again(job)
-        await self._fold(checkpoint.seq)
+        await self._fold(checkpoint.seq, checkpoints)
         return True
 
     async def _has(self, checkpoint: Checkpoint) -> bool:
@@ -138,20 +160,28 @@ class Recovery:
             record = await anext(records, None)
         return record is not None and record.seq == checkpoint.seq
 
-    async def _fold(self, after: int) -> None:
+    async def _fold(self, after: int, checkpoints: Checkpoints | None = None) -> None:
+        """Take in what the journal has after an event. Where that takes long, say how far it is, and save what was reached."""
+        report_at = anyio.current_time() + _REPORT_EVERY
         async with aclosing(self._journal.read(after)) as records:
             async for record in records:
                 await self._step(record)
+                if not record.seq % _AT_ONCE and checkpoints is not None and anyio.current_time() >= report_at:
+                    await self._settle()
+                    await checkpoints.save_as_of(self)
+                    hint = "a start reads what came since the last checkpoint"
+                    self._log.info("journal.reading", seq=record.seq, received_at=record.at, hint=hint)
+                    report_at = anyio.current_time() + _REPORT_EVERY
         await self._settle()
 
     async def _step(self, record: Record) -> None:
-        self._seq = record.seq
+        self.seq = record.seq
         try:
             event = parse(record.payload, record.dialect)
         except ParseError as error:  # an event that was read once must not keep the program from starting
             self._work_log.give_up_unreadable(record, error)
             return
-        outcome = self._engine.receive(event, record.at, record.seq, record.dialect)
+        outcome = self.engine.receive(event, record.at, record.seq, record.dialect)
         if not record.done:
             await self._find_work(outcome, record.seq)
         self._find_retired(outcome.departed)
@@ -177,7 +207,13 @@ class Recovery:
         return self._handlers.find(outcome)
 
     def _find_retired(self, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
-        self._found += [retirement_of(gone, self._handlers) for gone in departed if isinstance(gone, Session)]
+        for gone in departed:
+            if isinstance(gone, Session) and not self._is_remainder(gone):
+                self._found.append(retirement_of(gone, self._handlers))
+
+    def _is_remainder(self, session: Session) -> bool:
+        """Return True for a session of which a pruned journal has only the last events: it was retired long ago."""
+        return self._base is not None and session.opened <= self._base.seq and session.opened not in self._base.known
 
     async def _settle(self) -> None:
         """Do again what was found, in order, without the retirements whose handlers are known to have run."""
@@ -202,17 +238,17 @@ class Recovery:
         On a shared journal others went on to append, so nothing was missed; and their events may come before these.
         """
         events: list[Event] = []
-        if settings is not None and settings != self._engine.settings:
+        if settings is not None and settings != self.engine.settings:
             events.append(SettingsChanged(settings=settings.model_dump()))
         if not self._is_shared and self._has_missed_events():
             events.append(SourceGap(reason="the program was not running"))
-        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self._seq)
+        seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self.seq)
         if self._is_shared:
-            await self._fold(self._seq)
+            await self._fold(self.seq)
             return
         for seq, event in zip(seqs, events, strict=True):
-            self._seq = seq
-            outcome = self._engine.receive(event, now, seq, Dialect.DAILY_JS)
+            self.seq = seq
+            outcome = self.engine.receive(event, now, seq, Dialect.DAILY_JS)
             await self._find_work(outcome, seq, redelivered=False)
             self._find_retired(outcome.departed)
         await self._settle()
@@ -223,7 +259,7 @@ class Recovery:
         Not where the last start has said so, its handlers have not finished, and nothing was heard since. Should they end the
         process, there would be one more such event at every start.
         """
-        live = self._engine.live()
+        live = self.engine.live()
         return any(not session.uncertain for session in live) if self._has_gap else bool(live)
 
 

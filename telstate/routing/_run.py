@@ -30,6 +30,7 @@ from telstate.routing._router import Router
 from telstate.routing._runner import Runner
 from telstate.routing._self_checks import SelfChecks
 from telstate.routing._sequencer import Sequencer
+from telstate.routing._tender import Tender
 from telstate.routing._trial import Trial
 from telstate.routing._waiters import Waiters
 from telstate.routing._work_log import WorkLog
@@ -83,6 +84,7 @@ class Run:
         self._trial = Trial(self._deliveries, self.lanes, work_log)
         self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
+        self._tender = Tender(journal, self.sequencer, self.checkpoints)
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
@@ -131,6 +133,7 @@ class Run:
             self.sequencer.run_timers,
             self.work_log.run,
             self.checkpoints.run,
+            self._tender.run,
             self.dead_letters.run,
             self.checks.run,
             self.checks.watch_loop,

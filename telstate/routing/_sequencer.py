@@ -105,7 +105,7 @@ class Sequencer:
         self._clock = clock
         self._backlog = backlog
         self._work_log = work_log
-        self._append_now, _, self._tail = abilities_of(journal)
+        self._append_now, _, self._tail, *_ = abilities_of(journal)
         self._infers = not clock.timers
         """Whether this is a recorded log, whose sessions end by its own time."""
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT

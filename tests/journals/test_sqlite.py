@@ -210,10 +210,10 @@ async def test_other_files_are_refused_and_not_changed(tmp_path: Path) -> None:
     await is_refused("is a SQLite database, but not a telstate journal: use another file")
     path.unlink()
     await filled(path, 1)
-    for version, age in ((3, "a newer"), (1, "an older")):
+    for version, age in ((4, "a newer"), (1, "an older")):
         with closing(sqlite3.connect(path)) as database, database:
             database.execute(f"PRAGMA user_version={version}")
-        await is_refused(rf"written by {age} telstate \(schema {version}, not 2\): use that one")
+        await is_refused(rf"written by {age} telstate \(schema {version}, not 3\): use that one")
 
 
 async def test_another_programs_database_is_not_changed(tmp_path: Path) -> None:
@@ -430,7 +430,11 @@ async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: st
         assert await seqs_of(SqliteJournal(other)) == [1]
         other.read_bytes()  # closing a file drops a process's POSIX locks on it
     assert "in use by another process: stop that one" in opened_by_another_process(other)
-    await journal.append([ENTRY])
+    if name == "renamed":
+        with pytest.raises(JournalError, match="was removed or moved"):
+            await journal.append([ENTRY])
+    else:
+        await journal.append([ENTRY])
     await journal.aclose()
     if name in ("the same", "symbolic link"):
         assert opened_by_another_process(other) == "opened\n"

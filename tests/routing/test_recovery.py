@@ -52,7 +52,7 @@ def crash(path: Path, name: str) -> Path:
 def checkpoint_of(path: Path) -> bytes | None:
     """Return the checkpoint of a closed journal, or of a copy."""
     with closing(sqlite3.connect(path)) as database:
-        rows = database.execute("SELECT state FROM pieces ORDER BY revision, place").fetchall()
+        rows = database.execute("SELECT state FROM pieces WHERE key = 'engine' ORDER BY revision, place").fetchall()
         return b"".join(row[0] for row in rows) if rows else None
 
 

@@ -5,6 +5,8 @@ A journal as JSON Lines has a header, one record for each event, a mark for each
     {"v": 1, "seq": 7, "at": 1730000000.123, "dialect": "daily-js", "event": null, "payload": {…}}
     {"v": 1, "done": 7}
     {"v": 1, "dead": {"number": 1, "seq": 7, "reason": "ValueError", …}}
+A journal that was pruned has a base after its header: the engine as of the event `base`, as compressed JSON in base64.
+    {"v": 1, "base": 5000, "engine": "…"}
 `at` is null where nothing says when the payload came. `event` names the handler where the payload does not (a bare
 daily-python dict).
 """
@@ -13,6 +15,8 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +26,8 @@ from telstate.events._base import is_time
 __all__ = [
     "VERSION",
     "Wrapped",
+    "base_line",
+    "base_of",
     "dead_letter_line",
     "event_of",
     "header_line",
@@ -35,7 +41,9 @@ __all__ = [
 ]
 
 VERSION = 1
+_BASE_START = b'{"v":1,"base":'
 
+_KINDS = ("dialect", "done", "dead", "journal", "base")
 _WRAPPED = re.compile(
     rb'\{"v":1,"seq":(\d{1,18}),"at":(null|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?),"dialect":"([a-z-]+)","event":null,"payload":(.*)\}\s*',
     re.DOTALL,
@@ -75,6 +83,27 @@ def header_line(journal: str, settings: dict[str, Any]) -> bytes:
     return _line(journal=journal, settings=settings)
 
 
+def base_line(seq: int, engine: Mapping[str, Any]) -> bytes:
+    """Write the base of a pruned journal: the engine's snapshot as of an event."""
+    packed = zlib.compress(json.dumps(engine, separators=(",", ":")).encode(), 6)
+    return _line(base=seq, engine=b64encode(packed).decode())
+
+
+def base_of(line: bytes) -> dict[str, Any] | None:
+    """Return the engine's snapshot of a base; None for every other line.
+
+    Raises:
+        ParseError: if it is damaged.
+    """
+    if not line.startswith(_BASE_START):
+        return None
+    try:
+        snapshot = json.loads(zlib.decompress(b64decode(json.loads(line)["engine"])))
+    except (ValueError, TypeError, KeyError, zlib.error) as error:
+        raise ParseError("engine", f"the base of a journal ({error})", line, "journal") from None
+    return snapshot if isinstance(snapshot, dict) else None
+
+
 def mark_line(number: int) -> bytes:
     """Write the mark that says that work is done: event `number`, or the retirement of the session that -`number` opened."""
     return _line(done=number)
@@ -90,8 +119,8 @@ def _line(**fields: Any) -> bytes:
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """Return True if it has a version and a key of one of the four kinds of line."""
-    return "v" in payload and ("dialect" in payload or "done" in payload or "dead" in payload or "journal" in payload)
+    """Return True if it has a version and a key of one of the kinds of line."""
+    return "v" in payload and not payload.keys().isdisjoint(_KINDS)
 
 
 def is_event(record: dict[str, Any]) -> bool:
@@ -105,7 +134,7 @@ def is_event(record: dict[str, Any]) -> bool:
         raise ParseError("v", f"{VERSION} (read a newer journal with the telstate that wrote it)", version, "journal")
     if "payload" in record:
         return True
-    if "done" in record or "dead" in record or "journal" in record:
+    if "done" in record or "dead" in record or "journal" in record or "base" in record:
         return False
     raise ParseError("payload", "the payload that was received", None, "journal")
 

@@ -1,0 +1,64 @@
+"""`telstate prune`: delete or archive the old events of a journal while no service has it open."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import anyio
+import typer
+
+from telstate.cli._terminal import misuse, tidy_exit
+from telstate.journals._offline import prune_before
+
+__all__ = ["prune"]
+
+_DEFAULT = timedelta(days=30)
+
+
+def prune(
+    journal: Annotated[str, typer.Argument(metavar="JOURNAL", help="A service's journal (calls.db).")],
+    *,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+            metavar="DATE",
+            help="Prune events before this time, in UTC: 2026-10-01 or 2026-10-01T12:00:00. [default: 30 days ago]",
+        ),
+    ] = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Move events there, as JSON Lines, in place of deleting them; compressed if the name ends in .gz.",
+        ),
+    ] = None,
+) -> None:
+    """Delete the old events of a journal, and give the disk space back.
+
+    Only events that are finished, and whose sessions had left memory by then, are pruned. A service prunes its journal by
+    itself while it runs; this command is for a journal that no service has open, and refuses any other.
+
+    Example: telstate prune calls.db --before 2026-10-01 --archive old.jsonl.gz
+    """
+    with tidy_exit():
+        limit = before.replace(tzinfo=UTC) if before is not None else datetime.now(UTC) - _DEFAULT
+        if limit > datetime.now(UTC):
+            misuse("--before is in the future")
+        pruned = anyio.run(prune_before, journal, limit.timestamp(), archive)
+        done = "deleted" if archive is None else f"moved to {archive}"
+        sys.stdout.write(
+            f"{pruned.events} event{'' if pruned.events == 1 else 's'} {done};"
+            f" {_megabytes(pruned.size_before)} before, {_megabytes(pruned.size)} now\n"
+        )
+        if pruned.unfinished is not None:
+            sys.stderr.write(
+                f"telstate: the work of event {pruned.unfinished} is not finished, so it and later events stay:"
+                " start the service to finish it\n"
+            )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
