@@ -235,3 +235,13 @@ def shorten(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)[:_MAX_SHOWN]
+
+
+def printable(text: str) -> str:
+    """Replace what would move the cursor, ring the bell or pass for a line of its own: texts from outside are untrusted."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines, such as a traceback: its line ends stay."""
+    return "\n".join(map(printable, text.expandtabs(4).split("\n")))

@@ -10,8 +10,13 @@ __all__ = ["initials", "mask_known_names", "mask_names_in"]
 
 _ADDRESS = re.compile(r"<(?:sips?|tel):", re.IGNORECASE).search
 _WORD = re.compile(r"([^\W\d_])[^\s<>\"@•]*(?:•••)?")
-_QUOTED_BEFORE_ADDRESS = re.compile(r"(\\?\")((?:[^\"\\<>]|\\[^\"]){1,128})(\\?\"\s{0,4}<)(?=(?:sips?|tel):)", re.IGNORECASE)
-_WORDS_BEFORE_ADDRESS = re.compile(r"((?:[^\s<>\"=:;,(){}\[\]]{1,64}[ \t]{1,4}){0,5}[^\s<>\"=:;,(){}\[\]]{1,64})(?=\\?\"?\s{0,4}<(?:sips?|tel):)", re.IGNORECASE)
+_QUOTED_BEFORE_ADDRESS = re.compile(
+    r"(\\?\")((?:[^\"\\<>]|\\[^\"]){1,128})(\\?\"\s{0,4}<)(?=(?:sips?|tel):)", re.IGNORECASE
+)
+_WORDS_BEFORE_ADDRESS = re.compile(
+    r"((?:[^\s<>\"=:;,(){}\[\]]{1,64}[ \t]{1,4}){0,5}[^\s<>\"=:;,(){}\[\]]{1,64})(?=\\?\"?\s{0,4}<(?:sips?|tel):)",
+    re.IGNORECASE,
+)
 _BEHIND_KEY = re.compile(
     r"(?<![a-z])((?:\\?[\"'])?(?:x-daily_)?(?:display_?name|user_?name|caller_?name|from_?name|callee_?name|customer_?name|cnam)"
     r"(?:\\?[\"'])?(?:\s?[:=]\s?|\scame as\s))"
@@ -19,7 +24,9 @@ _BEHIND_KEY = re.compile(
     re.IGNORECASE,
 )
 """`display_name='Ada'`, `"displayName": "Ada"`, also escaped or cut short, and `?x-daily_display_name=Ada%20L`."""
-_DISAGREEMENT = re.compile(r"(?<![a-z])((?:display|user|caller)_?name: was )(.{0,256}?)(, then )(.{0,256})", re.IGNORECASE | re.DOTALL)
+_DISAGREEMENT = re.compile(
+    r"(?<![a-z])((?:display|user|caller)_?name: was )(.{0,256}?)(, then )(.{0,256})", re.IGNORECASE | re.DOTALL
+)
 """An anomaly of a session."""
 _HEADERS = re.compile(r"sip_?headers(?:\\?[\"'])?\s?(?:[:=]|came as)[^\n]{0,2000}", re.IGNORECASE)
 _VALUE = re.compile(r"((?<=[\w\-])\\?[\"']\s?:\s?)(\\?\"[^\"]{0,256}|'[^']{0,256}|\\?\"[^\"]{0,256})")

@@ -17,7 +17,7 @@ from telstate.events._sip_users import mask_users
 
 __all__ = ["mask", "mask_address", "mask_cut", "mask_name"]
 
-_MAY_BE_PRIVATE = re.compile(r"[@＠\d<]|name|tel:|cnam|headers", re.IGNORECASE).search
+_MAY_BE_PRIVATE = re.compile(r"[@\uff20\d<]|name|tel:|cnam|headers", re.IGNORECASE).search
 """A number has digits, a SIP user an @, and a name stands before a < or behind a key. Most text has none of these, and this look is
 cheaper than masking."""
 _ADDRESS = re.compile(r"(?i)(?:sips?|tel):|@|%40|•")

@@ -8,17 +8,20 @@ more than separators between them, unless it is known to be something else: an i
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 __all__ = ["LIKE_A_NUMBER", "dots", "mask_numbers"]
 
+_E164 = re.compile(r"\+\d{7,15}").fullmatch
+"""As Daily writes numbers; nearly all are."""
 _FEWEST = 7
 """Digits. No country's international numbers are shorter."""
 
 _DIGIT = r"(?:\d|\\u(?:066|06[fF]|[fF]{2}1)\d)"
 """Any script's, also as JSON escapes those that are not ASCII."""
-_PLUS = r"(?:[+＋﹢⁺]|%2[bB]|\\u002[bB]|&(?:\#43|\#x2[bB]|plus);)"
+_PLUS = r"(?:[+\uff0b\ufe62\u207a]|%2[bB]|\\u002[bB]|&(?:\#43|\#x2[bB]|plus);)"
 _GAP = (
-    r"(?:\x1b\[[\d;]{0,10}[A-Za-z]|[\s\x00-\x1f\x7f-\x9f\ufffd\-‐-―−－.．·‧∙()（）\[\]{}/／⁄_~+\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+    r"(?:\x1b\[[\d;]{0,10}[A-Za-z]|[\s\x00-\x1f\x7f-\x9f\ufffd\-\u2010-\u2015\u2212\uff0d.\uff0e·\u2027\u2219()\uff08\uff09\[\]{}/\uff0f\u2044_~+\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
     r"|%(?:20|09|28|29|2[dDeEfF]|[cC]2%[aA]0|[eE]2%80%[89aA][0-9a-fA-F])"
     r"|\\(?:[tnr/]|xa0|xad|u(?:00[aA][0dD]|20[0-6][0-9a-fA-F]|2212|3000|[fF]{2}0[89dDeEfF]|[fF][eE][fF]{2}))"
     r"|&(?:nbsp|shy|thinsp|ensp|emsp|\#\d{1,5}|\#x[0-9a-fA-F]{1,5});"
@@ -26,9 +29,7 @@ _GAP = (
 )
 """What may stand between two digits: spaces, dashes, dots, brackets, slashes, marks that cannot be seen, each also in the escapes of
 URLs, Python, JSON and HTML; control characters, colours of a terminal, and tags."""
-_EXTENSION = (
-    r"(?:\s?(?:;?ext(?:ension|n)?\b|(?:;isub|ｅｘｔ|доб|durchwahl|poste|int|anexo)\b|(?<=\d)[xXｘ#~;,*]{1,3}|[xXｘ#~])[.:=\s]{0,3}\d{1,11}#?)?"
-)
+_EXTENSION = r"(?:\s?(?:;?ext(?:ension|n)?\b|(?:;isub|\uff45\uff58\uff54|доб|durchwahl|poste|int|anexo)\b|(?<=\d)[xX\uff58#~;,*]{1,3}|[xX\uff58#~])[.:=\s]{0,3}\d{1,11}#?)?"
 _NUMBER = re.compile(
     rf"(?:{_PLUS}{_GAP}{{0,2}}+)?+{_DIGIT}(?:{_GAP}{{0,4}}+{_DIGIT}){{{_FEWEST - 1},}}+{_EXTENSION}", re.IGNORECASE
 )
@@ -43,7 +44,7 @@ _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:1
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _SECONDS = r"1[5-9]\d{8}"
 """Unix seconds from 2017 to 2033."""
-_BEFORE = r"(?<![\w+＋.\-/(])(?<!\d\s)"
+_BEFORE = r"(?<![\w+\uff0b.\-/(])(?<!\d\s)"
 _AFTER = r"(?![\w]|[.\-/()]{1,2}\d|\s\d)"
 _NO_NUMBER = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -68,14 +69,20 @@ _AFTER_CODE = re.compile(rf"{_PLUS}[\d\s().\-]{{1,8}}\Z")
 
 def mask_numbers(text: str) -> str:
     """Mask every phone number in `text`."""
+    if _E164(text) is not None:
+        return dots(text)
+    masked = text if LIKE_A_NUMBER.search(text) is None else _mask(text)
+    return _HALF.sub(_dotted, masked) if "…" in masked else masked
+
+
+def _mask(text: str) -> str:
     kept: list[str] = []
     end = 0
     for found in _NO_NUMBER.finditer(text):
         if _is_no_number(found):
             kept += [_NUMBER.sub(_dotted, text[end : found.start()]), found[0]]
             end = found.end()
-    masked = "".join([*kept, _NUMBER.sub(_dotted, text[end:])])
-    return _HALF.sub(_dotted, masked) if "…" in masked else masked
+    return "".join([*kept, _NUMBER.sub(_dotted, text[end:])])
 
 
 def dots(secret: str) -> str:
@@ -88,11 +95,16 @@ def _dotted(found: re.Match[str]) -> str:
 
 
 def _is_no_number(found: re.Match[str]) -> bool:
-    if found[0].isalnum() and not found[0].lower().startswith("0x") and "T" not in found[0] and not found[0].isdecimal():
+    if (
+        found[0].isalnum()
+        and not found[0].lower().startswith("0x")
+        and "T" not in found[0]
+        and not found[0].isdecimal()
+    ):
         return _changes(found[0]) >= 4
     return _AFTER_CODE.search(found.string, max(0, found.start() - 10), found.start()) is None
 
 
 def _changes(word: str) -> int:
     """How often letters and digits alternate: seldom around a number, often in an id."""
-    return sum(left.isdigit() is not right.isdigit() for left, right in zip(word, word[1:], strict=False))
+    return sum(left.isdigit() is not right.isdigit() for left, right in pairwise(word))

@@ -8,9 +8,9 @@ from telstate.events._phone_numbers import LIKE_A_NUMBER, dots
 
 __all__ = ["mask_users"]
 
-_AT = re.compile(r"@|＠|%40|\\u0040")
+_AT = re.compile(r"@|\uff20|%40|\\u0040")
 _LONGEST = 256
-_USER = re.compile(r"[^\s<>\"@＠]{1,256}\Z")
+_USER = re.compile(r"[^\s<>\"@\uff20]{1,256}\Z")
 _OPENING = re.compile(r"(?i)(?:[\w.\-]{0,64}=)?[\\'(\[{,=]*(?:sips?:|sips?%3a|[a-z][a-z0-9+.\-]{1,15}://|mailto:)?")
 """What may stand before the user: a key, quotes, brackets, a scheme."""
 _ROOM_HOST = re.compile(
@@ -56,4 +56,9 @@ def _is_known(user: str, word: str, text: str, at: int) -> bool:
         return True
     if _ID.fullmatch(user) or _ID.fullmatch(word.lstrip("'\\")):
         return True
-    return ":" not in user and ";" not in user and _ROOM_HOST.match(text, at) is not None and not LIKE_A_NUMBER.search(user)
+    return (
+        ":" not in user
+        and ";" not in user
+        and _ROOM_HOST.match(text, at) is not None
+        and not LIKE_A_NUMBER.search(user)
+    )

@@ -20,7 +20,7 @@ from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._table import State
 from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
-from telstate.routing._log import Log, of_session, traceback_of
+from telstate.routing._log import Log, display_names, of_session, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._retry import Retry, checked, retrying
 
@@ -222,7 +222,8 @@ class HandlerTable:
         try:
             return handler.registration.filters.pass_on(outcome)
         except Exception as error:
-            facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": traceback_of(error)}
+            exception = traceback_of(error, display_names(outcome.session, outcome.event))
+            facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": exception}
             self._log.error(
                 "filter.failed", handler=handler.name, **facts, hint="its handler does not run for this event"
             )

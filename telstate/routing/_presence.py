@@ -19,7 +19,7 @@ from telstate.errors import JournalError, NoSuchSession, NotHosting, NotRunning
 from telstate.events import ClientLeft, ConnectionChanged, Presence, PresenceChecked, SourceGap
 from telstate.events._masking import mask
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
-from telstate.routing._log import Log, text_of, traceback_of
+from telstate.routing._log import Log, display_names, text_of, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._sequencer import Sequencer
 
@@ -163,7 +163,8 @@ class Reconciler:
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             if is_cancelled():
                 raise
-            self._log.warning("reconcile.failed", session_id=session.session_id, exception=traceback_of(error))
+            exception = traceback_of(error, display_names(session))
+            self._log.warning("reconcile.failed", session_id=session.session_id, exception=exception)
             return Presence.UNKNOWN
 
     async def _keep(self, presence: Presence, *session_ids: str) -> bool:
