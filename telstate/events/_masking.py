@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from telstate.errors import cut_text
 from telstate.events._display_names import initials, mask_known_names, mask_names_in
 from telstate.events._phone_numbers import dots, mask_numbers
 from telstate.events._sip_users import mask_users
 
 __all__ = ["mask", "mask_address", "mask_cut", "mask_name"]
 
-_MAY_BE_PRIVATE = re.compile(r"[@\uff20\d<]|name|tel:|cnam|headers", re.IGNORECASE).search
+_MAY_BE_PRIVATE = re.compile(r"[@\uff20\d<]|name|sip|tel:|cnam|headers", re.IGNORECASE).search
 """A number has digits, a SIP user an @, and a name stands before a < or behind a key. Most text has none of these, and this look is
 cheaper than masking."""
 _ADDRESS = re.compile(r"(?i)(?:sips?|tel):|@|%40|•")
@@ -27,7 +28,7 @@ _NOBODY = frozenset({"anonymous", "unknown", "restricted", "unavailable", "priva
 def mask(text: str, names: Iterable[str | None] = ()) -> str:
     """Mask every phone number of any country, every SIP user, and every display name that can be told from other text.
 
-    A text that was cut before must end or begin with `…` there: then half a number is masked too.
+    A text that was cut before must end or begin with `…` there (see `cut_text`): then half a number is masked too.
 
     Args:
         text: any text.
@@ -50,8 +51,9 @@ def mask_cut(text: str, limit: int, names: Iterable[str | None] = ()) -> str:
     if len(text) <= limit:
         return mask(text, names)
     names = list(names)
-    head, tail = f"{text[: limit * 3 // 4]}…", f"…{text[-limit // 4 :]}"
-    return f"{mask(head, names)} ({len(text) - limit} characters left out) {mask(tail, names)}"
+    head, tail = cut_text(text, limit * 3 // 4), cut_text(text, limit // 4, end=True)
+    left_out = len(text) - len(head) - len(tail) + 2
+    return f"{mask(head, names)} ({left_out} characters left out) {mask(tail, names)}"
 
 
 def mask_address(address: str) -> str:

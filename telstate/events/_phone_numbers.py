@@ -17,13 +17,19 @@ _E164 = re.compile(r"\+\d{7,15}").fullmatch
 _FEWEST = 7
 """Digits. No country's international numbers are shorter."""
 
-_DIGIT = r"(?:\d|\\u(?:066|06[fF]|[fF]{2}1)\d)"
-"""Any script's, also as JSON escapes those that are not ASCII."""
-_PLUS = r"(?:[+\uff0b\ufe62\u207a]|%2[bB]|\\u002[bB]|&(?:\#43|\#x2[bB]|plus);)"
+_ESCAPE = r"\\{1,2}"
+_DIGIT = (
+    rf"(?:\d|{_ESCAPE}u(?:(?:066|06[fF]|[fF]{{2}}1|0[eE]5|0[eE][dD]|104|17[eE])\d"
+    r"|0(?:9[6eE]|[aA][6eE]|[bB][6eE]|[cC][6eE]|[dD]6)[6-9a-fA-F]))"
+)
+"""Any script's; those that are not ASCII also as JSON escapes them."""
+_PLUS = r"(?:[+\uff0b\ufe62\u207a]|%2[bB]|\\{1,2}u002[bB]|&(?:\#43|\#x2[bB]|plus);)"
 _GAP = (
     r"(?:\x1b\[[\d;]{0,10}[A-Za-z]|[\s\x00-\x1f\x7f-\x9f\ufffd\-\u2010-\u2015\u2212\uff0d.\uff0e·\u2027\u2219()\uff08\uff09\[\]{}/\uff0f\u2044_~+\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
     r"|%(?:20|09|28|29|2[dDeEfF]|[cC]2%[aA]0|[eE]2%80%[89aA][0-9a-fA-F])"
-    r"|\\(?:[tnr/]|xa0|xad|u(?:00[aA][0dD]|20[0-6][0-9a-fA-F]|2212|3000|[fF]{2}0[89dDeEfF]|[fF][eE][fF]{2}))"
+    rf"|{_ESCAPE}(?:u001[bB]|x1[bB]|033)\[[\d;]{{0,10}}[A-Za-z]"
+    rf"|{_ESCAPE}(?:[tnr/]|x(?:[aA][0dD]|[01][0-9a-fA-F])"
+    r"|u(?:00(?:[aA][0dD]|[01][0-9a-fA-F])|20[0-6][0-9a-fA-F]|2212|3000|[fF]{2}0[89dDeEfF]|[fF][eE][fF]{2}|[fF]{3}[dD]))"
     r"|&(?:nbsp|shy|thinsp|ensp|emsp|\#\d{1,5}|\#x[0-9a-fA-F]{1,5});"
     r"|</?[A-Za-z][^<>@]{0,60}>)"
 )
@@ -44,7 +50,7 @@ _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:1
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _SECONDS = r"1[5-9]\d{8}"
 """Unix seconds from 2017 to 2033."""
-_BEFORE = r"(?<![\w+\uff0b.\-/(])(?<!\d\s)"
+_BEFORE = r"(?<![\w+\uff0b.\-/])(?<!\d\s)"
 _AFTER = r"(?![\w]|[.\-/()]{1,2}\d|\s\d)"
 _NO_NUMBER = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"

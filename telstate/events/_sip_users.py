@@ -24,7 +24,7 @@ _ID = re.compile(
 """A SIP Call-ID has the form of an address: `<uuid>@<host>`."""
 _HALF = re.compile(r"(?i)\b(sips?:)([^\s<>\"@•…]{1,256})(?=[\\'\"]{0,2}…)")
 """A user whose text was cut before the @."""
-_TEL = re.compile(r"(?i)\b(tel:|tel%3a)([^\s<>\"',;&@•]{1,64}+)(?!•)")
+_TEL = re.compile(r"(?i)\b(tel:|tel%3a)([^\s<>\"',;&@•]{1,64}+(?:;(?:ext|isub)=[\w.\-]{1,32}+)?)(?!•)")
 
 
 def mask_users(text: str) -> str:

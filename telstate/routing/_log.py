@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from telstate.calls._session import Session
-from telstate.errors import printable, printable_lines
+from telstate.errors import cut_text, printable, printable_lines
 from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_cut
 
@@ -70,8 +70,7 @@ class Log:
 def text_of(error: BaseException) -> str:
     """An exception's text, shortened. Some exceptions raise when asked for it."""
     try:
-        text = str(error)
-        text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+        text = cut_text(str(error), _LONGEST_TEXT)
         return text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
     except Exception:
         return f"a {type(error).__name__} whose text cannot be read"
@@ -96,6 +95,7 @@ def display_names(session: Session | None, event: object = None) -> list[str]:
         {name: getattr(one, name, None) for name in ("display_name", "user_name", "sip_from", "sip_headers")}
         for one in (session, event)
     ]
+    known.append(getattr(event, "model_extra", None) or {})
     return list(names_in(known))
 
 

@@ -59,7 +59,10 @@ class _Masking:
 
     def _value(self, value: Any, key: str) -> Any:
         """Mask a value. Numbers are times and counts, and stay, unless the key says that they are a phone number."""
-        if not value or isinstance(value, bool) or (spelling := spelling_of(key)) in _IDS:
+        if not value or isinstance(value, bool):
+            return value
+        spelling = spelling_of(key)
+        if spelling in _IDS and (isinstance(value, str) or spelling == "legs"):
             return value
         if isinstance(value, str):
             return self._by_key(value, spelling)
