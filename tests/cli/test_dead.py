@@ -192,21 +192,26 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
     assert (run.returncode, b"is not a file" in run.stderr) == (2, True)
 
 
+def keep(path: Path, *batches: list[DeadLetter]) -> None:
+    """Write dead letters into a journal of their own."""
+
+    async def run() -> None:
+        journal = SqliteJournal(path)
+        await journal.open({})
+        for letters in batches:
+            await journal.add_dead_letters(letters)
+        await journal.aclose()
+
+    anyio.run(run)
+
+
 def test_nothing_in_a_dead_letter_reaches_the_terminal(tmp_path: Path) -> None:
     """Escapes are replaced, also those that start with one character beyond ASCII, and in JSON for people."""
     path = tmp_path / "calls.db"
     evil = "\x1b[31mred\x9b2J\r\u202eright"
 
-    async def run() -> None:
-        letter = DeadLetter(0, f"Odd{evil}", f"app.{evil}", f"text {evil}", 1.0, "webhook", f"payload {evil}".encode())
-        await SqliteJournal(path).add_dead_letters([letter])
-
-    async def make() -> None:
-        async with Dispatcher(Router(), journal=SqliteJournal(path)):
-            pass
-        await run()
-
-    anyio.run(make)
+    letter = DeadLetter(0, f"Odd{evil}", f"app.{evil}", f"text {evil}", 1.0, "webhook", f"payload {evil}".encode())
+    keep(path, [letter])
     for arguments in (["list"], ["list", "--numbers"], ["show", 1], ["show", 1, "--numbers"], ["list", "--json"]):
         shown = telstate("dead", arguments[0], path, *arguments[1:]).stdout.decode()
         assert "right" in shown
@@ -229,14 +234,8 @@ def test_memory_does_not_grow_with_the_number_of_dead_letters(tmp_path: Path) ->
     """The listing reads them as it prints them."""
 
     def listed(path: Path, letters: int) -> int:
-        async def fill() -> None:
-            async with Dispatcher(Router(), journal=SqliteJournal(path)):
-                pass
-            letter = DeadLetter(0, "ParseError", None, "no event", 1.0, "webhook", b"x" * 100_000)
-            for _ in range(letters // 100):
-                await SqliteJournal(path).add_dead_letters([letter] * 100)
-
-        anyio.run(fill)
+        letter = DeadLetter(0, "ParseError", None, "no event", 1.0, "webhook", b"x" * 100_000)
+        keep(path, *([letter] * 100 for _ in range(letters // 100)))
         run = subprocess.run(
             [sys.executable, "-c", _MEASURED, "dead", "list", path],
             env=environment(),

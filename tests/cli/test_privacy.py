@@ -99,7 +99,8 @@ async def post(url: str) -> str:
     async with WebhookSender(f"{url}/webhooks", SECRET) as hooks, WebhookSender(f"{url}/pinless", SECRET) as pinless:
         for at, number in enumerate(numbers()):
             for event in events(number, at):
-                answers.append(await (pinless if "To" in event else hooks).post(json.dumps(event).encode()))
+                sender = pinless if "To" in event else hooks
+                answers.append(await sender.post(json.dumps(event).encode()))
             answers.append(await hooks.post(f'{{"to": "{number}", "displayName": "{NAME}", "by": "{USER}@x'.encode()))
     async with httpx.AsyncClient() as stranger:
         answers.append(await stranger.post(f"{url}/webhooks", json={"to": numbers()[0], "displayName": NAME}))

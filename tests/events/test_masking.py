@@ -211,8 +211,8 @@ def test_a_cut_shows_no_half(private: str) -> None:
         for text in ("x " * (at // 2) + private + " y" * 500, "y " * 500 + private + " x" * (at // 2)):
             shown = mask_cut(text, 110 if text.startswith("x") else 330)
             assert "characters left out" in shown
-            assert "2555010" not in _digits(shown) and "02555" not in _digits(shown), shown
-            assert "alice" not in shown and "smith" not in shown, shown
+            leaked = [part for part in ("alice", "smith") if part in shown]
+            assert leaked + [part for part in ("2555010", "02555") if part in _digits(shown)] == [], shown
 
 
 @pytest.mark.parametrize(

@@ -145,12 +145,10 @@ def test_the_facts_of_a_session_are_its_ids_and_its_direction() -> None:
 def test_a_traceback_of_megabytes_does_not_stop_the_loop() -> None:
     """It is cut before it is masked; both ends stay, and nothing at the cut is shown by half."""
     filler = " 2026 +12025550101 a@b" * 250_000
-    try:
-        raise ValueError(f"the beginning {filler} the end")
-    except ValueError as error:
-        began = process_time()
-        shown = traceback_of(error)
-        assert process_time() - began < 1.0
+    error = ValueError(f"the beginning {filler} the end")
+    began = process_time()
+    shown = traceback_of(error)
+    assert process_time() - began < 1.0
     assert len(shown) < 20_000
     assert "the beginning" in shown
     assert "characters left out" in shown
@@ -188,7 +186,7 @@ def test_the_names_of_a_session_are_masked_in_a_traceback() -> None:
 def test_values_of_every_kind_are_masked(caplog: pytest.LogCaptureFixture) -> None:
     """Texts in lists and other objects, too; numbers stay."""
     Log().warning("a.fact", some=[NUMBER, 5], other=ValueError(NUMBER), count=20255501, at=1.5)
-    assert caplog.messages == ["a.fact some=['+12•••••••01', 5] other='+12•••••••01' count=20255501 at=1.5"]
+    assert caplog.messages == ["a.fact some=['+12•••••••01', 5] other=+12•••••••01 count=20255501 at=1.5"]
 
 
 def test_a_text_is_cut_between_words() -> None:
