@@ -236,7 +236,7 @@ def shorten(value: object) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    return repr(value)[:_MAX_SHOWN]
+    return cut_text(repr(value), _MAX_SHOWN + 3)  # 3: the quotes
 
 
 def cut_text(text: str, limit: int, *, end: bool = False) -> str:

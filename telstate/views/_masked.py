@@ -67,6 +67,7 @@ class _Masking:
         if isinstance(value, str):
             return self._by_key(value, spelling)
         if isinstance(value, list):
+            key = "" if spelling in _IDS else key  # an id is a text: what came instead may be anything
             return [self._value(item, key) for item in value]
         if isinstance(value, dict):
             return self._headers(value) if spelling in _HEADERS else self.record(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -138,12 +139,12 @@ def digits(text: str) -> str:
 
 
 def leaks(output: str) -> list[str]:
-    """The lines that show a name, a user, or five hidden digits of a number in a row."""
+    """The lines that show a name, a user, or six hidden digits of a number in a row."""
     hidden = [digits(number)[3:-2] for number in numbers()]
-    pieces = {one[at : at + 5] for one in hidden for at in range(len(one) - 4)}
+    pieces = {one[at : at + 6] for one in hidden for at in range(len(one) - 5)}
     found = []
     for line in output.splitlines():
-        words = [digits(word) for word in line.replace(",", " , ").split("•")]
+        words = [digits(word) for word in re.split(r"•|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", line)]
         if any(piece in word for word in words for piece in pieces) or any(secret in line for secret in SECRETS):
             found.append(line)
     return found

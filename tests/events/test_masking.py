@@ -10,6 +10,7 @@ import phonenumbers
 import pytest
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
+from telstate.errors import shorten
 from telstate.events._masking import mask, mask_address, mask_cut, mask_name
 
 
@@ -228,3 +229,14 @@ def test_the_time_grows_with_the_length_only(piece: str) -> None:
         mask(text)
         times.append(process_time() - started)
     assert times[1] < 12 * times[0] + 0.1
+
+
+@pytest.mark.parametrize("length", range(50, 90))
+def test_a_payload_in_an_error_is_cut_between_words(length: int) -> None:
+    """Whatever its length, and as text or as bytes: half a user at the end could not be recognised."""
+    for text in (
+        f'{{"a": "{"x" * length}", "by": "alice.smith@example.com"',
+        f'{{"a": "{"y" * length}", "by": "alice.smith@x',
+    ):
+        for shown in (shorten(text), shorten(text.encode())):
+            assert "alice" not in mask(shown), shown
