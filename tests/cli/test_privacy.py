@@ -138,13 +138,17 @@ def digits(text: str) -> str:
     return "".join(str(int(c)) for c in text if c.isdecimal())
 
 
+BETWEEN_NUMBERS = re.compile(r"•|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{10}\.\d+|[A-Za-z]{4,}")
+"""What no number has in it: without it, ids and times would form numbers."""
+
+
 def leaks(output: str) -> list[str]:
     """The lines that show a name, a user, or six hidden digits of a number in a row."""
     hidden = [digits(number)[3:-2] for number in numbers()]
     pieces = {one[at : at + 6] for one in hidden for at in range(len(one) - 5)}
     found = []
-    for line in output.splitlines():
-        words = [digits(word) for word in re.split(r"•|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", line)]
+    for line in re.sub(r"\\+u2022", "•", output).splitlines():
+        words = [digits(word) for word in BETWEEN_NUMBERS.split(line)]
         if any(piece in word for word in words for piece in pieces) or any(secret in line for secret in SECRETS):
             found.append(line)
     return found
