@@ -245,7 +245,9 @@ def shorten(value: object) -> str:
     if isinstance(value, (str, bytes)):
         value = hide_secrets(value)
     if isinstance(value, (str, bytes)) and len(value) > _MAX_SHOWN:
-        return f"{value[:_MAX_SHOWN]!r}… ({len(value)} long)"
+        if isinstance(value, str):
+            return f"{_whole_words(value[:_MAX_SHOWN])!r}… ({len(value)} long)"
+        return f"{_whole_words(value[:_MAX_SHOWN].decode('latin-1')).encode('latin-1')!r}… ({len(value)} long)"
     if isinstance(value, dict):
         keys = ", ".join(repr(str(key)[:20]) for key in list(value)[:5])
         return f"an object with {keys}{', …' if len(value) > 5 else ''}"[:_MAX_SHOWN] if value else "an empty object"
@@ -253,4 +255,38 @@ def shorten(value: object) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    return repr(value)[:_MAX_SHOWN]
+    return cut_text(repr(value), _MAX_SHOWN + 3)  # 3: the quotes
+
+
+def cut_text(text: str, limit: int, *, end: bool = False) -> str:
+    """The first characters of a text, or the last, with `…` for the rest. A word that the cut would halve is left out: nobody could tell
+    any more whether it is a user or a name, and has to be masked."""
+    if len(text) <= limit:
+        return text
+    if end:
+        part = text[-limit:]
+        word = _WORD_AT_START.match(part)
+        return f"…{part[word.end() if word else 0 :]}"
+    return f"{_whole_words(text[:limit])}…"
+
+
+def _whole_words(part: str) -> str:
+    """The beginning of a text without the word that the cut may have halved, unless it has only that one."""
+    word = _WORD_AT_END.search(part, max(0, len(part) - _LONGEST_WORD - 1))
+    return part if word is None else part[: word.start()]
+
+
+_LONGEST_WORD = 256
+_WORD_AT_START = re.compile(rf"[^\s<>\"]{{1,{_LONGEST_WORD}}}(?=[\s<>\"])")
+_WORD_AT_END = re.compile(rf"(?<=[\s<>\"])[^\s<>\"]{{1,{_LONGEST_WORD}}}\Z")
+"""None in a text of one long word."""
+
+
+def printable(text: str) -> str:
+    """Replace what would move the cursor, ring the bell or pass for a line of its own: texts from outside are untrusted."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines, such as a traceback: its line ends stay."""
+    return "\n".join(map(printable, text.expandtabs(4).split("\n")))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import anyio
 import typer
@@ -15,14 +16,17 @@ import typer
 from telstate.calls._recorder import thaw
 from telstate.cli._terminal import misuse, tidy_exit
 from telstate.cli._verb import Verb
-from telstate.errors import JournalError
+from telstate.errors import JournalError, printable, printable_lines
 from telstate.events._base import is_time
+from telstate.events._known_names import names_in
 from telstate.events._masking import mask
 from telstate.journals import SqliteJournal
 from telstate.journals._export import parse_dead_letters
 from telstate.journals._sqlite import is_sqlite
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import read_lines
+from telstate.views._masked import mask_record
+from telstate.views._text import cut
 
 __all__ = ["verbs"]
 
@@ -39,29 +43,28 @@ _Numbers = Annotated[
     list[int] | None, typer.Argument(metavar="NUMBER", help="Dead letters, by the numbers that `list` shows.")
 ]
 _All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines; nothing in them is masked.")]
-_Unmasked = Annotated[bool, typer.Option("--numbers", help="Show phone numbers and SIP users in full.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
+_Unmasked = Annotated[bool, typer.Option("--numbers", help="Show phone numbers, SIP users and names in full.")]
+_LONGEST_ERROR = 100
 
 
 @verbs.command("list", cls=Verb)
 def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) -> None:
     """List dead letters, one line each."""
     with tidy_exit():
-        letters = _read(path)
-        if as_json:
-            for kept in letters:
-                sys.stdout.write(json.dumps(_as_dict(kept)) + "\n")
-            return
-        row = "{:>7}  {:<19}  {:<16}  {:<30}  {}\n"
-        sys.stdout.write(row.format("NUMBER", "GIVEN UP, UTC", "REASON", "HANDLER", "ERROR"))
-        for kept in letters:
-            letter = kept.letter
-            error = " ".join(letter.detail.split())[:100] + (" (retry requested)" if kept.retry_requested else "")
-            text = row.format(
-                kept.number, _time(letter.at), letter.reason, letter.handler or ("all" if letter.seq else "none"), error
-            )
-            sys.stdout.write(text if numbers else mask(text))
-        sys.stdout.write(f"\n{len(letters)} dead letter{'' if len(letters) == 1 else 's'}\n")
+        count = 0
+
+        def write(kept: KeptLetter) -> None:
+            nonlocal count
+            count += 1
+            if as_json:
+                sys.stdout.write(json.dumps(_shown(kept, numbers=numbers)) + "\n")
+            else:
+                sys.stdout.write(f"{'' if count > 1 else _HEAD}{_row(kept, numbers=numbers)}")
+
+        _each(path, write)
+        if not as_json:
+            sys.stdout.write(f"{'' if count else _HEAD}\n{count} dead letter{'' if count == 1 else 's'}\n")
 
 
 @verbs.command(cls=Verb)
@@ -77,11 +80,9 @@ def show(
     The event is in the form of daily-js; the record `seq` of `telstate export` has it as Daily sent it.
     """
     with tidy_exit():
-        letter = _as_dict(_find(_read(path), [number])[0])
-        text = json.dumps(
-            letter if numbers or as_json else _masked(letter), indent=None if as_json else 2, ensure_ascii=as_json
-        )
-        sys.stdout.write(text + "\n")
+        letter = _shown(_find(path, number), numbers=numbers)
+        text = json.dumps(letter, indent=None if as_json else 2, ensure_ascii=as_json)
+        sys.stdout.write(printable_lines(text) + "\n")
 
 
 @verbs.command(cls=Verb)
@@ -106,32 +107,46 @@ def drop(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
         sys.stdout.write(f"{len(chosen)} dropped\n")
 
 
-def _read(path: str) -> list[KeptLetter]:
+def _each(path: str, take: Callable[[KeptLetter], object]) -> None:
+    """Pass on every dead letter, one after another: there may be more than fit into memory."""
     if Path(path).exists() and not Path(path).is_file():
         raise JournalError(f"{path} is not a file")
     if not is_sqlite(path):
-        return list(parse_dead_letters(path, (line.raw for line in read_lines([path]))))
+        for kept in parse_dead_letters(path, (line.raw for line in read_lines([path]))):
+            take(kept)
+        return
 
-    async def read() -> list[KeptLetter]:
-        return [kept async for kept in SqliteJournal(path).dead_letters()]
+    async def read() -> None:
+        async with aclosing(SqliteJournal(path).dead_letters()) as letters:
+            async for kept in letters:
+                take(kept)
 
-    return anyio.run(read)
+    anyio.run(read)
 
 
-def _find(letters: list[KeptLetter], numbers: list[int]) -> list[KeptLetter]:
-    known = {kept.number: kept for kept in letters}
-    if unknown := [str(number) for number in numbers if number not in known]:
-        misuse(f"there is no dead letter {', '.join(unknown)}: see `telstate dead list` for their numbers")
-    return [known[number] for number in numbers]
+def _find(path: str, number: int) -> KeptLetter:
+    found: list[KeptLetter] = []
+    _each(path, lambda kept: found.append(kept) if kept.number == number else None)
+    if not found:
+        _misuse_unknown([number])
+    return found[0]
+
+
+def _misuse_unknown(numbers: list[int]) -> NoReturn:
+    unknown = ", ".join(map(str, numbers))
+    misuse(f"there is no dead letter {unknown}: see `telstate dead list` for their numbers")
 
 
 def _choose(path: str, given: list[int] | None, *, every: bool) -> list[int]:
     if every == bool(given):
         misuse("give the numbers of dead letters, or --all")
-    letters = _read(path)
+    known: dict[int, None] = {}
+    _each(path, lambda kept: known.setdefault(kept.number))
     if not is_sqlite(path):
         misuse(f"{path} is an export, which cannot be changed: give the service's journal (calls.db)")
-    return [kept.number for kept in (letters if every else _find(letters, given or []))]
+    if unknown := [number for number in given or [] if number not in known]:
+        _misuse_unknown(unknown)
+    return list(known) if every else given or []
 
 
 def _change(path: str, change: Callable[[SqliteJournal], Awaitable[None]]) -> None:
@@ -139,6 +154,26 @@ def _change(path: str, change: Callable[[SqliteJournal], Awaitable[None]]) -> No
         await change(SqliteJournal(path))
 
     anyio.run(run)
+
+
+def _row(kept: KeptLetter, *, numbers: bool) -> str:
+    letter = kept.letter
+    handler = letter.handler or ("all" if letter.seq else "none")
+    error = " ".join(letter.detail.split())
+    if not numbers:
+        names = list(names_in([letter.facts, _json_or_text(letter.payload)]))
+        handler, error = mask(handler), mask(error, names)
+    error = cut(error, _LONGEST_ERROR) + (" (retry requested)" if kept.retry_requested else "")
+    return _ROW.format(kept.number, _time(letter.at), *map(printable, (letter.reason, handler, error)))
+
+
+_ROW = "{:>7}  {:<19}  {:<16}  {:<30}  {}\n"
+_HEAD = _ROW.format("NUMBER", "GIVEN UP, UTC", "REASON", "HANDLER", "ERROR")
+
+
+def _shown(kept: KeptLetter, *, numbers: bool) -> dict[str, Any]:
+    letter = _as_dict(kept)
+    return letter if numbers else mask_record(letter)
 
 
 def _as_dict(kept: KeptLetter) -> dict[str, Any]:
@@ -171,15 +206,6 @@ def _json_or_text(payload: bytes) -> Any:
 def _record(session: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a session as every report shows it; None if the event has none."""
     return None if session is None else thaw(session.keys(), session.values()).to_dict()
-
-
-def _masked(value: Any) -> Any:
-    """Mask texts only: a time is a number too."""
-    if isinstance(value, dict):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return mask(value) if isinstance(value, str) else value
 
 
 def _time(at: float) -> str:

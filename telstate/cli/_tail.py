@@ -14,6 +14,7 @@ import typer
 from telstate.calls._replay import Replay
 from telstate.cli._logs import feed_line, read_log
 from telstate.cli._terminal import announce_stdin, check_files, misuse, tidy_exit
+from telstate.errors import printable
 from telstate.events import SourceGap
 from telstate.journals._sqlite import is_sqlite
 from telstate.sources._follow import POLL, Follower
@@ -33,7 +34,9 @@ def tail(
         bool, typer.Option("--follow", "-f", help="Wait for lines that are written later, until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")] = False,
-    numbers: Annotated[bool, typer.Option("--numbers", help="Show phone numbers and SIP users in full.")] = False,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Show phone numbers, SIP users and names in full.")
+    ] = False,
 ) -> None:
     """Show what happens to calls, one line per event.
 
@@ -87,7 +90,7 @@ class _TailRun:
                     self._catch_up(follower)
                 missing = {name for name, follower in followers.items() if follower.missing}
                 for name in sorted(missing - reported):
-                    _write_error(f"telstate: {name}: waiting for a file that exists and can be read")
+                    _write_error(f"telstate: {printable(name)}: waiting for a file that exists and can be read")
                 reported = missing
                 sys.stdout.flush()
                 time.sleep(POLL)

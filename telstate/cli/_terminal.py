@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from telstate.cli._log_writer import LineWriter, QueuedHandler
-from telstate.errors import TelstateError
+from telstate.errors import TelstateError, printable
+from telstate.events._masking import mask
 from telstate.sources._log_lines import STDIN
 
 __all__ = ["Bar", "announce_stdin", "check_files", "log_to_stderr", "misuse", "tidy_exit", "width"]
@@ -42,14 +43,14 @@ def tidy_exit() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except TelstateError as error:
-        misuse(str(error))
+        misuse(mask(str(error)))
     except OSError as error:
         misuse(f"cannot read {error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def misuse(message: str) -> NoReturn:
     """Print one line to standard error and exit with 2."""
-    sys.stderr.write(f"telstate: {message}\n")
+    sys.stderr.write(f"telstate: {printable(message)}\n")
     raise typer.Exit(2)
 
 

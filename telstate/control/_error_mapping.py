@@ -18,6 +18,7 @@ from telstate.errors import (
     RoomFull,
     TemporarilyNotAvailable,
     UnknownResult,
+    cut_text,
 )
 
 __all__ = ["ADVICE", "error_type_of", "is_permanent", "one_line"]
@@ -93,4 +94,4 @@ def is_permanent(error: DailyError) -> bool:
 def one_line(text: str) -> str:
     """Return a text of Daily's as an error shows it: on one line, printable, cut short."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return cut_text(text, _SHOWN)

@@ -1,48 +1,70 @@
-"""Mask phone numbers and SIP users in a text.
+"""Mask phone numbers, SIP users and display names in a text.
 
-The first three characters and the last two digits stay, enough to recognise a known number. The user of a room's SIP endpoint at
-Daily is the name of the room, and stays.
+The first three characters and the last two stay of a number or a user, enough to recognise a known one; of a name the initials.
+The user of a room's SIP endpoint at Daily is the name of the room, and stays, as do ids and times.
+
+The steps: `_display_names.py`, `_sip_users.py`, `_phone_numbers.py`. What one step has masked, the next leaves alone.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-__all__ = ["mask"]
+from telstate.errors import cut_text
+from telstate.events._display_names import initials, mask_known_names, mask_names_in
+from telstate.events._phone_numbers import dots, mask_numbers
+from telstate.events._sip_users import mask_users
 
-_NUMBER = re.compile(r"(?<![\w.\-])\+?\d[\d\-. ()]{5,20}\d(?![\w\-])")
-_SIP_USER = re.compile(r"(?i)((?:sips?:)?)([^@\s:;?<>\"]{1,256})@")
-_ROOM_HOST = re.compile(
-    r"(?i)@(?:(?:[\w\-]{1,63}\.)?sip(?:-[a-z]{2,9})?\.daily\.co|daily-\d{1,20}-app\.dapp\.signalwire\.com)(?![\w\-]|\.\w)"
-)
-"""Where Daily keeps the endpoints of rooms. At `siptrunk.` users are numbers."""
-_LIKE_A_NUMBER = re.compile(r"\d(?:[\-. ()]?\d){6}")
-_KEPT = re.compile(
-    r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\b\d{4}-\d\d-\d\d\b(?:[T ]\d\d:\d\d(?::\d\d)?)?"
-)
-"""Ids and dates look like numbers; they are kept."""
+__all__ = ["mask", "mask_address", "mask_cut", "mask_name"]
 
-
-def mask(text: str) -> str:
-    """Mask every phone number of any country and every SIP user in `text`; ids (UUIDs) and dates stay readable."""
-    kept: list[str] = []
-    end = 0
-    for found in _KEPT.finditer(text):
-        kept += [_mask(text[end : found.start()]), found[0]]
-        end = found.end()
-    return "".join([*kept, _mask(text[end:])])
+_MAY_BE_PRIVATE = re.compile(r"[@\uff20\d<]|name|sip|tel:|cnam|headers", re.IGNORECASE).search
+"""A number has digits, a SIP user an @, and a name stands before a < or behind a key. Most text has none of these, and this look is
+cheaper than masking."""
+_ADDRESS = re.compile(r"(?i)(?:sips?|tel):|@|%40|•")
+_NOBODY = frozenset({"anonymous", "unknown", "restricted", "unavailable", "private"})
 
 
-def _mask(text: str) -> str:
-    text = _SIP_USER.sub(_mask_user, text)
-    return _NUMBER.sub(lambda found: _dots(found[0]) if sum(c.isdigit() for c in found[0]) >= 7 else found[0], text)
+def mask(text: str, names: Iterable[str | None] = ()) -> str:
+    """Mask every phone number of any country, every SIP user, and every display name that can be told from other text.
+
+    A text that was cut before must end or begin with `…` there (see `cut_text`): then half a number is masked too.
+
+    Args:
+        text: any text.
+        names: display names that are known, for example those of the session that the text is about.
+    """
+    text = mask_known_names(text, names)
+    if _MAY_BE_PRIVATE(text) is None:
+        return text
+    return mask_numbers(mask_users(mask_names_in(text)))
 
 
-def _mask_user(found: re.Match[str]) -> str:
-    if _ROOM_HOST.match(found.string, found.end() - 1) and not _LIKE_A_NUMBER.search(found[2]):
-        return found[0]
-    return f"{found[1]}{_dots(found[2])}@"
+def mask_cut(text: str, limit: int, names: Iterable[str | None] = ()) -> str:
+    """Mask the beginning and the end of a long text, and leave out the rest. The time it takes depends on `limit` alone.
+
+    Args:
+        text: any text.
+        limit: how many characters stay, about.
+        names: as for `mask`.
+    """
+    if len(text) <= limit:
+        return mask(text, names)
+    names = list(names)
+    head, tail = cut_text(text, limit * 3 // 4), cut_text(text, limit // 4, end=True)
+    left_out = len(text) - len(head) - len(tail) + 2
+    return f"{mask(head, names)} ({left_out} characters left out) {mask(tail, names)}"
 
 
-def _dots(secret: str) -> str:
-    return f"{secret[:3]}{'•' * (len(secret) - 5)}{secret[-2:]}" if len(secret) > 6 else f"{secret[:1]}•••"
+def mask_address(address: str) -> str:
+    """Mask what is known to be a phone number or an address, however short or odd."""
+    masked = mask(address)
+    if not masked or masked.lower() in _NOBODY or _ADDRESS.search(masked):
+        return masked
+    name, bracket, bare = masked.partition("<")
+    return f"{initials(name)}<{mask_address(bare.removesuffix('>'))}>" if bracket else dots(masked)
+
+
+def mask_name(name: str) -> str:
+    """A display name as initials; a phone number in it is masked as everywhere."""
+    return initials(mask(name))

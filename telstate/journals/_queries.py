@@ -15,6 +15,9 @@ __all__ = ["checkpoint", "dead_letters", "expect_revision", "finished", "marks",
 _BATCH = 500
 """Rows that are read at a time: a reader holds no snapshot for long, or SQLite's log could not be emptied meanwhile."""
 
+_BATCH_BYTES = 1 << 20
+"""Bytes of dead letters that are read at a time: a payload that could not be read may have a megabyte."""
+
 
 def records(database: sqlite3.Connection, after: int) -> list[Record]:
     """Return the next records after a sequence number; empty at the end."""
@@ -41,10 +44,15 @@ def dead_letters(database: sqlite3.Connection, after: int, *, only_retry: bool =
         f" WHERE number > ? {'AND retry_requested' if only_retry else ''} ORDER BY number LIMIT ?",
         (after, _BATCH),
     )
-    return [
-        KeptLetter(number, DeadLetter._make([*letter, facts and json.loads(facts)]), bool(retry_requested))
-        for number, retry_requested, *letter, facts in rows
-    ]
+    letters: list[KeptLetter] = []
+    size = 0
+    for number, retry_requested, *letter, facts in rows:
+        kept = DeadLetter._make([*letter, facts and json.loads(facts)])
+        letters.append(KeptLetter(number, kept, bool(retry_requested)))
+        size += len(kept.payload) + len(facts or "")
+        if size >= _BATCH_BYTES:
+            break
+    return letters
 
 
 def finished(database: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:

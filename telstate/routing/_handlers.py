@@ -22,7 +22,7 @@ from telstate.errors import DefinitionError
 from telstate.events import Direction, Event, UnknownEvent, event_types
 from telstate.routing._handler_timeout import checked_timeout, with_timeout
 from telstate.routing._interruption import Interruption
-from telstate.routing._log import Log, of_session, traceback_of
+from telstate.routing._log import Log, display_names, of_session, traceback_of
 from telstate.routing._ports import Clock
 from telstate.routing._retry import Retry, checked, retrying
 
@@ -247,7 +247,8 @@ class HandlerTable:
             return handler.registration.filters.pass_on(outcome)
         except BaseException as error:  # it runs while an event is stepped, also at every start: nothing may end that
             self._interruption.note(error, handler.name)
-            facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": traceback_of(error)}
+            exception = traceback_of(error, display_names(outcome.session, outcome.event))
+            facts = {**of_session(outcome.session), "event_id": outcome.event_id, "exception": exception}
             self._log.error(
                 "filter.failed", handler=handler.name, **facts, hint="its handler does not run for this event"
             )

@@ -11,8 +11,7 @@ Repeated lines are limited: of one name and reason a few are written, then one t
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
 from traceback import format_exception
@@ -21,19 +20,22 @@ from typing import Any
 import structlog
 
 from telstate.calls._session import Session
-from telstate.events._masking import mask
+from telstate.errors import cut_text, printable, printable_lines
+from telstate.events._known_names import names_in
+from telstate.events._masking import mask, mask_cut
 from telstate.routing._log_limit import LineLimit
 
-__all__ = ["Log", "of_session", "report_repeated", "repr_of", "text_of", "traceback_of"]
+__all__ = ["Log", "display_names", "of_session", "report_repeated", "repr_of", "text_of", "traceback_of"]
 
 _NAME = "telstate"
 _METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
-_IDS = frozenset({"session_id", "sip_call_id", "event_id", "room", "uuid"})
+_IDS = frozenset({"session_id", "sip_call_id", "event_id", "room", "uuid", "session_ids"})
 """Facts that stay as they are, even if they look like a number or an address: people search logs for them."""
 
-_MAY_BE_PRIVATE = re.compile(r"[@\d]").search
-"""A phone number has digits and a SIP user an @. Most facts have neither, and this look is cheaper than masking."""
+_LONGEST_TRACEBACK = 16_000
+"""Characters. An exception's text may have megabytes, and masking those would stop the event loop for seconds."""
+_LONGEST_TEXT = 1_000
 
 _REASONS = ("error", "reason", "handler")
 """Facts that tell lines of one name apart: each reason has a limit of its own."""
@@ -79,7 +81,7 @@ class Log:
             if event not in _NOT_LIMITED and not self._admits(event, facts):
                 return
             if structlog.is_configured():
-                getattr(self._structlog, _METHODS[level])(event, **_masked(facts))
+                getattr(self._structlog, _METHODS[level])(event, **_harmless(_masked(facts)))
             elif self._standard.isEnabledFor(level):
                 self._standard.log(level, _line(event, _masked(facts)), stacklevel=3)  # 3: the caller of `info`
 
@@ -131,17 +133,33 @@ def repr_of(error: BaseException) -> str:
 
 def _read_by(read: Callable[[object], str], error: BaseException) -> str:
     try:
-        return read(error)[:1000].encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
+        text = cut_text(read(error), _LONGEST_TEXT)
+        return text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
     except BaseException:
         return f"a {type(error).__name__} whose text cannot be read"
 
 
-def traceback_of(error: BaseException) -> str:
-    """An exception with its traceback, as Python shows it, phone numbers masked."""
+def traceback_of(error: BaseException, names: Iterable[str | None] = ()) -> str:
+    """An exception with its traceback, as Python shows it, but shortened, harmless to a terminal, and with everything private masked.
+
+    Args:
+        error: what was raised.
+        names: display names that are known, see `display_names`.
+    """
     try:
-        return mask("".join(format_exception(error)))
+        return printable_lines(mask_cut("".join(format_exception(error)), _LONGEST_TRACEBACK, names))
     except BaseException:
         return f"a {type(error).__name__} whose traceback cannot be read"
+
+
+def display_names(session: Session | None, event: object = None) -> list[str]:
+    """The display names that texts about a session or an event may mention."""
+    known = [
+        {name: getattr(one, name, None) for name in ("display_name", "user_name", "sip_from", "sip_headers")}
+        for one in (session, event)
+    ]
+    known.append(getattr(event, "model_extra", None) or {})
+    return list(names_in(known))
 
 
 def of_session(session: Session | None) -> dict[str, str | None]:
@@ -152,8 +170,21 @@ def of_session(session: Session | None) -> dict[str, str | None]:
 
 
 def _masked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fact if name in _IDS or name == "exception" else _masked_fact(fact) for name, fact in facts.items()}
+
+
+def _masked_fact(fact: Any) -> Any:
+    if isinstance(fact, str):
+        return mask(fact)
+    if isinstance(fact, (list, tuple)):
+        return [_masked_fact(item) for item in fact]
+    return fact if fact is None or isinstance(fact, (int, float)) else mask(str(fact))
+
+
+def _harmless(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """As `_shown` escapes it for the standard library: not all renderers of structlog do."""
     return {
-        name: mask(fact) if isinstance(fact, str) and name not in _IDS and _MAY_BE_PRIVATE(fact) else fact
+        name: (printable_lines if name == "exception" else printable)(fact) if isinstance(fact, str) else fact
         for name, fact in facts.items()
     }
 

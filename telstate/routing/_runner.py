@@ -22,7 +22,7 @@ from telstate.routing._handlers import BoundHandler
 from telstate.routing._interruption import Interruption
 from telstate.routing._isolated import Isolated
 from telstate.routing._lanes import Job, Lane
-from telstate.routing._log import Log, of_session, repr_of, text_of, traceback_of
+from telstate.routing._log import Log, display_names, of_session, repr_of, text_of, traceback_of
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Runner"]
@@ -188,7 +188,7 @@ class Runner:
             **of_session(session),
             name=outcome.event.action if outcome is not None else None,
             event_id=outcome.event_id if outcome is not None else None,
-            exception=traceback_of(error),
+            exception=traceback_of(error, display_names(session, outcome and outcome.event)),
         )
 
 

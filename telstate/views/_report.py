@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from telstate.calls._callers import Caller, CallerState
@@ -16,8 +16,9 @@ from telstate.calls._table import EndSign
 from telstate.calls._transfers import TransferOutcome
 from telstate.errors import shorten
 from telstate.events import Direction, Event
-from telstate.events._masking import mask
-from telstate.views._masked import mask_name, mask_record
+from telstate.events._known_names import names_in
+from telstate.events._masking import mask, mask_address, mask_name
+from telstate.views._masked import mask_record
 from telstate.views._text import cut, printable, utc_time
 
 __all__ = ["JsonReport", "TextReport"]
@@ -111,7 +112,9 @@ class TextReport:
             _duration(session.talk_s),
             _states(session),
         )
-        return "\n".join([row, *(f"{_INDENT}{self._masked(note)}" for note in _notes(session))])
+        names = list(names_in([session.display_name and {"display_name": session.display_name}, session.sip_from]))
+        notes = _notes(session, self._address)
+        return "\n".join([row, *(f"{_INDENT}{self._text(note, names)}" for note in notes)])
 
     def caller(self, caller: Caller) -> str:
         """A caller on hold who got to no session, with what is known of the reason below."""
@@ -121,7 +124,7 @@ class TextReport:
             utc_time(caller.started_at),
             caller.call_id,
             "in ",
-            cut(_without_scheme(self._masked(caller.from_ or "")), 24),
+            cut(_without_scheme(self._address(caller.from_ or "")), 24),
             "",
             f"({caller.state})" if still else caller.state,
             "",
@@ -130,10 +133,10 @@ class TextReport:
             "",
             f"on hold{f' for {_duration(caller.held_s)}' if caller.held_s is not None else ''}",
         )
-        notes = [f"called {caller.to}"] if caller.to is not None else []
-        notes += [f"forwarded to {caller.forwarded_to}"] if caller.forwarded_to is not None else []
+        notes = [f"called {self._address(caller.to)}"] if caller.to is not None else []
+        notes += [f"forwarded to {self._address(caller.forwarded_to)}"] if caller.forwarded_to is not None else []
         notes += [f"error: {caller.error}"] if caller.error is not None else []
-        return "\n".join([row, *(f"{_INDENT}{self._masked(note)}" for note in notes)])
+        return "\n".join([row, *(f"{_INDENT}{self._text(note)}" for note in notes)])
 
     def unmatched(self, unmatched: Unmatched) -> str:
         """An event that no session was ever found for."""
@@ -141,14 +144,14 @@ class TextReport:
         fields = _fields(event) if self._numbers else mask_record(_fields(event))
         known = [(key, value) for key, value in fields.items() if key != "action" and value is not None]
         facts = ", ".join(f"{cut(key, 40)} {shorten(value)}" for key, value in known[:12])
-        name = cut(event.action, 40)
-        return self._masked(
+        name = cut(self._text(event.action), 40)
+        return printable(
             f"{utc_time(unmatched.received_at):<19}  ? {name}: matches no session ({facts or 'it has no details'})"
         )
 
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""
-        return self._masked(f"{printable(file)}:{line}: not read: {error}")
+        return f"{printable(file)}:{line}: not read: {self._text(error)}"
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The totals."""
@@ -180,15 +183,20 @@ class TextReport:
     def _who(self, session: Session) -> str:
         """The other end: who called in, or who was called."""
         if session.direction is Direction.DIALOUT:
-            return self._masked(session.destination or "")
+            return self._address(session.destination or "")
         address = session.caller or session.sip_from
-        if address or self._numbers:
-            return self._masked(address or session.display_name or "")
-        return printable(mask_name(session.display_name or ""))
+        if address:
+            return self._address(address)
+        name = session.display_name or ""
+        return printable(name if self._numbers else mask_name(name))
 
-    def _masked(self, text: str) -> str:
-        text = printable(text)
-        return text if self._numbers else mask(text)
+    def _address(self, address: str) -> str:
+        """A phone number or a SIP address, as shown."""
+        return printable(address if self._numbers else mask_address(address))
+
+    def _text(self, text: str, names: Iterable[str] = ()) -> str:
+        """Any other text, as shown. Masked first: what is not printable may stand between two digits."""
+        return printable(text if self._numbers else mask(text, names))
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -197,15 +205,23 @@ def _fields(event: Event) -> dict[str, Any]:
     return fields
 
 
-def _notes(session: Session) -> list[str]:
-    """Everything that is not as it should be, one line each."""
+def _notes(session: Session, address: Callable[[str], str]) -> list[str]:
+    """Everything that is not as it should be, one line each.
+
+    Args:
+        session: of the row above.
+        address: returns a phone number or a SIP address as it is shown.
+    """
     odd = [("repeated", session.duplicates), ("late", session.late), ("unexpected", session.unexpected)]
     counts = ", ".join(f"{count} {name}" for name, count in odd if count)
     notes = [f"{_count(session.events, 'event')}, of which {counts}"] if counts else []
     if session.error_msg is not None:
         notes.append(f"error: {session.error_msg}")
     notes += [f"warning: {text}" for text in session.warnings]
-    notes += [f"transfer to {to or 'an unknown target'}: {_TRANSFERS[outcome]}" for to, outcome in session.transfers]
+    notes += [
+        f"transfer to {address(to) if to else 'an unknown target'}: {_TRANSFERS[outcome]}"
+        for to, outcome in session.transfers
+    ]
     if not session.ended and session.started_at is not None:
         notes.append(f"no end was reported; last sign of life at {utc_time(session.alive_at)}")
     notes += _end_notes(session)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["cut", "printable", "utc_time"]
+from telstate.errors import printable, printable_lines
+
+__all__ = ["cut", "printable", "printable_lines", "utc_time"]
 
 
 def utc_time(at: float | None) -> str:
@@ -15,8 +17,3 @@ def utc_time(at: float | None) -> str:
 def cut(text: str, width: int) -> str:
     """At most `width` characters of a text."""
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Replace what would move the cursor or ring the bell: logs hold untrusted input."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,9 @@ import pytest
 
 from telstate import DialoutEvent, Dispatcher, ParseError, Router, Session
 from telstate.journals import SqliteJournal
+from telstate.routing._ports import DeadLetter
 from tests.calls import js
-from tests.cli.running import json_lines, run_process, telstate
+from tests.cli.running import environment, json_lines, run_process, telstate
 
 NUMBER = "+12025550101"
 _DAMAGED_SESSION = b"""{"v":1,"journal":"j","settings":{}}
@@ -66,8 +69,10 @@ def test_dead_letters_are_listed_and_shown(journal: Path) -> None:
         shown = telstate("dead", "show", source, "2").stdout.decode()
         assert NUMBER not in shown
         assert json.loads(shown)["at"] == letters[1]["at"]
-        full = json.loads(telstate("dead", "show", source, "2", "--json").stdout)
-        assert full == letters[1]
+        assert json.loads(telstate("dead", "show", source, "2", "--json").stdout) == letters[1]
+        assert NUMBER not in json.dumps(letters)
+        full = json.loads(telstate("dead", "show", source, "2", "--json", "--numbers").stdout)
+        assert full == json_lines(telstate("dead", "list", source, "--json", "--numbers"))[1]
         assert full["event"]["action"] == "dialout-answered"
         assert full["session"]["destination"] == NUMBER
         assert full["handler"].endswith("bill")
@@ -185,3 +190,62 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(path)
     run = telstate("dead", "list", path)
     assert (run.returncode, b"is not a file" in run.stderr) == (2, True)
+
+
+def keep(path: Path, *batches: list[DeadLetter]) -> None:
+    """Write dead letters into a journal of their own."""
+
+    async def run() -> None:
+        journal = SqliteJournal(path)
+        await journal.open({})
+        for letters in batches:
+            await journal.add_dead_letters(letters)
+        await journal.aclose()
+
+    anyio.run(run)
+
+
+def test_nothing_in_a_dead_letter_reaches_the_terminal(tmp_path: Path) -> None:
+    """Escapes are replaced, also those that start with one character beyond ASCII, and in JSON for people."""
+    path = tmp_path / "calls.db"
+    evil = "\x1b[31mred\x9b2J\r\u202eright"
+
+    letter = DeadLetter(0, f"Odd{evil}", f"app.{evil}", f"text {evil}", 1.0, "webhook", f"payload {evil}".encode())
+    keep(path, [letter])
+    for arguments in (["list"], ["list", "--numbers"], ["show", 1], ["show", 1, "--numbers"], ["list", "--json"]):
+        shown = telstate("dead", arguments[0], path, *arguments[1:]).stdout.decode()
+        assert "right" in shown
+        assert all(line.isprintable() for line in shown.splitlines()), arguments
+        assert not {"\x1b", "\x9b", "\r", "\u202e"} & set(shown)
+
+
+_MEASURED = """
+import sys
+from telstate.cli import app
+try:
+    app()
+finally:
+    print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1], file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_number_of_dead_letters(tmp_path: Path) -> None:
+    """The listing reads them as it prints them."""
+
+    def listed(path: Path, letters: int) -> int:
+        letter = DeadLetter(0, "ParseError", None, "no event", 1.0, "webhook", b"x" * 100_000)
+        keep(path, *([letter] * 100 for _ in range(letters // 100)))
+        run = subprocess.run(
+            [sys.executable, "-c", _MEASURED, "dead", "list", path],
+            env=environment(),
+            capture_output=True,
+            check=True,
+            timeout=120,
+            text=True,
+        )
+        assert f"{letters} dead letters" in run.stdout
+        return int(run.stderr.split()[-1])
+
+    few, many = listed(tmp_path / "few.db", 100), listed(tmp_path / "many.db", 1000)
+    assert many < few + 20_000  # kB; all of them have 100 MB

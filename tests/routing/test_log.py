@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from time import process_time
 from typing import Any
 
 import pytest
 import structlog
 
-from telstate import Engine
-from telstate.routing._log import Log, of_session, report_repeated, text_of, traceback_of
+from telstate import Engine, parse
+from telstate.routing._log import Log, display_names, of_session, report_repeated, text_of, traceback_of
 from tests.calls import SESSION, feed, js
 
 NUMBER = "+12025550101"
@@ -190,3 +191,55 @@ def test_transitions_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(50):
             log.info("session.moved", source="idle", target="connected")
     assert len(caplog.messages) == 50
+
+
+def test_a_traceback_of_megabytes_does_not_stop_the_loop() -> None:
+    """It is cut before it is masked; both ends stay, and nothing at the cut is shown by half."""
+    filler = " 2026 +12025550101 a@b" * 250_000
+    error = ValueError(f"the beginning {filler} the end")
+    began = process_time()
+    shown = traceback_of(error)
+    assert process_time() - began < 1.0
+    assert len(shown) < 20_000
+    assert "the beginning" in shown
+    assert "characters left out" in shown
+    assert shown.endswith(" the end\n")
+    assert "5550101" not in shown
+
+
+def test_a_traceback_is_harmless_to_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    """Its line ends stay, other control characters are replaced: for the standard library and for structlog."""
+    error = ValueError("red \x1b[31m\x9b2J\rover\u2028line")
+    Log().error("handler.failed", exception=traceback_of(error))
+    written = io.StringIO()
+    structlog.configure(
+        processors=[structlog.dev.ConsoleRenderer(colors=False)], logger_factory=structlog.PrintLoggerFactory(written)
+    )
+    Log().error("handler.failed", exception=traceback_of(error), handler="app\x1b[31m\nERROR all is lost")
+    for text in (caplog.messages[0], written.getvalue()):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert "ValueError: red \ufffd[31m\ufffd2J\ufffdover\ufffdline" in text
+    assert "\nERROR" not in written.getvalue()
+
+
+def test_the_names_of_a_session_are_masked_in_a_traceback() -> None:
+    """Its display name, that before its address, those in its headers, and those of the event."""
+    headers = {"X-Caller-Name": "Grace Hopper", "X-Campaign": "spring"}
+    address = '"Ada Lovelace" <sip:ada@x>'
+    event = parse(js("dialin-connected", sipFrom=address, sipHeaders=headers, displayName="Mary S", participantName=""))
+    session = Engine().receive(event).session
+    names = display_names(session, event)
+    assert set(names) == {"Ada Lovelace", "Grace Hopper", "Mary S"}
+    text = traceback_of(KeyError("Lovelace, grace hopper, Mary S in spring"), names)
+    assert "'L•••, g••• h•••, M••• S••• in spring'" in text
+
+
+def test_values_of_every_kind_are_masked(caplog: pytest.LogCaptureFixture) -> None:
+    """Texts in lists and other objects, too; numbers stay."""
+    Log().warning("a.fact", some=[NUMBER, 5], other=ValueError(NUMBER), count=20255501, at=1.5)
+    assert caplog.messages == ["a.fact some=['+12•••••••01', 5] other=+12•••••••01 count=20255501 at=1.5"]
+
+
+def test_a_text_is_cut_between_words() -> None:
+    """Half a user or half a number could not be recognised any more."""
+    assert text_of(ValueError("x" * 990 + " alice.smith@example.com")) == "x" * 990 + " …"

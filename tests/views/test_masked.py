@@ -48,3 +48,27 @@ def test_a_name_becomes_initials(name: str, masked: str) -> None:
     """A number in it is masked as everywhere, and masking again changes nothing."""
     assert mask_name(name) == masked
     assert mask_name(masked) == masked
+
+
+def test_what_is_private_is_masked_by_what_its_key_says() -> None:
+    """An address however short, a number of any type, names in headers and in texts about them, keys, and an id that is none."""
+    record = {
+        "display_name": "Ada Lovelace",
+        "destination": 12025550100,
+        "called": "110",
+        "transfers": [["4711", "not-reached"]],
+        "sip_headers": {"X-Caller-Name": "Grace Hopper", "X-Campaign": "spring", "X-Customer-Id": "c-1"},
+        "error": "lovelace and Hopper hung up",
+        "session_id": ["+12025550100"],
+        "notes": {"+12025550100": "called", "count": 12025550100},
+    }
+    assert mask_record(record) == {
+        "display_name": "A••• L•••",
+        "destination": "120••••••00",
+        "called": "1•••",
+        "transfers": [["4•••", "not-reached"]],
+        "sip_headers": {"X-Caller-Name": "G••• H•••", "X-Campaign": "spring", "X-Customer-Id": "c-1"},
+        "error": "l••• and H••• hung up",
+        "session_id": ["+12•••••••00"],
+        "notes": {"+12•••••••00": "called", "count": 12025550100},
+    }

@@ -1,0 +1,56 @@
+"""Which display names a record holds, by its keys: so that they can be masked in texts that mention them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["NAME_KEYS", "may_hold_name", "names_in", "spelling_of"]
+
+NAME_KEYS = frozenset({"displayname", "username", "callername", "calleename", "fromname", "cnam", "xdailydisplayname"})
+"""In the spelling of `spelling_of`."""
+_HEADERS = "sipheaders"
+_HOLDS_NAME = re.compile(r"name|from|identity|contact|caller|callee|customer|user|display|agent|party").search
+_BEFORE_ADDRESS = re.compile(r"\s*\"?([^\"<>]{2,128}?)\"?\s*<(?:sips?|tel):", re.IGNORECASE)
+_DEEPEST = 50
+"""Levels in which names are looked for."""
+
+
+def names_in(value: Any, depth: int = 0) -> Iterator[str]:
+    """Yield the display names in a JSON value: those behind their keys, and those before addresses."""
+    if isinstance(value, str):
+        if "<" in value and (found := _BEFORE_ADDRESS.match(value)) is not None:
+            yield found[1]
+    elif not value or isinstance(value, (int, float)) or depth > _DEEPEST:
+        return
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from names_in(item, depth + 1)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if item:
+                yield from _names_behind(key, item, depth)
+
+
+def _names_behind(key: str, value: Any, depth: int) -> Iterator[str]:
+    spelling = spelling_of(key)
+    if isinstance(value, str) and spelling in NAME_KEYS:
+        yield value
+    elif spelling == _HEADERS and isinstance(value, Mapping):
+        yield from (one for name, one in value.items() if isinstance(one, str) and may_hold_name(name))
+    else:
+        yield from names_in(value, depth + 1)
+
+
+def may_hold_name(header: str) -> bool:
+    """Return True for a SIP header that may hold the name of a person: what it means is up to its sender."""
+    spelling = spelling_of(header)
+    return _HOLDS_NAME(spelling) is not None and (spelling.endswith("callerid") or not spelling.endswith("id"))
+
+
+@lru_cache(maxsize=1024)
+def spelling_of(key: str) -> str:
+    """telstate writes `session_id`, daily-js `sessionId`, SIP `Session-Id`."""
+    return key.replace("_", "").replace("-", "").lower()
