@@ -123,11 +123,11 @@ def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None
     """Our call client left: a sign of the end of each session that nobody else reports."""
     dialect, client_id = state.told_by, event.call_client_id
     sign = Sign(_CLIENT_LEFT, at, event.occurred_at is not None, state.now, (dialect, client_id, event.room))
-    _share(state, client_key(dialect, client_id, event.room), sign, event.room if client_id is None else None)
+    _share(state, client_key(dialect, client_id, event.room), sign)
 
 
-def _share(state: EngineState, key: str, sign: Sign, room: str | None) -> None:
-    """Keep a sign for later sessions, and give it to all known ones whose end it may be."""
+def _share(state: EngineState, key: str, sign: Sign, room: str | None = None) -> None:
+    """Keep a sign for later sessions, and give it to all known ones whose end it may be: of one room, if it is given."""
     state.shared_signs.add(key, sign, state.now)
     for session in [*state.registry.live.values(), *_ended_later(state, sign.at), *_ended_lately(state, sign)]:
         if (room is None or session.room == room) and may_concern(session, sign):
