@@ -90,7 +90,13 @@ async def busy_hour(journal: SqliteJournal, *, retired: list[int] | None = None)
         return clock, {session.session_id for session in calls.sessions()}
 
 
-@pytest.fixture(params=["deleted", pytest.param("archived", marks=pytest.mark.long), "archived and compressed"])
+@pytest.fixture(
+    params=[
+        "deleted",
+        pytest.param("archived", marks=pytest.mark.long),
+        pytest.param("archived and compressed", marks=pytest.mark.long),
+    ]
+)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     """Where pruned events go."""
     names = {"deleted": None, "archived": "old.jsonl", "archived and compressed": "old.jsonl.gz"}
@@ -261,6 +267,7 @@ async def many(path: Path, events: int) -> None:
     await journal.aclose()
 
 
+@pytest.mark.long
 async def test_a_kill_while_it_prunes_loses_nothing(tmp_path: Path) -> None:
     """Each event is in the journal or, once, in the archive; and the next run finishes."""
     path, archive = tmp_path / "calls.db", tmp_path / "old.jsonl.gz"

@@ -314,6 +314,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_a_program_without_files_left_writes_one_line() -> None:
     """asyncio would write a traceback for each attempt to accept; afterwards it goes on."""
     process = await asyncio.create_subprocess_exec(
