@@ -241,7 +241,7 @@ class Engine:
         return self._state.take_departed()
 
     @property
-    def grace(self) -> Limit:
+    def _grace(self) -> Limit:
         """The limit of the sessions with a sign of their end."""
         return self._state.timers.grace
 

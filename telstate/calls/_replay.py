@@ -39,7 +39,7 @@ class Replay:
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
-        self._grace: Limit | None = self.engine.grace
+        self._grace: Limit | None = self.engine._grace
         """Of signs of an end. None for a journal, which has these ends as events."""
 
     def feed(self, raw: bytes) -> Outcome | None:

@@ -40,7 +40,7 @@ class Limit:
     __slots__ = ("ends", "ttl")
 
     def __init__(self, ttl: float) -> None:
-        self.ttl = ttl
+        self.ttl: float = ttl
         """Seconds."""
         self.ends: dict[str, float] = {}
         """When it passes, by session id."""

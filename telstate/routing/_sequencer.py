@@ -358,7 +358,7 @@ class Sequencer:
 
     def _infer_ends(self) -> None:
         """End the sessions with a sign of their end that is due by the time of the log."""
-        if self.engine.grace.ends and self.engine.now is not None:
+        if self.engine._grace.ends and self.engine.now is not None:
             self._append_ends(self.engine.ends_due(self.engine.now))
 
     def _append_ends(self, limits: list[DeadlinePassed]) -> None:
