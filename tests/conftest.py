@@ -10,12 +10,14 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-# CI draws the same examples on every machine, so that a failure can be reproduced; `deep` is for a run over night.
-settings.register_profile("ci", deadline=None, max_examples=150, derandomize=True, print_blob=True)
+# `quick` and CI's `thorough` draw the same examples on every machine, so that a failure can be reproduced; `deep` is for a
+# run over night.
+settings.register_profile("quick", deadline=None, max_examples=60, derandomize=True, print_blob=True)
+settings.register_profile("thorough", deadline=None, max_examples=300, derandomize=True, print_blob=True)
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # A shell ignores SIGINT for its background jobs, and every process started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -150,6 +150,7 @@ SERVICES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", SERVICES)
 def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
     """No events arrive, so nothing is asked of Daily."""
@@ -178,6 +179,7 @@ def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
     assert b"Exception ignored" not in errors
 
 
+@pytest.mark.long
 def test_the_dialout_bot_retries_until_the_call_is_answered(tmp_path: Path) -> None:
     """Busy, no answer, answered; the journal says the same."""
     journal = tmp_path / "calls.db"
@@ -238,6 +240,7 @@ def test_the_bot_command_is_run_with_the_address_of_its_room(tmp_path: Path, mon
     assert given.read_text() == "https://x.daily.co/r"
 
 
+@pytest.mark.long
 def test_a_cold_transfer_ends_as_transferred() -> None:
     """To the second operator. A caller who hung up is not transferred; one whose transfer Daily refuses stays with the bot."""
     lines = simulated("cold_transfer.py")
@@ -256,6 +259,7 @@ def test_a_cold_transfer_ends_as_transferred() -> None:
     assert lines[-1] == "the fake saw these ends: transfer, remote, remote"
 
 
+@pytest.mark.long
 def test_a_warm_transfer_connects_caller_and_agent() -> None:
     """If the agent leaves, the bot takes the caller back; if the caller leaves, the agent's phone stops ringing."""
     parts = "\n".join(simulated("warm_transfer.py")).split("--- ")
@@ -306,6 +310,7 @@ def test_the_bot_stops_speaking_when_the_caller_hangs_up() -> None:
 OTHER_DAYS = [pytest.param(name, marks=pytest.mark.long) for name in ("busy-day.webhook", "busy-day.daily-js")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("log", ["busy-day.mixed", *OTHER_DAYS])
 def test_call_records_have_every_session_that_ended(log: str) -> None:
     """One line each, with the same facts as `telstate replay`."""

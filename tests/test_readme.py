@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +86,15 @@ def commands(text: str) -> list[str]:
     return [command for line in text.splitlines() if (command := re.sub(r"(^|\s+)#.*", "", line))]
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("bash") if block.readme != MAIN], ids=str)
+def bash_blocks() -> Iterator[Any]:
+    """The main README's commands are those that run the tests; the examples take seconds each."""
+    for block in blocks("bash"):
+        if block.readme != MAIN:
+            slow = block.readme.parent.name == "examples"
+            yield pytest.param(block, marks=pytest.mark.long if slow else (), id=str(block))
+
+
+@pytest.mark.parametrize("block", list(bash_blocks()))
 def test_the_commands_run(block: Block, tmp_path: Path) -> None:
     """In a copy of the project, with this Python. Of `pip install` only the extras are checked, as it would change this Python."""
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -94,7 +94,7 @@ def test_the_lowest_versions_work(wheel: Path, tmp_path: Path) -> None:
     assert all("==" in one for one in lowest)
     pip = [installed, "-m", "pip", "install", "-q"]
     subprocess.run([*pip, *lowest, str(wheel)], check=True, capture_output=True, timeout=300)
-    testing = ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "pytest-asyncio", "trio"]
+    testing = ["hypothesis", "phonenumbers", "pytest", "pytest-timeout", "pytest-xdist", "pytest-asyncio", "trio"]
     subprocess.run([*pip, *testing, *lowest], check=True, capture_output=True, timeout=300)
     for command in (["replay", "--json", str(LOG)], ["serve", "--help"]):
         subprocess.run(

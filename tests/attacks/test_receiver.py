@@ -19,6 +19,7 @@ def expect_heard(report: Report) -> None:
     assert report.log_bytes < 10_000, report
 
 
+@pytest.mark.long
 def test_all_attacks_at_once_on_a_small_service() -> None:
     """It may open 256 files, so it takes 64 connections; the strangers want 300."""
     report = receive_under_attack("all", seconds=2.0, connections=300, files=256)

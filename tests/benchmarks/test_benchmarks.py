@@ -47,11 +47,13 @@ def test_the_log_has_everything_that_happens_to_calls() -> None:
     assert {json.loads(line)["action"].split("-")[0] for line in lines} == {"dialin", "dialout", "dtmf", "participant"}
 
 
+@pytest.mark.long
 def test_a_live_session_takes_less_than_1500_bytes() -> None:
     """With its data and index entries. tracemalloc counts bytes, so it is the same on every machine."""
     assert bytes_per_session(5_000) < 1_500
 
 
+@pytest.mark.long
 def test_latency_has_percentiles_and_a_rate() -> None:
     """Its values depend on the machine."""
     waited = latency(2_000)

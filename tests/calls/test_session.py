@@ -70,6 +70,7 @@ def handler(session: Session) -> dict[Any, Any]:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_assignment_is_an_error_for_type_checkers(checker: str, tmp_path: Path) -> None:
     """All five assignments, and nothing else."""

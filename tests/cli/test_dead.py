@@ -229,6 +229,7 @@ finally:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_memory_does_not_grow_with_the_number_of_dead_letters(tmp_path: Path) -> None:
     """The listing reads them as it prints them."""

@@ -130,6 +130,7 @@ def test_a_log_without_a_readable_line_fails() -> None:
     assert json.loads(run.stdout.splitlines()[-1])["summary"]["invalid"] == 2
 
 
+@pytest.mark.long
 def test_replay_at_a_terminal_says_that_it_waits_for_input() -> None:
     """On standard error, for `tail` too; nothing is printed for a pipe."""
     leader, follower = pty.openpty()
@@ -378,6 +379,7 @@ def test_a_compressed_log_is_recognised() -> None:
     assert "not compressed?" in telstate("replay", given=b"\x1f\x8b\n\n").stdout.decode()
 
 
+@pytest.mark.long
 def test_head_of_a_pipe_is_not_an_error() -> None:
     """`| head` closes the pipe early."""
     run = shell(f"{sys.executable} -m telstate replay --json {LOGS / 'busy-day.webhook.jsonl'} | head -1")
@@ -385,6 +387,7 @@ def test_head_of_a_pipe_is_not_an_error() -> None:
     assert run.stdout.count(b"\n") == 1
 
 
+@pytest.mark.long
 def test_without_its_packages_the_command_says_what_to_install() -> None:
     """The core does not need them."""
     code = "import sys; sys.modules['typer'] = None; from telstate.__main__ import main; main()"

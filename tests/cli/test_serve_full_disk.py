@@ -25,6 +25,7 @@ async def answers(url: str, *payloads: dict[str, Any]) -> list[tuple[int, str]]:
     return [(answer.status_code, answer.text) for answer in found]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit the files of another process")
 def test_a_full_disk_is_said_in_the_log_the_answer_and_ready(tmp_path: Path) -> None:
     """One line of the log for fifty refused events. The process lives all the time, and is ready again without another event."""

@@ -30,6 +30,7 @@ async def talk() -> None:
 """
 
 
+@pytest.mark.long
 def test_a_pipe_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     """Megabytes of lines into a pipe of 64 KB; every event is answered, and SIGTERM ends the process."""
     (tmp_path / "app.py").write_text(CHATTY)

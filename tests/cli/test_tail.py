@@ -146,6 +146,7 @@ def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
         assert (shell.returncode, shell.stderr.read()) == (0, b"")
 
 
+@pytest.mark.long
 def test_standard_input_is_printed_as_it_comes() -> None:
     """Line by line, not when a buffer is full."""
     with tail() as running:

@@ -75,6 +75,7 @@ for arguments in [*runs, ["webhook", "--help"], ["serve"]]:
 """
 
 
+@pytest.mark.long
 def test_without_unix_modules_everything_that_reads_works(tmp_path: Path) -> None:
     """As on Windows; `serve` says that it needs them."""
 

@@ -172,7 +172,8 @@ def test_check_fails_without_any_webhook(daily: FakeDaily) -> None:
     assert "telstate webhook create URL" in run.stderr
 
 
-@pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("as_json", [False, True])
 def test_check_every_goes_on_until_interrupted(daily: FakeDaily, receiver: Receiver, *, as_json: bool) -> None:
     """Changes are printed as they come, with a warning on standard error; Ctrl-C ends it quietly."""
     uuid = made(daily, receiver)

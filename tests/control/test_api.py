@@ -240,6 +240,7 @@ async def test_a_redirect_is_not_followed(daily: FakeDaily) -> None:
     assert (error.status, len(daily.seen)) == (302, 1)
 
 
+@pytest.mark.long
 async def test_the_key_is_never_shown(daily: FakeDaily, caplog: pytest.LogCaptureFixture) -> None:
     """In no log at any level, no repr, no error, and no traceback with local variables."""
     echoes = [instead(status, f"you sent: Bearer {KEY}".encode()) for status in (200, 401, 429, 500)]
@@ -315,6 +316,7 @@ async def test_invalid_paths(daily: FakeDaily) -> None:
     assert not daily.seen
 
 
+@pytest.mark.long
 def test_without_httpx_the_error_says_what_to_install() -> None:
     """And the package can still be imported."""
     code = "import sys; sys.modules['httpx'] = None\nfrom telstate.control import DailyApi\nDailyApi('key')"

@@ -48,6 +48,7 @@ async def real() -> AsyncIterator[Any]:
         client.release()
 
 
+@pytest.mark.long
 def test_no_extra_is_imported() -> None:
     """Neither daily-python nor pipecat nor httpx."""
     code = "import sys, telstate.control; print(*{name.split('.')[0] for name in sys.modules})"

@@ -139,6 +139,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", HOSTILE)
 def test_the_time_for_a_text_grows_no_faster_than_its_length(part: str) -> None:
     """A text comes from outside: it must not block the program."""

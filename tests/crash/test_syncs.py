@@ -83,6 +83,7 @@ def place_of(calls: list[Call], message: str) -> int:
     return place
 
 
+@pytest.mark.long
 def test_an_event_is_synced_before_append_returns_and_a_mark_never(strace: str, tmp_path: Path) -> None:
     """The event is written, then its file is synced, then `append` returns. Between two appends nothing is synced."""
     file = "calls.db-wal"
@@ -102,6 +103,7 @@ def test_an_event_is_synced_before_append_returns_and_a_mark_never(strace: str, 
         assert not [call for call in marking if call.name in _SYNCS]
 
 
+@pytest.mark.long
 def test_the_folder_of_a_new_journal_is_synced(strace: str, tmp_path: Path) -> None:
     """Before the first append returns: else the data could be safe in a file without a name."""
     calls = traced(strace, tmp_path)

@@ -216,6 +216,7 @@ def test_a_cut_shows_no_half(private: str) -> None:
             assert leaked + [part for part in ("2555010", "02555") if part in _digits(shown)] == [], shown
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "piece",
     ["1", "1 ", "a", "a@", "<", "+1..", "x ", "\\u", "display_name=", "1<a ", "Ada ", "1.1.", '"', "name:'\\", "sip_headers:'", "tel:", "%2B1"],

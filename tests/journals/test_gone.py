@@ -224,6 +224,7 @@ def second(path: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", [remove, remove_all, remove_but_shm, move, replace, remove_wal])
 async def test_two_services_never_share_the_files_of_one(tmp_path: Path, way: Callable[[Path], None]) -> None:
     """The second one on the same path is refused, or keeps everything: also when the first one ends, which removes by name."""

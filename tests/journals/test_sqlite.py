@@ -325,6 +325,7 @@ def read_as_nobody(folder: Path) -> str:
         folder.chmod(0o755)
 
 
+@pytest.mark.long
 async def test_it_is_read_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """By a user who may only read."""
     folder = tmp_path / "archive"
@@ -409,6 +410,7 @@ def opened_by_another_process(path: Path) -> str:
     return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30).stdout.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["the same", "symbolic link", "hard link", "renamed"])
 async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: str) -> None:
     """The lock is on the file itself. Readers and `dead` are not in its way, and it survives them."""
@@ -465,6 +467,7 @@ except JournalError as error:
 """
 
 
+@pytest.mark.long
 async def test_without_fcntl_everything_that_reads_works(tmp_path: Path) -> None:
     """As on Windows. Writing a journal says that it cannot: nothing would keep a second process from writing."""
     path = tmp_path / "calls.db"

@@ -39,6 +39,7 @@ def test_encoding_equals_javascript(text: str, encoded: str) -> None:
     assert encode_uri_component(text) == encoded
 
 
+@pytest.mark.long
 @pytest.mark.skipif(NODE is None, reason="node is not installed: only the fixed cases were compared")
 @settings(max_examples=15, deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=80))

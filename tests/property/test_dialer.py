@@ -217,7 +217,7 @@ def with_mishaps(carrier: Any, stops: list[str]) -> None:
 
 @pytest.mark.parametrize(("joins", "lag"), [("answer", 0.0), ("ring", 0.2)])
 @hard_cases
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(each=st.lists(cases, min_size=1, max_size=6), stops=mishaps)
 def test_never_two_calls_never_more_starts_and_always_an_end(
     joins: Literal["answer", "ring"], lag: float, each: list[Case], stops: list[str]

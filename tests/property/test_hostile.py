@@ -94,6 +94,7 @@ def check_survives(raw: bytes | dict[str, Any], dialect: Dialect | None = None) 
     json.dumps(replay.engine.snapshot())
 
 
+@pytest.mark.long
 @given(OBJECTS, st.none() | st.sampled_from(list(Dialect)))
 def test_objects_with_known_keys_and_any_values(payload: dict[str, Any], dialect: Dialect | None) -> None:
     """Wrong types everywhere, known names in wrong places, keys of one dialect in another."""

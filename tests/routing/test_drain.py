@@ -257,6 +257,7 @@ async def test_as_handler_can_use_the_dispatcher_while_it_drains() -> None:
     assert [(session.session_id, session.state) for session in calls.sessions()] == [("s", "answered")]
 
 
+@pytest.mark.long
 async def test_a_second_signal_ends_a_program_whose_body_waits_for_a_thread(
     tmp_path: Path, anyio_backend_name: str
 ) -> None:

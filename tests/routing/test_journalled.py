@@ -466,6 +466,7 @@ async def test_a_journal_that_hangs_does_not_block_forever(tmp_path: Path, monke
     assert "journal.not_closed" in [log["event"] for log in logs]
 
 
+@pytest.mark.long
 @pytest.mark.both_loops
 async def test_a_program_ends_though_its_disk_hangs(tmp_path: Path, anyio_backend_name: str) -> None:
     """No thread of telstate keeps the interpreter."""

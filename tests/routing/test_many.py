@@ -260,6 +260,7 @@ async def test_receive_many_ends_when_the_block_is_left(kind: str, tmp_path: Pat
     assert caught == [sum(calls.counts.values())]
 
 
+@pytest.mark.long
 async def test_no_reference_to_an_event_is_left_after_its_handlers() -> None:
     """Not in an idle worker, and not in an exception's traceback."""
     router = Router()

@@ -116,7 +116,8 @@ def everything(engine: Engine) -> dict[str, Any]:
 # --- the same state -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", [pytest.param("restart", marks=pytest.mark.long), "crash"])
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["restart", "crash"])
 async def test_recovered_and_uninterrupted_are_the_same(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

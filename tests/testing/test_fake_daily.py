@@ -666,6 +666,7 @@ async def test_presence(joins: str) -> None:
         assert session_id not in await presence(world)
 
 
+@pytest.mark.long
 async def test_presence_lags() -> None:
     """For joining and for leaving."""
     async with watched(presence_lag=0.8) as world:

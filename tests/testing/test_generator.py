@@ -52,6 +52,7 @@ def test_every_script_is_played() -> None:
     assert len(SCRIPTS) == 8
 
 
+@pytest.mark.long
 def test_noise_has_its_shares() -> None:
     """Within chance."""
     quiet = list(simulate(3, calls=800))
