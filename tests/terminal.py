@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -26,6 +27,12 @@ class Watched(NamedTuple):
     """Seconds between two updates, from the first to the end."""
     peak: int
     """Peak memory of the process in KiB, as of the last update. Needs Linux."""
+
+    def lines(self) -> list[str]:
+        """Return what stays on the terminal: no escape sequences, and no progress bar, which a slow machine gets to see."""
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown.decode())
+        left = [line.rstrip("\r").rpartition("\r")[2] for line in text.removesuffix("\r\n").split("\n")]
+        return [line for line in left if "━" not in line]
 
 
 def watch(command: list[str], stdout: Path | None = None, columns: int = 200) -> Watched:

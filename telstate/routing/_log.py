@@ -11,6 +11,7 @@ Repeated lines are limited: of one name and reason a few are written, then one t
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
@@ -38,7 +39,8 @@ _LONGEST_TRACEBACK = 16_000
 _LONGEST_TEXT = 1_000
 
 _REASONS = ("error", "reason", "handler")
-"""Facts that tell lines of one name apart: each reason has a limit of its own."""
+"""Facts that tell lines of one name apart: each reason has a limit of its own, whatever numbers are in it."""
+_numbers = re.compile(r"\d+").sub
 _NOT_LIMITED = frozenset({"session.moved", "log.repeated"})
 """The program asks for each of the first; the second is what limits the others."""
 
@@ -115,7 +117,8 @@ def _report(limit: LineLimit, now: float, *, all_of_them: bool = False) -> bool:
 
 
 def _reason_of(facts: Mapping[str, Any]) -> str:
-    return next((str(facts[name])[:200] for name in _REASONS if facts.get(name) is not None), "")
+    found = next((str(facts[name])[:200] for name in _REASONS if facts.get(name) is not None), "")
+    return _numbers("N", found)
 
 
 _REPEATED = Log()

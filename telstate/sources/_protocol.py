@@ -15,9 +15,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from telstate.routing._log import Log
+from telstate.routing._log import Log, traceback_of
 from telstate.sources._connections import ConnectionLimit, confirms_sender, peer_of
-from telstate.sources._line_limiter import LimitedLines, LineLimiter
 
 __all__ = ["MAX_HEAD", "GuardedProtocol", "ServerGuard"]
 
@@ -45,6 +44,24 @@ _TIMEOUTS = {
 """Seconds."""
 
 
+class _Forward(logging.Handler):
+    """Forwards the lines of uvicorn to our log, which limits them: uvicorn writes one for each request that is not HTTP.
+
+    Args:
+        log: where they go.
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        error = record.exc_info[1] if record.exc_info else None
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write("webhooks.server", error=record.getMessage(), exception=None if error is None else traceback_of(error))
+
+
 class ServerGuard:
     """What the connections of one server share.
 
@@ -56,21 +73,15 @@ class ServerGuard:
         self.connections = ConnectionLimit(limit)
         self.buffer = bytearray(MAX_HEAD)
         """Each read goes through it: reads of one loop do not overlap."""
-        self.lines = LineLimiter()
-        # uvicorn writes a line for each request that is not HTTP.
-        self.logger = logging.Logger("uvicorn.error", logging.INFO)  # noqa: LOG001 - its filter must concern no other server
-        self.logger.parent = logging.getLogger("uvicorn.error")
-        self.logger.addFilter(LimitedLines(self.lines))
-        self._log = Log()
+        self.log = Log(burst=1, every=60.0)
+        """Anybody can cause its lines."""
+        self.logger = logging.Logger("uvicorn.error", logging.INFO)  # noqa: LOG001 - for the connections of this server alone
+        self.logger.addHandler(_Forward(self.log))
 
     def note_full(self) -> None:
         """Log that there are as many connections as there may be."""
-        left_out = self.lines.admit("webhooks.connections_full")
-        if left_out is not None:
-            hint = "connections without a verified request are closed, the oldest first"
-            self._log.warning(
-                "webhooks.connections_full", open=len(self.connections), suppressed=left_out or None, hint=hint
-            )
+        hint = "connections without a verified request are closed, the oldest first"
+        self.log.warning("webhooks.connections_full", open=len(self.connections), hint=hint)
 
 
 class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):

@@ -21,7 +21,6 @@ import uvicorn
 from telstate.routing._log import Log
 from telstate.routing._ports import EventSink
 from telstate.sources._descriptors import affordable_connections
-from telstate.sources._line_limiter import LineLimiter
 from telstate.sources._listener import listen, send_at_once
 from telstate.sources._protocol import MAX_HEAD, GuardedProtocol, ServerGuard
 from telstate.sources._signatures import Secret
@@ -66,7 +65,7 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
         h11_max_incomplete_event_size=MAX_HEAD,
         timeout_graceful_shutdown=15,
     )
-    return _WebhookServer(config, backlog, guard.lines)
+    return _WebhookServer(config, backlog)
 
 
 @asynccontextmanager
@@ -135,13 +134,12 @@ class _WebhookServer(uvicorn.Server):
     Args:
         config: uvicorn's.
         backlog: how many connections may wait to be accepted.
-        lines: decides which lines are written.
     """
 
-    def __init__(self, config: uvicorn.Config, backlog: int, lines: LineLimiter) -> None:
+    def __init__(self, config: uvicorn.Config, backlog: int) -> None:
         super().__init__(config)
         self._backlog = backlog
-        self._lines = lines
+        self._log = Log(burst=1, every=60.0)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -175,7 +173,5 @@ class _WebhookServer(uvicorn.Server):
             one.listen(self._backlog)
 
     def _note_failed_accept(self, error: object) -> None:
-        left_out = self._lines.admit("webhooks.accept_failed")
-        if left_out is not None:
-            hint = "the program has too many files open: raise `ulimit -n`"
-            Log().error("webhooks.accept_failed", error=str(error), suppressed=left_out or None, hint=hint)
+        hint = "the program has too many files open: raise `ulimit -n`"
+        self._log.error("webhooks.accept_failed", error=str(error), hint=hint)

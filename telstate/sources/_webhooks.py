@@ -12,7 +12,6 @@ the answer is sent, and handlers run after it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from ipaddress import IPv6Address, ip_address
@@ -33,7 +32,6 @@ from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
 from telstate.sources._bodies import UnverifiedBodies
 from telstate.sources._connections import confirm_sender
-from telstate.sources._line_limiter import LineLimiter
 from telstate.sources._signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Secret, SignatureHeaders, verify
 
 __all__ = ["MAX_BODY", "is_loopback", "webhook_app"]
@@ -56,7 +54,6 @@ _STATUS_HEADERS = {
 }
 _MAX_UNSIGNED = 200
 """How many bytes of an unsigned request are read: enough for Daily's tests, which need no signature."""
-_without_numbers = re.compile(r"\d+").sub
 _FOREIGN_HEADERS = ("forwarded", "x-forwarded", "via", "x-real-ip", "cf-", "true-client-ip", "origin", "referer")
 """Prefixes of headers that proxies and browsers add."""
 
@@ -161,8 +158,7 @@ class _Receiver:
         self._steady = SystemClock()
         """The time by the wall clock at the start and a monotonic clock since: a wall clock that is wrong for a while refuses nobody."""
         self._bodies = UnverifiedBodies(max(_UNVERIFIED, 4 * max_body))
-        self._log = Log()
-        self._lines = LineLimiter()
+        self._log = Log(burst=1, every=60.0)  # anybody can cause these lines
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks`."""
@@ -190,18 +186,14 @@ class _Receiver:
             confirm_sender(request.scope)
             return await self._receive(body)
         except _Rejected as rejected:
-            self._note_refused(request, headers, rejected)
+            self._note_refused(request, rejected)
             # Only the log says what is wrong with a signature.
             error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
             return JSONResponse({"error": error}, rejected.status, _STATUS_HEADERS.get(rejected.status, {}))
 
-    def _note_refused(self, request: Request, headers: SignatureHeaders, rejected: _Rejected) -> None:
-        """Log the first refusal for a reason, then one a minute: anybody can cause them."""
-        left_out = self._lines.admit(f"{headers.signature} {rejected.status} {_without_numbers('', rejected.error)}")
-        if left_out is not None:
-            facts = {"path": request.url.path[:200], "status": rejected.status, "error": rejected.error}
-            client = request.client and request.client.host
-            self._log.warning("webhook.refused", client=client, **facts, suppressed=left_out or None)
+    def _note_refused(self, request: Request, rejected: _Rejected) -> None:
+        facts = {"path": request.url.path[:200], "status": rejected.status, "error": rejected.error}
+        self._log.warning("webhook.refused", client=request.client and request.client.host, **facts)
 
     async def _read(self, request: Request, headers: SignatureHeaders) -> bytes:
         """Read the body, within limits of size and time: the sender has not proved anything yet. An unsigned request can only be one

@@ -348,7 +348,7 @@ def test_numbers_and_names_are_masked_unless_asked_for() -> None:
 def test_a_narrow_terminal_keeps_the_whole_id() -> None:
     """A session takes two lines there, as people copy its id."""
     log = LOGS / "busy-day.webhook.jsonl"
-    lines = watch(command("replay", log), columns=110).shown.decode().splitlines()
+    lines = watch(command("replay", log), columns=110).lines()
     assert any(re.search(r"[0-9a-f-]{36}  out completed", line) for line in lines)
     assert max(map(len, lines)) <= 110
     wide = telstate("replay", log).stdout.decode().splitlines()
@@ -359,7 +359,7 @@ def test_a_narrow_terminal_keeps_the_whole_id() -> None:
 def test_a_wide_terminal_shows_what_a_pipe_gets() -> None:
     """One line a session."""
     log = LOGS / "busy-day.webhook.jsonl"
-    shown = watch(command("replay", log), columns=200).shown.decode().splitlines()
+    shown = watch(command("replay", log), columns=200).lines()
     assert shown == telstate("replay", log).stdout.decode().splitlines()
 
 

@@ -178,10 +178,19 @@ def test_reasons_from_outside_are_bounded(caplog: pytest.LogCaptureFixture) -> N
     """A thousand different texts are a few kinds of line, not a thousand."""
     log = Log(burst=1, every=60)
     for number in range(1000):
-        log.error("webhook.refused", error=f"text {number}")
+        log.error("webhook.refused", error="text " + "x" * number)
     assert len(caplog.messages) == 65
     report_repeated(all_of_them=True)
     assert sum(int(message.split("times=")[1].split()[0]) for message in caplog.messages[65:]) == 935
+
+
+def test_numbers_in_a_reason_make_it_no_other_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as the age of a signature."""
+    log = Log(burst=1, every=60)
+    for age in range(100):
+        log.error("webhook.refused", error=f"{age} seconds old")
+    report_repeated(all_of_them=True)
+    assert caplog.messages[1:] == ["log.repeated name=webhook.refused reason='N seconds old' times=99 seconds=0.0"]
 
 
 def test_transitions_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:

@@ -567,7 +567,7 @@ async def test_a_caller_on_hold() -> None:
 
 async def test_a_caller_who_is_forwarded_too_early_is_dropped() -> None:
     """If the endpoint is busy, the caller stays on hold; a caller may hang up before."""
-    async with watched(registers=0.6) as world:
+    async with watched(registers=2.0) as world:
         call_ids = [world.daily.call_in("+12025550150") for _ in range(3)]
         update = {"callDomain": "d", "sipUri": ENDPOINT}
         answer = await world.rest.post("/dialin/pinlessCallUpdate", json={**update, "callId": call_ids[0]})
