@@ -1,4 +1,4 @@
-"""`python -m tests.crash [--kills 300] [--seed N] [--folder PATH]`."""
+"""`python -m tests.crash [--kills 300] [--seed N] [--prune] [--folder PATH]`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--folder", type=Path, help="write there and keep the files; by default they are deleted")
+    parser.add_argument("--prune", action="store_true", help="let the journal prune itself all the time")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     with tempfile.TemporaryDirectory(prefix="telstate-crash-") as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        report = torment(folder, options.kills, options.seed, progress)
+        report = torment(folder, options.kills, options.seed, progress, prunes=options.prune)
     sys.stderr.write("\n")
     sys.stdout.write(summary(report))
     return int(bool(report.broken))

@@ -1,4 +1,4 @@
-"""The process that is killed: `python -m tests.crash.child FOLDER SEED [--backend NAME] [--finish]`.
+"""The process that is killed: `python -m tests.crash.child FOLDER SEED [--backend NAME] [--prune] [--finish]`.
 
 It feeds simulated calls to a dispatcher, and records what was acknowledged and which handlers finished, each with one
 `os.write`, which a SIGKILL does not undo. It begins where the acknowledgements of the last process end.
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -22,16 +23,26 @@ import anyio
 import structlog
 
 from telstate import Dispatcher, Event, Outcome, OutcomeKind, Router, Session, Settings, State
-from telstate.journals import SqliteJournal
+from telstate.journals import SqliteJournal, _sqlite
+from telstate.routing import _tender
 from telstate.testing import Noise, simulate
 
-__all__ = ["FEEDERS", "SETTINGS", "digest", "is_to_fail", "journal_in", "lines_of", "router_of"]
+__all__ = ["ARCHIVE", "FEEDERS", "SETTINGS", "digest", "is_to_fail", "journal_in", "lines_of", "router_of"]
 
 FEEDERS = 4
 SETTINGS = Settings(
-    retention=1.0, key_ttl=1.0, parked_ttl=1.0, ring_deadline=0.3, silence_before_answer=2.0, silence_in_call=4.0
+    retention=1.0,
+    key_ttl=1.0,
+    parked_ttl=1.0,
+    ring_deadline=0.3,
+    silence_before_answer=2.0,
+    silence_before_media=2.0,
+    silence_in_call=4.0,
+    end_grace=1.0,
+    hold_limit=3.0,
 )
 """Short, so that sessions leave memory and limits pass in every run."""
+ARCHIVE = "old.jsonl.gz"
 _CALLS = 40
 """Simulated calls in each chunk of a feeder's events."""
 
@@ -44,9 +55,17 @@ class Eager(SqliteJournal):
     checkpoint_every = 50
 
 
-def journal_in(folder: Path) -> SqliteJournal:
-    """Return the journal of a run."""
-    return Eager(folder / "calls.db")
+def journal_in(folder: Path, *, prunes: bool = False) -> SqliteJournal:
+    """Return the journal of a run; with `prunes`, it moves what is over to an archive, a few events at a time, all the time."""
+    path = folder / "calls.db"
+    return Eager(path, timedelta(0), archive=folder / ARCHIVE) if prunes else Eager(path)
+
+
+def prune_all_the_time() -> None:
+    """Let a kill hit every step of it."""
+    _sqlite._BASES_APART = 0.1
+    _sqlite._PRUNE_AT_ONCE = 50
+    _tender._EVERY = 0.05
 
 
 def digest(payload: bytes) -> str:
@@ -175,14 +194,14 @@ async def ask_for_checkpoints(calls: Dispatcher) -> None:
         calls._run.checkpoints._due.set()
 
 
-async def run(folder: Path, seed: int, *, finish: bool) -> None:
+async def run(folder: Path, seed: int, *, prunes: bool, finish: bool) -> None:
     """Run until killed. With `finish`, complete the chunk of each feeder, and write down the state at the end."""
     after = {ack["feeder"]: (ack["chunk"], ack["place"]) for ack in lines_of(folder / "acks.jsonl")}
     acks, runs = Log(folder / "acks.jsonl"), Log(folder / "runs.jsonl")
     router = router_of(
         lambda event_id, handler, redelivered: runs.write(id=event_id, handler=handler, again=redelivered)
     )
-    calls = Dispatcher(router, journal=journal_in(folder), settings=SETTINGS)
+    calls = Dispatcher(router, journal=journal_in(folder, prunes=prunes), settings=SETTINGS)
     async with calls:
         os.write(1, b"ready\n")
         async with anyio.create_task_group() as group:
@@ -203,13 +222,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("seed", type=int)
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
+    parser.add_argument("--prune", action="store_true", help="let the journal prune itself all the time")
     parser.add_argument("--finish", action="store_true", help="complete what was begun, and write down the state")
     options = parser.parse_args()
     structlog.configure(
         processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    anyio.run(lambda: run(options.folder, options.seed, finish=options.finish), backend=options.backend)
+    if options.prune:
+        prune_all_the_time()
+    how = {"prunes": options.prune, "finish": options.finish}
+    anyio.run(lambda: run(options.folder, options.seed, **how), backend=options.backend)
 
 
 if __name__ == "__main__":

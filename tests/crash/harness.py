@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -18,17 +20,21 @@ import anyio
 from pydantic_core import to_jsonable_python
 
 from telstate import Replay, Session
-from telstate.journals._sqlite import lines
+from telstate.events._dialects.journal import header_line, unwrap, wrap
+from telstate.journals._pruning import pruned_below
+from telstate.journals._sqlite import archive_end, query
 from telstate.routing._clock import SystemClock
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._ports import KeptLetter, Record
-from tests.crash.child import FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
+from tests.crash.child import ARCHIVE, FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
 
 __all__ = ["Report", "check", "torment"]
 
 ROOT = Path(__file__).parents[2]
 _DURING_START = 0.2
 """The share of kills during the start, when the child recovers."""
+_LIVES, _LIVES_PRUNING = 0.5, 2.5
+"""Seconds that a child lives at most: sessions must leave memory before it can prune."""
 _TROUBLE = (
     "checkpoint.",
     "deliveries.",
@@ -58,7 +64,9 @@ class Report:
             self.broken.append(f"{promise}: {len(found)} violations, such as {found[:3]}")
 
 
-def torment(folder: Path, kills: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Report:
+def torment(
+    folder: Path, kills: int, seed: int, progress: Callable[[int], None] = lambda _: None, *, prunes: bool = False
+) -> Report:
     """Kill the child so many times, let it finish, and check everything.
 
     Args:
@@ -66,29 +74,30 @@ def torment(folder: Path, kills: int, seed: int, progress: Callable[[int], None]
         kills: how many times.
         seed: decides what is sent and when the child is killed; not how far it is then.
         progress: called after each kill with their number.
+        prunes: let the journal move events to an archive meanwhile.
     """
-    rng = Random(seed)
+    rng, more = Random(seed), ["--prune"] if prunes else []
     report = Report(kills)
     for number in range(kills):
-        with _child(folder, seed, "--backend", rng.choice(["asyncio", "trio"])) as child:
+        with _child(folder, seed, *more, "--backend", rng.choice(["asyncio", "trio"])) as child:
             if rng.random() < _DURING_START:
                 time.sleep(rng.uniform(0.3, 1.0))
             else:
                 assert child.stdout is not None
                 child.stdout.readline()  # "ready", or nothing if it died
-                time.sleep(rng.uniform(0.05, 0.5))
+                time.sleep(rng.uniform(0.05, _LIVES_PRUNING if prunes else _LIVES))
             died = child.poll()
             child.kill()
         if died is not None:
             report.broken.append(f"after {number} kills it could not start: {_end_of_log(folder)}")
             return report
         progress(number + 1)
-    with _child(folder, seed, "--finish") as child:
+    with _child(folder, seed, *more, "--finish") as child:
         code = child.wait(120)
     if code:
         report.broken.append(f"it could not finish: {_end_of_log(folder)}")
     else:
-        check(folder, report)
+        check(folder, report, prunes=prunes)
     return report
 
 
@@ -110,36 +119,51 @@ def _end_of_log(folder: Path) -> str:
 
 
 class _Kept(NamedTuple):
-    """Everything in the journal."""
+    """Everything in the journal and its archive."""
 
     id: str
+    archived: list[Record]
     records: list[Record]
     letters: list[KeptLetter]
     finished: set[int]
+    pruned_below: int
 
 
-async def _read(folder: Path) -> _Kept:
-    journal = journal_in(folder)
+async def _read(folder: Path, *, prunes: bool) -> _Kept:
+    journal = journal_in(folder, prunes=prunes)
     await journal.open(SETTINGS.model_dump())
     try:
         records = [record async for record in journal.read()]
         letters = [kept async for kept in journal.dead_letters()]
         retirements = await journal.finished([-record.seq for record in records])
-        return _Kept(journal.id, records, letters, retirements | {record.seq for record in records if record.done})
+        finished = retirements | {record.seq for record in records if record.done}
+        below = query(folder / "calls.db", pruned_below)
+        return _Kept(journal.id, _archived(folder), records, letters, finished, below)
     finally:
         await journal.aclose()
 
 
-class _Fold:
-    """What should have happened: the whole journal folded again, and the handlers that are due, as (number, handler)."""
+def _archived(folder: Path) -> list[Record]:
+    """Return what the journal knows to be in its archive: the next run cuts off what a kill has left after it."""
+    end = query(folder / "calls.db", archive_end)
+    if end is None:
+        return []
+    text = gzip.decompress((folder / ARCHIVE).read_bytes()[: end.length])
+    found = filter(None, map(unwrap, text.splitlines()))
+    return [Record(one.seq, one.at or 0.0, one.dialect, one.payload, True) for one in found]
 
-    def __init__(self, folder: Path, now: float) -> None:
+
+class _Fold:
+    """What should have happened: all events folded again, and the handlers that are due, as (number, handler)."""
+
+    def __init__(self, kept: _Kept, now: float) -> None:
         replay, handlers = Replay(), HandlerTable(router_of(lambda *_: None).walk(), None, SystemClock())
         self.due: set[tuple[int, str]] = set()
         self.retired: set[int] = set()
         seq = 0
-        for line in lines(folder / "calls.db"):
-            outcome = replay.feed(line)
+        replay.feed(header_line(kept.id, SETTINGS.model_dump()))
+        for record in (*kept.archived, *kept.records):
+            outcome = replay.feed(wrap(record.seq, record.at, record.dialect, record.payload))
             if outcome is not None:
                 seq += 1
                 self.due |= {(seq, _short(handler.name)) for handler in handlers.find(outcome)}
@@ -157,14 +181,15 @@ def _short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def check(folder: Path, report: Report) -> None:
+def check(folder: Path, report: Report, *, prunes: bool = False) -> None:
     """Compare everything, and note in the report what does not hold."""
-    kept = anyio.run(_read, folder)
+    kept = anyio.run(partial(_read, folder, prunes=prunes))
     acks, runs, log = (lines_of(folder / name) for name in ("acks.jsonl", "runs.jsonl", "log.jsonl"))
     end = json.loads((folder / "end.json").read_text())
-    fold = _Fold(folder, end["now"])
+    fold = _Fold(kept, end["now"])
     report.facts = {
-        "events": len(kept.records),
+        "events": len(kept.archived) + len(kept.records),
+        "archived": len(kept.archived),
         "acknowledged": len(acks),
         "handler runs": len(runs),
         "run again": sum(run["again"] is True for run in runs),
@@ -182,9 +207,10 @@ def check(folder: Path, report: Report) -> None:
 
 def _check_events(kept: _Kept, acks: list[dict[str, Any]], report: Report) -> None:
     """Acknowledged events are kept once, as they were sent. At each kill one more event of each feeder may be kept."""
-    payloads = {f"{kept.id}:{record.seq}": digest(record.payload) for record in kept.records}
+    records = [*kept.archived, *kept.records]
+    payloads = {f"{kept.id}:{record.seq}": digest(record.payload) for record in records}
     report.expect_none("what is acknowledged is kept", [ack for ack in acks if payloads.get(ack["id"]) != ack["sent"]])
-    report.expect_none("numbers have no gap", [n for n, record in enumerate(kept.records, 1) if record.seq != n])
+    report.expect_none("numbers have no gap", [n for n, record in enumerate(records, 1) if record.seq != n])
     report.expect_none("an id is given once", [key for key, n in Counter(ack["id"] for ack in acks).items() if n > 1])
     sent = Counter(ack["sent"] for ack in acks)
     ours = [event for event in payloads.values() if event in sent]
@@ -216,9 +242,11 @@ def _number(journal: str, event_id: str) -> int:
 
 def _check_marks(kept: _Kept, fold: _Fold, report: Report) -> None:
     """When everything is drained, all work is marked, and every handler that raised is a dead letter."""
-    numbers = {record.seq for record in kept.records} | fold.retired
-    report.expect_none("finished work is marked", sorted(numbers - kept.finished))
-    report.expect_none("nothing else is marked", sorted(kept.finished - numbers))
+    first = kept.pruned_below
+    numbers = {number for number in {record.seq for record in kept.records} | fold.retired if abs(number) >= first}
+    finished = {number for number in kept.finished if abs(number) >= first}  # the rest counts as finished
+    report.expect_none("finished work is marked", sorted(numbers - finished))
+    report.expect_none("nothing else is marked", sorted(finished - numbers))
     letters = {(letter.seq, _short(str(letter.handler))) for _, letter, _ in kept.letters}
     failing = {(number, handler) for number, handler in fold.due if is_to_fail(f"{kept.id}:{number}", handler)}
     report.expect_none("a handler that raised is a dead letter", sorted(failing - letters))

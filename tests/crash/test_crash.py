@@ -9,6 +9,14 @@ import pytest
 from tests.crash.harness import torment
 
 
+@pytest.mark.long
+def test_a_kill_while_it_prunes_breaks_no_promise(tmp_path: Path) -> None:
+    """Each event is in the journal or, once, in the archive, and the state is that of all events."""
+    report = torment(tmp_path, 25, 13, prunes=True)
+    assert report.broken == []
+    assert report.facts["archived"] > 100
+
+
 @pytest.mark.parametrize(("kills", "seed"), [(3, 11), pytest.param(25, 12, marks=pytest.mark.long)])
 def test_a_kill_breaks_no_promise(tmp_path: Path, kills: int, seed: int) -> None:
     """Nothing acknowledged is lost, nothing is applied twice, and every handler runs, at least once and with the same id."""
