@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -47,6 +48,20 @@ def serve(
     journal: Annotated[
         str, typer.Option(metavar="FILE", help="The SQLite database that stores events; created if missing.")
     ] = "calls.db",
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="DAYS",
+            help="Days for which the journal keeps events of calls that are over; `all` keeps everything.",
+        ),
+    ] = "30",
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Move older events there, as JSON Lines, in place of deleting them; compressed if the name ends in .gz.",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one.")
@@ -59,6 +74,14 @@ def serve(
             " every user of this machine can read arguments.",
         ),
     ] = None,
+    max_deliveries: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="So many times the process may end while an event's handlers run; then the event becomes a dead letter.",
+        ),
+    ] = 5,
     tolerance: Annotated[
         float, typer.Option(metavar="SECONDS", help="Seconds for which a signature is accepted.")
     ] = 7200.0,
@@ -89,7 +112,8 @@ def serve(
         log_to_stderr(writer)
         api = _api(api_url)
         control = RestControl(api) if api is not None else None
-        calls = Dispatcher(router, journal=_journal(journal), control=control)
+        stored = _journal(journal, keep, archive)
+        calls = Dispatcher(router, journal=stored, control=control, max_deliveries=max_deliveries)
         secrets = [*(secret or []), *os.environ.get(_SECRET, "").replace(",", " ").split()]
         try:
             app = webhook_app(calls, secrets=secrets, tolerance=tolerance)
@@ -199,12 +223,27 @@ def _load(program: str | None) -> Router:
     return found
 
 
-def _journal(path: str) -> SqliteJournal:
+def _journal(path: str, keep: str, archive: str | None) -> SqliteJournal:
     if not path:
         misuse("--journal needs the name of a file")
     if path.endswith(".jsonl"):
         misuse(f"--journal is a SQLite database, so not {path}: use `telstate export` to get JSON Lines")
-    return SqliteJournal(path)
+    if archive is not None and keep == "all":
+        misuse("--archive is for events that are older than --keep, and `all` keeps everything: leave one of them out")
+    return SqliteJournal(path, _days(keep), archive=archive)
+
+
+def _days(keep: str) -> timedelta | None:
+    """Read `--keep`."""
+    if keep == "all":
+        return None
+    try:
+        days = timedelta(days=float(keep))
+    except (ValueError, OverflowError):
+        days = timedelta(-1)
+    if days < timedelta():
+        misuse(f"--keep takes a number of days, or `all`, not {keep!r}")
+    return days
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from telstate import Replay
+from telstate.cli._serve import _journal
 from telstate.journals._sqlite import lines
 from telstate.testing import FakeDaily, WebhookSender
 from telstate.testing._sender import body_of
@@ -184,6 +185,11 @@ PROGRAMS = {
         (["./app.py:router"], "is not the name of a module"),
         (["--journal", ""], "--journal needs the name of a file"),
         (["--journal", "calls.jsonl"], "telstate export"),
+        (["--keep", "a week"], "--keep takes a number of days, or `all`, not 'a week'"),
+        (["--keep=-1"], "--keep takes"),
+        (["--keep", "nan"], "--keep takes"),
+        (["--keep", "all", "--archive", "old.jsonl"], "leave one of them out"),
+        (["--max-deliveries", "1"], "--max-deliveries"),
     ],
 )
 def test_misuse_is_reported_before_it_starts(folder: Path, arguments: list[str], message: str) -> None:
@@ -192,6 +198,18 @@ def test_misuse_is_reported_before_it_starts(folder: Path, arguments: list[str],
         (folder / f"{name}.py").write_text(text)
     assert message in refused(*arguments)
     assert not (folder / "calls.db").exists()
+
+
+def test_it_keeps_events_as_long_as_asked(tmp_path: Path) -> None:
+    """Pruning itself is tested with its journal: here calls would have to be over for hours."""
+    archive = tmp_path / "old.jsonl.gz"
+    stored = _journal(str(tmp_path / "calls.db"), "0.5", str(archive))
+    assert stored._archive is not None
+    assert (stored._keep, stored._archive.path) == (43_200, archive)
+    assert _journal("calls.db", "all", None)._keep is None
+    options = ("--keep", "7", "--archive", str(archive), "--max-deliveries", "3")
+    with serving(tmp_path, *options, TELSTATE_WEBHOOK_SECRET=SECRET) as (_, url):
+        assert httpx.get(f"{url}/ready").status_code == 200
 
 
 def test_a_programs_own_error_keeps_its_traceback(folder: Path) -> None:
