@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from telstate.cli._log_writer import LineWriter
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY, DailyApi
 from telstate.control._rest import RestControl
-from telstate.errors import DefinitionError
+from telstate.errors import DefinitionError, NotRunning
 from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._router import Router
@@ -139,14 +140,19 @@ async def _serve(
     journal: str,
     writer: LineWriter,
 ) -> None:
-    """Recover what the journal has, serve until a signal, then let handlers finish."""
-    _handle_signals(server, calls)
+    """Serve until a signal, then let handlers finish. While the journal is read, `/health` answers, and events wait."""
+    stop = _Stop(server, calls)
+    stop.listen()
     try:
-        async with api, calls:
+        async with api, _served(server, listening) as serving, calls:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             writer.write(f"telstate: listening on http://{shown}:{port}, journal {journal}")
-            await _serve_until_stopped(server, listening)
+            stop.has_started = True
+            await _until_stopped(server, serving)
+    except NotRunning:
+        if not server.should_exit:  # else a signal came while it started
+            raise
     finally:
         # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
         for number in _SIGNALS:
@@ -154,9 +160,20 @@ async def _serve(
             signal.signal(number, signal.SIG_DFL)
 
 
-async def _serve_until_stopped(server: Any, listening: socket.socket) -> None:
-    """Serve. When the dispatcher is left by itself, as after a handler's KeyboardInterrupt, answer first what was asked."""
+@asynccontextmanager
+async def _served(server: Any, listening: socket.socket) -> AsyncIterator[asyncio.Future[None]]:
+    """Serve inside the block."""
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    try:
+        yield serving
+    finally:
+        server.should_exit = True
+        with anyio.CancelScope(shield=True):
+            await serving
+
+
+async def _until_stopped(server: Any, serving: asyncio.Future[None]) -> None:
+    """Wait. When the dispatcher is left by itself, as after a handler's KeyboardInterrupt, answer first what was asked."""
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
@@ -173,24 +190,39 @@ def _writer() -> LineWriter:
         return LineWriter(os.open(os.devnull, os.O_WRONLY))
 
 
-def _handle_signals(server: Any, calls: Dispatcher) -> None:
-    """The first signal: take in nothing more, let handlers finish. The second: cancel them, as the journal has their events.
-    The third has the system's default effect."""
-    count = 0
+class _Stop:
+    """What SIGTERM and Ctrl-C do.
 
-    def handle() -> None:
-        nonlocal count
-        count += 1
-        server.should_exit = True
-        if count == 2:
-            server.force_exit = True
-            calls.shut_down()  # ends the dispatcher's block
-            calls.shut_down()  # and its draining
+    The first signal: take in nothing more, and let handlers finish; while the journal is still read, end at once. The second: cancel
+    the handlers, as the journal has their events. The third has the system's default effect.
+
+    Args:
+        server: stops to listen.
+        calls: the dispatcher.
+    """
+
+    def __init__(self, server: Any, calls: Dispatcher) -> None:
+        self._server = server
+        self._calls = calls
+        self._count = 0
+        self.has_started: bool = False
+
+    def listen(self) -> None:
+        """Handle signals from now on."""
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._handle)
+
+    def _handle(self) -> None:
+        self._count += 1
+        self._server.should_exit = True
+        if not self.has_started:
+            self._calls.shut_down()
+        if self._count == 2:
+            self._server.force_exit = True
+            self._calls.shut_down()  # ends the dispatcher's block
+            self._calls.shut_down()  # and its draining
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-
-    for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
 def _api(url: str) -> DailyApi | None:

@@ -151,6 +151,8 @@ class Dispatcher:
     def shut_down(self) -> None:
         """Leave the block, as SIGTERM does: its body is cancelled, and handlers finish. A second call ends the draining.
 
+        While it starts, the start is cancelled, and entering the block raises `NotRunning`.
+
         While the body ends, events are still accepted: what it hangs up then ends by them.
         """
         self._run.shut_down()
@@ -204,7 +206,7 @@ class Dispatcher:
     async def receive(self, payload: Payload, dialect: Dialect | str | None = None) -> Outcome:
         """Take in one event. It is durable and stepped on return; its handlers run later, in their session's lane.
 
-        Waits for handlers only above the pending limit, and never inside a handler.
+        Waits for handlers only above the pending limit, and never inside a handler. While the dispatcher starts, waits for that.
 
         Raises:
             ParseError: if it is not an event; nothing has changed then.
@@ -212,7 +214,7 @@ class Dispatcher:
             NotRunning: outside the `async with`.
         """
         if not self._run.accepts or get_ident() != self._run.thread:
-            self._run.check_open()
+            await self._run.wait_open()
         backlog = self._backlog
         if backlog.pending + backlog.reserved >= self._pending_limit and not backlog.in_handler:
             await self._make_room()  # before the event gets its time: time must not pass between that and the journal
@@ -242,7 +244,7 @@ class Dispatcher:
         answers: list[Outcome | ParseError] = []
         waiting = iter(payloads)
         try:
-            self._run.check_open()
+            await self._run.wait_open()
             while chunk := list(islice(waiting, self._sequencer.at_once)):
                 self._run.check_open()
                 if self._backlog.is_full and not self._backlog.in_handler:

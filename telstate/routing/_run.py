@@ -101,9 +101,12 @@ class Run:
         self.is_running = False
         """True from entering the block until it is left, and the journal closed."""
         self.accepts = False
+        """True inside the block."""
         self.thread: int = 0
         """The thread of the event loop that it runs in."""
-        """True inside the block."""
+        self._start: anyio.CancelScope | None = None
+        """While it starts."""
+        self._started: anyio.Event | None = None
         self._draining = self._leaving = False
         self._group: TaskGroup | None = None
         self._body: anyio.CancelScope | None = None
@@ -113,12 +116,18 @@ class Run:
     # --- opening --------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Restore what the journal knows, and start."""
-        self.is_running, self.thread = True, get_ident()
+        """Restore what the journal knows, and start.
+
+        Raises:
+            NotRunning: if it was shut down meanwhile.
+        """
+        self.is_running, self.thread, self._started = True, get_ident(), anyio.Event()
+        self._start = anyio.CancelScope()
         try:
-            await self._recover()
+            await self._recover_within(self._start)
         except BaseException:
             self.is_running = False
+            self._started.set()
             raise
         self._setup.router.start()
         self._group = group = await anyio.create_task_group().__aenter__()
@@ -143,7 +152,17 @@ class Run:
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
         self.accepts = True
+        self._started.set()
         self.reconciler.open(group)
+        start, self._start = self._start, None
+        if start.cancel_called:  # too late to cancel that, so the block's body is cancelled
+            self.shut_down()
+
+    async def _recover_within(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            await self._recover()
+        if scope.cancelled_caught:
+            raise NotRunning("the dispatcher was shut down while it started")
 
     async def _recover(self) -> None:
         """Restore what the journal knows. Handlers of what was not done run again, once everything is known."""
@@ -246,8 +265,10 @@ class Run:
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def shut_down(self) -> None:
-        """Cancel the block's body, and let handlers finish. A second call ends the draining."""
-        if self._body is not None and self._hurry is not None:
+        """Cancel the start, or the block's body, and let handlers finish. A second call ends the draining."""
+        if self._start is not None:
+            self._start.cancel()
+        elif self._body is not None and self._hurry is not None:
             if self._body.cancel_called or self._leaving:
                 self._hurry.cancel()
             self._body.cancel()
@@ -296,6 +317,12 @@ class Run:
         if self._leaving or self.accepts:
             return "it is stopping: its handlers finish, and new calls should go elsewhere"
         return "it is starting: it reads its journal"
+
+    async def wait_open(self) -> None:
+        """Wait while it starts, which can take long; then raise as `check_open`."""
+        if self._started is not None and self.is_running and get_ident() == self.thread:
+            await self._started.wait()
+        self.check_open()
 
     def check_open(self) -> None:
         """Raise `NotRunning` where nothing is accepted. While it drains, handlers may still do what they need to finish."""

@@ -249,7 +249,9 @@ class _Receiver:
             reason = _why_not_ready(self._calls)
             text = f"events could not be taken in for {self._receive_timeout:g} seconds"
             raise _Rejected(503, text if reason is None else f"{text}: {reason}") from None
-        except (JournalError, NotRunning) as error:
+        except NotRunning as error:
+            raise _Rejected(503, f"events cannot be kept: {_why_not_ready(self._calls) or text_of(error)}") from error
+        except JournalError as error:
             raise _Rejected(503, f"events cannot be kept: {mask(_reason_of(error))}") from error
         return JSONResponse({"ok": True, "outcome": str(outcome.kind)})
 

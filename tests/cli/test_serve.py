@@ -19,9 +19,11 @@ from typing import Any
 import httpx
 import pytest
 
-from telstate import Replay
+from telstate import Replay, Settings
 from telstate.cli._serve import _journal
+from telstate.journals import SqliteJournal
 from telstate.journals._sqlite import lines
+from telstate.routing._ports import Entry
 from telstate.testing import FakeDaily, WebhookSender
 from telstate.testing._sender import body_of
 from tests.cli.running import command, environment, json_lines, telstate
@@ -284,6 +286,73 @@ def test_a_third_signal_ends_a_handlers_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+async def fill(path: Path, events: int) -> None:
+    """Make a journal without a checkpoint: its start reads everything."""
+    journal = SqliteJournal(path, None)
+    await journal.open(Settings().model_dump())
+    for first in range(0, events, 10_000):
+        numbers = range(first, first + 10_000)
+        await journal.append(
+            [Entry(1.79e9 + n, "daily-js", b'{"action":"dialout-stopped","sessionId":"s%d"}' % n) for n in numbers]
+        )
+        await journal.done([one for n in numbers for one in (n + 1, -n - 1)])
+    await journal.aclose()
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a service whose start takes seconds; give the process and the address, before it has started."""
+    asyncio.run(fill(folder / "calls.db", 100_000))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        command("serve", "--port", str(port), "--keep", "all"),
+        cwd=folder,
+        env=environment({"TELSTATE_WEBHOOK_SECRET": SECRET}),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def first_answer(url: str) -> httpx.Response:
+    """Ask until it listens."""
+    for _ in range(500):
+        with suppress(httpx.ConnectError):
+            return httpx.get(url)
+        time.sleep(0.02)
+    raise AssertionError("it does not listen")
+
+
+@pytest.mark.long
+def test_while_it_starts_it_lives_and_is_not_ready_and_events_wait(tmp_path: Path) -> None:
+    """`/health` says so, `/ready` says why, and a webhook is answered once it is kept."""
+    with starting(tmp_path) as (_, url):
+        assert first_answer(f"{url}/health").status_code == 200
+        ready = httpx.get(f"{url}/ready")
+        assert (ready.status_code, ready.json()["error"]) == (503, "it is starting: it reads its journal")
+        began = time.monotonic()
+        assert asyncio.run(sent(url, SECRET, event(1))) == [200]
+        assert time.monotonic() - began > 0.3
+        assert httpx.get(f"{url}/ready").status_code == 200
+
+
+@pytest.mark.long
+def test_a_signal_ends_a_start(tmp_path: Path) -> None:
+    """At once, with exit code 0, and the next start is a start like any other."""
+    with starting(tmp_path) as (process, url):
+        first_answer(f"{url}/health")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(2) == 0
+        assert process.stderr is not None
+        assert b"listening on" not in process.stderr.read()
+    with serving(tmp_path, TELSTATE_WEBHOOK_SECRET=SECRET) as (_, url):
+        assert httpx.get(f"{url}/ready").status_code == 200
+
+
 def test_silent_connections_are_closed(tmp_path: Path) -> None:
     """Otherwise a few thousand of them would keep Daily out."""
     with serving(tmp_path) as (_, url):
