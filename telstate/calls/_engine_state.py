@@ -16,7 +16,7 @@ from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._far_legs import FarLegs
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
-from telstate.calls._recorder import note_departure
+from telstate.calls._recorder import LEGS_NOTED, note_departure
 from telstate.calls._registry import Registry
 from telstate.calls._room_endpoints import RoomEndpoints
 from telstate.calls._session import Session
@@ -135,7 +135,7 @@ class EngineState:
     def retire(self, sessions: Iterable[Session]) -> None:
         """Forget sessions that left memory."""
         for session in sessions:
-            note_departure(session, self.registry.other_legs(session))
+            note_departure(session, self.registry.other_legs(session, LEGS_NOTED))
             self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:

@@ -211,12 +211,16 @@ def set_rare(session: Session, name: str, value: Any) -> None:
     vars(session)["_rare"] = {**(session._rare or {}), name: value}
 
 
+LEGS_NOTED = 100
+"""Legs in the record of a session that left memory. If each event has the same SIP Call-ID, such as "unknown", thousands belong together."""
+
+
 def note_departure(session: Session, legs: Iterable[Session]) -> None:
     """Keep the legs of a call for the records: those of a session that leaves memory, and the session for those that stay."""
     legs = list(legs)
     for leg in legs:
-        set_rare(leg, "legs", [*(rare(leg, "legs") or ()), session.session_id])
-    set_rare(session, "legs", [*(rare(session, "legs") or ()), *(leg.session_id for leg in legs)])
+        set_rare(leg, "legs", [*(rare(leg, "legs") or ()), session.session_id][:LEGS_NOTED])
+    set_rare(session, "legs", [*(rare(session, "legs") or ()), *(leg.session_id for leg in legs)][:LEGS_NOTED])
 
 
 _PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))

@@ -6,7 +6,8 @@ has had no event of Daily's yet. If several sessions could be meant, none is mat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from telstate.calls._address import plain_uri
@@ -26,7 +27,7 @@ class Registry:
         self.ended: ExpiringDict[str, Session] = ExpiringDict(retention)
         self._by_sip_call: dict[str, str] = {}
         """The first session of each SIP Call-ID. It holds only texts, so the garbage collector does not track it."""
-        self._further_legs: dict[str, tuple[str, ...]] = {}
+        self._further_legs: dict[str, dict[str, None]] = {}
         """The other sessions of a SIP Call-ID that has several."""
         self._requested: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._links: dict[str, dict[str, bool]] = {}
@@ -41,16 +42,17 @@ class Registry:
 
     def match(self, event: Event) -> str | None:
         """Match an event that names no session by its SIP Call-ID, else by the destination that this program requested."""
-        found = self._of_sip_call(event.sip_call_id) if event.sip_call_id else ()
+        ids = self._of_sip_call(event.sip_call_id) if event.sip_call_id else ()
+        found = tuple(islice(ids, 2))  # two are too many, however many there are
         if len(found) > 1:
-            found = self._of_direction(found, event)
+            found = tuple(islice(self._of_direction(chain(found, ids), event), 2))
         if not found and event.direction is Direction.DIALOUT and not event.local:
             found = self._requested_by(event)
         return found[0] if len(found) == 1 else None
 
-    def _of_direction(self, ids: tuple[str, ...], event: Event) -> tuple[str, ...]:
+    def _of_direction(self, ids: Iterable[str], event: Event) -> Iterator[str]:
         sessions = (self.get(session_id) for session_id in ids)
-        return tuple(s.session_id for s in sessions if s is not None and event.direction in (None, s.direction))
+        return (s.session_id for s in sessions if s is not None and event.direction in (None, s.direction))
 
     def _requested_by(self, event: Event) -> tuple[str, ...]:
         """Find the dial-outs to the event's destination, in its room or client, that had no event of Daily's yet."""
@@ -71,13 +73,11 @@ class Registry:
         sip_call_id, session_id = session.sip_call_id, session.session_id
         if sip_call_id is None or self._by_sip_call.setdefault(sip_call_id, session_id) == session_id:
             return
-        further = self._further_legs.get(sip_call_id, ())
-        if session_id not in further:
-            self._further_legs[sip_call_id] = (*further, session_id)
+        self._further_legs.setdefault(sip_call_id, {})[session_id] = None
 
-    def _of_sip_call(self, sip_call_id: str) -> tuple[str, ...]:
+    def _of_sip_call(self, sip_call_id: str) -> Iterator[str]:
         first = self._by_sip_call.get(sip_call_id)
-        return () if first is None else (first, *self._further_legs.get(sip_call_id, ()))
+        return iter(()) if first is None else chain((first,), self._further_legs.get(sip_call_id, ()))
 
     def _forget_sip_call(self, sip_call_id: str, session_id: str) -> None:
         further = self._further_legs.get(sip_call_id)
@@ -85,8 +85,10 @@ class Registry:
             self._by_sip_call.pop(sip_call_id, None)
             return
         if self._by_sip_call[sip_call_id] == session_id:
-            self._by_sip_call[sip_call_id] = session_id = further[0]
-        _remove(self._further_legs, sip_call_id, session_id)
+            self._by_sip_call[sip_call_id] = session_id = next(iter(further))
+        del further[session_id]
+        if not further:
+            del self._further_legs[sip_call_id]
 
     def index_request(self, session: Session) -> None:
         """Let a requested dial-out be found by its destination, until it has an event of Daily's."""
@@ -137,10 +139,29 @@ class Registry:
 
     def legs(self, any_id: str) -> list[Session]:
         """Find all legs of a call by a session id or a SIP Call-ID, in order of first sight."""
-        to_visit = [any_id] if self.get(any_id) is not None else list(self._of_sip_call(any_id))
+        return self._linked_to([any_id] if self.get(any_id) is not None else self._of_sip_call(any_id))
+
+    def other_legs(self, session: Session, most: int | None = None) -> list[Session]:
+        """Find the other known legs of a session's call. Most have none, which is quick to see.
+
+        Args:
+            session: may have left memory.
+            most: how many to find.
+        """
+        near: Iterable[str] = self._links.get(session.session_id, ())
+        if session.sip_call_id is not None and session.sip_call_id in self._further_legs:
+            near = chain(near, self._of_sip_call(session.sip_call_id))
+        elif not near:
+            return []
+        legs = self._linked_to(near, None if most is None else most + 1)
+        return [leg for leg in legs if leg.session_id != session.session_id][:most]
+
+    def _linked_to(self, session_ids: Iterable[str], most: int | None = None) -> list[Session]:
+        """Follow links and SIP Call-IDs from some sessions; those included, in order of first sight."""
+        to_visit = list(islice(session_ids, most))
         legs: dict[str, Session] = {}
         sip_calls = {""}
-        while to_visit:
+        while to_visit and len(legs) != most:
             session_id = to_visit.pop()
             session = self.get(session_id)
             if session is None or session_id in legs:
@@ -149,17 +170,8 @@ class Registry:
             sip_call_id = session.sip_call_id or ""
             if sip_call_id not in sip_calls:
                 sip_calls.add(sip_call_id)
-                to_visit.extend(self._of_sip_call(sip_call_id))
+                to_visit.extend(islice(self._of_sip_call(sip_call_id), most))
             to_visit.extend(self._links.get(session_id, ()))
-        return sorted(legs.values(), key=lambda leg: leg.opened)
-
-    def other_legs(self, session: Session) -> list[Session]:
-        """Find the other known legs of a session's call. Most have none, which is quick to see."""
-        near = {*self._links.get(session.session_id, ())}
-        if session.sip_call_id is not None and session.sip_call_id in self._further_legs:
-            near.update(self._of_sip_call(session.sip_call_id))
-        legs = {leg.session_id: leg for one in near for leg in self.legs(one)}
-        legs.pop(session.session_id, None)  # which may have left memory, and its id be another's
         return sorted(legs.values(), key=lambda leg: leg.opened)
 
     def all(self) -> Iterator[Session]:
@@ -200,7 +212,7 @@ class Registry:
         self.live = {session.session_id: session for session in live}
         self.ended.load((key, due, thaw(fields, values)) for key, due, values in dumped["ended"])
         self._by_sip_call = dict(dumped["by_sip_call"])
-        self._further_legs = {key: tuple(ids) for key, ids in dumped["further_legs"].items()}
+        self._further_legs = {key: dict.fromkeys(ids) for key, ids in dumped["further_legs"].items()}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
         self._links = {key: dict.fromkeys(others, True) for key, others in dumped["links"]}
 

@@ -48,6 +48,24 @@ def test_an_event_that_could_mean_several_legs_is_unmatched() -> None:
     assert ids(engine.legs("c")) == ids(engine.legs("b")) == ["a", "b", "d"]
 
 
+def test_a_sip_call_id_that_says_nothing_costs_nothing() -> None:
+    """If every event has the same one, the cost of a session does not grow with their number, and nothing is left behind."""
+    times = {}
+    for count in (500, 4_000):
+        engine = Engine(Settings(retention=60, key_ttl=60))
+        began = process_time()
+        for number in range(count):
+            feed(engine, js("dialin-connected", f"s{number}", sipCallId="unknown"), at=1e9)
+            feed(engine, js("dialin-stopped", f"s{number}", sipCallId="unknown"), at=1e9 + 1)
+        assert len(engine.legs("unknown")) == count
+        gone = [session for session in engine.advance(1e9 + 100) if isinstance(session, Session)]
+        assert len(gone) == count
+        assert engine.sizes()["sip_call_ids"] == 0
+        times[count] = (process_time() - began) / count
+        assert max(len(session.to_dict()["legs"]) for session in gone) <= 100
+    assert times[4_000] < 4 * times[500]
+
+
 def test_a_sip_call_id_matches_a_session_of_the_other_direction() -> None:
     """The event is then unexpected."""
     engine = Engine()
