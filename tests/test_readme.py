@@ -31,6 +31,7 @@ RUN_ELSEWHERE = {
     "python -m tests.attacks": "tests/attacks/test_receiver.py",
     "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",
     "python -m tests.benchmarks.guard": "tests/benchmarks/test_guard.py",
+    "python -m tests.benchmarks.pruning": "tests/benchmarks/test_pruning.py",
 }
 """Commands of bash blocks that take long, and where they are run, perhaps in a shorter form."""
 

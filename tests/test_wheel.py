@@ -56,7 +56,7 @@ def test_the_wheel_contains_only_the_package(wheel: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("python", pythons())
 def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
-    """Every Python gives the same answer. Those that do not run these tests run the quick ones."""
+    """Every Python gives the same answer, and the newest one runs the quick tests."""
     subprocess.run([python, "-m", "venv", str(tmp_path / "venv")], check=True, capture_output=True, timeout=120)
     binary = tmp_path / "venv" / "bin"
     installed = str(binary / "python")
@@ -70,9 +70,8 @@ def test_it_installs_and_runs(python: str, wheel: Path, tmp_path: Path) -> None:
     assert run.stdout == expected.stdout
     assert run.stdout
 
-    version = subprocess.run([installed, "--version"], capture_output=True, check=True, timeout=60).stdout.decode()
-    if version.split()[1].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}."):
-        return
+    if python != pythons()[-1] or len(pythons()) == 1:
+        return  # the only one runs these tests
     subprocess.run([*pip, "-U", "pip"], check=True, capture_output=True, timeout=240)
     subprocess.run([*pip, "--group", "core"], check=True, capture_output=True, timeout=240, cwd=ROOT)
     # `core` is without daily-python and pipecat. Outside CI, the tests that need them are skipped.

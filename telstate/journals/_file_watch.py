@@ -85,8 +85,9 @@ class FileWatch:
                 put_aside(wal)
 
     def is_shrinking(self) -> None:
-        """Pages were given back in a transaction: the file becomes shorter with the next checkpoint of SQLite."""
-        self._shrinks_to = self._database.execute("PRAGMA page_count").fetchone()[0] * self._page_size
+        """Pages were given back in a transaction: the file becomes shorter with the next checkpoint of SQLite, or is so already."""
+        to: int = self._database.execute("PRAGMA page_count").fetchone()[0] * self._page_size
+        self._shrinks_to, self._least = to, min(self._least, to)
 
     def _difference(self) -> str | None:
         size = 0

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,21 @@ async def test_the_file_becomes_smaller(tmp_path: Path) -> None:
             await journal.tend(clock.now())
             await calls.receive(js("dialout-answered", "last"))
     assert path.stat().st_size < before / 2
+
+
+async def test_a_file_that_becomes_shorter_at_any_moment_was_not_truncated(tmp_path: Path) -> None:
+    """SQLite may shorten it in the transaction that gives pages back, or in a later one."""
+    path = tmp_path / "calls.db"
+    journal = SqliteJournal(path, None)
+    await journal.open(SETTINGS.model_dump())
+    for appends in (0, 1, 7):
+        long = await journal.append([Entry(1.0, "daily-js", b"%4000d" % n) for n in range(10_000)])
+        await journal._disk.run(partial(journal._remove, long[-1], None))
+        while await journal._disk.run(journal._give_back):
+            for _ in range(appends):
+                await journal.append([Entry(1.0, "daily-js", b"{}")])
+    await journal.aclose()
+    assert path.stat().st_size < 10_000_000
 
 
 _PRUNES = """
