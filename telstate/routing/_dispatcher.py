@@ -59,6 +59,8 @@ class Dispatcher:
             one that ends the process is counted. A program that leaves its block in order counts nothing.
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left. What is not finished then is cancelled and not marked.
+        calls_end_within: seconds for which live calls, and callers on hold, may go on when it is asked to stop, before the block is
+            left. Events are taken in as before, `not_ready` says so, and a `Dialer` starts no more calls. 0 for no such time.
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does. A second one ends the draining or, if the
             body does not end (it may wait for a thread), the process. In a program's main thread only.
         log_transitions: log each transition, at level info.
@@ -88,6 +90,7 @@ class Dispatcher:
         max_deliveries: int = 5,
         slow_after: float = 5.0,
         drain: float = 30.0,
+        calls_end_within: float = 0.0,
         stop_on_signals: bool = False,
         log_transitions: bool = False,
     ) -> None:
@@ -105,6 +108,8 @@ class Dispatcher:
                 f"max_deliveries= takes a number from 2 on, not {max_deliveries!r}: after a first crash nobody knows whose"
                 " handler it was"
             )
+        if not calls_end_within >= 0:
+            raise ValueError(f"calls_end_within= takes seconds from 0 on, not {calls_end_within!r}")
         if slow_after <= 0:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -121,6 +126,7 @@ class Dispatcher:
             max_deliveries=max_deliveries,
             slow_after=slow_after,
             drain=drain,
+            calls_end_within=calls_end_within,
             stop_on_signals=stop_on_signals,
             log_transitions=log_transitions,
         )
@@ -151,7 +157,8 @@ class Dispatcher:
     def shut_down(self) -> None:
         """Leave the block, as SIGTERM does: its body is cancelled, and handlers finish. A second call ends the draining.
 
-        While it starts, the start is cancelled, and entering the block raises `NotRunning`.
+        While it starts, the start is cancelled, and entering the block raises `NotRunning`. With `calls_end_within`, the first call lets
+        live calls go on and leaves the block when they have ended, and the second one ends the waiting.
 
         While the body ends, events are still accepted: what it hangs up then ends by them.
         """

@@ -353,6 +353,20 @@ def test_a_signal_ends_a_start(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/ready").status_code == 200
 
 
+@pytest.mark.long
+def test_a_live_call_goes_on_after_a_signal(tmp_path: Path) -> None:
+    """Its events are taken in, `/ready` is off; once it has ended, the service ends."""
+    options = ("--calls-end-within", "60")
+    with serving(tmp_path, *options, TELSTATE_WEBHOOK_SECRET=SECRET) as (process, url):
+        assert asyncio.run(sent(url, SECRET, event(1))) == [200]
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        ready = httpx.get(f"{url}/ready")
+        assert (ready.status_code, "1 call goes on" in ready.text) == (503, True)
+        assert asyncio.run(sent(url, SECRET, event(1, "stopped"))) == [200]
+        assert process.wait(10) == 0
+
+
 def test_silent_connections_are_closed(tmp_path: Path) -> None:
     """Otherwise a few thousand of them would keep Daily out."""
     with serving(tmp_path) as (_, url):
