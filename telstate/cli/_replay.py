@@ -10,14 +10,18 @@ from telstate.calls._callers import Caller
 from telstate.calls._outcome import Unmatched
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
+from telstate.cli._filters import with_filters
 from telstate.cli._logs import feed_line, read_log, size_of
-from telstate.cli._terminal import Bar, announce_stdin, check_files, tidy_exit, width
+from telstate.cli._terminal import Bar, announce_stdin, check_files, misuse, tidy_exit, width
 from telstate.sources._log_lines import STDIN, LogLine
-from telstate.views import JsonReport, TextReport
+from telstate.views import FIELDS, CsvReport, JsonReport, Ordering, Selection, TextReport
 
 __all__ = ["replay"]
 
+Report = CsvReport | JsonReport | TextReport
 
+
+@with_filters
 def replay(
     files: Annotated[
         list[str] | None,
@@ -25,6 +29,15 @@ def replay(
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: one row for each session.")] = False,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Sort by a field of the record, as started_at or talk_s; --sort=-talk_s has the longest first. [default: in the order of their ends]",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show the first N calls only.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any line could not be read, not only if none could.")
     ] = False,
@@ -39,6 +52,7 @@ def replay(
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Show phone numbers, SIP users and names in full.")
     ] = False,
+    selection: Selection,
 ) -> None:
     """Show what happened to every call in recorded logs.
 
@@ -51,14 +65,23 @@ def replay(
     participant left, the meeting ended, …), which stands below its row. A replay has no timers: only a journal records that a
     silence limit passed.
 
-    Examples: telstate replay calls.db, or: zcat *.gz | telstate replay --json
+    With --number, --room, --since and the like, only calls that have all of that are shown, and events without a session are not; the last
+    line still counts all events.
+
+    Examples: telstate replay calls.db --number 030/761863 --since 2h, or: zcat *.gz | telstate replay --json
     """
     names = files or [STDIN]
     settings = {} if retain is None else {"retain_untimed": retain}
-    report = JsonReport(numbers=numbers) if as_json else TextReport(width(), numbers=numbers)
+    if as_json and as_csv:
+        misuse("--json and --csv are two forms: give one of them")
+    if sort is not None and sort.removeprefix("-") not in FIELDS:
+        misuse(f"--sort: there is no field {sort.removeprefix('-')!r}; there are {', '.join(FIELDS)}")
+    report: Report = TextReport(width(), numbers=numbers)
+    if as_json or as_csv:
+        report = JsonReport(numbers=numbers) if as_json else CsvReport(numbers=numbers)
     with tidy_exit():
         announce_stdin(names)
-        lines, invalid = _ReplayRun(names, settings, report).run()
+        lines, invalid = _ReplayRun(names, settings, report, selection, Ordering(sort, limit)).run()
     if invalid and (strict or invalid == lines):
         raise typer.Exit(1)
 
@@ -66,10 +89,14 @@ def replay(
 class _ReplayRun:
     """One run of `telstate replay`."""
 
-    def __init__(self, names: list[str], settings: dict[str, int], report: JsonReport | TextReport) -> None:
+    def __init__(
+        self, names: list[str], settings: dict[str, int], report: Report, selection: Selection, ordering: Ordering
+    ) -> None:
         self._names = names
         self._replay = Replay(settings)
         self._report = report
+        self._selection = selection
+        self._ordering = ordering
         self._lines = 0
         self._invalid = 0
         self._progress = Bar(size_of(names))
@@ -78,8 +105,7 @@ class _ReplayRun:
         """Read and print everything; return the number of lines, and how many of them could not be read."""
         check_files(self._names)
         with self._progress:
-            if (head := self._report.head()) is not None:
-                self._progress.print(head)
+            self._write(self._report.head())
             for line in read_log(self._names):
                 self._lines += 1
                 self._read(line)
@@ -91,7 +117,9 @@ class _ReplayRun:
             left: list[Session | Unmatched | Caller] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
             for one in left:
                 self._print(one)
-            self._progress.print(self._report.summary(self._replay.engine, self._invalid))
+            for text in self._ordering.rest():
+                self._write(text)
+            self._write(self._report.summary(self._replay.engine, self._invalid))
         return self._lines, self._invalid
 
     def _read(self, line: LogLine) -> None:
@@ -101,15 +129,29 @@ class _ReplayRun:
                 self._print(gone)
 
     def _print(self, gone: Session | Unmatched | Caller) -> None:
-        report = self._report
-        if isinstance(gone, Session):
-            legs = None
-            if self._replay.engine.session(gone.session_id) is gone:  # one that has left memory knows its legs
-                legs = [leg.session_id for leg in self._replay.engine.legs(gone.session_id) if leg is not gone]
-            self._progress.print(report.session(gone, legs))
-        else:
-            self._progress.print(report.caller(gone) if isinstance(gone, Caller) else report.unmatched(gone))
+        if isinstance(gone, Unmatched):
+            if self._selection.is_everything:
+                self._write(self._report.unmatched(gone))
+            return
+        legs = self._legs(gone) if isinstance(gone, Session) else None
+        record = gone.to_dict(legs=legs) if isinstance(gone, Session) else gone.to_dict()
+        if self._selection.admits(record):
+            text = self._report.session(gone, legs) if isinstance(gone, Session) else self._report.caller(gone)
+            for ready in self._ordering.add(record, text):
+                self._write(ready)
+
+    def _legs(self, session: Session) -> list[str] | None:
+        """Return the other legs of its call; None for one that has left memory, which knows them itself."""
+        engine = self._replay.engine
+        if engine.session(session.session_id) is not session:
+            return None
+        return [leg.session_id for leg in engine.legs(session.session_id) if leg is not session]
+
+    def _write(self, text: str | None) -> None:
+        if text is not None:
+            self._progress.print(text)
 
     def _refuse(self, line: LogLine, error: str) -> None:
         self._invalid += 1
-        self._progress.print(self._report.invalid(line.file, line.number, error))
+        if self._selection.is_everything:
+            self._write(self._report.invalid(line.file, line.number, error))
