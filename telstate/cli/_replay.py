@@ -6,13 +6,11 @@ from typing import Annotated
 
 import typer
 
-from telstate.calls._callers import Caller
 from telstate.calls._outcome import Unmatched
-from telstate.calls._replay import Replay
 from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
-from telstate.cli._logs import feed_line, read_log, size_of
-from telstate.cli._terminal import Bar, announce_stdin, check_files, misuse, tidy_exit, width
+from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.cli._terminal import announce_stdin, check_files, misuse, tidy_exit, width
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import FIELDS, CsvReport, JsonReport, Ordering, Selection, TextReport
 
@@ -92,66 +90,35 @@ class _ReplayRun:
     def __init__(
         self, names: list[str], settings: dict[str, int], report: Report, selection: Selection, ordering: Ordering
     ) -> None:
-        self._names = names
-        self._replay = Replay(settings)
+        self._run = LogRun(names, settings=settings, gone=self._show, refuse=self._refuse)
         self._report = report
         self._selection = selection
         self._ordering = ordering
-        self._lines = 0
-        self._invalid = 0
-        self._progress = Bar(size_of(names))
 
     def run(self) -> tuple[int, int]:
         """Read and print everything; return the number of lines, and how many of them could not be read."""
-        check_files(self._names)
-        with self._progress:
-            self._write(self._report.head())
-            for line in read_log(self._names):
-                self._lines += 1
-                self._read(line)
-                self._progress.advance(line.size)
-            for end in self._replay.finish():
-                for gone in end.departed:
-                    self._print(gone)
-            engine = self._replay.engine
-            left: list[Session | Unmatched | Caller] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
-            for one in left:
-                self._print(one)
-            for text in self._ordering.rest():
-                self._write(text)
-            self._write(self._report.summary(self._replay.engine, self._invalid))
-        return self._lines, self._invalid
+        run, report = self._run, self._report
+        check_files(run.names)
+        run.print(report.head())
+        run.run()
+        for text in self._ordering.rest():
+            run.print(text)
+        run.print(report.summary(run.replay.engine, run.invalid))
+        return run.lines, run.invalid
 
-    def _read(self, line: LogLine) -> None:
-        outcome = feed_line(self._replay, line, self._refuse)
-        if outcome is not None:
-            for gone in outcome.departed:
-                self._print(gone)
-
-    def _print(self, gone: Session | Unmatched | Caller) -> None:
+    def _show(self, gone: Gone) -> None:
         if isinstance(gone, Unmatched):
             if self._selection.is_everything:
-                self._write(self._report.unmatched(gone))
+                self._run.print(self._report.unmatched(gone))
             return
-        legs = self._legs(gone) if isinstance(gone, Session) else None
-        record = gone.to_dict(legs=legs) if isinstance(gone, Session) else gone.to_dict()
+        record = record_of(self._run, gone)
         if self._selection.admits(record):
-            text = self._report.session(gone, legs) if isinstance(gone, Session) else self._report.caller(gone)
+            text = (
+                self._report.session(gone, record["legs"]) if isinstance(gone, Session) else self._report.caller(gone)
+            )
             for ready in self._ordering.add(record, text):
-                self._write(ready)
-
-    def _legs(self, session: Session) -> list[str] | None:
-        """Return the other legs of its call; None for one that has left memory, which knows them itself."""
-        engine = self._replay.engine
-        if engine.session(session.session_id) is not session:
-            return None
-        return [leg.session_id for leg in engine.legs(session.session_id) if leg is not session]
-
-    def _write(self, text: str | None) -> None:
-        if text is not None:
-            self._progress.print(text)
+                self._run.print(ready)
 
     def _refuse(self, line: LogLine, error: str) -> None:
-        self._invalid += 1
         if self._selection.is_everything:
-            self._write(self._report.invalid(line.file, line.number, error))
+            self._run.print(self._report.invalid(line.file, line.number, error))
