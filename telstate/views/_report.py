@@ -21,7 +21,13 @@ from telstate.events._masking import mask, mask_address, mask_name
 from telstate.views._masked import mask_record
 from telstate.views._text import cut, printable, utc_time
 
-__all__ = ["JsonReport", "TextReport"]
+__all__ = ["HOW_TO_RECORD", "JsonReport", "TextReport"]
+
+HOW_TO_RECORD = (
+    "No line could be read as an event. telstate reads JSON Lines of events, journals, and application logs in which events or the dicts of"
+    " Daily's handlers were logged; of compressed files, gzip. To record events, give the dispatcher a journal=SqliteJournal('calls.db'); replay that, or what"
+    " `telstate export calls.db` writes."
+)
 
 
 class JsonReport:
@@ -53,7 +59,7 @@ class JsonReport:
         return self._line("unmatched", record)
 
     def invalid(self, file: str, line: int, error: str) -> str:
-        """A line that could not be read."""
+        """A line that could not be read; or the first of those that are only counted, with their number as the error."""
         return self._line("invalid", {"file": file, "line": line, "error": error})
 
     def summary(self, engine: Engine, invalid: int) -> str:
@@ -150,7 +156,7 @@ class TextReport:
         )
 
     def invalid(self, file: str, line: int, error: str) -> str:
-        """A line that could not be read."""
+        """A line that could not be read; or the first of those that are only counted, with their number as the error."""
         return f"{printable(file)}:{line}: not read: {self._text(error)}"
 
     def summary(self, engine: Engine, invalid: int) -> str:
@@ -167,7 +173,7 @@ class TextReport:
         if invalid:
             lines.append(f"{_count(invalid, 'line')} could not be read")
         if invalid and not engine.received:
-            lines.append("No line could be read: is this a log with one JSON object per line, and not compressed?")
+            lines.append(HOW_TO_RECORD)
         return "\n".join(lines)
 
     def _row(self, *cells: str) -> str:
