@@ -78,7 +78,7 @@ def _records(name: str) -> Iterator[bytes]:
             raw, is_record = record.payload, False  # it gets a number of its own
         yield raw if is_record else wrap(seq, at, dialect, raw)
     for noise in reader.noise():
-        sys.stderr.write(TextReport().invalid(noise.file, noise.first, noise.text) + "\n")
+        sys.stderr.write(TextReport().noise(*noise) + "\n")
     if lines and reader.refused == lines:
         say(HOW_TO_RECORD)
         raise typer.Exit(1)

@@ -67,16 +67,6 @@ class Noise(NamedTuple):
     """The number of the first one."""
     lines: int
 
-    @property
-    def text(self) -> str:
-        """What to say about them, in one line."""
-        what = (
-            "1 line of this application log holds"
-            if self.lines == 1
-            else f"{self.lines} lines of this application log hold"
-        )
-        return f"{what} no event"
-
 
 class LineReader(Generic[T]):
     """Reads the lines of logs, whether a line is an event, or an application logged one. Call it with each line.

@@ -91,7 +91,7 @@ class _ReplayRun:
                 self._read(line)
                 self._progress.advance(line.size)
             for noise in self._reader.noise():
-                self._progress.print(self._report.invalid(noise.file, noise.first, noise.text))
+                self._progress.print(self._report.noise(*noise))
             for end in self._replay.finish():
                 for gone in end.departed:
                     self._print(gone)

@@ -89,7 +89,7 @@ class _TailRun:
             if line.file == STDIN:
                 sys.stdout.flush()  # the input may be a pipe that is being written right now
         for noise in self._reader.noise():
-            _write_error(self._errors.invalid(noise.file, noise.first, noise.text))
+            _write_error(self._errors.noise(*noise))
         return not lines or self._reader.refused < lines
 
     def follow(self, names: list[str]) -> None:

@@ -185,6 +185,8 @@ class _Search:
         if _is_event(record):
             around = _with_time(around, _time_of(record))
             yield _json(record), around.at
+            if not record.keys().isdisjoint(_LEVELS):  # the logger's own keys may be what keeps it from being one
+                yield _json({key: value for key, value in record.items() if key not in _OF_LOGGER}), around.at
             return
         if around.handler is not None and _is_handlers(around.handler, record):
             yield _json({"handler": around.handler, "data": record}), around.at
@@ -336,6 +338,8 @@ def _read(text: str) -> Any:
 _TEXTS = ("message", "msg", "event", "text", "log", "MESSAGE", "textPayload", "body")
 """The keys of the text of a log record; the more exact one first."""
 _TIMES = ("timestamp", "@timestamp", "time", "ts", "asctime", "datetime", "created", "__REALTIME_TIMESTAMP")
+_LEVELS = frozenset({"level", "levelname", "log_level", "severity"})
+_OF_LOGGER = _LEVELS | {"event", "logger", "message", "msg", *_TIMES}
 _TIME = re.compile(
     r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\s?(Z|UTC|[+-]\d\d:?\d\d)?(?![\d:])",
     re.IGNORECASE,

@@ -59,8 +59,12 @@ class JsonReport:
         return self._line("unmatched", record)
 
     def invalid(self, file: str, line: int, error: str) -> str:
-        """A line that could not be read; or the first of those that are only counted, with their number as the error."""
+        """A line that could not be read."""
         return self._line("invalid", {"file": file, "line": line, "error": error})
+
+    def noise(self, file: str, first: int, lines: int) -> str:
+        """The lines of an application log without an event, in one line for all: as invalid, with the first of them."""
+        return self.invalid(file, first, _noise(lines))
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The last line: how many events had which outcome."""
@@ -156,8 +160,12 @@ class TextReport:
         )
 
     def invalid(self, file: str, line: int, error: str) -> str:
-        """A line that could not be read; or the first of those that are only counted, with their number as the error."""
+        """A line that could not be read."""
         return f"{printable(file)}:{line}: not read: {self._text(error)}"
+
+    def noise(self, file: str, first: int, lines: int) -> str:
+        """The lines of an application log without an event, in one line for all."""
+        return f"{printable(file)}: {_noise(lines)}, the first is line {first}"
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The totals."""
@@ -203,6 +211,11 @@ class TextReport:
     def _text(self, text: str, names: Iterable[str] = ()) -> str:
         """Any other text, as shown. Masked first: what is not printable may stand between two digits."""
         return printable(text if self._numbers else mask(text, names))
+
+
+def _noise(lines: int) -> str:
+    what = "1 line of this application log holds" if lines == 1 else f"{lines} lines of this application log hold"
+    return f"{what} no event"
 
 
 def _fields(event: Event) -> dict[str, Any]:
