@@ -13,13 +13,16 @@ from telstate.sources._log_files import expand, is_gzip
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
 from telstate.sources._logged_events import event_in, is_from_application
 
-__all__ = ["LineReader", "Noise", "find_files", "read_log", "size_of"]
+__all__ = ["LineReader", "OtherLines", "find_files", "read_log", "size_of"]
 
 T = TypeVar("T")
 
 _RECORD = b'{"v":'
 _LEVEL = b'"level"'
 """Nearly all loggers that write JSON have this key, and no event of Daily's has it."""
+
+_MOST_UNDECIDED = 1000
+"""Lines."""
 
 
 def find_files(names: list[str]) -> list[str]:
@@ -59,7 +62,7 @@ def size_of(names: list[str]) -> int | None:
         return None
 
 
-class Noise(NamedTuple):
+class OtherLines(NamedTuple):
     """The lines of an application's log that hold no event."""
 
     file: str
@@ -80,9 +83,13 @@ class LineReader(Generic[T]):
     def __init__(self, read: Callable[[bytes], T], refuse: Callable[[LogLine, str], None]) -> None:
         self._read = read
         self._refuse = refuse
-        self._noise: dict[str, Noise] = {}
+        self._noise: dict[str, OtherLines] = {}
         self._is_application: set[str] = set()
         """The files that are known to be an application's log."""
+        self._with_events = ""
+        """The last file with a line that is an event itself."""
+        self._undecided: list[tuple[LogLine, str]] = []
+        """What could not be read before it is known what kind of log this is: a banner, the rest of a traceback, or lost events."""
         self.refused = 0
         """How many lines could not be read, ordinary lines of application logs included."""
         self.raw = b""
@@ -104,11 +111,14 @@ class LineReader(Generic[T]):
             read = self._read(raw)
         except ParseError as error:
             return self._read_other(line, error, look=not is_log_record)
-        self.raw, self.was_logged = raw, False
+        self.raw, self.was_logged, self._with_events = raw, False, line.file
+        if self._undecided:
+            self._report_undecided()
         return read
 
-    def noise(self) -> list[Noise]:
-        """Return what was only counted, by file."""
+    def noise(self) -> list[OtherLines]:
+        """Return what was only counted, by file. What was undecided until now is reported."""
+        self._report_undecided()
         return list(self._noise.values())
 
     def _read_other(self, line: LogLine, error: ParseError, *, look: bool) -> T | None:
@@ -118,16 +128,18 @@ class LineReader(Generic[T]):
             return self._read_logged(line, logged.as_line())
         torn = "" if line.whole else "the last line has no end, it may be torn: "
         is_no_event = not error.field or error.field == "action"
+        reason = f"{torn}{error}"
         if is_no_event and self._is_noise(line):
-            known = self._noise.get(line.file, Noise(line.file, line.number, 0))
-            self._noise[line.file] = known._replace(lines=known.lines + 1)
-            self.refused += 1
+            self._count(line)
+        elif is_no_event and line.file != self._with_events and len(self._undecided) < _MOST_UNDECIDED:
+            self._undecided.append((line._replace(raw=b""), reason))
         else:
-            self._reject(line, f"{torn}{error}")
+            self._report_undecided()
+            self._reject(line, reason)
         return None
 
     def _read_logged(self, line: LogLine, record: bytes) -> T | None:
-        self._is_application.add(line.file)
+        self._now_application(line.file)
         try:
             read = self._read(record)
         except ParseError as error:
@@ -138,9 +150,31 @@ class LineReader(Generic[T]):
 
     def _is_noise(self, line: LogLine) -> bool:
         """An application's log is known by its lines; once it is, whatever else it has is noise: tracebacks, banners, other objects."""
-        if is_from_application(line.raw):
-            self._is_application.add(line.file)
+        if line.file not in self._is_application and is_from_application(line.raw):
+            self._now_application(line.file)
         return line.file in self._is_application and not line.raw.startswith(_RECORD)
+
+    def _now_application(self, file: str) -> None:
+        """What could not be read of it before is noise too."""
+        if file in self._is_application:
+            return
+        self._is_application.add(file)
+        undecided, self._undecided = self._undecided, []
+        for line, reason in undecided:
+            if line.file == file:
+                self._count(line)
+            else:
+                self._reject(line, reason)
+
+    def _count(self, line: LogLine) -> None:
+        known = self._noise.get(line.file, OtherLines(line.file, line.number, 0))
+        self._noise[line.file] = known._replace(lines=known.lines + 1)
+        self.refused += 1
+
+    def _report_undecided(self) -> None:
+        undecided, self._undecided = self._undecided, []
+        for line, reason in undecided:
+            self._reject(line, reason)
 
     def _reject(self, line: LogLine, reason: str) -> None:
         self.refused += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -144,6 +145,8 @@ def _check_can_be_followed(name: str) -> None:
         misuse("standard input is printed as it comes, until it ends: leave out --follow")
     if is_sqlite(name):
         misuse(f"{name} is a database, and only text files can be followed: leave out --follow")
+    if os.path.isdir(name):
+        misuse(f"{name} is a folder: name the file in it that is written")
     if is_gzip(name):
         misuse(f"{name} is compressed, and nothing is added to it any more: leave out --follow")
 
