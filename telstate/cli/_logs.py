@@ -20,6 +20,8 @@ T = TypeVar("T")
 _RECORD = b'{"v":'
 _LEVEL = b'"level"'
 """Nearly all loggers that write JSON have this key, and no event of Daily's has it."""
+_PAYLOAD, _TIMESTAMP = b'"payload"', b'timestamp"'
+"""Webhooks and telstate's records have a payload and their own time. No other event of Daily's has a time, but its recorder may add one."""
 
 _MOST_UNDECIDED = 1000
 """Lines."""
@@ -103,7 +105,9 @@ class LineReader(Generic[T]):
             self._reject(line, line.problem or f"the line is longer than {MAX_LINE} bytes")
             return None
         raw, is_log_record = line.raw, False
-        if _LEVEL in raw and not raw.startswith(_RECORD):
+        if (
+            _LEVEL in raw or (_PAYLOAD not in raw and (_TIMESTAMP in raw or b'"ts"' in raw or b'"time"' in raw))
+        ) and not raw.startswith(_RECORD):
             if (logged := event_in(raw)) is not None:
                 return self._read_logged(line, logged.as_line())
             is_log_record = True

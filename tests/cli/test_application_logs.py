@@ -140,6 +140,22 @@ def test_a_damaged_archive_is_reported_and_what_it_has_is_read(tmp_path: Path) -
     assert telstate("replay", "--strict", path).returncode == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"ts": 1767268800.5, "handler": "on_dialout_answered", "data": {"sessionId": "s"}}',
+        '{"handler": "on_dialout_answered", "data": {"sessionId": "s"}, "time": "2026-01-01T12:00:00.500Z"}',
+        '{"action": "dialout-answered", "sessionId": "s", "timestamp": "2026-01-01T12:00:00.500+00:00"}',
+        '{"action": "dialout-answered", "sessionId": "s", "level": "info", "@timestamp": 1767268800500}',
+        "{'action': 'dialout-answered', 'sessionId': 's', 'ts': '2026-01-01 12:00:00.500'}",
+    ],
+)
+def test_a_time_that_a_recorder_added_counts(line: str) -> None:
+    """Of all dialects only webhooks have one."""
+    session, _ = json_lines(telstate("replay", "--json", "--strict", given=line.encode() + b"\n"))
+    assert session["session"]["answered_at"] == 1767268800.5
+
+
 def test_numbers_in_an_application_log_are_masked() -> None:
     """As everywhere."""
     given = (
