@@ -60,7 +60,7 @@ _NO_CODEC = "The two ends have no codec in common: name codecs that the far end 
 _DIALOUT = r"dial[- _]?outs?"
 _ARE = r"(is|are|was|were)"
 _NOT = rf"( {_ARE})? not( yet)?|( {_ARE})?n.t"
-_ENABLED = "(enabled|allowed|permitted|supported)"
+_ENABLED = "(enabled|allowed|permitted|supported|implemented)"
 
 _PATTERNS: tuple[tuple[_ErrorType, str], ...] = (
     # daily-python 0.36, whose refusals name its native errors: it was sent, but the answer was lost or has no id
@@ -81,7 +81,7 @@ _PATTERNS: tuple[tuple[_ErrorType, str], ...] = (
     # would take minutes to search.
     (RoomFull, r"max_sip_pstn_sessions|(maximum|limit|too many)[^.]{0,40}\b(sip|pstn)\b[^.]{0,40}sessions?"),
     # daily-python 0.36 and pipecat, before anything is sent
-    (InvalidRequest, rf"settings?({_NOT}) valid|JsonApiError"),
+    (InvalidRequest, rf"settings?(({_NOT}) valid|( {_ARE})? invalid)|JsonApiError"),
     (InvalidRequest, r"invalid (dial-?out|(send )?dtmf|sip (call )?(transfer|refer)) settings?"),
     (InvalidRequest, r"failed to parse( the)?( remote)? participant[ _]?ids?"),
     (InvalidRequest, r"can.t (send dtmf|transfer sip call|perform sip refer) if .?sessionId.? is not set"),
@@ -99,12 +99,15 @@ _PATTERNS: tuple[tuple[_ErrorType, str], ...] = (
     # dialin/pinlessCallUpdate, 404; pipecat's on_error
     (ForwardingFailed, r"call forwarding failed|(unable to handle|error handling) dial-?in-?ready"),
     # startDialOut, Errors; texts that users have published; daily-python 0.36
-    (NotAllowed, rf"NOT_ALLOWED|({_NOT}) {_ENABLED} for (the |this |your )?(rooms?|domains?|account)"),
+    (NotAllowed, rf"NOT_ALLOWED|(({_NOT}) {_ENABLED}|disabled) for (the |this |your )?(rooms?|domains?|account)"),
     (NotAllowed, r"contact sales|contact support to enable|with your (current )?plan"),
     (NotAllowed, rf"is {_DIALOUT} enabled\?|international {_DIALOUT}({_NOT}) {_ENABLED}"),
     (NotAllowed, r"UserMustBe(Admin|Owner)|must be (a |the )?(room )?owner|InvalidMeetingToken"),
     # pipecat's SIPTransport
-    (NotSupported, rf"\b(start|stop|send|sip|eject)_\w{{1,40}}({_NOT})( yet)? (supported|implemented)"),
+    (
+        NotSupported,
+        rf"(start_?dial_?out|stop_?dial_?out|send_?dtmf|sip_?call_?transfer|sip_?refer)({_NOT})( yet)? {_ENABLED}\b",
+    ),
 )
 _COMPILED = tuple((kind, re.compile(text, re.IGNORECASE)) for kind, text in _PATTERNS)
 

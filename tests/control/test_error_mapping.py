@@ -97,6 +97,9 @@ TEXTS = [
     ("International dial-outs are not supported", NotAllowed),
     ("sip_call_transfer is not supported yet", NotSupported),
     ("sip_refer isn't supported", NotSupported),
+    ("sipCallTransfer not implemented", NotSupported),
+    ("the settings were invalid", InvalidRequest),
+    ("dialout is disabled for this room", NotAllowed),
     ("Unable to handle dialin-ready event (status: 503, error: service unavailable)", ForwardingFailed),
     (
         "Error handling dialin-ready event (https://api.daily.co/v1/dialin/pinlessCallUpdate): connection failed",
