@@ -13,6 +13,7 @@ TelstateError
 └── DailyError        Daily refused a request, or could not be reached
     ├── UnknownResult      a request got no answer and may have been carried out: check before you send it again
     ├── NotAllowed         the account, the room or the key lacks the permission: retrying does not help
+    ├── InvalidRequest     Daily does not accept a value or an id: retrying does not help
     ├── NotHosting         nobody is in the room, so it hosts no call
     ├── NoSuchSession      Daily does not know the session in that room, or no longer
     ├── DialoutInProgress  a dial-out is already in progress
@@ -36,6 +37,7 @@ __all__ = [
     "DialoutInProgress",
     "ForwardingFailed",
     "HandlerTimeout",
+    "InvalidRequest",
     "JournalError",
     "NoSuchSession",
     "NotAllowed",
@@ -152,6 +154,15 @@ class NotAllowed(DailyError):
     """
 
 
+class InvalidRequest(DailyError):
+    """Raised when Daily, or the package in between, does not accept a value or an id of the request, and did nothing. The same request
+    would be refused again.
+
+    Options are checked before they are sent; this is for what only the other side knows, for example that an installed daily-python has
+    no such codec, or that a session id is none of Daily's.
+    """
+
+
 class NotHosting(DailyError):
     """Raised when the room hosts no call: nobody is in it, or the last participant has just left. Join it first, for
     example with the bot."""
@@ -201,7 +212,8 @@ class HandlerTimeout(TelstateError, TimeoutError):
 
 
 class NotSupported(TelstateError):
-    """Raised before anything is sent: the chosen way to Daily (REST, a call client) cannot carry this."""
+    """Raised when the chosen way to Daily (REST, a call client) cannot carry this, and nothing was done: in nearly all cases before
+    anything is sent, else because the transport says so itself."""
 
 
 class CallEnded(TelstateError):

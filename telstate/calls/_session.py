@@ -344,14 +344,14 @@ class Session:
 
     @property
     def setup_s(self) -> float | None:
-        """How long it was set up. Dial-out: from the request to ringing. Dial-in: from connected to media."""
+        """How long it was set up. Dial-out: from the request to connected. Dial-in: from connected to media."""
         if self.direction is Direction.DIALOUT:
             return _seconds(self.requested_at, self.connected_at)
         return _seconds(self.connected_at, self.answered_at)
 
     @property
     def ring_s(self) -> float | None:
-        """How long a dial-out rang, until it was answered or given up. None for a dial-in."""
+        """How long a dial-out was connected until it was answered or given up: it rang for most of that. None for a dial-in."""
         if self.direction is Direction.DIALIN:
             return None
         answered = self.answered_at is not None or self.was_answered

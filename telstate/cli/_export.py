@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from telstate.cli._logs import read_line, read_log
-from telstate.cli._terminal import misuse, tidy_exit
-from telstate.events._dialects.journal import wrap
+from telstate.cli._logs import LineReader, find_files, read_log
+from telstate.cli._terminal import misuse, say, tidy_exit
+from telstate.events._dialects.journal import unwrap, wrap
 from telstate.events._parse import parse_line
 from telstate.journals._export import export_lines
 from telstate.journals._sqlite import is_sqlite
 from telstate.sources._log_lines import STDIN, LogLine
-from telstate.views._report import TextReport
+from telstate.views._report import HOW_TO_RECORD, TextReport
 
 __all__ = ["export"]
 
@@ -42,8 +42,10 @@ def export(
     which events are done; then the dead letters. The service may keep
     running: the export has what is in the journal now.
 
-    From any other log: one line for each event, in the same form. Lines that
-    cannot be read are reported on standard error and left out.
+    From any other log, also one of an application that logged events, or a
+    folder: one line for each event, in the same form. Lines that cannot be read
+    are reported on standard error and left out; ordinary lines of an
+    application's log are counted.
 
     `telstate replay` gives the same answer for the export as for the original.
 
@@ -62,15 +64,24 @@ def export(
 
 def _records(name: str) -> Iterator[bytes]:
     """Yield the lines of a log in telstate's own form; a line that has it already stays as it is."""
-    seq = 0
-    for line in read_log([name]):
-        parsed = read_line(line, parse_line, _report)
+    seq = lines = 0
+    reader = LineReader(parse_line, _report)
+    for line in read_log(find_files([name])):
+        lines += 1
+        parsed = reader(line)
         if parsed is None:
             continue
         event, at, dialect, _, kept, is_record = parsed
-        raw = line.raw if kept is None else kept
+        raw = reader.raw if kept is None else kept
         seq += event is not None
+        if is_record and reader.was_logged and (record := unwrap(raw)) is not None:
+            raw, is_record = record.payload, False  # it gets a number of its own
         yield raw if is_record else wrap(seq, at, dialect, raw)
+    for noise in reader.noise():
+        sys.stderr.write(TextReport().noise(*noise) + "\n")
+    if lines and reader.refused == lines:
+        say(HOW_TO_RECORD)
+        raise typer.Exit(1)
 
 
 def _report(line: LogLine, error: str) -> None:

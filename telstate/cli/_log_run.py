@@ -13,8 +13,8 @@ from telstate.calls._callers import Caller
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
-from telstate.cli._logs import feed_line, read_log, size_of
-from telstate.cli._terminal import Bar, check_files
+from telstate.cli._logs import LineReader, OtherLines, find_files, read_log, size_of
+from telstate.cli._terminal import Bar
 from telstate.sources._log_lines import STDIN, LogLine
 
 __all__ = ["Gone", "LogRun", "record_of", "rereadable"]
@@ -26,11 +26,14 @@ class LogRun:
     """Replays logs.
 
     Args:
-        names: the files, in this order; `-` is standard input.
+        names: the files and folders, in this order; `-` is standard input.
         settings: of the replay, in place of the log's own.
         gone: called with each session, caller on hold and event when it leaves memory, and at the end with all that are left.
         refuse: called with each line that could not be read, and the reason.
         stepped: called with each line and the outcome of its event, before what left memory by it.
+
+    Raises:
+        OSError: if a file is missing, before anything is printed: half a report misleads.
     """
 
     def __init__(
@@ -42,35 +45,46 @@ class LogRun:
         refuse: Callable[[LogLine, str], None] = lambda *_: None,
         stepped: Callable[[LogLine, Outcome], None] | None = None,
     ) -> None:
-        self.names = names
+        names = find_files(names)
+        self._names = names
         self.replay = Replay(settings or {})
         self._gone = gone
-        self._refuse = refuse
+        self._reader: LineReader[Outcome | None] = LineReader(self.replay.feed, refuse)
         self._stepped = stepped
         self.lines = 0
-        self.invalid = 0
-        """Lines that could not be read."""
+        self.other_lines: list[OtherLines] = []
+        """The ordinary lines of application logs, by file: they are only counted."""
         self._progress = Bar(size_of(names))
 
     def run(self) -> None:
         """Read everything.
 
         Raises:
-            OSError: if a file cannot be read; before anything is read, if one is missing.
+            OSError: if a file cannot be read.
             JournalError: if a database is not a journal, or is damaged.
         """
-        check_files(self.names)
         with self._progress:
-            for line in read_log(self.names):
+            for line in read_log(self._names):
                 self.lines += 1
                 self._read(line)
                 self._progress.advance(line.size)
+            self.other_lines = self._reader.noise()
             for end in self.replay.finish():
                 self._hand_on(end)
             engine = self.replay.engine
             left: list[Gone] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
             for one in left:
                 self._gone(one)
+
+    @property
+    def invalid(self) -> int:
+        """Lines that could not be read, ordinary lines of an application's log included."""
+        return self._reader.refused
+
+    @property
+    def has_read_nothing(self) -> bool:
+        """True if there were lines, and none of them could be read."""
+        return bool(self.lines) and self.invalid == self.lines
 
     def print(self, text: str | None) -> None:
         """Write to standard output, above the progress bar; None writes nothing."""
@@ -85,7 +99,7 @@ class LogRun:
         return [leg.session_id for leg in engine.legs(session.session_id) if leg is not session]
 
     def _read(self, line: LogLine) -> None:
-        outcome = feed_line(self.replay, line, self._refuse_line)
+        outcome = self._reader(line)
         if outcome is not None:
             if self._stepped is not None:
                 self._stepped(line, outcome)
@@ -94,10 +108,6 @@ class LogRun:
     def _hand_on(self, outcome: Outcome) -> None:
         for gone in outcome.departed:
             self._gone(gone)
-
-    def _refuse_line(self, line: LogLine, error: str) -> None:
-        self.invalid += 1
-        self._refuse(line, error)
 
 
 def record_of(run: LogRun, one: Session | Caller) -> dict[str, Any]:

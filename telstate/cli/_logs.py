@@ -1,22 +1,42 @@
-"""The logs that commands read: files of JSON Lines, standard input, and SQLite journals, also while a service writes them."""
+"""The logs that commands read: files and folders of JSON Lines and of application logs, standard input, and SQLite journals, also while a
+service writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from telstate.calls._outcome import Outcome
-from telstate.calls._replay import Replay
 from telstate.errors import ParseError
 from telstate.journals._sqlite import is_sqlite, lines
+from telstate.sources._log_files import expand, is_gzip
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
+from telstate.sources._logged_events import event_in, is_from_application
 
-__all__ = ["feed_line", "read_line", "read_log", "size_of"]
+__all__ = ["LineReader", "OtherLines", "find_files", "read_log", "size_of"]
 
 T = TypeVar("T")
 
 _RECORD = b'{"v":'
+_LEVEL = b'"level"'
+"""Nearly all loggers that write JSON have this key, and no event of Daily's has it."""
+_PAYLOAD, _TIMESTAMP = b'"payload"', b'timestamp"'
+"""Webhooks and telstate's records have a payload and their own time. No other event of Daily's has a time, but its recorder may add one."""
+
+_MOST_UNDECIDED = 1000
+"""Lines."""
+
+
+def find_files(names: list[str]) -> list[str]:
+    """Return the files to read; those of a folder in the order of their age.
+
+    Raises:
+        OSError: for the first that cannot be found, and for a folder without logs.
+    """
+    for name in names:
+        if name != STDIN:
+            Path(name).stat()  # before anything is printed: half a report misleads
+    return expand(names)
 
 
 def read_log(names: list[str]) -> Iterator[LogLine]:
@@ -37,40 +57,132 @@ def read_log(names: list[str]) -> Iterator[LogLine]:
 def size_of(names: list[str]) -> int | None:
     """Return the number of bytes to read, or None if that cannot be known."""
     try:
-        return sum(Path(name).stat().st_size for name in names) if STDIN not in names else None
+        if STDIN in names or any(map(is_gzip, names)):
+            return None
+        return sum(Path(name).stat().st_size for name in names)
     except OSError:
         return None
 
 
-def feed_line(replay: Replay, line: LogLine, refuse: Callable[[LogLine, str], None]) -> Outcome | None:
-    """Feed a line to a replay; return the outcome of its event, or None if it has no event.
+class OtherLines(NamedTuple):
+    """The lines of an application's log that hold no event."""
+
+    file: str
+    first: int
+    """The number of the first one."""
+    lines: int
+
+
+class LineReader(Generic[T]):
+    """Reads the lines of logs, whether a line is an event, or an application logged one. Call it with each line.
 
     Args:
-        replay: gets the line.
-        line: of a log.
-        refuse: called with a line that could not be read, and the reason.
-    """
-    return read_line(line, replay.feed, refuse)
-
-
-def read_line(line: LogLine, read: Callable[[bytes], T], refuse: Callable[[LogLine, str], None]) -> T | None:
-    """Return what `read` makes of a line, or None if the line could not be read.
-
-    Args:
-        line: of a log.
         read: raises a ParseError if the bytes are not an event.
-        refuse: called with a line that could not be read, and the reason.
+        refuse: called with a line that could not be read, and the reason; not with ordinary lines of an application's log, which are
+            only counted: such a log has thousands.
     """
-    if line.too_long:
-        refuse(line, f"the line is longer than {MAX_LINE} bytes")
+
+    def __init__(self, read: Callable[[bytes], T], refuse: Callable[[LogLine, str], None]) -> None:
+        self._read = read
+        self._refuse = refuse
+        self._noise: dict[str, OtherLines] = {}
+        self._is_application: set[str] = set()
+        """The files that are known to be an application's log."""
+        self._with_events = ""
+        """The last file with a line that is an event itself."""
+        self._undecided: list[tuple[LogLine, str]] = []
+        """What could not be read before it is known what kind of log this is: a banner, the rest of a traceback, or lost events."""
+        self.refused = 0
+        """How many lines could not be read, ordinary lines of application logs included."""
+        self.raw = b""
+        """The last line that was read, as an event or a record; that of an application's line, without what surrounds it."""
+        self.was_logged = False
+        """Whether an application logged it."""
+
+    def __call__(self, line: LogLine) -> T | None:
+        """Return what `read` makes of a line, or None if it could not be read."""
+        if line.too_long or line.problem:
+            self._reject(line, line.problem or f"the line is longer than {MAX_LINE} bytes")
+            return None
+        raw, is_log_record = line.raw, False
+        if (
+            _LEVEL in raw or (_PAYLOAD not in raw and (_TIMESTAMP in raw or b'"ts"' in raw or b'"time"' in raw))
+        ) and not raw.startswith(_RECORD):
+            if (logged := event_in(raw)) is not None:
+                return self._read_logged(line, logged.as_line())
+            is_log_record = True
+        try:
+            read = self._read(raw)
+        except ParseError as error:
+            return self._read_other(line, error, look=not is_log_record)
+        self.raw, self.was_logged, self._with_events = raw, False, line.file
+        if self._undecided:
+            self._report_undecided()
+        return read
+
+    def noise(self) -> list[OtherLines]:
+        """Return what was only counted, by file. What was undecided until now is reported."""
+        self._report_undecided()
+        return list(self._noise.values())
+
+    def _read_other(self, line: LogLine, error: ParseError, *, look: bool) -> T | None:
+        if _is_cut_record(line, error):
+            return None
+        if look and not line.raw.startswith(_RECORD) and (logged := event_in(line.raw)) is not None:
+            return self._read_logged(line, logged.as_line())
+        torn = "" if line.whole else "the last line has no end, it may be torn: "
+        is_no_event = not error.field or error.field == "action"
+        reason = f"{torn}{error}"
+        if is_no_event and self._is_noise(line):
+            self._count(line)
+        elif is_no_event and line.file != self._with_events and len(self._undecided) < _MOST_UNDECIDED:
+            self._undecided.append((line._replace(raw=b""), reason))
+        else:
+            self._report_undecided()
+            self._reject(line, reason)
         return None
-    try:
-        return read(line.raw)
-    except ParseError as error:
-        if not _is_cut_record(line, error):
-            torn = "" if line.whole else "the last line has no end, it may be torn: "
-            refuse(line, f"{torn}{error}")
-        return None
+
+    def _read_logged(self, line: LogLine, record: bytes) -> T | None:
+        self._now_application(line.file)
+        try:
+            read = self._read(record)
+        except ParseError as error:
+            self._reject(line, str(error))
+            return None
+        self.raw, self.was_logged = record, True
+        return read
+
+    def _is_noise(self, line: LogLine) -> bool:
+        """An application's log is known by its lines; once it is, whatever else it has is noise: tracebacks, banners, other objects."""
+        if line.file not in self._is_application and is_from_application(line.raw):
+            self._now_application(line.file)
+        return line.file in self._is_application and not line.raw.startswith(_RECORD)
+
+    def _now_application(self, file: str) -> None:
+        """What could not be read of it before is noise too."""
+        if file in self._is_application:
+            return
+        self._is_application.add(file)
+        undecided, self._undecided = self._undecided, []
+        for line, reason in undecided:
+            if line.file == file:
+                self._count(line)
+            else:
+                self._reject(line, reason)
+
+    def _count(self, line: LogLine) -> None:
+        known = self._noise.get(line.file, OtherLines(line.file, line.number, 0))
+        self._noise[line.file] = known._replace(lines=known.lines + 1)
+        self.refused += 1
+
+    def _report_undecided(self) -> None:
+        undecided, self._undecided = self._undecided, []
+        for line, reason in undecided:
+            self._reject(line, reason)
+
+    def _reject(self, line: LogLine, reason: str) -> None:
+        self.refused += 1
+        self._refuse(line, reason)
 
 
 def _is_cut_record(line: LogLine, error: ParseError) -> bool:

@@ -10,9 +10,10 @@ from telstate.calls._outcome import Unmatched
 from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
 from telstate.cli._log_run import Gone, LogRun, record_of
-from telstate.cli._terminal import announce_stdin, check_files, misuse, tidy_exit, width
+from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit, width
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import FIELDS, CsvReport, JsonReport, Ordering, Selection, TextReport
+from telstate.views._report import HOW_TO_RECORD
 
 __all__ = ["replay"]
 
@@ -23,7 +24,9 @@ Report = CsvReport | JsonReport | TextReport
 def replay(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Logs to read, in this order; - is standard input, the default."),
+        typer.Argument(
+            metavar="FILE", help="Logs or folders to read, in this order; - is standard input, the default."
+        ),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
@@ -55,10 +58,12 @@ def replay(
     """Show what happened to every call in recorded logs.
 
     A log has one JSON object per line: a daily-js event, a webhook, a daily-python or pipecat callback, or a line of
-    telstate's own journal. SQLite journals can be read too, also while a service writes them.
+    telstate's own journal. SQLite journals can be read too, also while a service writes them. So can the logs of an
+    application (loguru, structlog, logging) that logged events, or the dicts of Daily's handlers: the time of a line counts
+    where the event has none, as UTC unless it says otherwise. gzip is decompressed; the logs of a folder are read oldest first.
 
-    Sessions are printed in the order in which they ended. SETUP is the time from our request to ringing (dial-out), or from
-    connected to media (dial-in). RING lasts until the answer or the end, TALK from the answer to the end. Unknown times are
+    Sessions are printed in the order in which they ended. SETUP is the time from our request to connected (dial-out), or from
+    connected to media (dial-in). RING lasts from there until the answer or the end, TALK from the answer to the end. Unknown times are
     blank. Callers on hold that got to no session have rows too. A session whose end Daily did not report ends by a sign of it (its
     participant left, the meeting ended, …), which stands below its row. A replay has no timers: only a journal records that a
     silence limit passed.
@@ -66,7 +71,7 @@ def replay(
     With --number, --room, --since and the like, only calls that have all of that are shown, and events without a session are not; the last
     line still counts all events.
 
-    Examples: telstate replay calls.db --number 030/761863 --since 2h, or: zcat *.gz | telstate replay --json
+    Examples: telstate replay calls.db --number 030/761863 --since 2h, or: telstate replay bot.log.2.gz bot.log.1 bot.log
     """
     names = files or [STDIN]
     settings = {} if retain is None else {"retain_untimed": retain}
@@ -79,8 +84,10 @@ def replay(
         report = JsonReport(numbers=numbers) if as_json else CsvReport(numbers=numbers)
     with tidy_exit():
         announce_stdin(names)
-        lines, invalid = _ReplayRun(names, settings, report, selection, Ordering(sort, limit)).run()
-    if invalid and (strict or invalid == lines):
+        run = _ReplayRun(names, settings, report, selection, Ordering(sort, limit)).run()
+    if run.has_read_nothing and not isinstance(report, TextReport):
+        say(HOW_TO_RECORD)  # the text report says it
+    if run.has_read_nothing or (run.invalid and strict):
         raise typer.Exit(1)
 
 
@@ -95,16 +102,18 @@ class _ReplayRun:
         self._selection = selection
         self._ordering = ordering
 
-    def run(self) -> tuple[int, int]:
-        """Read and print everything; return the number of lines, and how many of them could not be read."""
+    def run(self) -> LogRun:
+        """Read and print everything; return what is known of the lines."""
         run, report = self._run, self._report
-        check_files(run.names)
         run.print(report.head())
         run.run()
         for text in self._ordering.rest():
             run.print(text)
+        if self._selection.is_everything:
+            for other in run.other_lines:
+                run.print(report.noise(*other))
         run.print(report.summary(run.replay.engine, run.invalid))
-        return run.lines, run.invalid
+        return run
 
     def _show(self, gone: Gone) -> None:
         if isinstance(gone, Unmatched):

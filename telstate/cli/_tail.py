@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -11,15 +12,18 @@ from typing import Annotated
 
 import typer
 
+from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
-from telstate.cli._logs import feed_line, read_log
-from telstate.cli._terminal import announce_stdin, check_files, misuse, tidy_exit
+from telstate.cli._logs import LineReader, find_files, read_log
+from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit
 from telstate.errors import printable
 from telstate.events import SourceGap
 from telstate.journals._sqlite import is_sqlite
 from telstate.sources._follow import POLL, Follower
+from telstate.sources._log_files import is_gzip
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import TextReport, outcome_as_json, outcome_as_text
+from telstate.views._report import HOW_TO_RECORD
 
 __all__ = ["tail"]
 
@@ -27,7 +31,9 @@ __all__ = ["tail"]
 def tail(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Logs to read, in this order; - is standard input, the default."),
+        typer.Argument(
+            metavar="FILE", help="Logs or folders to read, in this order; - is standard input, the default."
+        ),
     ] = None,
     *,
     follow: Annotated[
@@ -44,7 +50,8 @@ def tail(
     It reads the same logs as `telstate replay`.
 
     With --follow, files may be rotated, and need not exist yet; a source-gap is printed where a rotation may have lost
-    lines. Lines that cannot be read are reported on standard error and skipped.
+    lines. Lines that cannot be read are reported on standard error and skipped; ordinary lines of an application's log
+    are skipped, and counted at the end.
 
     Example: telstate tail -f calls.jsonl
     """
@@ -56,10 +63,11 @@ def tail(
                 _check_can_be_followed(name)
             with _until_interrupted():
                 run.follow(names)
-        else:
-            check_files(names)
-            announce_stdin(names)
-            run.read(names)
+            return
+        announce_stdin(names)
+        if not run.read(find_files(names)):
+            say(HOW_TO_RECORD)
+            raise typer.Exit(1)
 
 
 class _TailRun:
@@ -67,16 +75,23 @@ class _TailRun:
 
     def __init__(self, *, as_json: bool, numbers: bool) -> None:
         self._replay = Replay()
+        self._reader: LineReader[Outcome | None] = LineReader(self._replay.feed, self._refuse)
         self._line = outcome_as_json if as_json else outcome_as_text
         self._numbers = numbers
+        self._noisy: set[str] = set()
         self._errors = TextReport(numbers=numbers)
 
-    def read(self, names: list[str]) -> None:
-        """Print everything there is."""
+    def read(self, names: list[str]) -> bool:
+        """Print everything there is; return False if no line at all could be read."""
+        lines = 0
         for line in read_log(names):
+            lines += 1
             self._take(line)
             if line.file == STDIN:
                 sys.stdout.flush()  # the input may be a pipe that is being written right now
+        for noise in self._reader.noise():
+            _write_error(self._errors.noise(*noise))
+        return not lines or self._reader.refused < lines
 
     def follow(self, names: list[str]) -> None:
         """Print everything there is, file by file, then what is added to any of them."""
@@ -92,8 +107,18 @@ class _TailRun:
                 for name in sorted(missing - reported):
                     _write_error(f"telstate: {printable(name)}: waiting for a file that exists and can be read")
                 reported = missing
+                self._report_noise()
                 sys.stdout.flush()
                 time.sleep(POLL)
+
+    def _report_noise(self) -> None:
+        """Say once of a file that most of its lines are not shown."""
+        for noise in self._reader.noise():
+            if noise.file not in self._noisy:
+                self._noisy.add(noise.file)
+                _write_error(
+                    f"telstate: {printable(noise.file)}: an application log, of which only lines with an event are shown"
+                )
 
     def _catch_up(self, follower: Follower) -> None:
         at_end = False
@@ -103,10 +128,10 @@ class _TailRun:
             at_end = follower.at_end
 
     def _take(self, line: LogLine) -> None:
-        outcome = feed_line(self._replay, line, self._refuse)
+        outcome = self._reader(line)
         if outcome is not None:
             at = outcome.event.occurred_at or outcome.event.sent_at
-            if at is None and line.raw.startswith(b'{"v"'):
+            if at is None and self._reader.raw.startswith(b'{"v"'):
                 at = self._replay.engine.now  # a journal's lines carry their own time
             sys.stdout.write(self._line(outcome, at, numbers=self._numbers) + "\n")
 
@@ -120,6 +145,10 @@ def _check_can_be_followed(name: str) -> None:
         misuse("standard input is printed as it comes, until it ends: leave out --follow")
     if is_sqlite(name):
         misuse(f"{name} is a database, and only text files can be followed: leave out --follow")
+    if os.path.isdir(name):
+        misuse(f"{name} is a folder: name the file in it that is written")
+    if is_gzip(name):
+        misuse(f"{name} is compressed, and nothing is added to it any more: leave out --follow")
 
 
 def _write_error(text: str) -> None:

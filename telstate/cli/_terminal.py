@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -21,7 +20,7 @@ from telstate.errors import TelstateError, printable
 from telstate.events._masking import mask
 from telstate.sources._log_lines import STDIN
 
-__all__ = ["Bar", "announce_stdin", "check_files", "log_to_stderr", "misuse", "tidy_exit", "width"]
+__all__ = ["Bar", "announce_stdin", "log_to_stderr", "misuse", "say", "tidy_exit", "width"]
 
 _BAR_AFTER = 0.5
 """Seconds before the progress bar appears: a short log needs none."""
@@ -60,15 +59,11 @@ def announce_stdin(names: list[str]) -> None:
         sys.stderr.write("telstate: reading from the terminal; end the input with Ctrl-D, or give a FILE\n")
 
 
-def check_files(names: list[str]) -> None:
-    """Fail before anything is printed if a file is missing: half a report misleads.
-
-    Raises:
-        OSError: for the first that cannot be found.
-    """
-    for name in names:
-        if name != STDIN:
-            Path(name).stat()
+def say(text: str) -> None:
+    """Print a text to standard error, if there is one."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"telstate: {printable(text)}\n")
+        sys.stderr.flush()
 
 
 def log_to_stderr(writer: LineWriter | None = None) -> None:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import anyio
 from pydantic import SecretStr
 
-from telstate.control._error_mapping import ADVICE, error_type_of, one_line
+from telstate.control._error_mapping import ADVICE, meaning_of, one_line
 from telstate.errors import DailyError, DefinitionError, NotAllowed, NotRunning, TemporarilyNotAvailable, UnknownResult
 from telstate.routing._log import Log
 
@@ -277,12 +277,13 @@ class DailyApi:
     def _classify(self, tried: _Try, text: str, *, has_error_name: bool) -> tuple[type[DailyError], str]:
         """Return the exception type, and what to do."""
         refused = not tried.problem and tried.status is not None and (tried.status >= 300 or not tried.ok)
-        kind = error_type_of(text) if refused else DailyError
+        meaning, advice = meaning_of(text) if refused else (DailyError, "")
+        kind = meaning if issubclass(meaning, DailyError) else DailyError
         if not refused or (tried.status or 0) >= 500:
             # A gateway may fail after it has passed the request on, or have no worker itself. Only Daily, with an error in its own
             # form, can say that nothing was done.
             if kind is TemporarilyNotAvailable and has_error_name:
-                return kind, ADVICE[kind]
+                return kind, advice
             return UnknownResult, ADVICE[UnknownResult]
         if tried.status == 429:
             when = f"in {tried.retry_after:.0f} seconds" if tried.retry_after else "later"
@@ -291,8 +292,8 @@ class DailyApi:
                 f"There were too many requests, and this one was not done: try again {when}.",
             )
         if kind is not DailyError:
-            return kind, ADVICE[kind]
-        return _BY_STATUS.get(tried.status or 0, DailyError), _ADVICE_BY_STATUS.get(tried.status or 0, "")
+            return kind, advice
+        return _BY_STATUS.get(tried.status or 0, DailyError), advice or _ADVICE_BY_STATUS.get(tried.status or 0, "")
 
     def _read_error(self, body: bytes) -> tuple[str | None, str | None]:
         """Return error and info. Daily's form is `{"error": …, "info": …}`; a gateway may send anything."""

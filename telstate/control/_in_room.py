@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 
 from telstate.calls._session import Session
 from telstate.control._call_transport import RoomParticipant, presence_if_absent
-from telstate.control._error_mapping import ADVICE, error_type_of, one_line
+from telstate.control._dropped_options import IN_ROOM, refuse_dropped
+from telstate.control._error_mapping import ADVICE, meaning_of, one_line
 from telstate.errors import DailyError, DefinitionError, NotHosting, NotSupported, TelstateError, UnknownResult
 from telstate.events import Direction, Presence
 from telstate.options import Dialout, Dtmf, Refer, Transfer
+from telstate.options._base import Options
 from telstate.routing._clock import SystemClock
 from telstate.routing._ports import Clock
 
@@ -64,6 +66,7 @@ class InRoom(ABC):
 
     async def start(self, options: Dialout, room: str | None = None) -> str:  # noqa: ARG002 - it is in its room
         """Start a dial-out; return its session id. The room is always the one that was joined."""
+        self._refuse_dropped(options)
         answer = await self._call("start_dialout", options.body())
         session_id, error = answer if len(answer) == 2 else (None, None)
         if error is not None:
@@ -93,14 +96,17 @@ class InRoom(ABC):
 
     async def send_dtmf(self, session: Session, dtmf: Dtmf) -> None:
         """Press keys."""
+        self._refuse_dropped(dtmf)
         await self._do("send_dtmf", {"sessionId": session.session_id, **dtmf.body()})
 
     async def transfer(self, session: Session, transfer: Transfer) -> None:
         """Transfer a session to a SIP URI or a number. Daily stays in the call's path."""
+        self._refuse_dropped(transfer)
         await self._do("sip_call_transfer", {"sessionId": session.session_id, **transfer.body()})
 
     async def refer(self, session: Session, refer: Refer) -> None:
         """Transfer a SIP session to a SIP URI by REFER. Daily leaves the call's path."""
+        self._refuse_dropped(refer)
         await self._do("sip_refer", {"sessionId": session.session_id, **refer.body()})
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:  # noqa: ARG002 - refused
@@ -127,6 +133,9 @@ class InRoom(ABC):
         except Exception:  # noqa: S110 - no exception says anything about the session
             pass
         return Presence.UNKNOWN
+
+    def _refuse_dropped(self, options: Options) -> None:
+        refuse_dropped(f"a call client ({type(self).__name__})", IN_ROOM, options)
 
     def _method(self, name: str) -> Any:
         method = getattr(self._target, name, None)
@@ -180,12 +189,15 @@ def unknown(name: str, reason: str) -> UnknownResult:
     return UnknownResult(f"{name}: {reason}. {ADVICE[UnknownResult]}", info=reason)
 
 
-def _refused(name: str, error: object) -> DailyError:
-    """Return the error for a refusal: what was requested, what Daily said, what to do."""
+def _refused(name: str, error: object) -> DailyError | NotSupported:
+    """Return the error for a refusal: what was requested, what came, what to do."""
     info = one_line(str(error))
-    kind = error_type_of(info)
+    meaning = meaning_of(info)
     shown = info.rstrip(".") or "refused, without a reason"
-    return kind(f"{name}: Daily answered: {shown}. {ADVICE.get(kind, '')}".rstrip(), info=info or None)
+    text = f"{name}: Daily answered: {shown}. {meaning.advice}".rstrip()
+    if issubclass(meaning.kind, DailyError):
+        return meaning.kind(text, info=info or None)
+    return NotSupported(f"{name}: the answer was: {shown}. {meaning.advice}")
 
 
 def _participant(key: object, listed: Mapping[str, Any]) -> RoomParticipant | None:

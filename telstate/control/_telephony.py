@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from telstate.control._api import DailyApi
-from telstate.errors import DefinitionError, NoSuchSession, NotHosting, NotSupported, UnknownResult, shorten
+from telstate.control._dropped_options import REST, refuse_dropped
+from telstate.errors import DefinitionError, NoSuchSession, NotHosting, UnknownResult, shorten
 from telstate.options import Dialout, Dtmf, Refer, Transfer
+from telstate.options._base import Options
 from telstate.options._uris import uri_problem
 
 __all__ = ["START_TIMEOUT", "Telephony", "room_path"]
@@ -44,13 +46,9 @@ class Telephony:
 
     async def start(self, room: str, options: Dialout) -> str:
         """Dial out from a room; return the session id. Somebody must be in the room."""
-        body = options.body()
-        if "permissions" in body:
-            raise NotSupported(
-                "Daily's REST API takes no permissions for a dial-out: start it with a call client, or omit them"
-            )
+        _refuse_dropped(options)
         path = f"{room_path(room)}/dialOut/start"
-        answer, _ = await self._post(path, body, timeout=self._start_timeout)
+        answer, _ = await self._post(path, options.body(), timeout=self._start_timeout)
         session_id = answer.get("sessionId")
         if not isinstance(session_id, str) or not session_id:
             raise UnknownResult(
@@ -68,19 +66,17 @@ class Telephony:
 
     async def send_dtmf(self, room: str, session_id: str, dtmf: Dtmf) -> None:
         """Press keys."""
-        body = dtmf.body()
-        if "method" in body:
-            raise NotSupported(
-                "Daily's REST API takes no method for DTMF: send it with a call client, or omit the method"
-            )
-        await self._post(f"{room_path(room)}/dialOut/sendDTMF", {"sessionId": session_id, **body})
+        _refuse_dropped(dtmf)
+        await self._post(f"{room_path(room)}/dialOut/sendDTMF", {"sessionId": session_id, **dtmf.body()})
 
     async def transfer(self, room: str, session_id: str, transfer: Transfer) -> None:
         """Transfer a session. Daily stays in the call's path."""
+        _refuse_dropped(transfer)
         await self._post(f"{room_path(room)}/sipCallTransfer", {"sessionId": session_id, **transfer.body()})
 
     async def refer(self, room: str, session_id: str, refer: Refer) -> None:
         """Transfer a SIP session by REFER. Daily leaves the call's path."""
+        _refuse_dropped(refer)
         await self._post(f"{room_path(room)}/sipRefer", {"sessionId": session_id, **refer.body()})
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:
@@ -132,6 +128,10 @@ class Telephony:
                 f"POST {path}: Daily's answer is not a JSON object: check before you send it again", status=200
             )
         return answer, repeated
+
+
+def _refuse_dropped(options: Options) -> None:
+    refuse_dropped("Daily's REST API", REST, options)
 
 
 def room_path(room: str) -> str:

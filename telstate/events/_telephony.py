@@ -121,7 +121,7 @@ class DialinWarning(DialinEvent):
 
 
 class DialoutConnected(DialoutEvent):
-    """The call is placed and rings at the far end."""
+    """The network has accepted the call (SIP's 100 Trying); whether it rings yet is not told."""
 
     action: Literal["dialout-connected"] = "dialout-connected"
 

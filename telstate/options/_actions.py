@@ -60,7 +60,8 @@ class Dtmf(Options):
     """1 to 20 of 0-9, *, # and A-D. Lower case becomes upper case."""
     method: Annotated[_Method, one_of(_Method)] = "auto"
     """`telephone-event` is sent with the media (RFC 4733), which most systems understand; `sip-info` with the signalling
-    (RFC 6086); `auto` leaves the choice to Daily. The page of the REST API does not have this field."""
+    (RFC 6086), with a fixed pause of 100 ms between two tones; `auto` leaves the choice to Daily. The page of the REST API does not
+    have this field."""
     digit_duration_ms: Annotated[
         int,
         Field(strict=True, ge=_MIN_DURATION_MS, le=_MAX_DURATION_MS),
@@ -100,9 +101,10 @@ class Transfer(Options):
     caller_id: CallerId | None = None
     """The number that the called phone shows, as in `PhoneDialout`. Only for a phone number."""
     extension: Extension | None = None
-    """The extension to dial after the answer, 1 to 20 characters of ASCII. Only for a phone number."""
+    """The extension to dial after the answer, 1 to 20 characters of ASCII. Only for a phone number, and only by Daily's REST API:
+    daily-python drops it (`NotSupported`)."""
     wait_before_extension_dial_sec: WaitSeconds = 0
-    """Seconds from the answer to dialling the extension, 0 to 60. Only with `extension`."""
+    """Seconds from the answer to dialling the extension, 0 to 60. Above 0 only with `extension`."""
 
     def _conflicts(self) -> Iterator[Conflict]:
         if self.to_end_point.startswith("+"):

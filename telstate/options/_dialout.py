@@ -21,10 +21,13 @@ from telstate.options._fields import (
     Extension,
     Flag,
     PhoneNumber,
-    Positive,
     SipUri,
     Text,
     UserId,
+    VideoBitrate,
+    VideoFps,
+    VideoHeight,
+    VideoWidth,
     WaitSeconds,
     must_be,
 )
@@ -33,19 +36,21 @@ __all__ = ["Dialout", "Permissions", "PhoneDialout", "SipDialout", "VideoSetting
 
 
 class VideoSettings(Options):
-    """How to encode the video that is sent to the far end. Daily documents no limits, no defaults and no unit.
+    """How to encode the video that is sent to the far end.
 
-    Its example is 1280, 720, 15 and 900 (docs.daily.co/reference/rest-api/rooms/dialout/start).
+    Only Daily's REST API carries these: daily-python drops them (`NotSupported`). What is left out is Daily's default.
+
+    Source: docs.daily.co/reference/rest-api/rooms/dialout/start, and the types of daily-js.
     """
 
-    width: Positive | None = None
-    """At least 1."""
-    height: Positive | None = None
-    """At least 1."""
-    fps: Positive | None = None
-    """At least 1."""
-    video_bitrate: Positive | None = None
-    """At least 1."""
+    width: VideoWidth | None = None
+    """Pixels, 1 to 1280. Daily's default is 1280."""
+    height: VideoHeight | None = None
+    """Pixels, 1 to 720. Daily's default is 720."""
+    fps: VideoFps | None = None
+    """Frames per second, 1 to 30. Daily's default is 15."""
+    video_bitrate: VideoBitrate | None = None
+    """Kilobits per second, 1 to 1000. Daily's default is 900."""
 
 
 def _check_json(value: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +62,8 @@ def _check_json(value: dict[str, Any]) -> dict[str, Any]:
 class Permissions(Options):
     """Whose media the participant that is called can receive.
 
-    For daily-js and daily-python: the page of the REST API does not have it.
+    For daily-js and daily-python: the page of the REST API does not have it. daily-python reads `base`, `byUserId` and
+    `byParticipantId` only.
     """
 
     can_receive: Annotated[
@@ -94,14 +100,14 @@ class SipDialout(Options):
     video: Flag = False
     """Whether to send and receive video."""
     video_settings: VideoSettings | None = None
-    """Only with `video`."""
+    """Only with `video`, and only by Daily's REST API."""
     codecs: Codecs | None = None
     """Audio and video codecs."""
     permissions: Permissions | None = None
-    """Whose media the participant can receive."""
+    """Whose media the participant can receive. Not by Daily's REST API."""
     provider: Text | None = None
-    """The carrier: `daily` or `signalwire`, the default (docs.daily.co/docs/guides/features/dial-in-dial-out). Other
-    names are sent unchanged."""
+    """The carrier: `daily` or `signalwire`, the default (docs.daily.co/docs/guides/features/dial-in-dial-out). The REST API has no such
+    field, and daily-python takes `daily` only: anything else is `NotSupported` there."""
 
     @property
     def destination(self) -> str:
@@ -142,13 +148,14 @@ class PhoneDialout(Options):
     """The extension to dial after the answer: 1 to 20 characters of ASCII. Daily does not say which ones it takes; they
     are sent unchanged."""
     wait_before_extension_dial_sec: WaitSeconds = 0
-    """Seconds from the answer to dialling the extension, 0 to 60. Only with `extension`."""
+    """Seconds from the answer to dialling the extension, 0 to 60. Above 0 only with `extension`."""
     codecs: Codecs | None = None
     """Audio codecs only."""
     permissions: Permissions | None = None
-    """Whose media the participant can receive."""
+    """Whose media the participant can receive. Not by Daily's REST API."""
     provider: Text | None = None
-    """The carrier: `signalwire`, the default for phones (docs.daily.co/docs/guides/features/dial-in-dial-out)."""
+    """The carrier: `signalwire`, the default for phones (docs.daily.co/docs/guides/features/dial-in-dial-out). Only daily-js carries it:
+    elsewhere it is `NotSupported`, so leave it out."""
 
     @property
     def destination(self) -> str:

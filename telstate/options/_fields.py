@@ -26,6 +26,10 @@ __all__ = [
     "SipUri",
     "Text",
     "UserId",
+    "VideoBitrate",
+    "VideoFps",
+    "VideoHeight",
+    "VideoWidth",
     "WaitSeconds",
     "closest",
     "either",
@@ -42,6 +46,8 @@ _MAX_EXTENSION = 20
 """Characters. Source: the page of startDialOut."""
 _MAX_WAIT_SEC = 60
 """Seconds from the answer to the extension. Source: the page of dialOut/start."""
+_MAX_WIDTH, _MAX_HEIGHT, _MAX_FPS, _MAX_BITRATE = 1280, 720, 30, 1000
+"""Pixels, pixels, frames per second, kbps. Source: the pages of startDialOut and dialOut/start, and daily-js's types."""
 
 E164 = r"\+[1-9][0-9]{1,14}"
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -169,4 +175,24 @@ WaitSeconds = Annotated[
     whole_number(f"of seconds from 0 to {_MAX_WAIT_SEC}", "give one within these limits"),
 ]
 Positive = Annotated[int, Field(strict=True, ge=1), whole_number("of at least 1", "give 1 or more")]
+VideoWidth = Annotated[
+    int,
+    Field(strict=True, ge=1, le=_MAX_WIDTH),
+    whole_number(f"of pixels from 1 to {_MAX_WIDTH}", "give one within these limits"),
+]
+VideoHeight = Annotated[
+    int,
+    Field(strict=True, ge=1, le=_MAX_HEIGHT),
+    whole_number(f"of pixels from 1 to {_MAX_HEIGHT}", "give one within these limits"),
+]
+VideoFps = Annotated[
+    int,
+    Field(strict=True, ge=1, le=_MAX_FPS),
+    whole_number(f"of frames per second from 1 to {_MAX_FPS}", "give one within these limits"),
+]
+VideoBitrate = Annotated[
+    int,
+    Field(strict=True, ge=1, le=_MAX_BITRATE),
+    whole_number(f"of kbps from 1 to {_MAX_BITRATE}", "give one within these limits; the unit is kbps, not bps"),
+]
 Flag = Annotated[bool, Field(strict=True), must_be("True or False", lambda _: "write one of the two")]

@@ -52,6 +52,9 @@ class CsvReport:
     def invalid(self, file: str, line: int, error: str) -> None:
         """No row."""
 
+    def noise(self, file: str, first: int, lines: int) -> None:
+        """No row."""
+
     def summary(self, engine: Engine, invalid: int) -> None:
         """No row."""
 

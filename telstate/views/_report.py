@@ -21,7 +21,13 @@ from telstate.events._masking import mask, mask_address, mask_name
 from telstate.views._masked import mask_record
 from telstate.views._text import cut, printable, utc_time
 
-__all__ = ["JsonReport", "TextReport"]
+__all__ = ["HOW_TO_RECORD", "JsonReport", "TextReport"]
+
+HOW_TO_RECORD = (
+    "No line could be read as an event. telstate reads JSON Lines of events, journals, and application logs in which events or the dicts of"
+    " Daily's handlers were logged; of compressed files, gzip. To record events, give the dispatcher a journal=SqliteJournal('calls.db'); replay that, or what"
+    " `telstate export calls.db` writes."
+)
 
 
 class JsonReport:
@@ -55,6 +61,10 @@ class JsonReport:
     def invalid(self, file: str, line: int, error: str) -> str:
         """A line that could not be read."""
         return self._line("invalid", {"file": file, "line": line, "error": error})
+
+    def noise(self, file: str, first: int, lines: int) -> str:
+        """The lines of an application log without an event, in one line for all: as invalid, with the first of them."""
+        return self.invalid(file, first, _noise(lines))
 
     def summary(self, engine: Engine, invalid: int) -> str:
         """The last line: how many events had which outcome."""
@@ -153,6 +163,10 @@ class TextReport:
         """A line that could not be read."""
         return f"{printable(file)}:{line}: not read: {self._text(error)}"
 
+    def noise(self, file: str, first: int, lines: int) -> str:
+        """The lines of an application log without an event, in one line for all."""
+        return f"{printable(file)}: {_noise(lines)}, the first is line {first}"
+
     def summary(self, engine: Engine, invalid: int) -> str:
         """The totals."""
         ends = ", ".join(f"{count} {end}" for end, count in self._ends.most_common())
@@ -167,7 +181,7 @@ class TextReport:
         if invalid:
             lines.append(f"{_count(invalid, 'line')} could not be read")
         if invalid and not engine.received:
-            lines.append("No line could be read: is this a log with one JSON object per line, and not compressed?")
+            lines.append(HOW_TO_RECORD)
         return "\n".join(lines)
 
     def _row(self, *cells: str) -> str:
@@ -197,6 +211,11 @@ class TextReport:
     def _text(self, text: str, names: Iterable[str] = ()) -> str:
         """Any other text, as shown. Masked first: what is not printable may stand between two digits."""
         return printable(text if self._numbers else mask(text, names))
+
+
+def _noise(lines: int) -> str:
+    what = "1 line of this application log holds" if lines == 1 else f"{lines} lines of this application log hold"
+    return f"{what} no event"
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -462,11 +462,6 @@ def test_version() -> None:
     assert telstate("--version").stdout.decode() == f"telstate {telstate_version}\n"
 
 
-def test_a_compressed_log_is_recognised() -> None:
-    """The report says what may be wrong."""
-    assert "not compressed?" in telstate("replay", given=b"\x1f\x8b\n\n").stdout.decode()
-
-
 @pytest.mark.long
 def test_head_of_a_pipe_is_not_an_error() -> None:
     """`| head` closes the pipe early."""

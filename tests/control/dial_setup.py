@@ -100,7 +100,8 @@ class DialSetup:
             if counted():
                 await self.clock.sleep(delay)
                 if refuse is not None:
-                    raise error_type_of(refuse)(f"stop: Daily answered: {refuse}", status=status, error=refuse)
+                    kind: Any = error_type_of(refuse)
+                    raise kind(f"stop: Daily answered: {refuse}", status=status, error=refuse)
 
         self.daily.before_stop = before_stop
 

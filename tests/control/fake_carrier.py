@@ -237,7 +237,8 @@ def _steps(line: PhoneLine) -> list[tuple[float, str]]:
 
 def _refusal(refusal: Refusal) -> DailyError:
     text = f"{refusal.error} {refusal.info}".strip()
-    kind = error_type_of(text)
+    kind: Any = error_type_of(text)
     if kind is DailyError and refusal.status == 429:
         kind = error_type_of("TEMPORARILY_NOT_AVAILABLE")
-    return kind(text, status=refusal.status, error=refusal.error, info=refusal.info)
+    made: DailyError = kind(text, status=refusal.status, error=refusal.error, info=refusal.info)
+    return made

@@ -133,6 +133,10 @@ async def test_it_is_dialled_again(setup: Setup, first: PhoneLine, outcome: str)
         (PhoneLine(refuses=refusals.DIALOUT_IN_PROGRESS), DialOutcome.REFUSED),
         (PhoneLine(refuses=refusals.Refusal(400, "invalid-request-error", "something new")), DialOutcome.REFUSED),
         (PhoneLine(fails=0.05, error="SIP/PSTN dial-out is not enabled for domain"), DialOutcome.FAILED),
+        (
+            PhoneLine(fails=0.05, error="Error handling startDialout: Dialout settings are not valid"),
+            DialOutcome.FAILED,
+        ),
         (PhoneLine(start_lost=True), DialOutcome.UNKNOWN),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -12,14 +14,16 @@ import pytest
 import structlog
 
 from telstate.control import DailyApi, RestControl, Rooms, Telephony
-from telstate.control._error_mapping import ADVICE, error_type_of, is_permanent, one_line
+from telstate.control._error_mapping import ADVICE, error_type_of, is_permanent, meaning_of, one_line
 from telstate.errors import (
     DailyError,
     DialoutInProgress,
     ForwardingFailed,
+    InvalidRequest,
     NoSuchSession,
     NotAllowed,
     NotHosting,
+    NotSupported,
     RoomFull,
     TemporarilyNotAvailable,
     UnknownResult,
@@ -28,6 +32,7 @@ from telstate.options import Dtmf, PhoneDialout, Refer, SipRoom, Transfer
 from telstate.testing import FakeDaily, refusals
 from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead
+from tests.corpus import HERE
 
 BOB = "sip:bob@example.com"
 TEXTS = [
@@ -68,15 +73,56 @@ TEXTS = [
     ("max_sip_pstn_sessions_per_room reached", RoomFull),
     ("maximum number of SIP/PSTN sessions reached", RoomFull),
     ("too many PSTN sessions", RoomFull),
+    ('Dialout settings are not valid: JsonApiError { message: "data did not match any variant" }', InvalidRequest),
+    ("Dialout settings are not valid JSON: expected value", InvalidRequest),
+    ("Send DTMF settings are not valid: JsonApiError", InvalidRequest),
+    ("SIP call transfer settings are not valid", InvalidRequest),
+    ("SIP refer settings are not valid", InvalidRequest),
+    ("The setting is not valid", InvalidRequest),
+    ("these settings aren't valid", InvalidRequest),
+    ("invalid dialout settings", InvalidRequest),
+    ("Failed to parse participant ID: Error(ParseChar { character: 'x', index: 0 })", InvalidRequest),
+    ("Failed to parse participant IDs JSON", InvalidRequest),
+    ("Can't send DTMF if 'sessionId' is not set", InvalidRequest),
+    ("Can't perform SIP REFER if 'sessionId' is not set", InvalidRequest),
+    ("No SIP call in progress", NoSuchSession),
+    ("no SIP calls are in progress", NoSuchSession),
+    ("Sip(NoSipCallInProgress)", NoSuchSession),
+    ("no such session", NoSuchSession),
+    ("no such session: 16777218", NoSuchSession),
+    ("transport already has an active call", DialoutInProgress),
+    ("the transport has already an active call", DialoutInProgress),
+    ("dial-outs are not enabled for this domain", NotAllowed),
+    ("dial out isn't enabled for your account", NotAllowed),
+    ("International dial-outs are not supported", NotAllowed),
+    ("sip_call_transfer is not supported yet", NotSupported),
+    ("sip_refer isn't supported", NotSupported),
+    ("sipCallTransfer not implemented", NotSupported),
+    ("the settings were invalid", InvalidRequest),
+    ("dialout is disabled for this room", NotAllowed),
+    ("Unable to handle dialin-ready event (status: 503, error: service unavailable)", ForwardingFailed),
+    (
+        "Error handling dialin-ready event (https://api.daily.co/v1/dialin/pinlessCallUpdate): connection failed",
+        ForwardingFailed,
+    ),
+    ("Timeout handling dialin-ready event (https://api.daily.co/v1/dialin/pinlessCallUpdate)", UnknownResult),
 ]
+KNOWN = [
+    ("Dialout(Properties(UnknownCallClientError))", r"enable_dialout.* has not joined .*owner"),
+    ("Switch to soup failed, could not initiate dial out", "try again"),
+    ("DialOut failed with error: process error, Channel closed", "tried again"),
+    ("SDP negotiation failed", "codecs"),
+    ("unable to transfer SIP call", "target"),
+    ("400: the room is not in SFU mode", "SFU"),
+]
+"""What they mean, without a type of error for it: what to do depends on what the program finds out."""
 UNKNOWN = [
     "",
-    "Switch to soup failed, could not initiate dial out",
-    "DialOut failed with error: process error, Channel closed",
-    "SDP negotiation failed",
     "Requested codec unavailable, using fallback",
-    "unable to transfer SIP call",
     "Missing fields",
+    "valid settings",
+    "the session is active",
+    "the video is not supported",
     "too many requests. A sip of sessions",
     "limit of sessions",
     "not-found",
@@ -85,9 +131,29 @@ UNKNOWN = [
 
 @pytest.mark.parametrize(("text", "kind"), TEXTS)
 def test_known_texts(text: str, kind: type[DailyError]) -> None:
-    """In any case, and with any text around them."""
-    for shown in (text, text.upper(), text.lower(), f"error: {text}\n(really)"):
+    """In any case, and with any text around them: a prefix of daily-python's, or JSON, once or twice."""
+    in_json = json.dumps({"error": "invalid-request-error", "info": text})
+    wrapped = (f"Error handling startDialout: {text}", in_json, json.dumps({"body": in_json}), str({"message": text}))
+    for shown in (text, text.upper(), text.lower(), f"error: {text}\n(really)", *wrapped):
         assert error_type_of(shown) is kind
+
+
+@pytest.mark.parametrize(("text", "advice"), KNOWN)
+def test_known_texts_without_a_type(text: str, advice: str) -> None:
+    """The error says what to check. A dial may be tried again."""
+    for shown in (text, text.upper(), f"Error handling startDialout: {text}"):
+        meaning = meaning_of(shown)
+        assert meaning.kind is DailyError
+        assert re.search(advice, meaning.advice)
+    assert not is_permanent(DailyError(text))
+
+
+def test_every_text_on_record_has_a_meaning() -> None:
+    """What Daily and its packages are known to say; a warning is no error."""
+    lines = (HERE / "texts" / "errors.jsonl").read_text(encoding="utf-8").splitlines()
+    for one in map(json.loads, lines):
+        assert bool(meaning_of(one["text"]).advice) != ("warning" in one["where"]), one
+    assert len(lines) >= 30
 
 
 @pytest.mark.parametrize("text", UNKNOWN)
@@ -112,6 +178,8 @@ def test_each_error_type_has_advice() -> None:
         (RoomFull("", status=400), False),
         (NoSuchSession("", status=404), False),
         (UnknownResult("", status=400), False),
+        (InvalidRequest(""), True),
+        (NotSupported(""), True),
         (DailyError("", status=399), False),
         (DailyError("", status=400), True),
         (DailyError("", status=499), True),
@@ -132,6 +200,11 @@ HOSTILE = [
     "dialout ",
     "no worker is ",
     "not enabled for ",
+    "dial outs are already ",
+    "settings are not ",
+    "can't send_dtmf is not yet ",
+    "start_" + "x" * 35,
+    "is isn't ",
     "response",
     "a",
     " ",
@@ -195,7 +268,7 @@ def refusal(status: int, error: str, info: str = "", **headers: str) -> Fault:
 @pytest.mark.anyio
 async def test_refusals_over_http(daily: FakeDaily) -> None:
     """The text may be the name of the error, its info, or the whole body."""
-    for text, kind in [*TEXTS[:12], (UNKNOWN[1], DailyError)]:
+    for text, kind in [*TEXTS[:12], (UNKNOWN[1], DailyError), ("start_dialout is not supported", DailyError)]:
         for fault in (refusal(400, text), refusal(400, "invalid-request-error", text), instead(400, text.encode())):
             error = await error_of(daily, fault)
             assert type(error) is kind

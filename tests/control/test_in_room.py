@@ -11,11 +11,12 @@ import pytest
 from pydantic import ValidationError
 
 from telstate import Dispatcher, Router
-from telstate.control import CallTransport, RestControl, RoomParticipant
+from telstate.control import CallTransport, Dialer, RestControl, RoomParticipant
 from telstate.errors import (
     CallEnded,
     DailyError,
     DialoutInProgress,
+    InvalidRequest,
     NoSuchSession,
     NotAllowed,
     NotHosting,
@@ -52,6 +53,9 @@ TEXTS = [
     ("Signalling(ResponseReceiveTimeout)", UnknownResult),
     ("Switch to soup failed, could not initiate dial out", DailyError),
     ("", DailyError),
+    ('Dialout settings are not valid: JsonApiError { message: "did not match any variant" }', InvalidRequest),
+    ("Dialout(Properties(UnknownCallClientError))", DailyError),
+    ("transport already has an active call", DialoutInProgress),
 ]
 ACTS: dict[str, Callable[[CallTransport], Awaitable[None]]] = {
     "stop_dialout": lambda control: control.stop(answered()),
@@ -116,6 +120,35 @@ async def test_the_errors_of_refused_requests(kind: str, act: str, text: str, er
     assert text in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "starts"),
+    [
+        ('Dialout settings are not valid: JsonApiError { message: "did not match any variant" }', 1),
+        ("transport already has an active call", 1),
+        (NOT_ENABLED, 1),
+        ("Dialout(Properties(UnknownCallClientError))", 3),
+        (NO_CALL, 3),
+    ],
+)
+async def test_what_would_be_refused_again_is_not_dialled_again(kind: str, text: str, starts: int) -> None:
+    """Where the bot may be about to join, it is."""
+    async with acting(kind) as (control, fake):
+        fake.answers["start_dialout"] = [(None, text)]
+        async with Dispatcher(Router(), control=control) as calls, Dialer(calls, pauses=[0.0]) as dialer:
+            result = await dialer.dial(PHONE, attempts=3, ring_timeout=1)
+    assert [attempt.outcome for attempt in result.attempts] == ["refused"] * starts
+    assert [name for name, _ in fake.acts] == ["start_dialout"] * starts
+    assert text in str(result.error)
+
+
+async def test_what_a_transport_itself_does_not_support(kind: str) -> None:
+    """pipecat's SIPTransport answers so."""
+    async with acting(kind) as (control, fake):
+        fake.answers["sip_call_transfer"] = [("sip_call_transfer is not supported yet",)]
+        with pytest.raises(NotSupported, match=r"sip_call_transfer: the answer was: .*use another control"):
+            await ACTS["sip_call_transfer"](control)
+
+
 async def test_a_long_text_is_cut_short_and_on_one_line(kind: str) -> None:
     """So that it fits into a log."""
     async with acting(kind) as (control, fake):
@@ -134,10 +167,7 @@ async def test_the_requests(kind: str) -> None:
         await control.send_dtmf(session, Dtmf(tones="1#a"))
         await control.send_dtmf(session, Dtmf(tones="2", method="sip-info", digit_duration_ms=200))
         await control.transfer(session, Transfer(to_end_point=BOB))
-        extended = Transfer(
-            to_end_point=NUMBER, caller_id="+12025550102", extension="9", wait_before_extension_dial_sec=1
-        )
-        await control.transfer(session, extended)
+        await control.transfer(session, Transfer(to_end_point=NUMBER, caller_id="+12025550102"))
         await control.refer(session, Refer(to_end_point=BOB))
     mine = {"sessionId": SESSION}
     assert fake.sent == [
@@ -145,16 +175,7 @@ async def test_the_requests(kind: str) -> None:
         ("send_dtmf", {**mine, "tones": "1#A"}),
         ("send_dtmf", {**mine, "tones": "2", "method": "sip-info", "digitDurationMs": 200}),
         ("sip_call_transfer", {**mine, "toEndPoint": BOB}),
-        (
-            "sip_call_transfer",
-            {
-                **mine,
-                "toEndPoint": NUMBER,
-                "callerId": "+12025550102",
-                "extension": "9",
-                "waitBeforeExtensionDialSec": 1,
-            },
-        ),
+        ("sip_call_transfer", {**mine, "toEndPoint": NUMBER, "callerId": "+12025550102"}),
         ("sip_refer", {**mine, "toEndPoint": BOB}),
     ]
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from telstate.cli import app
 from tests.corpus import HERE
 
-LOGS = sorted((HERE / "logs").glob("*.jsonl"))
+LOGS = sorted(path for path in (HERE / "logs").iterdir() if path.suffix in (".jsonl", ".log"))
 
 
 def replay(path: Path) -> dict[str, list[Any]]:

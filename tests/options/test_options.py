@@ -34,6 +34,13 @@ ROOM: dict[str, Any] = {"display_name": "Lobby"}
 UUID = "99ae8efd-d32c-4786-9bb4-77735a4e7d22"
 EXTENDED = {**PHONE, "extension": "1"}
 
+VIDEO_LIMITS = [
+    ("width", 1280, "pixels"),
+    ("height", 720, "pixels"),
+    ("fps", 30, "frames per second"),
+    ("video_bitrate", 1000, "kbps"),
+]
+
 Model: TypeAlias = Any
 """One of the option classes. The tests often pass values that the types forbid."""
 
@@ -66,11 +73,7 @@ Model: TypeAlias = Any
         *[(Dtmf, {"tones": "1"}, "digit_duration_ms", value) for value in (50, 500, 2000)],
         *[(SipRoom, ROOM, "num_endpoints", value) for value in (1, 6)],
         (SipRoom, ROOM, "sip_mode", "dial-in"),
-        *[
-            (VideoSettings, {}, name, value)
-            for name in ("width", "height", "fps", "video_bitrate")
-            for value in (1, 10**9)
-        ],
+        *[(VideoSettings, {}, name, value) for name, most, _ in VIDEO_LIMITS for value in (1, most)],
         (Codecs, {}, "audio", ["PCMA", "PCMU", "G722", "OPUS"]),
         (Codecs, {}, "video", ["VP8", "H264"]),
         (Permissions, {}, "can_receive", {"base": None, "byUserId": {"u": {"audio": True}}, "new": [1, 2.5]}),
@@ -191,8 +194,9 @@ def alias_of(model: Model, name: str) -> str:
         ),
         (SipRoom, ROOM, "sip_mode", "dial-out", "sip_mode must be 'dial-in', got 'dial-out': write 'dial-in'"),
         *[
-            (VideoSettings, {}, name, 0, f"{name} must be a whole number of at least 1")
-            for name in ("width", "height", "fps", "video_bitrate")
+            (VideoSettings, {}, name, value, f"{name} must be a whole number of {unit} from 1 to {most}, got {value}: ")
+            for name, most, unit in VIDEO_LIMITS
+            for value in (0, most + 1)
         ],
         (Codecs, {}, "audio", [], "audio must have at least one codec, got an empty list: add one, or leave audio out"),
         (
@@ -474,7 +478,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "method": st.sampled_from(["auto", "telephone-event", "sip-info"]),
     "digit_duration_ms": st.integers(50, 2000),
     "sip_mode": st.just("dial-in"),
-    **dict.fromkeys(("num_endpoints", "width", "height", "fps", "video_bitrate"), st.integers(1, 10**9)),
+    "num_endpoints": st.integers(1, 10**9),
+    **{name: st.integers(1, most) for name, most, _ in VIDEO_LIMITS},
     "audio": st.lists(st.sampled_from(["OPUS", "G722", "PCMU", "PCMA"]), min_size=1, unique=True),
 }
 """Valid values of each field, by its name."""
@@ -535,7 +540,8 @@ def test_the_json_schema_has_the_limits() -> None:
     assert dtmf["method"] == {"enum": ["auto", "telephone-event", "sip-info"]}
     assert dtmf["digit_duration_ms"] == {"minimum": 50, "maximum": 2000}
     assert limits_of(SipRoom)["sip_mode"] == {"const": "dial-in"}
-    assert limits_of(SipRoom)["num_endpoints"] == limits_of(VideoSettings)["fps"] == {"minimum": 1}
+    assert limits_of(SipRoom)["num_endpoints"] == {"minimum": 1}
+    assert limits_of(VideoSettings) == {name: {"minimum": 1, "maximum": most} for name, most, _ in VIDEO_LIMITS}
     assert limits_of(Codecs)["video"] == {"minItems": 1, "uniqueItems": True}
     assert PhoneDialout.model_json_schema()["required"] == ["phoneNumber"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import sys
 from pathlib import Path
@@ -75,3 +76,46 @@ def test_a_missing_file_raises(tmp_path: Path) -> None:
     """The caller reports it."""
     with pytest.raises(FileNotFoundError):
         list(read_lines([str(tmp_path / "none")]))
+
+
+def test_gzip_is_known_by_its_first_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the file is called, also from standard input, in several members, and in UTF-16."""
+    packed = gzip.compress(b"\xef\xbb\xbfa\n\n") + gzip.compress(b"b\nc")
+    assert [(line.number, line.raw, line.whole) for line in read(tmp_path, packed)] == [
+        (1, b"a", True),
+        (3, b"b", True),
+        (4, b"c", False),
+    ]
+    assert [line.raw for line in read(tmp_path, gzip.compress("\ufeffa\nb\n".encode("utf-16-le")))] == [b"a", b"b"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
+    assert [line.raw for line in read_lines(["-"])] == [b"a", b"b", b"c"]
+    assert read(tmp_path, gzip.compress(b"")) == []
+    assert [line.raw for line in read(tmp_path, b"\x1f\x8b\n\x1f")] == [b"\x1f\x8b", b"\x1f"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "bits"])
+def test_a_damaged_gzip_file_is_read_as_far_as_it_goes(tmp_path: Path, damage: str) -> None:
+    """Then it is said, once."""
+    packed = gzip.compress(b"".join(b"line %d of many\n" % number for number in range(20_000)))
+    if damage == "cut":
+        packed = packed[: len(packed) // 2]
+    elif damage == "garbage":
+        packed += b"garbage"
+    else:
+        packed = packed[:-8] + b"\x00" * 8
+    path = tmp_path / "log"
+    path.write_bytes(packed)
+    *found, last = read_lines([str(path)])
+    assert found[0].raw == b"line 0 of many"
+    assert len(found) > 5_000
+    assert not any(line.problem for line in found)
+    assert ("cut short" if damage == "cut" else "damaged") in last.problem
+
+
+def test_a_gzip_file_that_unpacks_to_much_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the beginning of its one line is kept."""
+    monkeypatch.setattr(lines, "MAX_LINE", 1000)
+    path = tmp_path / "log"
+    path.write_bytes(gzip.compress(b"0" * 3_000_000 + b"\nz\n", 1))
+    first, second = read_lines([str(path)])
+    assert (first.too_long, len(first.raw), second.raw) == (True, 1001, b"z")
