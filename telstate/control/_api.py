@@ -142,7 +142,7 @@ class DailyApi:
         """Send a request; return Daily's answer, decoded from JSON; None if it is empty.
 
         Args:
-            method: `GET`, `POST` or `DELETE`.
+            method: `GET`, `POST`, `PUT` or `DELETE`.
             path: the path below the base URL, beginning with a slash; quote untrusted parts.
             body: what to send as JSON.
             timeout: seconds, for this request only.

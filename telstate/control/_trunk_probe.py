@@ -1,0 +1,91 @@
+"""Asks a trunk's receiver as Daily does before it creates the trunk: a signed `sip_trunk.test`, which must be answered with 2xx.
+
+Source: docs.daily.co/reference/rest-api/sip-trunk/notification. No page shows the body of the test; ours has the envelope of a call.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from typing import NamedTuple
+from uuid import uuid4
+
+import anyio
+from pydantic import SecretStr
+
+from telstate.control._error_mapping import one_line
+
+__all__ = ["PROBE_TIMEOUT", "TrunkProbe", "probe"]
+
+PROBE_TIMEOUT = 12.0
+"""Seconds for which Daily keeps a caller in ringback."""
+
+
+class TrunkProbe(NamedTuple):
+    """What the receiver of a trunk's calls answered."""
+
+    status: int | None
+    """The HTTP status; None if there was no answer."""
+    seconds: float
+    """How long that took."""
+    failure: str | None = None
+    """Why there was no answer."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, and what to do; None if the answer is 2xx."""
+        if self.status is None:
+            return f"did not answer: {self.failure}. Start the service, and check the URL"
+        if 200 <= self.status < 300:
+            return None
+        if self.status in (401, 403):
+            return f"answers {self.status}: it does not accept the trunk's signature, so give it the trunk's secret"
+        if 300 <= self.status < 400:
+            return f"answers {self.status}, a redirect: set the URL to which it leads"
+        return f"answers {self.status}, where Daily needs 2xx: check the path of the URL, and the log of the service"
+
+
+async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) -> TrunkProbe:  # noqa: ASYNC109
+    """Send the test; never raises because of what the receiver does.
+
+    Args:
+        url: the trunk's `webhook_url`.
+        secret: signs the test; base64.
+        trunk_name: the trunk's name, for the body.
+        timeout: seconds for the whole answer.
+    """
+    import httpx  # noqa: PLC0415 - an extra
+
+    body = json.dumps(
+        {
+            "version": "1.0.0",
+            "type": "sip_trunk.test",
+            "id": str(uuid4()),
+            "payload": {"trunk": {"name": trunk_name}},
+            "event_ts": round(time.time(), 3),
+        }
+    ).encode()
+    started = time.monotonic()
+    try:
+        headers = {"Content-Type": "application/json", **_signature(secret, body)}
+        with anyio.fail_after(timeout):
+            async with (
+                httpx.AsyncClient(timeout=timeout) as client,
+                client.stream("POST", url, content=body, headers=headers) as response,
+            ):
+                return TrunkProbe(response.status_code, time.monotonic() - started)
+    except TimeoutError:
+        failure = f"nothing came within {timeout:g} seconds"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        failure = one_line(str(error)).rstrip(".") or type(error).__name__
+    return TrunkProbe(None, time.monotonic() - started, failure)
+
+
+def _signature(secret: SecretStr, body: bytes) -> dict[str, str]:
+    """Sign as Daily does. (`telstate.sources` verifies it; the parts at the edge do not know each other.)"""
+    timestamp = str(int(time.time() * 1000))
+    key = base64.b64decode(secret.get_secret_value())
+    digest = base64.b64encode(hmac.digest(key, timestamp.encode() + b"." + body, "sha256"))
+    return {"X-Siptrunk-Timestamp": timestamp, "X-Siptrunk-Signature": digest.decode()}
