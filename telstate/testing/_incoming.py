@@ -167,7 +167,7 @@ class IncomingCalls(ABC):
                 return True
             if server.trunk_calls.hang_up(any_id) or server.pin_calls.hang_up(any_id):
                 return True
-            leg = next((one for one in domain.legs if one.live and any_id in (one.session_id, one.call_id)), None)
+            leg = domain.leg(any_id) or next((one for one in domain.legs if one.live and one.call_id == any_id), None)
             return leg is not None and domain.end(leg, "remote")
 
         return self._do(do)
