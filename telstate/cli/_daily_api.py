@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import typer
@@ -20,23 +20,30 @@ __all__ = [
     "SECRET",
     "ApiUrl",
     "JsonFlag",
-    "SecretFile",
     "checked",
     "given_secret",
     "print_secret",
     "run",
+    "secret_option",
     "unknown_secret",
 ]
 
 T = TypeVar("T")
 
 SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
+"""Is valid for all requests of Daily's, as for `telstate serve`."""
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")]
 ApiUrl = Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)]
-SecretFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help=f"A file with the secret to sign with, in base64; or put it into {SECRET}."),
-]
+
+
+def secret_option(variable: str) -> Any:
+    """Return the option for a file with a secret.
+
+    Args:
+        variable: the environment variable that holds it otherwise.
+    """
+    text = f"A file with the secret to sign with, in base64; or put it into {variable}."
+    return typer.Option(metavar="FILE", help=text)
 
 
 def run(url: str, work: Callable[[DailyApi], Awaitable[T]]) -> T:
@@ -68,10 +75,16 @@ def checked() -> Iterator[None]:
     misuse("; ".join(problems))
 
 
-def given_secret(file: Path | None) -> SecretStr | None:
-    """Return the secret of a file, else of the environment. It may be wrong: that is refused in one place, later."""
-    text = file.read_text("latin-1").strip() if file else os.environ.get(SECRET, "").strip()  # latin-1 reads any file
-    return SecretStr(text) if text or file else None
+def given_secret(file: Path | None, variable: str = SECRET) -> SecretStr | None:
+    """Return the secret of a file, else of the environment; where several are valid there, the first, which is the newest.
+
+    It may be wrong: that is refused in one place, later.
+    """
+    if file:
+        return SecretStr(file.read_text("latin-1").strip())  # latin-1 reads any file
+    listed = os.environ.get(variable, "").strip() or os.environ.get(SECRET, "")
+    first = listed.partition(",")[0].strip()
+    return SecretStr(first) if first else None
 
 
 def unknown_secret(hmac: SecretStr | None, given: SecretStr | None) -> str | None:
@@ -79,11 +92,11 @@ def unknown_secret(hmac: SecretStr | None, given: SecretStr | None) -> str | Non
     return None if hmac is None or hmac == given else hmac.get_secret_value()
 
 
-def print_secret(hmac: str | None, given: SecretStr | None) -> None:
+def print_secret(hmac: str | None, given: SecretStr | None, variable: str = SECRET) -> None:
     """Show a new secret, once, with the command that needs it."""
     if hmac is not None:
         sys.stdout.write(
-            f"Its secret is shown only now. Keep it, and start the service with it:\n\n    {SECRET}={hmac} telstate serve\n"
+            f"Its secret is shown only now. Keep it, and start the service with it:\n\n    {variable}={hmac} telstate serve\n"
         )
     elif given is not None:
         sys.stdout.write("Daily signs with the secret you gave.\n")

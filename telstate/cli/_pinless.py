@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +12,11 @@ import typer
 from telstate.cli._daily_api import (
     ApiUrl,
     JsonFlag,
-    SecretFile,
     checked,
     given_secret,
     print_secret,
     run,
+    secret_option,
     unknown_secret,
 )
 from telstate.cli._terminal import tidy_exit
@@ -31,13 +32,15 @@ verbs = typer.Typer(
     help="Let a URL learn of a number's callers, who are on hold until they are forwarded. The API key is read from DAILY_API_KEY.",
 )
 
+_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105 - the variable's name, not its value
+
 
 @verbs.command("set", cls=Verb)
 def set_(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="A number that you bought, such as +12025550100.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="The URL that learns of its callers: …/pinless.")],
     *,
-    secret_file: SecretFile = None,
+    secret_file: Annotated[Path | None, secret_option(_SECRET)] = None,
     new_secrets: Annotated[
         bool, typer.Option("--new-secrets", help="Go on although Daily then makes new secrets for other numbers.")
     ] = False,
@@ -54,7 +57,7 @@ def set_(
             return await PinlessNumbers(api).set(number, url, secret, new_secrets=new_secrets)
 
     with tidy_exit():
-        secret = given_secret(secret_file)
+        secret = given_secret(secret_file, _SECRET)
         done = run(api_url, change)
         address = done.address
         hmac = unknown_secret(address.hmac, secret) if done.new_secret else None
@@ -62,7 +65,7 @@ def set_(
             sys.stdout.write(json.dumps({**_as_dict(address), "hmac": hmac, "meanwhile": done.meanwhile}) + "\n")
         else:
             sys.stdout.write(f"{number}: its callers are reported to {address.room_creation_api}\n")
-            print_secret(hmac, secret)
+            print_secret(hmac, secret, _SECRET)
         if done.meanwhile:
             sys.stderr.write(
                 f"telstate: another program changed the list at the same time: {'; '.join(done.meanwhile)}\n"

@@ -15,11 +15,11 @@ from pydantic import SecretStr
 from telstate.cli._daily_api import (
     ApiUrl,
     JsonFlag,
-    SecretFile,
     checked,
     given_secret,
     print_secret,
     run,
+    secret_option,
     unknown_secret,
 )
 from telstate.cli._terminal import misuse, tidy_exit
@@ -37,6 +37,7 @@ verbs = typer.Typer(
     help="Create, list, show, update, delete and check SIP trunks, by which your carrier sends calls to Daily. The API key is read from DAILY_API_KEY.",
 )
 
+_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105 - the variable's name, not its value
 _PASSWORD = "TELSTATE_TRUNK_PASSWORD"  # noqa: S105 - the variable's name, not its value
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The trunk's id, as `list` shows it.")]
 _Allow = Annotated[
@@ -54,6 +55,7 @@ _Template = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A JSON file with the properties of each call's room.")
 ]
 _Description = Annotated[str | None, typer.Option(metavar="TEXT", help="Daily sends it with each call.")]
+_SecretFile = Annotated[Path | None, secret_option(_SECRET)]
 _Expires = Annotated[
     int | None, typer.Option(metavar="SECONDS", help="When a call's room expires; Daily's default is 3600.")
 ]
@@ -71,16 +73,16 @@ def create(
     description: _Description = None,
     room_template: _Template = None,
     exp_offset: _Expires = None,
-    secret_file: SecretFile = None,
+    secret_file: _SecretFile = None,
     as_json: JsonFlag = False,
     api_url: ApiUrl = DAILY,
 ) -> None:
     """Create a trunk, and print the address for your carrier. The service must already be running: Daily tests the URL at once.
 
-    The test is signed. Give the secret with which the service runs; without one Daily generates it, which is printed only once, and a service that verifies signatures refuses the test. To generate your own: openssl rand -base64 32
+    Without a secret of your own, Daily generates one, which is printed only once: start the service again with it. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
-        secret = given_secret(secret_file)
+        secret = given_secret(secret_file, _SECRET)
         access = _access(allow, username, password_file, is_open=is_open, exp_offset=exp_offset)
         if access is None:
             misuse(
@@ -101,7 +103,7 @@ def create(
             sys.stdout.write(json.dumps({**_as_dict(trunk), "hmac": hmac}) + "\n")
             return
         sys.stdout.write(f"{trunk.id} created. Let your carrier send calls to {trunk.sip_uri}\n")
-        print_secret(hmac, secret)
+        print_secret(hmac, secret, _SECRET)
 
 
 @verbs.command("list", cls=Verb)
@@ -141,7 +143,7 @@ def update(
     room_template: _Template = None,
     exp_offset: _Expires = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Let the trunk take calls, or not.")] = None,
-    secret_file: SecretFile = None,
+    secret_file: _SecretFile = None,
     as_json: JsonFlag = False,
     api_url: ApiUrl = DAILY,
 ) -> None:
@@ -179,7 +181,7 @@ def check(
         str | None, typer.Argument(metavar="ID", help="The trunk's id; by default all trunks of the domain.")
     ] = None,
     *,
-    secret_file: SecretFile = None,
+    secret_file: _SecretFile = None,
     as_json: JsonFlag = False,
     api_url: ApiUrl = DAILY,
 ) -> None:
@@ -190,7 +192,7 @@ def check(
 
     async def look(trunks: Trunks) -> list[TrunkCheck]:
         ids = [trunk_id] if trunk_id is not None else [one.id for one in await trunks.list()]
-        return [await trunks.check(one, secret=given_secret(secret_file)) for one in ids]
+        return [await trunks.check(one, secret=given_secret(secret_file, _SECRET)) for one in ids]
 
     with tidy_exit():
         found = _ask(api_url, look)
@@ -229,7 +231,7 @@ async def _notification(
     if url is None and secret_file is None:
         return None
     known = url or (await trunks.get(trunk_id)).webhook_url or ""
-    return TrunkNotification(webhook_url=known, hmac=given_secret(secret_file))
+    return TrunkNotification(webhook_url=known, hmac=given_secret(secret_file, _SECRET))
 
 
 def _access(

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from telstate.cli._daily_api import ApiUrl, JsonFlag, SecretFile, given_secret, print_secret, run, unknown_secret
+from telstate.cli._daily_api import (
+    SECRET,
+    ApiUrl,
+    JsonFlag,
+    given_secret,
+    print_secret,
+    run,
+    secret_option,
+    unknown_secret,
+)
 from telstate.cli._terminal import tidy_exit
 from telstate.cli._verb import Verb
 from telstate.control import DAILY, NEEDED, DailyApi, Webhook, Webhooks, watch
@@ -36,7 +46,7 @@ def create(
             "--event", metavar="TYPE", help="An event type, instead of all that telstate needs; may be repeated."
         ),
     ] = None,
-    secret_file: SecretFile = None,
+    secret_file: Annotated[Path | None, secret_option(SECRET)] = None,
     as_json: JsonFlag = False,
     api_url: ApiUrl = DAILY,
 ) -> None:

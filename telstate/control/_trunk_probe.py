@@ -9,7 +9,7 @@ import base64
 import hmac
 import json
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 import anyio
@@ -17,10 +17,17 @@ from pydantic import SecretStr
 
 from telstate.control._error_mapping import one_line
 
+if TYPE_CHECKING:
+    import httpx
+
 __all__ = ["PROBE_TIMEOUT", "TrunkProbe", "probe"]
 
 PROBE_TIMEOUT = 12.0
 """Seconds for which Daily keeps a caller in ringback."""
+_NOT_ACCEPTED = "does not accept the trunk's signature"
+_GIVE = "give it the trunk's secret"
+_LONGEST_ANSWER = 4096
+"""Bytes that are read of an answer."""
 
 
 class TrunkProbe(NamedTuple):
@@ -32,6 +39,9 @@ class TrunkProbe(NamedTuple):
     """How long that took."""
     failure: str | None = None
     """Why there was no answer."""
+    verified: bool | None = None
+    """False if the receiver says that it did not accept the signature: telstate's does, which answers every test with 200, because
+    Daily sends one before it tells the secret. None if it does not say."""
 
     @property
     def problem(self) -> str | None:
@@ -39,9 +49,9 @@ class TrunkProbe(NamedTuple):
         if self.status is None:
             return f"did not answer: {self.failure}. Start the service, and check the URL"
         if 200 <= self.status < 300:
-            return None
+            return None if self.verified is not False else f"{_NOT_ACCEPTED}, so it would refuse every call: {_GIVE}"
         if self.status in (401, 403):
-            return f"answers {self.status}: it does not accept the trunk's signature, so give it the trunk's secret"
+            return f"answers {self.status}: it {_NOT_ACCEPTED}; {_GIVE}"
         if 300 <= self.status < 400:
             return f"answers {self.status}, a redirect: set the URL to which it leads"
         return f"answers {self.status}, where Daily needs 2xx: check the path of the URL, and the log of the service"
@@ -75,12 +85,28 @@ async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) ->
                 httpx.AsyncClient(timeout=timeout) as client,
                 client.stream("POST", url, content=body, headers=headers) as response,
             ):
-                return TrunkProbe(response.status_code, time.monotonic() - started)
+                seconds = time.monotonic() - started
+                return TrunkProbe(response.status_code, seconds, verified=await _verified(response))
     except TimeoutError:
         failure = f"nothing came within {timeout:g} seconds"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         failure = one_line(str(error)).rstrip(".") or type(error).__name__
     return TrunkProbe(None, time.monotonic() - started, failure)
+
+
+async def _verified(response: httpx.Response) -> bool | None:
+    """Return what the answer says about the signature: `verified` of a JSON object."""
+    text = bytearray()
+    async for chunk in response.aiter_raw():
+        text += chunk
+        if len(text) > _LONGEST_ANSWER:
+            return None
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    verified = answer.get("verified") if isinstance(answer, dict) else None
+    return verified if isinstance(verified, bool) else None
 
 
 def _signature(secret: SecretStr, body: bytes) -> dict[str, str]:

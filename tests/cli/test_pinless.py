@@ -44,7 +44,7 @@ def entries(daily: FakeDaily) -> list[dict[str, Any]]:
 
 def pinless(daily: FakeDaily | None, *arguments: object, **more: str) -> TextRun:
     """Run a command; the key is nowhere in its output."""
-    run = telstate("pinless", *arguments, env=variables(daily, **more))
+    run = telstate("pinless", *arguments, env={"TELSTATE_PINLESS_SECRET": None, **variables(daily, **more)})
     text = TextRun(run.returncode, run.stdout.decode(), run.stderr.decode())
     assert KEY not in text.stdout + text.stderr
     return text
@@ -59,7 +59,7 @@ def test_set_keeps_the_other_numbers(daily: FakeDaily) -> None:
     assert others == before
     assert (ours["phone_number"], ours["room_creation_api"]) == (NUMBER, URL)
     assert run.stdout.startswith(f"{NUMBER}: its callers are reported to {URL}\n")
-    assert f"    TELSTATE_WEBHOOK_SECRET={ours['hmac']} telstate serve\n" in run.stdout
+    assert f"    TELSTATE_PINLESS_SECRET={ours['hmac']} telstate serve\n" in run.stdout
     again = pinless(daily, "set", NUMBER, f"{URL}/2")
     assert again.stdout == f"{NUMBER}: its callers are reported to {URL}/2\n"
     assert entries(daily)[-1]["hmac"] == ours["hmac"]
@@ -73,7 +73,8 @@ def test_set_takes_a_secret(daily: FakeDaily, tmp_path: Path) -> None:
     run = pinless(daily, "set", NUMBER, URL, "--secret-file", tmp_path / "secret", TELSTATE_WEBHOOK_SECRET="b3RoZXI=")  # noqa: S106
     assert "Daily signs with the secret you gave" in run.stdout
     assert entries(daily)[-1]["hmac"] == SECRET
-    run = pinless(daily, "set", OTHER, URL, "--json", TELSTATE_WEBHOOK_SECRET=SECRET)
+    both = {"TELSTATE_PINLESS_SECRET": SECRET, "TELSTATE_WEBHOOK_SECRET": "b3RoZXI="}
+    run = pinless(daily, "set", OTHER, URL, "--json", **both)
     assert entries(daily)[0]["hmac"] == SECRET
     assert json.loads(run.stdout)["hmac"] is None
     assert SECRET not in run.stdout
@@ -102,7 +103,7 @@ def test_show(daily: FakeDaily) -> None:
 def test_another_program_changes_the_list(daily: FakeDaily) -> None:
     """The number is set, and the exit code is 1."""
     ours = {"phone_number": NUMBER, "room_creation_api": URL, "hmac": SECRET}
-    shown = (entries(daily), [], [ours])
+    shown: tuple[list[dict[str, Any]], ...] = (entries(daily), [], [ours])
     bodies = [json.dumps({"config": {"pinless_dialin": one}}).encode() for one in shown]
     daily.faults.extend(instead(200, body) for body in bodies)
     run = pinless(daily, "set", NUMBER, URL, TELSTATE_WEBHOOK_SECRET=SECRET)

@@ -17,6 +17,7 @@ from tests.cli.test_webhook import TextRun, error, variables
 from tests.control.receiving import SECRET, Receiver
 
 PASSWORD = "hunter2 of the carrier"
+UNSET = dict.fromkeys(("TELSTATE_TRUNK_PASSWORD", "TELSTATE_TRUNK_SECRET"))
 ALLOWED = ("--allow", "203.0.113.7")
 
 
@@ -36,7 +37,7 @@ def receiver() -> Iterator[Receiver]:
 
 def trunk(daily: FakeDaily | None, *arguments: object, **more: str) -> TextRun:
     """Run a command; neither the key nor a password is in its output."""
-    run = telstate("trunk", *arguments, env={"TELSTATE_TRUNK_PASSWORD": None, **variables(daily, **more)})
+    run = telstate("trunk", *arguments, env={**UNSET, **variables(daily, **more)})
     text = TextRun(run.returncode, run.stdout.decode(), run.stderr.decode())
     assert KEY not in text.stdout + text.stderr
     assert PASSWORD not in text.stdout + text.stderr
@@ -67,7 +68,7 @@ def test_create_shows_the_secret_and_no_other_verb_does(daily: FakeDaily, receiv
     trunk_id, hmac = listed["id"], secret_of(daily, listed["id"])
     address = "sip:example-support.siptrunk.sip-us.daily.co"
     assert run.stdout.startswith(f"{trunk_id} created. Let your carrier send calls to {address}\n")
-    assert f"    TELSTATE_WEBHOOK_SECRET={hmac} telstate serve\n" in run.stdout
+    assert f"    TELSTATE_TRUNK_SECRET={hmac} telstate serve\n" in run.stdout
     for verb in (["list"], ["show", trunk_id], ["check"], ["check", trunk_id], ["update", trunk_id, "--enable"]):
         for arguments in (verb, [*verb, "--json"]):
             again = trunk(daily, *arguments)
@@ -206,6 +207,22 @@ def test_check_takes_the_secret_from_the_environment(daily: FakeDaily, receiver:
     assert "warning: its webhook_url was not tested" in trunk(daily, "check", "t").stdout
     assert trunk(daily, "check", "t", TELSTATE_WEBHOOK_SECRET=SECRET).stdout == "t: ok (None)\n"
     assert "x-siptrunk-signature" in receiver.headers[-1]
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        {"TELSTATE_TRUNK_SECRET": SECRET},
+        {"TELSTATE_TRUNK_SECRET": f"{SECRET}, b2xk", "TELSTATE_WEBHOOK_SECRET": "b3RoZXI="},
+        {"TELSTATE_TRUNK_SECRET": "", "TELSTATE_WEBHOOK_SECRET": f" {SECRET},b2xk"},
+    ],
+)
+def test_create_takes_the_secret_with_which_the_service_runs(
+    daily: FakeDaily, receiver: Receiver, secrets: dict[str, str]
+) -> None:
+    """Its own before the common one, and of several that are valid the first."""
+    assert trunk(daily, "create", "a", receiver.url, *ALLOWED, **secrets).returncode == 0
+    assert body(daily)["notification"]["hmac"] == SECRET
 
 
 def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Receiver, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ class Receiver:
 
     Attributes:
         answers: the status of each answer.
+        says: the body of each answer.
         delay: seconds before each answer.
         received: the bodies.
         headers: the headers of each, in lower case.
@@ -29,6 +30,7 @@ class Receiver:
     def __init__(self) -> None:
         receiver = self
         self.answers = 200
+        self.says = b""
         self.delay = 0.0
         self.received: list[Any] = []
         self.headers: list[dict[str, str]] = []
@@ -42,8 +44,9 @@ class Receiver:
                 receiver.received.append(json.loads(body))
                 time.sleep(receiver.delay)
                 self.send_response(receiver.answers)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(receiver.says)))
                 self.end_headers()
+                self.wfile.write(receiver.says)
 
             def log_message(self, *arguments: object) -> None:
                 """Log nothing."""

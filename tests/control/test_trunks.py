@@ -256,6 +256,29 @@ async def test_check_says_what_is_wrong_with_the_receiver(
     assert problem.endswith("; Daily rejects every call with 480")
 
 
+@pytest.mark.parametrize(
+    ("says", "accepted"),
+    [
+        (b'{"ok": true, "verified": false}', False),
+        (b'{"ok": true, "verified": true}', True),
+        *[
+            (odd, True)
+            for odd in (b'{"verified": 0}', b"[]", b"no JSON", b"[" * 4000, b'{"verified": false}' + b" " * 9999)
+        ],
+    ],
+)
+async def test_check_believes_a_receiver_that_did_not_accept_the_signature(
+    daily: FakeDaily, receiver: Receiver, says: bytes, accepted: bool
+) -> None:
+    """telstate's answers any test with 200: before a trunk is created, its secret may not exist yet."""
+    async with trunks_of(daily) as trunks:
+        trunk = await trunks.create(wanted(receiver))
+        receiver.says = says
+        found = await trunks.check(trunk.id)
+    assert bool(found) == accepted
+    assert accepted or "does not accept the trunk's signature, so it would refuse every call" in found.problems[0]
+
+
 async def test_check_of_a_receiver_that_is_gone_or_slow(daily: FakeDaily, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow one gets calls, while Daily has patience."""
     monkeypatch.setattr("telstate.control._trunks._SLOW", 0.05)
