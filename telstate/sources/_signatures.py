@@ -1,7 +1,7 @@
 """Daily's signatures: HMAC-SHA256 over the timestamp, a dot and the raw body; key and digest in base64.
 
-Source: Daily's webhook and pinless dial-in documentation, and public receivers that verify the raw bytes. Webhooks and pinless
-dial-in sign in the same way, each in its own headers. Nothing here reads a clock or the network.
+Source: Daily's documentation of webhooks, pinless dial-in and SIP trunks, and public receivers that verify the raw bytes. All three
+sign in the same way, each in its own headers. Nothing here reads a clock or the network.
 """
 
 from __future__ import annotations
@@ -10,8 +10,20 @@ import base64
 import binascii
 import hmac
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
-__all__ = ["PINLESS", "TOLERANCE", "WEBHOOK", "BadSignature", "Secret", "SignatureHeaders", "sign", "verify"]
+__all__ = [
+    "PINLESS",
+    "TOLERANCE",
+    "TRUNK",
+    "WEBHOOK",
+    "BadSignature",
+    "Secret",
+    "SignatureHeaders",
+    "headers_of_url",
+    "sign",
+    "verify",
+]
 
 TOLERANCE = 2 * 3600.0
 """Seconds for which a signature is valid. Daily documents no limit; it may sign a retry with its first timestamp, and retries for
@@ -19,7 +31,7 @@ up to an hour. telstate remembers the id of every webhook for this long, so a re
 _AHEAD = 300.0
 """How many of these seconds may lie in the future: the sender's clock may be ahead of ours."""
 _MILLISECONDS_FROM = 1e11
-"""A timestamp this large is in milliseconds, as pinless dial-in sends it: in seconds it would be the year 5138."""
+"""A timestamp this large is in milliseconds, as pinless dial-in and trunks send it: in seconds it would be the year 5138."""
 
 
 class BadSignature(Exception):
@@ -30,18 +42,34 @@ class SignatureHeaders:
     """The two headers that sign one kind of request.
 
     Args:
-        kind: `webhook` or `pinless`.
+        kind: `webhook`, `pinless` or `siptrunk`.
+        in_milliseconds: True if the timestamp is in Unix milliseconds, not in seconds.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, in_milliseconds: bool = False) -> None:
         self.signature: str = f"x-{kind}-signature"
         self.timestamp: str = f"x-{kind}-timestamp"
+        self._in_milliseconds = in_milliseconds
+
+    def stamp(self, now: float) -> str:
+        """Write Unix seconds as the timestamp of this kind."""
+        return str(int(now * 1000)) if self._in_milliseconds else f"{now:.3f}"
 
 
 WEBHOOK = SignatureHeaders("webhook")
 """`X-Webhook-Signature` and `X-Webhook-Timestamp`."""
-PINLESS = SignatureHeaders("pinless")
+PINLESS = SignatureHeaders("pinless", in_milliseconds=True)
 """`X-Pinless-Signature` and `X-Pinless-Timestamp` (in milliseconds), of a pinless dial-in."""
+TRUNK = SignatureHeaders("siptrunk", in_milliseconds=True)
+"""`X-Siptrunk-Signature` and `X-Siptrunk-Timestamp` (in milliseconds), of a call on a SIP trunk."""
+
+_BY_PATH = {"pinless": PINLESS, "sip-trunk": TRUNK}
+"""The last part of the paths at which `webhook_app` expects a kind."""
+
+
+def headers_of_url(url: str) -> SignatureHeaders:
+    """Return the headers of the requests that Daily sends to one of `webhook_app`'s URLs."""
+    return _BY_PATH.get(urlsplit(url).path.rstrip("/").rpartition("/")[2], WEBHOOK)
 
 
 class Secret:
@@ -91,7 +119,7 @@ def verify(
 
     Args:
         secrets: the valid secrets; several while you rotate them.
-        headers: the kind of request, `WEBHOOK` or `PINLESS`.
+        headers: the kind of request: `WEBHOOK`, `PINLESS` or `TRUNK`.
         given: the request's headers, with names in lower case.
         body: the request's body, byte for byte.
         now: Unix seconds.
