@@ -20,6 +20,7 @@ __all__ = [
     "BadSignature",
     "Secret",
     "SignatureHeaders",
+    "WrongSignature",
     "headers_of_url",
     "sign",
     "verify",
@@ -36,6 +37,10 @@ _MILLISECONDS_FROM = 1e11
 
 class BadSignature(Exception):
     """Raised when a request is not signed with one of the secrets, or is too old. The message says why: log it, do not send it."""
+
+
+class WrongSignature(BadSignature):
+    """The signature was made with another secret, or of another body."""
 
 
 class SignatureHeaders:
@@ -90,7 +95,9 @@ class Secret:
         except (binascii.Error, ValueError):
             key = b""
         if not key:
-            raise ValueError("a webhook's secret is base64, as Daily shows it in `hmac` when the webhook is created")
+            raise ValueError(
+                "a secret is base64, as Daily shows it in `hmac`: of a webhook, a pinless number or a SIP trunk"
+            )
         self._key = key
 
     def __repr__(self) -> str:
@@ -135,7 +142,7 @@ def verify(
     # Compare with all of them: the time this takes must not show which secret is close.
     matches = [hmac.compare_digest(secret.digest(timestamp, body), received) for secret in secrets]
     if not any(matches):
-        raise BadSignature("the signature does not match: another secret, or another body")
+        raise WrongSignature("the signature does not match: another secret, or another body")
     age = now - _seconds(timestamp)
     ahead = min(_AHEAD, tolerance)
     if not -ahead <= age <= tolerance - ahead:
