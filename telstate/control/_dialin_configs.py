@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import SecretStr
+
 from telstate.control._api import DailyApi
 from telstate.control._dialin_address import DialinAddress, read_address
 from telstate.errors import DailyError, DefinitionError, UnknownResult
@@ -40,7 +42,7 @@ class DialinConfigs:
 
     async def create(self, config: DialinConfig) -> DialinAddress:
         """Give a number a config. A number that has one is changed with `update`; to change its type, delete that first."""
-        return _config(await self._api.request("POST", _PATH, config.body()), UnknownResult)
+        return _config(await self._api.request("POST", _PATH, config.body(), hide=_secrets(config)), UnknownResult)
 
     async def list(self) -> tuple[DialinAddress, ...]:
         """Return all configs of the domain."""
@@ -66,7 +68,8 @@ class DialinConfigs:
     async def update(self, config_id: str, config: DialinConfig) -> DialinAddress:
         """Change a config; its type cannot change. It is not documented what becomes of the fields that are not given, so give all."""
         body = {name: value for name, value in config.body().items() if name != "type"}
-        return _config(await self._api.request("PUT", _path(config_id), body, idempotent=True), UnknownResult)
+        answer = await self._api.request("PUT", _path(config_id), body, idempotent=True, hide=_secrets(config))
+        return _config(answer, UnknownResult)
 
     async def delete(self, config_id: str) -> None:
         """Delete a config: calls of its number go nowhere from then on."""
@@ -75,6 +78,10 @@ class DialinConfigs:
         except DailyError as error:
             if error.status != 404 or not error.repeated:  # else the first request deleted it, and its answer was lost
                 raise
+
+
+def _secrets(config: DialinConfig) -> tuple[SecretStr, ...]:
+    return () if config.hmac is None else (config.hmac,)
 
 
 def _path(config_id: str) -> str:

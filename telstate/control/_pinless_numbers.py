@@ -94,8 +94,18 @@ class PinlessNumbers:
         wanted = [ours if entry is old else entry for entry in before if entry is old or entry in others]
         if not old:
             wanted.append(ours)
-        await self._api.request("POST", "/", {"properties": {_LIST: wanted}}, idempotent=True)
+        await self._post(wanted)
         return await self._verified(ours, others, new_secret=kept is None)
+
+    async def _post(self, entries: _Entries) -> None:
+        secrets = [SecretStr(secret) for secret in map(_secret_of, entries) if secret is not None]
+        try:
+            await self._api.request("POST", "/", {"properties": {_LIST: entries}}, idempotent=True, hide=secrets)
+        except DailyError as error:
+            if error.status != 400:
+                raise
+            hint = "If the number has a config of its own (telstate pinless show), change that: DialinConfigs.update."
+            raise DailyError(f"{error} {hint}", status=400, error=error.error, info=error.info) from error
 
     async def _verified(self, ours: _Entry, others: _Entries, *, new_secret: bool) -> PinlessChange:
         """Read the list again, and compare it with what was sent."""

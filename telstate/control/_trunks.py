@@ -104,7 +104,8 @@ class Trunks:
         Raises:
             DailyError: also if the receiver did not answer the test.
         """
-        return _trunk(await self._verified("POST", "/sip-trunk", trunk.body(), trunk.notification), UnknownResult)
+        answer = await self._verified("POST", "/sip-trunk", trunk.body(), trunk.notification, trunk.trunk_config)
+        return _trunk(answer, UnknownResult)
 
     async def list(self) -> tuple[Trunk, ...]:
         """Return all trunks of the domain."""
@@ -153,7 +154,7 @@ class Trunks:
         if not body:
             raise DefinitionError(f"nothing to change: give one of {', '.join(fields)}")
         before = await self.get(trunk_id)
-        await self._verified("PUT", _path(trunk_id), body, notification)
+        await self._verified("PUT", _path(trunk_id), body, notification, trunk_config)
         after = await self.get(trunk_id)
         given = notification.hmac if notification is not None else None
         if given is None and before.hmac is not None and after.hmac != before.hmac:
@@ -211,11 +212,21 @@ class Trunks:
         return TrunkCheck(trunk, tuple(problems), tuple(warnings), answer)
 
     async def _verified(
-        self, method: str, path: str, body: dict[str, Any], notification: TrunkNotification | None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any],
+        notification: TrunkNotification | None,
+        access: TrunkAccess | None,
     ) -> Any:
         """Send a change; if the receiver did not answer Daily's test, the error says what to do."""
+        credential = access.credential if access is not None else None
+        secrets = [credential.password] if credential is not None else []
+        if notification is not None and notification.hmac is not None:
+            secrets.append(notification.hmac)
+        how: dict[str, Any] = {"timeout": _VERIFY_TIMEOUT, "idempotent": method == "PUT", "hide": secrets}
         try:
-            return await self._api.request(method, path, body, timeout=_VERIFY_TIMEOUT, idempotent=method == "PUT")
+            return await self._api.request(method, path, body, **how)
         except DailyError as error:
             text = f"{error.error} {error.info}"
             if notification is None or error.status != 400 or not _ABOUT_THE_TEST.search(text):

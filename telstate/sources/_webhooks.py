@@ -209,9 +209,9 @@ class _Receiver:
         except _Rejected as rejected:
             hint = "the trunk's calls will be refused until its `hmac` is among the secrets"
             self._log.warning("trunk.test_not_verified", path=request.url.path[:200], error=rejected.error, hint=hint)
-        else:
-            confirm_sender(request.scope)
-        return JSONResponse({"ok": True})
+            return JSONResponse({"ok": True, "verified": False})  # `telstate trunk check` reads it
+        confirm_sender(request.scope)
+        return JSONResponse({"ok": True, "verified": True})
 
     def _note_refused(self, request: Request, rejected: _Rejected) -> None:
         facts = {"path": request.url.path[:200], "status": rejected.status, "error": rejected.error}

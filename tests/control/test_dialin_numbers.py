@@ -183,6 +183,23 @@ async def test_a_list_that_cannot_be_read_is_not_overwritten(daily: FakeDaily, b
     assert [one.method for one in daily.seen] == ["GET"]
 
 
+async def test_an_answer_that_repeats_the_secrets_does_not_show_them(daily: FakeDaily) -> None:
+    """Those of other numbers neither. A refusal says where else the number may be."""
+    entry = {"phone_number": OTHER, "room_creation_api": "https://a", "hmac": OLD}
+    echo = json.dumps({"error": "invalid-request-error", "info": f"no {OLD} {SECRET}"}).encode()
+    async with api_of(daily) as api:
+        daily.faults.extend(instead(status, body) for status, body in ((200, domain(entry)), (400, echo)))
+        with pytest.raises(DailyError, match="config of its own") as raised:
+            await PinlessNumbers(api).set(NUMBER, URL, SecretStr(SECRET))
+        config = DialinConfig(type="pinless_dialin", room_creation_api=URL, hmac=SecretStr(SECRET))
+        daily.faults.extend([instead(400, echo)] * 2)
+        for change in (DialinConfigs(api).create(config), DialinConfigs(api).update("a", config)):
+            with pytest.raises(DailyError) as again:
+                await change
+            assert SECRET not in f"{again.value}{vars(again.value)}"
+    assert not any(secret in f"{raised.value}{vars(raised.value)}" for secret in (OLD, SECRET))
+
+
 async def test_wrong_arguments_are_not_sent(daily: FakeDaily) -> None:
     """All at once, and without the secret."""
     async with api_of(daily) as api:

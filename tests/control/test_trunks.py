@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from telstate import Dispatcher, Router
 from telstate.control import DailyApi, Trunk, Trunks
 from telstate.errors import DailyError, DefinitionError, UnknownResult
 from telstate.options import SipTrunk, TrunkAccess, TrunkNotification
-from telstate.sources import TRUNK, Secret, verify
+from telstate.sources import TRUNK, Secret, verify, webhook_app
 from telstate.testing import FakeDaily
 from telstate.testing._faults import instead, lost
 from tests.control.receiving import SECRET, Receiver
+from tests.sources.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -140,6 +142,24 @@ async def test_a_receiver_that_does_not_answer_the_test(daily: FakeDaily, receiv
             await trunks.create(wanted(receiver))
         assert "sip_trunk.test" not in str(taken.value)
         assert hidden(raised.value, again.value, taken.value)
+
+
+async def test_an_answer_that_repeats_the_secrets_does_not_show_them(daily: FakeDaily, receiver: Receiver) -> None:
+    """In JSON or not, whatever the status."""
+    password = 'hunter2 "é" \\ of the carrier'
+    trunk = wanted(receiver, credential={"username": "carrier", "password": password})
+    echo = {"error": "invalid-request-error", "info": f"no such thing as {password} or {json.dumps(trunk.body())}"}
+    bodies = [json.dumps(echo).encode(), json.dumps(echo, ensure_ascii=False).encode(), f"{password} {SECRET}".encode()]
+    async with trunks_of(daily) as trunks:
+        for body in bodies:
+            for status in (400, 403, 500):
+                daily.faults.append(instead(status, body))
+                with pytest.raises(DailyError) as raised:
+                    await trunks.create(trunk)
+                shown = f"{raised.value!r}{raised.value}{vars(raised.value)}"
+                assert "hunter2" not in shown
+                assert SECRET not in shown
+                assert "***" in shown
 
 
 async def test_a_changed_secret_is_logged(
@@ -277,6 +297,19 @@ async def test_check_believes_a_receiver_that_did_not_accept_the_signature(
         found = await trunks.check(trunk.id)
     assert bool(found) == accepted
     assert accepted or "does not accept the trunk's signature, so it would refuse every call" in found.problems[0]
+
+
+@pytest.mark.parametrize("known", [SECRET, OTHER])
+async def test_check_of_a_receiver_of_ours(daily: FakeDaily, known: str) -> None:
+    """It says whether it would take the trunk's calls."""
+    calls = Dispatcher(Router())
+    async with serving(webhook_app(calls, secrets=[known])) as url, trunks_of(daily) as trunks:
+        notification = TrunkNotification(webhook_url=f"{url}/sip-trunk", hmac=SecretStr(SECRET))
+        access = TrunkAccess(allowed_ips=("203.0.113.7",))
+        trunk = await trunks.create(SipTrunk(trunk_name="a", notification=notification, trunk_config=access))
+        found = await trunks.check(trunk.id)
+    assert found.probe is not None
+    assert (found.probe.status, found.probe.verified, bool(found)) == (200, known == SECRET, known == SECRET)
 
 
 async def test_check_of_a_receiver_that_is_gone_or_slow(daily: FakeDaily, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,9 @@ async def test_the_test_of_a_new_trunk_is_answered_and_not_kept(
         for path in ("/sip-trunk", "/webhooks"):
             async with httpx.AsyncClient() as unsigned, WebhookSender(f"{url}/sip-trunk", secret) as trunk:
                 trunk._url = url + path
-                if secret is None:
-                    assert (await unsigned.post(url + path, json=small)).status_code == 200
-                else:
-                    assert (await trunk.post(TEST)).status_code == 200
+                answer = await (unsigned.post(url + path, json=small) if secret is None else trunk.post(TEST))
+                assert answer.status_code == 200
+                assert answer.json() == {"ok": True, "verified": secret == SECRET}
         assert sum(calls.counts.values()) == 0
     assert await payloads(tmp_path / "calls.db") == []
     assert ("trunk.test_not_verified" in caplog.text) is (secret != SECRET)
