@@ -7,7 +7,7 @@ does not know how that is delivered.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from telstate.calls._address import plain_uri
 from telstate.calls._table import State
 from telstate.events import Direction
 from telstate.testing._phone_lines import PhoneLine, PhoneLines
+from telstate.testing._presence import presence
 from telstate.testing._refusals import NOT_ENABLED_FOR_ROOM, NOT_HOSTING, TOO_MANY_SESSIONS, Refusal, RequestRefused
 from telstate.testing._rooms import Bot, EndedAs, Leg, Meeting, SimulatedEndpoint, SimulatedRoom
 from telstate.testing._scripts import ScriptedEvent
@@ -474,28 +475,11 @@ class SimulatedDomain:
         facts = {"sessionId": leg.session_id, "mtgSessionId": leg.meeting_id, **way, **more}
         self._publish(f"calltransfer-{step}", leg.room, facts, line=leg.line)
 
-    # --- presence ---------------------------------------------------------------------------------------------------
-
     def present(self, room: str, lag: float) -> list[dict[str, Any]]:
         """Return who was in a room `lag` seconds ago."""
-        then = time.monotonic() - lag
-        return [self._presence_of(one) for one in self._joined(room) if _was_in(one, then)]
-
-    def _joined(self, room: str) -> Iterator[Bot | Leg]:
-        yield from (bot for bot in self.bots if bot.room == room)
-        yield from (leg for leg in self.legs if leg.room == room)
-
-    def _presence_of(self, one: Bot | Leg) -> dict[str, Any]:
-        joined = one.joined_at or 0.0
-        return {
-            "room": one.room,
-            "id": one.session_id,
-            "userId": one.user_id,
-            "userName": one.display_name,
-            "mtgSessionId": one.meeting_id,
-            "joinTime": datetime.fromtimestamp(self._unix + joined, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            "duration": int(time.monotonic() - joined),
-        }
+        people: list[Bot | Leg] = [*self.bots, *self.legs]
+        there = [one for one in people if one.room == room]
+        return presence(there, time.monotonic() - lag, self._unix)
 
     # --- reporting --------------------------------------------------------------------------------------------------
 
@@ -575,7 +559,3 @@ def _name_in(uri: str) -> str | None:
     pairs = (pair.partition("=") for pair in uri.partition("?")[2].split("&"))
     parameters = {key: value for key, _, value in pairs}
     return unquote(parameters.get("x-daily_display_name", "")) or None
-
-
-def _was_in(one: Bot | Leg, then: float) -> bool:
-    return one.joined_at is not None and one.joined_at <= then and (one.left_at is None or one.left_at > then)
