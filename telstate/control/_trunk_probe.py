@@ -10,12 +10,14 @@ import hmac
 import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import anyio
 from pydantic import SecretStr
 
 from telstate.control._error_mapping import one_line
+from telstate.errors import DefinitionError
 
 if TYPE_CHECKING:
     import httpx
@@ -58,13 +60,16 @@ class TrunkProbe(NamedTuple):
 
 
 async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) -> TrunkProbe:  # noqa: ASYNC109
-    """Send the test; never raises because of what the receiver does.
+    """Send the test. Nothing that the receiver does raises an error.
 
     Args:
         url: the trunk's `webhook_url`.
         secret: signs the test; base64.
         trunk_name: the trunk's name, for the body.
         timeout: seconds for the whole answer.
+
+    Raises:
+        DefinitionError: if the secret is not base64.
     """
     import httpx  # noqa: PLC0415 - an extra
 
@@ -79,6 +84,7 @@ async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) ->
     ).encode()
     started = time.monotonic()
     try:
+        _ = urlsplit(url).port  # httpx passes an impossible one on
         headers = {"Content-Type": "application/json", **_signature(secret, body)}
         with anyio.fail_after(timeout):
             async with (
@@ -112,6 +118,11 @@ async def _verified(response: httpx.Response) -> bool | None:
 def _signature(secret: SecretStr, body: bytes) -> dict[str, str]:
     """Sign as Daily does. (`telstate.sources` verifies it; the parts at the edge do not know each other.)"""
     timestamp = str(int(time.time() * 1000))
-    key = base64.b64decode(secret.get_secret_value())
+    try:
+        key = base64.b64decode(secret.get_secret_value(), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise DefinitionError("the secret that signs the test must be base64 and not empty: it is the trunk's `hmac`")
     digest = base64.b64encode(hmac.digest(key, timestamp.encode() + b"." + body, "sha256"))
     return {"X-Siptrunk-Timestamp": timestamp, "X-Siptrunk-Signature": digest.decode()}

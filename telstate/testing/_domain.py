@@ -33,7 +33,8 @@ _SOON = 0.05
 
 
 class CallRejected(Exception):
-    """Raised when an endpoint cannot be dialled: it is unknown, not ready, busy, or its room is full. The message says which."""
+    """Raised when a call gets nowhere: the endpoint, trunk or PIN is unknown, not ready or busy, or the room is full. The message says
+    which."""
 
 
 class Timer(Protocol):

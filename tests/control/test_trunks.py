@@ -346,11 +346,25 @@ async def test_check_of_who_may_call(daily: FakeDaily, receiver: Receiver) -> No
             assert (await trunks.get("t")).lets_everybody_in
 
 
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "ftp://127.0.0.1/", "http://127.0.0.1:99999/", "http://[::1", "http://a b/"]
+)
+async def test_check_of_a_url_that_is_none(daily: FakeDaily, url: str) -> None:
+    """Daily would not have taken it; but it is no reason to fail."""
+    shown = {"id": "t", "hmac": SECRET, "notification": {"webhook_url": url}}
+    daily.faults.append(instead(200, json.dumps(shown).encode()))
+    async with trunks_of(daily) as trunks:
+        found = await trunks.check("t", timeout=2)
+    assert "did not answer: " in found.problems[0]
+
+
 async def test_check_without_a_secret_or_a_url(daily: FakeDaily, receiver: Receiver) -> None:
     """Daily may not show the secret; then it can be given."""
     shown = {"id": "t", "enabled": True, "notification": {"webhook_url": receiver.url}}
-    daily.faults.extend([instead(200, json.dumps(shown).encode())] * 2 + [instead(200, b'{"id": "t"}')])
+    daily.faults.extend([instead(200, json.dumps(shown).encode())] * 3 + [instead(200, b'{"id": "t"}')])
     async with trunks_of(daily) as trunks:
+        with pytest.raises(DefinitionError, match="must be base64 and not empty"):
+            await trunks.check("t", secret=SecretStr("no base64!"))
         untested = await trunks.check("t")
         given = await trunks.check("t", secret=SecretStr(SECRET))
         without = await trunks.check("t")
