@@ -55,7 +55,6 @@ from telstate.events import (
     Event,
     ForwardRefused,
     MeetingEnded,
-    PinlessDialin,
     PinlessForwarded,
     Presence,
     PresenceChecked,
@@ -64,6 +63,7 @@ from telstate.events import (
     SourceGap,
 )
 from telstate.events._base import Subject
+from telstate.events._sessionless import WaitingCaller
 
 __all__ = ["Engine"]
 
@@ -153,6 +153,10 @@ class Engine:
     def caller(self, call_id: str) -> Caller | None:
         """Find a caller by the id of the waiting call: on hold, or connected or lost and within retention."""
         return self._state.callers.find(call_id)
+
+    def caller_of(self, event: WaitingCaller) -> Caller | None:
+        """Find the caller of an event, as `caller`: the event of a trunk may have no call id."""
+        return self._state.callers.of(event)
 
     def unmatched(self) -> list[Unmatched]:
         """List the parked events that no session could be matched to yet."""
@@ -538,8 +542,9 @@ class Engine:
     def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
         state, lost = self._state, None
         at = now if event.occurred_at is None else event.occurred_at
-        if isinstance(event, PinlessDialin) and event.call_id is not None:
-            state.callers.hold(event, event.call_id, state.number, at, state.now)
+        if isinstance(event, WaitingCaller):
+            if not state.callers.hold(event, state.number, now, state.now):
+                return Outcome(DUPLICATE, event, None)
         elif isinstance(event, PinlessForwarded):
             state.callers.forward(event, state.number, at, state.now)
         elif isinstance(event, ForwardRefused):

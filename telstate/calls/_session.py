@@ -100,7 +100,7 @@ class Session:
         sip_from, sip_endpoint, sip_headers: of a dial-in: the caller's SIP address, the endpoint called, the SIP headers. If no
             event names the endpoint, it is the only one of the room that is known.
         caller, called, pinless_call_id: the caller on hold that became this session: their number, the number that they called,
-            and the call id. Derived from where they were forwarded to, or from their number.
+            and the call id. Derived from where they were forwarded to, from the room that Daily made for them, or from their number.
         opened: the number of the event that opened it. Sorts sessions by first sight.
 
     What its state is:
@@ -370,7 +370,7 @@ class Session:
 
     @property
     def pinless_call_id(self) -> str | None:
-        """The call id of the caller on hold that it was."""
+        """The call id of the caller on hold that it was, also of one on a SIP trunk: see `Caller.call_id`."""
         call_id: str | None = rare(self, "pinless_call_id")
         return call_id
 

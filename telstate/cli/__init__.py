@@ -11,10 +11,12 @@ from telstate import __version__
 from telstate.cli import _dead as dead
 from telstate.cli import _diagram as diagram
 from telstate.cli import _export as export
+from telstate.cli import _pinless as pinless
 from telstate.cli import _prune as prune
 from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
 from telstate.cli import _tail as tail
+from telstate.cli import _trunk as trunk
 from telstate.cli import _webhook as webhook
 from telstate.cli._verb import Verb
 
@@ -35,6 +37,8 @@ app.command(cls=Verb)(diagram.diagram)
 app.command(cls=Verb)(serve.serve)
 app.add_typer(dead.verbs, name="dead")
 app.add_typer(webhook.verbs, name="webhook")
+app.add_typer(trunk.verbs, name="trunk")
+app.add_typer(pinless.verbs, name="pinless")
 
 
 def _version(*, asked: bool) -> None:

@@ -29,6 +29,8 @@ from telstate.routing._router import Router
 __all__ = ["serve"]
 
 _SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
+_PINLESS_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105
+_TRUNK_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 500
 _BACKLOG = 1_024
@@ -72,7 +74,8 @@ def serve(
         typer.Option(
             metavar="SECRET",
             help=f"The webhook's hmac, in base64; may be repeated. Better in {_SECRET} (several with commas between them):"
-            " every user of this machine can read arguments.",
+            f" every user of this machine can read arguments. Pinless dial-in and SIP trunks may have others: {_PINLESS_SECRET},"
+            f" {_TRUNK_SECRET}.",
         ),
     ] = None,
     calls_end_within: Annotated[
@@ -98,7 +101,8 @@ def serve(
 ) -> None:
     """Receive Daily's webhooks, store them, and run handlers.
 
-    It listens for POST on /webhooks and /pinless, and answers once an event is verified and stored; handlers run after that.
+    It listens for POST on /webhooks, /pinless and /sip-trunk, and answers once an event is verified and stored; handlers run
+    after that.
 
     With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API.
 
@@ -124,12 +128,12 @@ def serve(
         stored = _journal(journal, keep, archive)
         limits: dict[str, Any] = {"max_deliveries": max_deliveries, "calls_end_within": calls_end_within}
         calls = Dispatcher(router, journal=stored, control=control, **limits)
-        secrets = [*(secret or []), *os.environ.get(_SECRET, "").replace(",", " ").split()]
+        secrets, pinless, trunk = [*(secret or []), *_listed(_SECRET)], _listed(_PINLESS_SECRET), _listed(_TRUNK_SECRET)
         try:
-            app = webhook_app(calls, secrets=secrets, tolerance=tolerance)
+            app = webhook_app(calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, tolerance=tolerance)
         except ValueError as error:
             misuse(str(error))
-        if not secrets and not is_loopback(host):
+        if not (secrets or pinless or trunk) and not is_loopback(host):
             misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
         _allow_many_connections()
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
@@ -232,6 +236,11 @@ class _Stop:
             self._calls.shut_down()  # ends the draining
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def _listed(variable: str) -> list[str]:
+    """Return the secrets in an environment variable."""
+    return os.environ.get(variable, "").replace(",", " ").split()
 
 
 def _api(url: str) -> DailyApi | None:

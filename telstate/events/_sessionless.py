@@ -1,4 +1,4 @@
-"""Events that name no session: callers on hold, ended meetings, our own call client, and unknown types."""
+"""Events that name no session: callers who wait, ended meetings, our own call client, and unknown types."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -6,7 +6,16 @@ from pydantic import Field
 
 from telstate.events._base import Event, Id, Subject, Text
 
-__all__ = ["ClientLeft", "ConnectionChanged", "MeetingEnded", "PinlessDialin", "SessionlessEvent", "UnknownEvent"]
+__all__ = [
+    "ClientLeft",
+    "ConnectionChanged",
+    "MeetingEnded",
+    "PinlessDialin",
+    "SessionlessEvent",
+    "SipTrunkIncoming",
+    "UnknownEvent",
+    "WaitingCaller",
+]
 
 
 class SessionlessEvent(Event):
@@ -22,20 +31,40 @@ class SessionlessEvent(Event):
         """Always None: the event names no SIP call."""
 
 
-class PinlessDialin(SessionlessEvent):
-    """A caller dialled in without a PIN and is on hold until forwarded to a room (the `room_creation_api` webhook)."""
+class WaitingCaller(SessionlessEvent):
+    """A caller who has no session yet."""
 
     _subject: ClassVar[Subject] = Subject.CALLER
 
-    action: Literal["pinless-dialin"] = "pinless-dialin"
     to: Annotated[Text | None, Field(alias="To")] = None
     """The called number."""
     from_: Annotated[Text | None, Field(alias="From")] = None
     """The caller's number."""
     call_id: Id | None = None
-    """The id of the waiting caller, needed to forward the call."""
+    """The id of the waiting call. To forward a caller on hold, it is needed."""
     call_domain: Text | None = None
     sip_headers: dict[str, Any] | None = None
+
+
+class PinlessDialin(WaitingCaller):
+    """A caller dialled in without a PIN and is on hold until forwarded to a room (the `room_creation_api` webhook)."""
+
+    action: Literal["pinless-dialin"] = "pinless-dialin"
+
+
+class SipTrunkIncoming(WaitingCaller):
+    """A caller on one of the domain's SIP trunks hears ringback, and Daily has made a room for them (the trunk's webhook).
+
+    Join the room and wait: Daily connects the caller to it by itself. They hear ringback for about 12 seconds, until the webhook is
+    answered with 200. Source: Daily's SIP trunk documentation. How it spells the fields is known only in part, so all of them
+    are optional.
+    """
+
+    action: Literal["sip-trunk-incoming"] = "sip-trunk-incoming"
+    room_url: Text | None = None
+    """The address of the room, to join it. `room` is its name."""
+    trunk: dict[str, Any] | None = None
+    """The trunk, as Daily describes it: its `description`, and what else Daily sends."""
 
 
 class MeetingEnded(SessionlessEvent):

@@ -23,7 +23,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, TransferFailed
+from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, SipTrunkIncoming, TransferFailed
 from telstate.events._json import clean
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
@@ -288,13 +288,15 @@ class Dispatcher:
         session_id = session if isinstance(session, str) else session.session_id
         return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
 
-    async def annotate(self, session: Session | Caller | PinlessDialin | str, /, **notes: Any) -> Outcome:
+    async def annotate(
+        self, session: Session | Caller | PinlessDialin | SipTrunkIncoming | str, /, **notes: Any
+    ) -> Outcome:
         """Write something down about a session: on the session (`session.notes`), in every record, and after a restart too.
 
         What is written down about a caller on hold is on the session that they become.
 
         Args:
-            session: a session or its id, live or ended and within retention; or a caller on hold, or their `PinlessDialin`.
+            session: a session or its id, live or ended and within retention; or a waiting caller, or the event that told of them.
             notes: JSON values. A later note replaces an earlier one of its name.
 
         Raises:
@@ -378,7 +380,10 @@ class Dispatcher:
         return self._sequencer.engine.live()
 
     def waiting(self) -> list[Caller]:
-        """Return every caller on hold, also those that were forwarded and are not connected yet, in order of first sight."""
+        """Return every caller on hold (pinless dial-in) or in ringback (SIP trunk), in order of first sight.
+
+        Also those that were forwarded and are not connected yet.
+        """
         return self._sequencer.engine.waiting()
 
     def legs(self, any_id: str) -> list[Session]:
@@ -503,7 +508,8 @@ class Dispatcher:
         What Daily accepted before is not requested again: a handler that runs again after a crash returns at once. A refusal becomes a
         `ForwardRefused`, and the caller is lost unless another forward is accepted.
 
-        Raises `ForwardingFailed` too: the caller has hung up, or the endpoint is not ready or in use.
+        Raises `ForwardingFailed` too: the caller has hung up, or the endpoint is not ready or in use. And `NotSupported` for a caller
+        on a SIP trunk: join their room (`event.room_url`), and Daily connects them to it by itself.
         """
         self._run.check_open()
         await self._run.call_control.forward(caller, sip_endpoint)

@@ -20,8 +20,16 @@ from telstate.testing._spelling import spell
 if TYPE_CHECKING:
     from telstate.testing._daily import FakeDaily
     from telstate.testing._sender import WebhookSender
+    from telstate.testing._trunk_calls import TrunkCall
 else:
-    __getattr__ = _lazy_exports(__name__, {"FakeDaily": ("_daily", "rest,serve"), "WebhookSender": ("_sender", "rest")})
+    __getattr__ = _lazy_exports(
+        __name__,
+        {
+            "FakeDaily": ("_daily", "rest,serve"),
+            "TrunkCall": ("_trunk_calls", "rest,serve"),
+            "WebhookSender": ("_sender", "rest"),
+        },
+    )
 
 __all__ = [
     "SCRIPTS",
@@ -38,6 +46,7 @@ __all__ = [
     "ScriptedEvent",
     "Sent",
     "SimulatedCall",
+    "TrunkCall",
     "WebhookSender",
     "faults",
     "refusals",

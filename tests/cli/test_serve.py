@@ -101,6 +101,35 @@ def test_it_receives_and_runs_a_programs_handlers(tmp_path: Path) -> None:
     assert [session.session_id for session in live] == ["session-1", "session-2", "session-3"]
 
 
+@pytest.mark.long
+def test_pinless_dialin_and_trunks_may_have_secrets_of_their_own(tmp_path: Path) -> None:
+    """In the environment. One of them is enough to listen for other machines; what it is not for is refused, and the log says why."""
+    trunk = {"type": "sip_trunk.incoming", "id": "1", "payload": {"room": {"url": "https://x.daily.co/r"}}}
+    pinless = {"To": "+12025550100", "From": "+12025550142", "callId": "c", "callDomain": "d"}
+
+    async def statuses(url: str) -> list[int]:
+        found = []
+        for path, body, secret in (
+            *(("sip-trunk", trunk, SECRET), ("pinless", pinless, OTHER)),
+            *(("sip-trunk", trunk, OTHER), ("pinless", pinless, SECRET), ("webhooks", event(1), SECRET)),
+        ):
+            async with WebhookSender(f"{url}/{path}", secret) as sender:
+                found.append((await sender.post(body)).status_code)
+        return found
+
+    own = {"TELSTATE_TRUNK_SECRET": f"{SECRET}, b2xk", "TELSTATE_PINLESS_SECRET": OTHER}
+    with serving(tmp_path, "--host", "0.0.0.0", **own) as (process, url):
+        assert asyncio.run(statuses(url)) == [200, 200, 401, 401, 401]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        log = process.stderr.read()
+    assert "x-siptrunk-signature: the signature does not match" in log
+    assert "x-webhook-signature, and no secret for that is known" in log
+    callers = replayed(tmp_path).engine.unconnected()
+    assert [(caller.call_id, caller.via_trunk) for caller in callers] == [("r", True), ("c", False)]
+
+
 HANGS_UP = """
 from telstate import DialoutAnswered, Router, Session
 
