@@ -200,6 +200,11 @@ class Dispatcher:
         return self._run.is_open
 
     @property
+    def is_stopping(self) -> bool:
+        """True from when it is asked to stop until it has: live calls or handlers go on, and new callers should go elsewhere."""
+        return self._run.is_stopping
+
+    @property
     def not_ready(self) -> str | None:
         """Why it should get no new calls now, in words; None if it is ready. What `/ready` shows.
 

@@ -335,6 +335,11 @@ class Run:
         return self.accepts and not asked
 
     @property
+    def is_stopping(self) -> bool:
+        """True from when it is asked to stop until it has."""
+        return self.is_running and (self.accepts or self._leaving) and not self.is_open
+
+    @property
     def not_ready(self) -> str | None:
         """Why it should get no new calls now, in words; None if it may."""
         if self.is_open:

@@ -33,7 +33,15 @@ from telstate.routing._ports import EventSink
 from telstate.sources._bodies import UnverifiedBodies
 from telstate.sources._connections import confirm_sender
 from telstate.sources._request_kinds import KnownSecrets, is_signed, what_is_missing
-from telstate.sources._signatures import TOLERANCE, TRUNK, BadSignature, Secret, SignatureHeaders, headers_of_url
+from telstate.sources._signatures import (
+    PINLESS,
+    TOLERANCE,
+    TRUNK,
+    BadSignature,
+    Secret,
+    SignatureHeaders,
+    headers_of_url,
+)
 
 __all__ = ["MAX_BODY", "is_loopback", "webhook_app"]
 
@@ -186,6 +194,7 @@ class _Receiver:
                 return self._answer_trunk_test(request, body)
             kind = self._check(request, body)
             confirm_sender(request.scope)
+            self._refuse_new_callers(kind)
             return await self._receive(body, is_trunk=kind is TRUNK)
         except _Rejected as rejected:
             self._note_refused(request, rejected)
@@ -257,6 +266,11 @@ class _Receiver:
                 with suppress(BadSignature):
                     return self._secrets.verify(request.headers, body, steady, tolerance=self._tolerance)
             raise _Rejected(401, str(error)) from None
+
+    def _refuse_new_callers(self, kind: SignatureHeaders) -> None:
+        """While the service stops, let Daily's retry find one that stays. Of the calls that go on here webhooks tell."""
+        if kind in (PINLESS, TRUNK) and getattr(self._calls, "is_stopping", False):  # a sink need not have it
+            raise _Rejected(503, _why_not_ready(self._calls) or "it is stopping")
 
     async def _receive(self, body: bytes, *, is_trunk: bool) -> Response:
         """Keep what came, and answer. Of a call on a trunk soon enough for Daily to retry while the caller hears ringback."""

@@ -382,6 +382,12 @@ def test_a_signal_ends_a_start(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/ready").status_code == 200
 
 
+async def asked(url: str, payload: dict[str, Any]) -> int:
+    """Send a caller on hold; return the status of the answer."""
+    async with WebhookSender(url, SECRET) as sender:
+        return (await sender.post(body_of(payload))).status_code
+
+
 @pytest.mark.long
 def test_a_live_call_goes_on_after_a_signal(tmp_path: Path) -> None:
     """Its events are taken in, `/ready` is off; once it has ended, the service ends."""
@@ -392,6 +398,8 @@ def test_a_live_call_goes_on_after_a_signal(tmp_path: Path) -> None:
         time.sleep(0.5)
         ready = httpx.get(f"{url}/ready")
         assert (ready.status_code, "1 call goes on" in ready.text) == (503, True)
+        waiting = {"To": "+12025550100", "From": "+12025550101", "callId": "hold", "callDomain": "d"}
+        assert asyncio.run(asked(f"{url}/pinless", waiting)) == 503  # Daily retries, and finds the next service
         assert asyncio.run(sent(url, SECRET, event(1, "stopped"))) == [200]
         assert process.wait(10) == 0
 
