@@ -18,6 +18,8 @@ _OLD_KEYS = {**_KEYS, "participantId": "sessionId"}
 """Before daily-python 0.14."""
 _OTHER_NAMES = {"on_left": "left-meeting", "on_network_connection_status_updated": "network-connection"}
 """The handlers whose names are not daily-js's."""
+_CONNECTION = {"connection": "type"}
+"""In the status of a connection; source: pipecat 1.14, which documents its keys and values."""
 _STATE = "on_call_state_updated"
 """Has the state of the call client. Of its values only `left` is an event of telstate's."""
 _INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOwner": "owner"}
@@ -45,6 +47,8 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
         event.update(type="signaling", event=data)
     elif action == "left-meeting":
         pass
+    elif action == "network-connection" and isinstance(data, dict):
+        event.update({_CONNECTION.get(key, key): value for key, value in data.items()})
     elif isinstance(data, dict):
         event.update(data if action is None else _respell(data))
     elif data is not None:
