@@ -16,6 +16,8 @@ __all__ = ["matches", "translate"]
 _KEYS = {"message": "errorMsg"}
 _OLD_KEYS = {**_KEYS, "participantId": "sessionId"}
 """Before daily-python 0.14."""
+_STOPPED = ("dialin-stopped", "dialout-stopped")
+"""Of these pipecat's SIPTransport gives a `reason`."""
 _OTHER_NAMES = {"on_left": "left-meeting", "on_network_connection_status_updated": "network-connection"}
 """The handlers whose names are not daily-js's."""
 _CONNECTION = {"connection": "type"}
@@ -51,6 +53,8 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
         event.update({_CONNECTION.get(key, key): value for key, value in data.items()})
     elif isinstance(data, dict):
         event.update(data if action is None else _respell(data))
+        if action in _STOPPED and "errorMsg" not in event and "reason" in event:
+            event["errorMsg"] = event.pop("reason")
     elif data is not None:
         event["data"] = data
     event["action"] = handler if action is None else action
