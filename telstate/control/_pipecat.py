@@ -65,7 +65,9 @@ class TransportControl(InRoom):
         ejects = hasattr(self._target, "eject_remote_participants")
         if scope_of(self._target).name and session.direction is Direction.DIALIN and not ejects:
             kind = type(self._target).__name__
-            raise NotSupported(f"{kind} has no request that ends a dial-in: end its pipeline, for example with an EndFrame")
+            raise NotSupported(
+                f"{kind} has no request that ends a dial-in: end its pipeline, for example with an EndFrame"
+            )
         await super().stop(session)
 
     def _with_transport_ids(self, argument: Any) -> Any:

@@ -64,7 +64,9 @@ def attach_to(transport: object, name: str | None) -> IdScope:
     if known is not None:
         if name is not None and name != known.name:
             kind = type(transport).__name__
-            raise ValueError(f"scope={name!r}: this {kind} has the scope {known.name!r}, and sessions with such ids exist")
+            raise ValueError(
+                f"scope={name!r}: this {kind} has the scope {known.name!r}, and sessions with such ids exist"
+            )
         return known
     scope = IdScope.new(transport) if name is None else IdScope(name)
     weakref.finalize(transport, _SCOPES.pop, id(transport), None).atexit = False

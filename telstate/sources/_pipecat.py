@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 from telstate.errors import DefinitionError
-from telstate.routing._id_scopes import IdScope, attach_to
+from telstate.routing._id_scopes import attach_to
 from telstate.routing._ports import EventSink
 from telstate.sources._callbacks import EVENTS, LEFT, STATE, TELEPHONY, DialoutStart, put_callback
 from telstate.sources._event_queue import LIMIT, EventQueue

@@ -89,5 +89,9 @@ def test_what_else_such_events_say() -> None:
     engine.receive(parse({"handler": "on_dialin_connected", "data": connected}))
     engine.receive(parse({"handler": "on_dialin_stopped", "data": {**connected, "reason": "Connection reset by peer"}}))
     (session,) = engine.sessions()
-    assert (session.called, session.error_msg, session.anomalies) == ("sip:bot@example.com", "Connection reset by peer", ())
+    assert (session.called, session.error_msg, session.anomalies) == (
+        "sip:bot@example.com",
+        "Connection reset by peer",
+        (),
+    )
     assert session.to_dict()["called"] == "sip:bot@example.com"

@@ -21,12 +21,14 @@ DIALECTS: dict[str, Any] = {
     "daily-python": lambda status, **named: {
         "handler": "on_network_connection_status_updated",
         "data": {"connection": "signalling", "event": status},
-        **{"callClientId": "k", **named},
+        "callClientId": "k",
+        **named,
     },
     "its status alone": lambda status, **named: {
         "handler": "on_network_connection_status_updated",
         "data": status,
-        **{"callClientId": "k", **named},
+        "callClientId": "k",
+        **named,
     },
 }
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
@@ -133,9 +135,8 @@ def test_a_client_without_an_id_is_known_by_its_room() -> None:
     """Without a room either, it concerns all sessions."""
     change, engine = DIALECTS["daily-python"], Engine()
     for session_id, room in (("a", "r1"), ("b", "r2"), ("c", None)):
-        named = {} if room is None else {"room": room}
-        give(engine, {"handler": "on_dialout_answered", "data": {"sessionId": session_id}, **named})
-    named = {"callClientId": None, "room": "r1"}
+        give(engine, {"handler": "on_dialout_answered", "data": {"sessionId": session_id}, "room": room})
+    named: dict[str, Any] = {"callClientId": None, "room": "r1"}
     give(engine, change(INTERRUPTED, **named))
     assert uncertain(engine) == ["a"]
     give(engine, change(CONNECTED, callClientId=None, room="r2"))

@@ -77,7 +77,7 @@ class SIPTransport(_base.BaseTransport):  # type: ignore[misc]
         """Transfer the call by REFER."""
         return await self._do("sip_refer", settings, settings["sessionId"])
 
-    async def sip_call_transfer(self, settings: Any) -> str | None:
+    async def sip_call_transfer(self, settings: Any) -> str | None:  # noqa: ARG002 - of any call
         """Refuse: there is no cloud that stays in the call."""
         return "sip_call_transfer is not supported yet: a SIP user agent has no cloud to re-anchor media through."
 

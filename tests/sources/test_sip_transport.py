@@ -41,6 +41,17 @@ async def only_session(calls: Dispatcher) -> Session:
     return session
 
 
+async def answered(calls: Dispatcher) -> Session:
+    """Return the one session that lives, once it is answered."""
+    await until(lambda: [one.state for one in calls.live()] == ["answered"])
+    return calls.live()[0]
+
+
+async def ended(session: Session) -> None:
+    """Wait for the end of a session."""
+    await until(lambda: session.ended)
+
+
 async def test_the_first_call_of_every_process_is_a_call_of_its_own(tmp_path: Path) -> None:
     """Each has the number 2. With a journal, the one of the process before is known."""
     for number in (1, 2, 3):
@@ -50,11 +61,10 @@ async def test_the_first_call_of_every_process_is_a_call_of_its_own(tmp_path: Pa
             async with attach_pipecat(calls, transport):
                 await transport.register()
                 assert await transport.receive_call() == "2"
-                await until(lambda calls=calls: [one.state for one in calls.live()] == ["answered"])
-                (session,) = calls.live()
+                session = await answered(calls)
                 await transport.press("1")
                 await transport.hang_up()
-                await until(lambda session=session: session.ended)
+                await ended(session)
             assert len(list(calls.sessions())) == number
             assert session.session_id.endswith("-2")
             assert (session.cause, session.dtmf, session.called) == ("completed", 1, "sip:bot@example.com")
@@ -90,40 +100,39 @@ async def test_a_busy_callee_did_not_answer(kind: str, text: str, reason: str) -
 async def test_requests_use_the_transport_s_own_id() -> None:
     """Those of a dispatcher's control."""
     transport = SIPTransport()
-    async with Dispatcher(Router(), control=TransportControl(transport)) as calls:
-        async with attach_pipecat(calls, transport) as source:
-            await source.start_dialout({"sipUri": "sip:bob@example.com"})
-            await transport.ring()
-            await transport.answer()
-            session = await only_session(calls)
-            await until(lambda: session.state == "answered")
-            await calls.send_dtmf(session, Dtmf(tones="1"))
-            await calls.refer(session, Refer(to_end_point="sip:eve@example.com"))
-            await calls.stop(session)
-            assert transport.requests == [
-                ("send_dtmf", {"sessionId": "2", "tones": "1"}),
-                ("sip_refer", {"sessionId": "2", "toEndPoint": "sip:eve@example.com"}),
-                ("stop_dialout", "2"),
-            ]
-            await transport.hang_up()
-            await until(lambda: session.ended)
-            assert (session.ended_by, session.transfers[0].target) == ("local", "sip:eve@example.com")
+    control = TransportControl(transport)
+    async with Dispatcher(Router(), control=control) as calls, attach_pipecat(calls, transport) as source:
+        await source.start_dialout({"sipUri": "sip:bob@example.com"})
+        await transport.ring()
+        await transport.answer()
+        session = await only_session(calls)
+        await until(lambda: session.state == "answered")
+        await calls.send_dtmf(session, Dtmf(tones="1"))
+        await calls.refer(session, Refer(to_end_point="sip:eve@example.com"))
+        await calls.stop(session)
+        assert transport.requests == [
+            ("send_dtmf", {"sessionId": "2", "tones": "1"}),
+            ("sip_refer", {"sessionId": "2", "toEndPoint": "sip:eve@example.com"}),
+            ("stop_dialout", "2"),
+        ]
+        await transport.hang_up()
+        await until(lambda: session.ended)
+        assert (session.ended_by, session.transfers[0].target) == ("local", "sip:eve@example.com")
 
 
 async def test_a_call_of_another_transport_or_process_is_refused_and_lives_on() -> None:
     """Its number may be that of a call that this transport has."""
     first, second = SIPTransport(), SIPTransport()
-    async with Dispatcher(Router(), control=TransportControl(second)) as calls:
-        async with attach_pipecat(calls, first):
-            await first.receive_call()
-            session = await only_session(calls)
-            new_process()
-            async with attach_pipecat(calls, second):
-                assert await second.receive_call() == "2"
-                with pytest.raises(NotSupported, match="of its own transport"):
-                    await calls.send_dtmf(session, Dtmf(tones="1"))
-            assert second.requests == []
-            assert not session.ended
+    async with Dispatcher(Router(), control=TransportControl(second)) as calls, attach_pipecat(calls, first):
+        await first.receive_call()
+        session = await only_session(calls)
+        new_process()
+        async with attach_pipecat(calls, second):
+            assert await second.receive_call() == "2"
+            with pytest.raises(NotSupported, match="of its own transport"):
+                await calls.send_dtmf(session, Dtmf(tones="1"))
+        assert second.requests == []
+        assert not session.ended
 
 
 async def test_a_dial_in_and_a_transfer_through_a_cloud_are_refused() -> None:
@@ -141,18 +150,20 @@ async def test_a_dial_in_and_a_transfer_through_a_cloud_are_refused() -> None:
 
 async def test_a_dialer_dials_through_it() -> None:
     """It waits for the events of the id that the start returned. Busy is a reason to try again, as with Daily."""
-    transport = SIPTransport()
-    control = TransportControl(transport)
-    async with Dispatcher(Router(), control=control) as calls, attach_pipecat(calls, transport):
-        started = transport.start_dialout
 
-        async def start(settings: Any = None) -> tuple[str, str | None]:
-            answer = await started(settings)
-            await transport.ring()
-            await transport.refuse("CallBusy", "call failed: 486 Busy Here", "486 Busy Here")
+    class Busy(SIPTransport):
+        """Whoever is called is busy."""
+
+        async def start_dialout(self, settings: Any = None) -> tuple[str, str | None]:
+            """Start a call, which fails."""
+            answer = await super().start_dialout(settings)
+            await self.ring()
+            await self.refuse("CallBusy", "call failed: 486 Busy Here", "486 Busy Here")
             return answer
 
-        transport.start_dialout = start
+    transport = Busy()
+    control = TransportControl(transport)
+    async with Dispatcher(Router(), control=control) as calls, attach_pipecat(calls, transport):
         async with Dialer(calls, pauses=[0.01]) as dialer:
             result = await dialer.dial(PhoneDialout(phone_number="+12025550101"), attempts=2)
         assert [attempt.outcome for attempt in result.attempts] == [DialOutcome.UNANSWERED] * 2
@@ -172,29 +183,35 @@ async def test_a_second_call_is_refused_by_the_transport() -> None:
 async def test_one_that_leaves_concerns_only_its_own_calls() -> None:
     """Several transports have an account together, and each has one call: the scope is their client id."""
     first, second = SIPTransport(), SIPTransport()
-    async with Dispatcher(Router()) as calls:
-        async with attach_pipecat(calls, first) as one, attach_pipecat(calls, second) as other:
-            await first.register()
-            await second.register()
-            ids = one.session_id(await first.receive_call()), other.session_id(await second.receive_call())
-            await until(lambda: [session.state for session in calls.live()] == ["answered", "answered"])
-            await first.leave()
-            await until(lambda: [session.uncertain for session in calls.live()] == [True, False])
-            assert tuple(session.session_id for session in calls.live()) == ids
+    async with (
+        Dispatcher(Router()) as calls,
+        attach_pipecat(calls, first) as one,
+        attach_pipecat(calls, second) as other,
+    ):
+        await first.register()
+        await second.register()
+        ids = one.session_id(await first.receive_call()), other.session_id(await second.receive_call())
+        await until(lambda: [session.state for session in calls.live()] == ["answered", "answered"])
+        await first.leave()
+        await until(lambda: [session.uncertain for session in calls.live()] == [True, False])
+        assert tuple(session.session_id for session in calls.live()) == ids
 
 
 async def test_the_account_s_address_is_no_endpoint_of_a_room() -> None:
     """An endpoint takes one caller, so a second one would be a sign that the first is gone. An account takes any number."""
     first, second = SIPTransport(), SIPTransport()
-    async with Dispatcher(Router()) as calls:
-        async with attach_pipecat(calls, first, room="lobby"), attach_pipecat(calls, second, room="lobby"):
-            for transport in (first, second):
-                await transport.register()
-                await transport.receive_call()
-            await until(lambda: [session.state for session in calls.live()] == ["answered", "answered"])
-            assert not any(session.uncertain or session.sip_endpoint for session in calls.live())
-            assert {session.room for session in calls.live()} == {"lobby"}
-            assert calls.endpoint("sip:bot@example.com") is not None
+    async with (
+        Dispatcher(Router()) as calls,
+        attach_pipecat(calls, first, room="lobby"),
+        attach_pipecat(calls, second, room="lobby"),
+    ):
+        for transport in (first, second):
+            await transport.register()
+            await transport.receive_call()
+        await until(lambda: [session.state for session in calls.live()] == ["answered", "answered"])
+        assert not any(session.uncertain or session.sip_endpoint for session in calls.live())
+        assert {session.room for session in calls.live()} == {"lobby"}
+        assert calls.endpoint("sip:bot@example.com") is not None
 
 
 async def test_a_transport_is_attached_once_and_again_after_that() -> None:
@@ -230,7 +247,7 @@ async def test_a_scope_of_one_s_own_or_none() -> None:
         with pytest.raises(ValueError, match="call_client_id"):
             attach_pipecat(calls, SIPTransport(), scope=" ")
 
-        class Own(daily.DailyTransport):  # type: ignore[misc, name-defined]
+        class Own(daily.DailyTransport):  # type: ignore[misc]
             """Derived from Daily's."""
 
         for kind in (daily.DailyTransport, Own):
