@@ -79,7 +79,7 @@ class EventQueue:
         self.scope: dict[str, Any] = {**self._client, **of_room}
         """What the program's own events about calls carry; `scope_keys` are the same in Daily's spelling."""
         self.scope_keys: dict[str, Any] = {**({} if client is None else {"callClientId": client}), **of_room}
-        self.ids = ids or IdScope("")
+        self.ids: IdScope = ids or IdScope("")
         SourceGap(**self.scope)  # refuses an invalid id here, not when the first event comes
         self._calls = calls
         self._limit = limit

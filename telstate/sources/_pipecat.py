@@ -131,7 +131,7 @@ def attach_pipecat(
     kind = type(transport).__name__
     names = [name for name in _HEARD if _has(transport, name)]
     if not set(names) & set(TELEPHONY):
-        hint = "attach to the DailyTransport itself; telstate does not read the calls of other transports"
+        hint = "attach to the DailyTransport itself, or to another transport that has these events, as pipecat's SIPTransport"
         raise TypeError(f"{kind} has none of Daily's dial-in and dial-out events: {hint}")
     known = _ATTACHED.get(id(transport))
     if known is not None and known._transport is transport and known._queue.is_open:

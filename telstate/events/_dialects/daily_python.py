@@ -20,6 +20,8 @@ _STOPPED = ("dialin-stopped", "dialout-stopped")
 """Of these pipecat's SIPTransport gives a `reason`."""
 _OTHER_NAMES = {"on_left": "left-meeting", "on_network_connection_status_updated": "network-connection"}
 """The handlers whose names are not daily-js's."""
+_CONNECTION = {"connection": "type", "status": "event"}
+"""The keys of a connection's status. Source: pipecat 1.14, which documents `connection` and `event`."""
 _STATE = "on_call_state_updated"
 """Has the state of the call client. Of its values only `left` is an event of telstate's."""
 _INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOwner": "owner"}
@@ -47,8 +49,9 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
         event.update(type="signaling", event=data)
     elif action == "left-meeting":
         pass
-    elif action == "network-connection" and isinstance(data, dict):  # source of the keys: pipecat 1.14
-        event.update({"type" if key == "connection" else key: value for key, value in data.items()})
+    elif action == "network-connection" and isinstance(data, dict):
+        for key, value in data.items():
+            event[_CONNECTION.get(key, key)] = value
     elif isinstance(data, dict):
         event.update(data if action is None else _respell(data))
         if action in _STOPPED and "errorMsg" not in event and "reason" in event:
