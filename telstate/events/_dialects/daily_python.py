@@ -50,8 +50,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     elif action == "left-meeting":
         pass
     elif action == "network-connection" and isinstance(data, dict):
-        for key, value in data.items():
-            event[_CONNECTION.get(key, key)] = value
+        event.update(_rename(data, _CONNECTION))
     elif isinstance(data, dict):
         event.update(data if action is None else _respell(data))
         if action in _STOPPED and "errorMsg" not in event and "reason" in event:
@@ -66,6 +65,10 @@ def _respell(fields: dict[str, Any]) -> dict[str, Any]:
     keys = _OLD_KEYS if "participantId" in fields and not fields.get("sessionId") else _KEYS
     if keys is _OLD_KEYS:
         fields = {key: value for key, value in fields.items() if key != "sessionId"}  # an empty one
+    return _rename(fields, keys)
+
+
+def _rename(fields: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
     return {keys.get(key, key): value for key, value in fields.items()}
 
 
