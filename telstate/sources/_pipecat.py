@@ -67,6 +67,11 @@ class PipecatEvents:
         session_id, error = answer
         return (self.session_id(session_id), error) if session_id and error is None else answer
 
+    @property
+    def scope(self) -> str:
+        """What the ids of this transport's sessions begin with; empty for Daily's."""
+        return self._queue.ids.name
+
     def session_id(self, transport_id: str) -> str:
         """Return the id by which the dispatcher knows a session, from the one that the transport uses. With Daily they are the same."""
         return self._queue.ids.session_id(transport_id)

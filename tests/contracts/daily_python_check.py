@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -86,4 +88,4 @@ async def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    pass
+    sys.stdout.write(json.dumps(asyncio.run(main())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 from typing import Any
@@ -61,4 +62,4 @@ async def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    pass
+    sys.stdout.write(json.dumps(asyncio.run(asyncio.wait_for(main(), 60))))

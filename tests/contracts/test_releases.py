@@ -54,7 +54,6 @@ def run(module: str, package: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(300)
 def test_each_released_line_of_daily_python(tmp_path: Path) -> None:
     """Its callbacks, and what their arguments are called; its requests, sent for real, without a room; and a start that it refuses."""
     lines = releases.lines_since("daily-python", releases.lower_bound("daily-python"))
@@ -182,7 +181,6 @@ def test_the_newest_daily_js(tmp_path: Path) -> None:
     assert "'signaling' | 'peer-to-peer' | 'sfu'" in source
 
 
-@pytest.mark.timeout(200)
 def test_the_newest_baresip_python_and_the_fake_of_its_transport(tmp_path: Path) -> None:
     """Real calls on this machine: the numbers start anew in each process, and the kinds and texts of errors are those that mean unanswered."""
     kinds = ("CallBusy", "CallDeclined", "CallTimeout")

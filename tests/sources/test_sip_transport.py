@@ -14,6 +14,7 @@ from telstate.control import Dialer, TransportControl
 from telstate.control._results import DialOutcome
 from telstate.journals import SqliteJournal
 from telstate.options import Dtmf, PhoneDialout, Refer, SipDialout, Transfer
+from telstate.routing._id_scopes import _SCOPES
 from telstate.sources import attach_pipecat
 from tests.sources.live import installed, until
 from tests.sources.sip_transport import HANDLERS, SIPTransport, new_process
@@ -216,6 +217,8 @@ async def test_the_account_s_address_is_no_endpoint_of_a_room() -> None:
 
 async def test_a_transport_is_attached_once_and_again_after_that() -> None:
     """With the same scope: the transport still has its calls. Others that have its place in memory later are others."""
+    gc.collect()
+    known_before = dict(_SCOPES)
     transport = SIPTransport()
     async with Dispatcher(Router()) as calls:
         async with attach_pipecat(calls, transport) as source:
@@ -235,15 +238,18 @@ async def test_a_transport_is_attached_once_and_again_after_that() -> None:
         for _ in range(100):
             async with attach_pipecat(calls, SIPTransport()) as source:
                 assert source.session_id("") != scope
+        del source
+        gc.collect()
+        assert len(_SCOPES) <= len(known_before)
 
 
 async def test_a_scope_of_one_s_own_or_none() -> None:
     """A name, or "" for ids that are global. Daily's have none."""
     async with Dispatcher(Router()) as calls:
         async with attach_pipecat(calls, SIPTransport(), scope="branch-7") as source:
-            assert source.session_id("2") == "branch-7-2"
+            assert (source.scope, source.session_id("2")) == ("branch-7", "branch-7-2")
         async with attach_pipecat(calls, SIPTransport(), scope="") as source:
-            assert source.session_id("2") == "2"
+            assert (source.scope, source.session_id("2")) == ("", "2")
         with pytest.raises(ValueError, match="call_client_id"):
             attach_pipecat(calls, SIPTransport(), scope=" ")
 
