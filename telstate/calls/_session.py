@@ -196,6 +196,7 @@ class Session:
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
     - `caller`, `pinless_call_id`, `called`, `held_since`, `caller_notes`: of the caller on hold that it was: their number, their
       call id, the number that they called, since when they waited, and the program's notes about them
+    - `sip_to`: the SIP address that was called
     - `notes`: what the program wrote down about it
     - `wrong_direction`: the lifecycle events of the other direction that named it
     - `transfers`: the evidence for each target of its transfers, see `_transfers.py`
@@ -376,8 +377,9 @@ class Session:
 
     @property
     def called(self) -> str | None:
-        """The number that was called, of a caller who was on hold before: it tells tenants and bots apart."""
-        number: str | None = rare(self, "called")
+        """The number or SIP address that was called, of a caller who was on hold before, or of a dial-in of pipecat's SIPTransport:
+        it tells tenants and bots apart."""
+        number: str | None = rare(self, "called") or rare(self, "sip_to")
         return number
 
     @property

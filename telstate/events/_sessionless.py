@@ -87,6 +87,10 @@ class ClientLeft(SessionlessEvent):
     action: Literal["left-meeting"] = "left-meeting"
 
 
+_SIGNALLING = (None, "signaling", "signalling")
+"""How the connection is called by which events come."""
+
+
 class ConnectionChanged(SessionlessEvent):
     """A connection of our call client was interrupted, or is back: daily-js `network-connection`, daily-python
     `on_network_connection_status_updated` (from 0.36). Events come by the signalling connection."""
@@ -95,14 +99,20 @@ class ConnectionChanged(SessionlessEvent):
 
     action: Literal["network-connection"] = "network-connection"
     connection: Annotated[Text | None, Field(alias="type")] = None
-    """`signaling`, `sfu` or `peer-to-peer`; daily-python reports only signalling."""
+    """`signaling`, `sfu` or `peer-to-peer` (daily-js); `signalling`, `sendTransport` or `recvTransport` (daily-python). All but
+    the first carry media, and say nothing about events."""
     status: Annotated[Text | None, Field(alias="event")] = None
     """`interrupted` or `connected`."""
 
     @property
     def may_lose_events(self) -> bool:
         """True if events may be missed from now on: the signalling connection was interrupted."""
-        return self.status == "interrupted" and self.connection in (None, "signaling")
+        return self.status == "interrupted" and self.connection in _SIGNALLING
+
+    @property
+    def is_back(self) -> bool:
+        """True if the signalling connection is there. It is the first of its client, unless an interruption came before."""
+        return self.status == "connected" and self.connection in _SIGNALLING
 
 
 class UnknownEvent(SessionlessEvent):
