@@ -351,7 +351,7 @@ def first_answer(url: str) -> httpx.Response:
     """Ask until it listens."""
     for _ in range(500):
         with suppress(httpx.ConnectError):
-            return httpx.get(url)
+            return httpx.get(url, timeout=60)
         time.sleep(0.02)
     raise AssertionError("it does not listen")
 
@@ -361,7 +361,7 @@ def test_while_it_starts_it_lives_and_is_not_ready_and_events_wait(tmp_path: Pat
     """`/health` says so, `/ready` says why, and a webhook is answered once it is kept."""
     with starting(tmp_path) as (_, url):
         assert first_answer(f"{url}/health").status_code == 200
-        ready = httpx.get(f"{url}/ready")
+        ready = httpx.get(f"{url}/ready", timeout=60)
         assert (ready.status_code, ready.json()["error"]) == (503, "it is starting: it reads its journal")
         began = time.monotonic()
         assert asyncio.run(sent(url, SECRET, event(1))) == [200]
@@ -375,7 +375,7 @@ def test_a_signal_ends_a_start(tmp_path: Path) -> None:
     with starting(tmp_path) as (process, url):
         first_answer(f"{url}/health")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(2) == 0
+        assert process.wait(30) == 0
         assert process.stderr is not None
         assert b"listening on" not in process.stderr.read()
     with serving(tmp_path, TELSTATE_WEBHOOK_SECRET=SECRET) as (_, url):
@@ -396,7 +396,7 @@ def test_a_live_call_goes_on_after_a_signal(tmp_path: Path) -> None:
         assert asyncio.run(sent(url, SECRET, event(1))) == [200]
         process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
-        ready = httpx.get(f"{url}/ready")
+        ready = httpx.get(f"{url}/ready", timeout=60)
         assert (ready.status_code, "1 call goes on" in ready.text) == (503, True)
         waiting = {"To": "+12025550100", "From": "+12025550101", "callId": "hold", "callDomain": "d"}
         assert asyncio.run(asked(f"{url}/pinless", waiting)) == 503  # Daily retries, and finds the next service
