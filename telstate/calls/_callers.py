@@ -267,7 +267,7 @@ class Callers:
         if event.call_id is not None or not isinstance(event, SipTrunkIncoming):
             return self.find(event.call_id or "")
         callers = self._without_call_id(event.room)
-        own = next((caller for caller in callers if _is_one_call(caller, told_time_of(event))), None)
+        own = next((caller for caller in callers if _is_one_call(caller, event, _told_time_of(event))), None)
         return own or (callers[-1] if callers else None)
 
     def unconnected(self) -> list[Caller]:
@@ -291,7 +291,7 @@ class Callers:
 
     def hold(self, event: WaitingCaller, number: int, received_at: float | None, now: float) -> bool:
         """Somebody waits. Return False if they are known from a trunk's webhook already, which came under another id."""
-        told_at = told_time_of(event)
+        told_at = _told_time_of(event)
         at = received_at if told_at is None else told_at
         call_id = event.call_id or self._room_as_id(event, at)
         if call_id is None:
@@ -387,7 +387,7 @@ class Callers:
         """Return the id of a trunk's caller whose call has none: their room. Where that is used again, the time is added."""
         if not isinstance(event, SipTrunkIncoming) or event.room is None:
             return None
-        known = next((caller for caller in self._without_call_id(event.room) if _is_one_call(caller, at)), None)
+        known = next((caller for caller in self._without_call_id(event.room) if _is_one_call(caller, event, at)), None)
         if known is not None:
             return known.call_id
         room = event.room[:_LONGEST_ROOM].rstrip()
@@ -567,7 +567,7 @@ class Callers:
     def _fits(self, caller: Caller, session: Session, earlier: float) -> bool:
         """Return whether a dial-in can be this caller if it connected at most so many seconds before they are said to have called."""
         keys = self._keys.get(session.session_id)
-        if keys is None or not _may_agree(caller.from_, session.sip_from) or _is_elsewhere(caller, session):
+        if keys is None or _is_elsewhere(caller, session) or not _may_be_of_one(caller, session):
             return False
         if caller._forward is not None and keys.endpoint not in ("", plain_uri(caller._forward[2])):
             return False
@@ -642,7 +642,8 @@ class Callers:
     def _may_have_connected(self, caller: Caller) -> bool:
         """Return whether a dial-in that nobody is known to be may have been this caller."""
         key = _key(caller.from_)
-        candidates = self._keys if not key else [*self._from.get(key, ()), *self._from.get("", ())]
+        of_number = self._keys if not key else (*self._from.get(key, ()), *self._from.get("", ()))
+        candidates = (*of_number, *self._into.get(caller.room or "", ()))
         return any(
             session_id not in self._taken
             and (session := self._find(session_id)) is not None
@@ -772,7 +773,7 @@ def _facts_of(caller: Caller) -> dict[str, Any]:
     }
 
 
-def told_time_of(event: WaitingCaller) -> float | None:
+def _told_time_of(event: WaitingCaller) -> float | None:
     """Return when they called, as far as Daily says so. A trunk's webhook may have only the time at which it was sent."""
     return event.sent_at if event.occurred_at is None else event.occurred_at
 
@@ -786,8 +787,10 @@ def _note_start(caller: Caller, at: float | None, *, is_told: bool) -> None:
         _write(caller, "_is_told", is_told)
 
 
-def _is_one_call(caller: Caller, at: float | None) -> bool:
+def _is_one_call(caller: Caller, event: SipTrunkIncoming, at: float | None) -> bool:
     """Return whether a webhook of this time is about this caller, if neither has a call id."""
+    if _differ(caller._domain_id, event.domain_id):
+        return False
     return at is None or caller.started_at is None or abs(caller.started_at - at) <= _RINGBACK
 
 
@@ -797,7 +800,20 @@ def _is_elsewhere(caller: Caller, session: Session) -> bool:
         return False
     if session.room is not None and session.room != caller.room:
         return True
-    return None not in (caller._domain_id, session.domain_id) and caller._domain_id != session.domain_id
+    return _differ(caller._domain_id, session.domain_id)
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _may_be_of_one(caller: Caller, session: Session) -> bool:
+    """Return whether the numbers can be of one caller. In the room that Daily made for them, only another number contradicts:
+    a carrier may show a number here and the name of a SIP user there."""
+    if _may_agree(caller.from_, session.sip_from):
+        return True
+    are_numbers = (_user(caller.from_).isdigit(), _user(session.sip_from).isdigit())
+    return caller.room is not None and caller.room == session.room and are_numbers in ((True, False), (False, True))
 
 
 def _pairs(callers: list[Caller], dialins: list[Session], could_be: _CouldBe) -> dict[str, str]:

@@ -122,6 +122,30 @@ def test_a_dialin_of_an_unknown_room_is_found_by_its_number() -> None:
     assert caller(engine).state == "waiting"
 
 
+def test_a_carrier_may_show_a_number_and_a_name() -> None:
+    """In the room that Daily made for a caller only another number says that it is somebody else."""
+    engine = Engine()
+    at(engine, (0, incoming("p")), (2, webhook("dialin.connected", "a", sip_from="sip:pbx@10.0.0.1", room="r")))
+    assert session(engine).pinless_call_id == "p"
+    engine = Engine()
+    at(engine, (0, incoming("p")), (2, connected("a", OTHER)))
+    assert session(engine).pinless_call_id is None
+    engine = Engine()
+    at(engine, (0, incoming("p")), (1, incoming("q", OTHER)))
+    at(engine, (2, webhook("dialin.connected", "a", sip_from="sip:pbx@10.0.0.1", room="r")))
+    assert all(getattr(outcome, "lost_caller", None) is None for outcome in pass_time(engine, 700))
+    assert [one.state for one in engine.unconnected()] == ["unknown", "unknown"]
+
+
+def test_rooms_of_one_name_in_two_domains() -> None:
+    """Are two rooms, also where calls have no ids."""
+    engine = Engine()
+    at(engine, (0, incoming(None, None, domain_id="d1", id="1")), (1, incoming(None, OTHER, domain_id="d2", id="2")))
+    at(engine, (3, connected("b", None, domain_id="d2")), (4, connected("a", None, domain_id="d1")))
+    assert (session(engine).caller, session(engine, "b").caller) == (None, OTHER)
+    assert engine.unconnected() == []
+
+
 def test_two_callers_of_one_room() -> None:
     """Each is the dial-in with their number, in any order; without numbers nobody can say who is who."""
     history = [(0.0, incoming("p")), (1.0, incoming("q", OTHER)), (5.0, connected("a", OTHER)), (6.0, connected("b"))]

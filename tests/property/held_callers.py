@@ -86,7 +86,11 @@ def any_history(draw: st.DrawFn, of: dict[str, int]) -> list[Happening]:
             (at + draw(st.sampled_from([0, 0, 20])), ringing(own, room, number, draw(st.sampled_from([at, None]))))
         )
     for session_id in draw(st.lists(st.sampled_from("abc"), max_size=3, unique=True)):
-        room, at, number = draw(st.sampled_from(sorted(of))), draw(times), draw(st.sampled_from([*NUMBERS, None]))
+        room, at, number = (
+            draw(st.sampled_from(sorted(of))),
+            draw(times),
+            draw(st.sampled_from([*NUMBERS, None, "pbx"])),
+        )
         endpoint = uri(room, draw(st.integers(0, of[room] - 1)))
         dialects = draw(st.lists(DIALECTS, min_size=1, max_size=2))
         history += [(at, connection(dialect, session_id, endpoint, number, at)) for dialect in dialects]
