@@ -31,6 +31,7 @@ class LogRun:
         gone: called with each session, caller on hold and event when it leaves memory, and at the end with all that are left.
         refuse: called with each line that could not be read, and the reason.
         stepped: called with each line and the outcome of its event, before what left memory by it.
+        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class LogRun:
         gone: Callable[[Gone], None] = lambda _: None,
         refuse: Callable[[LogLine, str], None] = lambda *_: None,
         stepped: Callable[[LogLine, Outcome], None] | None = None,
+        inferred: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         self.names = names
         self.replay = Replay(settings or {})
         self._gone = gone
         self._refuse = refuse
         self._stepped = stepped
+        self._inferred = inferred
         self.lines = 0
         self.invalid = 0
         """Lines that could not be read."""
@@ -66,6 +69,7 @@ class LogRun:
                 self._read(line)
                 self._progress.advance(line.size)
             for end in self.replay.finish():
+                self._inferred(end)
                 self._hand_on(end)
             engine = self.replay.engine
             left: list[Gone] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
@@ -89,6 +93,8 @@ class LogRun:
         if outcome is not None:
             if self._stepped is not None:
                 self._stepped(line, outcome)
+            for end in self.replay.inferred:
+                self._inferred(end)
             self._hand_on(outcome)
 
     def _hand_on(self, outcome: Outcome) -> None:
