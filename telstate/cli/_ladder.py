@@ -71,7 +71,7 @@ def ladder(
     for no session, and says why. A line without a head is an end, of which Daily does not say which side hung up. States are those of
     the session. The handlers' part is in a SQLite journal only.
 
-    Examples: telstate ladder calls.db --call 5b0c4e72, or: telstate ladder calls.db --number 030/761863 --since 2h --format html >
+    Examples: telstate ladder calls.db --session 5b0c4e72, or: telstate ladder calls.db --number 030/761863 --since 2h --format html >
     call.html
     """
     names = files or [STDIN]

@@ -71,6 +71,10 @@ class Seen(NamedTuple):
     """Of the session, after the event."""
     moves: tuple[Transition, ...] = ()
     opened: bool = False
+    foreign: bool = False
+    """True for an event of another call, which says something about this one."""
+    reused: bool = False
+    """True if an earlier session had the same id."""
     ended: bool = False
     before: End | None = None
     """How the session had ended before this event, if it had."""
@@ -108,6 +112,8 @@ class CallTrace:
         """How a session had ended as of its last event."""
         self.doubted: set[str] = set()
         """The sessions with a sign of their end."""
+        self.uncertain: set[str] = set()
+        """The sessions of which events may be missed, for another reason."""
         self._numbers: set[int] = set()
 
     def add(self, seen: Seen) -> None:
@@ -150,7 +156,9 @@ class CallTrace:
             return True
         if subject is Subject.SESSION:
             destination = getattr(event, "destination", None)
-            return destination is not None and plain_uri(destination) in self._destinations
+            if destination is not None:
+                return plain_uri(destination) in self._destinations
+            return event.room is None and event.call_client_id is None  # it may be of any call
         if subject is Subject.UNKNOWN:
             extra = event.model_extra or {}
             return any(extra.get(key) in self.sessions for key in ("session_id", "sessionId", "participant_id"))
@@ -180,9 +188,11 @@ class CallTraces:
         """Return whether an event may concern one of the calls: most of a long log do not."""
         event = outcome.event
         session_id = event.session_id if outcome.session is None else outcome.session.session_id
-        if session_id is not None:
-            return session_id in self._of or (bool(self._begun) and outcome.session is None)
-        return True
+        if session_id is None:
+            return True
+        if session_id in self._of or (outcome.session is None and bool(self._begun)):
+            return True
+        return any(session.session_id in self._of for session in outcome.changed)
 
     def see(self, outcome: Outcome, at: float | None, dialect: str | None = None, key: Any = None) -> None:
         """Take in an event that is wanted.
@@ -200,8 +210,12 @@ class CallTraces:
             lost=outcome.lost_caller if hasattr(outcome, "lost_caller") else None,
         )  # fmt: skip
         call_id = getattr(event, "call_id", None)
+        if session is not None:
+            self._see_from_afar(outcome, seen)
         if (trace := self._of.get(seen.session_id or "")) is not None:
             self._see_own(trace, outcome, seen)
+        elif session is not None:
+            return
         elif call_id is not None:
             if (trace := self._of_caller.get(call_id)) is not None:
                 self._see_caller(trace, seen, call_id)
@@ -242,7 +256,8 @@ class CallTraces:
             trace.add(seen)
             return
         session_id = session.session_id
-        if trace.sessions.get(session_id) is not session:
+        known = trace.sessions.get(session_id)
+        if known is not session:
             trace.anomalies.pop(session_id, None)
             trace.ends.pop(session_id, None)
         before, after = trace.ends.get(session_id), end_of_session(session) if session.ended else None
@@ -256,6 +271,7 @@ class CallTraces:
             state=session.state,
             moves=outcome.moves,
             opened=outcome.opened,
+            reused=known is not None and known is not session,
             ended=outcome.ended,
             before=before,
             after=after,
@@ -263,6 +279,16 @@ class CallTraces:
         )
         trace.add(seen)
         self._look_back(trace, session, seen)
+
+    def _see_from_afar(self, outcome: Outcome, seen: Seen) -> None:
+        """An event of a session that says something about one of another call, as the next caller on an endpoint does."""
+        own = self._of.get(seen.session_id or "")
+        for trace in {id(one): one for session in outcome.changed if (one := self._of.get(session.session_id))}.values():
+            if trace is own or trace not in self._begun:
+                continue
+            signed = self._with_signs(trace, outcome, seen)
+            if signed.signs or signed.relieved or signed.doubtful:
+                trace.add(signed._replace(foreign=True, kind=OutcomeKind.NOTED, anomalies=()))
 
     def _see_caller(self, trace: CallTrace, seen: Seen, call_id: str) -> None:
         """An event of the caller on hold of the call."""
@@ -305,16 +331,15 @@ class CallTraces:
         for session in changed:
             if session.ended or session.session_id not in trace.ids.sessions:
                 continue
-            held = session.session_id in trace.doubted
-            holds = holds_sign(session)
-            if holds and not held:
-                trace.doubted.add(session.session_id)
-                signs.append((session.session_id, self._engine()._grace.ends.get(session.session_id)))
-            elif held and not holds:
-                trace.doubted.discard(session.session_id)
-                relieved.append(session.session_id)
-            elif session.uncertain and not holds and session in outcome.changed:
-                doubtful.append(session.session_id)
+            session_id, holds = session.session_id, holds_sign(session)
+            if holds and session_id not in trace.doubted:
+                signs.append((session_id, self._engine()._grace.ends.get(session_id)))
+            elif not holds and session_id in trace.doubted:
+                relieved.append(session_id)
+            elif session.uncertain and not holds and session_id not in trace.uncertain:
+                doubtful.append(session_id)
+            _put(trace.doubted, session_id, holds)
+            _put(trace.uncertain, session_id, session.uncertain and not holds)
         return seen._replace(signs=tuple(signs), relieved=tuple(relieved), doubtful=tuple(doubtful))
 
     def _begin(self, trace: CallTrace) -> None:
@@ -353,3 +378,8 @@ class CallTraces:
 def end_of_session(session: Session) -> End:
     """Return how a session ended, as far as it is known now."""
     return End(session.cause, session.ended_by, session.end_source, session.end_sign, session.ended_at)
+
+
+def _put(among: set[str], one: str, is_one: bool) -> None:
+    """Add an id to a set, or remove it."""
+    (among.add if is_one else among.discard)(one)

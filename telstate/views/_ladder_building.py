@@ -137,7 +137,7 @@ class _Builder:
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _step(self, seen: Seen, notes: list[str]) -> tuple[tuple[LaneKind, str], tuple[LaneKind, str], LadderStep]:
-        source, target, arrow = way_of(seen)
+        source, target, arrow = way_of(seen, own=seen.session_id in self._trace.sessions)
         if seen.key in self._work.unfinished and seen.key not in self._work.letters:
             notes.append("its handlers have not finished")
         moves = seen.moves

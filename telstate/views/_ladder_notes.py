@@ -41,6 +41,8 @@ class NoteWriter:
     def notes(self, seen: Seen) -> list[str]:
         """Return the notes on an event, in order of importance. To be called once for each event, in order."""
         notes = ["unknown type: it is kept, and moves nothing"] if isinstance(seen.event, UnknownEvent) else []
+        if seen.reused:
+            notes.append("! an earlier session had this id: this is a new one")
         notes += [*self._why_not(seen), *self._parked(seen), *self._ends(seen), *self._signs(seen)]
         if seen.lost is not None:
             notes.append(f"the caller on hold is lost: {seen.lost.state}")
@@ -83,7 +85,7 @@ class NoteWriter:
     def _parked(self, seen: Seen) -> Iterator[str]:
         """Say that an event waits for its session, or that the session has come that others waited for."""
         session_id, event = seen.session_id, seen.event
-        if session_id is not None and seen.session is None and seen.kind is OutcomeKind.NOTED:
+        if session_id is not None and seen.session is None and seen.kind is OutcomeKind.NOTED and not seen.foreign:
             if isinstance(event, (DeadlinePassed, PresenceChecked)):
                 yield "its session is not known: it does nothing"
             elif session_id in self._opened:
@@ -98,8 +100,8 @@ class NoteWriter:
         """Say how the session ended, or what became known of its end."""
         if seen.ended and seen.after is not None:
             yield end_in_words(seen.after, ended=True)
-        elif seen.before is not None and seen.after is not None and seen.before != seen.after:
-            yield f"after the end: {_change(seen.before, seen.after)}"
+        elif seen.before is not None and seen.after is not None and (change := _change(seen.before, seen.after)):
+            yield f"after the end: {change}"
 
     def _signs(self, seen: Seen) -> Iterator[str]:
         for session_id, due_at in seen.signs:
@@ -158,7 +160,7 @@ def _change(before: End, after: End) -> str:
         for name, old, new in zip(names, before[:4], after[:4], strict=True)
         if old != new
     ]
-    if before.at != after.at and after.at is not None:
+    if after.at is not None and (before.at is None or abs(after.at - before.at) >= 1):  # a webhook has whole seconds
         changes.append(f"ended {_at(after.at)}")
     return ", ".join(changes)
 

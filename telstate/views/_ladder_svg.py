@@ -44,7 +44,7 @@ _ROW = 18
 _GAP = 8
 _MARGIN = 16
 _TOP = 64
-_SPACING = 120
+_SPACING = 96
 _WORDS = 64
 """Characters of a line of words."""
 _TIP = 7
@@ -134,7 +134,7 @@ def _lane(x: float, lane: Lane, height: float) -> Iterator[str]:
     yield f'<text class="head" x="{x:g}" y="28">{_text(lane.name)}</text>'
     if lane.detail:
         who = lane.detail.removeprefix("sip:") if lane.kind is LaneKind.PHONE else lane.detail
-        yield f'<text class="who" x="{x:g}" y="45"><title>{_text(lane.detail)}</title>{_text(cut(who, 16))}</text>'
+        yield f'<text class="who" x="{x:g}" y="45"><title>{_text(lane.detail)}</title>{_text(cut(who, 14))}</text>'
 
 
 def _words(step: LadderStep) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from telstate.calls._evidence import EndedBy
-from telstate.events import DeadlinePassed, Event
+from telstate.events import DeadlinePassed, Event, SessionsLinked
 from telstate.events._base import Subject
 from telstate.views._call_trace import Seen
 from telstate.views._ladder import LaneKind
@@ -48,17 +48,24 @@ FAILURES = frozenset({"dialin-error", "dialout-error", "dialout-refused", "forwa
 """The events that say that something failed."""
 
 
-def way_of(seen: Seen) -> tuple[LaneKind, LaneKind, bool]:
-    """Return the lanes between which an event goes, and whether it has a head: Daily's end does not say who hung up."""
+def way_of(seen: Seen, *, own: bool) -> tuple[LaneKind, LaneKind, bool]:
+    """Return the lanes between which an event goes, and whether it has a head: Daily's end does not say who hung up.
+
+    Args:
+        seen: an event of a call.
+        own: whether it names a session of the call.
+    """
     event = seen.event
+    if seen.foreign:
+        return DAILY, DAILY, True
     if event.name in _ENDS:
         if event.session_id is None and seen.session is None:
             return DAILY, DAILY, True
-        by = None if seen.after is None else seen.after.ended_by
+        by = None if seen.after is None or event.name in FAILURES else seen.after.ended_by
         if by == EndedBy.LOCAL:
             return DAILY, PHONE, True
-        return PHONE, DAILY, by == EndedBy.REMOTE and event.name not in FAILURES
-    if type(event)._subject is Subject.PARTICIPANT and seen.session is None:
+        return PHONE, DAILY, by == EndedBy.REMOTE
+    if type(event)._subject is Subject.PARTICIPANT and not own:
         return ROOM, ROOM, True  # somebody in the room who is on no telephone
     return *_WAYS.get(event.name, (DAILY, DAILY)), True
 
@@ -75,9 +82,15 @@ def label_of(seen: Seen, shown: Shown, tag: Callable[[str], str]) -> str:
     if seen.kind is None:
         return "end inferred"
     name = shown.text(event.action)
+    if seen.foreign:
+        return f"{name} of {tag(seen.session_id or '')}"
     detail = _DETAILS.get(event.name, _no_detail)(event, shown)
-    if event.name == "sessions-linked":
-        detail = f" with {tag(getattr(event, 'other_session_id', ''))}"
+    if isinstance(event, SessionsLinked):
+        detail = f" with {tag(event.other_session_id)}"
+    elif isinstance(event, DeadlinePassed):
+        detail = f": {shown.text(event.deadline)}"
+        if seen.at is None or abs(seen.at - event.due_at) >= 1:
+            detail += f", due at {utc_time(event.due_at)[11:]}"
     return f"{name}{detail}"
 
 
@@ -107,12 +120,6 @@ def _caller(event: Any, shown: Shown) -> str:
 
 def _failed_transfer(event: Any, shown: Shown) -> str:
     return _to("to_endpoint")(event, shown) + _text("reason")(event, shown)
-
-
-def _limit(event: Any, shown: Shown) -> str:
-    """A limit by its name; one that was applied late says when it was due."""
-    assert isinstance(event, DeadlinePassed)  # noqa: S101
-    return f": {shown.text(event.deadline)}, due {utc_time(event.due_at)[11:]}"
 
 
 def _participant(event: Any, shown: Shown) -> str:
@@ -149,7 +156,6 @@ _DETAILS: Mapping[str, Callable[[Any, Shown], str]] = {
     "transfer-failed": _failed_transfer,
     "stop-requested": _text("reason"),
     "session-annotated": lambda event, shown: f": {shown.values(event.notes)}",
-    "deadline-passed": _limit,
     "presence-checked": _text("presence"),
     "pinless-dialin": _caller,
     "pinless-forwarded": _to("sip_endpoint"),
