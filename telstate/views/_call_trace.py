@@ -283,7 +283,9 @@ class CallTraces:
     def _see_from_afar(self, outcome: Outcome, seen: Seen) -> None:
         """An event of a session that says something about one of another call, as the next caller on an endpoint does."""
         own = self._of.get(seen.session_id or "")
-        for trace in {id(one): one for session in outcome.changed if (one := self._of.get(session.session_id))}.values():
+        for trace in {
+            id(one): one for session in outcome.changed if (one := self._of.get(session.session_id))
+        }.values():
             if trace is own or trace not in self._begun:
                 continue
             signed = self._with_signs(trace, outcome, seen)
@@ -327,13 +329,15 @@ class CallTraces:
     def _with_signs(self, trace: CallTrace, outcome: Outcome, seen: Seen) -> Seen:
         """Add what the event says about the ends of the call's sessions."""
         signs, relieved, doubtful = [], [], []
+        engine = self._engine()
+        dues = engine._grace.ends if engine.now is not None else {}  # in a log without times no time means anything
         changed = dict.fromkeys([*outcome.changed, *([outcome.session] if outcome.session is not None else [])])
         for session in changed:
             if session.ended or session.session_id not in trace.ids.sessions:
                 continue
             session_id, holds = session.session_id, holds_sign(session)
             if holds and session_id not in trace.doubted:
-                signs.append((session_id, self._engine()._grace.ends.get(session_id)))
+                signs.append((session_id, dues.get(session_id)))
             elif not holds and session_id in trace.doubted:
                 relieved.append(session_id)
             elif session.uncertain and not holds and session_id not in trace.uncertain:

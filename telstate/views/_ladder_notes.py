@@ -48,7 +48,8 @@ class NoteWriter:
             notes.append(f"the caller on hold is lost: {seen.lost.state}")
         if (late := self._arrival(seen)) is not None:
             notes.append(late)
-        notes += [f"! {self._shown.text(anomaly)}" for anomaly in seen.anomalies]
+        if seen.kind is not OutcomeKind.UNEXPECTED:  # what is odd is said already
+            notes += [f"! {self._shown.text(anomaly)}" for anomaly in seen.anomalies]
         self._remember(seen)
         return notes
 
@@ -105,7 +106,7 @@ class NoteWriter:
 
     def _signs(self, seen: Seen) -> Iterator[str]:
         for session_id, due_at in seen.signs:
-            by_then = f" at {utc_time(due_at)[11:]}" if due_at is not None and due_at > 0 else ""
+            by_then = f" at {utc_time(due_at)[11:]}" if due_at is not None else ""
             yield f"a sign of the end: without a sign of life {self._tag(session_id)} ends{by_then}"
         for session_id in seen.relieved:
             yield f"{self._tag(session_id)} goes on: the sign of its end does not hold"
