@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from telstate.calls._callers import Caller
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.errors import ParseError
@@ -17,7 +16,8 @@ from telstate.journals._sqlite import is_sqlite, query
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import Selection
-from telstate.views._call_trace import CallIds, CallTrace, CallTraces
+from telstate.views._call_groups import CallGroups, CallIds
+from telstate.views._call_trace import CallTrace, CallTraces
 from telstate.views._ladder import Ladder
 from telstate.views._ladder_building import HandlerWork, build_ladder
 from telstate.views._masked import mask_record
@@ -49,10 +49,7 @@ class CallFinder:
     ) -> None:
         self.run = LogRun(names, settings=settings, gone=self._take)
         self._selection = selection
-        self._limit = limit
-        self._of: dict[str, CallIds] = {}
-        self.further = 0
-        """Sessions and callers that are wanted too, beyond the limit."""
+        self.groups = CallGroups(limit)
         self.others: list[dict[str, Any]] = []
         """Some records that are not wanted."""
         self.known = 0
@@ -66,7 +63,7 @@ class CallFinder:
             JournalError: if a database is not a journal, or is damaged.
         """
         self.run.run()
-        return list({id(ids): ids for ids in self._of.values()}.values())
+        return self.groups.calls()
 
     def others_in_words(self, *, numbers: bool) -> list[str]:
         """Name some calls of the logs, one a line, for somebody who asked for another one."""
@@ -77,31 +74,10 @@ class CallFinder:
             return
         record = record_of(self.run, gone)
         self.known += 1
-        if not self._selection.admits(record):
-            if len(self.others) < _OTHERS:
-                self.others.append(record)
-            return
-        if isinstance(gone, Caller):
-            sessions, callers = [], [gone.call_id]
-        else:
-            sessions = [gone.session_id, *(record["legs"] or ())]
-            callers = [record["pinless_call_id"]] if record["pinless_call_id"] else []
-        self._add(sessions, callers)
-
-    def _add(self, sessions: list[str], callers: list[str]) -> None:
-        """Add a leg to its call: to the one that has another leg of it, if there is one."""
-        known = list({id(ids): ids for key in (*sessions, *callers) if (ids := self._of.get(key)) is not None}.values())
-        if not known:
-            if self._limit is not None and len({id(ids) for ids in self._of.values()}) >= self._limit:
-                self.further += 1
-                return
-            known = [CallIds()]
-        call, *rest = known
-        for other in rest:
-            sessions, callers = [*sessions, *other.sessions], [*callers, *other.callers]
-        call.sessions = list(dict.fromkeys([*call.sessions, *sessions]))
-        call.callers = list(dict.fromkeys([*call.callers, *callers]))
-        self._of.update(dict.fromkeys([*call.sessions, *call.callers], call))
+        if self._selection.admits(record):
+            self.groups.add(record)
+        elif len(self.others) < _OTHERS:
+            self.others.append(record)
 
 
 def call_ladders(

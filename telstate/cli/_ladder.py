@@ -86,7 +86,7 @@ def ladder(
                 raise typer.Exit(1)
             for text in _WRITERS[chosen](call_ladders(readable, calls, numbers=numbers)):
                 sys.stdout.write(text + "\n")
-        if finder.further:
+        if finder.groups.further:
             _say(_further(finder, chosen))
         if finder.run.invalid:
             _say(f"{finder.run.invalid} of {finder.run.lines} lines could not be read: see `telstate replay`")
@@ -129,7 +129,11 @@ def _nothing_found(finder: CallFinder, selection: Selection, *, numbers: bool) -
 
 
 def _further(finder: CallFinder, chosen: LadderFormat) -> str:
-    legs = "1 more leg or caller matches" if finder.further == 1 else f"{finder.further} more legs and callers match"
+    legs = (
+        "1 more leg or caller matches"
+        if finder.groups.further == 1
+        else f"{finder.groups.further} more legs and callers match"
+    )
     advice = (
         "choose a call with --call ID, or take --format html"
         if chosen in _ONE_CALL

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -21,25 +20,12 @@ from telstate.calls._table import EndSign, State
 from telstate.calls._transition import Transition
 from telstate.events import Event, SettingsChanged, SourceGap
 from telstate.events._base import Subject
+from telstate.views._call_groups import CallIds
 
-__all__ = ["CallIds", "CallTrace", "CallTraces", "End", "Seen"]
+__all__ = ["CallTrace", "CallTraces", "End", "Seen"]
 
 _RECENT = 2_000
 """Events of no known session that are remembered, for the calls that turn out to be theirs."""
-
-
-@dataclass(slots=True)
-class CallIds:
-    """The ids of one call, by which its events are found."""
-
-    sessions: list[str] = field(default_factory=list)
-    callers: list[str] = field(default_factory=list)
-    """Of callers on hold."""
-
-    @property
-    def name(self) -> str:
-        """The id by which people ask for the call."""
-        return (self.sessions or self.callers)[0]
 
 
 class End(NamedTuple):

@@ -51,8 +51,11 @@ class _TextLadder:
         self._lay_out()
 
     def _lay_out(self) -> None:
-        """Place the lanes: as wide as there is room, else with one lane for all phones, else without the deltas, else none at all."""
+        """Place the lanes as wide as there is room; else leave out something: fractions, lanes of one kind, deltas, all lanes."""
         self._shows_delta = self._has_time
+        if self._room() < _WORDS:
+            self._clock = 8
+            self._left = self._clock + 1 + _DELTA + 1 if self._has_time else 0
         if self._room() < _WORDS:
             self._ladder = merge_lanes(self._ladder)
         if self._room() < _WORDS and self._has_time:

@@ -14,7 +14,8 @@ import pytest
 
 from telstate.calls._replay import Replay
 from telstate.events._parse import parse_line
-from telstate.views._call_trace import CallIds, CallTraces
+from telstate.views._call_groups import CallIds
+from telstate.views._call_trace import CallTraces
 from telstate.views._columns import cells_of, wrap_cells
 from telstate.views._ladder import Ladder, LaneKind
 from telstate.views._ladder_building import build_ladder
