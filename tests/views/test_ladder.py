@@ -29,17 +29,15 @@ SVG = "{http://www.w3.org/2000/svg}"
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)> ]]> --> &amp; style: a#b; classDef c:#d; end\n%%{init: {}}%%\x1b[31m\u202e\ud800'
 
 
-def ladder_of(lines: list[bytes], sessions: list[str], callers: list[str] | None = None, **options: Any) -> Ladder:
+def ladder_of(lines: list[bytes], sessions: list[str], **options: Any) -> Ladder:
     """The ladder of the call with these ids."""
     replay = Replay()
-    traces = CallTraces([CallIds(sessions, callers or [])], lambda: replay.engine)
+    traces = CallTraces([CallIds(sessions, [])], lambda: replay.engine)
     for raw in lines:
         outcome = replay.feed(raw)
         if outcome is not None and traces.wants(outcome):
             _, at, dialect, *_ = parse_line(raw)
             traces.see(outcome, at, dialect)
-        for end in replay.inferred:
-            traces.infer(end)
     for end in replay.finish():
         traces.infer(end)
     return build_ladder(traces.traces[0], **options)
