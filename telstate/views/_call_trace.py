@@ -22,13 +22,13 @@ from telstate.events import Event, SettingsChanged, SourceGap
 from telstate.events._base import Subject
 from telstate.views._call_groups import CallIds
 
-__all__ = ["CallTrace", "CallTraces", "End", "Seen"]
+__all__ = ["CallTrace", "CallTraces", "KnownEnd", "Seen"]
 
 _RECENT = 2_000
 """Events of no known session that are remembered, for the calls that turn out to be theirs."""
 
 
-class End(NamedTuple):
+class KnownEnd(NamedTuple):
     """How a session ended, as far as it was known at a moment."""
 
     cause: str | None
@@ -62,9 +62,9 @@ class Seen(NamedTuple):
     reused: bool = False
     """True if an earlier session had the same id."""
     ended: bool = False
-    before: End | None = None
+    before: KnownEnd | None = None
     """How the session had ended before this event, if it had."""
-    after: End | None = None
+    after: KnownEnd | None = None
     signs: tuple[tuple[str, float | None], ...] = ()
     """The sessions of which it is a sign of the end, and when they end by it."""
     relieved: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class CallTrace:
         """The SIP Call-IDs of its sessions, each with the event that told it."""
         self.anomalies: dict[str, int] = {}
         """How many anomalies of a session were seen."""
-        self.ends: dict[str, End] = {}
+        self.ends: dict[str, KnownEnd] = {}
         """How a session had ended as of its last event."""
         self.doubted: set[str] = set()
         """The sessions with a sign of their end."""
@@ -365,9 +365,9 @@ class CallTraces:
             trace.add(ready)
 
 
-def end_of_session(session: Session) -> End:
+def end_of_session(session: Session) -> KnownEnd:
     """Return how a session ended, as far as it is known now."""
-    return End(session.cause, session.ended_by, session.end_source, session.end_sign, session.ended_at)
+    return KnownEnd(session.cause, session.ended_by, session.end_source, session.end_sign, session.ended_at)
 
 
 def _put(among: set[str], one: str, is_one: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from telstate.calls._outcome import OutcomeKind
 
-__all__ = ["Ladder", "LadderLeg", "LadderStep", "Lane", "LaneKind", "merge_lanes"]
+__all__ = ["Ladder", "LadderLane", "LadderLeg", "LadderStep", "LaneKind", "merge_lanes"]
 
 
 class LaneKind(StrEnum):
@@ -26,7 +26,7 @@ class LaneKind(StrEnum):
     """This program: its requests, its timers and its handlers."""
 
 
-class Lane(NamedTuple):
+class LadderLane(NamedTuple):
     """One lane, from left to right."""
 
     kind: LaneKind
@@ -90,7 +90,7 @@ class Ladder:
     call: str
     """The id by which `--call` finds it."""
     legs: tuple[LadderLeg, ...]
-    lanes: tuple[Lane, ...]
+    lanes: tuple[LadderLane, ...]
     steps: tuple[LadderStep, ...]
 
     @property
@@ -113,7 +113,7 @@ def merge_lanes(ladder: Ladder) -> Ladder:
     kinds = list(dict.fromkeys(lane.kind for lane in ladder.lanes))
     counts = [sum(lane.kind is kind for lane in ladder.lanes) for kind in kinds]
     lanes = tuple(
-        next(lane for lane in ladder.lanes if lane.kind is kind) if count == 1 else Lane(kind, f"{kind}s")
+        next(lane for lane in ladder.lanes if lane.kind is kind) if count == 1 else LadderLane(kind, f"{kind}s")
         for kind, count in zip(kinds, counts, strict=True)
     )
     place = [kinds.index(lane.kind) for lane in ladder.lanes]

@@ -14,8 +14,8 @@ from telstate.calls._transfers import TransferOutcome
 from telstate.events import Direction
 from telstate.events._known_names import names_in
 from telstate.routing._ports import KeptLetter
-from telstate.views._call_trace import CallTrace, End, Seen
-from telstate.views._ladder import Ladder, LadderLeg, LadderStep, Lane, LaneKind
+from telstate.views._call_trace import CallTrace, KnownEnd, Seen
+from telstate.views._ladder import Ladder, LadderLane, LadderLeg, LadderStep, LaneKind
 from telstate.views._ladder_notes import NoteWriter, end_in_words
 from telstate.views._ladder_words import FAILURES, label_of, way_of
 from telstate.views._shown import Shown
@@ -85,16 +85,16 @@ class _Builder:
             first = rooms.index(of) if of in rooms else len(rooms)
         return list(LaneKind).index(kind), first, of
 
-    def _lane(self, kind: LaneKind, of: str, lanes: list[tuple[LaneKind, str]]) -> Lane:
+    def _lane(self, kind: LaneKind, of: str, lanes: list[tuple[LaneKind, str]]) -> LadderLane:
         several = sum(other is kind for other, _ in lanes) > 1
         if kind is LaneKind.PHONE:
             session, tag = self._trace.sessions.get(of), self._tags.get(of, "")
             name = "callee" if session is not None and session.direction is Direction.DIALOUT else "caller"
-            return Lane(kind, f"phone {tag}".rstrip() if tag else name, self._who(of))
+            return LadderLane(kind, f"phone {tag}".rstrip() if tag else name, self._who(of))
         if kind is LaneKind.ROOM:
             place = [lane for lane in lanes if lane[0] is kind].index((kind, of)) + 1
-            return Lane(kind, f"room {place}" if several else "room" if of else "client", self._shown.text(of))
-        return Lane(kind, "Daily" if kind is LaneKind.DAILY else "program")
+            return LadderLane(kind, f"room {place}" if several else "room" if of else "client", self._shown.text(of))
+        return LadderLane(kind, "Daily" if kind is LaneKind.DAILY else "program")
 
     def _who(self, of: str) -> str:
         """Return whose phone it is."""
@@ -196,7 +196,7 @@ class _Builder:
         yield f"{kind} {self._shown.text(session.session_id)}{f' {preposition} {who}' if who else ''}{room}"
         if session.ended:
             sign = record["end_sign"]
-            end = End(
+            end = KnownEnd(
                 record["cause"],
                 record["ended_by"],
                 record["end_source"],

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from telstate.views._columns import wrap_cells
-from telstate.views._ladder import Ladder, LadderStep, Lane
+from telstate.views._ladder import Ladder, LadderLane, LadderStep
 from telstate.views._ladder_times import delta_in_words, has_fractions, step_label, time_of_day
 from telstate.views._text import utc_time
 
@@ -56,7 +56,7 @@ def _step(step: LadderStep, *, fractions: bool) -> Iterator[str]:
         yield f"    Note over L{low},L{high}: {_texts(more)}"
 
 
-def _title(lane: Lane) -> str:
+def _title(lane: LadderLane) -> str:
     return f"{lane.name} {lane.detail}".strip()
 
 

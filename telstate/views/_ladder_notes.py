@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from telstate.calls._evidence import EndedBy, EndSource
 from telstate.calls._outcome import OutcomeKind
 from telstate.events import DeadlinePassed, DialinReady, PresenceChecked, UnknownEvent
-from telstate.views._call_trace import CallTrace, End, Seen
+from telstate.views._call_trace import CallTrace, KnownEnd, Seen
 from telstate.views._shown import Shown
 from telstate.views._text import utc_time
 from telstate.views._words import SIGNS
@@ -129,7 +129,7 @@ class NoteWriter:
             self._told.setdefault((seen.session_id, event.name), seen.dialect)
 
 
-def end_in_words(end: End, *, ended: bool = False) -> str:
+def end_in_words(end: KnownEnd, *, ended: bool = False) -> str:
     """Say why a session ended, and how that is known."""
     by = "" if end.ended_by in (None, EndedBy.UNKNOWN) else f" by {end.ended_by}"
     words = f"{'ended: ' if ended else ''}{end.cause}{by}"
@@ -153,7 +153,7 @@ def _too_late(seen: Seen) -> str:
     return f"the session is {seen.state} already; what it reports is kept"
 
 
-def _change(before: End, after: End) -> str:
+def _change(before: KnownEnd, after: KnownEnd) -> str:
     """Say what is different."""
     names = ("cause", "ended by", "known as", "sign")
     changes = [

@@ -10,7 +10,7 @@ from html import escape
 
 from telstate.errors import printable
 from telstate.views._columns import wrap_cells
-from telstate.views._ladder import Ladder, LadderStep, Lane, LaneKind
+from telstate.views._ladder import Ladder, LadderLane, LadderStep, LaneKind
 from telstate.views._ladder_times import delta_in_words, has_fractions, step_label, time_of_day
 from telstate.views._text import cut, utc_time
 
@@ -129,7 +129,7 @@ class _Drawing:
         return line + f'<path class="tip" d="M{target:g} {y:g}L{back:g} {y - 4:g}V{y + 4:g}Z"/>'
 
 
-def _lane(x: float, lane: Lane, height: float) -> Iterator[str]:
+def _lane(x: float, lane: LadderLane, height: float) -> Iterator[str]:
     yield f'<path class="lane" d="M{x:g} {_TOP - 8}V{height - _MARGIN / 2:g}"/>'
     yield f'<text class="head" x="{x:g}" y="28">{_text(lane.name)}</text>'
     if lane.detail:

@@ -61,7 +61,8 @@ class _Reading:
         for end in self.replay.finish():
             self._end(end, [end], traces)
         engine = self.replay.engine
-        for one in (*engine.sessions(), *engine.unconnected()):
+        left: list[Session | Caller] = [*engine.sessions(), *engine.unconnected()]
+        for one in left:
             self._gone(one, self)
 
     def record(self, one: Session | Caller) -> dict[str, object]:

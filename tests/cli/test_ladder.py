@@ -124,11 +124,11 @@ def test_standard_input_is_read_twice() -> None:
     assert telstate("ladder", given=TWO_LEGS.read_bytes()).stdout == telstate("ladder", TWO_LEGS).stdout
 
 
-def test_numbers_are_masked_unless_asked_for() -> None:
+@pytest.mark.parametrize("form", ["text", "mermaid", "svg", "html", "json"])
+def test_numbers_are_masked_unless_asked_for(form: str) -> None:
     """In every form."""
-    for form in ("text", "mermaid", "svg", "html", "json"):
-        assert b"2025550142" not in telstate("ladder", TWO_LEGS, "--format", form).stdout
-        assert b"2025550142" in telstate("ladder", TWO_LEGS, "--format", form, "--numbers").stdout
+    assert b"2025550142" not in telstate("ladder", TWO_LEGS, "--format", form).stdout
+    assert b"2025550142" in telstate("ladder", TWO_LEGS, "--format", form, "--numbers").stdout
 
 
 def test_a_journal_tells_of_its_handlers(tmp_path: Path) -> None:
