@@ -17,7 +17,8 @@ from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import Selection
 from telstate.views._call_groups import CallGroups, CallIds
-from telstate.views._call_trace import CallTrace, CallTraces
+from telstate.views._call_trace import CallTrace
+from telstate.views._call_traces import CallTraces
 from telstate.views._ladder import Ladder
 from telstate.views._ladder_building import HandlerWork, build_ladder
 from telstate.views._masked import mask_record
@@ -113,7 +114,8 @@ def call_ladders(
     shown = sorted(
         (trace for trace in traces.traces if trace.seen), key=lambda trace: min(seen.number for seen in trace.seen)
     )
-    return [build_ladder(trace, _work_of(trace, databases), numbers=numbers) for trace in shown]
+    work = _work_of(shown, databases)
+    return [build_ladder(trace, work, numbers=numbers) for trace in shown]
 
 
 def _time_and_dialect(line: LogLine) -> tuple[float | None, str | None]:
@@ -124,17 +126,19 @@ def _time_and_dialect(line: LogLine) -> tuple[float | None, str | None]:
     return at, dialect
 
 
-def _work_of(trace: CallTrace, databases: Iterable[str]) -> HandlerWork:
-    """Ask the journals about the handlers of a call's events. A log does not have them."""
+def _work_of(traces: Iterable[CallTrace], databases: Iterable[str]) -> HandlerWork:
+    """Ask the journals about the handlers of the calls' events. A log does not have them."""
+    keys = {seen.key for trace in traces for seen in trace.seen if seen.key is not None}
     unfinished: set[Any] = set()
     letters: dict[Any, list[KeptLetter]] = {}
     for name in databases:
-        seqs = {seen.key[1] for seen in trace.seen if seen.key is not None and seen.key[0] == name}
-        done = query(name, partial(queries.finished, seqs=sorted(seqs))) if seqs else set()
-        unfinished |= {(name, seq) for seq in seqs - done}
-        for kept in _letters(name):
-            if (seq := abs(kept.letter.seq)) in seqs:
-                letters.setdefault((name, seq), []).append(kept)
+        seqs = sorted(seq for file, seq in keys if file == name)
+        done = query(name, partial(queries.finished, seqs=seqs)) if seqs else set()
+        unfinished |= {(name, seq) for seq in seqs if seq not in done}
+        for kept in _letters(name) if seqs else ():
+            key = (name, abs(kept.letter.seq))  # below zero: the retirement of the session that this event opened
+            if key in keys:
+                letters.setdefault(key, []).append(kept)
     return HandlerWork(unfinished, letters)
 
 

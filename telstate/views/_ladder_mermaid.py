@@ -14,7 +14,9 @@ __all__ = ["ladder_mermaid"]
 
 _LONGEST = 60
 """Columns of a line in the picture."""
-_SYNTAX = re.compile(r"[^A-Za-z0-9 .,:()/+_-]")
+_SYNTAX = re.compile(r"[^A-Za-z0-9 .,:()/+_*=!?'-]")
+_PLAIN = str.maketrans({"•": "*", "→": "to", "…": "..."})
+"""Our own characters: Mermaid makes its boxes as wide as their entities are long."""
 _WRAP = re.compile(r"(?i)^((?:no)?wrap)")
 """At the beginning of a text they would be an instruction."""
 
@@ -67,7 +69,7 @@ def _texts(texts: list[str]) -> str:
 
 def _text(text: str) -> str:
     """A text in which every character that may be syntax is an entity of Mermaid's."""
-    escaped = _SYNTAX.sub(lambda found: f"#{ord(found[0])};", text)
+    escaped = _SYNTAX.sub(lambda found: f"#{ord(found[0])};", text.translate(_PLAIN))
     # Mermaid takes the last character of a line with an entity behind these words for the end of a style.
     escaped = escaped.replace("style", "st#121;le").replace("classDef", "class#68;ef")
     return _WRAP.sub(lambda found: f"#{ord(found[0][0])};{found[0][1:]}", escaped)

@@ -43,6 +43,8 @@ class NoteWriter:
         notes = ["unknown type: it is kept, and moves nothing"] if isinstance(seen.event, UnknownEvent) else []
         if seen.reused:
             notes.append("! an earlier session had this id: this is a new one")
+        if seen.continued:
+            notes.append("what was before is not in the log: it was pruned")
         notes += [*self._why_not(seen), *self._parked(seen), *self._ends(seen), *self._signs(seen)]
         if seen.lost is not None:
             notes.append(f"the caller on hold is lost: {seen.lost.state}")
@@ -86,7 +88,7 @@ class NoteWriter:
     def _parked(self, seen: Seen) -> Iterator[str]:
         """Say that an event waits for its session, or that the session has come that others waited for."""
         session_id, event = seen.session_id, seen.event
-        if session_id is not None and seen.session is None and seen.kind is OutcomeKind.NOTED and not seen.foreign:
+        if session_id in self._trace.ids.sessions and seen.session is None and seen.kind is OutcomeKind.NOTED:
             if isinstance(event, (DeadlinePassed, PresenceChecked)):
                 yield "its session is not known: it does nothing"
             elif session_id in self._opened:

@@ -67,7 +67,7 @@ def way_of(seen: Seen, *, own: bool) -> tuple[LaneKind, LaneKind, bool]:
         return PHONE, DAILY, by == EndedBy.REMOTE
     if type(event)._subject is Subject.PARTICIPANT and not own:
         return ROOM, ROOM, True  # somebody in the room who is on no telephone
-    return *_WAYS.get(event.name, (DAILY, DAILY)), True
+    return *_WAYS.get(event.name, (PHONE, DAILY) if _is_new_caller(event) else (DAILY, DAILY)), True
 
 
 def label_of(seen: Seen, shown: Shown, tag: Callable[[str], str]) -> str:
@@ -84,7 +84,8 @@ def label_of(seen: Seen, shown: Shown, tag: Callable[[str], str]) -> str:
     name = shown.text(event.action)
     if seen.foreign:
         return f"{name} of {tag(seen.session_id or '')}"
-    detail = _DETAILS.get(event.name, _no_detail)(event, shown)
+    show: Callable[[Any, Shown], str] = _DETAILS.get(event.name, _caller if _is_new_caller(event) else _no_detail)
+    detail = show(event, shown)
     if isinstance(event, SessionsLinked):
         detail = f" with {tag(event.other_session_id)}"
     elif isinstance(event, DeadlinePassed):
@@ -92,6 +93,11 @@ def label_of(seen: Seen, shown: Shown, tag: Callable[[str], str]) -> str:
         if seen.at is None or abs(seen.at - event.due_at) >= 1:
             detail += f", due at {utc_time(event.due_at)[11:]}"
     return f"{name}{detail}"
+
+
+def _is_new_caller(event: Event) -> bool:
+    """Return whether Daily says that somebody calls, who is in no room yet."""
+    return type(event)._subject is Subject.CALLER and not event.local
 
 
 def _no_detail(event: Event, shown: Shown) -> str:  # noqa: ARG001 - all have these parameters

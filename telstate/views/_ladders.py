@@ -10,7 +10,7 @@ from telstate.calls._replay import Replay
 from telstate.calls._session import Session
 from telstate.events._parse import parse_line
 from telstate.views._call_groups import CallGroups
-from telstate.views._call_trace import CallTraces
+from telstate.views._call_traces import CallTraces
 from telstate.views._ladder import Ladder
 from telstate.views._ladder_building import build_ladder
 

@@ -13,9 +13,11 @@ from xml.etree import ElementTree
 import pytest
 
 from telstate.calls._replay import Replay
+from telstate.events._dialects.journal import base_line
 from telstate.events._parse import parse_line
+from telstate.testing import Noise, simulate
 from telstate.views._call_groups import CallIds
-from telstate.views._call_trace import CallTraces
+from telstate.views._call_traces import CallTraces
 from telstate.views._columns import cells_of, wrap_cells
 from telstate.views._ladder import Ladder, LaneKind
 from telstate.views._ladder_building import build_ladder
@@ -23,6 +25,7 @@ from telstate.views._ladder_html import LADDER_PAGE_CSS, ladder_html_fragment, l
 from telstate.views._ladder_mermaid import ladder_mermaid
 from telstate.views._ladder_svg import ladder_svg
 from telstate.views._ladder_text import ladder_text
+from telstate.views._ladders import ladders_of
 from tests.corpus import HERE, read_lines
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -230,6 +233,39 @@ def test_an_id_that_is_used_again_is_a_new_session() -> None:
     """It says so."""
     lines = read_lines(HERE / "logs" / "id-reuse.jsonl")
     assert "! an earlier session had this id: this is a new one" in notes_of(ladder_of(lines, ["a"]))
+
+
+def test_a_pruned_journal_says_that_something_is_missing() -> None:
+    """Its base knows the session; what was odd about it before is not the doing of the first event that is left."""
+    replay = Replay()
+    for raw in (js("dialin-connected", at=100), js("dialout-connected", at=101)):
+        replay.feed(raw)
+    base = base_line(2, replay.engine.snapshot())
+    ladder = ladder_of([b'{"v":1,"journal":"j","settings":{}}', base, js("dialin-stopped", at=110)], ["s"])
+    assert notes_of(ladder) == [
+        "what was before is not in the log: it was pruned",
+        "ended: completed, told by Daily",
+    ]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_event_of_every_session_stands_in_its_ladder(seed: int) -> None:
+    """Repeated, swapped, from two observers: as many as its record counts, and the last state is the session's."""
+    noise = Noise(repeated=0.1, swapped=0.2)
+    lines = [one.line() for one in simulate(seed, calls=12, dialects=["webhook", "daily-js"], twice=0.3, noise=noise)]
+    shown = 0
+    for ladder in ladders_of(lines):
+        unmatched = sum(step.times for step in ladder.steps if step.outcome == "unmatched")
+        for record in (leg.record for leg in ladder.legs if "session_id" in leg.record):
+            shown += 1
+            own = [step for step in ladder.steps if step.session_id == record["session_id"] and step.outcome]
+            told = sum(step.times for step in own if step.outcome != "unmatched")
+            assert told <= record["events"] <= told + unmatched
+            states = [
+                state for step in ladder.steps if step.session_id == record["session_id"] for state in step.states
+            ]
+            assert states[-1:] in ([], [record["state"]])
+    assert shown >= 10
 
 
 def test_private_values_are_masked_unless_asked_for() -> None:
