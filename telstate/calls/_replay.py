@@ -36,15 +36,13 @@ class Replay:
     engine: Engine
     """The engine that is fed: ask it for the sessions. A journal's header replaces it before the first event."""
 
-    inferred: list[Outcome]
-    """The ends that were due by the time of the last line, and that no line has. What left memory by them left with its outcome."""
-
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
+        self.inferred: list[Outcome] = []
+        """The ends that were due by the time of the last line, and that no line has. What left memory by them left with its outcome."""
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
         self._grace: Limit | None = self.engine._grace
         """Of signs of an end. None for a journal, which has these ends as events."""
-        self.inferred = []
 
     def feed(self, raw: bytes) -> Outcome | None:
         """Take in one line, in any dialect. Its time is the line's own, if it carries one.

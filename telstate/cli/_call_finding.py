@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,7 @@ from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.errors import ParseError
 from telstate.events._dialects.journal import unwrap
 from telstate.events._parse import parse_line
-from telstate.journals import _queries as queries
-from telstate.journals._sqlite import is_sqlite, query
+from telstate.journals._database import is_sqlite
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import Selection
@@ -126,8 +125,13 @@ def _time_and_dialect(line: LogLine) -> tuple[float | None, str | None]:
     return at, dialect
 
 
-def _work_of(traces: Iterable[CallTrace], databases: Iterable[str]) -> HandlerWork:
+def _work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:
     """Ask the journals about the handlers of the calls' events. A log does not have them."""
+    if not databases:
+        return HandlerWork()
+    from telstate.journals import _queries as queries  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
+    from telstate.journals._sqlite import query  # noqa: PLC0415
+
     keys = {seen.key for trace in traces for seen in trace.seen if seen.key is not None}
     unfinished: set[Any] = set()
     letters: dict[Any, list[KeptLetter]] = {}
@@ -142,7 +146,10 @@ def _work_of(traces: Iterable[CallTrace], databases: Iterable[str]) -> HandlerWo
     return HandlerWork(unfinished, letters)
 
 
-def _letters(name: str) -> Iterable[KeptLetter]:
+def _letters(name: str) -> Iterator[KeptLetter]:
+    from telstate.journals import _queries as queries  # noqa: PLC0415
+    from telstate.journals._sqlite import query  # noqa: PLC0415
+
     last = 0
     while found := query(name, partial(queries.dead_letters, after=last)):
         yield from found

@@ -117,7 +117,7 @@ def _nothing_found(finder: CallFinder, selection: Selection, *, numbers: bool) -
     if not run.lines:
         return "the log is empty: is it the right file?"
     if run.invalid == run.lines:
-        return "no line could be read: is this a log with one JSON object per line, and not compressed?"
+        return "no line could be read: is this a log with one JSON object per line?"
     if not finder.known:
         return "the log has no calls: see `telstate replay` for what its events are"
     if selection.is_everything:

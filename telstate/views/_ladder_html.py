@@ -21,19 +21,19 @@ __all__ = ["LADDER_PAGE_CSS", "ladder_html_fragment", "ladder_page"]
 LADDER_PAGE_CSS = (
     LADDER_CSS
     + """\
-.call{margin:0 0 3rem}
-.call h2{font-size:1.05rem;overflow-wrap:anywhere}
-.call .leg{margin:.75rem 0;overflow-wrap:anywhere}
-.call .leg p{margin:.15rem 0}
-.call .leg p:first-child{font-weight:600}
-.call .tag{display:inline-block;min-width:1.4em}
-.call details{margin:.35rem 0}
-.call summary{cursor:pointer}
-.call table{border-collapse:collapse;font-size:.85rem;width:100%}
-.call th{font-weight:400;text-align:left;vertical-align:top;padding:.15rem 1rem .15rem 0;opacity:.75;white-space:nowrap}
-.call td{padding:.15rem 0;overflow-wrap:anywhere;font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-.call .picture{overflow-x:auto;border:1px solid #8886;border-radius:6px}
-.call .picture svg{display:block}
+.ladder-call{margin:0 0 3rem}
+.ladder-call h2{font-size:1.05rem;overflow-wrap:anywhere}
+.ladder-call .leg{margin:.75rem 0;overflow-wrap:anywhere}
+.ladder-call .leg p{margin:.15rem 0}
+.ladder-call .leg p:first-child{font-weight:600}
+.ladder-call .tag{display:inline-block;min-width:1.4em}
+.ladder-call details{margin:.35rem 0}
+.ladder-call summary{cursor:pointer}
+.ladder-call table{border-collapse:collapse;font-size:.85rem;width:100%}
+.ladder-call th{font-weight:400;text-align:left;vertical-align:top;padding:.15rem 1rem .15rem 0;opacity:.75;white-space:nowrap}
+.ladder-call td{padding:.15rem 0;overflow-wrap:anywhere;font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
+.ladder-call .picture{overflow-x:auto;border:1px solid #8886;border-radius:6px}
+.ladder-call .picture svg{display:block}
 """
 )
 """The style of what `ladder_html_fragment` returns."""
@@ -42,7 +42,7 @@ _PAGE_CSS = """\
 :root{color-scheme:light dark}
 body{margin:1.5rem;font:15px/1.45 system-ui,sans-serif;color:#1f2328;background:#fff}
 @media (prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}}
-@media print{.call .picture{overflow:visible;border:0}.call .picture svg{max-width:100%;height:auto}}
+@media print{.ladder-call .picture{overflow:visible;border:0}.ladder-call .picture svg{max-width:100%;height:auto}}
 """
 
 
@@ -85,7 +85,7 @@ def ladder_html_fragment(ladder: Ladder) -> str:
     """
     return "\n".join(
         [
-            '<section class="call">',
+            '<section class="ladder-call">',
             f"<h2>Call {_text(ladder.call)}</h2>",
             *(line for leg in ladder.legs for line in _leg(leg)),
             f'<div class="picture">{ladder_svg(ladder, standalone=False)}</div>',

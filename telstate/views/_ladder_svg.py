@@ -17,24 +17,24 @@ from telstate.views._text import cut, utc_time
 __all__ = ["LADDER_CSS", "ladder_svg"]
 
 LADDER_CSS = """\
-.ladder{--ink:#1f2328;--dim:#59636e;--line:#d1d9e0;--paper:#fff;--move:#0550ae;--odd:#9a6700;--bad:#cf222e;color-scheme:light dark}
-@media (prefers-color-scheme:dark){.ladder{--ink:#e6edf3;--dim:#9198a1;--line:#3d444d;--paper:#0d1117;--move:#79c0ff;--odd:#e3b341;--bad:#ff7b72}}
-.ladder text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:var(--ink);white-space:pre}
-.ladder .paper{fill:var(--paper)}
-.ladder .head{font-weight:600;text-anchor:middle}
-.ladder .who{font-size:11px;fill:var(--dim);text-anchor:middle}
-.ladder .lane{stroke:var(--line);stroke-width:1}
-.ladder .time,.ladder .note{fill:var(--dim)}
-.ladder .delta{fill:var(--dim);text-anchor:end}
-.ladder .state{fill:var(--move);font-weight:600}
-.ladder .arrow{stroke:var(--ink);stroke-width:1.5;fill:none}
-.ladder .tip,.ladder .mark{fill:var(--ink)}
-.ladder .moved .arrow{stroke:var(--move);stroke-width:2}
-.ladder .moved .tip,.ladder .moved .mark{fill:var(--move)}
-.ladder .ignored .arrow{stroke:var(--odd);stroke-dasharray:4 4}
-.ladder .ignored .tip,.ladder .ignored .mark,.ladder .ignored .label{fill:var(--odd)}
-.ladder .failed .arrow{stroke:var(--bad)}
-.ladder .failed .tip,.ladder .failed .mark,.ladder .failed .label{fill:var(--bad)}
+.call-ladder{--ink:#1f2328;--dim:#59636e;--line:#d1d9e0;--paper:#fff;--move:#0550ae;--odd:#9a6700;--bad:#cf222e;color-scheme:light dark}
+@media (prefers-color-scheme:dark){.call-ladder{--ink:#e6edf3;--dim:#9198a1;--line:#3d444d;--paper:#0d1117;--move:#79c0ff;--odd:#e3b341;--bad:#ff7b72}}
+.call-ladder text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:var(--ink);white-space:pre}
+.call-ladder .paper{fill:var(--paper)}
+.call-ladder .head{font-weight:600;text-anchor:middle}
+.call-ladder .who{font-size:11px;fill:var(--dim);text-anchor:middle}
+.call-ladder .lane{stroke:var(--line);stroke-width:1}
+.call-ladder .time,.call-ladder .note{fill:var(--dim)}
+.call-ladder .delta{fill:var(--dim);text-anchor:end}
+.call-ladder .state{fill:var(--move);font-weight:600}
+.call-ladder .arrow{stroke:var(--ink);stroke-width:1.5;fill:none}
+.call-ladder .tip,.call-ladder .mark{fill:var(--ink)}
+.call-ladder .moved .arrow{stroke:var(--move);stroke-width:2}
+.call-ladder .moved .tip,.call-ladder .moved .mark{fill:var(--move)}
+.call-ladder .ignored .arrow{stroke:var(--odd);stroke-dasharray:4 4}
+.call-ladder .ignored .tip,.call-ladder .ignored .mark,.call-ladder .ignored .label{fill:var(--odd)}
+.call-ladder .failed .arrow{stroke:var(--bad)}
+.call-ladder .failed .tip,.call-ladder .failed .mark,.call-ladder .failed .label{fill:var(--bad)}
 """
 """The style of a ladder that is a part of a page. It has no other fonts than those of the reader."""
 
@@ -81,7 +81,7 @@ class _Drawing:
         namespace = ' xmlns="http://www.w3.org/2000/svg"' if standalone else ""
         size = f'width="{self._width:.0f}" height="{height:.0f}"'
         shapes = [
-            f'<svg{namespace} class="ladder" role="img" {size} viewBox="0 0 {self._width:.0f} {height:.0f}">',
+            f'<svg{namespace} class="call-ladder" role="img" {size} viewBox="0 0 {self._width:.0f} {height:.0f}">',
             f"<title>{_text(title)}</title>",
             *([f"<style>{LADDER_CSS}</style>"] if standalone else []),
             f'<rect class="paper" {size}/>',

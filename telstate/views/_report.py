@@ -12,13 +12,14 @@ from telstate.calls._engine import Engine
 from telstate.calls._evidence import EndedBy, EndSource
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
+from telstate.calls._table import EndSign
+from telstate.calls._transfers import TransferOutcome
 from telstate.errors import shorten
 from telstate.events import Direction, Event
 from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_address, mask_name
 from telstate.views._masked import mask_record
 from telstate.views._text import cut, printable, utc_time
-from telstate.views._words import SIGNS, TRANSFERS, duration
 
 __all__ = ["JsonReport", "TextReport"]
 
@@ -106,9 +107,9 @@ class TextReport:
             cut(session.room or "", 14),
             session.cause or f"({session.state})",
             "" if session.ended_by in (None, EndedBy.UNKNOWN) else session.ended_by,
-            duration(session.setup_s),
-            duration(session.ring_s),
-            duration(session.talk_s),
+            _duration(session.setup_s),
+            _duration(session.ring_s),
+            _duration(session.talk_s),
             _states(session),
         )
         names = list(names_in([session.display_name and {"display_name": session.display_name}, session.sip_from]))
@@ -130,7 +131,7 @@ class TextReport:
             "",
             "",
             "",
-            f"on hold{f' for {duration(caller.held_s)}' if caller.held_s is not None else ''}",
+            f"on hold{f' for {_duration(caller.held_s)}' if caller.held_s is not None else ''}",
         )
         notes = [f"called {self._address(caller.to)}"] if caller.to is not None else []
         notes += [f"forwarded to {self._address(caller.forwarded_to)}"] if caller.forwarded_to is not None else []
@@ -218,7 +219,7 @@ def _notes(session: Session, address: Callable[[str], str]) -> list[str]:
         notes.append(f"error: {session.error_msg}")
     notes += [f"warning: {text}" for text in session.warnings]
     notes += [
-        f"transfer to {address(to) if to else 'an unknown target'}: {TRANSFERS[outcome]}"
+        f"transfer to {address(to) if to else 'an unknown target'}: {_TRANSFERS[outcome]}"
         for to, outcome in session.transfers
     ]
     if not session.ended and session.started_at is not None:
@@ -233,11 +234,27 @@ def _end_notes(session: Session) -> list[str]:
     """How an end is known that Daily did not report, and until when the durations count."""
     if session.end_source is EndSource.INFERRED and session.end_sign is not None:
         return [
-            f"end inferred at {utc_time(session.ended_at)}: {SIGNS[session.end_sign]}, and no event reports the end"
+            f"end inferred at {utc_time(session.ended_at)}: {_SIGNS[session.end_sign]}, and no event reports the end"
         ]
     if session.end_source is EndSource.ASSUMED:
         return [f"end assumed after silence: durations count to the last sign of life at {utc_time(session.ended_at)}"]
     return []
+
+
+_SIGNS = {
+    EndSign.PARTICIPANT_LEFT: "the participant left",
+    EndSign.MEETING_ENDED: "the meeting ended",
+    EndSign.CLIENT_LEFT: "our call client left",
+    EndSign.NEXT_CALLER: "another caller came on its endpoint",
+    EndSign.GONE: "Daily does not know the call any more",
+}
+
+_TRANSFERS = {
+    TransferOutcome.REACHED: "reached",
+    TransferOutcome.HANDED_OVER: "handed over, no event says whether it was reached",
+    TransferOutcome.NOT_REACHED: "not reached",
+    TransferOutcome.PENDING: "pending",
+}
 
 
 def _without_scheme(uri: str) -> str:
@@ -257,3 +274,15 @@ def _states(session: Session) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds as people write them: 1.2s, 45s, 3m07s, 2h05m."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
