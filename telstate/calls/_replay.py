@@ -37,6 +37,8 @@ class Replay:
     """The engine that is fed: ask it for the sessions. A journal's header replaces it before the first event."""
 
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
+        self.inferred: list[Outcome] = []
+        """The ends that were due by the time of the last line, and that no line has. What left memory by them left with its outcome."""
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
         self._grace: Limit | None = self.engine._grace
@@ -57,6 +59,8 @@ class Replay:
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
             grace, now = self._grace, self.engine.now
+            if self.inferred:
+                self.inferred = []
             if at is not None and now is not None and at < now - _DAY:
                 _note_misdated(outcome)
             if grace is not None and grace.ends and now is not None and next(iter(grace.ends.values())) <= now:
@@ -78,7 +82,8 @@ class Replay:
 
     def _infer_ends(self, outcome: Outcome, now: float) -> None:
         """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""
-        for end in self.engine.infer_ends(now):
+        self.inferred = self.engine.infer_ends(now)
+        for end in self.inferred:
             outcome.departed += end.departed
 
     def _begin_at(self, snapshot: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ class LogRun:
         gone: called with each session, caller on hold and event when it leaves memory, and at the end with all that are left.
         refuse: called with each line that could not be read, and the reason.
         stepped: called with each line and the outcome of its event, before what left memory by it.
+        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it.
 
     Raises:
         OSError: if a file is missing, before anything is printed: half a report misleads.
@@ -44,6 +45,7 @@ class LogRun:
         gone: Callable[[Gone], None] = lambda _: None,
         refuse: Callable[[LogLine, str], None] = lambda *_: None,
         stepped: Callable[[LogLine, Outcome], None] | None = None,
+        inferred: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         names = find_files(names)
         self._names = names
@@ -51,6 +53,7 @@ class LogRun:
         self._gone = gone
         self._reader: LineReader[Outcome | None] = LineReader(self.replay.feed, refuse)
         self._stepped = stepped
+        self._inferred = inferred
         self.lines = 0
         self.other_lines: list[OtherLines] = []
         """The ordinary lines of application logs, by file: they are only counted."""
@@ -70,6 +73,7 @@ class LogRun:
                 self._progress.advance(line.size)
             self.other_lines = self._reader.noise()
             for end in self.replay.finish():
+                self._inferred(end)
                 self._hand_on(end)
             engine = self.replay.engine
             left: list[Gone] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
@@ -103,6 +107,8 @@ class LogRun:
         if outcome is not None:
             if self._stepped is not None:
                 self._stepped(line, outcome)
+            for end in self.replay.inferred:
+                self._inferred(end)
             self._hand_on(outcome)
 
     def _hand_on(self, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Tools for tests of programs that use telstate: a clock, a control, simulated calls, a fake Daily. See README.md beside this file."""
+"""Tools for tests of programs that use telstate: a clock, a control, simulated calls, ladders, a fake Daily. See README.md beside this file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from telstate.testing._clock import FakeClock
 from telstate.testing._control import FakeControl, Request
 from telstate.testing._domain import CallRejected
 from telstate.testing._generator import Noise, Sent, simulate
+from telstate.testing._ladders import ladder
 from telstate.testing._phone_lines import PhoneLine
 from telstate.testing._refusals import Refusal
 from telstate.testing._rooms import Leg
@@ -49,6 +50,7 @@ __all__ = [
     "TrunkCall",
     "WebhookSender",
     "faults",
+    "ladder",
     "refusals",
     "simulate",
     "spell",

@@ -479,7 +479,7 @@ def test_without_its_packages_the_command_says_what_to_install() -> None:
     assert b"pip install 'telstate[cli]'" in run.stderr
 
 
-VERBS = ["replay", "tail", "diagram", "serve", "dead", "webhook"]
+VERBS = ["replay", "ladder", "tail", "diagram", "serve", "dead", "webhook"]
 
 
 def test_the_help_lists_every_verb() -> None:
