@@ -11,6 +11,7 @@ from telstate import __version__
 from telstate.cli import _dead as dead
 from telstate.cli import _diagram as diagram
 from telstate.cli import _export as export
+from telstate.cli import _lint as lint
 from telstate.cli import _prune as prune
 from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
@@ -28,6 +29,7 @@ app: typer.Typer = typer.Typer(
     help="Track and show the state of every phone call, from Daily's dial-in and dial-out events.",
 )
 app.command(cls=Verb)(replay.replay)
+app.command(cls=Verb)(lint.lint)
 app.command(cls=Verb)(tail.tail)
 app.command(cls=Verb)(export.export)
 app.command(cls=Verb)(prune.prune)

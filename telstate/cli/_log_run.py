@@ -52,8 +52,11 @@ class LogRun:
         """Lines that could not be read."""
         self._progress = Bar(size_of(names))
 
-    def run(self) -> None:
+    def run(self, *, at_end: Callable[[], None] = lambda: None) -> None:
         """Read everything.
+
+        Args:
+            at_end: called once all lines are read, before the rest is handed on.
 
         Raises:
             OSError: if a file cannot be read; before anything is read, if one is missing.
@@ -65,6 +68,7 @@ class LogRun:
                 self.lines += 1
                 self._read(line)
                 self._progress.advance(line.size)
+            at_end()
             for end in self.replay.finish():
                 self._hand_on(end)
             engine = self.replay.engine
