@@ -13,6 +13,7 @@ from telstate.cli import _diagram as diagram
 from telstate.cli import _export as export
 from telstate.cli import _lint as lint
 from telstate.cli import _prune as prune
+from telstate.cli import _redact as redact
 from telstate.cli import _replay as replay
 from telstate.cli import _serve as serve
 from telstate.cli import _tail as tail
@@ -32,6 +33,7 @@ app.command(cls=Verb)(replay.replay)
 app.command(cls=Verb)(lint.lint)
 app.command(cls=Verb)(tail.tail)
 app.command(cls=Verb)(export.export)
+app.command(cls=Verb)(redact.redact)
 app.command(cls=Verb)(prune.prune)
 app.command(cls=Verb)(diagram.diagram)
 app.command(cls=Verb)(serve.serve)

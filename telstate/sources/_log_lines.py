@@ -1,15 +1,16 @@
 """The lines of recorded logs, as bytes.
 
-Real logs have byte order marks, CRLF, blank lines, very long lines and a torn last line. None of them stops the reading, and
-no more than `MAX_LINE` bytes of a line are held in memory.
+Real logs have byte order marks, CRLF, blank lines, very long lines and a torn last line, and many are compressed with gzip. None of them
+stops the reading, and no more than `MAX_LINE` bytes of a line are held in memory.
 """
 
 from __future__ import annotations
 
 import io
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 __all__ = ["MAX_LINE", "STDIN", "LogLine", "read_lines"]
 
@@ -54,7 +55,7 @@ def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
 def _lines(name: str, file: io.BufferedReader) -> Iterator[LogLine]:
     size = 0
     number = 0
-    source = _as_utf8(file)
+    source = _as_utf8(_unpacked(name, file))
     while chunk := source.readline(MAX_LINE + 1):
         number += 1
         size += len(chunk)
@@ -71,10 +72,45 @@ def _lines(name: str, file: io.BufferedReader) -> Iterator[LogLine]:
             size = 0
 
 
+class _Gzip(io.RawIOBase):
+    """A gzip file, read as what it contains. One that is damaged or cut off is an OSError that says so.
+
+    Args:
+        name: of the file.
+        file: the file, from its beginning.
+    """
+
+    def __init__(self, name: str, file: io.BufferedReader[Any]) -> None:
+        from gzip import GzipFile  # noqa: PLC0415 - few logs are compressed, and a command starts sooner without it
+
+        self._name = name
+        self._file = GzipFile(fileobj=file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        try:
+            data = self._file.read1(len(buffer))
+        except (EOFError, OSError, zlib.error) as error:
+            raise OSError(f"{self._name} is damaged or cut off: gunzip what is left of it first ({error})") from None
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _unpacked(name: str, file: io.BufferedReader) -> io.BufferedReader[Any]:
+    """Check the first two bytes for gzip."""
+    head = file.read(2)
+    whole: io.RawIOBase = _Headed(file, head)
+    if head == b"\x1f\x8b":
+        whole = _Gzip(name, io.BufferedReader(whole, 1 << 18))
+    return io.BufferedReader(whole, 1 << 18)
+
+
 class _Utf16(io.RawIOBase):
     """A UTF-16 file, as PowerShell's `>` writes it, read as UTF-8."""
 
-    def __init__(self, file: io.BufferedReader, head: bytes) -> None:
+    def __init__(self, file: io.BufferedReader[Any], head: bytes) -> None:
         raw: io.RawIOBase = _Headed(file, head)
         self._text = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-16", errors="replace", newline="")
 
@@ -90,7 +126,7 @@ class _Utf16(io.RawIOBase):
 class _Headed(io.RawIOBase):
     """A stream whose first bytes were read already, because standard input cannot be rewound."""
 
-    def __init__(self, file: io.BufferedReader, head: bytes) -> None:
+    def __init__(self, file: io.BufferedReader[Any], head: bytes) -> None:
         self._file = file
         self._head = head
 
@@ -104,7 +140,7 @@ class _Headed(io.RawIOBase):
         return len(data)
 
 
-def _as_utf8(file: io.BufferedReader) -> io.BufferedReader[io.RawIOBase]:
+def _as_utf8(file: io.BufferedReader[Any]) -> io.BufferedReader[io.RawIOBase]:
     """Check the first two bytes for a UTF-16 byte order mark."""
     head = file.read(2)
     raw: io.RawIOBase = _Utf16(file, head) if head in (b"\xff\xfe", b"\xfe\xff") else _Headed(file, head)
