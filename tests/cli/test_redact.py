@@ -89,7 +89,7 @@ def test_callers_are_found_by_the_ends_of_their_numbers() -> None:
 
 def spelled(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """A webhook in the other forms that a log may have."""
-    forms = [
+    forms: list[dict[str, Any]] = [
         payload,
         {"v": 1, "seq": 1, "at": 1_790_000_000.5, "dialect": "webhook", "event": None, "payload": payload},
     ]
@@ -132,7 +132,8 @@ def test_nothing_seeded_is_left() -> None:
 def test_every_country() -> None:
     """A number of every country and kind, in four formats, as a destination and in a text, is gone; as JSON's number too."""
     formats = (PhoneNumberFormat.E164, PhoneNumberFormat.INTERNATIONAL, PhoneNumberFormat.NATIONAL, PhoneNumberFormat.RFC3966)  # fmt: skip
-    lines, seeded = [], []
+    lines: list[dict[str, Any]] = []
+    seeded = []
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):
         example = phonenumbers.example_number(region)
         assert example is not None
