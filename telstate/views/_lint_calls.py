@@ -239,8 +239,10 @@ def _on_hold(seen: CallerSeen) -> Iterator[Found]:
     if caller.state is CallerState.UNKNOWN:
         yield Found("It is not known whether the caller on hold, {0} to {1}, got to a room.", who)
     elif caller.state in (CallerState.WAITING, CallerState.FORWARDED) and (waited or 0) < _HOLD_LIMIT:
-        since = "" if waited is None else f", for {spoken(waited)}"
-        yield Found(f"A caller, {{0}} to {{1}}, is on hold when the log ends{since}.", who)
+        if waited is None:  # Daily's request has no time of its own
+            yield Found("A caller on hold, {0} to {1}, got to no room that the log knows of.", who)
+        else:
+            yield Found(f"A caller, {{0}} to {{1}}, is on hold when the log ends, for {spoken(waited)}.", who)
 
 
 def _waited(seen: CallerSeen) -> float | None:
@@ -451,10 +453,14 @@ CALLER_RULES: tuple[Rule, ...] = (
     Rule(
         "T208",
         INFO,
-        "a caller is on hold when the log ends",
-        "Nothing, if the log was copied while they waited.",
-        "A caller on hold (pinless dial-in) had not become a session yet.",
-        ("the log was copied meanwhile", "which session they became cannot be told"),
+        "a caller is still on hold, or it is not known what became of them",
+        "Nothing, if the log was copied while they waited; else look whether a dial-in came from their number.",
+        "A caller on hold (pinless dial-in) did not become a session in this log, and it is not known that they waited too long.",
+        (
+            "the log was copied meanwhile",
+            "which session they became cannot be told",
+            "the log has no time of their call",
+        ),
         _on_hold,
     ),
 )

@@ -198,6 +198,22 @@ def test_no_command_shows_any(service: tuple[Path, dict[str, str]], arguments: t
         assert leaks(b"".join(run.stdout for run in plain).decode())
 
 
+def test_neither_a_comparison_nor_a_redacted_copy_shows_any(service: tuple[Path, dict[str, str]]) -> None:
+    """The copy has the same calls."""
+    folder, _ = service
+    copy = folder / "copy.jsonl"
+    assert telstate("redact", folder / "calls.db", "-o", copy, "--force").returncode == 0
+    assert leaks(copy.read_text(encoding="utf-8")) == []
+    for options in ((), ("--json",)):
+        same = telstate("diff", folder / "calls.db", copy, *options)
+        assert same.returncode == 0
+        other = telstate(
+            "diff", folder / "calls.db", "-", *options, given=b'{"action": "dialin-ready", "sipEndpoint": "x"}'
+        )
+        assert other.returncode == 1
+        assert leaks((same.stdout + other.stdout + same.stderr + other.stderr).decode()) == []
+
+
 def test_no_error_shows_any(tmp_path: Path) -> None:
     """Of lines that cannot be read, and of misuse."""
     log = tmp_path / "bad.jsonl"
