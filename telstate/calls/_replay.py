@@ -43,6 +43,12 @@ class Replay:
         self.engine = Engine(Settings(**self._overrides))
         self._grace: Limit | None = self.engine._grace
         """Of signs of an end. None for a journal, which has these ends as events."""
+        self.at: float | None = None
+        """When the last line was received, or sent, in Unix seconds."""
+        self.dialect: str | None = None
+        """The dialect of the last line."""
+        self.is_record: bool = False
+        """Whether the last line was telstate's own record around an event: then `at` is the time of its receipt."""
 
     def feed(self, raw: bytes) -> Outcome | None:
         """Take in one line, in any dialect. Its time is the line's own, if it carries one.
@@ -53,7 +59,8 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        event, at, dialect, settings, _, _ = parse_line(raw)
+        event, at, dialect, settings, _, is_record = parse_line(raw)
+        self.at, self.dialect, self.is_record = at, dialect, is_record
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:

@@ -59,8 +59,11 @@ class LogRun:
         """The ordinary lines of application logs, by file: they are only counted."""
         self._progress = Bar(size_of(names))
 
-    def run(self) -> None:
+    def run(self, *, at_end: Callable[[], None] = lambda: None) -> None:
         """Read everything.
+
+        Args:
+            at_end: called once all lines are read, before the rest is handed on.
 
         Raises:
             OSError: if a file cannot be read.
@@ -72,6 +75,7 @@ class LogRun:
                 self._read(line)
                 self._progress.advance(line.size)
             self.other_lines = self._reader.noise()
+            at_end()
             for end in self.replay.finish():
                 self._inferred(end)
                 self._hand_on(end)

@@ -157,6 +157,8 @@ def leaks(output: str) -> list[str]:
 COMMANDS = (
     ("replay",),
     ("replay", "--json"),
+    ("lint", "--fail-on", "never"),
+    ("lint", "--json", "--fail-on", "never"),
     ("tail",),
     ("tail", "--json"),
     ("ladder", "--limit", "100"),
@@ -209,6 +211,22 @@ def test_the_calls_that_there_are_instead_show_none(service: tuple[Path, dict[st
     assert leaks(run.stderr.decode()) == []
 
 
+def test_neither_a_comparison_nor_a_redacted_copy_shows_any(service: tuple[Path, dict[str, str]]) -> None:
+    """The copy has the same calls."""
+    folder, _ = service
+    copy = folder / "copy.jsonl"
+    assert telstate("redact", folder / "calls.db", "-o", copy, "--force").returncode == 0
+    assert leaks(copy.read_text(encoding="utf-8")) == []
+    for options in ((), ("--json",)):
+        same = telstate("diff", folder / "calls.db", copy, *options)
+        assert same.returncode == 0
+        other = telstate(
+            "diff", folder / "calls.db", "-", *options, given=b'{"action": "dialin-ready", "sipEndpoint": "x"}'
+        )
+        assert other.returncode == 1
+        assert leaks((same.stdout + other.stdout + same.stderr + other.stderr).decode()) == []
+
+
 def test_no_error_shows_any(tmp_path: Path) -> None:
     """Of lines that cannot be read, and of misuse."""
     log = tmp_path / "bad.jsonl"
@@ -224,6 +242,8 @@ def test_no_error_shows_any(tmp_path: Path) -> None:
         ("tail",),
         ("tail", "--json"),
         ("ladder",),
+        ("lint",),
+        ("lint", "--json"),
         ("export",),
         ("dead", "list"),
     ):
