@@ -14,7 +14,7 @@ from telstate.cli._export import write_file
 from telstate.cli._log_run import rereadable
 from telstate.cli._logs import find_files, read_log, size_of
 from telstate.cli._terminal import Bar, announce_stdin, tidy_exit
-from telstate.errors import ParseError
+from telstate.errors import JournalError, ParseError
 from telstate.events._json import load
 from telstate.events._pseudonyms import Pseudonyms
 from telstate.events._redaction import Redaction
@@ -66,6 +66,7 @@ def redact(
             progress = Bar(_twice(size_of(names)))
             with progress:
                 for line in read_log(names):
+                    _check_is_whole(line)
                     redaction.learn(line.raw)
                     progress.advance(line.size)
                 lines = _redacted(redaction, names, progress)
@@ -74,6 +75,16 @@ def redact(
                     return
                 for text in lines:
                     sys.stdout.buffer.write(text + b"\n")
+
+
+def _check_is_whole(line: LogLine) -> None:
+    """Refuse a file of which a part cannot be read: nobody would know what is missing in the copy.
+
+    Raises:
+        JournalError: if a compressed file is damaged.
+    """
+    if line.problem:
+        raise JournalError(f"{line.file} is damaged or cut off: gunzip what is left of it first ({line.problem})")
 
 
 def _redacted(redaction: Redaction, names: list[str], progress: Bar) -> Iterator[bytes]:

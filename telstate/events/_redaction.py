@@ -86,6 +86,7 @@ _TIMES = re.compile(
 ).search
 """Keys whose numbers are no phone numbers, by how they end."""
 _NO_NAMES = frozenset({"roomname", "filename", "hostname", "domainname", "eventname", "typename", "trunkname"})
+_THINGS = frozenset({"room", "domain", "trunk"})
 _SECRET = re.compile(r"(?:apikey|token|secret|password|passwd|authorization|credential|hmac|cookie)s?$").search
 _TONES = frozenset({"tone", "tones", "digits", "pin", "dtmf"})
 _KEPT_WHOLE = frozenset({"settings"})
@@ -189,8 +190,8 @@ class Redaction:
         text = json.dumps(value, ensure_ascii=raw.isascii(), separators=(", ", ": ") if spaced else (",", ":"))
         return text.encode("utf-8", "replace")
 
-    def _record(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {self._key(key): self._value(value, spelling_of(key)) for key, value in record.items()}
+    def _record(self, record: dict[str, Any], key: str = "") -> dict[str, Any]:
+        return {self._key(name): self._value(value, _within(key, name)) for name, value in record.items()}
 
     def _key(self, key: str) -> str:
         """Return a key, which stays unless it is private itself."""
@@ -206,7 +207,7 @@ class Redaction:
         if isinstance(value, list):
             return [self._value(item, key) for item in value]
         if isinstance(value, dict):
-            return self._headers(value) if key == "sipheaders" else self._record(value)
+            return self._headers(value) if key == "sipheaders" else self._record(value, key)
         return self._figure(value, key)
 
     def _by_key(self, value: str, key: str) -> str:
@@ -352,6 +353,12 @@ class Redaction:
         return _TOKEN.sub(shown, text)
 
 
+def _within(key: str, name: str) -> str:
+    """Return the spelling of a name in the object of a key: the `name` of a `room` is a room name, and nobody's."""
+    spelling = spelling_of(name)
+    return f"{key}name" if spelling == "name" and key in _THINGS else spelling
+
+
 def _is_name_key(key: str) -> bool:
     return key in NAME_KEYS or (key.endswith("name") and key not in _NO_NAMES)
 
@@ -363,7 +370,7 @@ def _names_behind(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
             yield value
     elif isinstance(value, dict) and depth < 50:
         for name, item in value.items():
-            yield from _names_behind(item, spelling_of(name), depth + 1)
+            yield from _names_behind(item, _within(key, name), depth + 1)
     elif isinstance(value, list) and depth < 50:
         for item in value:
             yield from _names_behind(item, key, depth + 1)
