@@ -8,9 +8,7 @@ from typing import Any
 
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
-from telstate.errors import ParseError
 from telstate.events._dialects.journal import unwrap
-from telstate.events._parse import parse_line
 from telstate.journals._database import is_sqlite
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import STDIN, LogLine
@@ -100,7 +98,7 @@ def call_ladders(
 
     def see(line: LogLine, outcome: Outcome) -> None:
         if traces.wants(outcome):
-            at, dialect = _time_and_dialect(line)
+            at, dialect = run.replay.at, run.replay.dialect
             record = unwrap(line.raw) if line.file in databases else None
             traces.see(outcome, at, dialect, None if record is None else (line.file, record.seq))
 
@@ -115,14 +113,6 @@ def call_ladders(
     )
     work = _work_of(shown, databases)
     return [build_ladder(trace, work, numbers=numbers) for trace in shown]
-
-
-def _time_and_dialect(line: LogLine) -> tuple[float | None, str | None]:
-    try:
-        _, at, dialect, *_ = parse_line(line.raw)
-    except ParseError:  # it was read before
-        return None, None
-    return at, dialect
 
 
 def _work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:

@@ -8,7 +8,6 @@ from telstate.calls._callers import Caller
 from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
-from telstate.events._parse import parse_line
 from telstate.views._call_groups import CallGroups
 from telstate.views._call_traces import CallTraces
 from telstate.views._ladder import Ladder
@@ -55,8 +54,7 @@ class _Reading:
             if outcome is None:
                 continue
             if traces is not None and traces.wants(outcome):
-                _, at, dialect, *_ = parse_line(raw)
-                traces.see(outcome, at, dialect)
+                traces.see(outcome, self.replay.at, self.replay.dialect)
             self._end(outcome, self.replay.inferred, traces)
         for end in self.replay.finish():
             self._end(end, [end], traces)
