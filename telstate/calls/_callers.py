@@ -483,7 +483,9 @@ class Callers:
             return set()
         found: dict[str, str] = {}
         for session in self._dialins(self._arrived.get(endpoint, ())):
-            could_be = [caller for caller in forwarded if not self._is_another(session, caller)]
+            could_be = [caller for caller in forwarded if _is_near(caller, session, self._limit.ttl)]
+            if self._has_number_of_a_caller(session):  # then they are not one of another number
+                could_be = [caller for caller in could_be if _may_agree(caller.from_, session.sip_from)]
             caller = _forwarded_before(session, could_be, found, self._limit.ttl)
             if caller is not None:
                 found[caller.call_id] = session.session_id
@@ -497,10 +499,11 @@ class Callers:
         dialins = [
             s for s in self._dialins(self._into.get(room, ())) if not self._is_taken(s.session_id, self._by_forward)
         ]
-        found = _pairs(callers, dialins, self._could_be)
+        found = _pairs(callers, dialins, self._could_be, self._limit.ttl)
         left = [s for s in dialins if s.session_id not in found.values()]
         if left and len(found) < len(callers):
-            found |= _pairs([c for c in callers if c.call_id not in found], left, self._could_have_been)
+            others = [c for c in callers if c.call_id not in found and not c._is_told]
+            found |= _pairs(others, left, self._could_have_been, self._limit.ttl)
         return self._link_firmly(self._by_room, callers, found)
 
     def _link_firmly(
@@ -534,7 +537,7 @@ class Callers:
             if not any(caller.call_id in links for links in firm)
         ]
         dialins = [s for s in self._dialins(self._from.get(number, ())) if not self._is_taken(s.session_id, *firm)]
-        found = _pairs(callers, dialins, self._could_be)
+        found = _pairs(callers, dialins, self._could_be, self._limit.ttl)
         for caller in callers:
             if caller.session_id is not None and found.get(caller.call_id) != caller.session_id:
                 self._unlink(caller)
@@ -544,10 +547,8 @@ class Callers:
             else:
                 self._settle(caller)
 
-    def _is_another(self, session: Session, caller: Caller) -> bool:
-        """Return whether a dial-in has not the number of this caller, but that of another one."""
-        if _may_agree(caller.from_, session.sip_from):
-            return False
+    def _has_number_of_a_caller(self, session: Session) -> bool:
+        """Return whether a dial-in can be a caller whose number it has."""
         others = map(self._caller, self._waiting.get(_key(session.sip_from), ()))
         return any(self._could_be(other, session) for other in others)
 
@@ -816,24 +817,60 @@ def _may_be_of_one(caller: Caller, session: Session) -> bool:
     return caller.room is not None and caller.room == session.room and are_numbers in ((True, False), (False, True))
 
 
-def _pairs(callers: list[Caller], dialins: list[Session], could_be: _CouldBe) -> dict[str, str]:
-    """Find the callers among dial-ins in order of time: return the session of each who can be only one, and it only them."""
+def _pairs(callers: list[Caller], dialins: list[Session], could_be: _CouldBe, window: float) -> dict[str, str]:
+    """Find the callers among dial-ins in order of time: return the session of each who can be only one, and it only them.
+
+    A room or a number can have thousands of both within retention, so each dial-in is compared only with those around it.
+    """
     found: dict[str, str] = {}
+    taken: set[str] = set()
+    pending = sorted(callers, key=_began, reverse=True)
+    waiting: list[Caller] = []
+    untimed = [place for place, session in enumerate(dialins) if _time_of(session) is None]
     for place, session in enumerate(dialins):
-        candidates = [c for c in callers if c.call_id not in found and could_be(c, session)]
+        waiting += _take_begun(pending, session)
+        waiting = [caller for caller in waiting if not _is_over(caller, session, window)]
+        candidates = [caller for caller in waiting if could_be(caller, session)]
         if len(candidates) != 1:
             continue
         (caller,) = candidates
-        later = [s for s in dialins[place + 1 :] if _is_soon_after(session, s) and could_be(caller, s)]
-        earlier = [
-            s
-            for s in dialins[:place]
-            if s.session_id not in found.values() and _is_soon_after(s, session) and could_be(caller, s)
-        ]
-        others = [c for c in callers if c is not caller and c.call_id not in found]
-        if not earlier and _are_explained(later, others, could_be):
+        before = [*_soon(dialins, place, -1), *(dialins[one] for one in untimed if one < place)]
+        if any(one.session_id not in taken and could_be(caller, one) for one in before):
+            continue
+        later = [one for one in _soon(dialins, place, 1) if could_be(caller, one)]
+        others = [one for one in waiting if one is not caller]
+        if not later or _are_explained(later, [*others, *_take_begun(pending[:], later[-1])], could_be):
             found[caller.call_id] = session.session_id
+            taken.add(session.session_id)
+            waiting = others
     return found
+
+
+def _take_begun(pending: list[Caller], session: Session) -> list[Caller]:
+    """Take the callers off the end of `pending`, the latest first, who may have called before a dial-in."""
+    time, begun = _time_of(session), []
+    while pending and (time is None or _began(pending[-1])[0] <= time + _LATE):
+        begun.append(pending.pop())
+    return begun
+
+
+def _is_over(caller: Caller, session: Session, window: float) -> bool:
+    """Return whether a caller called so long before a dial-in that neither this nor a later one can be them."""
+    time, known = _time_of(session), (caller.started_at, caller._forward and caller._forward[0])
+    latest = max((at for at in known if at is not None), default=None)
+    return time is not None and latest is not None and latest + window < time
+
+
+def _soon(dialins: list[Session], place: int, step: int) -> Iterator[Session]:
+    """Yield the dial-ins after one, or with a step of -1 before it, that connected so soon that both are new. They are in order of time."""
+    one = dialins[place]
+    place += step
+    while 0 <= place < len(dialins):
+        other = dialins[place]
+        if not (_is_soon_after(one, other) if step > 0 else _is_soon_after(other, one)):
+            return
+        yield other
+        place += step
 
 
 def _are_explained(dialins: Iterable[Session], callers: list[Caller], could_be: _CouldBe) -> bool:
@@ -886,6 +923,12 @@ def _is_later(forward: tuple[float | None, int, str], other: tuple[float | None,
     if forward[0] is None or other[0] is None:
         return forward[1] >= other[1]
     return (forward[0], forward[2]) > (other[0], other[2])
+
+
+def _is_near(caller: Caller, session: Session, window: float) -> bool:
+    """Return whether a session is near in time to the last forward of a caller: what is not need not be looked at."""
+    at, time = None if caller._forward is None else caller._forward[0], _time_of(session)
+    return at is None or time is None or -_ANSWER <= time - at <= window
 
 
 def _rank(entry: tuple[tuple[float, int], Caller]) -> tuple[float, str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from telstate import Caller, Engine, OutcomeKind, Settings
+from telstate import Caller, Engine, OutcomeKind, Session, Settings
+from telstate.calls._callers import Callers
 from tests.calls import js, webhook
 from tests.calls.test_callers import (
     FROM,
@@ -285,3 +286,25 @@ def test_a_snapshot_has_trunk_callers() -> None:
     del old["callers"]["by_room"]
     old["callers"]["known"][0][2] = old["callers"]["known"][0][2][:-4]
     assert caller(Engine.restore(old)).from_ == FROM
+
+
+def test_a_busy_room_costs_each_event_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial-in is compared with those around it, not with all of the room within retention."""
+    engine, compared = Engine(), 0
+    fits = Callers._fits
+
+    def counted(callers: Callers, caller: Caller, session: Session, earlier: float) -> bool:
+        nonlocal compared
+        compared += 1
+        return fits(callers, caller, session, earlier)
+
+    monkeypatch.setattr(Callers, "_fits", counted)
+    for n in range(60):
+        before, began = compared, 70.0 * n
+        at(
+            engine,
+            (began, told(incoming(f"c{n}", None), began)),
+            (began + 2, told(connected(f"s{n}", None), began + 2)),
+        )
+        assert compared - before <= 6 * n + 6
+    assert [one.pinless_call_id for one in engine.sessions()] == [f"c{n}" for n in range(60)]
