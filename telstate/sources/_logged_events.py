@@ -208,7 +208,8 @@ class _Search:
 
     def _in_text(self, text: str, around: _Context, depth: int) -> Iterator[tuple[bytes, float | None]]:
         begin = text.find("{")
-        around = _with_time(around, _time_in(text if begin < 0 else text[:begin]))
+        head, tail = (text, "") if begin < 0 else (text[:begin], text[text.rfind("}") + 1 :])
+        around = _with_time(around, _time_in(head) or _time_in(tail))
         if begin >= 0 and not text[:begin].strip():
             whole = _read(text.strip())
             if isinstance(whole, dict):
@@ -225,6 +226,8 @@ class _Search:
             if isinstance(value, dict):
                 handler = _handler_in(text[:begin]) or around.handler or _handler_in(text[end : end + 200])
                 yield from self.look_at(value, around._replace(handler=handler), depth + 1)
+        if '{\\"' in text:  # JSON in quotes, as logfmt writes it
+            yield from self.look_at(text.replace('\\"', '"'), around, depth + 1)
         if (_handler_in(text) or around.handler) == _READY:
             for endpoint in _ENDPOINT.findall(text[-1000:])[-1:]:
                 yield _json({"handler": _READY, "data": endpoint}), around.at
