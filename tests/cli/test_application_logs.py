@@ -56,6 +56,13 @@ def test_lines_of_an_event_log_are_still_reported_one_by_one() -> None:
         3,
         4,
     ]
+    stamped = b'{"ts": 1767268800.5, "handler": "on_dialout_answered", "data": {"sessionId": "s"}}\n'
+    run = telstate("replay", "--json", given=b"no\n" + stamped + b"nope\n{}\n")
+    assert [json.loads(line)["invalid"]["line"] for line in run.stdout.splitlines() if b"invalid" in line[:12]] == [
+        1,
+        3,
+        4,
+    ]
     broken = b'{"action":"dialout-answered","sessionId":5}\n'
     run = telstate("replay", "--json", given=ANSWERED + NOISE + broken)
     reported = [json.loads(line)["invalid"] for line in run.stdout.splitlines() if b"invalid" in line[:12]]
