@@ -26,7 +26,7 @@ import httpx
 import pytest
 from anyio.abc import Process
 
-from telstate import PinlessDialin
+from telstate import PinlessDialin, SipTrunkIncoming
 from telstate.control import Room
 from telstate.testing import WebhookSender
 from telstate.testing._sender import body_of
@@ -104,10 +104,11 @@ def test_every_example_has_a_test_here() -> None:
     assert {name for name in names if f'"{name}"' not in SOURCE and f"examples.{name[:-3]}" not in SOURCE} == set()
 
 
-SIMULATED = ["cold_transfer.py", "dialout_bot.py", "pinless_dialin.py", "warm_transfer.py"]
+COUNTED = ["cold_transfer.py", "dialout_bot.py", "pinless_dialin.py", "warm_transfer.py"]
+SIMULATED = [*COUNTED, "sip_trunk.py"]
 
 
-@pytest.mark.parametrize("program", SIMULATED)
+@pytest.mark.parametrize("program", COUNTED)
 def test_the_line_counts_in_the_docstring_are_right(program: str) -> None:
     """Of the whole file, and of the functions that handle the call."""
     source = (EXAMPLES / program).read_text()
@@ -146,7 +147,7 @@ def test_with_a_key_it_needs_the_other_variables_too(
 
 SERVICES = [
     "cold_transfer.py",
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("pinless_dialin.py", "warm_transfer.py")),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("pinless_dialin.py", "sip_trunk.py", "warm_transfer.py")),
 ]
 
 
@@ -216,7 +217,24 @@ def test_a_waiting_caller_gets_a_bot_or_is_dropped() -> None:
     assert lines[-1] == "the fake has 0 calls and 0 rooms left, 1 caller on hold"
 
 
-def test_the_bot_command_is_run_with_the_address_of_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trunks_caller_is_greeted_or_hangs_up_first() -> None:
+    """In both cases the room is deleted: the simulation waits for that."""
+    first, *lines = simulated("sip_trunk.py")
+    assert first == "the carrier sends calls to sip:example-support.siptrunk.sip-us.daily.co"
+    assert sorted(lines[:-1]) == [
+        "+12025550141 calls +12025550100",
+        "+12025550141: completed",
+        "+12025550142 calls +12025550100",
+        "+12025550142: hung up before the bot was there",
+        "bot to +12025550141: Hello. What can I do for you?",
+    ]
+    assert lines[-1] == "the fake's calls: connected, abandoned; 0 calls and 0 rooms left"
+
+
+@pytest.mark.parametrize("program", ["pinless_dialin", "sip_trunk"])
+def test_the_bot_command_is_run_with_the_address_of_its_room(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command may have arguments; nothing waits for it or reads its output."""
     given = tmp_path / "given"
     code = "import pathlib, sys; print('x' * 200_000); pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
@@ -229,8 +247,13 @@ def test_the_bot_command_is_run_with_the_address_of_its_room(tmp_path: Path, mon
         return opened[0]
 
     async def start() -> None:
-        room = Room("r", "https://x.daily.co/r", None, (), {})
-        await importlib.import_module("examples.pinless_dialin").run_bot(room, PinlessDialin(call_id="c"))
+        url = "https://x.daily.co/r"
+        trunk, pinless = (
+            (SipTrunkIncoming(room="r", room_url=url),),
+            (Room("r", url, None, (), {}), PinlessDialin(call_id="c")),
+        )
+        arguments = trunk if program == "sip_trunk" else pinless
+        await importlib.import_module(f"examples.{program}").run_bot(*arguments)
         with anyio.fail_after(20):
             await opened[0].wait()
         await opened[0].aclose()

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "sources": CORE,
     "control": CORE,
     "views": CORE,
-    "testing": CORE | {"sources", "control"},
+    "testing": CORE | {"sources", "control", "views"},
 }
 ANYTHING = {"__init__", "__main__", "cli"}
 PURE = {"errors", "events", "calls", "options"}

@@ -1,11 +1,14 @@
 """Callers on hold: who waits to be connected to a room, and which session each of them became.
 
 A caller on hold has no session yet. The program forwards them to a SIP endpoint, or pipecat's transport does so by itself, and
-some seconds later a dial-in connects. No event says that the two are one, so it is derived:
+some seconds later a dial-in connects. For a caller on a SIP trunk, Daily makes a room at once and connects them by itself. No
+event says that caller and dial-in are one, so it is derived:
 
 - The session that connects on an endpoint is the caller who was forwarded to it last.
-- Otherwise the one waiting caller whose number is the `sip_from` of the one new dial-in is that dial-in. Where several callers
-  or several dial-ins could be meant, none is linked.
+- Otherwise the one caller for whom Daily made a room is the one new dial-in of that room.
+- Otherwise the one waiting caller whose number is the `sip_from` of the one new dial-in is that dial-in.
+
+Where several callers or several dial-ins could be meant, none is linked.
 
 What is derived follows from the times of the events alone, so it is computed anew whenever one more event bears on it, and the order
 of arrival does not matter. A caller who gets to no session is lost: they gave up, or could not be forwarded.
@@ -17,7 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
@@ -26,7 +29,8 @@ from telstate.calls._recorder import bounded, set_rare
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
-from telstate.events import DeadlinePassed, Direction, ForwardRefused, PinlessDialin, PinlessForwarded
+from telstate.events import DeadlinePassed, Direction, ForwardRefused, PinlessForwarded, SipTrunkIncoming
+from telstate.events._sessionless import WaitingCaller
 
 __all__ = ["Caller", "CallerState", "Callers"]
 
@@ -41,6 +45,12 @@ _ANSWER = 60.0
 """Seconds by which Daily's answer to a forward may be later than the connection itself."""
 _NEW = 60.0
 """Two dial-ins within so many seconds are both new: which of them is the caller is not known."""
+_LATE = 60.0
+"""Seconds by which a trunk's webhook without a time may be received after the caller connected."""
+_RINGBACK = 15.0
+"""Seconds within which webhooks without a call id are about one call in a room. Daily gives up after 12."""
+_LONGEST_ROOM = 1000
+"""Of a room's name in place of a call id, which is at most 1024 characters long."""
 
 
 class CallerState(StrEnum):
@@ -64,14 +74,16 @@ _LOST = (CallerState.GAVE_UP, CallerState.FAILED)
 
 
 class Caller:
-    """A caller on hold. Read-only.
+    """A caller on hold (pinless dial-in) or in ringback (SIP trunk). Read-only.
 
-    From the request that Daily sends when somebody calls (pinless dial-in), and from what this program did with it.
+    From the request that Daily sends when somebody calls, and from what this program did with it.
     """
 
     __slots__ = (
+        "_domain_id",
         "_expired",
         "_forward",
+        "_is_told",
         "_lost",
         "_number",
         "_refused_at",
@@ -82,19 +94,25 @@ class Caller:
         "error",
         "from_",
         "notes",
+        "room",
         "session_id",
         "started_at",
         "state",
         "to",
+        "via_trunk",
     )
 
     call_id: str
-    """Daily's id of the waiting call."""
+    """Daily's id of the waiting call. On a trunk, if Daily sent none: the name of the room, with the time where that is used again."""
     from_: str | None
     """The number of the caller."""
     to: str | None
     """The number that was called."""
     call_domain: str | None
+    via_trunk: bool
+    """True if they called on a SIP trunk. Daily connects them to `room` by itself, so they are not forwarded."""
+    room: str | None
+    """The name of the room that Daily made for them (SIP trunk)."""
     state: CallerState
     started_at: float | None
     """When they called, in Unix seconds: the event's time, else when it was received."""
@@ -114,6 +132,9 @@ class Caller:
     _forward: tuple[float | None, int, str] | None
     """The last accepted forward: time, number of the event, endpoint."""
     _refused_at: float | None
+    _domain_id: str | None
+    _is_told: bool
+    """True if `started_at` is Daily's time, not that of a receipt."""
     _expired: bool
     _lost: bool
     """True once they were reported as lost."""
@@ -125,7 +146,7 @@ class Caller:
         _write(self, "_number", number)
         _write(self, "notes", {})
         _write(self, "state", CallerState.WAITING)
-        for name in ("amended", "_expired", "_lost"):
+        for name in ("amended", "via_trunk", "_expired", "_is_told", "_lost"):
             _write(self, name, False)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -161,19 +182,34 @@ class Caller:
 
     def dump(self) -> list[Any]:
         """Return all values as JSON values."""
-        return [getattr(self, name) for name in self.__slots__]
+        return [getattr(self, name) for name in _DUMPED]
 
     @classmethod
     def load(cls, dumped: Iterable[Any]) -> Caller:
-        """Restore what `dump` returned, also after a round trip through JSON."""
+        """Restore what `dump` returned, also after a round trip through JSON, and also before there were trunks."""
         caller = cls("", 0)
-        for name, value in zip(cls.__slots__, dumped, strict=True):
+        for name, value in zip(_DUMPED, dumped, strict=False):
             _write(caller, name, tuple(value) if isinstance(value, list) else value)
         _write(caller, "state", CallerState(caller.state))
         return caller
 
 
 _write = object.__setattr__
+
+_TRUNK_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told")
+_DUMPED = (*(name for name in Caller.__slots__ if name not in _TRUNK_SLOTS), *_TRUNK_SLOTS)
+"""The order of the values in a dump; what was added later stands last."""
+
+
+class _Keys(NamedTuple):
+    """Under which keys a dial-in is found; empty where that is unknown."""
+
+    number: str
+    endpoint: str
+    room: str
+
+
+_CouldBe = Callable[[Caller, Session], bool]
 
 
 class Callers:
@@ -200,16 +236,22 @@ class Callers:
         """The callers forwarded to an endpoint."""
         self._waiting: dict[str, dict[str, None]] = {}
         """The callers by the key of their number."""
+        self._rooms: dict[str, dict[str, None]] = {}
+        """The callers for whom Daily made a room, by its name."""
         self._arrived: dict[str, dict[str, None]] = {}
         """The dial-ins by endpoint. As all about dial-ins, only while there are callers."""
         self._from: dict[str, dict[str, None]] = {}
         """The dial-ins by the key of the number that they come from; empty if that is unknown."""
-        self._keys: dict[str, tuple[str, str]] = {}
-        """The number and endpoint under which a dial-in stands there."""
+        self._into: dict[str, dict[str, None]] = {}
+        """The dial-ins by their room."""
+        self._keys: dict[str, _Keys] = {}
+        """The keys under which a dial-in stands there."""
         self._seen: dict[str, tuple[Any, ...]] = {}
         """What was known of a dial-in when it was last looked at."""
         self._by_forward: dict[str, str] = {}
         """The sessions of callers that were found by their forward, by call id."""
+        self._by_room: dict[str, str] = {}
+        """The sessions of callers that were found by the room that Daily made for them, by call id."""
         self._taken: dict[str, str] = {}
         """The callers of all linked sessions."""
         self._now = 0.0
@@ -219,6 +261,14 @@ class Callers:
     def find(self, call_id: str) -> Caller | None:
         """Find a caller, also one that was connected or lost, for its retention."""
         return self.known.find(call_id)
+
+    def of(self, event: WaitingCaller) -> Caller | None:
+        """Find the caller of an event, as `find`."""
+        if event.call_id is not None or not isinstance(event, SipTrunkIncoming):
+            return self.find(event.call_id or "")
+        callers = self._without_call_id(event.room)
+        own = next((caller for caller in callers if _is_one_call(caller, event, _told_time_of(event))), None)
+        return own or (callers[-1] if callers else None)
 
     def unconnected(self) -> list[Caller]:
         """List the callers that got to no session, in order of first sight."""
@@ -239,23 +289,33 @@ class Callers:
 
     # --- what happens to callers ----------------------------------------------------------------------------------
 
-    def hold(self, event: PinlessDialin, call_id: str, number: int, at: float | None, now: float) -> Caller:
-        """Somebody is on hold."""
+    def hold(self, event: WaitingCaller, number: int, received_at: float | None, now: float) -> bool:
+        """Somebody waits. Return False if they are known from a trunk's webhook already, which came under another id."""
+        told_at = _told_time_of(event)
+        at = received_at if told_at is None else told_at
+        call_id = event.call_id or self._room_as_id(event, at)
+        if call_id is None:
+            return True
         caller = self._get(call_id, number, now)
+        is_repeated = caller.via_trunk
         _discard(self._waiting, _key(caller.from_), call_id)
         known = {
             "from_": bounded(event.from_ or None),
             "to": bounded(event.to or None),
             "call_domain": bounded(event.call_domain or None),
         }
+        if isinstance(event, SipTrunkIncoming):
+            known.update(room=event.room, _domain_id=event.domain_id)
+            _write(caller, "via_trunk", True)
         for name, value in known.items():
             if getattr(caller, name) is None and value is not None:
                 _write(caller, name, value)
-        if at is not None and (caller.started_at is None or at < caller.started_at):
-            _write(caller, "started_at", at)
+        _note_start(caller, at, is_told=told_at is not None)
         self._waiting.setdefault(_key(caller.from_), {})[call_id] = None
+        if caller.room is not None:
+            self._rooms.setdefault(caller.room, {})[call_id] = None
         self._match(caller)
-        return caller
+        return not is_repeated
 
     def forward(self, event: PinlessForwarded, number: int, at: float | None, now: float) -> Caller:
         """Daily accepted to connect a caller to an endpoint."""
@@ -323,6 +383,22 @@ class Callers:
         _write(caller, "_lost", True)
         return True
 
+    def _room_as_id(self, event: WaitingCaller, at: float | None) -> str | None:
+        """Return the id of a trunk's caller whose call has none: their room. Where that is used again, the time is added."""
+        if not isinstance(event, SipTrunkIncoming) or event.room is None:
+            return None
+        known = next((caller for caller in self._without_call_id(event.room) if _is_one_call(caller, event, at)), None)
+        if known is not None:
+            return known.call_id
+        room = event.room[:_LONGEST_ROOM].rstrip()
+        return room if room not in self.known else f"{room} {at or 0:.0f}"
+
+    def _without_call_id(self, room: str | None) -> list[Caller]:
+        """List the callers in a room whose calls have no id."""
+        plain = (room or "")[:_LONGEST_ROOM].rstrip()
+        callers = map(self._caller, self._rooms.get(room or "", ()))
+        return [caller for caller in callers if caller.call_id == plain or caller.call_id.startswith(f"{plain} ")]
+
     def _get(self, call_id: str, number: int, now: float) -> Caller:
         self._now = now
         caller = self.known.find(call_id)
@@ -340,7 +416,10 @@ class Callers:
 
     def see(self, session: Session, now: float) -> None:
         """Something may be new of a dial-in: it may be a caller."""
-        facts = (session.sip_from, session.sip_endpoint, session.connected_at, session.started_at)
+        facts = (
+            *(session.sip_from, session.sip_endpoint, session.room, session.domain_id),
+            *(session.connected_at, session.started_at),
+        )
         if self._seen.get(session.session_id) == facts:
             return
         self._seen[session.session_id] = facts
@@ -348,12 +427,11 @@ class Callers:
         before = self._keys.get(session.session_id)
         after = self._index(session)
         keys = (after,) if before is None or before == after else (after, before)
-        numbers = {number for number, _ in keys}
-        if self._forwarded:
-            for _, endpoint in keys:
-                numbers |= self._match_endpoint(endpoint)
-        for number in numbers:
-            self._match_number(number)
+        self._rematch(
+            {endpoint for _, endpoint, _ in keys} if self._forwarded else set(),
+            {room for _, _, room in keys} if self._rooms else set(),
+            {number for number, _, _ in keys},
+        )
 
     def forget(self, session: Session) -> None:
         """A session left memory. A caller that it was stays connected."""
@@ -363,37 +441,43 @@ class Callers:
     def _unindex(self, session_id: str) -> None:
         keys = self._keys.pop(session_id, None)
         if keys is not None:
-            _discard(self._from, keys[0], session_id)
-            _discard(self._arrived, keys[1], session_id)
+            _discard(self._from, keys.number, session_id)
+            _discard(self._arrived, keys.endpoint, session_id)
+            _discard(self._into, keys.room, session_id)
 
-    def _index(self, session: Session) -> tuple[str, str]:
+    def _index(self, session: Session) -> _Keys:
         session_id = session.session_id
         if session.direction is not Direction.DIALIN:
-            return ("", "")
+            return _Keys("", "", "")
         endpoint = "" if session.sip_endpoint is None else plain_uri(session.sip_endpoint)
-        keys = (_key(session.sip_from), endpoint)
+        keys = _Keys(_key(session.sip_from), endpoint, session.room or "")
         if self._keys.get(session_id) != keys:
             self._unindex(session_id)
             self._keys[session_id] = keys
-            self._from.setdefault(keys[0], {})[session_id] = None
+            self._from.setdefault(keys.number, {})[session_id] = None
             if endpoint:
                 self._arrived.setdefault(endpoint, {})[session_id] = None
+            if keys.room:
+                self._into.setdefault(keys.room, {})[session_id] = None
         return keys
 
     def _match(self, caller: Caller, endpoint_before: str | None = None) -> None:
         """Compute anew what may follow from a change of a caller."""
-        numbers = {_key(caller.from_)}
         endpoints = {plain_uri(uri) for uri in (caller.forwarded_to, endpoint_before) if uri is not None}
         if _key(caller.from_):  # a dial-in from their number may be them, and so not the caller who was forwarded there
-            endpoints |= {self._keys[session_id][1] for session_id in self._from.get(_key(caller.from_), ())}
-        for endpoint in endpoints:
-            numbers |= self._match_endpoint(endpoint)
-        for number in numbers:
-            self._match_number(number)
+            endpoints |= {self._keys[session_id].endpoint for session_id in self._from.get(_key(caller.from_), ())}
+        self._rematch(endpoints, set() if caller.room is None else {caller.room}, {_key(caller.from_)})
         self._settle(caller)
 
-    def _match_endpoint(self, endpoint: str) -> set[str]:
-        """Find the callers who were forwarded to an endpoint among its dial-ins; return the numbers to look at again."""
+    def _rematch(self, endpoints: set[str], rooms: set[str], numbers: set[str]) -> None:
+        """Find the callers among the dial-ins anew: by the strongest evidence first, because what it takes is not free for the next."""
+        touched = [entry for endpoint in endpoints for entry in self._match_endpoint(endpoint)]
+        touched += [entry for room in rooms.union(room for _, room in touched) for entry in self._match_room(room)]
+        for number in numbers.union(number for number, _ in touched):
+            self._match_number(number)
+
+    def _match_endpoint(self, endpoint: str) -> set[tuple[str, str]]:
+        """Find the callers who were forwarded to an endpoint among its dial-ins; return the numbers and rooms to look at again."""
         forwarded = [self._caller(call_id) for call_id in self._forwarded.get(endpoint, ())]
         if not forwarded:
             return set()
@@ -403,41 +487,54 @@ class Callers:
             caller = _forwarded_before(session, could_be, found, self._limit.ttl)
             if caller is not None:
                 found[caller.call_id] = session.session_id
-        numbers = set()
-        for caller in forwarded:
-            before, after = self._by_forward.get(caller.call_id), found.get(caller.call_id)
+        return self._link_firmly(self._by_forward, forwarded, found)
+
+    def _match_room(self, room: str) -> set[tuple[str, str]]:
+        """Find the callers for whom Daily made a room among its dial-ins; return the numbers and rooms to look at again."""
+        if room not in self._rooms:
+            return set()
+        callers = [c for c in map(self._caller, self._rooms[room]) if c.call_id not in self._by_forward]
+        dialins = [
+            s for s in self._dialins(self._into.get(room, ())) if not self._is_taken(s.session_id, self._by_forward)
+        ]
+        found = _pairs(callers, dialins, self._could_be)
+        left = [s for s in dialins if s.session_id not in found.values()]
+        if left and len(found) < len(callers):
+            found |= _pairs([c for c in callers if c.call_id not in found], left, self._could_have_been)
+        return self._link_firmly(self._by_room, callers, found)
+
+    def _link_firmly(
+        self, links: dict[str, str], callers: list[Caller], found: Mapping[str, str]
+    ) -> set[tuple[str, str]]:
+        """Link callers to what was found, and keep that in `links`; return the numbers and rooms that it concerns."""
+        touched = set()
+        for caller in callers:
+            before, after = links.get(caller.call_id), found.get(caller.call_id)
             if before != after:
-                numbers |= {_key(caller.from_), *(self._keys[s][0] for s in (before, after) if s in self._keys)}
-                self._by_forward.pop(caller.call_id, None)
+                touched.add((_key(caller.from_), caller.room or ""))
+                touched |= {(self._keys[s].number, self._keys[s].room) for s in (before, after) if s in self._keys}
+                links.pop(caller.call_id, None)
                 self._unlink(caller)
-        for caller in forwarded:
+        for caller in callers:
             if (session_id := found.get(caller.call_id)) is not None:
-                self._by_forward[caller.call_id] = session_id
+                links[caller.call_id] = session_id
                 self._link(caller, session_id)
             else:
                 self._settle(caller)
-        return numbers
+        return touched
 
     def _match_number(self, number: str) -> None:
         """Find the callers of a number among the dial-ins that come from it."""
         if not number or number not in self._waiting:
             return
-        callers = [c for c in map(self._caller, self._waiting[number]) if c.call_id not in self._by_forward]
-        found: dict[str, str] = {}
-        dialins = [s for s in self._dialins(self._from.get(number, ())) if not self._is_by_forward(s.session_id)]
-        for place, session in enumerate(dialins):
-            could_be = [c for c in callers if c.call_id not in found and self._could_be(c, session)]
-            if len(could_be) != 1:
-                continue
-            later = [s for s in dialins[place + 1 :] if _is_soon_after(session, s) and self._could_be(could_be[0], s)]
-            earlier = [
-                s
-                for s in dialins[:place]
-                if s.session_id not in found.values() and _is_soon_after(s, session) and self._could_be(could_be[0], s)
-            ]
-            others = [c for c in callers if c is not could_be[0] and c.call_id not in found]
-            if not earlier and self._are_explained(later, others):
-                found[could_be[0].call_id] = session.session_id
+        firm = (self._by_forward, self._by_room)
+        callers = [
+            caller
+            for caller in map(self._caller, self._waiting[number])
+            if not any(caller.call_id in links for links in firm)
+        ]
+        dialins = [s for s in self._dialins(self._from.get(number, ())) if not self._is_taken(s.session_id, *firm)]
+        found = _pairs(callers, dialins, self._could_be)
         for caller in callers:
             if caller.session_id is not None and found.get(caller.call_id) != caller.session_id:
                 self._unlink(caller)
@@ -454,33 +551,32 @@ class Callers:
         others = map(self._caller, self._waiting.get(_key(session.sip_from), ()))
         return any(self._could_be(other, session) for other in others)
 
-    def _is_by_forward(self, session_id: str) -> bool:
-        """Return whether a session is a caller who was found by their forward."""
-        return self._by_forward.get(self._taken.get(session_id, "")) == session_id
-
-    def _are_explained(self, dialins: Iterable[Session], callers: list[Caller]) -> bool:
-        """Return whether there is another caller for each of these dial-ins."""
-        left = sorted(callers, key=_began)
-        for session in dialins:
-            caller = next((caller for caller in left if self._could_be(caller, session)), None)
-            if caller is None:
-                return False
-            left.remove(caller)
-        return True
+    def _is_taken(self, session_id: str, *by: Mapping[str, str]) -> bool:
+        """Return whether a session is a caller who was found by such evidence."""
+        call_id = self._taken.get(session_id, "")
+        return any(links.get(call_id) == session_id for links in by)
 
     def _could_be(self, caller: Caller, session: Session) -> bool:
-        """Return whether a dial-in can be this caller: the time fits, and neither number nor endpoint contradict."""
+        """Return whether a dial-in can be this caller: the time fits, and neither number, endpoint nor room contradict."""
+        return self._fits(caller, session, _ROUNDING)
+
+    def _could_have_been(self, caller: Caller, session: Session) -> bool:
+        """Return the same where a trunk's webhook has no time of its own, so that it may have been received late."""
+        return caller.via_trunk and not caller._is_told and self._fits(caller, session, _LATE)
+
+    def _fits(self, caller: Caller, session: Session, earlier: float) -> bool:
+        """Return whether a dial-in can be this caller if it connected at most so many seconds before they are said to have called."""
         keys = self._keys.get(session.session_id)
-        if keys is None or not _may_agree(caller.from_, session.sip_from):
+        if keys is None or _is_elsewhere(caller, session) or not _may_be_of_one(caller, session):
             return False
-        if caller._forward is not None and keys[1] not in ("", plain_uri(caller._forward[2])):
+        if caller._forward is not None and keys.endpoint not in ("", plain_uri(caller._forward[2])):
             return False
         time = _time_of(session)
         began = caller.started_at if caller._forward is None else (caller.started_at or caller._forward[0])
         if time is None or began is None:
-            return caller._number < session.opened
+            return caller._number < session.opened or earlier > _ROUNDING
         until = max(began, (caller._forward and caller._forward[0]) or began) + self._limit.ttl
-        return began - _ROUNDING <= time <= until
+        return began - earlier <= time <= until
 
     def _dialins(self, session_ids: Iterable[str]) -> list[Session]:
         """Return sessions in the order in which they connected, without those of callers that left memory."""
@@ -546,12 +642,13 @@ class Callers:
     def _may_have_connected(self, caller: Caller) -> bool:
         """Return whether a dial-in that nobody is known to be may have been this caller."""
         key = _key(caller.from_)
-        candidates = self._keys if not key else [*self._from.get(key, ()), *self._from.get("", ())]
+        of_number = self._keys if not key else (*self._from.get(key, ()), *self._from.get("", ()))
+        candidates = (*of_number, *self._into.get(caller.room or "", ()))
         return any(
             session_id not in self._taken
             and (session := self._find(session_id)) is not None
             and session.pinless_call_id is None
-            and self._could_be(caller, session)
+            and (self._could_be(caller, session) or self._could_have_been(caller, session))
             for session_id in candidates
         )
 
@@ -616,7 +713,9 @@ class Callers:
         for caller in dropped:
             self._stop_limits(caller.call_id)
             self._by_forward.pop(caller.call_id, None)
+            self._by_room.pop(caller.call_id, None)
             _discard(self._waiting, _key(caller.from_), caller.call_id)
+            _discard(self._rooms, caller.room or "", caller.call_id)
             if caller._forward is not None:
                 _discard(self._forwarded, plain_uri(caller._forward[2]), caller.call_id)
             if caller.session_id is not None:
@@ -626,6 +725,7 @@ class Callers:
             self._seen.clear()
             self._from.clear()
             self._arrived.clear()
+            self._into.clear()
         return [caller for caller in dropped if caller.session_id is None]
 
     # --- snapshots ------------------------------------------------------------------------------------------------
@@ -635,6 +735,7 @@ class Callers:
         return {
             "known": [[call_id, due, caller.dump()] for call_id, due, caller in self.known.dump()],
             "by_forward": dict(self._by_forward),
+            "by_room": dict(self._by_room),
             "limit": dict(self._limit.ends),
             "deadline": None if self._deadline is None else dict(self._deadline.ends),
         }
@@ -643,6 +744,7 @@ class Callers:
         """Restore what `dump` returned with the same settings."""
         self.known.load((call_id, due, Caller.load(caller)) for call_id, due, caller in dumped["known"])
         self._by_forward = dict(dumped["by_forward"])
+        self._by_room = dict(dumped.get("by_room", ()))
         self._limit.ends = dict(dumped["limit"])
         if self._deadline is not None:
             self._deadline.ends = dict(dumped["deadline"])
@@ -650,6 +752,8 @@ class Callers:
             return
         for _, caller in self.known.values():
             self._waiting.setdefault(_key(caller.from_), {})[caller.call_id] = None
+            if caller.room is not None:
+                self._rooms.setdefault(caller.room, {})[caller.call_id] = None
             if caller._forward is not None:
                 self._forwarded.setdefault(plain_uri(caller._forward[2]), {})[caller.call_id] = None
             if caller.session_id is not None:
@@ -667,6 +771,80 @@ def _facts_of(caller: Caller) -> dict[str, Any]:
         "called": caller.to,
         "caller_notes": caller.notes or None,
     }
+
+
+def _told_time_of(event: WaitingCaller) -> float | None:
+    """Return when they called, as far as Daily says so. A trunk's webhook may have only the time at which it was sent."""
+    return event.sent_at if event.occurred_at is None else event.occurred_at
+
+
+def _note_start(caller: Caller, at: float | None, *, is_told: bool) -> None:
+    """Note when they called: Daily's time outweighs that of a receipt; of two the earlier one counts."""
+    if at is None or (caller._is_told and not is_told):
+        return
+    if caller.started_at is None or (is_told and not caller._is_told) or at < caller.started_at:
+        _write(caller, "started_at", at)
+        _write(caller, "_is_told", is_told)
+
+
+def _is_one_call(caller: Caller, event: SipTrunkIncoming, at: float | None) -> bool:
+    """Return whether a webhook of this time is about this caller, if neither has a call id."""
+    if _differ(caller._domain_id, event.domain_id):
+        return False
+    return at is None or caller.started_at is None or abs(caller.started_at - at) <= _RINGBACK
+
+
+def _is_elsewhere(caller: Caller, session: Session) -> bool:
+    """Return whether a session is in another room than the one that Daily made for a caller, or in another domain's."""
+    if caller.room is None:
+        return False
+    if session.room is not None and session.room != caller.room:
+        return True
+    return _differ(caller._domain_id, session.domain_id)
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _may_be_of_one(caller: Caller, session: Session) -> bool:
+    """Return whether the numbers can be of one caller. In the room that Daily made for them, only another number contradicts:
+    a carrier may show a number here and the name of a SIP user there."""
+    if _may_agree(caller.from_, session.sip_from):
+        return True
+    are_numbers = (_user(caller.from_).isdigit(), _user(session.sip_from).isdigit())
+    return caller.room is not None and caller.room == session.room and are_numbers in ((True, False), (False, True))
+
+
+def _pairs(callers: list[Caller], dialins: list[Session], could_be: _CouldBe) -> dict[str, str]:
+    """Find the callers among dial-ins in order of time: return the session of each who can be only one, and it only them."""
+    found: dict[str, str] = {}
+    for place, session in enumerate(dialins):
+        candidates = [c for c in callers if c.call_id not in found and could_be(c, session)]
+        if len(candidates) != 1:
+            continue
+        (caller,) = candidates
+        later = [s for s in dialins[place + 1 :] if _is_soon_after(session, s) and could_be(caller, s)]
+        earlier = [
+            s
+            for s in dialins[:place]
+            if s.session_id not in found.values() and _is_soon_after(s, session) and could_be(caller, s)
+        ]
+        others = [c for c in callers if c is not caller and c.call_id not in found]
+        if not earlier and _are_explained(later, others, could_be):
+            found[caller.call_id] = session.session_id
+    return found
+
+
+def _are_explained(dialins: Iterable[Session], callers: list[Caller], could_be: _CouldBe) -> bool:
+    """Return whether there is another caller for each of these dial-ins."""
+    left = sorted(callers, key=_began)
+    for session in dialins:
+        caller = next((caller for caller in left if could_be(caller, session)), None)
+        if caller is None:
+            return False
+        left.remove(caller)
+    return True
 
 
 def _forwarded_before(

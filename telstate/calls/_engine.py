@@ -36,7 +36,8 @@ from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
 from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
-from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, Unmatched
+from telstate.calls._interruptions import sessions_in_doubt
+from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
 from telstate.calls._parked_events import ParkedEvent
 from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
 from telstate.calls._session import Session, rare
@@ -55,7 +56,6 @@ from telstate.events import (
     Event,
     ForwardRefused,
     MeetingEnded,
-    PinlessDialin,
     PinlessForwarded,
     Presence,
     PresenceChecked,
@@ -64,6 +64,7 @@ from telstate.events import (
     SourceGap,
 )
 from telstate.events._base import Subject
+from telstate.events._sessionless import WaitingCaller
 
 __all__ = ["Engine"]
 
@@ -153,6 +154,10 @@ class Engine:
     def caller(self, call_id: str) -> Caller | None:
         """Find a caller by the id of the waiting call: on hold, or connected or lost and within retention."""
         return self._state.callers.find(call_id)
+
+    def caller_of(self, event: WaitingCaller) -> Caller | None:
+        """Find the caller of an event, as `caller`: the event of a trunk may have no call id."""
+        return self._state.callers.of(event)
 
     def unmatched(self) -> list[Unmatched]:
         """List the parked events that no session could be matched to yet."""
@@ -538,8 +543,9 @@ class Engine:
     def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
         state, lost = self._state, None
         at = now if event.occurred_at is None else event.occurred_at
-        if isinstance(event, PinlessDialin) and event.call_id is not None:
-            state.callers.hold(event, event.call_id, state.number, at, state.now)
+        if isinstance(event, WaitingCaller):
+            if not state.callers.hold(event, state.number, now, state.now):
+                return Outcome(DUPLICATE, event, None)
         elif isinstance(event, PinlessForwarded):
             state.callers.forward(event, state.number, at, state.now)
         elif isinstance(event, ForwardRefused):
@@ -580,17 +586,20 @@ class Engine:
     def _on_client(self, event: ClientLeft, rules: EventRules, now: float | None) -> Outcome:
         """Our own call client left its room."""
         client_left(self._state, event, now if event.occurred_at is None else event.occurred_at)
+        self._state.interruptions.forget(event, self._state.told_by)
         return self._on_other(event, rules, now)
 
     def _on_source(self, event: SourceGap | ConnectionChanged, rules: EventRules, now: float | None) -> Outcome:
-        """Mark the sessions of which events may be missed: they are uncertain until the next event."""
-        if isinstance(event, SourceGap) or event.may_lose_events:
-            for session in self._state.registry.live.values():
-                if event.room in (None, session.room) and event.call_client_id in (None, session.call_client_id):
-                    if not session.uncertain:
-                        self._state.changed.append(session)
-                    vars(session)["uncertain"] = True
-        return self._on_other(event, rules, now)
+        """Mark the sessions of which events may be missing: they are uncertain until the next event."""
+        state = self._state
+        if not isinstance(event, SourceGap) and not state.interruptions.note(event, state.told_by, state.now):
+            return self._on_other(event, rules, now)
+        doubtful = sessions_in_doubt(event, state.registry.live.values())
+        for session in doubtful:
+            if not session.uncertain:
+                vars(session)["uncertain"] = True
+                state.changed.append(session)
+        return SourceOutcome(NOTED, event, doubtful)
 
     def _on_settings(self, event: SettingsChanged, rules: EventRules, now: float | None) -> Outcome:
         outcome = self._on_other(event, rules, now)

@@ -14,6 +14,7 @@ from telstate.calls._endpoints import Endpoints
 from telstate.calls._evidence import Evidence
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._far_legs import FarLegs
+from telstate.calls._interruptions import Interruptions
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import LEGS_NOTED, note_departure
@@ -59,6 +60,7 @@ class EngineState:
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
         self.shared_signs = SharedSigns(settings.retention, settings.max_parked)
+        self.interruptions = Interruptions(settings.retention, settings.max_parked)
         self.untold: dict[str, float | None] = {}
         """The ended sessions whose end Daily did not report: the end that is inferred, None if there is no sign of it."""
         self.lineup = EndpointLineup(self.registry.get)
@@ -102,6 +104,7 @@ class EngineState:
         self.endpoints.expire(self.now)
         self.rooms.expire(self.now)
         self.shared_signs.expire(self.now)
+        self.interruptions.expire(self.now)
         self.departed += self.callers.expire(self.now)
         soonest = self.now + min(entries.ttl for entries in self._expiring())
         self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
@@ -115,7 +118,7 @@ class EngineState:
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
         for entries in self.endpoints.expiring():
             entries.change(settings.retention, settings.max_parked)
-        for expiring in (self.rooms.free, self.shared_signs):
+        for expiring in (self.rooms.free, self.shared_signs, self.interruptions):
             expiring.change(settings.retention, settings.max_parked)
         self.timers.change(settings)
         self.callers.change(settings)
@@ -129,7 +132,7 @@ class EngineState:
         return [
             *(self.keys, self.early.entries, self.unmatched.entries, self.registry.ended),
             *self.endpoints.expiring(),
-            *(self.rooms.free, self.callers.known, self.shared_signs),
+            *(self.rooms.free, self.callers.known, self.shared_signs, self.interruptions),
         ]
 
     def retire(self, sessions: Iterable[Session]) -> None:
@@ -175,6 +178,7 @@ class EngineState:
             "rooms": len(self.rooms),
             "lineups": len(self.lineup),
             "signs": len(self.shared_signs),
+            "interruptions": len(self.interruptions),
             "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
@@ -196,6 +200,7 @@ class EngineState:
             "clock": self.clock,
             "number": self.number,
             **{part: getattr(self, part).dump() for part in _PARTS},
+            "interruptions": self.interruptions.dump(),
         }
 
     @classmethod
@@ -207,6 +212,7 @@ class EngineState:
         state.number = dumped["number"]
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
+        state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
         state.far_legs.load()
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: one.ended_at if one.end_sign else None for one in untold}

@@ -18,7 +18,7 @@ class Cause(StrEnum):
     """Why a session ended, strongest evidence first."""
 
     FAILED = "failed"
-    """Daily reported an error."""
+    """An error was reported, other than that nobody answered."""
     REFUSED = "refused"
     """Daily refused to start the call."""
     TRANSFERRED = "transferred"
@@ -26,7 +26,7 @@ class Cause(StrEnum):
     COMPLETED = "completed"
     """The call took place and stopped: the dial-out was answered, or the dial-in was connected."""
     UNANSWERED = "unanswered"
-    """It stopped before that: busy, declined, no answer, or the caller gave up."""
+    """It stopped before that: busy, declined, no answer, or the caller gave up. With pipecat's SIPTransport the state is `error` then."""
     EXPIRED = "expired"
     """No event arrived within the silence limit: neither an end was reported, nor is there a sign of one."""
 
@@ -78,11 +78,14 @@ class Evidence:
     """The time of a step is Daily's own, not that of a receipt."""
     ENDPOINT_DERIVED = 1 << 20
     """No event named its endpoint: it follows from what is known of its room. A bit, as many sessions have it."""
+    FAILURE, NOT_PICKED_UP = 1 << 21, 1 << 22
+    """What the errors were of a session with one that says that the callee was busy, declined or did not answer: another one failed too,
+    and that one. An ordinary error has neither."""
 
 
 def cause_of(evidence: int, direction: Direction, source: EndSource, *, transferred: bool) -> Cause:
     """Derive why a session ended from the strongest evidence. Whether it was transferred follows from its transfers."""
-    if evidence & Evidence.ERROR:
+    if evidence & Evidence.ERROR and evidence & (Evidence.FAILURE | Evidence.NOT_PICKED_UP) != Evidence.NOT_PICKED_UP:
         return Cause.FAILED
     if evidence & Evidence.REFUSED:
         return Cause.REFUSED

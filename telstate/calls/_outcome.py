@@ -10,7 +10,7 @@ from telstate.calls._session import Session
 from telstate.calls._transition import Transition
 from telstate.events import Event
 
-__all__ = ["CallerOutcome", "Outcome", "OutcomeKind", "Unmatched"]
+__all__ = ["CallerOutcome", "Outcome", "OutcomeKind", "SourceOutcome", "Unmatched"]
 
 
 class OutcomeKind(StrEnum):
@@ -50,6 +50,7 @@ class Outcome:
         moves: the transitions it caused: its own, then those of parked events that it released.
         anomalies: what is odd about the event, one sentence each.
         lost_caller: the caller on hold that is lost by this event: they got to no session.
+        doubtful: the live sessions of which events may be missing, according to this event of their source.
         changed: the sessions that did not rise and yet are not what they were: notes were added, evidence arrived after the end
             (`amended`), or it became doubtful or certain whether they still exist (`uncertain`).
         departed: what left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
@@ -82,6 +83,7 @@ class Outcome:
     moves: tuple[Transition, ...]
     anomalies: tuple[str, ...]
     lost_caller: Caller | None = None
+    doubtful: tuple[Session, ...] = ()
     changed: tuple[Session, ...]
     departed: tuple[Session | Unmatched | Caller, ...]
     journal_id: str | None
@@ -120,3 +122,13 @@ class CallerOutcome(Outcome):
     def __init__(self, kind: OutcomeKind, event: Event, lost_caller: Caller | None) -> None:
         super().__init__(kind, event, None)
         self.lost_caller = lost_caller
+
+
+class SourceOutcome(Outcome):
+    """An outcome of an event of a source that may have lost others, for the same reason."""
+
+    __slots__ = ("doubtful",)
+
+    def __init__(self, kind: OutcomeKind, event: Event, doubtful: tuple[Session, ...]) -> None:
+        super().__init__(kind, event, None)
+        self.doubtful = doubtful

@@ -37,10 +37,18 @@ class Replay:
     """The engine that is fed: ask it for the sessions. A journal's header replaces it before the first event."""
 
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
+        self.inferred: list[Outcome] = []
+        """The ends that were due by the time of the last line, and that no line has. What left memory by them left with its outcome."""
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
         self._grace: Limit | None = self.engine._grace
         """Of signs of an end. None for a journal, which has these ends as events."""
+        self.at: float | None = None
+        """When the last line was received, or sent, in Unix seconds."""
+        self.dialect: str | None = None
+        """The dialect of the last line."""
+        self.is_record: bool = False
+        """Whether the last line was telstate's own record around an event: then `at` is the time of its receipt."""
 
     def feed(self, raw: bytes) -> Outcome | None:
         """Take in one line, in any dialect. Its time is the line's own, if it carries one.
@@ -51,12 +59,15 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        event, at, dialect, settings, _, _ = parse_line(raw)
+        event, at, dialect, settings, _, is_record = parse_line(raw)
+        self.at, self.dialect, self.is_record = at, dialect, is_record
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
             grace, now = self._grace, self.engine.now
+            if self.inferred:
+                self.inferred = []
             if at is not None and now is not None and at < now - _DAY:
                 _note_misdated(outcome)
             if grace is not None and grace.ends and now is not None and next(iter(grace.ends.values())) <= now:
@@ -78,7 +89,8 @@ class Replay:
 
     def _infer_ends(self, outcome: Outcome, now: float) -> None:
         """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""
-        for end in self.engine.infer_ends(now):
+        self.inferred = self.engine.infer_ends(now)
+        for end in self.inferred:
             outcome.departed += end.departed
 
     def _begin_at(self, snapshot: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ class Session:
         sip_from, sip_endpoint, sip_headers: of a dial-in: the caller's SIP address, the endpoint called, the SIP headers. If no
             event names the endpoint, it is the only one of the room that is known.
         caller, called, pinless_call_id: the caller on hold that became this session: their number, the number that they called,
-            and the call id. Derived from where they were forwarded to, or from their number.
+            and the call id. Derived from where they were forwarded to, from the room that Daily made for them, or from their number.
         opened: the number of the event that opened it. Sorts sessions by first sight.
 
     What its state is:
@@ -196,6 +196,7 @@ class Session:
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
     - `caller`, `pinless_call_id`, `called`, `held_since`, `caller_notes`: of the caller on hold that it was: their number, their
       call id, the number that they called, since when they waited, and the program's notes about them
+    - `sip_to`: the SIP address that was called
     - `notes`: what the program wrote down about it
     - `wrong_direction`: the lifecycle events of the other direction that named it
     - `transfers`: the evidence for each target of its transfers, see `_transfers.py`
@@ -370,14 +371,15 @@ class Session:
 
     @property
     def pinless_call_id(self) -> str | None:
-        """The call id of the caller on hold that it was."""
+        """The call id of the caller on hold that it was, also of one on a SIP trunk: see `Caller.call_id`."""
         call_id: str | None = rare(self, "pinless_call_id")
         return call_id
 
     @property
     def called(self) -> str | None:
-        """The number that was called, of a caller who was on hold before: it tells tenants and bots apart."""
-        number: str | None = rare(self, "called")
+        """The number or SIP address that was called, of a caller who was on hold before, or of a dial-in of pipecat's SIPTransport:
+        it tells tenants and bots apart."""
+        number: str | None = rare(self, "called") or rare(self, "sip_to")
         return number
 
     @property

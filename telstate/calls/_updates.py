@@ -14,7 +14,7 @@ from telstate.calls._recorder import bounded, note_anomaly, note_life, note_warn
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session, rare
 from telstate.calls._signs import Sign, add_sign
-from telstate.calls._table import EndSign
+from telstate.calls._table import EndSign, State
 from telstate.calls._transfers import latest_times
 from telstate.events import (
     DeadlinePassed,
@@ -69,8 +69,10 @@ def _left(state: EngineState, session: Session, event: ParticipantLeft) -> None:
         session.__dict__["_signs"] = add_sign(session._signs, sign, session)
 
 
-def _connected(state: EngineState, session: Session, _: Event) -> None:
+def _connected(state: EngineState, session: Session, event: DialinConnected) -> None:
     place(state, session)
+    if event.sip_to is not None and rare(session, "sip_to") is None:
+        set_rare(session, "sip_to", bounded(event.sip_to))
 
 
 def _transferred(
@@ -159,6 +161,13 @@ def _failed(state: EngineState, session: Session, event: DialinError | DialoutEr
     """The text of an error outweighs any other. Its details may name the destination."""
     if event.error_msg is not None:
         vars(session)["error_msg"] = bounded(event.error_msg)
+    if isinstance(event, DialoutError) and event.error is not None and event.is_unanswered:
+        failed_before = session.state is State.ERROR and not session._evidence & (
+            Evidence.NOT_PICKED_UP | Evidence.REFUSED
+        )
+        vars(session)["_evidence"] |= Evidence.NOT_PICKED_UP | (Evidence.FAILURE if failed_before else 0)
+    elif session._evidence & Evidence.NOT_PICKED_UP:
+        vars(session)["_evidence"] |= Evidence.FAILURE
     if session.destination is None and isinstance(event, DialoutError):
         vars(session)["destination"] = bounded(destination_of(event))
         state.far_legs.arrive(session)

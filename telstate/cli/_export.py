@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated
@@ -21,7 +22,7 @@ from telstate.journals._sqlite import is_sqlite
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views._report import HOW_TO_RECORD, TextReport
 
-__all__ = ["export"]
+__all__ = ["export", "write_file"]
 
 
 def export(
@@ -56,7 +57,7 @@ def export(
     with tidy_exit():
         lines = export_lines(journal) if journal != STDIN and is_sqlite(journal) else _records(journal)
         if file != STDIN:
-            _write_file(lines, file, force=force)
+            write_file(lines, file, force=force)
             return
         for line in lines:
             sys.stdout.buffer.write(line + b"\n")
@@ -88,8 +89,8 @@ def _report(line: LogLine, error: str) -> None:
     sys.stderr.write(TextReport().invalid(line.file, line.number, error) + "\n")
 
 
-def _write_file(lines: Iterable[bytes], name: str, *, force: bool) -> None:
-    """Write all lines or no file; a file of that name is replaced at the end."""
+def write_file(lines: Iterable[bytes], name: str, *, force: bool) -> None:
+    """Write all lines or no file; a file of that name is replaced at the end. One whose name ends with .gz is compressed."""
     target = Path(os.path.realpath(name))
     if target.exists() and not target.is_file():
         misuse(f"{name} is not a file: for a pipe or a device leave FILE out and redirect standard output")
@@ -103,9 +104,12 @@ def _write_file(lines: Iterable[bytes], name: str, *, force: bool) -> None:
     except OSError as error:
         misuse(f"cannot write {name}: {error.strerror}")
     try:
-        with draft:
+        with (
+            draft,
+            gzip.GzipFile("", "wb", fileobj=draft, mtime=0) if target.suffix == ".gz" else nullcontext(draft) as file,
+        ):
             for line in lines:
-                draft.write(line + b"\n")
+                file.write(line + b"\n")
         os.replace(draft.name, target)
     except BaseException:
         with suppress(OSError):

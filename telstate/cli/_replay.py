@@ -6,19 +6,21 @@ from typing import Annotated
 
 import typer
 
-from telstate.calls._callers import Caller
-from telstate.calls._outcome import Outcome, Unmatched
-from telstate.calls._replay import Replay
+from telstate.calls._outcome import Unmatched
 from telstate.calls._session import Session
-from telstate.cli._logs import LineReader, find_files, read_log, size_of
-from telstate.cli._terminal import Bar, announce_stdin, say, tidy_exit, width
+from telstate.cli._filters import with_filters
+from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit, width
 from telstate.sources._log_lines import STDIN, LogLine
-from telstate.views import JsonReport, TextReport
+from telstate.views import FIELDS, CsvReport, JsonReport, Ordering, Selection, TextReport
 from telstate.views._report import HOW_TO_RECORD
 
 __all__ = ["replay"]
 
+Report = CsvReport | JsonReport | TextReport
 
+
+@with_filters
 def replay(
     files: Annotated[
         list[str] | None,
@@ -28,6 +30,15 @@ def replay(
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: one row for each session.")] = False,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Sort by a field of the record, as started_at or talk_s; --sort=-talk_s has the longest first. [default: in the order of their ends]",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show the first N calls only.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any line could not be read, not only if none could.")
     ] = False,
@@ -42,6 +53,7 @@ def replay(
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Show phone numbers, SIP users and names in full.")
     ] = False,
+    selection: Selection,
 ) -> None:
     """Show what happened to every call in recorded logs.
 
@@ -56,67 +68,66 @@ def replay(
     participant left, the meeting ended, …), which stands below its row. A replay has no timers: only a journal records that a
     silence limit passed.
 
-    Examples: telstate replay calls.db, or: telstate replay bot.log.2.gz bot.log.1 bot.log
+    With --number, --room, --since and the like, only calls that have all of that are shown, and events without a session are not; the last
+    line still counts all events.
+
+    Examples: telstate replay calls.db --number 030/761863 --since 2h, or: telstate replay bot.log.2.gz bot.log.1 bot.log
     """
     names = files or [STDIN]
     settings = {} if retain is None else {"retain_untimed": retain}
-    report = JsonReport(numbers=numbers) if as_json else TextReport(width(), numbers=numbers)
+    if as_json and as_csv:
+        misuse("--json and --csv are two forms: give one of them")
+    if sort is not None and sort.removeprefix("-") not in FIELDS:
+        misuse(f"--sort: there is no field {sort.removeprefix('-')!r}; there are {', '.join(FIELDS)}")
+    report: Report = TextReport(width(), numbers=numbers)
+    if as_json or as_csv:
+        report = JsonReport(numbers=numbers) if as_json else CsvReport(numbers=numbers)
     with tidy_exit():
         announce_stdin(names)
-        lines, invalid = _ReplayRun(find_files(names), settings, report).run()
-    if as_json and lines and invalid == lines:
+        run = _ReplayRun(names, settings, report, selection, Ordering(sort, limit)).run()
+    if run.has_read_nothing and not isinstance(report, TextReport):
         say(HOW_TO_RECORD)  # the text report says it
-    if invalid and (strict or invalid == lines):
+    if run.has_read_nothing or (run.invalid and strict):
         raise typer.Exit(1)
 
 
 class _ReplayRun:
     """One run of `telstate replay`."""
 
-    def __init__(self, names: list[str], settings: dict[str, int], report: JsonReport | TextReport) -> None:
-        self._names = names
-        self._replay = Replay(settings)
+    def __init__(
+        self, names: list[str], settings: dict[str, int], report: Report, selection: Selection, ordering: Ordering
+    ) -> None:
+        self._run = LogRun(names, settings=settings, gone=self._show, refuse=self._refuse)
         self._report = report
-        self._reader: LineReader[Outcome | None] = LineReader(self._replay.feed, self._refuse)
-        self._progress = Bar(size_of(names))
+        self._selection = selection
+        self._ordering = ordering
 
-    def run(self) -> tuple[int, int]:
-        """Read and print everything; return the number of lines, and how many of them could not be read."""
-        lines = 0
-        with self._progress:
-            if (head := self._report.head()) is not None:
-                self._progress.print(head)
-            for line in read_log(self._names):
-                lines += 1
-                self._read(line)
-                self._progress.advance(line.size)
-            for noise in self._reader.noise():
-                self._progress.print(self._report.noise(*noise))
-            for end in self._replay.finish():
-                for gone in end.departed:
-                    self._print(gone)
-            engine = self._replay.engine
-            left: list[Session | Unmatched | Caller] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
-            for one in left:
-                self._print(one)
-            self._progress.print(self._report.summary(self._replay.engine, self._reader.refused))
-        return lines, self._reader.refused
+    def run(self) -> LogRun:
+        """Read and print everything; return what is known of the lines."""
+        run, report = self._run, self._report
+        run.print(report.head())
+        run.run()
+        for text in self._ordering.rest():
+            run.print(text)
+        if self._selection.is_everything:
+            for other in run.other_lines:
+                run.print(report.noise(*other))
+        run.print(report.summary(run.replay.engine, run.invalid))
+        return run
 
-    def _read(self, line: LogLine) -> None:
-        outcome = self._reader(line)
-        if outcome is not None:
-            for gone in outcome.departed:
-                self._print(gone)
-
-    def _print(self, gone: Session | Unmatched | Caller) -> None:
-        report = self._report
-        if isinstance(gone, Session):
-            legs = None
-            if self._replay.engine.session(gone.session_id) is gone:  # one that has left memory knows its legs
-                legs = [leg.session_id for leg in self._replay.engine.legs(gone.session_id) if leg is not gone]
-            self._progress.print(report.session(gone, legs))
-        else:
-            self._progress.print(report.caller(gone) if isinstance(gone, Caller) else report.unmatched(gone))
+    def _show(self, gone: Gone) -> None:
+        if isinstance(gone, Unmatched):
+            if self._selection.is_everything:
+                self._run.print(self._report.unmatched(gone))
+            return
+        record = record_of(self._run, gone)
+        if self._selection.admits(record):
+            text = (
+                self._report.session(gone, record["legs"]) if isinstance(gone, Session) else self._report.caller(gone)
+            )
+            for ready in self._ordering.add(record, text):
+                self._run.print(ready)
 
     def _refuse(self, line: LogLine, error: str) -> None:
-        self._progress.print(self._report.invalid(line.file, line.number, error))
+        if self._selection.is_everything:
+            self._run.print(self._report.invalid(line.file, line.number, error))

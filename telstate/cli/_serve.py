@@ -29,6 +29,8 @@ from telstate.routing._router import Router
 __all__ = ["serve"]
 
 _SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
+_PINLESS_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105
+_TRUNK_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 500
 _BACKLOG = 1_024
@@ -72,9 +74,18 @@ def serve(
         typer.Option(
             metavar="SECRET",
             help=f"The webhook's hmac, in base64; may be repeated. Better in {_SECRET} (several with commas between them):"
-            " every user of this machine can read arguments.",
+            f" every user of this machine can read arguments. Pinless dial-in and SIP trunks may have others: {_PINLESS_SECRET},"
+            f" {_TRUNK_SECRET}.",
         ),
     ] = None,
+    calls_end_within: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Seconds for which live calls may go on after SIGTERM, before it stops to listen.",
+        ),
+    ] = 0.0,
     max_deliveries: Annotated[
         int,
         typer.Option(
@@ -90,12 +101,13 @@ def serve(
 ) -> None:
     """Receive Daily's webhooks, store them, and run handlers.
 
-    It listens for POST on /webhooks and /pinless, and answers once an event is verified and stored; handlers run after that.
+    It listens for POST on /webhooks, /pinless and /sip-trunk, and answers once an event is verified and stored; handlers run
+    after that.
 
     With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API.
 
     On SIGTERM it accepts no more requests, and handlers have 30 seconds to finish; unfinished ones run again at the next
-    start. The log goes to standard error, unless the program configures logging or structlog. Not on Windows.
+    start. With --calls-end-within live calls go on first. The log goes to standard error, unless the program configures logging or structlog. Not on Windows.
     """
     if find_spec("fcntl") is None:
         misuse(
@@ -114,19 +126,21 @@ def serve(
         api = _api(api_url)
         control = RestControl(api) if api is not None else None
         stored = _journal(journal, keep, archive)
-        calls = Dispatcher(router, journal=stored, control=control, max_deliveries=max_deliveries)
-        secrets = [*(secret or []), *os.environ.get(_SECRET, "").replace(",", " ").split()]
+        limits: dict[str, Any] = {"max_deliveries": max_deliveries, "calls_end_within": calls_end_within}
+        calls = Dispatcher(router, journal=stored, control=control, **limits)
+        secrets, pinless, trunk = [*(secret or []), *_listed(_SECRET)], _listed(_PINLESS_SECRET), _listed(_TRUNK_SECRET)
         try:
-            app = webhook_app(calls, secrets=secrets, tolerance=tolerance)
+            app = webhook_app(calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, tolerance=tolerance)
         except ValueError as error:
             misuse(str(error))
-        if not secrets and not is_loopback(host):
+        if not (secrets or pinless or trunk) and not is_loopback(host):
             misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
         _allow_many_connections()
         server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
         with _listen(host, port) as listening:
             try:
-                asyncio.run(_serve(calls, api or nullcontext(), server, listening, journal=journal, writer=writer))
+                how: dict[str, Any] = {"journal": journal, "writer": writer, "calls_go_on": calls_end_within > 0}
+                asyncio.run(_serve(calls, api or nullcontext(), server, listening, **how))
             finally:
                 writer.flush(_FLUSH_WITHIN)
 
@@ -139,19 +153,19 @@ async def _serve(
     *,
     journal: str,
     writer: LineWriter,
+    calls_go_on: bool,
 ) -> None:
     """Serve until a signal, then let handlers finish. While the journal is read, `/health` answers, and events wait."""
-    stop = _Stop(server, calls)
+    stop = _Stop(server, calls, calls_go_on=calls_go_on)
     stop.listen()
     try:
         async with api, _served(server, listening) as serving, calls:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             writer.write(f"telstate: listening on http://{shown}:{port}, journal {journal}")
-            stop.has_started = True
             await _until_stopped(server, serving)
     except NotRunning:
-        if not server.should_exit:  # else a signal came while it started
+        if not stop.signals:  # else one came while it started
             raise
     finally:
         # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
@@ -193,19 +207,21 @@ def _writer() -> LineWriter:
 class _Stop:
     """What SIGTERM and Ctrl-C do.
 
-    The first signal: take in nothing more, and let handlers finish; while the journal is still read, end at once. The second: cancel
-    the handlers, as the journal has their events. The third has the system's default effect.
+    The first signal: take in nothing more, and let handlers finish; while the journal is still read, end at once. Where live calls may
+    go on first, one signal more ends that. The next one cancels the handlers, as the journal has their events. The one after it has the
+    system's default effect.
 
     Args:
-        server: stops to listen.
+        server: stops to listen when the dispatcher's block ends.
         calls: the dispatcher.
+        calls_go_on: live calls may go on first.
     """
 
-    def __init__(self, server: Any, calls: Dispatcher) -> None:
+    def __init__(self, server: Any, calls: Dispatcher, *, calls_go_on: bool) -> None:
         self._server = server
         self._calls = calls
-        self._count = 0
-        self.has_started: bool = False
+        self._patience = 2 if calls_go_on else 1
+        self.signals = 0
 
     def listen(self) -> None:
         """Handle signals from now on."""
@@ -213,16 +229,18 @@ class _Stop:
             asyncio.get_running_loop().add_signal_handler(number, self._handle)
 
     def _handle(self) -> None:
-        self._count += 1
-        self._server.should_exit = True
-        if not self.has_started:
-            self._calls.shut_down()
-        if self._count == 2:
+        self.signals += 1
+        self._calls.shut_down()
+        if self.signals > self._patience:
             self._server.force_exit = True
-            self._calls.shut_down()  # ends the dispatcher's block
-            self._calls.shut_down()  # and its draining
+            self._calls.shut_down()  # ends the draining
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def _listed(variable: str) -> list[str]:
+    """Return the secrets in an environment variable."""
+    return os.environ.get(variable, "").replace(",", " ").split()
 
 
 def _api(url: str) -> DailyApi | None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import anyio
 import typer
-from pydantic import SecretStr
 
-from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
+from telstate.cli._daily_api import (
+    SECRET,
+    ApiUrl,
+    JsonFlag,
+    given_secret,
+    print_secret,
+    run,
+    secret_option,
+    unknown_secret,
+)
+from telstate.cli._terminal import tidy_exit
 from telstate.cli._verb import Verb
 from telstate.control import DAILY, NEEDED, DailyApi, Webhook, Webhooks, watch
 
@@ -26,10 +33,7 @@ verbs = typer.Typer(
     help="Create, list, check and reactivate Daily's webhooks. The API key is read from DAILY_API_KEY.",
 )
 
-_SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
 _Uuid = Annotated[str, typer.Argument(metavar="UUID", help="The webhook's id, as `list` shows it.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")]
-_Url = Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)]
 
 
 @verbs.command(cls=Verb)
@@ -42,39 +46,27 @@ def create(
             "--event", metavar="TYPE", help="An event type, instead of all that telstate needs; may be repeated."
         ),
     ] = None,
-    secret_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=f"A file with the secret to sign with, in base64; or put it into {_SECRET}."),
-    ] = None,
-    as_json: _Json = False,
-    api_url: _Url = DAILY,
+    secret_file: Annotated[Path | None, secret_option(SECRET)] = None,
+    as_json: JsonFlag = False,
+    api_url: ApiUrl = DAILY,
 ) -> None:
     """Create a webhook for all events that telstate needs. The service must already be running: Daily tests the URL at once.
 
     Without a secret of your own, Daily generates one, which is printed only once. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
-        # Any file can be read as latin-1; what is not base64 is refused in one place.
-        given = secret_file.read_text("latin-1").strip() if secret_file else os.environ.get(_SECRET, "").strip()
-        secret = SecretStr(given) if given or secret_file else None
+        secret = given_secret(secret_file)
         webhook = _ask(api_url, lambda hooks: hooks.create(url, event or NEEDED, secret))
-        hmac = webhook.hmac.get_secret_value() if webhook.hmac is not None else None
-        if hmac == given:
-            hmac = None  # the caller knows it already
+        hmac = unknown_secret(webhook.hmac, secret)
         if as_json:
             sys.stdout.write(json.dumps({**_as_dict(webhook), "hmac": hmac}) + "\n")
             return
         sys.stdout.write(f"{webhook.uuid} created for {webhook.url or url}\n")
-        if hmac is not None:
-            sys.stdout.write(
-                f"Its secret is shown only now. Keep it, and start the service with it:\n\n    {_SECRET}={hmac} telstate serve\n"
-            )
-        elif given:
-            sys.stdout.write("Daily signs with the secret you gave.\n")
+        print_secret(hmac, secret)
 
 
 @verbs.command("list", cls=Verb)
-def list_(*, as_json: _Json = False, api_url: _Url = DAILY) -> None:
+def list_(*, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
     """List the domain's webhooks, one line each."""
     with tidy_exit():
         found = _ask(api_url, lambda hooks: hooks.list())
@@ -100,8 +92,8 @@ def check(
     every: Annotated[
         float | None, typer.Option(min=1, metavar="SECONDS", help="Check repeatedly, and print changes.")
     ] = None,
-    as_json: _Json = False,
-    api_url: _Url = DAILY,
+    as_json: JsonFlag = False,
+    api_url: ApiUrl = DAILY,
 ) -> None:
     """Check that Daily sends all that telstate needs.
 
@@ -124,7 +116,7 @@ def check(
 
     with tidy_exit():
         if every is not None:
-            _run(api_url, check_forever)
+            run(api_url, check_forever)
         found = _ask(api_url, look)
         if not found:
             sys.stderr.write(
@@ -136,7 +128,7 @@ def check(
 
 
 @verbs.command(cls=Verb)
-def reactivate(uuid: _Uuid, *, as_json: _Json = False, api_url: _Url = DAILY) -> None:
+def reactivate(uuid: _Uuid, *, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
     """Make Daily send again to a webhook whose state is FAILED. Daily tests the URL first; events since the failure are lost."""
     with tidy_exit():
         webhook = _ask(api_url, lambda hooks: hooks.reactivate(uuid))
@@ -144,24 +136,8 @@ def reactivate(uuid: _Uuid, *, as_json: _Json = False, api_url: _Url = DAILY) ->
         sys.stdout.write("\n")
 
 
-def _run(url: str, work: Callable[[DailyApi], Awaitable[T]]) -> T:
-    key = os.environ.get("DAILY_API_KEY")
-    if not key:
-        misuse(
-            "DAILY_API_KEY is not set: put your domain's API key there (Daily's dashboard, Developers). It cannot be an argument,"
-            " because every user of this machine can read arguments"
-        )
-    log_to_stderr()
-
-    async def run() -> T:
-        async with DailyApi(key, url=url) as api:
-            return await work(api)
-
-    return anyio.run(run)
-
-
 def _ask(url: str, work: Callable[[Webhooks], Awaitable[T]]) -> T:
-    return _run(url, lambda api: work(Webhooks(api)))
+    return run(url, lambda api: work(Webhooks(api)))
 
 
 def _problems_of(webhook: Webhook) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
@@ -39,6 +39,8 @@ _LONGEST_PAUSE = 60.0
 """Seconds. If Daily asks for more, the error is raised at once."""
 _LONGEST_ANSWER = 10_000_000
 """Bytes; a list of all rooms is far smaller."""
+_SHORTEST_SECRET = 3
+"""Characters. Shorter ones are in any text."""
 _KEY = re.compile(r"[!-~]+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -138,15 +140,17 @@ class DailyApi:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - httpx tells apart what timed out
         idempotent: bool = False,
+        hide: Collection[SecretStr] = (),
     ) -> Any:
         """Send a request; return Daily's answer, decoded from JSON; None if it is empty.
 
         Args:
-            method: `GET`, `POST` or `DELETE`.
+            method: `GET`, `POST`, `PUT` or `DELETE`.
             path: the path below the base URL, beginning with a slash; quote untrusted parts.
             body: what to send as JSON.
             timeout: seconds, for this request only.
             idempotent: True if doing it twice is the same as doing it once: it is then retried like a GET.
+            hide: secrets in the body, which an error must not show even if the answer repeats them.
 
         Raises:
             DailyError: if Daily refused, could not be reached, or gave no readable answer to a GET. If Daily's text says why, the
@@ -155,7 +159,7 @@ class DailyApi:
             NotRunning: outside the `async with`.
             DefinitionError: if the path is not valid.
         """
-        return (await self.send(method, path, body, timeout=timeout, idempotent=idempotent)).value
+        return (await self.send(method, path, body, timeout=timeout, idempotent=idempotent, hide=hide)).value
 
     async def send(
         self,
@@ -165,13 +169,14 @@ class DailyApi:
         *,
         timeout: float | None = None,  # noqa: ASYNC109
         idempotent: bool = False,
+        hide: Collection[SecretStr] = (),
     ) -> Answer:
         """As `request`; the answer also says whether the request was sent more than once."""
         if self._client is None:
             raise NotRunning("use a DailyApi in an `async with`")
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
         safe = idempotent or method.upper() == "GET"
-        answer = await self._send(self._client, method.upper(), path, content, timeout or self._timeout, safe)
+        answer = await self._send(self._client, method.upper(), path, content, timeout or self._timeout, safe, hide)
         if isinstance(answer, DailyError):  # raised here, where no local variable holds the response
             raise answer
         return answer
@@ -184,6 +189,7 @@ class DailyApi:
         content: bytes | None,
         timeout: float,  # noqa: ASYNC109
         safe: bool,
+        hide: Collection[SecretStr],
     ) -> Answer | DailyError:
         """Send it as often as allowed; return the answer, or the error."""
         repeated, tried = False, _Try()
@@ -207,7 +213,7 @@ class DailyApi:
             self._log.info("daily.retry", method=method, path=path, reason=reason, seconds=wait)
             await anyio.sleep(wait)
             repeated = repeated or (tried.sent and tried.is_inconclusive)
-        error = self._error(method, path, tried)
+        error = self._error(method, path, tried._replace(body=_without(tried.body, hide)))
         error.repeated = repeated
         return error
 
@@ -309,6 +315,20 @@ class DailyApi:
     def _clean(self, text: str) -> str:
         """Return a text on one line, cut short, and without the key, in case the answer repeats it."""
         return one_line(text.replace(self._key.get_secret_value(), "•••"))
+
+
+def _without(body: bytes, secrets: Collection[SecretStr]) -> bytes:
+    """Return an answer without secrets: as they are, as JSON spells them, and as JSON in a text of JSON does."""
+    for secret in secrets:
+        spelled = {secret.get_secret_value()}
+        for _ in range(2):
+            spelled |= {
+                json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in spelled for ascii_only in (True, False)
+            }
+        for text in sorted(spelled, key=len, reverse=True):  # the longest first: others may be a part of it
+            if len(text) >= _SHORTEST_SECRET:
+                body = body.replace(text.encode(), b"***")
+    return body
 
 
 def _is_ok(value: Any) -> bool:

@@ -30,7 +30,14 @@ from telstate.events._local import (
 )
 from telstate.events._parse import parse
 from telstate.events._participants import Participant, ParticipantEvent, ParticipantJoined, ParticipantLeft
-from telstate.events._sessionless import ClientLeft, ConnectionChanged, MeetingEnded, PinlessDialin, UnknownEvent
+from telstate.events._sessionless import (
+    ClientLeft,
+    ConnectionChanged,
+    MeetingEnded,
+    PinlessDialin,
+    SipTrunkIncoming,
+    UnknownEvent,
+)
 from telstate.events._telephony import (
     DialinConnected,
     DialinError,
@@ -83,6 +90,7 @@ __all__ = [
     "SessionEvent",
     "SessionsLinked",
     "SettingsChanged",
+    "SipTrunkIncoming",
     "SourceGap",
     "StopRequested",
     "TransferAnswered",

@@ -65,7 +65,7 @@ class Subject(IntEnum):
     ENDPOINT = 3
     """A SIP endpoint of a room."""
     CALLER = 4
-    """A caller on hold, not in any room yet (pinless dial-in)."""
+    """A caller who waits: on hold (pinless dial-in), or in ringback (SIP trunk)."""
     ROOM = 5
     """A whole room."""
     CLIENT = 6
@@ -144,7 +144,7 @@ class Event(BaseModel):
             cls.name = action
             cls._open_fields = tuple(
                 name
-                for name in ("sip_headers", "details", "settings", "notes", "participant")
+                for name in ("sip_headers", "details", "settings", "notes", "participant", "trunk")
                 if name in cls.model_fields
             )
             cls._texts = tuple(name for name, field in cls.model_fields.items() if Text in get_args(field.annotation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 __all__ = ["initials", "mask_known_names", "mask_names_in"]
@@ -49,18 +49,23 @@ def mask_known_names(text: str, names: Iterable[str | None]) -> str:
     return text
 
 
-def mask_names_in(text: str) -> str:
-    """Mask the names that stand before an address in angle brackets, or behind a key such as `display_name`."""
+def mask_names_in(text: str, shown: Callable[[str], str] = initials) -> str:
+    """Mask the names that stand before an address in angle brackets, or behind a key such as `display_name`.
+
+    Args:
+        text: any text.
+        shown: returns what is shown of a name.
+    """
     if "<" in text and _ADDRESS(text) is not None:
-        text = _QUOTED_BEFORE_ADDRESS.sub(lambda found: found[1] + initials(found[2]) + found[3], text)
-        text = _WORDS_BEFORE_ADDRESS.sub(_without_name, text)
+        text = _QUOTED_BEFORE_ADDRESS.sub(lambda found: found[1] + shown(found[2]) + found[3], text)
+        text = _WORDS_BEFORE_ADDRESS.sub(lambda found: _without_name(found, shown), text)
     lower = text.lower()
     if "headers" in lower:
-        text = _HEADERS.sub(lambda found: _VALUE.sub(lambda value: value[1] + initials(value[2]), found[0]), text)
+        text = _HEADERS.sub(lambda found: _VALUE.sub(lambda value: value[1] + shown(value[2]), found[0]), text)
     if "name" not in lower and "cnam" not in lower:
         return text
-    text = _DISAGREEMENT.sub(lambda found: found[1] + initials(found[2]) + found[3] + initials(found[4]), text)
-    return _BEHIND_KEY.sub(_without_value, text)
+    text = _DISAGREEMENT.sub(lambda found: found[1] + shown(found[2]) + found[3] + shown(found[4]), text)
+    return _BEHIND_KEY.sub(lambda found: _without_value(found, shown), text)
 
 
 @lru_cache(maxsize=256)
@@ -73,16 +78,16 @@ def _pattern_of(name: str) -> re.Pattern[str] | None:
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, forms))})(?![^\W_])", re.IGNORECASE)
 
 
-def _without_name(found: re.Match[str]) -> str:
+def _without_name(found: re.Match[str], shown: Callable[[str], str]) -> str:
     """Mask from the first word with a capital on: a sentence may lead up to the name. Without capitals, mask all."""
     words = re.split(r"([ \t]+)", found[1])
     first = next((at for at, word in enumerate(words) if word[:1].isalpha() and not word[:1].islower()), 0)
-    return "".join([*words[:first], initials("".join(words[first:]))])
+    return "".join([*words[:first], shown("".join(words[first:]))])
 
 
-def _without_value(found: re.Match[str]) -> str:
+def _without_value(found: re.Match[str], shown: Callable[[str], str]) -> str:
     value = found[2]
     if value.lower() in _NOTHING or value == "was":
         return found[0]
     # A space may be percent-encoded or a plus.
-    return found[1] + "".join(part if part in ("%20", "+") else initials(part) for part in re.split(r"(%20|\+)", value))
+    return found[1] + "".join(part if part in ("%20", "+") else shown(part) for part in re.split(r"(%20|\+)", value))

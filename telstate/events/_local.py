@@ -180,7 +180,8 @@ class ForwardRefused(SessionlessEvent):
 
     action: Literal["forward-refused"] = "forward-refused"
     call_id: Id
-    sip_endpoint: Id
+    sip_endpoint: Id | None = None
+    """Where to; None if pipecat's transport made the request, which does not say."""
     error: Text | None = None
     """Daily's answer."""
 

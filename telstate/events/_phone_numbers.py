@@ -8,9 +8,10 @@ more than separators between them, unless it is known to be something else: an i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 
-__all__ = ["LIKE_A_NUMBER", "dots", "mask_numbers"]
+__all__ = ["LIKE_A_NUMBER", "dots", "mask_numbers", "replace_numbers"]
 
 _E164 = re.compile(r"\+\d{7,15}").fullmatch
 """As Daily writes numbers; nearly all are."""
@@ -81,14 +82,22 @@ def mask_numbers(text: str) -> str:
     return _HALF.sub(_dotted, masked) if "…" in masked else masked
 
 
-def _mask(text: str) -> str:
+def replace_numbers(text: str, shown: Callable[[str], str]) -> str:
+    """Replace every phone number in `text` by what `shown` makes of it."""
+    if LIKE_A_NUMBER.search(text) is None:
+        return text
+    return _mask(text, lambda found: shown(found[0]))
+
+
+def _mask(text: str, shown: Callable[[re.Match[str]], str] | None = None) -> str:
+    shown = shown or _dotted
     kept: list[str] = []
     end = 0
     for found in _NO_NUMBER.finditer(text):
         if _is_no_number(found):
-            kept += [_NUMBER.sub(_dotted, text[end : found.start()]), found[0]]
+            kept += [_NUMBER.sub(shown, text[end : found.start()]), found[0]]
             end = found.end()
-    return "".join([*kept, _NUMBER.sub(_dotted, text[end:])])
+    return "".join([*kept, _NUMBER.sub(shown, text[end:])])
 
 
 def dots(secret: str) -> str:

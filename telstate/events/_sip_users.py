@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from telstate.events._phone_numbers import LIKE_A_NUMBER, dots
 
-__all__ = ["mask_users"]
+__all__ = ["is_known_user", "mask_users"]
 
 _AT = re.compile(r"@|\uff20|%40|\\u0040")
 _LONGEST = 256
@@ -27,12 +28,17 @@ _HALF = re.compile(r"(?i)\b(sips?:)([^\s<>\"@•…]{1,256})(?=[\\'\"]{0,2}…)"
 _TEL = re.compile(r"(?i)\b(tel:|tel%3a)([^\s<>\"',;&@•]{1,64}+(?:;(?:ext|isub)=[\w.\-]{1,32}+)?)(?!•)")
 
 
-def mask_users(text: str) -> str:
-    """Mask every user in `text`, but for the names of rooms."""
+def mask_users(text: str, shown_as: Callable[[str], str] = dots) -> str:
+    """Mask every user in `text`, but for the names of rooms.
+
+    Args:
+        text: any text.
+        shown_as: returns what is shown of a user.
+    """
     if "tel" in text.lower():
-        text = _TEL.sub(lambda found: found[1] + dots(found[2]), text)
+        text = _TEL.sub(lambda found: found[1] + shown_as(found[2]), text)
     if "…" in text:
-        text = _HALF.sub(lambda found: found[1] + dots(found[2]), text)
+        text = _HALF.sub(lambda found: found[1] + shown_as(found[2]), text)
     shown: list[str] = []
     end = 0
     for at in _AT.finditer(text):
@@ -43,14 +49,14 @@ def mask_users(text: str) -> str:
         opening = _OPENING.match(text, start, at.start())
         start = opening.end() if opening is not None else start
         user = text[start : at.start()]
-        if not user or _is_known(user, found[0], text, at.start()):
+        if not user or is_known_user(user, found[0], text, at.start()):
             continue
-        shown += [text[end:start], dots(user)]
+        shown += [text[end:start], shown_as(user)]
         end = at.start()
     return "".join([*shown, text[end:]]) if shown else text
 
 
-def _is_known(user: str, word: str, text: str, at: int) -> bool:
+def is_known_user(user: str, word: str, text: str, at: int) -> bool:
     """Return True for a room, an id, and a caller without a name."""
     if user.lower() == "anonymous":
         return True

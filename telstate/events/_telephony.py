@@ -5,6 +5,7 @@ the serialiser of daily-python 0.36. No dialect sends all fields, and older vers
 except the endpoint of a `dialin-ready`, which has no other content.
 """
 
+import re
 from typing import Any, ClassVar, Literal
 
 from telstate.events._base import Direction, Event, Id, Subject, Text
@@ -50,6 +51,8 @@ class DialinEvent(SessionEvent):
 
     sip_from: Text | None = None
     """The caller's SIP From address."""
+    sip_to: Text | None = None
+    """The SIP address that was called (pipecat's SIPTransport)."""
     sip_endpoint: Id | None = None
     """The endpoint of the room that was called."""
     sip_headers: dict[str, Any] | None = None
@@ -145,8 +148,27 @@ class DialoutError(DialoutEvent):
 
     action: Literal["dialout-error"] = "dialout-error"
     error_msg: Text | None = None
+    error: Text | None = None
+    """The kind of error: `CallBusy`, `CallDeclined`, `CallTimeout` or `CallFailed` (pipecat's SIPTransport)."""
     details: dict[str, Any] | None = None
     """Can have `destination` and `sipHeaders`."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True if the callee was busy, declined or did not answer, or the call was given up before that.
+
+        Daily reports this with a `dialout-stopped`. pipecat's SIPTransport reports it as an error, and only its kind, or the SIP
+        status in its text (RFC 3261, 21), tells it from a failure.
+        """
+        if self.error in _UNANSWERED:
+            return True
+        return self.error == "CallFailed" and _NOT_PICKED_UP.search(self.error_msg or "") is not None
+
+
+_UNANSWERED = frozenset({"CallBusy", "CallDeclined", "CallTimeout"})
+_NOT_PICKED_UP = re.compile(r"\b(?:408|480|486|487|600|603) |rejected by user", re.IGNORECASE)
+"""Request timeout, temporarily unavailable, busy here, request terminated, busy everywhere, decline; and, in baresip's words, that this
+side hung up before anybody answered (measured with baresip-python 0.5.2a3)."""
 
 
 class DialoutWarning(DialoutEvent):

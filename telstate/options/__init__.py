@@ -11,20 +11,31 @@ from __future__ import annotations
 
 from telstate.options._actions import Dtmf, Refer, Transfer
 from telstate.options._codecs import Codecs
+from telstate.options._dialin_config import DialinConfig, SpokenMessage
 from telstate.options._dialout import Dialout, Permissions, PhoneDialout, SipDialout, VideoSettings
+from telstate.options._pin_dialin import PinDialin, RoomNumber
 from telstate.options._sip_room import SipRoom
+from telstate.options._sip_trunk import SipTrunk, TrunkAccess, TrunkCredential, TrunkNotification
 from telstate.options._uris import dialin_uri, sip_uri
 
 __all__ = [
     "Codecs",
+    "DialinConfig",
     "Dialout",
     "Dtmf",
     "Permissions",
     "PhoneDialout",
+    "PinDialin",
     "Refer",
+    "RoomNumber",
     "SipDialout",
     "SipRoom",
+    "SipTrunk",
+    "SpokenMessage",
     "Transfer",
+    "TrunkAccess",
+    "TrunkCredential",
+    "TrunkNotification",
     "VideoSettings",
     "dialin_uri",
     "sip_uri",

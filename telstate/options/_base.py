@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from telstate.errors import shorten
+from telstate.options._fields import REVEAL
 
 __all__ = ["Conflict", "Options"]
 
@@ -47,6 +48,8 @@ class Options(BaseModel):
 
     _misplaced: ClassVar[Mapping[str, str]] = {}
     """Fields of Daily that belong to another class, and the advice for each."""
+    _hides_input: ClassVar[bool] = False
+    """True if fields are secrets: errors then do not hold what came."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -67,7 +70,7 @@ class Options(BaseModel):
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object to send to Daily: its spelling, and only the fields that are set."""
-        body = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        body = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, context=REVEAL)
         return {name: value for name, value in body.items() if value != {}}  # {}: a nested object with nothing set
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -93,11 +96,14 @@ class Options(BaseModel):
             defaults = {name for name, field in cls.model_fields.items() if getattr(made, name) == field.default}
             made.model_fields_set.difference_update(defaults)
             lines = [
-                _line("telstate_option", _as_given(path, data), came, text) for path, came, text in made._conflicts()
+                _line("telstate_option", cls._as_given(path, data), came, text)
+                for path, came, text in made._conflicts()
             ]
             if not lines:
                 return made
-        raise ValidationError.from_exception_data(cls.__name__, lines)
+        if cls._hides_input:
+            lines = [{**line, "input": "•••"} for line in lines]
+        raise ValidationError.from_exception_data(cls.__name__, lines, hide_input=cls._hides_input)
 
     @classmethod
     def _reworded(cls, kind: str, path: tuple[int | str, ...], came: Any, text: str) -> InitErrorDetails:
@@ -108,10 +114,8 @@ class Options(BaseModel):
             elif kind == "missing":
                 text = f"{cls._python_name(name)} is missing: {cls.__name__} needs it"
             elif kind == "model_type":
-                text = (
-                    f"{cls._python_name(name)} must be an object with named fields, got {shorten(came)}:"
-                    " pass a dict or the options object"
-                )
+                got = "something else" if cls._hides_input else shorten(came)
+                text = f"{cls._python_name(name)} must be an object with named fields, got {got}: pass a dict or the options object"
         return _line(kind, path, came, text)
 
     @classmethod
@@ -131,15 +135,15 @@ class Options(BaseModel):
         return f"{shorten(name)} is not a field of {cls.__name__}: remove it; the fields are {', '.join(fields)}"
 
     @classmethod
+    def _as_given(cls, path: tuple[str, ...], data: Any) -> tuple[str, ...]:
+        """Return the path in the spelling of the input, as pydantic does for all other errors."""
+        by_name = not isinstance(data, Mapping) or path[0] in data
+        return (path[0] if by_name else cls.model_fields[path[0]].alias or path[0], *path[1:])
+
+    @classmethod
     def _python_name(cls, name: str) -> str:
         """Return the Python name of a field that is given in either spelling."""
         return next((own for own, field in cls.model_fields.items() if field.alias == name), name)
-
-
-def _as_given(path: tuple[str, ...], data: Any) -> tuple[str, ...]:
-    """Return the path in the spelling of the input, as pydantic does for all other errors."""
-    by_name = not isinstance(data, Mapping) or path[0] in data
-    return (path[0] if by_name else to_camel(path[0]), *path[1:])
 
 
 def _line(kind: str, path: tuple[int | str, ...], came: Any, text: str) -> InitErrorDetails:

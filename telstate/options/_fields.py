@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeAlias, get_args
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, ValidationInfo, WrapValidator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+)
 from pydantic import ValidatorFunctionWrapHandler as Handler
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -17,10 +30,14 @@ from telstate.options._uris import uri_problem
 __all__ = [
     "E164",
     "NUMBER",
+    "REVEAL",
+    "Base64Secret",
     "CallerId",
     "CheckedUri",
     "Extension",
     "Flag",
+    "IpRange",
+    "Password",
     "PhoneNumber",
     "Positive",
     "SipUri",
@@ -31,6 +48,7 @@ __all__ = [
     "VideoHeight",
     "VideoWidth",
     "WaitSeconds",
+    "WebUrl",
     "closest",
     "either",
     "explained",
@@ -141,6 +159,88 @@ def _check_uri(uri: str) -> str:
     return uri
 
 
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)  # a ValueError of its own for an odd host
+    if not parts.hostname or parts.port == 0:
+        raise ValueError
+    return url
+
+
+def _check_range(text: str) -> str:
+    if ipaddress.ip_network(text).prefixlen == 0:
+        raise ValueError
+    return text
+
+
+def _range_advice(text: Any) -> str:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return "write one as your carrier's documentation has it"
+    if network.prefixlen == 0:
+        return "that is everybody: name your carrier's addresses, or say is_open=True if that is what you want"
+    return f"write {network}, or the single address"
+
+
+REVEAL: dict[str, bool] = {"reveal": True}
+"""The serialization context in which secrets are written out: only a request's body is."""
+
+
+def _reveal(secret: SecretStr, info: SerializationInfo) -> str:
+    return secret.get_secret_value() if info.context == REVEAL else str(secret)
+
+
+def _hidden(expected: str) -> WrapValidator:
+    """Say what was expected of a secret, and nothing about what came."""
+
+    def check(value: Any, handler: Handler, info: ValidationInfo) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            pass
+        raise PydanticCustomError("telstate_option", f"{info.field_name} must be {expected}")
+
+    return WrapValidator(check)
+
+
+def _check_password(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(_VISIBLE, secret.get_secret_value()):
+        raise ValueError
+    return secret
+
+
+def _check_base64(secret: SecretStr) -> SecretStr:
+    if not base64.b64decode(secret.get_secret_value(), validate=True):
+        raise ValueError
+    return secret
+
+
+_REVEALABLE = PlainSerializer(_reveal, return_type=str, when_used="json")
+Password = Annotated[
+    SecretStr, AfterValidator(_check_password), _hidden("a text without control characters, and not empty"), _REVEALABLE
+]
+"""Not shown by any representation or error, nor by `model_dump`."""
+Base64Secret = Annotated[
+    SecretStr,
+    AfterValidator(_check_base64),
+    _hidden("base64 and not empty: `openssl rand -base64 32` makes one"),
+    _REVEALABLE,
+]
+"""A signing secret; as hidden as a `Password`."""
+WebUrl = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=r"^https?://\S+$"),
+    AfterValidator(_check_url),
+    must_be(
+        "a URL that Daily can reach, such as https://example.com/hook", lambda _: "begin with https:// and the host"
+    ),
+]
+IpRange = Annotated[
+    str,
+    StringConstraints(strict=True),
+    AfterValidator(_check_range),
+    must_be("an IP address, or a range such as 203.0.113.0/24", _range_advice),
+]
 Text = Annotated[str, StringConstraints(strict=True, pattern=_VISIBLE), explained(_explain_text)]
 """A text that people see, or that is logged: not blank, no control characters."""
 UserId = Annotated[

@@ -28,6 +28,7 @@ from telstate.errors import (
     NoSuchSession,
     NotHosting,
     NotRunning,
+    NotSupported,
     TemporarilyNotAvailable,
     UnknownResult,
 )
@@ -38,10 +39,12 @@ from telstate.events import (
     PinlessDialin,
     PinlessForwarded,
     SessionAnnotated,
+    SipTrunkIncoming,
     StopRequested,
     TransferRequested,
 )
 from telstate.events._masking import mask
+from telstate.events._sessionless import WaitingCaller
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing._log import Log, text_of
@@ -117,6 +120,7 @@ class CallControl:
 
     async def forward(self, caller: PinlessDialin, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint."""
+        _check_is_no_trunk(caller)
         control = self._needed()
         if not isinstance(caller, PinlessDialin):
             raise TypeError(f"forward takes the caller's PinlessDialin event, not {type(caller).__name__}")
@@ -273,23 +277,25 @@ class CallControl:
             )
         return known
 
-    def annotation(self, subject: Session | Caller | PinlessDialin | str, notes: Mapping[str, Any]) -> SessionAnnotated:
-        """Make the event of notes about a session, or about a caller on hold.
+    def annotation(self, subject: Session | Caller | WaitingCaller | str, notes: Mapping[str, Any]) -> SessionAnnotated:
+        """Make the event of notes about a session, or about a waiting caller.
 
         Raises:
             ValueError: if the notes are not JSON, or too long with those that are known.
             NoSuchSession: if neither is known.
         """
-        if not isinstance(subject, (Caller, PinlessDialin)):
+        if not isinstance(subject, (Caller, WaitingCaller)):
             session = self.known(subject.session_id if isinstance(subject, Session) else subject)
             return SessionAnnotated(session_id=session.session_id, notes=check_notes(session.notes, notes))
-        engine, call_id = self._sequencer.engine, subject.call_id
-        caller = None if call_id is None else engine.caller(call_id)
+        engine = self._sequencer.engine
+        caller = engine.caller(subject.call_id) if isinstance(subject, Caller) else engine.caller_of(subject)
         if caller is None:
-            raise NoSuchSession(f"no caller with the call id {call_id!r} is known here: they were on hold too long ago")
+            raise NoSuchSession(
+                f"no caller with the call id {subject.call_id!r} is known here: they were on hold too long ago"
+            )
         became = engine.session(caller.session_id or "")
         known = caller.notes if became is None else became.notes
-        return SessionAnnotated(call_id=call_id, notes=check_notes(known, notes))
+        return SessionAnnotated(call_id=caller.call_id, notes=check_notes(known, notes))
 
     def _needed(self) -> Control:
         if self._control is None:
@@ -298,6 +304,15 @@ class CallControl:
                 " ClientControl(client), both in telstate.control"
             )
         return self._control
+
+
+def _check_is_no_trunk(caller: object) -> None:
+    if not isinstance(caller, SipTrunkIncoming) and not (isinstance(caller, Caller) and caller.via_trunk):
+        return
+    room = "the room that Daily made for them" if caller.room is None else f"the room {caller.room!r}"
+    raise NotSupported(
+        f"a caller on a SIP trunk is not forwarded: join {room}, and Daily connects them to it by itself"
+    )
 
 
 class _Request:

@@ -23,7 +23,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._table import State
 from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, TransferFailed
+from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, SipTrunkIncoming, TransferFailed
 from telstate.events._json import clean
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
@@ -59,6 +59,8 @@ class Dispatcher:
             one that ends the process is counted. A program that leaves its block in order counts nothing.
         slow_after: seconds after which a running handler is named in the log.
         drain: seconds to let handlers finish when the block is left. What is not finished then is cancelled and not marked.
+        calls_end_within: seconds for which live calls, and callers on hold, may go on when it is asked to stop, before the block is
+            left. Events are taken in as before, `not_ready` says so, and a `Dialer` starts no more calls. 0 for no such time.
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does. A second one ends the draining or, if the
             body does not end (it may wait for a thread), the process. In a program's main thread only.
         log_transitions: log each transition, at level info.
@@ -88,6 +90,7 @@ class Dispatcher:
         max_deliveries: int = 5,
         slow_after: float = 5.0,
         drain: float = 30.0,
+        calls_end_within: float = 0.0,
         stop_on_signals: bool = False,
         log_transitions: bool = False,
     ) -> None:
@@ -105,6 +108,8 @@ class Dispatcher:
                 f"max_deliveries= takes a number from 2 on, not {max_deliveries!r}: after a first crash nobody knows whose"
                 " handler it was"
             )
+        if not calls_end_within >= 0:
+            raise ValueError(f"calls_end_within= takes seconds from 0 on, not {calls_end_within!r}")
         if slow_after <= 0:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
@@ -121,6 +126,7 @@ class Dispatcher:
             max_deliveries=max_deliveries,
             slow_after=slow_after,
             drain=drain,
+            calls_end_within=calls_end_within,
             stop_on_signals=stop_on_signals,
             log_transitions=log_transitions,
         )
@@ -151,7 +157,8 @@ class Dispatcher:
     def shut_down(self) -> None:
         """Leave the block, as SIGTERM does: its body is cancelled, and handlers finish. A second call ends the draining.
 
-        While it starts, the start is cancelled, and entering the block raises `NotRunning`.
+        While it starts, the start is cancelled, and entering the block raises `NotRunning`. With `calls_end_within`, the first call lets
+        live calls go on and leaves the block when they have ended, and the second one ends the waiting.
 
         While the body ends, events are still accepted: what it hangs up then ends by them.
         """
@@ -191,6 +198,11 @@ class Dispatcher:
     def is_open(self) -> bool:
         """True inside the `async with`, until it is asked to stop."""
         return self._run.is_open
+
+    @property
+    def is_stopping(self) -> bool:
+        """True from when it is asked to stop until it has: live calls or handlers go on, and new callers should go elsewhere."""
+        return self._run.is_stopping
 
     @property
     def not_ready(self) -> str | None:
@@ -281,13 +293,15 @@ class Dispatcher:
         session_id = session if isinstance(session, str) else session.session_id
         return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
 
-    async def annotate(self, session: Session | Caller | PinlessDialin | str, /, **notes: Any) -> Outcome:
+    async def annotate(
+        self, session: Session | Caller | PinlessDialin | SipTrunkIncoming | str, /, **notes: Any
+    ) -> Outcome:
         """Write something down about a session: on the session (`session.notes`), in every record, and after a restart too.
 
         What is written down about a caller on hold is on the session that they become.
 
         Args:
-            session: a session or its id, live or ended and within retention; or a caller on hold, or their `PinlessDialin`.
+            session: a session or its id, live or ended and within retention; or a waiting caller, or the event that told of them.
             notes: JSON values. A later note replaces an earlier one of its name.
 
         Raises:
@@ -371,7 +385,10 @@ class Dispatcher:
         return self._sequencer.engine.live()
 
     def waiting(self) -> list[Caller]:
-        """Return every caller on hold, also those that were forwarded and are not connected yet, in order of first sight."""
+        """Return every caller on hold (pinless dial-in) or in ringback (SIP trunk), in order of first sight.
+
+        Also those that were forwarded and are not connected yet.
+        """
         return self._sequencer.engine.waiting()
 
     def legs(self, any_id: str) -> list[Session]:
@@ -496,7 +513,8 @@ class Dispatcher:
         What Daily accepted before is not requested again: a handler that runs again after a crash returns at once. A refusal becomes a
         `ForwardRefused`, and the caller is lost unless another forward is accepted.
 
-        Raises `ForwardingFailed` too: the caller has hung up, or the endpoint is not ready or in use.
+        Raises `ForwardingFailed` too: the caller has hung up, or the endpoint is not ready or in use. And `NotSupported` for a caller
+        on a SIP trunk: join their room (`event.room_url`), and Daily connects them to it by itself.
         """
         self._run.check_open()
         await self._run.call_control.forward(caller, sip_endpoint)

@@ -20,11 +20,12 @@ from telstate.events import (
     DeadlinePassed,
     Event,
     ForwardRefused,
-    PinlessDialin,
     PinlessForwarded,
     SessionAnnotated,
+    SipTrunkIncoming,
     parse,
 )
+from telstate.events._sessionless import WaitingCaller
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
@@ -59,11 +60,11 @@ def lane_key(event: Event | None) -> Hashable:
 
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
     """
-    if (
-        isinstance(event, (PinlessDialin, PinlessForwarded, ForwardRefused, DeadlinePassed, SessionAnnotated))
-        and event.call_id is not None
-    ):
-        return ("caller", event.call_id)
+    if isinstance(event, (WaitingCaller, PinlessForwarded, ForwardRefused, DeadlinePassed, SessionAnnotated)):
+        if event.call_id is not None:
+            return ("caller", event.call_id)
+        if isinstance(event, SipTrunkIncoming) and event.room is not None:
+            return ("caller", event.room)  # in place of a call id, as in the engine
     return None if event is None else scope_of(event)
 
 

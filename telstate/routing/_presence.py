@@ -7,7 +7,7 @@ anything does not end for that: the question is asked again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
 from itertools import islice
 from typing import Any
@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import JournalError, NoSuchSession, NotHosting, NotRunning
-from telstate.events import ClientLeft, ConnectionChanged, Presence, PresenceChecked, SourceGap
+from telstate.events import ClientLeft, Presence, PresenceChecked
 from telstate.events._masking import mask
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing._interruption import Interruption
@@ -90,7 +90,7 @@ class Reconciler:
     def open(self, group: TaskGroup) -> None:
         """Ask in this task group from now on, first about every uncertain session."""
         self._group = group
-        self._doubt_all()
+        self._doubt(self._sequencer.engine.live())
 
     def close(self) -> None:
         """Ask and conclude nothing more."""
@@ -99,18 +99,20 @@ class Reconciler:
     def see(self, outcome: Outcome) -> None:
         """An event was applied that may be a question, or a reason for many."""
         event = outcome.event
-        if type(event) in (SourceGap, ClientLeft) or (type(event) is ConnectionChanged and event.may_lose_events):
-            self._doubt_all()
+        if outcome.doubtful:
+            self._doubt(outcome.doubtful)
+        elif type(event) is ClientLeft:
+            self._doubt(self._sequencer.engine.live())
         elif type(event) is PresenceChecked and event.presence is Presence.UNKNOWN and outcome.session is not None:
             self._ask(outcome.session)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
-    def _doubt_all(self) -> None:
-        """Ask about every session of which events may have been missed; those being asked about, once more."""
+    def _doubt(self, sessions: Iterable[Session]) -> None:
+        """Ask about the sessions of which events may have been missed; those being asked about, once more."""
         if self._group is None or not self.asks:
             return
-        for session in self._sequencer.engine.live():
+        for session in sessions:
             if session.uncertain:
                 (self._outdated if session.session_id in self._asking else self._doubtful)[session.session_id] = None
         self._ask_doubtful()

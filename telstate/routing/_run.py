@@ -33,6 +33,7 @@ from telstate.routing._sequencer import Sequencer
 from telstate.routing._tender import Tender
 from telstate.routing._trial import Trial
 from telstate.routing._waiters import Waiters
+from telstate.routing._wind_down import WindDown
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Run", "Setup"]
@@ -57,6 +58,7 @@ class Setup(NamedTuple):
     max_deliveries: int
     slow_after: float
     drain: float
+    calls_end_within: float
     stop_on_signals: bool
     log_transitions: bool
 
@@ -87,6 +89,7 @@ class Run:
         self._tender = Tender(journal, self.sequencer, self.checkpoints)
         self.waiters = Waiters(self.sequencer, self.backlog)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
+        self._wind_down = WindDown(setup.calls_end_within, setup.clock, self.sequencer)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
         self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes, self._deliveries)
         self._delivery = Delivery(
@@ -108,6 +111,8 @@ class Run:
         """While it starts."""
         self._started: anyio.Event | None = None
         self._draining = self._leaving = False
+        self._calls_go_on = anyio.Event()
+        """Set when the block's body goes on until the live calls have ended."""
         self._group: TaskGroup | None = None
         self._body: anyio.CancelScope | None = None
         self._hurry: anyio.CancelScope | None = None
@@ -147,6 +152,7 @@ class Run:
             self.checks.run,
             self.checks.watch_loop,
             self._watch_signals,
+            self._watch_wind_down,
             self._watch_interruption,
         ):
             group.start_soon(task)
@@ -199,9 +205,14 @@ class Run:
             KeyboardInterrupt: if a handler raised one: then the program ends as on Ctrl-C.
         """
         assert self._body is not None  # noqa: S101
+        cancelled, interrupted = anyio.get_cancelled_exc_class(), None
+        try:
+            if error is None and self._wind_down.begin():
+                await self._wind_down.over()
+        except cancelled as raised:
+            interrupted = raised
         self.accepts, self._leaving = False, True
         stopped = bool(self._body.__exit__(kind, error, traceback))
-        cancelled = anyio.get_cancelled_exc_class()
         try:
             await self._leave()
         except cancelled:
@@ -211,6 +222,8 @@ class Run:
             self.is_running = False
         if self._interruption.source is not None:
             raise KeyboardInterrupt(f"{self._interruption.source} raised it") from (None if stopped else error)
+        if interrupted is not None:
+            raise interrupted
         return stopped
 
     async def _leave(self) -> None:
@@ -265,9 +278,16 @@ class Run:
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def shut_down(self) -> None:
-        """Cancel the start, or the block's body, and let handlers finish. A second call ends the draining."""
+        """Cancel the start, or the block's body, and let handlers finish. A second call ends the draining.
+
+        Where live calls may go on first, the first call only begins that, and the second one ends it.
+        """
         if self._start is not None:
             self._start.cancel()
+        elif self.is_open and self._wind_down.begin():
+            self._calls_go_on.set()
+        elif self._wind_down.has_begun and self.accepts:
+            self._wind_down.cut_short()
         elif self._body is not None and self._hurry is not None:
             if self._body.cancel_called or self._leaving:
                 self._hurry.cancel()
@@ -285,6 +305,12 @@ class Run:
                 name = signal.Signals(number).name
                 self._log.info("dispatcher.stopping", signal=name, unfinished=self.backlog.pending)
                 self.shut_down()
+
+    async def _watch_wind_down(self) -> None:
+        await self._calls_go_on.wait()
+        await self._wind_down.over()
+        if self._body is not None:
+            self._body.cancel()
 
     async def _watch_interruption(self) -> None:
         await self._interruption.wait()
@@ -305,7 +331,13 @@ class Run:
     @property
     def is_open(self) -> bool:
         """True inside the block, until it is asked to stop."""
-        return self.accepts and self._body is not None and not self._body.cancel_called
+        asked = self._wind_down.has_begun or self._body is None or self._body.cancel_called
+        return self.accepts and not asked
+
+    @property
+    def is_stopping(self) -> bool:
+        """True from when it is asked to stop until it has."""
+        return self.is_running and (self.accepts or self._leaving) and not self.is_open
 
     @property
     def not_ready(self) -> str | None:
@@ -314,6 +346,8 @@ class Run:
             return self.checks.not_ready
         if not self.is_running:
             return "it is not running"
+        if self._wind_down.has_begun and self.accepts:
+            return f"it is stopping: {self._wind_down.goes_on}, and new calls should go elsewhere"
         if self._leaving or self.accepts:
             return "it is stopping: its handlers finish, and new calls should go elsewhere"
         return "it is starting: it reads its journal"

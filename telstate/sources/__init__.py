@@ -8,7 +8,7 @@ from telstate.sources._feed import FeedResult, feed
 from telstate.sources._follow import follow
 from telstate.sources._lazy import lazy_exports as _lazy_exports
 from telstate.sources._pipecat import PipecatEvents, attach_pipecat
-from telstate.sources._signatures import PINLESS, WEBHOOK, BadSignature, Secret, SignatureHeaders, sign, verify
+from telstate.sources._signatures import PINLESS, TRUNK, WEBHOOK, BadSignature, Secret, SignatureHeaders, sign, verify
 
 if TYPE_CHECKING:
     from telstate.sources._daily import DailyEvents
@@ -26,6 +26,7 @@ else:
 
 __all__ = [
     "PINLESS",
+    "TRUNK",
     "WEBHOOK",
     "BadSignature",
     "DailyEvents",

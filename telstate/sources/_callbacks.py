@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from telstate.events import DialoutRefused, DialoutRequested
+from telstate.routing._id_scopes import IdScope
 from telstate.sources._event_queue import EventQueue
 
-__all__ = ["EVENTS", "STATE", "TELEPHONY", "DialoutStart", "put_callback"]
+__all__ = ["EVENTS", "LEFT", "STATE", "TELEPHONY", "DialoutStart", "put_callback"]
 
 TELEPHONY = (
     "on_dialin_ready",
@@ -40,20 +41,40 @@ EVENTS = (
 STATE = "on_call_state_updated"
 """Reports the state of the client itself: after `left` it receives no events."""
 
-_LEFT = "on_left"
+LEFT = "on_left"
 """pipecat's own: it stops forwarding daily-python's states before the client has left, and calls this instead."""
 
 _MAX_ID = 1024
+_ID_KEYS = ("sessionId", "participantId")
+_READY = "on_dialin_ready"
 _FIELDS = {"sipUri": "destination", "phoneNumber": "destination", "userId": "user_id"}
 
 
 def put_callback(queue: EventQueue, handler: str, args: tuple[object, ...]) -> None:
     """Queue the event that a callback reports."""
-    if handler == _LEFT or (handler == STATE and args == ("left",)):
-        queue.put(handler, {"handler": _LEFT, "data": None, **queue.scope_keys})
+    if handler == LEFT or (handler == STATE and args == ("left",)):
+        queue.put(handler, {"handler": LEFT, "data": None, **queue.scope_keys})
     elif handler != STATE:
+        keys = queue.scope_keys
+        if queue.ids.name:
+            args = tuple(_with_scope(handler, argument, queue.ids) for argument in args)
+            if handler == _READY:  # an account's address, which may take any number of calls: no endpoint of the room
+                keys = {key: value for key, value in keys.items() if key != "room"}
         data = args[0] if len(args) == 1 else list(args)
-        queue.put(handler, {"handler": handler, "data": data, **queue.scope_keys})
+        queue.put(handler, {"handler": handler, "data": data, **keys})
+
+
+def _with_scope(handler: str, argument: object, ids: IdScope) -> object:
+    """Copy what a callback got, with the ids of a dispatcher in place of the transport's."""
+    if not isinstance(argument, Mapping):
+        return argument
+    keys = ("id", *_ID_KEYS) if handler.startswith("on_participant_") else _ID_KEYS
+    scoped = {key: ids.session_id(str(argument[key])) for key in keys if _is_id(argument.get(key))}
+    return {**argument, **scoped}
+
+
+def _is_id(value: object) -> bool:
+    return (isinstance(value, str) and bool(value.strip())) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 class DialoutStart:
@@ -77,7 +98,8 @@ class DialoutStart:
         if error is not None:
             self._queue.put("start_dialout", DialoutRefused.new(str(error), **self._fields))
         elif isinstance(session_id, str) and 0 < len(session_id) <= _MAX_ID:
-            self._queue.put("start_dialout", DialoutRequested(session_id=session_id, **self._fields))
+            known_as = self._queue.ids.session_id(session_id)
+            self._queue.put("start_dialout", DialoutRequested(session_id=known_as, **self._fields))
         else:
             hint = (
                 "Daily answered a start with neither a session id nor an error; the call's events will open the session"

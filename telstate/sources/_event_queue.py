@@ -18,6 +18,7 @@ import anyio
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect, Event, SourceGap
 from telstate.events._json import to_bytes
+from telstate.routing._id_scopes import IdScope
 from telstate.routing._log import Log
 from telstate.routing._ports import EventSink
 
@@ -57,12 +58,20 @@ class EventQueue:
         client: the call client's id, which our own events carry (`scope`): a gap then concerns only the sessions of that client.
         limit: how many events may wait.
         room: the name of the room that the client is in, which all events carry.
+        ids: the scope of the session ids, if they are not global.
 
     Raises:
         ValueError: if the limit is below 1, or `client` or `room` is not a valid id.
     """
 
-    def __init__(self, calls: EventSink, client: str | None, limit: int, room: str | None = None) -> None:
+    def __init__(
+        self,
+        calls: EventSink,
+        client: str | None,
+        limit: int,
+        room: str | None = None,
+        ids: IdScope | None = None,
+    ) -> None:
         if limit < 1:
             raise ValueError(f"limit is how many events may wait, at least 1, not {limit!r}")
         self._client: dict[str, Any] = {} if client is None else {"call_client_id": client}
@@ -70,6 +79,7 @@ class EventQueue:
         self.scope: dict[str, Any] = {**self._client, **of_room}
         """What the program's own events about calls carry; `scope_keys` are the same in Daily's spelling."""
         self.scope_keys: dict[str, Any] = {**({} if client is None else {"callClientId": client}), **of_room}
+        self.ids: IdScope = ids or IdScope("")
         SourceGap(**self.scope)  # refuses an invalid id here, not when the first event comes
         self._calls = calls
         self._limit = limit
@@ -138,11 +148,16 @@ class EventQueue:
         if overflows:
             self._on_loop(self._log_full)
 
-    def warn(self, event: str, hint: str) -> None:
+    @property
+    def is_open(self) -> bool:
+        """True until it is closed: until its source is left."""
+        return not self._closed
+
+    def warn(self, event: str, hint: str, **details: str) -> None:
         """Log a warning, from any thread. The event loop writes it: a log may be slow."""
 
         def write() -> None:
-            self._log.warning(event, hint=hint)
+            self._log.warning(event, hint=hint, **details)
 
         self._on_loop(write)
 

@@ -73,6 +73,8 @@ async def serve_webhooks(
     calls: EventSink,
     *,
     secrets: Iterable[str | Secret] = (),
+    pinless_secrets: Iterable[str | Secret] = (),
+    trunk_secrets: Iterable[str | Secret] = (),
     host: str = "127.0.0.1",
     port: int = 8080,
     listening: socket.socket | None = None,
@@ -83,7 +85,9 @@ async def serve_webhooks(
 
     Args:
         calls: the dispatcher, inside its `async with`.
-        secrets: as for `webhook_app`; without any, only this machine may send.
+        secrets: as for `webhook_app`; without any secret, only this machine may send.
+        pinless_secrets: as for `webhook_app`.
+        trunk_secrets: as for `webhook_app`.
         host: the address to listen on; by default only this machine can reach it.
         port: the port to listen on; 0 takes a free one.
         listening: a socket that listens already, instead of `host` and `port`.
@@ -99,7 +103,7 @@ async def serve_webhooks(
         raise RuntimeError(
             "serve_webhooks needs asyncio, because uvicorn does: run this with asyncio, not trio"
         ) from None
-    app = webhook_app(calls, secrets=secrets)
+    app = webhook_app(calls, secrets=secrets, pinless_secrets=pinless_secrets, trunk_secrets=trunk_secrets)
     sock = send_at_once(listening) if listening is not None else listen(host, port, backlog=_BACKLOG)
     server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
 

@@ -1,7 +1,7 @@
 """Daily's signatures: HMAC-SHA256 over the timestamp, a dot and the raw body; key and digest in base64.
 
-Source: Daily's webhook and pinless dial-in documentation, and public receivers that verify the raw bytes. Webhooks and pinless
-dial-in sign in the same way, each in its own headers. Nothing here reads a clock or the network.
+Source: Daily's documentation of webhooks, pinless dial-in and SIP trunks, and public receivers that verify the raw bytes. All three
+sign in the same way, each in its own headers. Nothing here reads a clock or the network.
 """
 
 from __future__ import annotations
@@ -10,8 +10,21 @@ import base64
 import binascii
 import hmac
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
-__all__ = ["PINLESS", "TOLERANCE", "WEBHOOK", "BadSignature", "Secret", "SignatureHeaders", "sign", "verify"]
+__all__ = [
+    "PINLESS",
+    "TOLERANCE",
+    "TRUNK",
+    "WEBHOOK",
+    "BadSignature",
+    "Secret",
+    "SignatureHeaders",
+    "WrongSignature",
+    "headers_of_url",
+    "sign",
+    "verify",
+]
 
 TOLERANCE = 2 * 3600.0
 """Seconds for which a signature is valid. Daily documents no limit; it may sign a retry with its first timestamp, and retries for
@@ -19,29 +32,49 @@ up to an hour. telstate remembers the id of every webhook for this long, so a re
 _AHEAD = 300.0
 """How many of these seconds may lie in the future: the sender's clock may be ahead of ours."""
 _MILLISECONDS_FROM = 1e11
-"""A timestamp this large is in milliseconds, as pinless dial-in sends it: in seconds it would be the year 5138."""
+"""A timestamp this large is in milliseconds, as pinless dial-in and trunks send it: in seconds it would be the year 5138."""
 
 
 class BadSignature(Exception):
     """Raised when a request is not signed with one of the secrets, or is too old. The message says why: log it, do not send it."""
 
 
+class WrongSignature(BadSignature):
+    """The signature was made with another secret, or of another body."""
+
+
 class SignatureHeaders:
     """The two headers that sign one kind of request.
 
     Args:
-        kind: `webhook` or `pinless`.
+        kind: `webhook`, `pinless` or `siptrunk`.
+        in_milliseconds: True if the timestamp is in Unix milliseconds, not in seconds.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, in_milliseconds: bool = False) -> None:
         self.signature: str = f"x-{kind}-signature"
         self.timestamp: str = f"x-{kind}-timestamp"
+        self._in_milliseconds = in_milliseconds
+
+    def stamp(self, now: float) -> str:
+        """Write Unix seconds as the timestamp of this kind."""
+        return str(int(now * 1000)) if self._in_milliseconds else f"{now:.3f}"
 
 
 WEBHOOK = SignatureHeaders("webhook")
 """`X-Webhook-Signature` and `X-Webhook-Timestamp`."""
-PINLESS = SignatureHeaders("pinless")
+PINLESS = SignatureHeaders("pinless", in_milliseconds=True)
 """`X-Pinless-Signature` and `X-Pinless-Timestamp` (in milliseconds), of a pinless dial-in."""
+TRUNK = SignatureHeaders("siptrunk", in_milliseconds=True)
+"""`X-Siptrunk-Signature` and `X-Siptrunk-Timestamp` (in milliseconds), of a call on a SIP trunk."""
+
+_BY_PATH = {"pinless": PINLESS, "sip-trunk": TRUNK}
+"""The last part of the paths at which `webhook_app` expects a kind."""
+
+
+def headers_of_url(url: str) -> SignatureHeaders:
+    """Return the headers of the requests that Daily sends to one of `webhook_app`'s URLs."""
+    return _BY_PATH.get(urlsplit(url).path.rstrip("/").rpartition("/")[2], WEBHOOK)
 
 
 class Secret:
@@ -62,7 +95,9 @@ class Secret:
         except (binascii.Error, ValueError):
             key = b""
         if not key:
-            raise ValueError("a webhook's secret is base64, as Daily shows it in `hmac` when the webhook is created")
+            raise ValueError(
+                "a secret is base64, as Daily shows it in `hmac`: of a webhook, a pinless number or a SIP trunk"
+            )
         self._key = key
 
     def __repr__(self) -> str:
@@ -91,7 +126,7 @@ def verify(
 
     Args:
         secrets: the valid secrets; several while you rotate them.
-        headers: the kind of request, `WEBHOOK` or `PINLESS`.
+        headers: the kind of request: `WEBHOOK`, `PINLESS` or `TRUNK`.
         given: the request's headers, with names in lower case.
         body: the request's body, byte for byte.
         now: Unix seconds.
@@ -107,7 +142,7 @@ def verify(
     # Compare with all of them: the time this takes must not show which secret is close.
     matches = [hmac.compare_digest(secret.digest(timestamp, body), received) for secret in secrets]
     if not any(matches):
-        raise BadSignature("the signature does not match: another secret, or another body")
+        raise WrongSignature("the signature does not match: another secret, or another body")
     age = now - _seconds(timestamp)
     ahead = min(_AHEAD, tolerance)
     if not -ahead <= age <= tolerance - ahead:

@@ -3,16 +3,16 @@
     app = FastAPI(lifespan=…)                                          # enters `async with calls`
     app.mount("/daily", webhook_app(calls, secrets=[os.environ["TELSTATE_WEBHOOK_SECRET"]]))
 
-It serves `POST /webhooks`, `POST /pinless`, `GET /ready` and `GET /health`. The answers follow from what Daily does with them: after three
-failures in a row Daily switches a webhook off, and later events are lost. So a validly signed request is refused only while its
-event cannot be kept; a body that cannot be read becomes a dead letter and is answered with 200. The event is in the journal before
-the answer is sent, and handlers run after it.
+It serves `POST /webhooks`, `POST /pinless`, `POST /sip-trunk`, `GET /ready` and `GET /health`. Whatever is validly signed is taken on each of the
+three. The answers follow from what Daily does with them: after three failures in a row Daily switches a webhook off, and later events
+are lost. So a validly signed request is refused only while its event cannot be kept; a body that cannot be read becomes a dead letter
+and is answered with 200. The event is in the journal before the answer is sent, and handlers run after it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from ipaddress import IPv6Address, ip_address
 from time import time
@@ -32,7 +32,16 @@ from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
 from telstate.sources._bodies import UnverifiedBodies
 from telstate.sources._connections import confirm_sender
-from telstate.sources._signatures import PINLESS, TOLERANCE, WEBHOOK, BadSignature, Secret, SignatureHeaders, verify
+from telstate.sources._request_kinds import KnownSecrets, is_signed, what_is_missing
+from telstate.sources._signatures import (
+    PINLESS,
+    TOLERANCE,
+    TRUNK,
+    BadSignature,
+    Secret,
+    SignatureHeaders,
+    headers_of_url,
+)
 
 __all__ = ["MAX_BODY", "is_loopback", "webhook_app"]
 
@@ -44,6 +53,10 @@ _READ_TIMEOUT = 10.0
 """Seconds in which a body must arrive."""
 _RECEIVE_TIMEOUT = 10.0
 """Seconds a request waits while events cannot be taken in; then Daily is asked to retry."""
+_TRUNK_TIMEOUT = 3.0
+"""The same of a call on a SIP trunk. The caller hears ringback for 12 seconds in all, and Daily retries only while that lasts."""
+_TRUNK_TIMEOUT_IN_TROUBLE = 1.0
+"""The same while it is known that events cannot be kept."""
 _CLOCKS_AGREE = 1.0
 """Seconds by which the wall clock may differ from the monotonic one without having been set."""
 _STATUS_HEADERS = {
@@ -52,8 +65,10 @@ _STATUS_HEADERS = {
     408: {"Connection": "close"},
     413: {"Connection": "close"},
 }
+_PATHS = ("/webhooks", "/pinless", "/sip-trunk")
 _MAX_UNSIGNED = 200
 """How many bytes of an unsigned request are read: enough for Daily's tests, which need no signature."""
+_TRUNK_TEST = "sip_trunk.test"
 _FOREIGN_HEADERS = ("forwarded", "x-forwarded", "via", "x-real-ip", "cf-", "true-client-ip", "origin", "referer")
 """Prefixes of headers that proxies and browsers add."""
 
@@ -62,6 +77,8 @@ def webhook_app(
     calls: EventSink,
     *,
     secrets: Iterable[str | Secret] = (),
+    pinless_secrets: Iterable[str | Secret] = (),
+    trunk_secrets: Iterable[str | Secret] = (),
     tolerance: float = TOLERANCE,
     max_body: int = MAX_BODY,
     receive_timeout: float = _RECEIVE_TIMEOUT,
@@ -74,24 +91,25 @@ def webhook_app(
 
     Args:
         calls: the dispatcher. Give it a journal: without one, acknowledged events are lost with the process.
-        secrets: the webhook's `hmac` in base64, as Daily shows it; several while you rotate them. Without any, only requests from
-            this machine, addressed to it by a loopback name, are accepted, and none from a browser or a proxy. A proxy that
-            hides itself and the name is not detected: set a secret if others can reach the address.
+        secrets: the webhook's `hmac` in base64, as Daily shows it; several while you rotate them. They are valid for pinless
+            dial-in and SIP trunks too. Without any secret, only requests from this machine, addressed to it by a loopback
+            name, are accepted, and none from a browser or a proxy. A proxy that hides itself and the name is not
+            detected: set a secret if others can reach the address.
+        pinless_secrets: the `hmac` of pinless dial-in, where that has another one.
+        trunk_secrets: the `hmac` of each SIP trunk, where those have others.
         tolerance: seconds for which a signature is valid. Beyond two hours, a replayed request may not be recognised as a
             duplicate any more.
         max_body: the longest body, in bytes. All that are not verified yet may have 16 MiB together, or four such bodies.
-        receive_timeout: seconds a request waits while events cannot be taken in.
+        receive_timeout: seconds a request waits while events cannot be taken in; of a call on a SIP trunk 3 at most.
         clock: returns Unix seconds; for tests.
 
     Raises:
         ValueError: if a secret is not base64, or a number is not positive.
-        TypeError: if `secrets` is not a list.
+        TypeError: if secrets are not a list.
     """
     if not tolerance > 0 or max_body < 1 or not receive_timeout > 0:
         raise ValueError("tolerance=, max_body= and receive_timeout= must be above 0")
-    if isinstance(secrets, (str, Secret)):
-        raise TypeError("secrets= takes a list of secrets, so that you can rotate them: secrets=[…]")
-    known = [secret if isinstance(secret, Secret) else Secret(secret) for secret in secrets]
+    known = KnownSecrets(secrets, pinless_secrets, trunk_secrets)
     if not known:
         hint = "only unsigned requests from this machine are accepted: pass secrets=[…]"
         Log().warning("webhooks.without_secret", hint=hint)
@@ -110,8 +128,7 @@ def webhook_app(
     return Starlette(
         routes=[
             # With a trailing slash too: Daily counts a redirect as a failure.
-            *(Route(f"/webhooks{end}", receiver.webhook, methods=["POST"]) for end in ("", "/")),
-            *(Route(f"/pinless{end}", receiver.pinless, methods=["POST"]) for end in ("", "/")),
+            *(Route(f"{path}{end}", receiver.post, methods=["POST"]) for path in _PATHS for end in ("", "/")),
             Route("/ready", receiver.ready, methods=["GET"]),
             Route("/health", receiver.health, methods=["GET"]),
         ],
@@ -129,11 +146,18 @@ class _SaysWhy(Protocol):
 
 
 class _Rejected(Exception):
-    """A request that is refused: the status, and why."""
+    """A request that is refused: the status, why, and the seconds after which Daily may retry, if not the usual ones."""
 
     def __init__(self, status: int, error: str) -> None:
         self.status = status
         self.error = error
+        self.retry_after: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the answer."""
+        headers = _STATUS_HEADERS.get(self.status, {})
+        return headers if self.retry_after is None else {**headers, "Retry-After": str(self.retry_after)}
 
 
 class _Receiver:
@@ -142,7 +166,7 @@ class _Receiver:
     def __init__(
         self,
         calls: EventSink,
-        secrets: Sequence[Secret],
+        secrets: KnownSecrets,
         *,
         tolerance: float,
         max_body: int,
@@ -160,13 +184,23 @@ class _Receiver:
         self._bodies = UnverifiedBodies(max(_UNVERIFIED, 4 * max_body))
         self._log = Log(burst=1, every=60.0)  # anybody can cause these lines
 
-    async def webhook(self, request: Request) -> Response:
-        """`POST /webhooks`."""
-        return await self._answer(request, WEBHOOK)
-
-    async def pinless(self, request: Request) -> Response:
-        """`POST /pinless`: a caller is on hold and waits for a room (Daily's `room_creation_api`)."""
-        return await self._answer(request, PINLESS)
+    async def post(self, request: Request) -> Response:
+        """`POST /webhooks`, `/pinless` (Daily's `room_creation_api`) and `/sip-trunk`: its headers say what a request is, not its path."""
+        try:
+            body = await self._read(request)
+            if _is_test(body):
+                return JSONResponse({"ok": True})
+            if _is_trunk_test(body):
+                return self._answer_trunk_test(request, body)
+            kind = self._check(request, body)
+            confirm_sender(request.scope)
+            self._refuse_new_callers(kind)
+            return await self._receive(body, is_trunk=kind is TRUNK)
+        except _Rejected as rejected:
+            self._note_refused(request, rejected)
+            # Only the log says what is wrong with a signature.
+            error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
+            return JSONResponse({"error": error}, rejected.status, rejected.headers)
 
     async def health(self, _: Request) -> Response:
         """`GET /health`: the process lives. If it does not answer, restart it; no restart helps where only `/ready` fails."""
@@ -177,35 +211,32 @@ class _Receiver:
         reason = _why_not_ready(self._calls)
         return JSONResponse({"ok": True} if reason is None else {"ok": False, "error": reason}, 503 if reason else 200)
 
-    async def _answer(self, request: Request, headers: SignatureHeaders) -> Response:
+    def _answer_trunk_test(self, request: Request, body: bytes) -> Response:
+        """Answer the test of a new trunk. It carries no event, and Daily tells a secret that it makes itself only afterwards."""
         try:
-            body = await self._read(request, headers)
-            if _is_test(body):
-                return JSONResponse({"ok": True})
-            self._check(request, headers, body)
-            confirm_sender(request.scope)
-            return await self._receive(body)
+            self._check(request, body)
         except _Rejected as rejected:
-            self._note_refused(request, rejected)
-            # Only the log says what is wrong with a signature.
-            error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
-            return JSONResponse({"error": error}, rejected.status, _STATUS_HEADERS.get(rejected.status, {}))
+            hint = "the trunk's calls will be refused until its `hmac` is among the secrets"
+            self._log.warning("trunk.test_not_verified", path=request.url.path[:200], error=rejected.error, hint=hint)
+            return JSONResponse({"ok": True, "verified": False})  # `telstate trunk check` reads it
+        confirm_sender(request.scope)
+        return JSONResponse({"ok": True, "verified": True})
 
     def _note_refused(self, request: Request, rejected: _Rejected) -> None:
         facts = {"path": request.url.path[:200], "status": rejected.status, "error": rejected.error}
         self._log.warning("webhook.refused", client=request.client and request.client.host, **facts)
 
-    async def _read(self, request: Request, headers: SignatureHeaders) -> bytes:
+    async def _read(self, request: Request) -> bytes:
         """Read the body, within limits of size and time: the sender has not proved anything yet. An unsigned request can only be one
         of Daily's tests, so almost nothing of it is read."""
-        is_signed = headers.signature in request.headers and headers.timestamp in request.headers
+        may_be_long = is_signed(request.headers) or not self._secrets
         stated = request.headers.get("content-length", "")
         try:
             if stated.isdecimal() and len(stated) < 20:
-                self._check_size(int(stated), headers, is_signed=is_signed)
+                self._check_size(request, int(stated), may_be_long=may_be_long)
             with self._bodies.reading(_READ_TIMEOUT) as body:
                 async for chunk in request.stream():
-                    self._check_size(body.size + len(chunk), headers, is_signed=is_signed)
+                    self._check_size(request, body.size + len(chunk), may_be_long=may_be_long)
                     self._bodies.add(body, chunk)
         except ClientDisconnect:
             raise _Rejected(400, "the connection broke before the body was complete") from None
@@ -215,31 +246,48 @@ class _Receiver:
             raise _Rejected(408, f"the body did not arrive within {_READ_TIMEOUT:.0f} seconds")
         return bytes(body.data)
 
-    def _check_size(self, size: int, headers: SignatureHeaders, *, is_signed: bool) -> None:
+    def _check_size(self, request: Request, size: int, *, may_be_long: bool) -> None:
         if size > self._max_body:
             raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
-        if size > _MAX_UNSIGNED and self._secrets and not is_signed:
-            raise _Rejected(401, f"the request has no {headers.signature} or no {headers.timestamp}")
+        if size > _MAX_UNSIGNED and not may_be_long:
+            raise _Rejected(401, what_is_missing(request.headers))
 
-    def _check(self, request: Request, headers: SignatureHeaders, body: bytes) -> None:
+    def _check(self, request: Request, body: bytes) -> SignatureHeaders:
+        """Check who sent a request; return of which kind it is."""
         if not self._secrets:
             if _is_local(request):
-                return
+                return headers_of_url(request.url.path)
             raise _Rejected(401, "without a secret only requests from this machine are accepted: pass secrets=[…]")
         now, steady = self._clock(), self._steady.now()
         try:
-            verify(self._secrets, headers, request.headers, body, now, tolerance=self._tolerance)
+            return self._secrets.verify(request.headers, body, now, tolerance=self._tolerance)
         except BadSignature as error:
             if self._clock is time and abs(now - steady) > _CLOCKS_AGREE:
                 with suppress(BadSignature):
-                    verify(self._secrets, headers, request.headers, body, steady, tolerance=self._tolerance)
-                    return
+                    return self._secrets.verify(request.headers, body, steady, tolerance=self._tolerance)
             raise _Rejected(401, str(error)) from None
 
-    async def _receive(self, body: bytes) -> Response:
+    def _refuse_new_callers(self, kind: SignatureHeaders) -> None:
+        """While the service stops, let Daily's retry find one that stays. Of the calls that go on here webhooks tell."""
+        if kind in (PINLESS, TRUNK) and getattr(self._calls, "is_stopping", False):  # a sink need not have it
+            raise _Rejected(503, _why_not_ready(self._calls) or "it is stopping")
+
+    async def _receive(self, body: bytes, *, is_trunk: bool) -> Response:
+        """Keep what came, and answer. Of a call on a trunk soon enough for Daily to retry while the caller hears ringback."""
+        if not is_trunk:
+            return await self._keep(body, self._receive_timeout)
+        is_in_trouble = _why_not_ready(self._calls) is not None
+        try:
+            within = _TRUNK_TIMEOUT_IN_TROUBLE if is_in_trouble else _TRUNK_TIMEOUT
+            return await self._keep(body, min(within, self._receive_timeout))
+        except _Rejected as rejected:
+            rejected.retry_after = 1
+            raise
+
+    async def _keep(self, body: bytes, within: float) -> Response:
         """Keep the event, or the unreadable body as a dead letter, and answer."""
         try:
-            with anyio.fail_after(self._receive_timeout):
+            with anyio.fail_after(within):
                 try:
                     outcome = await self._calls.receive(body, Dialect.WEBHOOK)
                 except ParseError as error:
@@ -247,7 +295,7 @@ class _Receiver:
                     return JSONResponse({"ok": True, "outcome": "dead letter"})
         except TimeoutError:
             reason = _why_not_ready(self._calls)
-            text = f"events could not be taken in for {self._receive_timeout:g} seconds"
+            text = f"events could not be taken in for {within:g} seconds"
             raise _Rejected(503, text if reason is None else f"{text}: {reason}") from None
         except NotRunning as error:
             raise _Rejected(503, f"events cannot be kept: {_why_not_ready(self._calls) or text_of(error)}") from error
@@ -279,6 +327,17 @@ def _is_test(body: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)).lower() in ("test", "to")
+
+
+def _is_trunk_test(body: bytes) -> bool:
+    """Return True for the request with which Daily tests the address of a new SIP trunk: a `sip_trunk.test`."""
+    if _TRUNK_TEST.encode() not in body:
+        return False
+    try:
+        value: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("type") == _TRUNK_TEST
 
 
 def _is_local(request: Request) -> bool:

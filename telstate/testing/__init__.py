@@ -1,4 +1,4 @@
-"""Tools for tests of programs that use telstate: a clock, a control, simulated calls, a fake Daily. See README.md beside this file."""
+"""Tools for tests of programs that use telstate: a clock, a control, simulated calls, ladders, a fake Daily. See README.md beside this file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from telstate.testing._clock import FakeClock
 from telstate.testing._control import FakeControl, Request
 from telstate.testing._domain import CallRejected
 from telstate.testing._generator import Noise, Sent, simulate
+from telstate.testing._ladders import ladder
 from telstate.testing._phone_lines import PhoneLine
 from telstate.testing._refusals import Refusal
 from telstate.testing._rooms import Leg
@@ -20,8 +21,16 @@ from telstate.testing._spelling import spell
 if TYPE_CHECKING:
     from telstate.testing._daily import FakeDaily
     from telstate.testing._sender import WebhookSender
+    from telstate.testing._trunk_calls import TrunkCall
 else:
-    __getattr__ = _lazy_exports(__name__, {"FakeDaily": ("_daily", "rest,serve"), "WebhookSender": ("_sender", "rest")})
+    __getattr__ = _lazy_exports(
+        __name__,
+        {
+            "FakeDaily": ("_daily", "rest,serve"),
+            "TrunkCall": ("_trunk_calls", "rest,serve"),
+            "WebhookSender": ("_sender", "rest"),
+        },
+    )
 
 __all__ = [
     "SCRIPTS",
@@ -38,8 +47,10 @@ __all__ = [
     "ScriptedEvent",
     "Sent",
     "SimulatedCall",
+    "TrunkCall",
     "WebhookSender",
     "faults",
+    "ladder",
     "refusals",
     "simulate",
     "spell",

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
-from uuid import uuid4
 
 from telstate.errors import NotRunning
-from telstate.sources._signatures import PINLESS, WEBHOOK, Secret
-from telstate.testing._domain import DOMAIN_ID, HeldCaller, SimulatedDomain
+from telstate.sources._signatures import WEBHOOK, Secret
+from telstate.testing._domain import SimulatedDomain
 from telstate.testing._faults import Fault, FaultRules
-from telstate.testing._phone_lines import DIALIN_FAILED, DIALOUT_FAILED, PhoneLine, PhoneLines
+from telstate.testing._incoming import IncomingCalls
+from telstate.testing._phone_lines import PhoneLine, PhoneLines
 from telstate.testing._rooms import Leg
 from telstate.testing._server import FakeServer, ReceivedRequest
+from telstate.testing._trunk_calls import TrunkCall
 from telstate.testing._webhook_delivery import SentWebhook, WebhookTarget
 
 __all__ = ["KEY", "FakeDaily"]
@@ -38,7 +39,7 @@ _PAUSES = (0.05, 0.1, 0.3, 1.0)
 _T = TypeVar("_T")
 
 
-class FakeDaily:
+class FakeDaily(IncomingCalls):
     """One Daily domain, as a context manager. SIMULATED, and all times are real seconds.
 
     Use it from any thread. Methods that change the simulated world return when the change is done; the webhooks that follow are
@@ -55,6 +56,7 @@ class FakeDaily:
         registers: seconds until the SIP endpoints of a hosted room are ready.
         presence_lag: seconds by which presence is behind; Daily documents up to 15.
         pauses: seconds before each retry of a webhook that was not answered with 200. Daily waits up to 15 minutes.
+        ringback: seconds for which a trunk's caller hears ringback; without a 2xx by then the call is rejected.
 
     Raises:
         ValueError: if the secret is not base64, or an option is out of its range.
@@ -73,9 +75,12 @@ class FakeDaily:
         registers: float = 0.0,
         presence_lag: float = 0.0,
         pauses: Sequence[float] = _PAUSES,
+        ringback: float = 12.0,
     ) -> None:
-        if joins not in ("answer", "ring") or registers < 0 or presence_lag < 0:
-            raise ValueError("joins= is 'answer' or 'ring', registers= and presence_lag= are seconds from 0 on")
+        if joins not in ("answer", "ring") or registers < 0 or presence_lag < 0 or not ringback > 0:
+            raise ValueError(
+                "joins= is 'answer' or 'ring', registers= and presence_lag= are seconds from 0 on, ringback= above 0"
+            )
         self.key: str = key
         self.lines: PhoneLines = PhoneLines(line or PhoneLine())
         """What numbers and SIP URIs do: a `PhoneLine`, or one for each dial, the last for all further ones."""
@@ -89,6 +94,7 @@ class FakeDaily:
             "registers": registers,
             "presence_lag": presence_lag,
             "pauses": tuple(pauses),
+            "ringback": ringback,
         }
         self._running: FakeServer | None = None
         self._is_open = False
@@ -151,89 +157,6 @@ class FakeDaily:
 
         self._do(do)
 
-    def dial_in(
-        self,
-        sip_endpoint: str,
-        sip_from: str = "sip:+12025550142@carrier.example",
-        *,
-        talks: float | None = None,
-        media: float | None = 0.0,
-        sip_headers: Mapping[str, str] | None = None,
-        line: PhoneLine | None = None,
-    ) -> str:
-        """Dial an endpoint as a SIP client; return the session's id.
-
-        Args:
-            sip_endpoint: an endpoint of a hosted room; `?x-daily_display_name=…` names the caller.
-            sip_from: the caller.
-            talks: seconds from the start of media until the caller hangs up; None: until the session is ended.
-            media: seconds until media flows and the caller joins; None: never.
-            sip_headers: sent with the events.
-            line: what happens to the events (`loses`, `delays`, `twice`), and whether the call `fails` or `warns`, and with which
-                `error`; its other options are ignored.
-
-        Raises:
-            CallRejected: if there is no such endpoint, it is not ready or busy, or the room is full.
-        """
-        how = _dial_in_line(line, talks)
-        headers = dict(sip_headers) if sip_headers is not None else None
-        leg = self._do(
-            lambda domain: domain.dial_in(sip_endpoint, sip_from, media=media, line=how, sip_headers=headers)
-        )
-        return leg.session_id
-
-    def call_in(
-        self,
-        to: str,
-        from_: str = "+12025550142",
-        *,
-        pinless: str | None = None,
-        sip_headers: Mapping[str, str] | None = None,
-        talks: float | None = None,
-        media: float | None = 0.0,
-        waits: float | None = None,
-    ) -> str:
-        """Call a number of the domain: the caller is on hold until `pinlessCallUpdate`. Return the call's id.
-
-        Args:
-            to: the number that is called.
-            from_: the number that calls.
-            pinless: the URL that receives the call, by a signed POST; by default that of the constructor.
-            sip_headers: sent with it.
-            talks: seconds from the start of media until the caller hangs up; None: until the session is ended.
-            media: seconds from the forwarding until media flows; None: never.
-            waits: seconds until the caller gives up on hold; None: never. Daily reports that to nobody; a later forward fails.
-
-        Raises:
-            ValueError: if there is no URL.
-        """
-        if (url := pinless or self._pinless) is None:
-            raise ValueError("call_in() needs a URL: call_in(…, pinless=URL), or FakeDaily(pinless=URL)")
-        headers = dict(sip_headers) if sip_headers is not None else None
-        caller = HeldCaller(str(uuid4()), to, from_, headers, talks, media)
-        body: dict[str, Any] = {"To": to, "From": from_, "callId": caller.call_id, "callDomain": DOMAIN_ID}
-        if headers is not None:
-            body["sipHeaders"] = headers
-        server, target = self._server, WebhookTarget(url, self._secret, headers=PINLESS)
-
-        def do(domain: SimulatedDomain) -> str:
-            domain.hold(caller, waits)
-            server.delivery.send(target, "pinless", body)
-            return caller.call_id
-
-        return self._do(do)
-
-    def hang_up(self, any_id: str) -> bool:
-        """Hang up at the far side of a session, or as a caller on hold (by the call id). Return False if it had ended before."""
-
-        def do(domain: SimulatedDomain) -> bool:
-            if domain.waiting.pop(any_id, None) is not None:
-                return True
-            leg = domain.leg(any_id)
-            return leg is not None and domain.end(leg, "remote")
-
-        return self._do(do)
-
     # --- the network ------------------------------------------------------------------------------------------------
 
     @property
@@ -288,6 +211,11 @@ class FakeDaily:
     def waiting(self) -> list[str]:
         """The call ids of the callers on hold."""
         return list(self._server.domain.waiting)
+
+    @property
+    def trunk_calls(self) -> list[TrunkCall]:
+        """All calls on SIP trunks, in the order in which they came."""
+        return list(self._server.trunk_calls.calls.values())
 
     def session(self, session_id: str) -> Leg:
         """Return one session.
@@ -349,10 +277,3 @@ class FakeDaily:
         if self._running is None:
             raise NotRunning("a FakeDaily can only be used inside its `with`")
         return self._running
-
-
-def _dial_in_line(line: PhoneLine | None, talks: float | None) -> PhoneLine:
-    line = line or PhoneLine()
-    error = DIALIN_FAILED if line.error == DIALOUT_FAILED else line.error
-    kept = {"loses": line.loses, "delays": line.delays, "twice": line.twice, "warns": line.warns, "fails": line.fails}
-    return PhoneLine(talks=talks, error=error, **kept)  # type: ignore[arg-type]

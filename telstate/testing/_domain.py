@@ -7,7 +7,7 @@ does not know how that is delivered.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from telstate.calls._address import plain_uri
 from telstate.calls._table import State
 from telstate.events import Direction
 from telstate.testing._phone_lines import PhoneLine, PhoneLines
+from telstate.testing._presence import presence
 from telstate.testing._refusals import NOT_ENABLED_FOR_ROOM, NOT_HOSTING, TOO_MANY_SESSIONS, Refusal, RequestRefused
 from telstate.testing._rooms import Bot, EndedAs, Leg, Meeting, SimulatedEndpoint, SimulatedRoom
 from telstate.testing._scripts import ScriptedEvent
@@ -32,7 +33,8 @@ _SOON = 0.05
 
 
 class CallRejected(Exception):
-    """Raised when an endpoint cannot be dialled: it is unknown, not ready, busy, or its room is full. The message says which."""
+    """Raised when a call gets nowhere: the endpoint, trunk or PIN is unknown, not ready or busy, or the room is full. The message says
+    which."""
 
 
 class Timer(Protocol):
@@ -92,6 +94,7 @@ class SimulatedDomain:
         self._unix = time.time() - time.monotonic()
         self._timers: dict[str, list[Timer]] = {}
         self._live: dict[str, Leg] = {}
+        self._when_hosted: dict[str, list[Callable[[], None]]] = {}
         self.rooms: dict[str, SimulatedRoom] = {}
         self.bots: list[Bot] = []
         self.legs: list[Leg] = []
@@ -141,10 +144,13 @@ class SimulatedDomain:
             RequestRefused: if it does not exist.
         """
         self.end_meeting(self.room(name))
+        for leg in self.live_in(name):  # a trunk's caller whom no bot has joined
+            self.end(leg, "meeting")
+        self._when_hosted.pop(name, None)
         del self.rooms[name]
 
     def host(self, room: SimulatedRoom) -> None:
-        """Put a bot into a room; the room's endpoints register."""
+        """Put a bot into a room; the room's endpoints register, and callers who are there already hear it."""
         if room.meeting is None:
             bot = Bot(room.name, time.monotonic())
             room.meeting = Meeting(bot, time.time())
@@ -152,6 +158,15 @@ class SimulatedDomain:
             self.bots.append(bot)
             self._participant(bot, "joined")
         self._register(room)
+        for do in self._when_hosted.pop(room.name, ()):
+            do()
+
+    def when_hosted(self, room: SimulatedRoom, do: Callable[[], None]) -> None:
+        """Call a function once a bot is in a room; at once if one is."""
+        if room.meeting is not None:
+            do()
+        else:
+            self._when_hosted.setdefault(room.name, []).append(do)
 
     def end_meeting(self, room: SimulatedRoom, line: PhoneLine | None = None) -> None:
         """Let the bot leave: the meeting and all telephone sessions end. The line says what happens to the events."""
@@ -292,7 +307,30 @@ class SimulatedDomain:
         Raises:
             CallRejected: if it is unknown, not ready, busy, or its room is full.
         """
-        room, meeting, endpoint = self._free(uri)
+        room, endpoint = self._free(uri)
+        name = _name_in(uri)
+        facts: dict[str, Any] = {"sip_headers": sip_headers, "call_id": call_id, "display_name": name}
+        return self.admit(room, sip_from, endpoint=endpoint, media=media, line=line, **facts)
+
+    def admit(
+        self,
+        room: SimulatedRoom,
+        sip_from: str,
+        *,
+        endpoint: SimulatedEndpoint | None = None,
+        media: float | None = 0.0,
+        line: PhoneLine | None = None,
+        sip_headers: dict[str, str] | None = None,
+        call_id: str | None = None,
+        display_name: str | None = None,
+    ) -> Leg:
+        """Connect a caller to a room, by one of its endpoints or as a phone; media flows `media` seconds after that, once a bot is there.
+
+        Raises:
+            CallRejected: if the room is full.
+        """
+        if len(self.live_in(room.name)) >= room.limit:
+            raise CallRejected(f"{room.name} already has {room.limit} telephone sessions, and may not have more")
         sip = room.properties.get("sip") or {}
         leg = Leg(
             str(uuid4()),
@@ -300,24 +338,33 @@ class SimulatedDomain:
             Direction.DIALIN,
             time.monotonic(),
             sip_from=sip_from,
-            sip_endpoint=endpoint.uri,
+            sip_endpoint=endpoint.uri if endpoint is not None else None,
             sip_headers=sip_headers,
             call_id=call_id,
-            display_name=_name_in(uri) or sip.get("display_name"),
+            display_name=display_name or sip.get("display_name"),
             line=line or PhoneLine(),
-            meeting_id=meeting.meeting_id,
             state=State.CONNECTED,
         )
-        endpoint.leg = leg
+        if endpoint is not None:
+            endpoint.leg = leg
+            if not endpoint.ready:  # a trunk's caller is connected as soon as the SIP worker is up
+                endpoint.ready = True
+                self._publish("dialin-ready", room.name, {"sipEndpoint": endpoint.uri})
         self._begin(leg)
         self._send(leg, "connected")
-        if media is not None:
-            self._plan(leg, media, lambda: self._flow(leg))
+        self.when_hosted(room, lambda: self._hear(leg, room, media))
         if leg.line.warns is not None:
             self._plan(leg, leg.line.warns, lambda: self._send(leg, "warning", errorMsg=leg.line.error))
         if leg.line.fails is not None:
             self._plan(leg, leg.line.fails, lambda: self.end(leg, "fails"))
         return leg
+
+    def _hear(self, leg: Leg, room: SimulatedRoom, media: float | None) -> None:
+        """A bot is in the room: media will flow."""
+        if room.meeting is not None and leg.live:
+            leg.meeting_id = room.meeting.meeting_id
+            if media is not None:
+                self._plan(leg, media, lambda: self._flow(leg))
 
     def _flow(self, leg: Leg) -> None:
         leg.answered_at, leg.state = time.monotonic(), State.ANSWERED
@@ -325,7 +372,7 @@ class SimulatedDomain:
         if leg.line.talks is not None:
             self._plan(leg, leg.line.talks, lambda: self.end(leg, "remote"))
 
-    def _free(self, uri: str) -> tuple[SimulatedRoom, Meeting, SimulatedEndpoint]:
+    def _free(self, uri: str) -> tuple[SimulatedRoom, SimulatedEndpoint]:
         found = self._endpoint(uri)
         if found is None:
             raise CallRejected(f"{uri}: no room has such an endpoint")
@@ -334,9 +381,7 @@ class SimulatedDomain:
             raise CallRejected(f"{uri} is not ready: {room.name} is not hosted, or the endpoint has not registered yet")
         if endpoint.leg is not None:
             raise CallRejected(f"{uri} is busy: one client at a time can use it")
-        if len(self.live_in(room.name)) >= room.limit:
-            raise CallRejected(f"{uri}: {room.name} already has {room.limit} telephone sessions, and may not have more")
-        return room, room.meeting, endpoint
+        return room, endpoint
 
     def _endpoint(self, uri: str) -> tuple[SimulatedRoom, SimulatedEndpoint] | None:
         wanted = plain_uri(uri)
@@ -431,28 +476,11 @@ class SimulatedDomain:
         facts = {"sessionId": leg.session_id, "mtgSessionId": leg.meeting_id, **way, **more}
         self._publish(f"calltransfer-{step}", leg.room, facts, line=leg.line)
 
-    # --- presence ---------------------------------------------------------------------------------------------------
-
     def present(self, room: str, lag: float) -> list[dict[str, Any]]:
         """Return who was in a room `lag` seconds ago."""
-        then = time.monotonic() - lag
-        return [self._presence_of(one) for one in self._joined(room) if _was_in(one, then)]
-
-    def _joined(self, room: str) -> Iterator[Bot | Leg]:
-        yield from (bot for bot in self.bots if bot.room == room)
-        yield from (leg for leg in self.legs if leg.room == room)
-
-    def _presence_of(self, one: Bot | Leg) -> dict[str, Any]:
-        joined = one.joined_at or 0.0
-        return {
-            "room": one.room,
-            "id": one.session_id,
-            "userId": one.user_id,
-            "userName": one.display_name,
-            "mtgSessionId": one.meeting_id,
-            "joinTime": datetime.fromtimestamp(self._unix + joined, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            "duration": int(time.monotonic() - joined),
-        }
+        people: list[Bot | Leg] = [*self.bots, *self.legs]
+        there = [one for one in people if one.room == room]
+        return presence(there, time.monotonic() - lag, self._unix)
 
     # --- reporting --------------------------------------------------------------------------------------------------
 
@@ -532,7 +560,3 @@ def _name_in(uri: str) -> str | None:
     pairs = (pair.partition("=") for pair in uri.partition("?")[2].split("&"))
     parameters = {key: value for key, _, value in pairs}
     return unquote(parameters.get("x-daily_display_name", "")) or None
-
-
-def _was_in(one: Bot | Leg, then: float) -> bool:
-    return one.joined_at is not None and one.joined_at <= then and (one.left_at is None or one.left_at > then)

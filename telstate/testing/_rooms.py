@@ -40,7 +40,7 @@ class Leg:
     sip_endpoint: str | None = None
     sip_headers: dict[str, str] | None = None
     call_id: str | None = None
-    """The pinless `callId` of a caller who was on hold."""
+    """The id of the call before it was a session: the pinless `callId` of a caller who was on hold, a trunk's, or that of a call by PIN."""
     user_id: str | None = None
     display_name: str | None = None
     body: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +117,10 @@ class SimulatedRoom:
     def set(self, properties: dict[str, Any]) -> None:
         """Change properties. Endpoints that stay keep their session."""
         self.properties.update(properties)
+        if self.properties.get("dialin") is None:
+            self.properties.pop("dialin_code", None)
+        elif "dialin_code" not in self.properties:
+            self.properties["dialin_code"] = str(uuid4().int)[:11]
         sip = self.properties.get("sip")
         wanted = sip.get("num_endpoints", 1) if isinstance(sip, dict) else 0
         del self.endpoints[wanted:]

@@ -1,13 +1,14 @@
 """The fake's REST API: reads requests, refuses as Daily does, and calls the simulated domain.
 
 Source of paths, fields, ranges and texts: docs.daily.co/reference/rest-api, the pages of rooms, their dialOut, sipCallTransfer,
-sipRefer, eject and presence, and of dialin/pinlessCallUpdate. SIMULATED: the order in which a request is checked.
+sipRefer, eject and presence, and of dialin/pinlessCallUpdate. The routes of webhooks, trunks and numbers are in files of their own. SIMULATED: the order in which a request is checked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -17,12 +18,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from telstate.testing._dialin_numbers import DialinNumbers
 from telstate.testing._domain import CallRejected, SimulatedDomain
 from telstate.testing._faults import cut
 from telstate.testing._phone_lines import PhoneLine, PhoneLines
+from telstate.testing._pin_calls import check_pin_dialin
 from telstate.testing._refusals import Refusal, RequestRefused
+from telstate.testing._requests import invalid, json_object
 from telstate.testing._rooms import Leg
 from telstate.testing._subscriptions import Subscriptions
+from telstate.testing._trunks import SimulatedTrunks
 
 __all__ = ["Routes"]
 
@@ -61,6 +66,8 @@ class Routes:
         domain: the domain.
         lines: what its numbers do.
         subscriptions: its webhooks.
+        trunks: its SIP trunks.
+        numbers: its phone numbers.
         key: the API key.
         presence_lag: seconds by which presence is behind.
     """
@@ -70,6 +77,8 @@ class Routes:
         domain: SimulatedDomain,
         lines: PhoneLines,
         subscriptions: Subscriptions,
+        trunks: SimulatedTrunks,
+        numbers: DialinNumbers,
         *,
         key: str,
         presence_lag: float,
@@ -77,12 +86,14 @@ class Routes:
         self._domain = domain
         self._lines = lines
         self._subscriptions = subscriptions
+        self._trunks = trunks
+        self._numbers = numbers
         self._key = key
         self._lag = presence_lag
 
     def all(self) -> list[Route]:
         """Return all routes, under /v1; all need the key."""
-        room, hooks = "/rooms/{name}", self._subscriptions
+        room, hooks, trunks, numbers = "/rooms/{name}", self._subscriptions, self._trunks, self._numbers
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/rooms", self._make),
             ("GET", "/rooms", self._rooms),
@@ -102,6 +113,18 @@ class Routes:
             ("GET", "/webhooks/{uuid}", hooks.get),
             ("POST", "/webhooks/{uuid}", hooks.update),
             ("DELETE", "/webhooks/{uuid}", hooks.delete),
+            ("POST", "/sip-trunk", trunks.create),
+            ("GET", "/sip-trunk", trunks.list),
+            ("GET", "/sip-trunk/{id}", trunks.get),
+            ("PUT", "/sip-trunk/{id}", trunks.update),
+            ("DELETE", "/sip-trunk/{id}", trunks.delete),
+            ("GET", "/", numbers.domain),
+            ("POST", "/", numbers.set_domain),
+            ("POST", "/domain-dialin-config", numbers.create),
+            ("GET", "/domain-dialin-config", numbers.list),
+            ("GET", "/domain-dialin-config/{id}", numbers.get),
+            ("PUT", "/domain-dialin-config/{id}", numbers.update),
+            ("DELETE", "/domain-dialin-config/{id}", numbers.delete),
         ]
         return [Route(f"/v1{path}", self._authorized(handler), methods=[method]) for method, path, handler in table]
 
@@ -127,8 +150,10 @@ class Routes:
         body = await _body(request)
         name = body.get("name") or uuid4().hex[:20]
         if not isinstance(name, str):
-            raise _invalid("name must be a string")
-        room = self._domain.make(name, _properties(body), str(body.get("privacy", "public")))
+            raise invalid("name must be a string")
+        properties = _properties(body)
+        check_pin_dialin(properties, time.time())
+        room = self._domain.make(name, properties, str(body.get("privacy", "public")))
         return JSONResponse(room.to_json())
 
     async def _rooms(self, request: Request) -> Response:  # noqa: ARG002
@@ -139,8 +164,9 @@ class Routes:
         return JSONResponse(self._domain.room(request.path_params["name"]).to_json())
 
     async def _change(self, request: Request) -> Response:
-        properties = _properties(await _body(request))
-        return JSONResponse(self._domain.change(request.path_params["name"], properties).to_json())
+        room, properties = self._domain.room(request.path_params["name"]), _properties(await _body(request))
+        check_pin_dialin({**room.properties, **properties}, time.time())
+        return JSONResponse(self._domain.change(room.name, properties).to_json())
 
     async def _drop(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -152,7 +178,7 @@ class Routes:
         present = [one for one in self._domain.present(name, self._lag) if user_id in (None, one["userId"])]
         limit = request.query_params.get("limit", str(len(present)))
         if not limit.isdecimal():
-            raise _invalid("limit must be a number")
+            raise invalid("limit must be a number")
         return JSONResponse({"total_count": len(present), "data": present[: int(limit)]})
 
     async def _eject(self, request: Request) -> Response:
@@ -160,7 +186,7 @@ class Routes:
         room = self._domain.room(request.path_params["name"])
         ids, user_ids = body.get("ids", []), body.get("user_ids", [])
         if not isinstance(ids, list) or not isinstance(user_ids, list) or not (ids or user_ids):
-            raise _invalid("ids or user_ids must be a list that is not empty")
+            raise invalid("ids or user_ids must be a list that is not empty")
         legs = [leg for leg in self._domain.live_in(room.name) if leg.session_id in ids or leg.user_id in user_ids]
         for leg in legs:
             self._domain.end(leg, "eject")
@@ -214,7 +240,7 @@ class Routes:
         room, body = await self._in_call(request)
         session_id, to = _needed(body, "sessionId"), _needed(body, "toEndPoint")
         if not to.startswith("sip:") and (refer or not _NUMBER.fullmatch(to)):
-            raise _invalid(
+            raise invalid(
                 "toEndPoint must be a SIP URI that starts with sip:" + ("" if refer else ", or a phone number")
             )
         if (leg := self._domain.leg(session_id, room)) is None:
@@ -225,7 +251,7 @@ class Routes:
     async def _forward(self, request: Request) -> Response:
         body = await _body(request)
         if not all(isinstance(body.get(field), str) and body[field] for field in ("callId", "callDomain", "sipUri")):
-            raise _invalid("Missing fields")
+            raise invalid("Missing fields")
         try:
             self._domain.forward(body["callId"], body["sipUri"])
         except CallRejected:
@@ -258,18 +284,9 @@ def _refusal(refusal: Refusal) -> Response:
     return JSONResponse({"error": refusal.error, "info": refusal.info}, refusal.status)
 
 
-def _invalid(info: str) -> RequestRefused:
-    return RequestRefused(Refusal(400, "invalid-request-error", info))
-
-
 async def _body(request: Request) -> dict[str, Any]:
     """Return the request's body, after a check of its types and ranges."""
-    try:
-        body = await request.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise _invalid("the body must be a JSON object")
+    body = await json_object(request)
     for name, kind in _TYPES.items():
         if name in body:
             _check(name, body[name], kind)
@@ -278,11 +295,11 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _check(name: str, value: Any, kind: Any) -> None:
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
-        raise _invalid(f"{name} must be of type {kind.__name__}")
+        raise invalid(f"{name} must be of type {kind.__name__}")
     if name in _MAX_LENGTHS and len(value) > _MAX_LENGTHS[name]:
-        raise _invalid(f"{name} must have at most {_MAX_LENGTHS[name]} characters")
+        raise invalid(f"{name} must have at most {_MAX_LENGTHS[name]} characters")
     if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:
-        raise _invalid(f"{name} must be from {_RANGES[name][0]} to {_RANGES[name][1]}")
+        raise invalid(f"{name} must be from {_RANGES[name][0]} to {_RANGES[name][1]}")
     if name == "codecs":
         for medium, codecs in value.items():
             if (
@@ -290,23 +307,26 @@ def _check(name: str, value: Any, kind: Any) -> None:
                 or not isinstance(codecs, list)
                 or not _CODECS[medium].issuperset(map(str, codecs))
             ):
-                raise _invalid(f"codecs.{medium} must be a list of known codecs")
+                raise invalid(f"codecs.{medium} must be a list of known codecs")
 
 
 def _needed(body: dict[str, Any], name: str) -> str:
     if not body.get(name):
-        raise _invalid(f"{name} is missing")
+        raise invalid(f"{name} is missing")
     return str(body[name])
 
 
 def _properties(body: dict[str, Any]) -> dict[str, Any]:
     properties = body.get("properties", {})
     if not isinstance(properties, dict):
-        raise _invalid("properties must be an object")
+        raise invalid("properties must be an object")
     _check_sip(properties.get("sip"))
     sessions = properties.get("max_sip_pstn_sessions_per_room", 1)
     if type(sessions) is not int or sessions < 1:
-        raise _invalid("max_sip_pstn_sessions_per_room must be an integer of at least 1")
+        raise invalid("max_sip_pstn_sessions_per_room must be an integer of at least 1")
+    for name in ("enable_dialin", "enable_dialout"):
+        if not isinstance(properties.get(name, False), bool):
+            raise invalid(f"{name} must be a boolean")
     return dict(properties)
 
 
@@ -315,10 +335,10 @@ def _check_sip(sip: Any) -> None:
     if sip is None:
         return
     if not isinstance(sip, dict) or sip.get("sip_mode") != "dial-in" or not isinstance(sip.get("display_name"), str):
-        raise _invalid("sip must be an object with sip_mode dial-in and a display_name, or null")
+        raise invalid("sip must be an object with sip_mode dial-in and a display_name, or null")
     endpoints = sip.get("num_endpoints", 1)
     if type(endpoints) is not int or endpoints < 1:
-        raise _invalid("num_endpoints must be an integer of at least 1")
+        raise invalid("num_endpoints must be an integer of at least 1")
     for name, kind in (("codecs", dict), ("video", bool)):
         if name in sip:
             _check(name, sip[name], kind)
@@ -328,14 +348,14 @@ def _destination(body: dict[str, Any]) -> str:
     """Return the number or SIP URI to dial. Fields for the other kind of destination are ignored."""
     uri, number = body.get("sipUri"), body.get("phoneNumber")
     if (uri is None) == (number is None):
-        raise _invalid("give either sipUri or phoneNumber")
+        raise invalid("give either sipUri or phoneNumber")
     if uri is None:
         if not _NUMBER.fullmatch(str(number)):
-            raise _invalid("phoneNumber must start with a country code, e.g. +1")
+            raise invalid("phoneNumber must start with a country code, e.g. +1")
         return str(number)
     if not re.fullmatch(r"sip:[^?]+(\?.*)?", uri):
-        raise _invalid("sipUri must start with sip:")
+        raise invalid("sipUri must start with sip:")
     headers = filter(None, uri.partition("?")[2].split("&"))
     if not all(header.upper().startswith("X-") for header in headers):
-        raise _invalid("headers in a sipUri must start with X-")
+        raise invalid("headers in a sipUri must start with X-")
     return str(uri)

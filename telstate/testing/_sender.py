@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
 
-from telstate.sources._signatures import PINLESS, WEBHOOK, Secret, SignatureHeaders, sign
+from telstate.sources._signatures import Secret, SignatureHeaders, headers_of_url, sign
 from telstate.testing._spelling import body_of
 
 __all__ = ["RETRIES", "WebhookSender", "body_of"]
@@ -34,7 +33,7 @@ class WebhookSender:
     """Posts events to a receiver, with valid signatures, and retries what is not answered with 200.
 
     Args:
-        url: the receiver; a path that ends in `/pinless` is signed as pinless dial-in.
+        url: the receiver; a path that ends in `/pinless` is signed as pinless dial-in, and `/sip-trunk` as a SIP trunk.
         secret: the signing secret, in base64; None to send no signature.
         retry: Daily's `retryType`.
         pauses: seconds before each retry, for `exponential`; small numbers make tests fast.
@@ -55,7 +54,7 @@ class WebhookSender:
         headers: SignatureHeaders | None = None,
     ) -> None:
         self._url = url
-        self._headers = headers or (PINLESS if urlsplit(url).path.rstrip("/").endswith("/pinless") else WEBHOOK)
+        self._headers = headers or headers_of_url(url)
         self._secret = Secret(secret) if isinstance(secret, str) else secret
         self._pauses = tuple(pauses) if retry == "exponential" else ()
         self._breaks = retry == "circuit-breaker"
@@ -119,8 +118,7 @@ class WebhookSender:
             httpx.HTTPError: if no answer came.
         """
         body = payload if isinstance(payload, bytes) else body_of(payload)
-        now = self._clock()
-        timestamp = str(int(now * 1000)) if self._headers is PINLESS else f"{now:.3f}"
+        timestamp = self._headers.stamp(self._clock())
         signed = sign(self._secret, timestamp, body, self._headers) if self._secret is not None else {}
         given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
         self.tries += 1

@@ -26,12 +26,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from telstate.errors import NotRunning
 from telstate.events import Dialect
 from telstate.sources._listener import listen
+from telstate.testing._dialin_numbers import DialinNumbers
 from telstate.testing._domain import DomainEvent, SimulatedDomain
 from telstate.testing._faults import ConnectionBroken, Fault, FaultRules
 from telstate.testing._phone_lines import PhoneLines
+from telstate.testing._pin_calls import PinCalls
 from telstate.testing._routes import Routes
 from telstate.testing._spelling import spell
 from telstate.testing._subscriptions import Subscriptions
+from telstate.testing._trunk_calls import TrunkCalls
+from telstate.testing._trunks import SimulatedTrunks
 from telstate.testing._webhook_delivery import WebhookDelivery, WebhookTarget
 
 __all__ = ["FakeServer", "ReceivedRequest"]
@@ -69,6 +73,7 @@ class FakeServer:
         registers: as in `SimulatedDomain`.
         presence_lag: seconds by which presence is behind.
         pauses: seconds before each retry of a webhook.
+        ringback: seconds for which a trunk's caller hears ringback.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class FakeServer:
         registers: float,
         presence_lag: float,
         pauses: Sequence[float],
+        ringback: float,
     ) -> None:
         self.seen: list[ReceivedRequest] = []
         self.faults: deque[Fault] = deque()
@@ -89,8 +95,15 @@ class FakeServer:
         self.subscriptions = Subscriptions()
         self.domain = SimulatedDomain(lines, report=self._send, later=self._later, joins=joins, registers=registers)
         self.delivery = WebhookDelivery(pauses, self.errors.append)
+        self.numbers = DialinNumbers()
+        self.pin_calls = PinCalls(self.domain)
+        trunks = SimulatedTrunks()
+        how = {"ringback": ringback, "registers": registers}
+        self.trunk_calls = TrunkCalls(self.domain, trunks, self.delivery, self._later, **how)
         self._target = target
-        routes = Routes(self.domain, lines, self.subscriptions, key=key, presence_lag=presence_lag)
+        routes = Routes(
+            self.domain, lines, self.subscriptions, trunks, self.numbers, key=key, presence_lag=presence_lag
+        )
         paths = routes.all()
         self.rules = FaultRules(route.path.removeprefix("/v1") for route in paths)
         self._app = Starlette(routes=paths, exception_handlers={HTTPException: _not_found})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from typing import Any, Literal, NamedTuple
 
+import anyio
 import httpx
 
 from telstate.sources._signatures import Secret, SignatureHeaders
@@ -28,7 +30,7 @@ class SentWebhook(NamedTuple):
     """When that was, by `time.monotonic`."""
     url: str
     type: str
-    """The event's type; `pinless` for a caller on hold."""
+    """The event's type; `pinless` for a caller on hold; `sip_trunk.incoming` for a trunk's caller, with all its tries."""
     body: dict[str, Any]
     delivered: bool
 
@@ -106,6 +108,45 @@ class WebhookDelivery:
         self._last.update(dict.fromkeys(keys, task))
         task.add_done_callback(self._done)
 
+    def notify(
+        self,
+        target: WebhookTarget,
+        kind: str,
+        body: dict[str, Any],
+        *,
+        within: float,
+        wanted: Callable[[], bool],
+        then: Callable[[bool], None],
+    ) -> None:
+        """Send in the background until it is answered with 2xx, as a trunk's call is.
+
+        Args:
+            target: the receiver.
+            kind: the event's type.
+            body: the payload.
+            within: seconds for all tries.
+            wanted: is asked before each further try whether it still matters.
+            then: is called with whether it was answered.
+        """
+        if self._is_closed:
+            return
+        task = asyncio.create_task(self._notify(target, kind, body, within, wanted, then))
+        self._due[task] = kind
+        task.add_done_callback(self._done)
+
+    async def _notify(  # noqa: PLR0917 - the arguments of `notify`
+        self,
+        target: WebhookTarget,
+        kind: str,
+        body: dict[str, Any],
+        within: float,
+        wanted: Callable[[], bool],
+        then: Callable[[bool], None],
+    ) -> None:
+        delivered = await self._sender(target).persist(body, within, wanted)
+        self.sent.append(SentWebhook(time.monotonic(), target.url, kind, body, delivered))
+        then(delivered)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._due[task]
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -159,6 +200,19 @@ class _LimitedSender(WebhookSender):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._limit = asyncio.Semaphore(_MAX_IN_FLIGHT)
+
+    async def persist(self, payload: Mapping[str, Any], within: float, wanted: Callable[[], bool]) -> bool:
+        """Send until an answer is 2xx, for so many seconds. Each attempt is signed anew."""
+        pauses = chain(self._pauses, repeat(self._pauses[-1] if self._pauses else within))
+        with anyio.move_on_after(within):
+            for pause in pauses:
+                with suppress(httpx.HTTPError):
+                    if (await self.post(payload)).is_success:
+                        return True
+                await anyio.sleep(pause)
+                if not wanted():
+                    return False
+        return False
 
     async def post(self, payload: Mapping[str, Any] | bytes, **headers: str) -> httpx.Response:
         """Send once, when the limit allows it."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from telstate.views._condition import Condition
+from telstate.views._csv_report import CsvReport
 from telstate.views._diagram import DiagramFormat, DiagramKind, draw_diagram, write_diagrams
+from telstate.views._ordering import Ordering
 from telstate.views._outcome_line import outcome_as_dict, outcome_as_json, outcome_as_text
 from telstate.views._report import JsonReport, TextReport
+from telstate.views._selection import FIELDS, Selection
 
 __all__ = [
+    "FIELDS",
+    "Condition",
+    "CsvReport",
     "DiagramFormat",
     "DiagramKind",
     "JsonReport",
+    "Ordering",
+    "Selection",
     "TextReport",
     "draw_diagram",
     "outcome_as_dict",

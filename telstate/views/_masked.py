@@ -25,7 +25,7 @@ _IDS = frozenset(
 _ADDRESSES = frozenset(
     {
         *("destination", "origin", "callerid", "sipfrom", "caller", "called", "callee", "from", "to", "phonenumber"),
-        *("transferredto", "transfers", "target", "toendpoint", "forwardedto", "sipuri"),
+        *("transferredto", "transfers", "target", "toendpoint", "forwardedto", "sipuri", "sipto"),
     }
 )
 _HEADERS = frozenset({"sipheaders"})

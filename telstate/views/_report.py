@@ -135,13 +135,13 @@ class TextReport:
             caller.call_id,
             "in ",
             cut(_without_scheme(self._address(caller.from_ or "")), 24),
-            "",
+            cut(caller.room or "", 14),
             f"({caller.state})" if still else caller.state,
             "",
             "",
             "",
             "",
-            f"on hold{f' for {_duration(caller.held_s)}' if caller.held_s is not None else ''}",
+            f"{'in ringback' if caller.via_trunk else 'on hold'}{f' for {_duration(caller.held_s)}' if caller.held_s is not None else ''}",
         )
         notes = [f"called {self._address(caller.to)}"] if caller.to is not None else []
         notes += [f"forwarded to {self._address(caller.forwarded_to)}"] if caller.forwarded_to is not None else []

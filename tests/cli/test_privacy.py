@@ -157,8 +157,15 @@ def leaks(output: str) -> list[str]:
 COMMANDS = (
     ("replay",),
     ("replay", "--json"),
+    ("lint", "--fail-on", "never"),
+    ("lint", "--json", "--fail-on", "never"),
     ("tail",),
     ("tail", "--json"),
+    ("ladder", "--limit", "100"),
+    ("ladder", "--limit", "100", "--format", "html"),
+    ("ladder", "--limit", "100", "--json"),
+    ("ladder", "--format", "mermaid"),
+    ("ladder", "--format", "svg"),
     ("dead", "list"),
     ("dead", "list", "--json"),
     ("dead", "show"),
@@ -196,6 +203,30 @@ def test_no_command_shows_any(service: tuple[Path, dict[str, str]], arguments: t
         assert leaks(b"".join(run.stdout for run in plain).decode())
 
 
+def test_the_calls_that_there_are_instead_show_none(service: tuple[Path, dict[str, str]]) -> None:
+    """They are named where no call matches."""
+    run = telstate("ladder", service[0] / "calls.db", "--number", "no such number")
+    assert (run.returncode, run.stdout) == (1, b"")
+    assert run.stderr.count(b"\n") > 10
+    assert leaks(run.stderr.decode()) == []
+
+
+def test_neither_a_comparison_nor_a_redacted_copy_shows_any(service: tuple[Path, dict[str, str]]) -> None:
+    """The copy has the same calls."""
+    folder, _ = service
+    copy = folder / "copy.jsonl"
+    assert telstate("redact", folder / "calls.db", "-o", copy, "--force").returncode == 0
+    assert leaks(copy.read_text(encoding="utf-8")) == []
+    for options in ((), ("--json",)):
+        same = telstate("diff", folder / "calls.db", copy, *options)
+        assert same.returncode == 0
+        other = telstate(
+            "diff", folder / "calls.db", "-", *options, given=b'{"action": "dialin-ready", "sipEndpoint": "x"}'
+        )
+        assert other.returncode == 1
+        assert leaks((same.stdout + other.stdout + same.stderr + other.stderr).decode()) == []
+
+
 def test_no_error_shows_any(tmp_path: Path) -> None:
     """Of lines that cannot be read, and of misuse."""
     log = tmp_path / "bad.jsonl"
@@ -205,7 +236,17 @@ def test_no_error_shows_any(tmp_path: Path) -> None:
     ]
     odd = [json.dumps({"action": ["dialout", one, NAME]}) for one in numbers()]
     log.write_text("\n".join([*lines, *whole, *odd]), encoding="utf-8")
-    for arguments in (("replay",), ("replay", "--json"), ("tail",), ("tail", "--json"), ("export",), ("dead", "list")):
+    for arguments in (
+        ("replay",),
+        ("replay", "--json"),
+        ("tail",),
+        ("tail", "--json"),
+        ("ladder",),
+        ("lint",),
+        ("lint", "--json"),
+        ("export",),
+        ("dead", "list"),
+    ):
         run = telstate(*arguments, log)
         output = (run.stdout + run.stderr).decode()
         assert output.count("\n") > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pty
@@ -9,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -345,6 +348,91 @@ def test_numbers_and_names_are_masked_unless_asked_for() -> None:
         assert name in shown
 
 
+def replayed(*options: str) -> list[dict[str, Any]]:
+    """Replay a day of calls; return the records of its sessions."""
+    run = telstate("replay", "--json", *options, LOGS / "busy-day.mixed.jsonl")
+    assert run.returncode == 0, run.stderr
+    return [line["session"] for line in json_lines(run) if "session" in line]
+
+
+def test_calls_are_selected() -> None:
+    """By what their records say; all that is asked must hold."""
+    everything = replayed("--numbers")
+    number = next(one["destination"] for one in everything if one["destination"])
+    found = replayed("--numbers", "--number", f"00{number[1:3]} {number[3:]}")
+    assert found == [one for one in everything if number in str(one)]
+    assert 0 < len(found) < len(everything)
+    long = replayed("--where", "talk_s > 100", "--direction", "dialin", "--sort=-talk_s", "--limit", "3")
+    times = [one["talk_s"] for one in long]
+    assert len(times) == 3
+    assert times == sorted(times, reverse=True)
+    assert {one["direction"] for one in long} == {"dialin"}
+    assert len(replayed("--session", everything[0]["session_id"][:13])) == 1
+    assert replayed("--until", "2020-01-01") == []
+    assert {one["ended_at"] for one in replayed("--since", "1d")} == {
+        None
+    }  # it does not know that nothing more will come
+    assert len(replayed("--since", "2020-01-01", "--until", "2030-01-01")) < len(everything)  # some have no times
+
+
+def test_a_call_has_all_its_legs(tmp_path: Path) -> None:
+    """By any of its ids."""
+    log = tmp_path / "calls.jsonl"
+    events = [("dialin-connected", "a"), ("dialin-connected", "b"), ("dialin-stopped", "a")]
+    log.write_text(
+        "".join(json.dumps({"action": name, "sessionId": one, "sipCallId": "c"}) + "\n" for name, one in events)
+    )
+    for call in ("a", "b", "c"):
+        lines = json_lines(telstate("replay", "--json", "--call", call, log))
+        assert sorted(line["session"]["session_id"] for line in lines if "session" in line) == ["a", "b"]
+
+
+def test_csv_has_a_row_for_each_call() -> None:
+    """With the fields of the record, masked; lists are JSON."""
+    log = LOGS / "busy-day.mixed.jsonl"
+    rows = list(csv.DictReader(io.StringIO(telstate("replay", "--csv", log).stdout.decode())))
+    rows = [row for row in rows if row["session_id"]]  # the others are callers on hold
+    records = replayed()
+    assert [row["session_id"] for row in rows] == [one["session_id"] for one in records]
+    for row, record in zip(rows, records, strict=True):
+        assert row["destination"] == (record["destination"] or "")
+        assert json.loads(row["transitions"]) == record["transitions"]
+        assert row["talk_s"] == ("" if record["talk_s"] is None else str(record["talk_s"]))
+    assert "+12025550" not in str(rows)
+    assert "+12025550" in telstate("replay", "--csv", "--numbers", log).stdout.decode()
+
+
+def test_csv_has_callers_on_hold() -> None:
+    """Those that got to no session have rows too."""
+    given = b'{"To":"+12025550100","From":"+12025550101","callId":"hold","callDomain":"d"}\n{"x":1}\nnoise\n'
+    (row,) = csv.DictReader(io.StringIO(telstate("replay", "--csv", "--numbers", given=given).stdout.decode()))
+    assert (row["session_id"], row["pinless_call_id"], row["direction"], row["state"]) == (
+        "",
+        "hold",
+        "dialin",
+        "waiting",
+    )
+    assert (row["caller"], row["called"]) == ("+12025550101", "+12025550100")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "--csv"], "give one of them"),
+        (["--sort", "talk"], "there is no field 'talk'"),
+        (["--where", "talk_s = 3"], "compare with =="),
+        (["--since", "yesterday"], "'yesterday' is no time: give 2026-10-01"),
+        (["--state", "ringing"], "'ringing' is none of idle, connected"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_a_selection_that_cannot_be_is_refused(options: list[str], message: str) -> None:
+    """Before anything is read."""
+    run = telstate("replay", *options, "/no/such/file")
+    assert run.returncode == 2
+    assert message in " ".join(run.stderr.decode().split())
+
+
 def test_a_narrow_terminal_keeps_the_whole_id() -> None:
     """A session takes two lines there, as people copy its id."""
     log = LOGS / "busy-day.webhook.jsonl"
@@ -391,7 +479,7 @@ def test_without_its_packages_the_command_says_what_to_install() -> None:
     assert b"pip install 'telstate[cli]'" in run.stderr
 
 
-VERBS = ["replay", "tail", "diagram", "serve", "dead", "webhook"]
+VERBS = ["replay", "ladder", "tail", "diagram", "serve", "dead", "webhook"]
 
 
 def test_the_help_lists_every_verb() -> None:

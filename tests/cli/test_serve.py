@@ -101,6 +101,35 @@ def test_it_receives_and_runs_a_programs_handlers(tmp_path: Path) -> None:
     assert [session.session_id for session in live] == ["session-1", "session-2", "session-3"]
 
 
+@pytest.mark.long
+def test_pinless_dialin_and_trunks_may_have_secrets_of_their_own(tmp_path: Path) -> None:
+    """In the environment. One of them is enough to listen for other machines; what it is not for is refused, and the log says why."""
+    trunk = {"type": "sip_trunk.incoming", "id": "1", "payload": {"room": {"url": "https://x.daily.co/r"}}}
+    pinless = {"To": "+12025550100", "From": "+12025550142", "callId": "c", "callDomain": "d"}
+
+    async def statuses(url: str) -> list[int]:
+        found = []
+        for path, body, secret in (
+            *(("sip-trunk", trunk, SECRET), ("pinless", pinless, OTHER)),
+            *(("sip-trunk", trunk, OTHER), ("pinless", pinless, SECRET), ("webhooks", event(1), SECRET)),
+        ):
+            async with WebhookSender(f"{url}/{path}", secret) as sender:
+                found.append((await sender.post(body)).status_code)
+        return found
+
+    own = {"TELSTATE_TRUNK_SECRET": f"{SECRET}, b2xk", "TELSTATE_PINLESS_SECRET": OTHER}
+    with serving(tmp_path, "--host", "0.0.0.0", **own) as (process, url):
+        assert asyncio.run(statuses(url)) == [200, 200, 401, 401, 401]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        log = process.stderr.read()
+    assert "x-siptrunk-signature: the signature does not match" in log
+    assert "x-webhook-signature, and no secret for that is known" in log
+    callers = replayed(tmp_path).engine.unconnected()
+    assert [(caller.call_id, caller.via_trunk) for caller in callers] == [("r", True), ("c", False)]
+
+
 HANGS_UP = """
 from telstate import DialoutAnswered, Router, Session
 
@@ -322,7 +351,7 @@ def first_answer(url: str) -> httpx.Response:
     """Ask until it listens."""
     for _ in range(500):
         with suppress(httpx.ConnectError):
-            return httpx.get(url)
+            return httpx.get(url, timeout=60)
         time.sleep(0.02)
     raise AssertionError("it does not listen")
 
@@ -332,7 +361,7 @@ def test_while_it_starts_it_lives_and_is_not_ready_and_events_wait(tmp_path: Pat
     """`/health` says so, `/ready` says why, and a webhook is answered once it is kept."""
     with starting(tmp_path) as (_, url):
         assert first_answer(f"{url}/health").status_code == 200
-        ready = httpx.get(f"{url}/ready")
+        ready = httpx.get(f"{url}/ready", timeout=60)
         assert (ready.status_code, ready.json()["error"]) == (503, "it is starting: it reads its journal")
         began = time.monotonic()
         assert asyncio.run(sent(url, SECRET, event(1))) == [200]
@@ -346,11 +375,33 @@ def test_a_signal_ends_a_start(tmp_path: Path) -> None:
     with starting(tmp_path) as (process, url):
         first_answer(f"{url}/health")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(2) == 0
+        assert process.wait(30) == 0
         assert process.stderr is not None
         assert b"listening on" not in process.stderr.read()
     with serving(tmp_path, TELSTATE_WEBHOOK_SECRET=SECRET) as (_, url):
         assert httpx.get(f"{url}/ready").status_code == 200
+
+
+async def asked(url: str, payload: dict[str, Any]) -> int:
+    """Send a caller on hold; return the status of the answer."""
+    async with WebhookSender(url, SECRET) as sender:
+        return (await sender.post(body_of(payload))).status_code
+
+
+@pytest.mark.long
+def test_a_live_call_goes_on_after_a_signal(tmp_path: Path) -> None:
+    """Its events are taken in, `/ready` is off; once it has ended, the service ends."""
+    options = ("--calls-end-within", "60")
+    with serving(tmp_path, *options, TELSTATE_WEBHOOK_SECRET=SECRET) as (process, url):
+        assert asyncio.run(sent(url, SECRET, event(1))) == [200]
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        ready = httpx.get(f"{url}/ready", timeout=60)
+        assert (ready.status_code, "1 call goes on" in ready.text) == (503, True)
+        waiting = {"To": "+12025550100", "From": "+12025550101", "callId": "hold", "callDomain": "d"}
+        assert asyncio.run(asked(f"{url}/pinless", waiting)) == 503  # Daily retries, and finds the next service
+        assert asyncio.run(sent(url, SECRET, event(1, "stopped"))) == [200]
+        assert process.wait(10) == 0
 
 
 def test_silent_connections_are_closed(tmp_path: Path) -> None:

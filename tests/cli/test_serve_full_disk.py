@@ -25,6 +25,13 @@ async def answers(url: str, *payloads: dict[str, Any]) -> list[tuple[int, str]]:
     return [(answer.status_code, answer.text) for answer in found]
 
 
+async def sent_on_trunk(url: str) -> int:
+    """Post a call on a SIP trunk; return the status of the answer."""
+    call = {"type": "sip_trunk.incoming", "id": "t", "payload": {"room": {"name": "r"}, "more": "x" * 9000}}
+    async with WebhookSender(f"{url}/sip-trunk", SECRET) as sender:
+        return (await sender.post(call)).status_code
+
+
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit the files of another process")
 def test_a_full_disk_is_said_in_the_log_the_answer_and_ready(tmp_path: Path) -> None:
@@ -37,6 +44,9 @@ def test_a_full_disk_is_said_in_the_log_the_answer_and_ready(tmp_path: Path) -> 
         refused = asyncio.run(answers(url, *({**event(number), "more": "x" * 9000} for number in range(2, 52))))
         assert {status for status, _ in refused} == {503}
         assert all("the disk failed or is full" in text for _, text in refused)
+        started = time.monotonic()
+        assert asyncio.run(sent_on_trunk(url)) == 503
+        assert time.monotonic() - started < 1.5
         ready = httpx.get(f"{url}/ready")
         assert ready.status_code == 503
         assert "the disk failed or is full" in ready.json()["error"]
@@ -46,6 +56,7 @@ def test_a_full_disk_is_said_in_the_log_the_answer_and_ready(tmp_path: Path) -> 
         while httpx.get(f"{url}/ready").status_code != 200 and time.monotonic() < until:
             time.sleep(0.1)
         assert asyncio.run(sent(url, SECRET, event(100))) == [200]
+        assert asyncio.run(sent_on_trunk(url)) == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stderr is not None

@@ -87,7 +87,9 @@ def test_create_takes_a_secret(daily: FakeDaily, receiver: Receiver, tmp_path: P
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     by_file = webhook(daily, "create", receiver.url, "--secret-file", file, TELSTATE_WEBHOOK_SECRET="b3RoZXI=")  # noqa: S106
-    by_variable = webhook(daily, "create", receiver.url, "--event", "dialin.ready", TELSTATE_WEBHOOK_SECRET=SECRET)
+    by_variable = webhook(
+        daily, "create", receiver.url, "--event", "dialin.ready", TELSTATE_WEBHOOK_SECRET=f"{SECRET},b2xk"
+    )
     for run in (by_file, by_variable):
         assert run.returncode == 0, run.stderr
         assert "the secret you gave" in run.stdout

@@ -1,1 +1,1 @@
-"""One suite for all that claim to be the same thing."""
+"""What is held against others: one suite for all journals, and telstate against the releases of Daily's packages."""

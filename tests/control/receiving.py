@@ -20,24 +20,33 @@ class Receiver:
 
     Attributes:
         answers: the status of each answer.
+        says: the body of each answer.
         delay: seconds before each answer.
         received: the bodies.
+        headers: the headers of each, in lower case.
+        raw: the bodies as they came.
     """
 
     def __init__(self) -> None:
         receiver = self
         self.answers = 200
+        self.says = b""
         self.delay = 0.0
         self.received: list[Any] = []
+        self.headers: list[dict[str, str]] = []
+        self.raw: list[bytes] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
+                receiver.raw.append(body)
                 receiver.received.append(json.loads(body))
                 time.sleep(receiver.delay)
                 self.send_response(receiver.answers)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(receiver.says)))
                 self.end_headers()
+                self.wfile.write(receiver.says)
 
             def log_message(self, *arguments: object) -> None:
                 """Log nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ import pytest
 
 from telstate.control import DailyApi, Room, RoomParticipant, Rooms
 from telstate.errors import DailyError, DefinitionError, UnknownResult
-from telstate.options import SipRoom
+from telstate.options import PinDialin, RoomNumber, SipRoom
 from telstate.testing import FakeDaily, PhoneLine
 from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, instead, lost
@@ -181,3 +182,53 @@ async def test_an_incomplete_presence_is_requested_again(daily: FakeDaily, then_
         else:
             with pytest.raises(DailyError, match="listed 1 of 2"):
                 await Rooms(api).presence("r")
+
+
+async def test_a_room_with_a_pin(daily: FakeDaily) -> None:
+    """Daily makes the PIN, and keeps it until PIN dial-in is disabled."""
+    exp = time.time() + 3600
+    pin = PinDialin(display_name="Caller", room_numbers=(RoomNumber(phone_number="+12025550100"),))
+    async with rooms_of(daily) as rooms:
+        room = await rooms.create("a", pin=pin, enable_dialin=True, enable_dialout=False, properties={"exp": exp})
+        assert room.pin is not None
+        assert room.pin.isdecimal()
+        assert (room.config["enable_dialin"], room.config["enable_dialout"]) == (True, False)
+        assert room.config["dialin"] == pin.body()
+        changed = await rooms.update("a", pin=PinDialin(display_name="Other"), enable_dialout=True)
+        assert (changed.pin, changed.config["dialin"]) == (room.pin, {"display_name": "Other"})
+        assert (changed.config["enable_dialin"], changed.config["enable_dialout"]) == (True, True)
+        assert (await rooms.update("a", sip=SIP)).endpoints == tuple(uri.replace("support", "a") for uri in URIS)
+        assert (await rooms.clear_pin("a")).pin is None
+        daily.faults.append(instead(200, b'{"name": "a", "config": {"dialin_code": 12345}}'))
+        assert (await rooms.get("a")).pin == "12345"
+    assert daily.seen[0].body == {
+        "name": "a",
+        "properties": {"exp": exp, "dialin": pin.body(), "enable_dialin": True, "enable_dialout": False},
+    }
+
+
+async def test_a_room_with_a_pin_must_expire(daily: FakeDaily) -> None:
+    """Within a year: Daily refuses others. What can be seen here is not sent."""
+    pin, now = PinDialin(display_name="Caller"), time.time()
+    async with rooms_of(daily) as rooms:
+        for exp, text in (
+            (None, "must expire within a year: give properties="),
+            ("soon", "must expire within a year"),
+            (True, "must expire within a year"),
+            (now - 1, "in the future and less than 365 days away"),
+            (now + 366 * 86400, "in the future and less than 365 days away"),
+            ((now + 60) * 1000, "in Unix seconds"),
+        ):
+            with pytest.raises(DefinitionError, match=text):
+                await rooms.create("a", pin=pin, properties={"exp": exp})
+        with pytest.raises(DefinitionError, match="must expire"):
+            await rooms.create("a", properties={"dialin": pin.body()})
+        with pytest.raises(DefinitionError, match="less than 365 days away"):
+            await rooms.update("a", pin=pin, properties={"exp": 1})
+        with pytest.raises(DefinitionError, match="nothing to change"):
+            await rooms.update("a")
+        assert daily.seen == []
+        await rooms.create("a")
+        with pytest.raises(DailyError, match="exp of less than 365 days"):
+            await rooms.update("a", pin=pin)  # it may have had one
+        assert (await rooms.update("a", pin=pin, properties={"exp": now + 60})).pin is not None

@@ -10,21 +10,30 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from telstate import options
 from telstate.options import (
     Codecs,
+    DialinConfig,
     Dialout,
     Dtmf,
     Permissions,
     PhoneDialout,
+    PinDialin,
     Refer,
+    RoomNumber,
     SipDialout,
     SipRoom,
+    SipTrunk,
+    SpokenMessage,
     Transfer,
+    TrunkAccess,
+    TrunkCredential,
+    TrunkNotification,
     VideoSettings,
 )
+from telstate.options._fields import REVEAL
 
 SIP: dict[str, Any] = {"sip_uri": "sip:bob@example.com"}
 PHONE: dict[str, Any] = {"phone_number": "+12268077097"}
@@ -452,7 +461,10 @@ def test_any_input_is_accepted_or_refused(text: str, seconds: int, duration: int
             assert model.model_validate(body).body() == json.loads(json.dumps(body)) == body
 
 
-CLASSES: list[Model] = [Codecs, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, SipRoom, Transfer, VideoSettings]
+CLASSES: list[Model] = [
+    *[Codecs, Dtmf, Permissions, PhoneDialout, Refer, SipDialout, SipRoom, Transfer, VideoSettings],
+    *[DialinConfig, PinDialin, RoomNumber, SipTrunk, SpokenMessage, TrunkAccess, TrunkCredential, TrunkNotification],
+]
 """All option classes."""
 CODECS = st.builds(
     Codecs,
@@ -481,6 +493,21 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "num_endpoints": st.integers(1, 10**9),
     **{name: st.integers(1, most) for name, most, _ in VIDEO_LIMITS},
     "audio": st.lists(st.sampled_from(["OPUS", "G722", "PCMU", "PCMA"]), min_size=1, unique=True),
+    **dict.fromkeys(
+        ("trunk_name", "description", "username", "password", "name_prefix", "message"), st.just("support")
+    ),
+    **dict.fromkeys(("webhook_url", "room_creation_api", "hold_music_url"), st.just("https://example.com/hook")),
+    **dict.fromkeys(("is_open", "enabled", "wait_for_meeting_start"), st.booleans()),
+    "notification": st.just(TrunkNotification(webhook_url="https://example.com/sip-trunk")),
+    "trunk_config": st.just(TrunkAccess(allowed_ips=("203.0.113.7",))),
+    "room_template": st.just({"enable_recording": "cloud"}),
+    "hmac": st.just("c2VjcmV0"),
+    "allowed_ips": st.lists(st.sampled_from(["203.0.113.0/24", "2001:db8::1", "203.0.113.7"])),
+    "credential": st.just(TrunkCredential(username="u", password=SecretStr("p"))),
+    "exp_offset": st.integers(1, 10**6),
+    "type": st.sampled_from(["pinless_dialin", "pin_dialin"]),
+    **dict.fromkeys(("timeout_config", "ivr_greeting"), st.just(SpokenMessage(message="Nobody is free."))),
+    "room_numbers": st.just((RoomNumber(phone_number="+12025550100"),)),
 }
 """Valid values of each field, by its name."""
 
@@ -506,8 +533,8 @@ def test_every_option_survives_its_dump(data: st.DataObject) -> None:
     for by_alias in (False, True):
         for again in (
             model.model_validate(made.model_dump(by_alias=by_alias)),
-            model.model_validate(made.model_dump(by_alias=by_alias, mode="json")),
-            model.model_validate_json(made.model_dump_json(by_alias=by_alias)),
+            model.model_validate(made.model_dump(by_alias=by_alias, mode="json", context=REVEAL)),
+            model.model_validate_json(made.model_dump_json(by_alias=by_alias, context=REVEAL)),
         ):
             assert again == made
             assert again.body() == made.body()

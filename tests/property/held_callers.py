@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from tests.calls import webhook
 
-__all__ = ["Happening", "HeldWorld", "any_history", "readies", "rooms", "worlds"]
+__all__ = ["TRUNK_CALLS", "Happening", "HeldWorld", "any_history", "readies", "rooms", "trunk_worlds", "worlds"]
 
 START = 1_790_000_000.0
 NUMBERS = ["+12025550141", "+12025550142"]
+
+TRUNK_CALLS = ["t", "u", "r"]
+"""The ids of calls on a trunk; the last is that of one without an id, in the room of that name."""
 
 Happening = tuple[float, dict[str, Any]]
 """A payload with the time of its record."""
@@ -53,6 +56,13 @@ def connection(dialect: str, session_id: str, endpoint: str, number: str | None,
     }
 
 
+def ringing(call_id: str | None, room: str, number: str | None, at: float | None) -> dict[str, Any]:
+    """Make the webhook of a call on a trunk, with Daily's time or without."""
+    told = {} if at is None else {"timestamp": str(int(at))}
+    fields = {"room": {"url": f"https://x.daily.co/{room}"}, "from": number, "to": "+12025550100", "call_id": call_id}
+    return webhook("sip_trunk.incoming", None, id=f"{call_id} {room}", **fields, **told)
+
+
 DIALECTS = st.sampled_from(["webhook", "daily-js", "daily-python"])
 
 
@@ -69,8 +79,18 @@ def any_history(draw: st.DrawFn, of: dict[str, int]) -> list[Happening]:
             history.append((draw(times), held))
         actions = draw(st.lists(st.sampled_from(["pinless-forwarded", "forward-refused"]), max_size=2))
         history += [(draw(times), {"action": a, "callId": call_id, "sipEndpoint": draw(endpoints)}) for a in actions]
+    for call_id in draw(st.lists(st.sampled_from(TRUNK_CALLS), max_size=2, unique=True)):
+        at, number = draw(times), draw(st.sampled_from([*NUMBERS, None]))
+        own, room = (None, call_id) if call_id in of else (call_id, draw(st.sampled_from(sorted(of))))
+        history.append(
+            (at + draw(st.sampled_from([0, 0, 20])), ringing(own, room, number, draw(st.sampled_from([at, None]))))
+        )
     for session_id in draw(st.lists(st.sampled_from("abc"), max_size=3, unique=True)):
-        room, at, number = draw(st.sampled_from(sorted(of))), draw(times), draw(st.sampled_from([*NUMBERS, None]))
+        room, at, number = (
+            draw(st.sampled_from(sorted(of))),
+            draw(times),
+            draw(st.sampled_from([*NUMBERS, None, "pbx"])),
+        )
         endpoint = uri(room, draw(st.integers(0, of[room] - 1)))
         dialects = draw(st.lists(DIALECTS, min_size=1, max_size=2))
         history += [(at, connection(dialect, session_id, endpoint, number, at)) for dialect in dialects]
@@ -136,4 +156,31 @@ def worlds(draw: st.DrawFn) -> HeldWorld:
         ended = at + draw(st.integers(5, 60))
         world.history.append((ended, webhook("dialin.stopped", session_id, room=room, timestamp=str(int(ended)))))
         free_at[endpoint] = ended + 5
+    return world
+
+
+@st.composite
+def trunk_worlds(draw: st.DrawFn) -> HeldWorld:
+    """Draw callers on a trunk, each in a room of their own or in one that is used again, and dial-ins of nobody who called on it.
+
+    Every number is one telephone. In a room that is used again, a caller calls when the one before has left. Some hang up in ringback.
+    """
+    world = HeldWorld({})
+    free_at = dict.fromkeys("rst", START)
+    for n in range(draw(st.integers(1, 5))):
+        call_id, session_id, room = f"call-{n}", f"session-{n}", draw(st.sampled_from(sorted(free_at)))
+        at = free_at[room] + draw(st.integers(5, 300))
+        number = draw(st.sampled_from([f"+1202555010{n}", None]))
+        world.numbers[call_id] = number
+        world.history.append((at, ringing(call_id, room, number, at)))
+        at += draw(st.integers(0, 11))
+        free_at[room] = at + 700  # the next dial-in of the room may not be one who hung up
+        if draw(st.integers(0, 3)) == 0:
+            continue
+        world.callers[call_id], world.endpoints[session_id] = session_id, f"sip:{room}.0@x.example"
+        shown = draw(st.sampled_from([number, None]))
+        world.history.append((at, connection("webhook", session_id, f"sip:{room}.0@x.example", shown, at)))
+        ended = at + draw(st.integers(5, 60))
+        world.history.append((ended, webhook("dialin.stopped", session_id, room=room, timestamp=str(int(ended)))))
+        free_at[room] = ended
     return world

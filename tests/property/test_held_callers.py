@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telstate import Engine, parse
-from tests.property.held_callers import Happening, HeldWorld, any_history, readies, rooms, worlds
+from tests.property.held_callers import (
+    TRUNK_CALLS,
+    Happening,
+    HeldWorld,
+    any_history,
+    readies,
+    rooms,
+    trunk_worlds,
+    worlds,
+)
 
 LIMIT = 600.0
 
@@ -26,7 +35,9 @@ def answers(engine: Engine) -> dict[str, Any]:
     """Return what is known of sessions and callers, without what depends on the order: counts and texts of anomalies."""
     facts = ("state", "caller", "called", "pinless_call_id", "held_s", "sip_endpoint", "connected_at")
     sessions = {one.session_id: {key: one.to_dict()[key] for key in facts} for one in engine.sessions()}
-    callers = {call_id: one.to_dict() for call_id in "pqo" if (one := engine.caller(call_id)) is not None}
+    callers = {
+        call_id: one.to_dict() for call_id in (*"pqo", *TRUNK_CALLS) if (one := engine.caller(call_id)) is not None
+    }
     return {**sessions, **callers}
 
 
@@ -100,3 +111,17 @@ def test_what_is_linked_is_true_and_what_can_be_known_is_linked(world: HeldWorld
         known = engine.caller(call_id)
         assert known is not None
         assert (known.state, known.session_id) in (("connected", session_id), ("unknown", None))
+
+
+@given(trunk_worlds(), st.data())
+def test_a_call_on_a_trunk_is_the_dialin_of_its_room(world: HeldWorld, data: st.DataObject) -> None:
+    """In any order, with any repetition. Who hung up is lost, once, and nobody else is."""
+    more = data.draw(st.lists(st.sampled_from(world.history), max_size=3))
+    engine = run(data.draw(st.permutations([*world.history, *more])))
+    for call_id, session_id in world.callers.items():
+        session = engine.session(session_id)
+        assert session is not None
+        assert (session.pinless_call_id, session.caller) == (call_id, world.numbers[call_id])
+    outcomes = [engine.receive(limit, 1_790_006_000.0) for limit in engine.passed(2e9)]
+    lost = sorted(caller.call_id for outcome in outcomes if (caller := outcome.lost_caller) is not None)
+    assert lost == sorted(world.numbers.keys() - world.callers.keys())

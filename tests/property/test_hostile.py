@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telstate import Dialect, ParseError, Replay, event_types, parse
+from telstate import Dialect, ParseError, Replay, SipTrunkIncoming, event_types, parse
 from tests.corpus import payloads
 
 JSON = st.recursive(
@@ -56,6 +56,14 @@ KEYS = st.sampled_from(
         "sipHeaders",
         "dueAt",
         "deadline",
+        "from",
+        "to",
+        "call_id",
+        "room_url",
+        "roomUrl",
+        "url",
+        "name",
+        "trunk",
     ]
 )
 NAMES = st.sampled_from(
@@ -64,6 +72,8 @@ NAMES = st.sampled_from(
         *(name.replace("-", ".", 1) for name in event_types()),
         *(f"on_{name.replace('-', '_')}" for name in event_types()),
         *Dialect,
+        "sip_trunk.incoming",
+        "https://x.daily.co/r",
     ]
 )
 OBJECTS = st.dictionaries(
@@ -99,6 +109,15 @@ def check_survives(raw: bytes | dict[str, Any], dialect: Dialect | None = None) 
 def test_objects_with_known_keys_and_any_values(payload: dict[str, Any], dialect: Dialect | None) -> None:
     """Wrong types everywhere, known names in wrong places, keys of one dialect in another."""
     check_survives(payload, dialect)
+
+
+@given(OBJECTS, OBJECTS | JSON)
+def test_a_trunks_webhook_with_any_fields(fields: dict[str, Any], payload: Any) -> None:
+    """Only its type is needed: whatever else comes is never a ParseError."""
+    body = {key: value for key, value in fields.items() if key not in ("action", "v", "dialect", "journal")}
+    body = {**body, "type": "sip_trunk.incoming", "payload": payload}
+    check_survives(body)
+    assert isinstance(parse(body), SipTrunkIncoming)
 
 
 @given(st.data())

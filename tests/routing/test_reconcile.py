@@ -417,6 +417,55 @@ async def test_an_answer_from_before_a_gap_is_dropped_and_asked_for_again(outdat
         assert calls.counts[OutcomeKind.NOTED] == 4
 
 
+def signalling(status: str, client: str = "k") -> dict[str, Any]:
+    """Make what daily-python reports of its signalling connection."""
+    data = {"connection": "signalling", "event": status}
+    return {"handler": "on_network_connection_status_updated", "data": data, "callClientId": client}
+
+
+@every_journal
+async def test_interrupted_signalling_asks_about_its_client_s_sessions_and_again_once_it_is_back(
+    kind: str, tmp_path: Path
+) -> None:
+    """An answer in between is too old: the session may have ended after it. A first connect asks about nobody."""
+    path, reconcile = tmp_path / "calls", Reconcile()
+    async with Dispatcher(Router(), journal=kept_at(kind, path), clock=FakeClock(), reconcile=reconcile) as calls:
+        await calls.receive(signalling("connected"))
+        await calls.receive(js("dialout-answered", "a", callClientId="k"))
+        await calls.receive(js("dialout-answered", "b", callClientId="other"))
+        await calls.receive(signalling("connected", "other"))
+        await rest(calls)
+        assert reconcile.asked == []
+        await calls.receive(signalling("interrupted"))
+        await rest(calls)
+        assert reconcile.asked == ["a"]
+        assert not any(session.uncertain for session in calls.live())
+        reconcile.answer = GONE
+        await calls.receive(signalling("connected"))
+        await rest(calls)
+        assert reconcile.asked == ["a", "a"]
+        assert [session.session_id for session in calls.live()] == ["b"]
+        await calls.receive(signalling("connected"))
+        await rest(calls)
+        assert reconcile.asked == ["a", "a"]
+        expect_the_same(kind, path, calls)
+
+
+async def test_a_connection_that_is_back_outdates_the_answer_under_way() -> None:
+    """It was asked while events could not arrive."""
+    reconcile = Reconcile(GONE, first=[ALIVE])
+    reconcile.gate = anyio.Event()
+    async with Dispatcher(Router(), clock=FakeClock(), reconcile=reconcile) as calls:
+        await calls.receive(js("dialout-answered", "a", callClientId="k"))
+        await calls.receive(signalling("interrupted"))
+        await settle()
+        await calls.receive(signalling("connected"))
+        reconcile.gate.set()
+        await settle()
+        assert reconcile.asked == ["a", "a"]
+        assert calls.live() == []
+
+
 # --- restarts -----------------------------------------------------------------------------------------------------
 
 

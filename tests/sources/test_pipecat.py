@@ -146,6 +146,29 @@ async def test_sessions_are_uncertain_after_the_bot_left(name: str, arguments: t
             await until(lambda: session.uncertain)
 
 
+async def test_interrupted_signalling_makes_its_sessions_uncertain_and_so_does_its_return() -> None:
+    """Of the interrupted transport alone. The connections of media have no effect, nor has a first connect."""
+    first, second = transport_of(), pipecat.DailyTransport("https://example.daily.co/other", None, "bot")
+    async with (
+        Dispatcher(Router()) as calls,
+        attach_pipecat(calls, first, client="first"),
+        attach_pipecat(calls, second),
+    ):
+        for transport, session_id in ((first, "a"), (second, "b")):
+            await transport._on_network_connection_status_updated({"connection": "signalling", "event": "connected"})
+            await transport._on_dialout_answered({"sessionId": session_id})
+            await transport._on_network_connection_status_updated(
+                {"connection": "sendTransport", "event": "interrupted"}
+            )
+        await until(lambda: sum(calls.counts.values()) == 6)
+        assert not any(session.uncertain for session in calls.live())
+        for status in ("interrupted", "connected"):
+            await first._on_network_connection_status_updated({"connection": "signalling", "event": status})
+            await until(lambda: [session.uncertain for session in calls.live()] == [True, False])
+            await first._on_dtmf_event({"sessionId": "a", "tone": "1"})
+            await until(lambda: not any(session.uncertain for session in calls.live()))
+
+
 async def test_other_handlers_keep_working() -> None:
     """Added before or after, async or not; they may change what they get."""
     transport, seen = transport_of(), list[str]()
@@ -230,7 +253,7 @@ async def test_events_that_a_transport_lacks_are_left_out(capfd: pytest.CaptureF
         async with attach_pipecat(calls, transport):
             await transport._call_event_handler("on_dialin_connected", {"sessionId": "s"})
             await transport.cleanup()
-        assert calls.session("s") is not None
+        assert [session.session_id[-2:] for session in calls.live()] == ["-s"]
     assert {name: len(known.handlers) for name, known in transport._event_handlers.items()} == {
         "on_dialin_connected": 1,
         "on_other": 0,
@@ -251,8 +274,8 @@ async def test_a_transport_without_registry_gets_all_handlers() -> None:
     async with Dispatcher(Router()) as calls:
         async with attach_pipecat(calls, transport):
             added["on_dialin_stopped"](transport, {"sessionId": "s"})
-        assert calls.session("s") is not None
-    assert set(added) == {*EVENTS, STATE, "on_left"}
+        assert [session.session_id[-2:] for session in calls.sessions()] == ["-s"]
+    assert set(added) == {*EVENTS, STATE, "on_left", "on_error"}
 
 
 async def test_a_transport_without_phone_calls_is_refused() -> None:

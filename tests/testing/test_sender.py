@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from telstate.sources._signatures import PINLESS, WEBHOOK, Secret, verify
+from telstate.sources._signatures import PINLESS, TRUNK, WEBHOOK, Secret, verify
 from telstate.testing import WebhookSender, simulate
 from telstate.testing._sender import body_of
 from tests.sources.serving import serving
@@ -67,7 +67,7 @@ async def test_no_answer_is_a_failure() -> None:
             await sender.post(b"")
 
 
-async def test_simulated_calls_and_pinless_ones_are_signed() -> None:
+async def test_each_kind_is_signed_in_its_own_headers() -> None:
     """The bytes are those of JavaScript."""
     endpoint = ScriptedReceiver()
     async with serving(endpoint.app) as url:
@@ -76,6 +76,11 @@ async def test_simulated_calls_and_pinless_ones_are_signed() -> None:
                 assert await sender.deliver(sent.payload)
         async with WebhookSender(f"{url}/pinless", SECRET, clock=lambda: 1730000000.0) as sender:
             assert await sender.deliver({"To": "1", "From": "2"})
+        async with WebhookSender(f"{url}/a/sip-trunk/", SECRET, clock=lambda: 1730000000.0) as sender:
+            assert await sender.deliver({"type": "sip_trunk.incoming"})
+    headers, body = endpoint.came.pop()
+    verify([Secret(SECRET)], TRUNK, headers, body, 1730000000.0, tolerance=1)
+    assert headers["x-siptrunk-timestamp"] == "1730000000000"
     assert len(endpoint.came) > 6
     headers, body = endpoint.came.pop()
     verify([Secret(SECRET)], PINLESS, headers, body, 1730000000.0, tolerance=1)

@@ -104,3 +104,14 @@ def test_the_summary_counts_outcomes_and_bad_lines() -> None:
             "invalid": 1,
         }
     }
+
+
+def test_a_caller_without_a_session_has_a_line() -> None:
+    """With what they wait for, and the room if Daily has made one."""
+    engine = Engine()
+    trunk = webhook("sip_trunk.incoming", None, call_id="t", room={"name": "lobby"}, timestamp="1730000000")
+    feed(engine, {"From": NUMBER, "callId": "p", "callDomain": "d"}, trunk)
+    held, rings = map(TextReport().caller, engine.unconnected())
+    assert "on hold" in held
+    assert ("lobby" in rings, rings.endswith("in ringback")) == (True, True)
+    assert NUMBER not in held

@@ -20,7 +20,7 @@ class Dialect(StrEnum):
     DAILY_JS = "daily-js"
     """daily-js and react-native: has an `action`. telstate's own local events use it too."""
     WEBHOOK = "webhook"
-    """Daily's webhooks: `type` and `payload`; pinless dial-in: `To` and `From`, or `callId` and `callDomain`."""
+    """Daily's webhooks: `type` and `payload`; pinless dial-in: `To` and `From`, or `callId` and `callDomain`; SIP trunk: its `type`."""
     DAILY_PYTHON = "daily-python"
     """daily-python and pipecat: `{"handler": "on_dialout_answered", "data": {…}}`."""
     JOURNAL = "journal"

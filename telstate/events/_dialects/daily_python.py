@@ -16,8 +16,12 @@ __all__ = ["matches", "translate"]
 _KEYS = {"message": "errorMsg"}
 _OLD_KEYS = {**_KEYS, "participantId": "sessionId"}
 """Before daily-python 0.14."""
+_STOPPED = ("dialin-stopped", "dialout-stopped")
+"""Of these pipecat's SIPTransport gives a `reason`."""
 _OTHER_NAMES = {"on_left": "left-meeting", "on_network_connection_status_updated": "network-connection"}
 """The handlers whose names are not daily-js's."""
+_CONNECTION = {"connection": "type", "status": "event"}
+"""The keys of a connection's status. Source: pipecat 1.14, which documents `connection` and `event`."""
 _STATE = "on_call_state_updated"
 """Has the state of the call client. Of its values only `left` is an event of telstate's."""
 _INFO = {"userId": "user_id", "userName": "user_name", "isLocal": "local", "isOwner": "owner"}
@@ -45,8 +49,12 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
         event.update(type="signaling", event=data)
     elif action == "left-meeting":
         pass
+    elif action == "network-connection" and isinstance(data, dict):
+        event.update(_rename(data, _CONNECTION))
     elif isinstance(data, dict):
         event.update(data if action is None else _respell(data))
+        if action in _STOPPED and "errorMsg" not in event and "reason" in event:
+            event["errorMsg"] = event.pop("reason")
     elif data is not None:
         event["data"] = data
     event["action"] = handler if action is None else action
@@ -57,6 +65,10 @@ def _respell(fields: dict[str, Any]) -> dict[str, Any]:
     keys = _OLD_KEYS if "participantId" in fields and not fields.get("sessionId") else _KEYS
     if keys is _OLD_KEYS:
         fields = {key: value for key, value in fields.items() if key != "sessionId"}  # an empty one
+    return _rename(fields, keys)
+
+
+def _rename(fields: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
     return {keys.get(key, key): value for key, value in fields.items()}
 
 

@@ -3,11 +3,15 @@
 The pinless dial-in webhook (`room_creation_api`) has no envelope. It is detected by `To` and `From`, or `callId` and
 `callDomain`, and has no key that names a type: JSON of other vendors may have a `callId` too. pipecat's runner passes it on to
 a bot as `dialin_settings`.
+
+A SIP trunk's webhook has a type. Daily's page about its fields is known only in part, so they are read inside an envelope and at the
+top level, in each spelling that Daily uses for pinless dial-in.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from telstate.events._base import BY_NAME, is_time
 from telstate.events._json import is_empty
@@ -38,11 +42,18 @@ _CALLER_KEYS = {"call_id": "callId", "call_domain": "callDomain", "sip_headers":
 _TYPE_KEYS = frozenset({"type", "event", "action"})
 """The keys by which others name what happened. A waiting caller has none of them."""
 _ROOM_KEYS = ("room", "domain_id")
+_TRUNK = "sip_trunk."
+"""The types of a SIP trunk's webhook begin with it."""
+_TYPES = {"sip_trunk.incoming": "sip-trunk-incoming"}
+"""The types that have an underscore in Daily's webhooks."""
 
 
 def matches(payload: dict[str, Any]) -> bool:
-    """Only webhooks have an envelope of `type` and `payload`."""
-    return "type" in payload and "payload" in payload
+    """Only webhooks have an envelope of `type` and `payload`. A trunk's may have no `payload`."""
+    if "type" not in payload:
+        return False
+    kind = payload["type"]
+    return "payload" in payload or (isinstance(kind, str) and kind.startswith(_TRUNK))
 
 
 def is_pinless(payload: dict[str, Any]) -> bool:
@@ -70,6 +81,8 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     fields = inner if isinstance(inner, dict) else {}
     kind = payload.get("type")
     action = _action(kind)
+    if action == "sip-trunk-incoming":
+        return _trunk_caller(payload)
     event: dict[str, Any] = _participant(action, fields) if action in _PARTICIPANTS else _respell(fields)
     for key, value in payload.items():
         if key not in ("type", "payload"):
@@ -83,17 +96,75 @@ def _caller(payload: dict[str, Any]) -> dict[str, Any]:
     settings = payload.get("dialin_settings")
     if isinstance(settings, dict):
         payload = {key: value for key, value in payload.items() if key != "dialin_settings"}
-    event = {**payload, **_respell_caller(settings if isinstance(settings, dict) else payload)}
-    for key in ("to", "from"):
-        known = event.get(key.title())
-        if key in event and (known is None or is_empty(known)):
-            event[key.title()] = event.pop(key)
+    event = _with_titles({**payload, **_respell_caller(settings if isinstance(settings, dict) else payload)})
     # A waiting caller has one call id, so the call id identifies a redelivery.
     return {"webhookId": event.get("callId"), **event, "action": "pinless-dialin"}
 
 
 def _respell_caller(fields: dict[str, Any]) -> dict[str, Any]:
     return {_CALLER_KEYS.get(key, key): value for key, value in fields.items()}
+
+
+def _with_titles(event: dict[str, Any]) -> dict[str, Any]:
+    """Write `to` and `from` as Daily's pinless webhook does, unless both spellings have a value."""
+    for key in ("to", "from"):
+        if key in event and _is_unknown(event.get(key.title())):
+            event[key.title()] = event.pop(key)
+    return event
+
+
+def _trunk_caller(payload: dict[str, Any]) -> dict[str, Any]:
+    """Translate a call on a SIP trunk. What stands in the `payload` outweighs what stands beside it."""
+    inner = payload.get("payload")
+    event = {_ENVELOPE.get(key, key): value for key, value in payload.items() if key != "type"}
+    if inner is None or isinstance(inner, dict):
+        event.pop("payload", None)
+    if isinstance(inner, dict):
+        event.update((key, value) for key, value in inner.items() if key not in event or not _is_unknown(value))
+    event = _with_titles(_respell_caller(_respell(event)))
+    event = {"roomUrl" if key == "room_url" else key: value for key, value in event.items()}
+    event.update(_room(event.pop("room", None), event.pop("roomUrl", None)))
+    if _is_unknown(event.get("webhookId")) and (own := _own_id(event)) is not None:
+        event["webhookId"] = own
+    return {**event, "action": "sip-trunk-incoming"}
+
+
+def _room(room: Any, url: Any) -> dict[str, Any]:
+    """Return a room's name and address. It comes as an object with `url` and perhaps `name`; what else that has is kept."""
+    rest: dict[str, Any] = {}
+    name = room
+    if isinstance(room, dict):
+        name, own_url = room.get("name"), room.get("url")
+        url = url if _is_unknown(own_url) else own_url
+        rest = {key: value for key, value in room.items() if key not in ("name", "url")}
+        if not isinstance(name, str) and not _is_unknown(name):
+            rest["name"], name = name, None
+    elif isinstance(room, str) and "/" in room:
+        name, url = None, room
+    if _is_unknown(name):
+        name = _last_segment(url)
+    found = {"room": name, "roomUrl": url, "roomDetails": rest}
+    return {key: value for key, value in found.items() if not _is_unknown(value)}
+
+
+def _last_segment(url: Any) -> str | None:
+    """Return the name of the room at an address."""
+    try:
+        return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]) if isinstance(url, str) else None
+    except ValueError:  # not a URL
+        return None
+
+
+def _own_id(event: dict[str, Any]) -> str | None:
+    """Return what identifies a redelivery where the envelope has no id: the call's id, else its room and time."""
+    call_id, room, at = event.get("callId"), event.get("room"), event.get("occurredAt")
+    if isinstance(call_id, str) and call_id.strip():
+        return call_id
+    return f"{room} {at}" if isinstance(room, str) and isinstance(at, (str, int, float)) and not is_empty(at) else None
+
+
+def _is_unknown(value: Any) -> bool:
+    return value is None or is_empty(value)
 
 
 _NO_WEBHOOKS = frozenset({"left-meeting", "network-connection"})
@@ -109,7 +180,7 @@ def _action(kind: Any) -> str | None:
     """`dialout.answered` is `dialout-answered`; None for a type that is not known from Daily's webhooks."""
     if not isinstance(kind, str):
         return None
-    action = kind.replace(".", "-")
+    action = _TYPES.get(kind) or kind.replace(".", "-")
     known = BY_NAME.get(action)
     is_type = known is not None and not known.local and "." in kind and action not in _NO_WEBHOOKS
     return action if is_type else None

@@ -1,0 +1,164 @@
+"""Two readings of logs that show whole calls: the first finds which calls are wanted, the second keeps their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from telstate.calls._outcome import Outcome, Unmatched
+from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.errors import ParseError
+from telstate.events._dialects.journal import unwrap
+from telstate.events._parse import parse_line
+from telstate.journals._database import is_sqlite
+from telstate.routing._ports import KeptLetter
+from telstate.sources._log_lines import STDIN, LogLine
+from telstate.views import Selection
+from telstate.views._call_groups import CallGroups, CallIds
+from telstate.views._call_trace import CallTrace
+from telstate.views._call_traces import CallTraces
+from telstate.views._ladder import Ladder
+from telstate.views._ladder_building import HandlerWork, build_ladder
+from telstate.views._masked import mask_record
+from telstate.views._text import utc_time
+
+__all__ = ["CallFinder", "call_ladders"]
+
+_OTHERS = 10
+"""Calls that are named where none matches."""
+
+
+class CallFinder:
+    """The first reading: which calls a selection admits, each with all its legs.
+
+    Args:
+        names: the logs.
+        selection: admits a call if it admits one of its legs, or its caller on hold.
+        limit: how many calls are kept; the others are counted.
+        settings: of the replay, in place of the log's own.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        selection: Selection,
+        limit: int | None = None,
+        *,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.run = LogRun(names, settings=settings, gone=self._take)
+        self._selection = selection
+        self.groups = CallGroups(limit)
+        self.others: list[dict[str, Any]] = []
+        """Some records that are not wanted."""
+        self.known = 0
+        """Sessions and callers in the logs."""
+
+    def find(self) -> list[CallIds]:
+        """Read everything; return the calls in the order in which their first legs left memory.
+
+        Raises:
+            OSError: if a file cannot be read.
+            JournalError: if a database is not a journal, or is damaged.
+        """
+        self.run.run()
+        return self.groups.calls()
+
+    def others_in_words(self, *, numbers: bool) -> list[str]:
+        """Name some calls of the logs, one a line, for somebody who asked for another one."""
+        return [_row(record if numbers else mask_record(record)) for record in self.others]
+
+    def _take(self, gone: Gone) -> None:
+        if isinstance(gone, Unmatched):
+            return
+        record = record_of(self.run, gone)
+        self.known += 1
+        if self._selection.admits(record):
+            self.groups.add(record)
+        elif len(self.others) < _OTHERS:
+            self.others.append(record)
+
+
+def call_ladders(
+    names: list[str], calls: Iterable[CallIds], *, numbers: bool = False, settings: dict[str, Any] | None = None
+) -> list[Ladder]:
+    """The second reading: return the ladders of calls, in the order in which they began in the logs.
+
+    Args:
+        names: the logs, which can be read twice: see `rereadable`.
+        calls: the wanted ones. Only their events are kept in memory.
+        numbers: show phone numbers, SIP users and names in full.
+        settings: of the replay, as in the first reading.
+
+    Raises:
+        OSError: if a file cannot be read.
+        JournalError: if a database is not a journal, or is damaged.
+    """
+    traces = CallTraces(calls, lambda: run.replay.engine)
+    databases = {name for name in names if name != STDIN and is_sqlite(name)}
+
+    def see(line: LogLine, outcome: Outcome) -> None:
+        if traces.wants(outcome):
+            at, dialect = _time_and_dialect(line)
+            record = unwrap(line.raw) if line.file in databases else None
+            traces.see(outcome, at, dialect, None if record is None else (line.file, record.seq))
+
+    def depart(gone: Gone) -> None:
+        if not isinstance(gone, Unmatched):
+            traces.depart(gone, record_of(run, gone))
+
+    run = LogRun(names, settings=settings, gone=depart, stepped=see, inferred=traces.infer)
+    run.run()
+    shown = sorted(
+        (trace for trace in traces.traces if trace.seen), key=lambda trace: min(seen.number for seen in trace.seen)
+    )
+    work = _work_of(shown, databases)
+    return [build_ladder(trace, work, numbers=numbers) for trace in shown]
+
+
+def _time_and_dialect(line: LogLine) -> tuple[float | None, str | None]:
+    try:
+        _, at, dialect, *_ = parse_line(line.raw)
+    except ParseError:  # it was read before
+        return None, None
+    return at, dialect
+
+
+def _work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:
+    """Ask the journals about the handlers of the calls' events. A log does not have them."""
+    if not databases:
+        return HandlerWork()
+    from telstate.journals import _queries as queries  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
+    from telstate.journals._sqlite import query  # noqa: PLC0415
+
+    keys = {seen.key for trace in traces for seen in trace.seen if seen.key is not None}
+    unfinished: set[Any] = set()
+    letters: dict[Any, list[KeptLetter]] = {}
+    for name in databases:
+        seqs = sorted(seq for file, seq in keys if file == name)
+        done = query(name, partial(queries.finished, seqs=seqs)) if seqs else set()
+        unfinished |= {(name, seq) for seq in seqs if seq not in done}
+        for kept in _letters(name) if seqs else ():
+            key = (name, abs(kept.letter.seq))  # below zero: the retirement of the session that this event opened
+            if key in keys:
+                letters.setdefault(key, []).append(kept)
+    return HandlerWork(unfinished, letters)
+
+
+def _letters(name: str) -> Iterator[KeptLetter]:
+    from telstate.journals import _queries as queries  # noqa: PLC0415
+    from telstate.journals._sqlite import query  # noqa: PLC0415
+
+    last = 0
+    while found := query(name, partial(queries.dead_letters, after=last)):
+        yield from found
+        last = found[-1].number
+
+
+def _row(record: dict[str, Any]) -> str:
+    one = record.get("session_id") or record.get("call_id")
+    who = record.get("destination") or record.get("caller") or record.get("sip_from") or record.get("from") or ""
+    return (
+        f"  {one}  {utc_time(record['started_at']):<19}  {record.get('cause') or record['state']:<11}  {who}".rstrip()
+    )

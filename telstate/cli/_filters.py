@@ -1,0 +1,126 @@
+"""The options by which every command that reads logs selects calls: `--number`, `--room`, `--since`, `--where`, ….
+
+@with_filters
+def calls(…, selection: Selection) -> None: ...
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from time import time
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from telstate.calls._callers import CallerState
+from telstate.calls._evidence import Cause
+from telstate.calls._table import State
+from telstate.events import Direction
+from telstate.views import FIELDS, Condition, Selection
+
+__all__ = ["with_filters"]
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_STATES = tuple(dict.fromkeys(map(str, (*State, *CallerState))))
+
+
+def _several(option: str, metavar: str, text: str, values: Sequence[str] = ()) -> Any:
+    """An option that may be repeated."""
+    help_text = f"{text} May be repeated."
+    callback = None
+    if values:
+        help_text = f"{text} One of {', '.join(values)}; may be repeated."
+
+        def callback(given: list[str] | None) -> list[str] | None:
+            for value in given or ():
+                if value not in values:
+                    raise typer.BadParameter(f"{value!r} is none of {', '.join(values)}")
+            return given
+
+    return Annotated[
+        list[str] | None,
+        typer.Option(option, metavar=metavar, help=help_text, callback=callback),
+    ]
+
+
+def _one(option: str, metavar: str, text: str) -> Any:
+    return Annotated[str | None, typer.Option(option, metavar=metavar, help=text)]
+
+
+_TIME = "2026-10-01, 2026-10-01T14:30 (UTC), or 2h, 30m, 1d ago."
+_OPTIONS: dict[str, Any] = {
+    "number": _several(
+        "--number", "NUMBER", "Only calls with this phone number, in any spelling, or this SIP address."
+    ),
+    "room": _several("--room", "NAME", "Only calls of this room."),
+    "session": _several("--session", "ID", "Only this session; the beginning of its id will do."),
+    "call": _several(
+        "--call", "ID", "Only this call, with all its legs: the id of a session, a SIP Call-ID, or a caller's."
+    ),
+    "state": _several("--state", "STATE", "Only calls that are in this state at the end.", _STATES),
+    "cause": _several("--cause", "CAUSE", "Only calls that ended for this cause.", tuple(Cause)),
+    "direction": _several("--direction", "DIRECTION", "Only one direction.", tuple(Direction)),
+    "since": _one("--since", "TIME", f"Only calls that had not ended before: {_TIME}"),
+    "until": _one("--until", "TIME", "Only calls that had begun by then; a date means the end of that day."),
+    "where": _one(
+        "--where", "EXPR", "Only calls that meet a condition on their record, as in 'talk_s > 30 and not transfers'."
+    ),
+    "anomalies": Annotated[bool, typer.Option("--anomalies", help="Only calls with something that cannot be.")],
+}
+
+
+def with_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options. What they select comes as its keyword argument `selection`."""
+    hints = get_type_hints(command, include_extras=True)
+    signature = inspect.signature(command)
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in _OPTIONS}
+        command(**given, selection=_selection(**chosen))
+
+    del run.__wrapped__  # typer would read the command's own signature
+    own = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.name != "selection"]
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "anomalies" else None, annotation=kind
+        )
+        for name, kind in _OPTIONS.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
+    return run
+
+
+def _selection(
+    *, since: str | None, until: str | None, where: str | None, anomalies: bool, **several: Any
+) -> Selection:
+    try:
+        condition = None if where is None else Condition(where, FIELDS)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--where") from None
+    return Selection(
+        **{f"{name}s": tuple(values or ()) for name, values in several.items()},
+        since=None if since is None else _time(since, "--since"),
+        until=None if until is None else _time(until, "--until", end=True),
+        where=condition,
+        anomalies=anomalies,
+    )
+
+
+def _time(text: str, option: str, *, end: bool = False) -> float:
+    """Read a time. At the end of a span, a date means the end of the day."""
+    if found := _AGO.fullmatch(text):
+        return time() - float(found[1]) * _SECONDS[found[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time: give {_TIME}", param_hint=option) from None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    whole_day = end and re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
+    return (at + timedelta(days=1) if whole_day else at).timestamp()

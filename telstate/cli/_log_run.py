@@ -1,0 +1,137 @@
+"""One run over logs, as all commands make it that report on calls: read, replay, and hand on what leaves memory, with a progress bar."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from telstate.calls._callers import Caller
+from telstate.calls._outcome import Outcome, Unmatched
+from telstate.calls._replay import Replay
+from telstate.calls._session import Session
+from telstate.cli._logs import LineReader, OtherLines, find_files, read_log, size_of
+from telstate.cli._terminal import Bar
+from telstate.sources._log_lines import STDIN, LogLine
+
+__all__ = ["Gone", "LogRun", "record_of", "rereadable"]
+
+Gone = Session | Unmatched | Caller
+
+
+class LogRun:
+    """Replays logs.
+
+    Args:
+        names: the files and folders, in this order; `-` is standard input.
+        settings: of the replay, in place of the log's own.
+        gone: called with each session, caller on hold and event when it leaves memory, and at the end with all that are left.
+        refuse: called with each line that could not be read, and the reason.
+        stepped: called with each line and the outcome of its event, before what left memory by it.
+        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it.
+
+    Raises:
+        OSError: if a file is missing, before anything is printed: half a report misleads.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        *,
+        settings: dict[str, Any] | None = None,
+        gone: Callable[[Gone], None] = lambda _: None,
+        refuse: Callable[[LogLine, str], None] = lambda *_: None,
+        stepped: Callable[[LogLine, Outcome], None] | None = None,
+        inferred: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:
+        names = find_files(names)
+        self._names = names
+        self.replay = Replay(settings or {})
+        self._gone = gone
+        self._reader: LineReader[Outcome | None] = LineReader(self.replay.feed, refuse)
+        self._stepped = stepped
+        self._inferred = inferred
+        self.lines = 0
+        self.other_lines: list[OtherLines] = []
+        """The ordinary lines of application logs, by file: they are only counted."""
+        self._progress = Bar(size_of(names))
+
+    def run(self, *, at_end: Callable[[], None] = lambda: None) -> None:
+        """Read everything.
+
+        Args:
+            at_end: called once all lines are read, before the rest is handed on.
+
+        Raises:
+            OSError: if a file cannot be read.
+            JournalError: if a database is not a journal, or is damaged.
+        """
+        with self._progress:
+            for line in read_log(self._names):
+                self.lines += 1
+                self._read(line)
+                self._progress.advance(line.size)
+            self.other_lines = self._reader.noise()
+            at_end()
+            for end in self.replay.finish():
+                self._inferred(end)
+                self._hand_on(end)
+            engine = self.replay.engine
+            left: list[Gone] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
+            for one in left:
+                self._gone(one)
+
+    @property
+    def invalid(self) -> int:
+        """Lines that could not be read, ordinary lines of an application's log included."""
+        return self._reader.refused
+
+    @property
+    def has_read_nothing(self) -> bool:
+        """True if there were lines, and none of them could be read."""
+        return bool(self.lines) and self.invalid == self.lines
+
+    def print(self, text: str | None) -> None:
+        """Write to standard output, above the progress bar; None writes nothing."""
+        if text is not None:
+            self._progress.print(text)
+
+    def legs(self, session: Session) -> list[str] | None:
+        """Return the ids of the other legs of a session's call; None for one that has left memory, which knows them itself."""
+        engine = self.replay.engine
+        if engine.session(session.session_id) is not session:
+            return None
+        return [leg.session_id for leg in engine.legs(session.session_id) if leg is not session]
+
+    def _read(self, line: LogLine) -> None:
+        outcome = self._reader(line)
+        if outcome is not None:
+            if self._stepped is not None:
+                self._stepped(line, outcome)
+            for end in self.replay.inferred:
+                self._inferred(end)
+            self._hand_on(outcome)
+
+    def _hand_on(self, outcome: Outcome) -> None:
+        for gone in outcome.departed:
+            self._gone(gone)
+
+
+def record_of(run: LogRun, one: Session | Caller) -> dict[str, Any]:
+    """Return the record of a session, with the other legs of its call, or of a caller on hold."""
+    return one.to_dict(legs=run.legs(one)) if isinstance(one, Session) else one.to_dict()
+
+
+@contextmanager
+def rereadable(names: list[str]) -> Iterator[list[str]]:
+    """Give names that can be read more than once: standard input is kept in a temporary file meanwhile."""
+    if STDIN not in names:
+        yield names
+        return
+    with tempfile.NamedTemporaryFile(prefix="telstate-") as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.flush()
+        yield [kept.name if name == STDIN else name for name in names]

@@ -1,0 +1,75 @@
+"""The report of a replay as CSV: one row for each session, and for each caller on hold who got to none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from telstate.calls._callers import Caller
+from telstate.calls._engine import Engine
+from telstate.calls._outcome import Unmatched
+from telstate.calls._session import Session
+from telstate.events import Direction
+from telstate.views._masked import mask_record
+from telstate.views._selection import FIELDS
+
+__all__ = ["CsvReport"]
+
+
+class CsvReport:
+    """CSV (RFC 4180), with the fields of a session's record as columns. Lists and objects are JSON; what is not known is empty.
+
+    Lines that could not be read and events without a session have no row.
+
+    Args:
+        numbers: show phone numbers, SIP users and names in full.
+    """
+
+    def __init__(self, *, numbers: bool = False) -> None:
+        self._numbers = numbers
+
+    def head(self) -> str | None:
+        """The names of the columns."""
+        return _row(FIELDS)
+
+    def session(self, session: Session, legs: Iterable[str] | None = None) -> str:
+        """A session."""
+        return self._shown(session.to_dict(legs=legs))
+
+    def caller(self, caller: Caller) -> str:
+        """A caller on hold: their id is in `pinless_call_id`, and there is no `session_id`."""
+        record = caller.to_dict()
+        named = {"pinless_call_id": "call_id", "caller": "from", "called": "to"}
+        fields = {name: record[named.get(name, name)] for name in FIELDS if named.get(name, name) in record}
+        return self._shown({**fields, "direction": Direction.DIALIN.value})
+
+    def unmatched(self, unmatched: Unmatched) -> None:
+        """No row."""
+
+    def invalid(self, file: str, line: int, error: str) -> None:
+        """No row."""
+
+    def noise(self, file: str, first: int, lines: int) -> None:
+        """No row."""
+
+    def summary(self, engine: Engine, invalid: int) -> None:
+        """No row."""
+
+    def _shown(self, record: dict[str, Any]) -> str:
+        shown: Mapping[str, Any] = record if self._numbers else mask_record(record)
+        return _row(_cell(shown.get(name)) for name in FIELDS)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _row(cells: Iterable[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
