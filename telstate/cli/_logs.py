@@ -11,7 +11,7 @@ from telstate.errors import ParseError
 from telstate.journals._sqlite import is_sqlite, lines
 from telstate.sources._log_files import expand, is_gzip
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
-from telstate.sources._logged_events import event_in, is_from_application
+from telstate.sources._logged_events import FoundEvent, event_in, is_from_application
 
 __all__ = ["LineReader", "OtherLines", "find_files", "read_log", "size_of"]
 
@@ -109,7 +109,7 @@ class LineReader(Generic[T]):
             _LEVEL in raw or (_PAYLOAD not in raw and (_TIMESTAMP in raw or b'"ts"' in raw or b'"time"' in raw))
         ) and not raw.startswith(_RECORD):
             if (logged := event_in(raw)) is not None:
-                return self._read_logged(line, logged.as_line())
+                return self._read_logged(line, logged)
             is_log_record = True
         try:
             read = self._read(raw)
@@ -129,7 +129,7 @@ class LineReader(Generic[T]):
         if _is_cut_record(line, error):
             return None
         if look and not line.raw.startswith(_RECORD) and (logged := event_in(line.raw)) is not None:
-            return self._read_logged(line, logged.as_line())
+            return self._read_logged(line, logged)
         torn = "" if line.whole else "the last line has no end, it may be torn: "
         is_no_event = not error.field or error.field == "action"
         reason = f"{torn}{error}"
@@ -142,8 +142,13 @@ class LineReader(Generic[T]):
             self._reject(line, reason)
         return None
 
-    def _read_logged(self, line: LogLine, record: bytes) -> T | None:
-        self._now_application(line.file)
+    def _read_logged(self, line: LogLine, logged: FoundEvent) -> T | None:
+        if logged.is_whole_line and not is_from_application(line.raw):
+            self._with_events = line.file
+            self._report_undecided()
+        else:
+            self._now_application(line.file)
+        record = logged.as_line()
         try:
             read = self._read(record)
         except ParseError as error:

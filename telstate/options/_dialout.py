@@ -35,6 +35,11 @@ from telstate.options._fields import (
 __all__ = ["Dialout", "Permissions", "PhoneDialout", "SipDialout", "VideoSettings", "wait_without_extension"]
 
 
+def _default_of_daily(value: int) -> Any:
+    """What a field that is left out amounts to, for tools that read the JSON schema. It is not sent."""
+    return Field(json_schema_extra={"default": value})
+
+
 class VideoSettings(Options):
     """How to encode the video that is sent to the far end.
 
@@ -43,13 +48,13 @@ class VideoSettings(Options):
     Source: docs.daily.co/reference/rest-api/rooms/dialout/start, and the types of daily-js.
     """
 
-    width: VideoWidth | None = None
+    width: Annotated[VideoWidth | None, _default_of_daily(1280)] = None
     """Pixels, 1 to 1280. Daily's default is 1280."""
-    height: VideoHeight | None = None
+    height: Annotated[VideoHeight | None, _default_of_daily(720)] = None
     """Pixels, 1 to 720. Daily's default is 720."""
-    fps: VideoFps | None = None
+    fps: Annotated[VideoFps | None, _default_of_daily(15)] = None
     """Frames per second, 1 to 30. Daily's default is 15."""
-    video_bitrate: VideoBitrate | None = None
+    video_bitrate: Annotated[VideoBitrate | None, _default_of_daily(900)] = None
     """Kilobits per second, 1 to 1000. Daily's default is 900."""
 
 

@@ -18,7 +18,7 @@ from telstate.sources._log_lines import GZIP, STDIN
 
 __all__ = ["NO_LOGS", "expand", "is_gzip"]
 
-NO_LOGS = "no logs in it: their names end in .log, .jsonl, .ndjson, .json, .txt or .out, with a date or a number, or .gz behind it"
+NO_LOGS = "no logs in it: their names end in .log, .jsonl, .ndjson, .json, .txt or .out, with a date or a number, or .gz behind it. Name any other file itself, a journal too"
 _LOG = re.compile(
     r"(?P<stem>[^.].*?)(?P<date>[-._]?\d{4}-?\d\d-?\d\d(?:[-T_.]?[\d-]+)*(?:_\d+)?)?"
     r"(?P<ext>\.(?:log|jsonl|ndjson|json|txt|out|err))"

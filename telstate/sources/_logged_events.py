@@ -52,6 +52,8 @@ class FoundEvent(NamedTuple):
     at: float | None
     """The line's time, in Unix seconds; None if the payload has a time, or the line has none."""
     dialect: Dialect
+    is_whole_line: bool = False
+    """Whether the line is the event itself, so that it need not come from an application's log."""
 
     def as_line(self, seq: int = 0) -> bytes:
         """The event as a line of a log of events."""
@@ -69,7 +71,8 @@ def event_in(line: bytes) -> FoundEvent | None:
         except ParseError:
             continue
         if event is not None:
-            return FoundEvent(payload, None if is_record or own is not None else at, dialect)
+            has_time = is_record or own is not None
+            return FoundEvent(payload, None if has_time else at, dialect, search.whole == payload)
     return None
 
 
@@ -165,6 +168,9 @@ class _Search:
 
     def __init__(self) -> None:
         self._left = _MOST_VALUES
+        self.whole = b""
+        """The line, if it names itself an event."""
+        self._begins_line = False
 
     def look_at(self, value: Any, around: _Context, depth: int = 0) -> Iterator[tuple[bytes, float | None]]:
         """Look for events in a value of any kind."""
@@ -182,7 +188,10 @@ class _Search:
     def _in_record(self, record: dict[str, Any], around: _Context, depth: int) -> Iterator[tuple[bytes, float | None]]:
         if _is_event(record):
             around = _with_time(around, _time_of(record))
-            yield _json(record), around.at
+            payload = _json(record)
+            if depth == 1 and self._begins_line:
+                self.whole = payload
+            yield payload, around.at
             if not record.keys().isdisjoint(_LEVELS):  # the logger's own keys may be what keeps it from being one
                 yield _json({key: value for key, value in record.items() if key not in _OF_LOGGER}), around.at
             return
@@ -208,8 +217,10 @@ class _Search:
 
     def _in_text(self, text: str, around: _Context, depth: int) -> Iterator[tuple[bytes, float | None]]:
         begin = text.find("{")
-        around = _with_time(around, _time_in(text if begin < 0 else text[:begin]))
+        head, tail = (text, "") if begin < 0 else (text[:begin], text[text.rfind("}") + 1 :])
+        around = _with_time(around, _time_in(head) or _time_in(tail))
         if begin >= 0 and not text[:begin].strip():
+            self._begins_line = not depth
             whole = _read(text.strip())
             if isinstance(whole, dict):
                 yield from self.look_at(whole, around, depth + 1)
@@ -225,6 +236,8 @@ class _Search:
             if isinstance(value, dict):
                 handler = _handler_in(text[:begin]) or around.handler or _handler_in(text[end : end + 200])
                 yield from self.look_at(value, around._replace(handler=handler), depth + 1)
+        if '{\\"' in text:  # JSON in quotes, as logfmt writes it
+            yield from self.look_at(text.replace('\\"', '"'), around, depth + 1)
         if (_handler_in(text) or around.handler) == _READY:
             for endpoint in _ENDPOINT.findall(text[-1000:])[-1:]:
                 yield _json({"handler": _READY, "data": endpoint}), around.at

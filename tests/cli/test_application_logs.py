@@ -31,10 +31,11 @@ def test_ordinary_lines_are_counted_in_one_line() -> None:
     given = NOISE * 100 + ANSWERED + NOISE * 400 + STOPPED
     run = telstate("replay", "--json", given=given)
     assert run.returncode == 0
-    first, session, last = (json.loads(line) for line in run.stdout.splitlines())
-    assert first == {"invalid": {"file": "-", "line": 1, "error": "2000 lines of this application log hold no event"}}
-    assert session["session"]["talk_s"] == 9.0
-    assert (last["summary"]["received"], last["summary"]["invalid"]) == (2, 2000)
+    found = {kind: value for line in run.stdout.splitlines() for kind, value in json.loads(line).items()}
+    assert len(run.stdout.splitlines()) == len(found) == 3
+    assert found["invalid"] == {"file": "-", "line": 1, "error": "2000 lines of this application log hold no event"}
+    assert found["session"]["talk_s"] == 9.0
+    assert (found["summary"]["received"], found["summary"]["invalid"]) == (2, 2000)
     assert telstate("replay", "--json", "--strict", given=given).returncode == 1
     assert telstate("replay", "--json", "--strict", given=ANSWERED + STOPPED).returncode == 0
     text = telstate("replay", given=given).stdout.decode()
@@ -53,6 +54,13 @@ def test_lines_of_an_event_log_are_still_reported_one_by_one() -> None:
     run = telstate("replay", "--json", given=CALL + b"nope\n" + STOP[:20] + b"\n{}\n")
     assert [json.loads(line)["invalid"]["line"] for line in run.stdout.splitlines() if b"invalid" in line[:12]] == [
         2,
+        3,
+        4,
+    ]
+    stamped = b'{"ts": 1767268800.5, "handler": "on_dialout_answered", "data": {"sessionId": "s"}}\n'
+    run = telstate("replay", "--json", given=b"no\n" + stamped + b"nope\n{}\n")
+    assert [json.loads(line)["invalid"]["line"] for line in run.stdout.splitlines() if b"invalid" in line[:12]] == [
+        1,
         3,
         4,
     ]

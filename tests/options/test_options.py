@@ -569,6 +569,9 @@ def test_the_json_schema_has_the_limits() -> None:
     assert limits_of(SipRoom)["sip_mode"] == {"const": "dial-in"}
     assert limits_of(SipRoom)["num_endpoints"] == {"minimum": 1}
     assert limits_of(VideoSettings) == {name: {"minimum": 1, "maximum": most} for name, most, _ in VIDEO_LIMITS}
+    video = VideoSettings.model_json_schema(by_alias=False)["properties"]
+    assert [video[name]["default"] for name, *_ in VIDEO_LIMITS] == [1280, 720, 15, 900]
+    assert VideoSettings(width=1280, height=720, fps=15, video_bitrate=900).body()["videoBitrate"] == 900
     assert limits_of(Codecs)["video"] == {"minItems": 1, "uniqueItems": True}
     assert PhoneDialout.model_json_schema()["required"] == ["phoneNumber"]
 

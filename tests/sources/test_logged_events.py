@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from telstate.events._parse import parse_line
 from telstate.sources._logged_events import event_in, is_from_application
@@ -248,6 +250,21 @@ def test_times_of_records(key: str, value: Any) -> None:
     assert event == ("dialout-answered", ID, None if value in (True, "soon", "1" * 400) else NOON)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-01-01T12:00:00Z [info     ] on_dialout_answered            data={'sessionId': '%s'} room=r",
+        "\x1b[2m2026-01-01T12:00:00Z\x1b[0m [\x1b[32minfo\x1b[0m] \x1b[1mon_dialout_answered\x1b[0m \x1b[36mdata\x1b[0m=\x1b[35m{'sessionId': '%s'}\x1b[0m",
+        "data={'sessionId': '%s'} event='on_dialout_answered' level='info' timestamp='2026-01-01T12:00:00Z'",
+        'time=2026-01-01T12:00:00Z level=info msg="on_dialout_answered" data="{\\"sessionId\\": \\"%s\\"}"',
+        """2026-01-01 12:00:00 POST /webhook body=b'{"action": "dialout-answered", "sessionId": "%s"}'""",
+    ],
+)
+def test_other_layouts(line: str) -> None:
+    """structlog's console and key-value lines, logfmt, and the bytes of a body."""
+    assert found(line % ID) == ("dialout-answered", ID, NOON)
+
+
 def test_a_log_in_a_log() -> None:
     """Docker, journald and cloud loggers put a line into a record; what is certain of its time is the outermost zone."""
     text = f"2026-01-01 14:00:00.000 | INFO | bot:on_dialout_answered:1 - {{'sessionId': '{ID}'}}\n"
@@ -299,6 +316,62 @@ def test_hostile_lines_take_little_time(begin: str, part: str) -> None:
     event_in(line)
     is_from_application(line)
     assert time.process_time() - began < 1.0
+
+
+PIECES = [
+    *(
+        "{",
+        "}",
+        "[",
+        "]",
+        "(",
+        ")",
+        "'",
+        '"',
+        "\\",
+        ":",
+        ", ",
+        "\\ud800",
+        "1",
+        "-1e999",
+        "None",
+        "nan",
+        "...",
+        "b'x'",
+        "{1: 2, (1,): set()}",
+    ),
+    *(
+        "on_dialout_answered ",
+        "'sessionId': 's'",
+        '"action": "dialout-answered"',
+        '"payload": {}',
+        '"level": "info"',
+        "2026-01-01 12:00:00 ",
+    ),
+    *(
+        "'tone': 5",
+        "'id': 'x', 'info': {}",
+        "on_participant_joined ",
+        "dialin ready a@b.daily.co",
+        "\x1b[1m",
+        "\x00",
+        "é",
+    ),
+]
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+    | st.binary(max_size=40).map(lambda data: data.decode("latin-1"))
+)
+@settings(max_examples=60)
+def test_no_line_raises_anything(text: str) -> None:
+    """What is found can be read as a line of a log of events."""
+    for line in (text, HEAD + text, json.dumps({"message": text, "level": "info"})):
+        logged = event_in(line.encode("utf-8", "surrogatepass"))
+        is_from_application(line.encode("utf-8", "surrogatepass"))
+        if logged is not None:
+            assert parse_line(logged.as_line())[0] is not None
 
 
 def test_a_line_that_is_too_long_is_not_looked_at() -> None:
