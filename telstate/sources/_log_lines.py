@@ -55,7 +55,7 @@ def read_lines(files: Iterable[str]) -> Iterator[LogLine]:
 def _lines(name: str, file: io.BufferedReader) -> Iterator[LogLine]:
     size = 0
     number = 0
-    source = _as_utf8(_unpacked(name, file))
+    source = _as_text(name, file)
     while chunk := source.readline(MAX_LINE + 1):
         number += 1
         size += len(chunk)
@@ -98,15 +98,6 @@ class _Gzip(io.RawIOBase):
         return len(data)
 
 
-def _unpacked(name: str, file: io.BufferedReader) -> io.BufferedReader[Any]:
-    """Check the first two bytes for gzip."""
-    head = file.read(2)
-    whole: io.RawIOBase = _Headed(file, head)
-    if head == b"\x1f\x8b":
-        whole = _Gzip(name, io.BufferedReader(whole, 1 << 18))
-    return io.BufferedReader(whole, 1 << 18)
-
-
 class _Utf16(io.RawIOBase):
     """A UTF-16 file, as PowerShell's `>` writes it, read as UTF-8."""
 
@@ -140,8 +131,13 @@ class _Headed(io.RawIOBase):
         return len(data)
 
 
-def _as_utf8(file: io.BufferedReader[Any]) -> io.BufferedReader[io.RawIOBase]:
-    """Check the first two bytes for a UTF-16 byte order mark."""
+def _as_text(name: str, file: io.BufferedReader[Any]) -> io.BufferedReader[io.RawIOBase]:
+    """Check the first two bytes for gzip, then for a UTF-16 byte order mark."""
     head = file.read(2)
+    if head == b"\x1f\x8b":
+        packed: io.RawIOBase = _Headed(file, head)
+        unpacked: io.RawIOBase = _Gzip(name, io.BufferedReader(packed, 1 << 18))
+        file = io.BufferedReader(unpacked, 1 << 18)
+        head = file.read(2)
     raw: io.RawIOBase = _Utf16(file, head) if head in (b"\xff\xfe", b"\xfe\xff") else _Headed(file, head)
     return io.BufferedReader(raw, 1 << 18)

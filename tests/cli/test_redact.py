@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import phonenumbers
@@ -263,3 +264,29 @@ def test_a_journal_can_be_redacted(tmp_path: Path) -> None:
     copy = tmp_path / "calls.db"
     copy.write_bytes(journal.read_bytes())
     assert said(redacted(copy)) == said(copy)
+
+
+SPELLINGS = ("+49301234567", "0049301234567", "030 1234567", "030/1234567", "tel:+49-30-1234567", "sip:+49301234567@c.example", '"Bo" <sip:+49301234567@c.example>', "anonymous", "+4930123456", "sip:bob@c.example", "sip:Bob@c.example", "bob", "1001")  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_callers_endpoints_and_transfers_correlate_as_before(seed: int) -> None:
+    """Whatever spellings of few addresses meet, in whatever order."""
+    rng = Random(seed)
+    lines = []
+    for at in range(1, 25):
+        number, other, room = rng.choice(SPELLINGS), rng.choice(SPELLINGS), rng.choice(("sip:r.0@x.sip.daily.co", SPELLINGS[0]))  # fmt: skip
+        caller, dialin, dialout = (f"{kind}{rng.randrange(4)}" for kind in "cio")
+        dialect, payload = rng.choice(
+            [
+                ("webhook", {"To": other, "From": number, "callId": caller, "callDomain": "d"}),
+                ("daily-js", {"action": "dialin-connected", "sessionId": dialin, "sipFrom": number, "sipEndpoint": room}),
+                ("daily-js", {"action": "pinless-forwarded", "callId": caller, "sipEndpoint": room}),
+                ("daily-js", {"action": rng.choice(("dialout-requested", "dialout-connected", "dialout-answered")), "sessionId": dialout, "destination": number, "room": "r", "callClientId": "k"}),
+                ("webhook", {"type": rng.choice(("calltransfer.initiated", "calltransfer.answered")), "id": str(at), "payload": {"session_id": dialin, "room": "r", "to_endpoint": number}}),
+                ("daily-js", {"action": rng.choice(("dialin-stopped", "dialout-stopped")), "sessionId": rng.choice((dialin, dialout))}),
+            ]
+        )  # fmt: skip
+        lines.append({"v": 1, "seq": at, "at": 1_790_000_000.0 + 9 * at, "dialect": dialect, "event": None, "payload": payload})  # fmt: skip
+    log = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    assert said(redacted(log)) == said(log)
