@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from telstate.calls._replay import Replay
+from telstate.calls._session import Session
 from telstate.testing import Noise, simulate
 from telstate.views._findings import spoken
-from telstate.views._lint import RULES
+from telstate.views._lint import RULES, Linter
 from tests.cli.running import telstate
 
 START = 1_790_000_000
@@ -399,3 +401,22 @@ def test_every_rule_is_complete() -> None:
 def test_seconds_in_words(seconds: float, text: str) -> None:
     """Two units at most."""
     assert spoken(seconds) == text
+
+
+def test_memory_is_for_live_calls() -> None:
+    """What was kept of a call is forgotten with it; for the log there are counts."""
+    replay, linter = Replay({"retention": 60.0, "key_ttl": 60.0}), Linter()
+    most = 0
+    for sent in simulate(1, calls=600, span=10 * 86_400.0, dialects=["webhook"], noise=Noise(lost=0.02)):
+        outcome = replay.feed(sent.line())
+        assert outcome is not None
+        linter.see(outcome, replay.engine.live, file="f", line=1, at=replay.at, dialect=replay.dialect, is_record=False)
+        for gone in outcome.departed:
+            if isinstance(gone, Session):
+                linter.call(gone)
+        kept = len(linter.facts._calls)
+        assert kept <= sum(1 for _ in replay.engine.sessions()) + 1
+        most = max(most, kept)
+    assert most < 40
+    assert linter.facts.calls > 550
+    assert len(linter.facts._by_sip_call) <= len(linter.facts._calls)
