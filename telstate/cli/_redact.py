@@ -55,7 +55,8 @@ def redact(
     Ids, rooms, hosts and times stay as they are. Names are found by their keys and by what stands around them: look at the result
     before you show it to others.
 
-    The log is read twice. From a database come the events of its export. The lines keep their form.
+    The log is read twice. From a database come the events of its export; what a prune left of earlier calls is left out. The lines keep
+    their form.
 
     Example: telstate redact calls.db -o for-the-ticket.jsonl.gz
     """
@@ -94,7 +95,11 @@ def _redacted(redaction: Redaction, names: list[str], progress: Bar) -> Iterator
             yield b""  # blank lines stay, so that the numbers of lines do
         number = line.number
         if not _is_torn(line):
-            yield redaction.line(b"" if line.too_long else line.raw)
+            shown = redaction.line(b"" if line.too_long else line.raw)
+            if shown is None:
+                sys.stderr.write("telstate: what a prune left of earlier calls is left out: it cannot be redacted\n")
+            else:
+                yield shown
         progress.advance(line.size)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from telstate.errors import ParseError
-from telstate.events._dialects.journal import base_of
 from telstate.events._display_names import mask_names_in
 from telstate.events._json import load
 from telstate.events._known_names import NAME_KEYS, may_hold_name, names_in, spelling_of
@@ -122,20 +121,18 @@ class Redaction:
         self._pseudonyms = pseudonyms
         self._known: dict[str, str] = {}
         """The pseudonyms of names, of their words, of users and of short numbers, in lower case: any text may mention them."""
+        self._users: set[str] = set()
+        """The users that were learned."""
 
     # --- the first pass -------------------------------------------------------------------------------------------
 
     def learn(self, raw: bytes) -> None:
-        """Take note of the names and the users in a line.
-
-        Raises:
-            ParseError: for the base of a pruned journal, which cannot be redacted.
-        """
-        if raw.startswith(b'{"v":') and base_of(raw) is not None:
-            raise ParseError("base", "a journal from its beginning", "what a prune left of earlier calls", "journal")
+        """Take note of the names and the users in a line."""
         try:
             value, _ = load(raw)
         except ParseError:
+            return
+        if isinstance(value, dict) and "v" in value and "base" in value:
             return
         for name in {*names_in(value), *_names_behind(value)}:
             self._learn_name(name)
@@ -143,15 +140,19 @@ class Redaction:
             self._learn_user(user)
 
     def _learn_name(self, name: str) -> None:
-        if _ADDRESS(name) is not None or not any(c.isalpha() for c in name):
+        whole = " ".join(name.lower().split())
+        if whole in self._known or _ADDRESS(name) is not None or not any(c.isalpha() for c in name):
             return
-        shown = self._pseudonyms.name(name)
-        self._note(" ".join(name.lower().split()), shown)
+        self._note(whole, self._pseudonyms.name(name))
         for word in _TOKEN.findall(name):
             if len(word) >= _SHORTEST_WORD and not word.isdigit():
                 self._note(word.lower(), self._pseudonyms.name(word))
 
     def _learn_user(self, user: str) -> None:
+        if user in self._users:
+            return
+        if len(self._users) < _MOST_WORDS:
+            self._users.add(user)
         if _NUMBER(user) is not None:
             if len(user) >= _SHORTEST_NUMBER:
                 self._note(user, self._pseudonyms.number(user))
@@ -169,22 +170,19 @@ class Redaction:
 
     # --- the second pass ------------------------------------------------------------------------------------------
 
-    def line(self, raw: bytes) -> bytes:
+    def line(self, raw: bytes) -> bytes | None:
         """Return a line without anything private. One that is not JSON is replaced as a whole, and stays unreadable.
 
-        Raises:
-            ParseError: for the base of a pruned journal, which cannot be redacted.
+        None for the base of a pruned journal: what it has of earlier calls is packed, and cannot be redacted.
         """
-        if base_of(raw) is not None:
-            raise ParseError(
-                "base", "a journal that was not pruned, or its archive", "the base of a pruned journal", "journal"
-            )
         try:
             value, _ = load(raw)
         except ParseError:
             return b'{"redacted":"a line that was not JSON"}'
         if not isinstance(value, dict):
             return b'{"redacted":"a line that was no JSON object"}'
+        if "v" in value and "base" in value:
+            return None
         value = self._record(without_secrets(value))
         spaced = b'": ' in raw[:200]
         text = json.dumps(value, ensure_ascii=raw.isascii(), separators=(", ", ": ") if spaced else (",", ":"))

@@ -52,7 +52,7 @@ def plain(value: str) -> Private:
 
 def address(value: str | None) -> Private:
     """A phone number or SIP address in a sentence."""
-    return Private("address", value) if value else plain("an unknown target")
+    return Private("address", value) if value else plain("an unknown number")
 
 
 def quoted(value: str) -> Private:

@@ -47,6 +47,8 @@ _STEP_OF_SENDERS = 60.0
 """Seconds by which times may fall: those of receipts by one clock hardly, those of senders by more."""
 _APART = 60.0
 """Seconds between two calls that are not legs of one."""
+_IN_A_ROW = 5
+"""Events that must be late by the same time before the clock is said to be fast."""
 _MAX_KINDS = 1_000
 """How many different texts are counted at most."""
 _MAX_GAPS = 100
@@ -84,7 +86,7 @@ class CallFacts:
 
 
 class Step(NamedTuple):
-    """Times that fell from one line to the next."""
+    """A clock that jumped: by how much, and where."""
 
     seconds: float
     file: str
@@ -137,11 +139,15 @@ class LogFacts:
         self.slowest = self.earliest = 0.0
         self.steps = 0
         self.first_step: Step | None = None
+        self.fast: Step | None = None
+        """From where on the clock is fast, and by how much."""
         self.gaps: list[Gap] = []
         self.quiets: list[Quiet] = []
         self.begin: float | None = None
         self.now: float | None = None
         """The log's own time."""
+        self._alike = 0
+        self._offset = Step(0.0, "", 0)
         self._heard: dict[str, float] = {}
         self._last: tuple[str, float] | None = None
         self._calls: dict[Session, CallFacts] = {}
@@ -183,7 +189,7 @@ class LogFacts:
         call = self._see_call(outcome, dialect)
         if event.local:
             return
-        self._note_delay(outcome, call, at)
+        self._note_delay(outcome, call, at, file, line)
         if at is not None and dialect is not None:
             self._note_quiet(dialect, at, live, outcome.session)
 
@@ -211,7 +217,7 @@ class LogFacts:
         if number and len(self.gaps) < _MAX_GAPS:
             self.gaps.append(Gap(at, number, reason))
 
-    def _note_delay(self, outcome: Outcome, call: CallFacts | None, at: float | None) -> None:
+    def _note_delay(self, outcome: Outcome, call: CallFacts | None, at: float | None, file: str, line: int) -> None:
         """Compare the two times of an event. A meeting's end is known to come late, and a repeat came before."""
         event = outcome.event
         if at is None or event.occurred_at is None or isinstance(event, MeetingEnded):
@@ -220,6 +226,7 @@ class LogFacts:
             return
         delay = at - event.occurred_at
         self.timed += 1
+        self._note_offset(delay, file, line)
         if delay < -_SKEW:
             self.early += 1
             self.earliest = min(self.earliest, delay)
@@ -229,6 +236,15 @@ class LogFacts:
             if call is not None:
                 call.slow += 1
                 call.slowest = max(call.slowest, delay)
+
+    def _note_offset(self, delay: float, file: str, line: int) -> None:
+        """Note a clock that goes fast: several events in a row are late by the same time, which no retry is."""
+        if self._alike and abs(delay - self._offset.seconds) <= _SKEW:
+            self._alike += 1
+        else:
+            self._alike, self._offset = 1, Step(delay, file, line)
+        if self._alike == _IN_A_ROW and delay > LATE_AFTER and self.fast is None:
+            self.fast = self._offset
 
     def _note_quiet(self, dialect: str, at: float, live: Callable[[], list[Session]], own: Session | None) -> None:
         """Note that a source told nothing for long, if two calls or more were live that it reports."""

@@ -15,6 +15,8 @@ ERROR, WARNING, INFO = Severity
 
 _ENOUGH_CALLS = 10
 """A share of fewer calls says nothing."""
+_FEWEST_CALLS = 5
+"""For errors: two that are alike are worth a look."""
 _FEWEST = 3
 _MANY_ERRORS = 0.2
 _MANY_UNANSWERED = 0.5
@@ -26,10 +28,10 @@ _ENOUGH_EVENTS = 20
 
 
 def _one_error(log: LogFacts) -> Iterator[Found]:
-    if log.calls < _ENOUGH_CALLS:
+    if log.calls < _FEWEST_CALLS:
         return
     for key, number in log.errors.most_common(5):
-        if number >= _FEWEST and number > _MANY_ERRORS * log.calls:
+        if number >= 2 and number > _MANY_ERRORS * log.calls:
             text = log.error_texts[key].rstrip(".")
             yield Found(
                 f"{number:,} of {count(log.calls, 'call')} ({number / log.calls:.0%}) failed alike: {{0}}.",
@@ -107,6 +109,20 @@ def _clock(log: LogFacts) -> Iterator[Found]:
         )
 
 
+def _clock_forward(log: LogFacts) -> Iterator[Found]:
+    if log.fast is not None:
+        step = log.fast
+        yield Found(
+            f"From {{0}}:{step.line} on the clock is {spoken(step.seconds)} fast: events in a row came that long after they happened.",
+            (plain(step.file),),
+        )
+
+
+def _jumps(log: LogFacts) -> Iterator[Found]:
+    yield from _clock(log)
+    yield from _clock_forward(log)
+
+
 def _early(log: LogFacts) -> Iterator[Found]:
     if log.early:
         yield Found(
@@ -172,7 +188,7 @@ SHARE_RULES: tuple[Rule, ...] = (
         ERROR,
         "many calls fail for one reason",
         "Mend this one first: read the error, and look at what these calls have in common with `telstate replay --where error`.",
-        "One error text, whatever its figures, on more than a fifth of ten calls or more.",
+        "One error text, whatever its figures, on more than a fifth of five calls or more.",
         ("dial-out is not enabled for the account or the room", "codecs that do not match", "a provider that is down"),
         _one_error,
     ),
@@ -233,9 +249,9 @@ LOG_RULES: tuple[Rule, ...] = (
         WARNING,
         "the clock jumps",
         "Synchronise the clock (NTP), or give the logs in the order in which they were written.",
-        "The time of a line is earlier than that of the line before it in the same file.",
+        "The time of a line is earlier than that of the line before it in the same file, or many events in a row came late by the same time.",
         ("a clock that was set", "logs of several machines in one file", "lines that were sorted otherwise"),
-        _clock,
+        _jumps,
     ),
     Rule(
         "T505",

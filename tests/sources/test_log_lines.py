@@ -42,6 +42,25 @@ def test_lines(tmp_path: Path, data: bytes, expected: list[tuple[int, bytes]]) -
     assert [(line.number, line.raw) for line in read(tmp_path, data)] == expected
 
 
+@pytest.mark.parametrize("text", ["", "a\nb\n", "\ufeffa\n" * 9_000])
+def test_gzip(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files and of standard input, in several members, also around UTF-16."""
+    for data in (text.encode(), text.encode("utf-16")):
+        packed = gzip.compress(data[:3]) + gzip.compress(data[3:])
+        (tmp_path / "plain").write_bytes(data)
+        (tmp_path / "packed").write_bytes(packed)
+        expected = [(line.number, line.raw, line.whole) for line in read_lines([str(tmp_path / "plain")])]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
+        for name in (str(tmp_path / "packed"), "-"):
+            assert [(line.number, line.raw, line.whole) for line in read_lines([name])] == expected
+
+
+def test_a_gzip_file_that_is_cut_off_raises(tmp_path: Path) -> None:
+    """Half a log would mislead."""
+    with pytest.raises(OSError, match="is damaged or cut off"):
+        read(tmp_path, gzip.compress(b"a\n" * 9_000)[:-9])
+
+
 def test_a_last_line_without_end_is_marked(tmp_path: Path) -> None:
     """It may be torn."""
     assert [line.whole for line in read(tmp_path, b"a\nb")] == [True, False]

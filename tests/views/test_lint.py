@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from telstate.calls._replay import Replay
+from telstate.calls._session import Session
 from telstate.testing import Noise, simulate
 from telstate.views._findings import spoken
-from telstate.views._lint import RULES
+from telstate.views._lint import RULES, Linter
 from tests.cli.running import telstate
 
 START = 1_790_000_000
@@ -248,7 +250,7 @@ def test_many_failures_of_one_kind() -> None:
     alike = [one for at in range(3) for one in failure(f"bad-{at}", at * 10, f"no route to +1202555{at:04}")]
     found = [one for one in lint([*good, *alike]) if one["code"] == "T401"]
     assert [one["found"] for one in found] == ["3 of 12 calls (25%) failed alike: no route to +12025550000."]
-    assert "T401" not in codes([*good[:9], *alike])
+    assert "T401" not in codes([*good[:3], *alike])  # four calls
     unlike = [one for at, text in enumerate(("one", "two", "three")) for one in failure(f"bad-{at}", at * 10, text)]
     assert "T401" not in codes([*good, *unlike])
     assert "T401" not in codes([*good, *(one for at in range(9, 18) for one in talk(f"good-{at}", at)), *alike])
@@ -349,6 +351,17 @@ def test_a_clock_that_jumps(tmp_path: Path) -> None:
     assert "T505" in codes(early)
 
 
+def test_a_clock_that_is_fast() -> None:
+    """Events in a row that are late by the same time. Retries are late by different ones."""
+    calls = [one for at in range(4) for one in talk(f"s-{at}", at * 100)]
+    receipts = [one["event_ts"] - START for one in calls]
+    fast = [record(at + (3_600 if n > 4 else 0), one, n, "webhook") for n, (at, one) in enumerate(zip(receipts, calls, strict=True))]  # fmt: skip
+    found = [one for one in lint(fast) if one["code"] == "T504"]
+    assert [one["found"].split(":")[:2] for one in found] == [["From -", "6 on the clock is 1 h fast"]]
+    retried = [record(at + 400 * n, one, n, "webhook") for n, (at, one) in enumerate(zip(receipts, calls, strict=True))]
+    assert "T504" not in codes(retried)
+
+
 def test_what_cannot_be_read_matched_or_known() -> None:
     """Each is said once for the log, with what came."""
     log: list[dict[str, Any] | bytes] = [
@@ -388,3 +401,22 @@ def test_every_rule_is_complete() -> None:
 def test_seconds_in_words(seconds: float, text: str) -> None:
     """Two units at most."""
     assert spoken(seconds) == text
+
+
+def test_memory_is_for_live_calls() -> None:
+    """What was kept of a call is forgotten with it; for the log there are counts."""
+    replay, linter = Replay({"retention": 60.0, "key_ttl": 60.0}), Linter()
+    most = 0
+    for sent in simulate(1, calls=600, span=10 * 86_400.0, dialects=["webhook"], noise=Noise(lost=0.02)):
+        outcome = replay.feed(sent.line())
+        assert outcome is not None
+        linter.see(outcome, replay.engine.live, file="f", line=1, at=replay.at, dialect=replay.dialect, is_record=False)
+        for gone in outcome.departed:
+            if isinstance(gone, Session):
+                linter.call(gone)
+        kept = len(linter.facts._calls)
+        assert kept <= sum(1 for _ in replay.engine.sessions()) + 1
+        most = max(most, kept)
+    assert most < 40
+    assert linter.facts.calls > 550
+    assert len(linter.facts._by_sip_call) <= len(linter.facts._calls)
