@@ -8,33 +8,18 @@ from typing import Annotated
 import typer
 
 from telstate import __version__
-from telstate.cli import _dead as dead
-from telstate.cli import _diagram as diagram
-from telstate.cli import _export as export
-from telstate.cli import _prune as prune
-from telstate.cli import _replay as replay
-from telstate.cli import _serve as serve
-from telstate.cli import _tail as tail
-from telstate.cli import _webhook as webhook
-from telstate.cli._verb import Verb
+from telstate.cli._commands import LazyCommands
 
 __all__ = ["app"]
 
 app: typer.Typer = typer.Typer(
+    cls=LazyCommands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text, which wraps paragraphs and suits pipes
     help="Track and show the state of every phone call, from Daily's dial-in and dial-out events.",
 )
-app.command(cls=Verb)(replay.replay)
-app.command(cls=Verb)(tail.tail)
-app.command(cls=Verb)(export.export)
-app.command(cls=Verb)(prune.prune)
-app.command(cls=Verb)(diagram.diagram)
-app.command(cls=Verb)(serve.serve)
-app.add_typer(dead.verbs, name="dead")
-app.add_typer(webhook.verbs, name="webhook")
 
 
 def _version(*, asked: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
 from telstate.errors import ParseError
-from telstate.journals._sqlite import is_sqlite, lines
+from telstate.journals._database import is_sqlite
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
 
 __all__ = ["feed_line", "read_line", "read_log", "size_of"]
@@ -28,6 +28,8 @@ def read_log(names: list[str]) -> Iterator[LogLine]:
     """
     for name in names:
         if name != STDIN and is_sqlite(name):
+            from telstate.journals._sqlite import lines  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
+
             for number, line in enumerate(lines(name), 1):
                 yield LogLine(name, number, line, len(line))
         else:
