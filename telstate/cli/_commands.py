@@ -16,6 +16,7 @@ __all__ = ["LazyCommands"]
 
 _COMMANDS = {
     "replay": "_replay.replay",
+    "calls": "_calls.calls",
     "tail": "_tail.tail",
     "export": "_export.export",
     "prune": "_prune.prune",
