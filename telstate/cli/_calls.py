@@ -11,7 +11,6 @@ import typer
 from telstate.calls._callers import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Unmatched
-from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
 from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.cli._terminal import announce_stdin, check_files, misuse, tidy_exit, width
@@ -193,7 +192,7 @@ class _CallsRun:
         record = record_of(self.log, gone)
         if isinstance(gone, Caller):
             self._show(WholeCall(caller=(gone, record)))
-        elif isinstance(gone, Session) and (call := self._grouping.add(gone, record)) is not None:
+        elif (call := self._grouping.add(gone, record)) is not None:
             self._show(call)
 
     def _show(self, call: WholeCall) -> None:

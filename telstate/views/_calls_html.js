@@ -6,19 +6,20 @@
   for (const script of document.querySelectorAll("script.call")) {
     let record;
     try { record = JSON.parse(script.textContent); } catch { continue; }
+    record.sessions = record.sessions || [];
     const next = script.nextElementSibling;
     calls.push({ record, script, place: calls.length, ladder: next && next.matches("template.ladder") ? next : null });
   }
   const COLUMNS = [
     { label: "Start, UTC", key: (c) => c.started_at, show: (c) => time(c.started_at) || "unknown" },
-    { label: "Way", key: (c) => c.direction, show: (c) => (c.direction === "dialin" ? "in" : "out") },
-    { label: "Who", key: (c) => c.phone_number, show: (c) => c.phone_number || name(c) || "" },
-    { label: "Room", key: (c) => c.room, show: (c) => c.room || "" },
-    { label: "End", key: (c) => c.cause, show: (c) => c.cause, style: (c) => `end-${rank(c.cause)}` },
+    { label: "Way", key: (c) => c.direction, show: (c) => (c.direction === "dialin" ? "in" : "out"), style: () => "way" },
+    { label: "Who", key: (c) => c.phone_number, show: (c) => (c.phone_number || name(c) || "").replace(/^sips?:/i, ""), style: () => "who" },
+    { label: "Room", key: (c) => c.room, show: (c) => c.room || "", style: () => "room" },
+    { label: "End", key: (c) => c.cause, show: (c) => c.cause, style: (c) => `end end-${rank(c.cause)}` },
     { label: "Ring", key: (c) => c.ring_s, show: (c) => duration(c.ring_s), number: true },
     { label: "Talk", key: (c) => c.talk_s, show: (c) => duration(c.talk_s), number: true },
     { label: "Legs", key: (c) => c.sessions.length, show: (c) => String(c.sessions.length || "on hold"), number: true },
-    { label: "Notes", key: (c) => notes(c), show: (c) => notes(c) },
+    { label: "Notes", key: (c) => notes(c), show: (c) => notes(c), style: () => "notes" },
   ];
   const state = { sort: null, down: false, words: [], end: "", way: "", shown: PAGE, found: [] };
   const byId = (id) => document.getElementById(id);
@@ -178,7 +179,8 @@
     let before = null;
     for (const [key, label] of known) {
       const at = one[key];
-      list.append(make("li", {}, make("span", {}, time(at)), make("span", {}, before === null ? "" : `+${duration(at - before)}`), make("span", {}, label)));
+      const shown = before !== null && time(before).slice(0, 10) === time(at).slice(0, 10) ? time(at).slice(11) : time(at);
+      list.append(make("li", {}, make("span", {}, shown), make("span", {}, before === null ? "" : `+${duration(at - before)}`), make("span", {}, label)));
       before = at;
     }
     return list;

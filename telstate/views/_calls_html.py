@@ -170,7 +170,7 @@ def _times_chart(totals: CallTotals) -> str:
         )
         if place % every == 0:
             shapes.append(f'<text x="{x + 1:.1f}" y="{_HEIGHT - 6}">{span}</text>')
-    untimed = f" {counted(totals.untimed, 'call')} without a time." if totals.untimed else ""
+    untimed = f" ({counted(totals.untimed, 'call')} without a time are not in this chart)" if totals.untimed else ""
     return (
         f"<h2>Calls by {name}, UTC</h2>"
         f'<div class="scroll" tabindex="0" role="region" aria-label="Calls by {name}"><svg viewBox="0 0 {width:.0f} {_HEIGHT}" role="img"'
@@ -191,11 +191,11 @@ def _json(record: dict[str, Any]) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """The same with harmless texts. JSON proper has no NaN, which notes may hold."""
+    """The same with harmless texts, without what is not known. JSON proper has no NaN, which notes may hold."""
     if isinstance(value, str):
         return printable_lines(value)
     if isinstance(value, dict):
-        return {printable(key): _printable(one) for key, one in value.items()}
+        return {printable(key): _printable(one) for key, one in value.items() if one not in (None, [], {}, "")}
     if isinstance(value, list):
         return [_printable(one) for one in value]
     return str(value) if isinstance(value, float) and not float("-inf") < value < float("inf") else value

@@ -63,8 +63,7 @@ _STYLES = {
     "refused": "red",
     "gave-up": "red",
 }
-_BAR = 30
-_LONGEST_CHART = 15
+_BAR, _SHORTEST_BAR = 30, 5
 
 
 class CallsTable:
@@ -85,6 +84,7 @@ class CallsTable:
         self._asked["who"] = bool(asked.numbers)
         self._numbers = numbers
         self._width = width
+        self._color = color
         self._columns = _fitted(width)
         self._console = Console(
             file=io.StringIO(),
@@ -119,7 +119,7 @@ class CallsTable:
                 _percent(record["answer_rate"]),
                 duration(record["ring_s"]),
                 duration(record["talk_s"]),
-                _bar(record["calls"], record["answered"], most),
+                (record["calls"], record["answered"], most),
             )
             for record in shown
         ]
@@ -138,14 +138,14 @@ class CallsTable:
 
     def _causes(self, totals: CallTotals) -> str:
         most = max(totals.causes.values())
-        rows = [(cause, str(number), _bar(number, number, most)) for cause, number in totals.causes.most_common()]
+        rows = [(cause, str(number), (number, number, most)) for cause, number in totals.causes.most_common()]
         return self._small(("CAUSE", "CALLS", ""), rows) if len(rows) > 1 else ""
 
     def _spans(self, totals: CallTotals) -> str:
         name, spans = totals.spans()
         most = max((stats.calls for _, stats in spans), default=0)
         rows = [
-            (span, str(stats.calls), _percent(stats.answer_rate), _bar(stats.calls, stats.answered, most))
+            (span, str(stats.calls), _percent(stats.answer_rate), (stats.calls, stats.answered, most))
             for span, stats in spans
         ]
         legend = f"{_FULL} answered {_LIGHT} not"
@@ -181,11 +181,11 @@ class CallsTable:
             "session": caller.call_id,
             "who": without_scheme(self._address(caller.from_ or "")),
             "end": f"({caller.state})" if still else caller.state,
-            "states": f"on hold{f' for {duration(caller.held_s)}' if caller.held_s is not None else ''}, got to no session",
+            "states": "on hold" + (f" for {duration(caller.held_s)}" if caller.held_s is not None else ""),
         }
         yield self._row(cells)
         known = [
-            (cells["states"] if not any(column.key == "states" for column, _ in self._columns) else None),
+            None if "states" in (column.key for column, _ in self._columns) else cells["states"],
             caller.to and f"called {self._address(caller.to)}",
             caller.forwarded_to and f"forwarded to {self._address(caller.forwarded_to)}",
             caller.error and f"error: {caller.error}",
@@ -216,18 +216,20 @@ class CallsTable:
         )
         return self._drawn(table)
 
-    def _small(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-        """A table of few columns: names, then numbers, then a bar."""
-        room = (self._width or 100) - 10 * (len(heads) - 2) - 2
-        table = Table(
-            box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold" if self._console.is_terminal else ""
-        )
-        table.add_column(heads[0], overflow="fold", max_width=max(10, room - (_BAR if room > 60 else 0)))
-        for head in heads[1:-1]:
-            table.add_column(head, justify="right", no_wrap=True)
-        table.add_column(heads[-1], no_wrap=True, overflow="crop")
-        for row in rows:
-            table.add_row(*map(Text, row))
+    def _small(self, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+        """A table of few columns: a name, numbers, and a bar, if there is room for it."""
+        widths = [max(len(heads[place]), *(len(row[place]) for row in rows)) for place in range(len(heads) - 1)]
+        gaps = 2 * len(widths)
+        names = (self._width or sum(widths) + gaps) - sum(widths[1:]) - gaps
+        bar = min(_BAR, names - widths[0]) if self._width is not None else _BAR
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold" if self._color else "")
+        table.add_column(heads[0], overflow="fold", width=max(min(widths[0], names), 6))
+        for head, width in zip(heads[1:-1], widths[1:], strict=True):
+            table.add_column(head, justify="right", width=width, no_wrap=True)
+        if bar >= len(heads[-1]) and bar >= _SHORTEST_BAR:
+            table.add_column(heads[-1], width=bar, no_wrap=True)
+        for *cells, (number, full, most) in rows:
+            table.add_row(*map(Text, (*cells, _bar(number, full, most, bar))[: len(table.columns)]))
         return self._drawn(table)
 
     def _drawn(self, table: Table) -> str:
@@ -249,10 +251,9 @@ class CallsTable:
 _FULL, _LIGHT = "█", "░"
 
 
-def _bar(number: int, full: int, most: int) -> str:
+def _bar(number: int, full: int, most: int, width: int) -> str:
     """A bar, the first part of which is full."""
-    length = round(_BAR * number / most) if most else 0
-    length = max(length, 1) if number else 0
+    length = max(round(width * number / most), 1) if number else 0
     filled = round(length * full / number) if number else 0
     return _FULL * filled + _LIGHT * (length - filled)
 
