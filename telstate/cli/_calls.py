@@ -70,13 +70,13 @@ def calls(
 ) -> None:
     """List the calls of recorded logs, each with all its sessions, and their totals.
 
-    All logs will do that `telstate replay` reads. The sessions of one call (a transfer, a caller who connects anew) stand together,
+    All logs will do that `telstate replay` reads. The sessions of one call (those of a transfer, for example) stand together,
     and callers on hold who got to no session have rows too. A call counts as its first session that was answered: its
     room, number, cause and times are those of that one. The totals are of the calls that the filters select.
 
     On a narrow terminal, ids are cut to their beginning, which `--session` accepts. What you asked for is always shown in full.
 
-    Examples: telstate calls calls.db --number 030/761863 --since 2h; telstate calls *.gz --group-by hour; telstate calls calls.db --html
+    Examples: telstate calls calls.db --number 030/761863 --since 2h; telstate calls *.jsonl --group-by hour; telstate calls calls.db --html
     report.html
     """
     if sum((as_json, as_csv, html is not None)) > 1:
@@ -176,7 +176,7 @@ class _CallsRun:
         if self.totals.stats.calls:
             return None
         if log.lines and log.invalid == log.lines:
-            return "No line could be read: is this a log with one JSON object per line? `telstate replay` shows the reasons."
+            return "No line could be read: is this a log with one JSON object per line, and not compressed? `telstate replay` shows the reasons."
         if not log.replay.engine.received:
             return "The log is empty. Is it the right file? `telstate tail FILE` waits for what is still to come."
         if not self._looked_at:

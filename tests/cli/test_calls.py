@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from telstate import Dialect
 from tests.cli.running import CALL, LOGS, STOP, command, json_lines, telstate
 from tests.terminal import watch
+from tests.test_long_logs import write_log
 
 FEW = LOGS / "few-calls.webhook.jsonl"
 CORPUS = Path(__file__).parents[1] / "corpus" / "logs"
@@ -29,7 +31,7 @@ def test_json_has_one_object_per_call_with_the_records_of_its_sessions() -> None
         "answered": True,
         "cause": "transferred",
         "room": "frontdesk",
-        "phone_number": "+12•••••••42",
+        "phone_number": "sip:+12•••••••42@carrier.example",
         "started_at": 1790000001.0,
         "ended_at": 1790000200.0,
         "ring_s": None,
@@ -97,7 +99,7 @@ def test_groups_of_numbers_are_masked_unless_asked_for() -> None:
 def test_sort_and_limit_leave_the_totals_alone() -> None:
     """The longest first; those without a time come last."""
     *calls, totals = json_lines(telstate("calls", "--json", "--sort=-talk_s", "--limit", "2", FEW))
-    assert [call["call"]["talk_s"] for call in calls] == [189.0, 66.0]
+    assert [call["call"]["talk_s"] for call in calls] == [188.887, 66.254]
     assert totals["totals"]["calls"] == 7
 
 
@@ -105,7 +107,7 @@ def test_sort_and_limit_leave_the_totals_alone() -> None:
     ("given", "options", "said", "code"),
     [
         (b"", [], "The log is empty. Is it the right file?", 0),
-        (b"nope\n{}\n", [], "No line could be read: is this a log with one JSON object per line?", 1),
+        (b"nope\n{}\n", [], "No line could be read: is this a log with one JSON object per line", 1),
         (b'{"action":"left-meeting"}\n', [], "No event is about a call that Daily gave an id to", 0),
         (CALL + STOP, ["--room", "r"], "None of 1 call has all of what you asked for: give fewer filters", 0),
     ],
@@ -179,12 +181,9 @@ def test_on_a_terminal_every_row_fits_and_what_was_asked_for_is_whole(columns: i
 
 @pytest.mark.long
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
-    """It peaks below 1.3 times that of a fifth of it, and far below the size of either."""
-    from telstate import Dialect
-    from tests.test_long_logs import write_log
-
+    """It peaks below 1.3 times that of a quarter of it, and far below the size of either."""
     peaks = []
-    for size in (30_000, 150_000):
+    for size in (15_000, 60_000):
         log = tmp_path / "log"
         write_log(log, size, Dialect.WEBHOOK)
         seen = watch([sys.executable, "-m", "telstate", "calls", str(log)], tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,8 +23,6 @@ def imported_by(*arguments: object) -> set[str]:
         "from telstate.__main__ import main\n"
         "main()\n"
     )
-    import subprocess
-
     run = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, check=True, timeout=60
     )
