@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
 
@@ -33,14 +33,14 @@ class LazyCommands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Commands()
+        self.commands = _Commands(self.commands)
 
 
 class _Commands(MutableMapping[str, Any]):
     """Makes a command when it is looked up."""
 
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
+    def __init__(self, made: Mapping[str, Any]) -> None:
+        self._made = dict(made)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:

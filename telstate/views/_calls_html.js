@@ -162,7 +162,7 @@
     return make("div", { className: "leg" },
       make("h3", {}, `${one.direction === "dialin" ? "Dial-in" : "Dial-out"} ${one.session_id}`),
       make("p", {}, `${one.state}${one.cause ? `, ${one.cause}` : ""}: ${path}`),
-      timeline(one, TIMES),
+      ...timeline(one, TIMES),
       ...odd.map((text) => make("p", { className: "warn" }, text)),
       facts(one, SHOWN_ABOVE));
   }
@@ -170,20 +170,22 @@
     return make("div", { className: "leg" },
       make("h3", {}, `Caller on hold ${one.call_id}`),
       make("p", {}, `${one.state}; got to no session`),
-      timeline(one, [["started_at", "called"], ["ended_at", "ended"]]),
+      ...timeline(one, [["started_at", "called"], ["ended_at", "ended"]]),
       facts(one, new Set(["call_id", "state", "started_at", "ended_at"])));
   }
   function timeline(one, times) {
     const list = make("ol");
     const known = times.filter(([key]) => typeof one[key] === "number").sort((a, b) => one[a[0]] - one[b[0]]);
+    if (known.length === 0) return [make("p", {}, "no times are known")];
+    const day = time(one[known[0][0]]).slice(0, 10);
     let before = null;
     for (const [key, label] of known) {
       const at = one[key];
-      const shown = before !== null && time(before).slice(0, 10) === time(at).slice(0, 10) ? time(at).slice(11) : time(at);
+      const shown = time(at).startsWith(day) ? time(at).slice(11) : time(at);
       list.append(make("li", {}, make("span", {}, shown), make("span", {}, before === null ? "" : `+${duration(at - before)}`), make("span", {}, label)));
       before = at;
     }
-    return list;
+    return [make("p", {}, `${day}, UTC`), list];
   }
   function facts(one, without) {
     const list = make("dl");

@@ -53,7 +53,7 @@ _COLUMNS = (
 )
 _FIRST_TO_GO = ("states", "setup", "by", "room", "ring", "session", "way", "talk", "who", "tree")
 """The columns that a narrow terminal does without, in this order."""
-_FIRST_TO_GROW = ("who", "session", "room", "start", "states")
+_FIRST_TO_GROW = ("session", "who", "room", "start", "states")
 _STYLES = {
     "completed": "green",
     "transferred": "green",
@@ -273,6 +273,8 @@ def _fitted(width: int | None) -> list[tuple[_Column, int]]:
     for key in _FIRST_TO_GROW:
         if key in kept and spare > 0:
             more = min(spare, most[key] - kept[key])
+            if key == "session" and kept[key] + more < most[key]:
+                continue  # half an id is no better than its beginning
             kept[key] += more
             spare -= more
     return [(column, kept[column.key]) for column in _COLUMNS if column.key in kept]

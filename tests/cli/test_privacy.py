@@ -157,6 +157,11 @@ def leaks(output: str) -> list[str]:
 COMMANDS = (
     ("replay",),
     ("replay", "--json"),
+    ("replay", "--csv"),
+    ("calls",),
+    ("calls", "--json"),
+    ("calls", "--csv"),
+    ("calls", "--group-by", "number"),
     ("tail",),
     ("tail", "--json"),
     ("dead", "list"),
@@ -205,7 +210,16 @@ def test_no_error_shows_any(tmp_path: Path) -> None:
     ]
     odd = [json.dumps({"action": ["dialout", one, NAME]}) for one in numbers()]
     log.write_text("\n".join([*lines, *whole, *odd]), encoding="utf-8")
-    for arguments in (("replay",), ("replay", "--json"), ("tail",), ("tail", "--json"), ("export",), ("dead", "list")):
+    for arguments in (
+        ("replay",),
+        ("replay", "--json"),
+        ("calls",),
+        ("calls", "--json"),
+        ("tail",),
+        ("tail", "--json"),
+        ("export",),
+        ("dead", "list"),
+    ):
         run = telstate(*arguments, log)
         output = (run.stdout + run.stderr).decode()
         assert output.count("\n") > 0
