@@ -27,6 +27,9 @@ A file that begins with an underscore is internal: public is what a package's `_
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from telstate._lazy import lazy_exports as _lazy_exports
 from telstate.calls import (
     Caller,
     CallerState,
@@ -120,7 +123,11 @@ from telstate.events import (
     event_types,
     parse,
 )
-from telstate.routing import Dispatcher, LogClock, Retry, Router
+
+if TYPE_CHECKING:
+    from telstate.routing import Dispatcher, LogClock, Retry, Router
+else:  # the commands that only read logs need none of it
+    __getattr__ = _lazy_exports(__name__, dict.fromkeys(("Dispatcher", "LogClock", "Retry", "Router"), "routing"))
 
 __version__ = "0.1.0"
 

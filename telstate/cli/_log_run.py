@@ -47,8 +47,8 @@ class LogRun:
         stepped: Callable[[LogLine, Outcome], None] | None = None,
         inferred: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
-        names = find_files(names)
-        self._names = names
+        self.names: list[str] = find_files(names)
+        """The files, those of folders included."""
         self.replay = Replay(settings or {})
         self._gone = gone
         self._reader: LineReader[Outcome | None] = LineReader(self.replay.feed, refuse)
@@ -57,7 +57,7 @@ class LogRun:
         self.lines = 0
         self.other_lines: list[OtherLines] = []
         """The ordinary lines of application logs, by file: they are only counted."""
-        self._progress = Bar(size_of(names))
+        self._progress = Bar(size_of(self.names))
 
     def run(self, *, at_end: Callable[[], None] = lambda: None) -> None:
         """Read everything.
@@ -70,7 +70,7 @@ class LogRun:
             JournalError: if a database is not a journal, or is damaged.
         """
         with self._progress:
-            for line in read_log(self._names):
+            for line in read_log(self.names):
                 self.lines += 1
                 self._read(line)
                 self._progress.advance(line.size)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from telstate.errors import ParseError
-from telstate.journals._sqlite import is_sqlite, lines
+from telstate.journals._database import is_sqlite
 from telstate.sources._log_files import expand, is_gzip
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
 from telstate.sources._logged_events import FoundEvent, event_in, is_from_application
@@ -48,6 +48,8 @@ def read_log(names: list[str]) -> Iterator[LogLine]:
     """
     for name in names:
         if name != STDIN and is_sqlite(name):
+            from telstate.journals._sqlite import lines  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
+
             for number, line in enumerate(lines(name), 1):
                 yield LogLine(name, number, line, len(line))
         else:

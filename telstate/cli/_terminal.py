@@ -8,17 +8,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import structlog
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from telstate.cli._log_writer import LineWriter, QueuedHandler
 from telstate.errors import TelstateError, printable
 from telstate.events._masking import mask
+from telstate.routing._log import configured_structlog
 from telstate.sources._log_lines import STDIN
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 __all__ = ["Bar", "announce_stdin", "log_to_stderr", "misuse", "say", "tidy_exit", "width"]
 
@@ -72,7 +73,7 @@ def log_to_stderr(writer: LineWriter | None = None) -> None:
     Args:
         writer: writes the lines, for a service that must not wait for whoever reads them.
     """
-    if structlog.is_configured() or logging.getLogger().handlers:
+    if configured_structlog() is not None or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler(sys.stderr) if writer is None else QueuedHandler(writer)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", handlers=[handler])
@@ -93,11 +94,10 @@ class Bar:
 
     def __init__(self, total: int | None) -> None:
         self._total = total
-        self._console = Console(stderr=True)
-        self._shown = self._console.is_terminal
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
         self._same_screen = self._shown and sys.stdout.isatty()
         self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID
         self._started = time.monotonic()
         self._lines = 0
         self._bytes = 0
@@ -122,12 +122,15 @@ class Bar:
         self._progress.update(self._task, completed=self._bytes, lines=self._lines)
 
     def _start(self) -> Progress:
+        from rich.console import Console  # noqa: PLC0415 - a short log needs no bar, and rich takes a while to import
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
         progress = Progress(
             TextColumn("{task.fields[lines]:,} lines"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%" if self._total else ""),
             TimeElapsedColumn(),
-            console=self._console,
+            console=Console(stderr=True),
             transient=True,
             redirect_stdout=False,  # else rich takes even a piped standard output to the terminal
             redirect_stderr=False,

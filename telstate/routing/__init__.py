@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from telstate.routing._clock import LogClock, SystemClock
-from telstate.routing._dead_letters import DeadLetters
-from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._payload import Payload
-from telstate.routing._ports import (
-    Clock,
-    Control,
-    DeadLetter,
-    Entry,
-    EventSink,
-    ImmediateJournal,
-    Journal,
-    KeptLetter,
-    Record,
-    SharedJournal,
-)
-from telstate.routing._presence import Reconcile
-from telstate.routing._retry import Retry
-from telstate.routing._router import Router
+from typing import TYPE_CHECKING
+
+from telstate._lazy import lazy_exports as _lazy_exports
+
+if TYPE_CHECKING:
+    from telstate.routing._clock import LogClock, SystemClock
+    from telstate.routing._dead_letters import DeadLetters
+    from telstate.routing._dispatcher import Dispatcher
+    from telstate.routing._payload import Payload
+    from telstate.routing._ports import (
+        Clock,
+        Control,
+        DeadLetter,
+        Entry,
+        EventSink,
+        ImmediateJournal,
+        Journal,
+        KeptLetter,
+        Record,
+        SharedJournal,
+    )
+    from telstate.routing._presence import Reconcile
+    from telstate.routing._retry import Retry
+    from telstate.routing._router import Router
+else:
+    __getattr__ = _lazy_exports(
+        __name__,
+        {
+            "Clock": "_ports",
+            "Control": "_ports",
+            "DeadLetter": "_ports",
+            "DeadLetters": "_dead_letters",
+            "Dispatcher": "_dispatcher",
+            "Entry": "_ports",
+            "EventSink": "_ports",
+            "ImmediateJournal": "_ports",
+            "Journal": "_ports",
+            "KeptLetter": "_ports",
+            "LogClock": "_clock",
+            "Payload": "_payload",
+            "Reconcile": "_presence",
+            "Record": "_ports",
+            "Retry": "_retry",
+            "Router": "_router",
+            "SharedJournal": "_ports",
+            "SystemClock": "_clock",
+        },
+    )
 
 __all__ = [
     "Clock",

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
 from traceback import format_exception
 from typing import Any
-
-import structlog
 
 from telstate.calls._session import Session
 from telstate.errors import cut_text, printable, printable_lines
@@ -26,7 +25,16 @@ from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_cut
 from telstate.routing._log_limit import LineLimit
 
-__all__ = ["Log", "display_names", "of_session", "report_repeated", "repr_of", "text_of", "traceback_of"]
+__all__ = [
+    "Log",
+    "configured_structlog",
+    "display_names",
+    "of_session",
+    "report_repeated",
+    "repr_of",
+    "text_of",
+    "traceback_of",
+]
 
 _NAME = "telstate"
 _METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
@@ -64,7 +72,7 @@ class Log:
     def __init__(self, *, burst: int = 20, every: float = 5.0) -> None:
         self._limit = LineLimit(burst, every)
         self._standard = logging.getLogger(_NAME)
-        self._structlog = structlog.get_logger(_NAME)
+        self._structlog: Any = None
 
     def info(self, event: str, **facts: Any) -> None:
         """Log what happened."""
@@ -82,7 +90,9 @@ class Log:
         with suppress(Exception):
             if event not in _NOT_LIMITED and not self._admits(event, facts):
                 return
-            if structlog.is_configured():
+            if (structlog := configured_structlog()) is not None:
+                if self._structlog is None:
+                    self._structlog = structlog.get_logger(_NAME)
                 getattr(self._structlog, _METHODS[level])(event, **_harmless(_masked(facts)))
             elif self._standard.isEnabledFor(level):
                 self._standard.log(level, _line(event, _masked(facts)), stacklevel=3)  # 3: the caller of `info`
@@ -94,6 +104,15 @@ class Log:
         if not admitted:
             _LIMITED.add(self._limit)
         return admitted
+
+
+def configured_structlog() -> Any:
+    """Return the package structlog if the program has configured it, and so has imported it; else None.
+
+    Importing it takes a quarter of telstate's start.
+    """
+    structlog = sys.modules.get("structlog")
+    return structlog if structlog is not None and structlog.is_configured() else None
 
 
 def report_repeated(*, all_of_them: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telstate.sources._lazy import lazy_exports as _lazy_exports
+from telstate._lazy import lazy_exports as _lazy_exports
 from telstate.testing import _faults as faults
 from telstate.testing import _refusals as refusals
 from telstate.testing._clock import FakeClock

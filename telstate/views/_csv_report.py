@@ -16,7 +16,7 @@ from telstate.events import Direction
 from telstate.views._masked import mask_record
 from telstate.views._selection import FIELDS
 
-__all__ = ["CsvReport"]
+__all__ = ["CsvReport", "csv_row"]
 
 
 class CsvReport:
@@ -33,7 +33,7 @@ class CsvReport:
 
     def head(self) -> str | None:
         """The names of the columns."""
-        return _row(FIELDS)
+        return csv_row(FIELDS)
 
     def session(self, session: Session, legs: Iterable[str] | None = None) -> str:
         """A session."""
@@ -60,7 +60,7 @@ class CsvReport:
 
     def _shown(self, record: dict[str, Any]) -> str:
         shown: Mapping[str, Any] = record if self._numbers else mask_record(record)
-        return _row(_cell(shown.get(name)) for name in FIELDS)
+        return csv_row(_cell(shown.get(name)) for name in FIELDS)
 
 
 def _cell(value: Any) -> str:
@@ -69,7 +69,8 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _row(cells: Iterable[str]) -> str:
+def csv_row(cells: Iterable[str]) -> str:
+    """One row of CSV, without its line end."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()

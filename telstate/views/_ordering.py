@@ -40,6 +40,16 @@ class Ordering:
             if self._limit is not None and len(self._known) >= 2 * self._limit + 1_000:
                 self._known = self._sorted()[: self._limit]
 
+    def chosen(self, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return records that are known all at once in this order."""
+        kept = list(records)
+        if self._field is not None:
+            field = self._field
+            known = [record for record in kept if record[field] not in (None, "")]
+            known.sort(key=lambda record: _comparable(record[field]), reverse=self._descends)
+            kept = [*known, *(record for record in kept if record[field] in (None, ""))]
+        return kept[: self._limit]
+
     def rest(self) -> Iterable[str]:
         """Return what was to be sorted."""
         return [*(text for _, text in self._sorted()), *self._unknown][: self._limit]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from telstate.calls._callers import Caller, CallerState
 from telstate.calls._engine import Engine
-from telstate.calls._evidence import EndedBy, EndSource
+from telstate.calls._evidence import EndedBy
 from telstate.calls._outcome import OutcomeKind, Unmatched
 from telstate.calls._session import Session
-from telstate.calls._table import EndSign
-from telstate.calls._transfers import TransferOutcome
 from telstate.errors import shorten
 from telstate.events import Direction, Event
 from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_address, mask_name
 from telstate.views._masked import mask_record
+from telstate.views._session_text import counted, duration, notes_of, other_end, states_of, without_scheme
 from telstate.views._text import cut, printable, utc_time
 
 __all__ = ["HOW_TO_RECORD", "JsonReport", "TextReport"]
@@ -113,17 +112,17 @@ class TextReport:
             utc_time(session.started_at),
             session.session_id,
             "in " if session.direction is Direction.DIALIN else "out",
-            cut(_without_scheme(self._who(session)), 24),
+            cut(without_scheme(self._who(session)), 24),
             cut(session.room or "", 14),
             session.cause or f"({session.state})",
             "" if session.ended_by in (None, EndedBy.UNKNOWN) else session.ended_by,
-            _duration(session.setup_s),
-            _duration(session.ring_s),
-            _duration(session.talk_s),
-            _states(session),
+            duration(session.setup_s),
+            duration(session.ring_s),
+            duration(session.talk_s),
+            states_of(session),
         )
         names = list(names_in([session.display_name and {"display_name": session.display_name}, session.sip_from]))
-        notes = _notes(session, self._address)
+        notes = notes_of(session, self._address)
         return "\n".join([row, *(f"{_INDENT}{self._text(note, names)}" for note in notes)])
 
     def caller(self, caller: Caller) -> str:
@@ -134,14 +133,14 @@ class TextReport:
             utc_time(caller.started_at),
             caller.call_id,
             "in ",
-            cut(_without_scheme(self._address(caller.from_ or "")), 24),
+            cut(without_scheme(self._address(caller.from_ or "")), 24),
             cut(caller.room or "", 14),
             f"({caller.state})" if still else caller.state,
             "",
             "",
             "",
             "",
-            f"{'in ringback' if caller.via_trunk else 'on hold'}{f' for {_duration(caller.held_s)}' if caller.held_s is not None else ''}",
+            f"{'in ringback' if caller.via_trunk else 'on hold'}{f' for {duration(caller.held_s)}' if caller.held_s is not None else ''}",
         )
         notes = [f"called {self._address(caller.to)}"] if caller.to is not None else []
         notes += [f"forwarded to {self._address(caller.forwarded_to)}"] if caller.forwarded_to is not None else []
@@ -172,14 +171,14 @@ class TextReport:
         ends = ", ".join(f"{count} {end}" for end, count in self._ends.most_common())
         kinds = ", ".join(f"{count} {kind}" for kind, count in engine.counts.items() if count)
         lines = ["* from an event that arrived before its session was known", ""] if self._parked else [""]
-        sessions = f"{_count(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"
+        sessions = f"{counted(self._ends.total(), 'session')}{': ' if ends else ''}{ends}"
         lines.append(f"{sessions}; {self._with_anomalies} with anomalies (!)" if self._with_anomalies else sessions)
         if self._callers:
             states = ", ".join(f"{count} {state}" for state, count in self._callers.most_common())
-            lines.append(f"{_count(self._callers.total(), 'caller')} on hold without a session: {states}")
-        lines.append(f"{_count(engine.received, 'event')}{': ' if kinds else ''}{kinds}")
+            lines.append(f"{counted(self._callers.total(), 'caller')} on hold without a session: {states}")
+        lines.append(f"{counted(engine.received, 'event')}{': ' if kinds else ''}{kinds}")
         if invalid:
-            lines.append(f"{_count(invalid, 'line')} could not be read")
+            lines.append(f"{counted(invalid, 'line')} could not be read")
         if invalid and not engine.received:
             lines.append(HOW_TO_RECORD)
         return "\n".join(lines)
@@ -196,13 +195,10 @@ class TextReport:
 
     def _who(self, session: Session) -> str:
         """The other end: who called in, or who was called."""
-        if session.direction is Direction.DIALOUT:
-            return self._address(session.destination or "")
-        address = session.caller or session.sip_from
-        if address:
-            return self._address(address)
-        name = session.display_name or ""
-        return printable(name if self._numbers else mask_name(name))
+        found, is_name = other_end(session)
+        if not is_name:
+            return self._address(found)
+        return printable(found if self._numbers else mask_name(found))
 
     def _address(self, address: str) -> str:
         """A phone number or a SIP address, as shown."""
@@ -222,86 +218,3 @@ def _fields(event: Event) -> dict[str, Any]:
     """The fields of an event, as daily-js spells them."""
     fields: dict[str, Any] = json.loads(event.to_json())
     return fields
-
-
-def _notes(session: Session, address: Callable[[str], str]) -> list[str]:
-    """Everything that is not as it should be, one line each.
-
-    Args:
-        session: of the row above.
-        address: returns a phone number or a SIP address as it is shown.
-    """
-    odd = [("repeated", session.duplicates), ("late", session.late), ("unexpected", session.unexpected)]
-    counts = ", ".join(f"{count} {name}" for name, count in odd if count)
-    notes = [f"{_count(session.events, 'event')}, of which {counts}"] if counts else []
-    if session.error_msg is not None:
-        notes.append(f"error: {session.error_msg}")
-    notes += [f"warning: {text}" for text in session.warnings]
-    notes += [
-        f"transfer to {address(to) if to else 'an unknown target'}: {_TRANSFERS[outcome]}"
-        for to, outcome in session.transfers
-    ]
-    if not session.ended and session.started_at is not None:
-        notes.append(f"no end was reported; last sign of life at {utc_time(session.alive_at)}")
-    notes += _end_notes(session)
-    if session.uncertain:
-        notes.append("uncertain: events may have been missed since the last one")
-    return notes + [f"! {text}" for text in session.anomalies]
-
-
-def _end_notes(session: Session) -> list[str]:
-    """How an end is known that Daily did not report, and until when the durations count."""
-    if session.end_source is EndSource.INFERRED and session.end_sign is not None:
-        return [
-            f"end inferred at {utc_time(session.ended_at)}: {_SIGNS[session.end_sign]}, and no event reports the end"
-        ]
-    if session.end_source is EndSource.ASSUMED:
-        return [f"end assumed after silence: durations count to the last sign of life at {utc_time(session.ended_at)}"]
-    return []
-
-
-_SIGNS = {
-    EndSign.PARTICIPANT_LEFT: "the participant left",
-    EndSign.MEETING_ENDED: "the meeting ended",
-    EndSign.CLIENT_LEFT: "our call client left",
-    EndSign.NEXT_CALLER: "another caller came on its endpoint",
-    EndSign.GONE: "Daily does not know the call any more",
-}
-
-_TRANSFERS = {
-    TransferOutcome.REACHED: "reached",
-    TransferOutcome.HANDED_OVER: "handed over, no event says whether it was reached",
-    TransferOutcome.NOT_REACHED: "not reached",
-    TransferOutcome.PENDING: "pending",
-}
-
-
-def _without_scheme(uri: str) -> str:
-    return uri.partition(":")[2] if uri.lower().startswith(("sip:", "sips:")) else uri
-
-
-def _states(session: Session) -> str:
-    """The states it went through, then those whose event came too late to move it.
-
-    `*` marks a state from an event that had to wait for its session.
-    """
-    path = " > ".join(f"{move.target}{'*' if move.parked else ''}" for move in session.transitions) or "nothing yet"
-    passed = {move.target for move in session.transitions}
-    late = [state for state in session.states_reported if state not in passed]
-    return f"{path} (late: {', '.join(late)})" if late else path
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float | None) -> str:
-    """Seconds as people write them: 1.2s, 45s, 3m07s, 2h05m."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"

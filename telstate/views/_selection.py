@@ -13,7 +13,7 @@ from typing import Any
 from telstate.calls._address import plain_uri
 from telstate.views._condition import Condition
 
-__all__ = ["FIELDS", "Selection", "same_number"]
+__all__ = ["FIELDS", "Selection", "number_key", "same_number"]
 
 FIELDS = (
     *(
@@ -130,6 +130,11 @@ def same_number(one: str, other: str) -> bool:
         return True
     short, long = sorted((_digits(one), _digits(other)), key=len)
     return len(short) >= _FEWEST and long.endswith(short)
+
+
+def number_key(address: str) -> str:
+    """Return what is the same in the spellings of an international number or a SIP address."""
+    return _digits(address) or plain_uri(address)
 
 
 def _user(address: str) -> str:

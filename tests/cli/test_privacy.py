@@ -157,6 +157,11 @@ def leaks(output: str) -> list[str]:
 COMMANDS = (
     ("replay",),
     ("replay", "--json"),
+    ("replay", "--csv"),
+    ("calls",),
+    ("calls", "--json"),
+    ("calls", "--csv"),
+    ("calls", "--group-by", "number"),
     ("lint", "--fail-on", "never"),
     ("lint", "--json", "--fail-on", "never"),
     ("tail",),
@@ -244,6 +249,8 @@ def test_no_error_shows_any(tmp_path: Path) -> None:
         ("ladder",),
         ("lint",),
         ("lint", "--json"),
+        ("calls",),
+        ("calls", "--json"),
         ("export",),
         ("dead", "list"),
     ):

@@ -1,4 +1,7 @@
-"""Exports that need an optional package: imported at first use, so that importing the package needs no extra."""
+"""Exports that are imported at first use: those that need an optional package, and those that few of a package's users need.
+
+Importing everything takes most of a second, which people wait for at every command.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,25 @@ from typing import Any
 __all__ = ["lazy_exports"]
 
 
-def lazy_exports(package: str, exports: Mapping[str, tuple[str, str]]) -> Callable[[str], Any]:
+def lazy_exports(package: str, exports: Mapping[str, str | tuple[str, str]]) -> Callable[[str], Any]:
     """Make the `__getattr__` of a package (PEP 562).
 
     Args:
         package: the package's name.
-        exports: for each name, the module inside the package that defines it, and the extra that the module needs.
+        exports: for each name, the module that defines it: inside the package, or its whole path. A pair if that needs an extra, which
+            comes second.
     """
 
     def load(name: str) -> Any:
         if name not in exports:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, extra = exports[name]
+        export = exports[name]
+        module, extra = (export, None) if isinstance(export, str) else export
         try:
-            value = getattr(import_module(f"{package}.{module}"), name)
+            value = getattr(import_module(module if "." in module else f"{package}.{module}"), name)
         except ModuleNotFoundError as error:
             missing = (error.name or "telstate").partition(".")[0]
-            if missing == "telstate":
+            if extra is None or missing == "telstate":
                 raise
             hint = f"{package}.{name} needs {missing}: pip install 'telstate[{extra}]'"
             raise ModuleNotFoundError(hint, name=missing) from error

@@ -1,0 +1,209 @@
+"""The calls of a log as one HTML file: totals, charts, a table to search and sort, and each call's details on a click.
+
+The file needs nothing else, neither a network nor a server: style and script stand in it, and its policy (CSP) allows only these two, by
+their hashes. Nothing from the log is ever markup: calls are JSON, and the script shows them as text.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from telstate.calls._engine import Engine
+from telstate.views._call import WholeCall
+from telstate.views._call_totals import CallStats, CallTotals, GroupBy
+from telstate.views._masked import mask_record
+from telstate.views._session_text import counted, duration
+from telstate.views._text import printable, printable_lines
+
+__all__ = ["CallsHtml"]
+
+
+class CallsHtml:
+    """Writes the report in pieces, in the order of its methods, so that a long log takes no memory.
+
+    Args:
+        names: the logs, as they are shown.
+        numbers: show phone numbers, SIP users and names in full.
+        ladder: draws the ladder of a call as markup (SVG) that stands above the call's details; None for a call without one. It has to
+            escape what comes from the log, and the policy allows it no `style`, only classes and attributes.
+    """
+
+    def __init__(
+        self, names: Sequence[str], *, numbers: bool = False, ladder: Callable[[WholeCall], str | None] | None = None
+    ) -> None:
+        self._names = ", ".join("standard input" if name == "-" else Path(name).name for name in names)
+        self._numbers = numbers
+        self._ladder = ladder
+        self._style, self._script = _file("css"), _file("js")
+
+    def head(self) -> str:
+        """The beginning of the file."""
+        policy = (
+            f"default-src 'none'; style-src '{_hash(self._style)}'; script-src '{_hash(self._script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        )
+        return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>Calls of {_text(self._names)}</title>
+<style>{self._style}</style>
+</head>
+<body>"""
+
+    def call(self, call: WholeCall) -> str:
+        """A call as JSON, with its ladder."""
+        record = call.to_dict()
+        text = _json(record if self._numbers else mask_record(record))
+        ladder = None if self._ladder is None else self._ladder(call)
+        drawn = "" if ladder is None else f'<template class="ladder">{ladder}</template>'
+        return f'<script type="application/json" class="call">{text}</script>{drawn}'
+
+    def groups(self, by: GroupBy, records: Iterable[dict[str, Any]]) -> str:  # noqa: ARG002 - as the other reports have it
+        """There are none in this report."""
+        return ""
+
+    def totals(self, totals: CallTotals, engine: Engine, invalid: int) -> str:
+        """The rest of the file: what is seen of it."""
+        masked = "" if self._numbers else " Phone numbers and names are masked."
+        unread = f", {counted(invalid, 'line')} could not be read" if invalid else ""
+        return f"""<header>
+<h1>Calls</h1>
+<p>{_text(self._names)}: {counted(engine.received, "event")}{unread}.{masked}</p>
+</header>
+<main>
+<section><h2>Totals</h2><dl class="tiles">{_tiles(totals)}</dl></section>
+<div class="charts">
+<section>{_times_chart(totals)}</section>
+<section><h2>Why calls ended</h2>{_causes_chart(totals)}</section>
+</div>
+<noscript><section>The list of calls needs JavaScript, which this page brings with it: allow it for this file.</section></noscript>
+{_LIST}
+</main>
+<script>{self._script}</script>
+</body>
+</html>"""
+
+
+_LIST = """<section id="list" hidden>
+<h2>All calls</h2>
+<div class="tools">
+<label class="search">Search <input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="number, room, id, error … ( / )"></label>
+<label>End <select id="end"></select></label>
+<label>Way <select id="way"><option value="">all</option><option value="dialin">in</option><option value="dialout">out</option></select></label>
+<label class="narrow">Sort <select id="order"></select></label>
+<span id="count" class="hint" role="status"></span>
+</div>
+<table class="calls"><thead><tr id="head"></tr></thead><tbody id="rows"></tbody></table>
+<p id="none" class="hint" hidden>No call has all of that. Use fewer words.</p>
+<button id="more" class="more" type="button" hidden></button>
+</section>"""
+
+
+_UNKNOWN = "&ndash;"
+
+
+def _tiles(totals: CallTotals) -> str:
+    stats = totals.stats
+    tiles = [
+        ("calls", f"{stats.calls:,}"),
+        ("answered", _percent(stats)),
+        ("rang on average", duration(stats.ring_s) or _UNKNOWN),
+        ("talked on average", duration(stats.talk_s) or _UNKNOWN),
+        ("lost on hold", f"{totals.lost:,}"),
+        ("with anomalies", f"{totals.with_anomalies:,}"),
+    ]
+    return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
+
+
+def _percent(stats: CallStats) -> str:
+    return _UNKNOWN if stats.answer_rate is None else f"{stats.answer_rate:.0%}"
+
+
+def _causes_chart(totals: CallTotals) -> str:
+    if not totals.causes:
+        return '<p class="hint">There are no calls.</p>'
+    most = max(totals.causes.values())
+    rows = "".join(
+        f'<tr><th scope="row">{_text(cause)}</th><td>{number:,}</td><td><svg viewBox="0 0 100 12" preserveAspectRatio="none"'
+        f' aria-hidden="true"><rect class="yes" width="{max(100 * number / most, 0.5):.2f}" height="12" rx="1"/></svg></td></tr>'
+        for cause, number in totals.causes.most_common()
+    )
+    return f'<table class="causes">{rows}</table>'
+
+
+_HEIGHT, _LEFT, _BOTTOM, _TOP = 200, 36, 24, 10
+
+
+def _times_chart(totals: CallTotals) -> str:
+    name, spans = totals.spans()
+    if not spans:
+        return '<h2>When calls started</h2><p class="hint">The log has no times.</p>'
+    most = max(stats.calls for _, stats in spans)
+    step = max(12.0, 640 / len(spans))
+    width = _LEFT + step * len(spans) + 4
+    ground = _HEIGHT - _BOTTOM
+    scale = (ground - _TOP) / most
+    every = max(1, round(76 / step))
+    shapes = [
+        f'<line class="axis" x1="{_LEFT}" x2="{width:.0f}" y1="{y}" y2="{y}"/>'
+        f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{number:,}</text>'
+        for y, number in ((ground, 0), (_TOP, most))
+    ]
+    for place, (span, stats) in enumerate(spans):
+        x = _LEFT + place * step
+        answered, rest = stats.answered * scale, (stats.calls - stats.answered) * scale
+        shapes.append(
+            f"<g><title>{span}: {counted(stats.calls, 'call')}, {stats.answered} answered</title>"
+            f'<rect class="yes" x="{x + 1:.1f}" y="{ground - answered:.1f}" width="{step - 2:.1f}" height="{answered:.1f}"/>'
+            f'<rect class="no" x="{x + 1:.1f}" y="{ground - answered - rest:.1f}" width="{step - 2:.1f}" height="{rest:.1f}"/></g>'
+        )
+        if place % every == 0:
+            shapes.append(f'<text x="{x + 1:.1f}" y="{_HEIGHT - 6}">{span}</text>')
+    untimed = f" ({counted(totals.untimed, 'call')} without a time are not in this chart)" if totals.untimed else ""
+    return (
+        f"<h2>Calls by {name}, UTC</h2>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Calls by {name}"><svg viewBox="0 0 {width:.0f} {_HEIGHT}" role="img"'
+        f' aria-label="Calls by {name}: at most {most}">{"".join(shapes)}</svg></div>'
+        f'<p class="legend"><i class="yes"></i>answered<i class="no"></i>not{untimed}</p>'
+    )
+
+
+def _text(text: str) -> str:
+    """Any text, as text in markup."""
+    return escape(printable(text))
+
+
+def _json(record: dict[str, Any]) -> str:
+    """JSON that no browser can take for markup, and whose texts have nothing that moves other text."""
+    text = json.dumps(_printable(record))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _printable(value: Any) -> Any:
+    """The same with harmless texts, without what is not known. JSON proper has no NaN, which notes may hold."""
+    if isinstance(value, str):
+        return printable_lines(value)
+    if isinstance(value, dict):
+        return {printable(key): _printable(one) for key, one in value.items() if one not in (None, [], {}, "")}
+    if isinstance(value, list):
+        return [_printable(one) for one in value]
+    return str(value) if isinstance(value, float) and not float("-inf") < value < float("inf") else value
+
+
+def _file(ending: str) -> str:
+    return Path(__file__).with_suffix(f".{ending}").read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

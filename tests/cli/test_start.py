@@ -1,0 +1,60 @@
+"""How the command line starts: people wait for it at every command, so each imports only what it needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from telstate.cli._commands import _COMMANDS
+from tests.cli.running import CALL, STOP, run_process, telstate
+
+SLOW = {"rich", "structlog", "anyio", "asyncio", "httpx", "starlette"}
+
+
+def imported_by(*arguments: object) -> set[str]:
+    """The packages that a command imports."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: sys.stderr.write(json.dumps([*{name.split('.')[0] for name in sys.modules}])))\n"
+        "from telstate.__main__ import main\n"
+        "main()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, check=True, timeout=60
+    )
+    return set(json.loads(run.stderr))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "arguments", [["replay"], ["replay", "--json"], ["calls", "--json"], ["calls", "--csv"]], ids=" ".join
+)
+def test_reading_a_log_imports_nothing_slow(arguments: list[str], tmp_path: Path) -> None:
+    """Handlers, journals and what draws tables stay out."""
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(CALL + STOP)
+    assert imported_by(*arguments, log) & SLOW == set()
+
+
+def test_help_lists_every_command_in_its_order() -> None:
+    """With a line about each, though none is imported before."""
+    help_text = telstate("--help").stdout.decode()
+    lines = help_text.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines] == list(_COMMANDS)
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_a_misspelt_command_is_answered_with_the_one_that_was_meant() -> None:
+    """Also within a group."""
+    assert b"No such command 'replya'. Did you mean 'replay'?" in telstate("replya").stderr
+    assert b"Did you mean 'list'?" in telstate("dead", "lst").stderr
+
+
+@pytest.mark.long
+def test_a_word_that_is_no_command_ends_with_2() -> None:
+    """As every misuse does."""
+    assert run_process("nonsense").returncode == 2

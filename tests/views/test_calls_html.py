@@ -1,0 +1,149 @@
+"""The HTML report: one file that needs nothing else, in which nothing from the log is markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telstate import Engine
+from telstate.views._call import WholeCall
+from telstate.views._call_totals import CallTotals
+from telstate.views._calls_html import CallsHtml
+from tests.calls import feed, js
+
+HOSTILE = '</script><img src=x onerror=alert(1)><!--<script>&\u2028\u202e"'
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its elements, and the texts of its scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Note what stands in it."""
+        if self.tags and self.tags[-1][0] in ("script", "style"):
+            (self.scripts if self.tags[-1][0] == "script" else self.styles).append(data)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The records in the page."""
+        return [json.loads(text) for text in self.scripts if text.startswith("{")]
+
+
+def report(*payloads: dict[str, Any], numbers: bool = False, ladder: str | None = None) -> str:
+    """The report of a log, whose file has a hostile name too."""
+    engine, totals = Engine(), CallTotals()
+    for place, payload in enumerate(payloads):
+        feed(engine, payload, at=1_790_000_000.0 + place)
+    html = CallsHtml([f"{HOSTILE}.jsonl"], numbers=numbers, ladder=None if ladder is None else lambda _: ladder)
+    parts = [html.head()]
+    for session in engine.sessions():
+        call = WholeCall([(session, session.to_dict(legs=()))])
+        totals.add(call)
+        parts.append(html.call(call))
+    return "\n".join([*parts, html.totals(totals, engine, 0)]) + "\n"
+
+
+def log(text: str) -> tuple[dict[str, Any], ...]:
+    """The events of two calls, with this text wherever a sender can put one."""
+    return (
+        js("dialout-connected", sessionId=text, destination="+12025550100"),
+        js("dialout-error", sessionId=text, errorMsg=text),
+        js(
+            "dialin-connected",
+            sessionId="in",
+            sipFrom='"Ann Miller" <sip:+12025550142@carrier.example>',
+            sipHeaders={f"X-{text}": text},
+        ),
+        js("dialin-stopped", sessionId="in"),
+    )
+
+
+LOG = log(HOSTILE)
+
+
+def test_nothing_from_the_log_is_markup() -> None:
+    """Not by an id, an error, a header or the name of the file; the records say what the log says."""
+    page, harmless = Page(report(*LOG)), Page(report(*log("text")))
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on") or name == "style"]
+    shown = page.calls()
+    assert [call["cause"] for call in shown] == ["failed", "completed"]
+    assert shown[0]["call_id"] == HOSTILE.replace("\u2028", "\ufffd").replace("\u202e", "\ufffd")
+
+
+def test_the_policy_allows_its_own_style_and_script_only() -> None:
+    """By their hashes; nothing is loaded from anywhere."""
+    text = report(*LOG)
+    page = Page(text)
+    policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv"))
+    assert policy is not None
+    script = next(one for one in page.scripts if "use strict" in one)
+    for kind, content in (("style-src", page.styles[0]), ("script-src", script)):
+        assert f"{kind} 'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert re.findall(r"(?:https?:)?//[a-z]|@import|url\(", text.replace("// ", "")) == []
+    assert not [tag for tag, attributes in page.tags if {"src", "href"} & set(attributes)]
+    assert "innerHTML" not in text
+
+
+def test_numbers_and_names_are_masked_unless_asked_for() -> None:
+    """Everywhere in the file."""
+    masked = report(*LOG)
+    assert not [private for private in ("2025550100", "2025550142", "Miller") if private in masked]
+    assert "2025550100" in report(*LOG, numbers=True)
+
+
+def test_a_ladder_stands_beside_its_call() -> None:
+    """In a template, which the script shows above the details."""
+    text = report(*LOG, ladder='<svg class="drawn"></svg>')
+    assert text.count('</script><template class="ladder"><svg class="drawn"></svg></template>') == 2
+
+
+@pytest.mark.long
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_chromium_shows_the_calls(tmp_path: Path) -> None:
+    """Its script runs under its policy, lists the calls, and opens the one that the address names. No error, nothing hostile runs."""
+    path = tmp_path / "report.html"
+    path.write_text(report(*LOG), encoding="utf-8")
+    run = subprocess.run(
+        [
+            *(
+                str(CHROMIUM),
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                f"--user-data-dir={tmp_path / 'profile'}",
+            ),
+            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom", f"file://{path}#in"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert run.stdout.count('<tr class="call">') == 2
+    assert run.stdout.count('aria-expanded="true">') == 1
+    assert "<h3>Dial-in in</h3>" in run.stdout
+    assert "2 calls" in run.stdout
+    assert "<img" not in run.stdout
+    assert [line for line in run.stderr.splitlines() if "CONSOLE" in line] == []
