@@ -17,7 +17,7 @@ from telstate.cli._terminal import announce_stdin, misuse, tidy_exit, width
 from telstate.sources._log_lines import STDIN
 from telstate.views import FIELDS, Ordering, Selection
 from telstate.views._call import CallGrouping, WholeCall
-from telstate.views._call_totals import GROUP_FIELDS, CallGroups, CallTotals, GroupBy
+from telstate.views._call_totals import GROUP_FIELDS, CallTotals, GroupBy, GroupTotals
 from telstate.views._calls_report import CallsCsv, CallsJson
 from telstate.views._report import HOW_TO_RECORD
 from telstate.views._session_text import counted
@@ -152,7 +152,7 @@ class _CallsRun:
         self._selection = selection
         self._ordering = ordering
         self._by = group_by
-        self._groups = None if group_by is None else CallGroups(group_by)
+        self._groups = None if group_by is None else GroupTotals(group_by)
         self._grouping = CallGrouping()
         self._looked_at = 0
 

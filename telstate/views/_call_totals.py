@@ -11,7 +11,7 @@ from typing import Any
 from telstate.views._call import WholeCall
 from telstate.views._selection import number_key
 
-__all__ = ["GROUP_FIELDS", "CallGroups", "CallStats", "CallTotals", "GroupBy", "hour_of"]
+__all__ = ["GROUP_FIELDS", "CallStats", "CallTotals", "GroupBy", "GroupTotals", "hour_of"]
 
 _HOUR = 3600
 
@@ -144,7 +144,7 @@ class CallTotals:
         }
 
 
-class CallGroups:
+class GroupTotals:
     """The calls by room, cause, hour, or number of the other end.
 
     Args:

@@ -6,7 +6,7 @@ from itertools import permutations
 
 from telstate import Direction, Engine, Session
 from telstate.views._call import CallGrouping, WholeCall
-from telstate.views._call_totals import CallGroups, CallTotals, GroupBy
+from telstate.views._call_totals import CallTotals, GroupBy, GroupTotals
 from tests.calls import feed, js
 
 
@@ -88,7 +88,7 @@ def test_a_long_log_is_shown_by_day_and_an_hour_without_calls_has_a_row() -> Non
 
 def test_spellings_of_one_number_are_one_group() -> None:
     """Of an international number, that is."""
-    groups = CallGroups(GroupBy.NUMBER)
+    groups = GroupTotals(GroupBy.NUMBER)
     for place, number in enumerate(
         ("+1 202 555 0100", "sip:+12025550100@carrier.example", "0012025550100", "+12025550199")
     ):
