@@ -93,7 +93,8 @@ class _Gzip(io.RawIOBase):
         try:
             data = self._file.read1(len(buffer))
         except (EOFError, OSError, zlib.error) as error:
-            raise OSError(f"{self._name} is damaged or cut off: gunzip what is left of it first ({error})") from None
+            name = "standard input" if self._name == STDIN else self._name
+            raise OSError(f"{name} is damaged or cut off: gunzip what is left of it first ({error})") from None
         buffer[: len(data)] = data
         return len(data)
 

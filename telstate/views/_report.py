@@ -167,7 +167,9 @@ class TextReport:
         if invalid:
             lines.append(f"{_count(invalid, 'line')} could not be read")
         if invalid and not engine.received:
-            lines.append("No line could be read: is this a log with one JSON object per line, and not compressed?")
+            lines.append(
+                "No line could be read: is this a log with one JSON object per line, plain or compressed with gzip?"
+            )
         return "\n".join(lines)
 
     def _row(self, *cells: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -463,8 +464,11 @@ def test_version() -> None:
 
 
 def test_a_compressed_log_is_recognised() -> None:
-    """The report says what may be wrong."""
-    assert "not compressed?" in telstate("replay", given=b"\x1f\x8b\n\n").stdout.decode()
+    """gzip is read; of anything else the report says what may be wrong."""
+    assert telstate("replay", given=gzip.compress(CALL + STOP)).stdout == telstate("replay", given=CALL + STOP).stdout
+    assert "plain or compressed with gzip?" in telstate("replay", given=b"PK\x03\x04\n\n").stdout.decode()
+    cut = telstate("replay", given=b"\x1f\x8b\n\n")
+    assert (cut.returncode, b"standard input is damaged or cut off" in cut.stderr) == (2, True)
 
 
 @pytest.mark.long
