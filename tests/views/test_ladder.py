@@ -217,6 +217,28 @@ def test_a_caller_on_hold_and_their_session_share_a_lane() -> None:
     assert {step.source for step in ladder.steps if step.label.startswith(("pinless-dialin", "dialin-con"))} == {0}
 
 
+def test_a_caller_on_hold_is_lost_and_comes_back() -> None:
+    """What is said of a moment is what was known then; somebody else who joins their room stands there without a phone."""
+    bot = {"session_id": "bot", "user_name": "Robo Bot"}
+    lines = [
+        b'{"v":1,"journal":"j","settings":{"hold_limit":60}}',
+        js("pinless-dialin", None, at=100, callId="h", From="+12025550143", To="+12025550100"),
+        js("deadline-passed", None, at=160, callId="h", deadline="hold-limit", dueAt=160),
+        js("deadline-passed", None, at=161, callId="h", deadline="hold-limit", dueAt=160),
+        js("pinless-forwarded", None, at=170, callId="h", sipEndpoint="sip:r@x"),
+        js("dialin-connected", at=171, sipEndpoint="sip:r@x", room="r"),
+        js("participant-joined", None, at=172, participant=bot, room="r"),
+    ]
+    ladder = ladder_of(lines, ["s"])
+    assert notes_of(ladder) == [
+        "the caller on hold is lost: gave-up",
+        "late: the caller is not on hold any more",
+    ]
+    assert ladder.steps[-1].label == "participant-joined R••• B•••"
+    assert ladder.lanes[ladder.steps[-1].source].kind is LaneKind.ROOM
+    assert ladder.steps[0].label == "pinless-dialin from +12•••••••43 to +12•••••••00"
+
+
 def test_events_of_other_calls_are_left_out() -> None:
     """Also those of the same room that no session has, if they name another one."""
     others = [js("dialout-connected", "t", room="lobby"), js("dialout-warning", None, sipCallId="other", room="lobby")]
