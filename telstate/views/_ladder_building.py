@@ -93,7 +93,7 @@ class _Builder:
             return LadderLane(kind, f"phone {tag}".rstrip() if tag else name, self._who(of))
         if kind is LaneKind.ROOM:
             place = [lane for lane in lanes if lane[0] is kind].index((kind, of)) + 1
-            return LadderLane(kind, f"room {place}" if several else "room" if of else "client", self._shown.text(of))
+            return LadderLane(kind, f"room {place}" if several else "room" if of else "client", self._shown.id(of))
         return LadderLane(kind, "Daily" if kind is LaneKind.DAILY else "program")
 
     def _who(self, of: str) -> str:
@@ -131,7 +131,7 @@ class _Builder:
         """Return how notes call a session."""
         tag = self._tags.get(session_id)
         if tag is None:
-            return f"session {self._shown.text(session_id)}"
+            return f"session {self._shown.id(session_id)}"
         return f"leg {tag}" if tag else "the call"
 
     # --- steps ----------------------------------------------------------------------------------------------------
@@ -192,8 +192,8 @@ class _Builder:
         who = self._who(session.session_id)
         preposition = "from" if session.direction is Direction.DIALIN else "to"
         kind = "dial-in" if session.direction is Direction.DIALIN else "dial-out"
-        room = f", room {self._shown.text(session.room)}" if session.room is not None else ""
-        yield f"{kind} {self._shown.text(session.session_id)}{f' {preposition} {who}' if who else ''}{room}"
+        room = f", room {self._shown.id(session.room)}" if session.room is not None else ""
+        yield f"{kind} {self._shown.id(session.session_id)}{f' {preposition} {who}' if who else ''}{room}"
         if session.ended:
             sign = record["end_sign"]
             end = KnownEnd(
@@ -235,7 +235,7 @@ class _Builder:
     def _caller_facts(self, caller: Caller) -> Iterable[str]:
         from_ = f" from {self._shown.address(caller.from_)}" if caller.from_ else ""
         to = f" to {self._shown.address(caller.to)}" if caller.to else ""
-        yield f"caller on hold {self._shown.text(caller.call_id)}{from_}{to}"
+        yield f"caller on hold {self._shown.id(caller.call_id)}{from_}{to}"
         held = f", on hold for {duration(caller.held_s)}" if caller.held_s is not None else ""
         yield f"{caller.state}{held}"
         if caller.error is not None:

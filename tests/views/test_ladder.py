@@ -420,6 +420,12 @@ def test_json_has_everything() -> None:
     )
 
 
+def test_ids_and_rooms_are_never_masked() -> None:
+    """People search for them, whatever they look like."""
+    ladder = ladder_of([js("dialin-connected", "4930761863001", room="+4930761863")], ["4930761863001"])
+    assert ladder.legs[0].facts[0] == "dial-in 4930761863001, room +4930761863"
+
+
 def test_the_renderers_take_a_ladder_without_steps() -> None:
     """Of a call of which no event was read."""
     empty = Ladder("s", (), many_legs(1).lanes, ())
