@@ -206,6 +206,7 @@ def test_a_caller_on_hold_and_their_session_share_a_lane() -> None:
     """The phone is the same one, before and after the forward."""
     ladder = ladder_of(read_lines(HERE / "logs" / "08-hold-to-session.jsonl"), ["a5a5a5a5-0000-4000-8000-00000000000a"])
     assert [lane.kind for lane in ladder.lanes] == list(LaneKind)
+    assert ladder.ids == ("a5a5a5a5-0000-4000-8000-00000000000a", "hold-2")
     assert [step.label.split()[0] for step in ladder.steps] == [
         "pinless-dialin",
         "dialin-ready",
