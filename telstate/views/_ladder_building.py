@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telstate.calls._callers import Caller
 from telstate.calls._session import Session
@@ -13,7 +13,6 @@ from telstate.calls._table import EndSign
 from telstate.calls._transfers import TransferOutcome
 from telstate.events import Direction
 from telstate.events._known_names import names_in
-from telstate.routing._ports import KeptLetter
 from telstate.views._call_trace import CallTrace, KnownEnd, Seen
 from telstate.views._ladder import Ladder, LadderLane, LadderLeg, LadderStep, LaneKind
 from telstate.views._ladder_notes import NoteWriter, end_in_words
@@ -21,6 +20,9 @@ from telstate.views._ladder_words import FAILURES, label_of, way_of
 from telstate.views._shown import Shown
 from telstate.views._text import utc_time
 from telstate.views._words import TRANSFERS, duration
+
+if TYPE_CHECKING:
+    from telstate.routing._ports import KeptLetter
 
 __all__ = ["HandlerWork", "build_ladder"]
 
