@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.events._dialects.journal import unwrap
 from telstate.journals._database import is_sqlite
-from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import Selection
 from telstate.views._call_groups import CallGroups, CallIds
@@ -20,6 +19,9 @@ from telstate.views._ladder import Ladder
 from telstate.views._ladder_building import HandlerWork, build_ladder
 from telstate.views._masked import mask_record
 from telstate.views._text import utc_time
+
+if TYPE_CHECKING:
+    from telstate.routing._ports import KeptLetter
 
 __all__ = ["CallFinder", "call_ladders"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -12,7 +13,7 @@ from telstate.calls._callers import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Unmatched
 from telstate.cli._filters import with_filters
-from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.cli._log_run import Gone, LogRun, record_of, rereadable
 from telstate.cli._terminal import announce_stdin, misuse, tidy_exit, width
 from telstate.sources._log_lines import STDIN
 from telstate.views import FIELDS, Ordering, Selection
@@ -22,10 +23,15 @@ from telstate.views._calls_report import CallsCsv, CallsJson
 from telstate.views._report import HOW_TO_RECORD
 from telstate.views._session_text import counted
 
+if TYPE_CHECKING:
+    from telstate.views._ladder import Ladder
+
 __all__ = ["calls"]
 
 _HTML = b"<!DOCTYPE html>"
 """How a report begins."""
+_MOST_LADDERS = 2_000
+"""Calls of an HTML report that have a ladder: the events of all of them are in memory, and each takes some 10 kB of the file."""
 
 
 class _Report(Protocol):
@@ -91,10 +97,14 @@ def calls(
     report = None if html is not None else _report(group_by, selection, as_json=as_json, as_csv=as_csv, numbers=numbers)
     with tidy_exit():
         announce_stdin(names)
-        run = _CallsRun(names, selection, Ordering(sort, limit), group_by)
         if html is not None:
-            _write_html(run, html, numbers=numbers)
-        elif report is not None:
+            with rereadable(names) as readable:
+                run = _CallsRun(readable, selection, Ordering(sort, limit), group_by)
+                find = partial(_ladders, readable, selection, numbers=numbers)
+                _write_html(run, html, names, find, numbers=numbers)
+        else:
+            run = _CallsRun(names, selection, Ordering(sort, limit), group_by)
+        if report is not None:
             run.run(report, run.log.print)
             if not as_json and not as_csv:
                 run.log.print(run.advice())
@@ -116,9 +126,26 @@ def _report(group_by: GroupBy | None, selection: Selection, *, as_json: bool, as
     return CallsTable(columns, numbers=numbers, color=color, asked=selection)
 
 
-def _write_html(run: _CallsRun, path: str, *, numbers: bool) -> None:
+def _ladders(names: list[str], selection: Selection, *, numbers: bool) -> dict[str, Ladder]:
+    """Return the ladders of the first calls, by the ids of their sessions and callers: all events of those are in memory."""
+    from telstate.cli._call_finding import CallFinder, call_ladders  # noqa: PLC0415 - as below
+
+    calls = CallFinder(names, selection, _MOST_LADDERS).find()
+    return {one: ladder for ladder in call_ladders(names, calls, numbers=numbers) for one in ladder.ids}
+
+
+def _write_html(
+    run: _CallsRun, path: str, names: list[str], find: Callable[[], dict[str, Ladder]], *, numbers: bool
+) -> None:
     """Write the report, and say so. Half a report is never left behind, and nothing but a report is replaced."""
     from telstate.views._calls_html import CallsHtml  # noqa: PLC0415 - only this needs it
+    from telstate.views._ladder_svg import ladder_svg  # noqa: PLC0415
+
+    ladders: dict[str, Ladder] = {}
+
+    def drawn(call: WholeCall) -> str | None:
+        ladder = ladders.get(call.call_id)
+        return None if ladder is None else ladder_svg(ladder, standalone=False)
 
     target = Path(path)
     if target.is_file() and not _is_report(target):
@@ -130,7 +157,8 @@ def _write_html(run: _CallsRun, path: str, *, numbers: bool) -> None:
         misuse(f"cannot write {path}: {error.strerror}")
     try:
         with file:
-            run.run(CallsHtml(run.log.names, numbers=numbers), lambda text: text and file.write(f"{text}\n"))
+            ladders = find()
+            run.run(CallsHtml(names, numbers=numbers, ladder=drawn), lambda text: text and file.write(f"{text}\n"))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -82,9 +82,15 @@ def ladder(
             finder = CallFinder(readable, selection, 1 if chosen in _ONE_CALL else limit)
             calls = finder.find()
             if not calls:
-                _say(_nothing_found(finder, selection, numbers=numbers))
+                _say(_nothing_found(finder, numbers=numbers))
                 raise typer.Exit(1)
-            for text in _WRITERS[chosen](call_ladders(readable, calls, numbers=numbers)):
+            ladders = call_ladders(readable, calls, numbers=numbers)
+            if not ladders:
+                _say(
+                    "the log knows the call, and none of its events: they were pruned. `telstate replay` has its record"
+                )
+                raise typer.Exit(1)
+            for text in _WRITERS[chosen](ladders):
                 sys.stdout.write(text + "\n")
         if finder.groups.further:
             _say(_further(finder, chosen))
@@ -111,7 +117,7 @@ _WRITERS: dict[LadderFormat, Callable[[list[Ladder]], Iterator[str]]] = {
 }
 
 
-def _nothing_found(finder: CallFinder, selection: Selection, *, numbers: bool) -> str:
+def _nothing_found(finder: CallFinder, *, numbers: bool) -> str:
     """Say what there is instead, and what to do next."""
     run = finder.run
     if not run.lines:
@@ -120,8 +126,6 @@ def _nothing_found(finder: CallFinder, selection: Selection, *, numbers: bool) -
         return "no line could be read: is this a log with one JSON object per line?"
     if not finder.known:
         return "the log has no calls: see `telstate replay` for what its events are"
-    if selection.is_everything:
-        return "no call has an event"
     found = "1 call leg or caller" if finder.known == 1 else f"{finder.known} call legs and callers"
     rows = finder.others_in_words(numbers=numbers)
     more = [f"  … and {finder.known - len(rows)} more: see `telstate replay`"] if finder.known > len(rows) else []

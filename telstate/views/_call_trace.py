@@ -63,7 +63,8 @@ class Seen(NamedTuple):
     doubtful: tuple[str, ...] = ()
     """The sessions of which events may be missed from here on."""
     anomalies: tuple[str, ...] = ()
-    lost: Caller | None = None
+    lost: str | None = None
+    """The state in which a caller on hold is lost by it."""
 
 
 class CallTrace:

@@ -68,7 +68,7 @@ class CallTraces:
         seen = Seen(
             next(self._numbers), at, event, outcome.kind, dialect, key, anomalies=outcome.anomalies,
             session_id=event.session_id if session is None else session.session_id,
-            lost=outcome.lost_caller if hasattr(outcome, "lost_caller") else None,
+            lost=None if (lost := getattr(outcome, "lost_caller", None)) is None else lost.state,
         )  # fmt: skip
         call_id = getattr(event, "call_id", None)
         if session is not None:

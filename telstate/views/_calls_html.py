@@ -17,6 +17,7 @@ from typing import Any
 from telstate.calls._engine import Engine
 from telstate.views._call import WholeCall
 from telstate.views._call_totals import CallStats, CallTotals, GroupBy
+from telstate.views._ladder_svg import LADDER_CSS
 from telstate.views._masked import mask_record
 from telstate.views._session_text import counted, duration
 from telstate.views._text import printable, printable_lines
@@ -40,7 +41,7 @@ class CallsHtml:
         self._names = ", ".join("standard input" if name == "-" else Path(name).name for name in names)
         self._numbers = numbers
         self._ladder = ladder
-        self._style, self._script = _file("css"), _file("js")
+        self._style, self._script = _file("css") + LADDER_CSS, _file("js")
 
     def head(self) -> str:
         """The beginning of the file."""
@@ -120,7 +121,7 @@ def _tiles(totals: CallTotals) -> str:
         ("answered", _percent(stats)),
         ("rang on average", duration(stats.ring_s) or _UNKNOWN),
         ("talked on average", duration(stats.talk_s) or _UNKNOWN),
-        ("lost on hold", f"{totals.lost:,}"),
+        ("held, no session", f"{totals.lost:,}"),
         ("with anomalies", f"{totals.with_anomalies:,}"),
     ]
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)

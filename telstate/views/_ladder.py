@@ -94,6 +94,12 @@ class Ladder:
     steps: tuple[LadderStep, ...]
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of its sessions, and of its caller on hold: `{one: ladder for ladder in ladders for one in ladder.ids}`."""
+        names = ("session_id", "pinless_call_id", "call_id")
+        return tuple(dict.fromkeys(one for leg in self.legs for name in names if (one := leg.record.get(name))))
+
+    @property
     def started_at(self) -> float | None:
         """The time of the first step that has one."""
         return next((step.at for step in self.steps if step.at is not None), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telstate.calls._callers import Caller
 from telstate.calls._session import Session
@@ -13,7 +13,6 @@ from telstate.calls._table import EndSign
 from telstate.calls._transfers import TransferOutcome
 from telstate.events import Direction
 from telstate.events._known_names import names_in
-from telstate.routing._ports import KeptLetter
 from telstate.views._call_trace import CallTrace, KnownEnd, Seen
 from telstate.views._ladder import Ladder, LadderLane, LadderLeg, LadderStep, LaneKind
 from telstate.views._ladder_notes import NoteWriter, end_in_words
@@ -21,6 +20,9 @@ from telstate.views._ladder_words import FAILURES, label_of, way_of
 from telstate.views._shown import Shown
 from telstate.views._text import utc_time
 from telstate.views._words import TRANSFERS, duration
+
+if TYPE_CHECKING:
+    from telstate.routing._ports import KeptLetter
 
 __all__ = ["HandlerWork", "build_ladder"]
 
@@ -93,7 +95,7 @@ class _Builder:
             return LadderLane(kind, f"phone {tag}".rstrip() if tag else name, self._who(of))
         if kind is LaneKind.ROOM:
             place = [lane for lane in lanes if lane[0] is kind].index((kind, of)) + 1
-            return LadderLane(kind, f"room {place}" if several else "room" if of else "client", self._shown.text(of))
+            return LadderLane(kind, f"room {place}" if several else "room" if of else "client", self._shown.id(of))
         return LadderLane(kind, "Daily" if kind is LaneKind.DAILY else "program")
 
     def _who(self, of: str) -> str:
@@ -131,7 +133,7 @@ class _Builder:
         """Return how notes call a session."""
         tag = self._tags.get(session_id)
         if tag is None:
-            return f"session {self._shown.text(session_id)}"
+            return f"session {self._shown.id(session_id)}"
         return f"leg {tag}" if tag else "the call"
 
     # --- steps ----------------------------------------------------------------------------------------------------
@@ -192,8 +194,8 @@ class _Builder:
         who = self._who(session.session_id)
         preposition = "from" if session.direction is Direction.DIALIN else "to"
         kind = "dial-in" if session.direction is Direction.DIALIN else "dial-out"
-        room = f", room {self._shown.text(session.room)}" if session.room is not None else ""
-        yield f"{kind} {self._shown.text(session.session_id)}{f' {preposition} {who}' if who else ''}{room}"
+        room = f", room {self._shown.id(session.room)}" if session.room is not None else ""
+        yield f"{kind} {self._shown.id(session.session_id)}{f' {preposition} {who}' if who else ''}{room}"
         if session.ended:
             sign = record["end_sign"]
             end = KnownEnd(
@@ -235,7 +237,7 @@ class _Builder:
     def _caller_facts(self, caller: Caller) -> Iterable[str]:
         from_ = f" from {self._shown.address(caller.from_)}" if caller.from_ else ""
         to = f" to {self._shown.address(caller.to)}" if caller.to else ""
-        yield f"caller on hold {self._shown.text(caller.call_id)}{from_}{to}"
+        yield f"caller on hold {self._shown.id(caller.call_id)}{from_}{to}"
         held = f", on hold for {duration(caller.held_s)}" if caller.held_s is not None else ""
         yield f"{caller.state}{held}"
         if caller.error is not None:

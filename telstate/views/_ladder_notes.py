@@ -47,7 +47,7 @@ class NoteWriter:
             notes.append("what was before is not in the log: it was pruned")
         notes += [*self._why_not(seen), *self._parked(seen), *self._ends(seen), *self._signs(seen)]
         if seen.lost is not None:
-            notes.append(f"the caller on hold is lost: {seen.lost.state}")
+            notes.append(f"the caller on hold is lost: {seen.lost}")
         if (late := self._arrival(seen)) is not None:
             notes.append(late)
         if seen.kind is not OutcomeKind.UNEXPECTED:  # what is odd is said already

@@ -38,6 +38,10 @@ class Shown:
         address = cut_text(address or "", _LONGEST)
         return _on_a_line(address if self._numbers else mask_address(address))
 
+    def id(self, one: str) -> str:
+        """An id, or the name of a room: never masked, as people search for them."""
+        return _on_a_line(cut_text(one, _LONGEST))
+
     def name(self, name: str | None) -> str:
         """A display name."""
         name = cut_text(name or "", _LONGEST)

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from telstate import DialoutEvent, Dispatcher, Router
+from telstate import DialoutEvent, Dispatcher, Engine, Router, parse
+from telstate.events._dialects.journal import base_line
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 from tests.calls import js
@@ -101,6 +102,16 @@ def test_no_call_says_what_there_is_and_fails(given: bytes, message: str) -> Non
     run = telstate("ladder", "--session", "another", given=given)
     assert (run.returncode, run.stdout) == (1, b"")
     assert run.stderr.decode().startswith(f"telstate: {message}")
+
+
+def test_a_call_whose_events_were_pruned_says_so() -> None:
+    """Only its record is left, in the journal's base."""
+    engine = Engine()
+    engine.receive(parse(js("dialout-connected")), 100.0)
+    base = b'{"v":1,"journal":"j","settings":{}}\n' + base_line(1, engine.snapshot())
+    run = telstate("ladder", given=base)
+    assert (run.returncode, run.stdout) == (1, b"")
+    assert b"none of its events: they were pruned" in run.stderr
 
 
 def test_lines_that_cannot_be_read_are_counted() -> None:

@@ -206,6 +206,7 @@ def test_a_caller_on_hold_and_their_session_share_a_lane() -> None:
     """The phone is the same one, before and after the forward."""
     ladder = ladder_of(read_lines(HERE / "logs" / "08-hold-to-session.jsonl"), ["a5a5a5a5-0000-4000-8000-00000000000a"])
     assert [lane.kind for lane in ladder.lanes] == list(LaneKind)
+    assert ladder.ids == ("a5a5a5a5-0000-4000-8000-00000000000a", "hold-2")
     assert [step.label.split()[0] for step in ladder.steps] == [
         "pinless-dialin",
         "dialin-ready",
@@ -215,6 +216,28 @@ def test_a_caller_on_hold_and_their_session_share_a_lane() -> None:
         "dialin-stopped",
     ]
     assert {step.source for step in ladder.steps if step.label.startswith(("pinless-dialin", "dialin-con"))} == {0}
+
+
+def test_a_caller_on_hold_is_lost_and_comes_back() -> None:
+    """What is said of a moment is what was known then; somebody else who joins their room stands there without a phone."""
+    bot = {"session_id": "bot", "user_name": "Robo Bot"}
+    lines = [
+        b'{"v":1,"journal":"j","settings":{"hold_limit":60}}',
+        js("pinless-dialin", None, at=100, callId="h", From="+12025550143", To="+12025550100"),
+        js("deadline-passed", None, at=160, callId="h", deadline="hold-limit", dueAt=160),
+        js("deadline-passed", None, at=161, callId="h", deadline="hold-limit", dueAt=160),
+        js("pinless-forwarded", None, at=170, callId="h", sipEndpoint="sip:r@x"),
+        js("dialin-connected", at=171, sipEndpoint="sip:r@x", room="r"),
+        js("participant-joined", None, at=172, participant=bot, room="r"),
+    ]
+    ladder = ladder_of(lines, ["s"])
+    assert notes_of(ladder) == [
+        "the caller on hold is lost: gave-up",
+        "late: the caller is not on hold any more",
+    ]
+    assert ladder.steps[-1].label == "participant-joined R••• B•••"
+    assert ladder.lanes[ladder.steps[-1].source].kind is LaneKind.ROOM
+    assert ladder.steps[0].label == "pinless-dialin from +12•••••••43 to +12•••••••00"
 
 
 def test_events_of_other_calls_are_left_out() -> None:
@@ -396,6 +419,12 @@ def test_json_has_everything() -> None:
     assert " ".join(found["steps"][0]) == (
         "at delta source target arrow label leg states outcome notes session_id failed times until"
     )
+
+
+def test_ids_and_rooms_are_never_masked() -> None:
+    """People search for them, whatever they look like."""
+    ladder = ladder_of([js("dialin-connected", "4930761863001", room="+4930761863")], ["4930761863001"])
+    assert ladder.legs[0].facts[0] == "dial-in 4930761863001, room +4930761863"
 
 
 def test_the_renderers_take_a_ladder_without_steps() -> None:
