@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
+from telstate.cli._filters import with_filters
 from telstate.cli._logs import LineReader, find_files, read_log
 from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit
 from telstate.errors import printable
@@ -22,12 +23,16 @@ from telstate.journals._sqlite import is_sqlite
 from telstate.sources._follow import POLL, Follower
 from telstate.sources._log_files import is_gzip
 from telstate.sources._log_lines import STDIN, LogLine
-from telstate.views import TextReport, outcome_as_json, outcome_as_text
+from telstate.views import Selection, TextReport, outcome_as_json, outcome_as_text
 from telstate.views._report import HOW_TO_RECORD
+
+if TYPE_CHECKING:
+    from telstate.journals._journal_follower import JournalFollower
 
 __all__ = ["tail"]
 
 
+@with_filters
 def tail(
     files: Annotated[
         list[str] | None,
@@ -43,6 +48,7 @@ def tail(
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Show phone numbers, SIP users and names in full.")
     ] = False,
+    selection: Selection,
 ) -> None:
     """Show what happens to calls, one line per event.
 
@@ -53,11 +59,14 @@ def tail(
     lines. Lines that cannot be read are reported on standard error and skipped; ordinary lines of an application's log
     are skipped, and counted at the end.
 
-    Example: telstate tail -f calls.jsonl
+    A service's journal (calls.db) can be followed too, while the service writes it. With --number, --room and the like, only events of calls that
+    have all of that at the time are shown.
+
+    Examples: telstate tail -f calls.jsonl, or: telstate tail -f calls.db --number 030/761863
     """
     names = files or [STDIN]
     with tidy_exit():
-        run = _TailRun(as_json=as_json, numbers=numbers)
+        run = _TailRun(selection, as_json=as_json, numbers=numbers)
         if follow:
             for name in names:
                 _check_can_be_followed(name)
@@ -73,7 +82,8 @@ def tail(
 class _TailRun:
     """One run of `telstate tail`."""
 
-    def __init__(self, *, as_json: bool, numbers: bool) -> None:
+    def __init__(self, selection: Selection, *, as_json: bool, numbers: bool) -> None:
+        self._selection = selection
         self._replay = Replay()
         self._reader: LineReader[Outcome | None] = LineReader(self._replay.feed, self._refuse)
         self._line = outcome_as_json if as_json else outcome_as_text
@@ -96,7 +106,7 @@ class _TailRun:
     def follow(self, names: list[str]) -> None:
         """Print everything there is, file by file, then what is added to any of them."""
         with ExitStack() as stack:
-            followers = {name: stack.enter_context(closing(Follower(name))) for name in names}
+            followers = {name: stack.enter_context(closing(_follower(name))) for name in names}
             for follower in followers.values():
                 self._catch_up(follower)
             reported: set[str] = set()
@@ -120,31 +130,45 @@ class _TailRun:
                     f"telstate: {printable(noise.file)}: an application log, of which only lines with an event are shown"
                 )
 
-    def _catch_up(self, follower: Follower) -> None:
+    def _catch_up(self, follower: Follower | JournalFollower) -> None:
         at_end = False
         while not at_end:
             for item in follower.look():
-                self._take(LogLine("", 0, item.to_json(), 0) if isinstance(item, SourceGap) else item)
+                raw = item.to_json() if isinstance(item, SourceGap) else item
+                self._take(LogLine("", 0, raw, 0) if isinstance(raw, bytes) else raw)
             at_end = follower.at_end
 
     def _take(self, line: LogLine) -> None:
         outcome = self._reader(line)
-        if outcome is not None:
+        if outcome is not None and self._is_wanted(outcome):
             at = outcome.event.occurred_at or outcome.event.sent_at
             if at is None and self._reader.raw.startswith(b'{"v"'):
                 at = self._replay.engine.now  # a journal's lines carry their own time
             sys.stdout.write(self._line(outcome, at, numbers=self._numbers) + "\n")
+
+    def _is_wanted(self, outcome: Outcome) -> bool:
+        """Return whether the event's call is selected, by what is known of it now."""
+        if self._selection.is_everything:
+            return True
+        session = outcome.session
+        return session is not None and self._selection.admits(self._replay.engine.record(session))
 
     def _refuse(self, line: LogLine, error: str) -> None:
         sys.stdout.flush()  # on a shared screen the error then stands after the lines before it
         _write_error(self._errors.invalid(line.file, line.number, error))
 
 
+def _follower(name: str) -> Follower | JournalFollower:
+    if not is_sqlite(name):
+        return Follower(name)
+    from telstate.journals._journal_follower import JournalFollower  # noqa: PLC0415 - most logs are files of JSON Lines
+
+    return JournalFollower(name)
+
+
 def _check_can_be_followed(name: str) -> None:
     if name == STDIN:
         misuse("standard input is printed as it comes, until it ends: leave out --follow")
-    if is_sqlite(name):
-        misuse(f"{name} is a database, and only text files can be followed: leave out --follow")
     if os.path.isdir(name):
         misuse(f"{name} is a folder: name the file in it that is written")
     if is_gzip(name):

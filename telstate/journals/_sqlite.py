@@ -43,7 +43,7 @@ from telstate.journals._file_watch import FileWatch
 from telstate.routing._checkpoint_codec import decode_checkpoint
 from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 
-__all__ = ["SqliteJournal", "is_sqlite", "lines", "query"]
+__all__ = ["SqliteJournal", "beginning", "is_sqlite", "lines", "query"]
 
 T = TypeVar("T")
 
@@ -444,16 +444,25 @@ def lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
         JournalError: if it is not a journal, is damaged, or has another version's schema; or if it was pruned meanwhile, beyond
             the events that were read.
     """
-    yield header_line(*query(path, header_of))
-    seq, base = 0, query(path, pruning.active_base)
-    if base is not None:
-        seq = base.seq
-        yield base_line(seq, _engine_of(base, path))
+    begin, seq = beginning(path)
+    yield from begin
     while found := query(path, partial(queries.records, after=seq)):
         if found[0].seq > seq + 1 and query(path, pruning.pruned_below) > seq + 1:
             raise JournalError(f"{path} was pruned while it was read: read it again")
         for seq, at, dialect, payload, _ in found:
             yield wrap(seq, at, dialect, payload)
+
+
+def beginning(path: str | os.PathLike[str]) -> tuple[list[bytes], int]:
+    """Return the first lines of a journal, its header and its base, and the number of the last event that the base stands for.
+
+    Raises:
+        JournalError: as `lines`.
+    """
+    header, base = header_line(*query(path, header_of)), query(path, pruning.active_base)
+    if base is None:
+        return [header], 0
+    return [header, base_line(base.seq, _engine_of(base, path))], base.seq
 
 
 def query(

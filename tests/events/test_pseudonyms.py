@@ -21,8 +21,14 @@ NUMBERS = st.from_regex(r"\A(\+|0{0,2})[1-9][0-9]{3,14}\Z")
 
 @given(NUMBERS, NUMBERS)
 def test_numbers_agree_as_before(one: str, other: str) -> None:
-    """With or without the country's code: also those of which one is the end of the other."""
-    for a, b in ((one, other), (one, one.lstrip("+")[2:]), (one, "+" + other.lstrip("+0") + one.lstrip("+"))):
+    """With or without the country's code. (Of two with a `+` none is the end of the other: both are whole.)"""
+    for a, b in (
+        (one, other),
+        (one, one.lstrip("+")[2:]),
+        (one.lstrip("+"), "+" + other.lstrip("+0") + one.lstrip("+")),
+    ):
+        if a.startswith("+") and b.startswith("+") and a != b:
+            continue
         if max(len(a.lstrip("+")), len(b.lstrip("+"))) <= 12:
             assert _agree(SHOWN.number(a), SHOWN.number(b)) is _agree(a, b)
             assert (SHOWN.number(a) == SHOWN.number(b)) is (a == b)

@@ -37,9 +37,9 @@ def test_payloads_and_lines_give_a_text_to_compare_with() -> None:
 
 
 def test_it_is_what_the_command_shows() -> None:
-    """For every log of the corpus without bad lines."""
+    """For every log of events of the corpus without bad lines."""
     for log in LOGS:
-        if log.stem not in ("bad-lines", "10-foreign-bodies"):
+        if log.stem not in ("bad-lines", "10-foreign-bodies") and not log.stem.startswith("logs-"):
             text = (HERE / "ladders" / f"{log.stem}.txt").read_text(encoding="utf-8")
             assert ladder(read_lines(log)) + "\n" == text, log.stem
 
