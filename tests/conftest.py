@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 # `quick` and CI's `thorough` draw the same examples on every machine, so that a failure can be reproduced; `deep` is for a
 # run over night.
-settings.register_profile("quick", deadline=None, max_examples=60, derandomize=True, print_blob=True)
+settings.register_profile("quick", deadline=None, max_examples=40, derandomize=True, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=300, derandomize=True, print_blob=True)
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow], print_blob=True

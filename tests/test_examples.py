@@ -205,6 +205,7 @@ def test_the_dialout_bot_retries_until_the_call_is_answered(tmp_path: Path) -> N
     assert {session["room"] for session in sessions} == {"garage"}
 
 
+@pytest.mark.long
 def test_a_waiting_caller_gets_a_bot_or_is_dropped() -> None:
     """In every case the room is deleted: the simulation waits for that."""
     lines = simulated("pinless_dialin.py")
@@ -217,6 +218,7 @@ def test_a_waiting_caller_gets_a_bot_or_is_dropped() -> None:
     assert lines[-1] == "the fake has 0 calls and 0 rooms left, 1 caller on hold"
 
 
+@pytest.mark.long
 def test_a_trunks_caller_is_greeted_or_hangs_up_first() -> None:
     """In both cases the room is deleted: the simulation waits for that."""
     first, *lines = simulated("sip_trunk.py")
@@ -306,6 +308,7 @@ def test_a_warm_transfer_connects_caller_and_agent() -> None:
     assert dan[2:] == ["the fake saw these ends: remote, stop, remote, remote, remote, busy, remote, stop"]
 
 
+@pytest.mark.long
 def test_the_bot_backend_speaks_to_callers_and_cleans_up() -> None:
     """After a whole day, every bot belongs to a live call."""
     log = (LOGS / "busy-day.mixed.jsonl").read_bytes()

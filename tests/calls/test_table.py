@@ -165,6 +165,7 @@ def second_places(source: str) -> Iterator[int]:
                 yield node.lineno
 
 
+@pytest.mark.long
 def test_no_second_place_knows() -> None:
     """No other file pairs an event type with a state or with evidence, and none in `calls` even names one as text."""
     known = {}

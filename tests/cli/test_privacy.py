@@ -178,6 +178,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.long
 def test_a_service_shows_none_in_its_log_and_its_answers(service: tuple[Path, dict[str, str]]) -> None:
     """Also in the tracebacks of handlers; no escape of a terminal passes."""
     _, outputs = service

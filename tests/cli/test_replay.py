@@ -433,6 +433,7 @@ def test_a_selection_that_cannot_be_is_refused(options: list[str], message: str)
     assert message in " ".join(run.stderr.decode().split())
 
 
+@pytest.mark.long
 def test_a_narrow_terminal_keeps_the_whole_id() -> None:
     """A session takes two lines there, as people copy its id."""
     log = LOGS / "busy-day.webhook.jsonl"

@@ -231,6 +231,7 @@ def test_misuse_is_reported_before_it_starts(folder: Path, arguments: list[str],
     assert not (folder / "calls.db").exists()
 
 
+@pytest.mark.long
 def test_it_keeps_events_as_long_as_asked(tmp_path: Path) -> None:
     """Pruning itself is tested with its journal: here calls would have to be over for hours."""
     archive = tmp_path / "old.jsonl.gz"
@@ -404,6 +405,7 @@ def test_a_live_call_goes_on_after_a_signal(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
+@pytest.mark.long
 def test_silent_connections_are_closed(tmp_path: Path) -> None:
     """Otherwise a few thousand of them would keep Daily out."""
     with serving(tmp_path) as (_, url):

@@ -75,6 +75,7 @@ async def test_a_get_is_given_up_after_the_last_pause(daily: FakeDaily, fault: F
     assert len(daily.seen) == 1 + len(QUICK)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dated", [False, True])
 async def test_retry_after_is_respected(daily: FakeDaily, *, dated: bool) -> None:
     """As seconds, and as a date, which has whole seconds only."""

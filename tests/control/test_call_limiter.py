@@ -114,6 +114,7 @@ async def test_a_cancelled_request_keeps_no_slot() -> None:
     assert await acquire_now(limiter, "r") is not None
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(
     requests=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("kl"), st.integers(0, 3)), max_size=25),

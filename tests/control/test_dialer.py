@@ -204,6 +204,7 @@ async def test_pauses_are_those_of_the_dispatchers_clock() -> None:
         assert 120 * 0.75 + 30 <= second - first <= 120 * 1.25 + 31
 
 
+@pytest.mark.long
 async def test_a_pause_that_daily_asks_for_is_kept() -> None:
     """Over HTTP: `Retry-After`. One that a test can wait for."""
     async with over_http() as phone:
@@ -663,6 +664,7 @@ async def test_a_dialer_needs_a_control_that_can_start_calls() -> None:
                 await dialer.dial(SipDialout(sip_uri="sip:bob@example.com"))
 
 
+@pytest.mark.long
 async def test_a_journal_that_fails_ends_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that cannot be kept must not ring."""
     journal = SqliteJournal(tmp_path / "calls.db")
@@ -697,6 +699,7 @@ async def test_a_handler_can_dial(setup: Setup) -> None:
 # --- over HTTP in the short part, too ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "expected"),
     [
@@ -714,6 +717,7 @@ async def test_over_http(first: PhoneLine, expected: list[str]) -> None:
         assert phone.daily.most_at_once(NUMBER) == 1
 
 
+@pytest.mark.long
 async def test_a_start_that_hangs_is_unknown() -> None:
     """Nobody could tell that Daily never saw it."""
     async with over_http(start_timeout=0.2, find_within=0.3) as phone:

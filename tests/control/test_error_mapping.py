@@ -265,6 +265,7 @@ def refusal(status: int, error: str, info: str = "", **headers: str) -> Fault:
     return instead(status, b'{"error": "%b", "info": "%b"}' % (error.encode(), info.encode()), **headers)
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_refusals_over_http(daily: FakeDaily) -> None:
     """The text may be the name of the error, its info, or the whole body."""
@@ -353,6 +354,7 @@ async def shown_by(request: Callable[[], Awaitable[Any]]) -> str:
     return "".join([*shown, repr(error), repr(vars(error)), repr(error.args)])
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_the_key_is_never_shown(daily: FakeDaily, caplog: pytest.LogCaptureFixture) -> None:
     """Not by anything built on the API, even if Daily's answer repeats it."""

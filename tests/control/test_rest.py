@@ -131,6 +131,7 @@ async def test_reconcile(daily: FakeDaily) -> None:
         assert await control.reconcile(dialout(session_id)) is Presence.ALIVE
 
 
+@pytest.mark.long
 @pytest.mark.asyncio
 async def test_reconcile_for_a_dispatcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a gap: a session whose end was lost is ended, one in the room lives, and one that rings is unknown."""

@@ -173,6 +173,7 @@ async def test_it_is_noticed_without_an_event(tmp_path: Path, monkeypatch: pytes
     assert "calls.db was removed or moved" in failed[0]["error"]
 
 
+@pytest.mark.long
 async def test_webhooks_get_503_with_the_reason(tmp_path: Path) -> None:
     """From a real service: Daily tries them again, which is what saves them."""
     with serving(tmp_path, "--journal", "calls.db") as (_, url):
@@ -256,6 +257,7 @@ async def test_two_services_never_share_the_files_of_one(tmp_path: Path, way: Ca
     await journal.aclose()
 
 
+@pytest.mark.long
 async def test_a_wal_without_its_journal_is_put_aside(tmp_path: Path) -> None:
     """SQLite would delete it, and the last events before a kill with it. Put beside its journal again, it has them."""
     path, kept = tmp_path / "calls.db", tmp_path / "kept.db"

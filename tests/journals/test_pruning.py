@@ -228,6 +228,7 @@ async def test_none_keeps_everything(tmp_path: Path) -> None:
         SqliteJournal(path, timedelta(seconds=-1))
 
 
+@pytest.mark.long
 async def test_the_file_becomes_smaller(tmp_path: Path) -> None:
     """Free pages are given back, and the journal does not take that for a truncation."""
     path, clock = tmp_path / "calls.db", FakeClock()
@@ -250,6 +251,7 @@ async def test_the_file_becomes_smaller(tmp_path: Path) -> None:
     assert path.stat().st_size < before / 2
 
 
+@pytest.mark.long
 async def test_a_file_that_becomes_shorter_at_any_moment_was_not_truncated(tmp_path: Path) -> None:
     """SQLite may shorten it in the transaction that gives pages back, or in a later one."""
     path = tmp_path / "calls.db"

@@ -563,6 +563,7 @@ async def test_a_journal_that_cannot_be_closed_leaves_the_router_free(tmp_path: 
     async def later() -> None: ...
 
 
+@pytest.mark.long
 async def test_a_dead_letter_being_written_when_the_block_is_left_is_kept_once(tmp_path: Path) -> None:
     """The write is not cut off, so it is not made again."""
     writing = anyio.Event()

@@ -61,6 +61,7 @@ def facts_of(outcome: Outcome | ParseError) -> tuple[object, ...]:
     return outcome.kind, session, outcome.moves, outcome.opened, outcome.ended, outcome.seq
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["none", "sqlite"])
 async def test_the_outcomes_are_the_same_as_one_by_one(kind: str, tmp_path: Path) -> None:
     """Every outcome, every session, and the replay of the journal."""
@@ -78,6 +79,7 @@ async def test_the_outcomes_are_the_same_as_one_by_one(kind: str, tmp_path: Path
     assert len(found[0][0]) == 1_700
 
 
+@pytest.mark.long
 async def test_five_hundred_share_a_commit(tmp_path: Path) -> None:
     """That is what `receive_many` is for."""
     journal = Counting(tmp_path / "calls.db")

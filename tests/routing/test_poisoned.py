@@ -118,6 +118,7 @@ def test_after_five_deaths_the_event_is_a_dead_letter_and_the_service_comes_up(
     assert book.lines() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [("slow 1", "slow 2", "poison"), ("slow 1", "poison", "slow 2")])
 def test_those_in_flight_at_each_death_are_not_given_up(
     path: Path, book: Book, order: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -216,6 +217,7 @@ def test_the_limit_can_be_chosen(path: Path, book: Book, limit: int) -> None:
         Dispatcher(router, max_deliveries=1)
 
 
+@pytest.mark.long
 def test_a_killed_retry_is_withdrawn(path: Path, book: Book) -> None:
     """Somebody who retries the dead letter of a poisoned event does not keep the service down either."""
     router = killer(book)
@@ -311,6 +313,7 @@ def test_a_handler_of_the_starts_own_event_does_not_keep_it_down(path: Path, boo
     assert [kept.letter.reason for kept in letters_of(path)] == ["ProcessDied"]
 
 
+@pytest.mark.long
 def test_a_handler_that_hangs_until_it_is_killed(path: Path, book: Book) -> None:
     """As a supervisor does with a service whose event loop does not answer."""
     router = Router()

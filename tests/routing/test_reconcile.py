@@ -261,6 +261,7 @@ async def test_an_answer_about_a_session_that_has_ended_meanwhile_changes_nothin
 # --- how many at once ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @every_journal
 async def test_at_most_sixteen_questions_are_open_at_once(kind: str, tmp_path: Path) -> None:
     """The silence limits of two thousand sessions pass in the same second. Each is asked about once."""

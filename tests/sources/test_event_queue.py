@@ -220,6 +220,7 @@ async def test_leaving_gives_up_if_the_journal_never_recovers(tmp_path: Path, mo
     assert [log["events"] for log in logged(logs, "source.events_lost")] == [7]
 
 
+@pytest.mark.long
 async def test_leaving_waits_while_a_slow_journal_makes_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

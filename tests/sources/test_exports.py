@@ -32,6 +32,7 @@ def test_importing_needs_no_extra(package: str) -> None:
     assert not EXTRAS & set(run.stdout.decode().split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "missing", "extra"),
     [

@@ -384,6 +384,7 @@ class Expected:
         self.write("\n" if self.unfinished else "")
 
 
+@pytest.mark.long
 @given(st.lists(st.sampled_from(["a\n", "b", "\r\n", "look", "rotate", "truncate"]), max_size=25))
 def test_every_line_is_found_once_in_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Whatever is done to the file. Lines are lost only if they were rotated away or truncated between two looks; the test looks before."""

@@ -204,6 +204,7 @@ async def write_for_ever(writer: asyncio.StreamWriter, what: bytes) -> None:
         await writer.drain()
 
 
+@pytest.mark.long
 async def test_requests_in_time_go_on_for_longer_than_a_deadline(quick: float) -> None:
     """Each request has a deadline of its own."""
     async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:

@@ -215,6 +215,7 @@ async def test_the_account_s_address_is_no_endpoint_of_a_room() -> None:
         assert calls.endpoint("sip:bot@example.com") is not None
 
 
+@pytest.mark.long
 async def test_a_transport_is_attached_once_and_again_after_that() -> None:
     """With the same scope: the transport still has its calls. Others that have its place in memory later are others."""
     gc.collect()

@@ -428,6 +428,7 @@ async def test_a_transfer_to_a_number(line: PhoneLine, steps: str) -> None:
         assert world.daily.starts("+12025550109") == 0
 
 
+@pytest.mark.long
 async def test_a_caller_who_stays_until_a_target_answers() -> None:
     """As reports of failed transfers say: the first target never answers, the caller talks on, and the second one reaches them."""
     async with watched() as world:
@@ -492,6 +493,7 @@ async def test_a_refer() -> None:
 # --- callers --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_endpoints_of_a_room() -> None:
     """Each is reported; one client at a time can use one; afterwards it can be dialled again."""
     async with watched(registers=0.5) as world:
@@ -565,6 +567,7 @@ async def test_a_caller_on_hold() -> None:
         assert session.cause is Cause.COMPLETED
 
 
+@pytest.mark.long
 async def test_a_caller_who_is_forwarded_too_early_is_dropped() -> None:
     """If the endpoint is busy, the caller stays on hold; a caller may hang up before."""
     async with watched(registers=2.0) as world:
