@@ -15,7 +15,6 @@ __all__ = ["app"]
 app: typer.Typer = typer.Typer(
     cls=LazyCommands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text, which wraps paragraphs and suits pipes
     help="Track and show the state of every phone call, from Daily's dial-in and dial-out events.",

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from telstate.views._ladder_text import ladder_text
 from telstate.views._ladders import ladders_of
 
-__all__ = ["ladder"]
+__all__ = ["as_lines", "ladder"]
 
 
 def ladder(lines: Iterable[bytes | str | Mapping[str, Any]], *, numbers: bool = False, width: int = 100) -> str:
@@ -27,8 +27,13 @@ def ladder(lines: Iterable[bytes | str | Mapping[str, Any]], *, numbers: bool = 
     Raises:
         ParseError: if one cannot be read.
     """
-    found = ladders_of([_line(line) for line in lines], numbers=numbers)
+    found = ladders_of(as_lines(lines), numbers=numbers)
     return "\n\n".join(ladder_text(one, width) for one in found)
+
+
+def as_lines(lines: Iterable[bytes | str | Mapping[str, Any]]) -> list[bytes]:
+    """Return events as the lines of a log."""
+    return [_line(line) for line in lines]
 
 
 def _line(line: bytes | str | Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from telstate.cli._commands import _COMMANDS
-from tests.cli.running import CALL, STOP, run_process, telstate
+from tests.cli.running import CALL, STOP, environment, run_process, telstate
 
 SLOW = {"rich", "structlog", "anyio", "asyncio", "httpx", "starlette"}
 
@@ -58,3 +58,13 @@ def test_a_misspelt_command_is_answered_with_the_one_that_was_meant() -> None:
 def test_a_word_that_is_no_command_ends_with_2() -> None:
     """As every misuse does."""
     assert run_process("nonsense").returncode == 2
+
+
+@pytest.mark.long
+def test_the_shell_completes_commands() -> None:
+    """`telstate --install-completion` sets that up."""
+    asked = {"_TELSTATE_COMPLETE": "complete_bash", "COMP_WORDS": "telstate re", "COMP_CWORD": "1"}
+    run = subprocess.run(
+        [Path(sys.executable).parent / "telstate"], env=environment(asked), capture_output=True, check=True, timeout=60
+    )
+    assert run.stdout.decode().split() == ["replay", "redact"]

@@ -1,0 +1,55 @@
+"""The fixtures that come with telstate, in a test run of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+from pathlib import Path
+
+from telstate import Dispatcher, Router, State
+
+CALL = [
+    {"action": "dialout-connected", "sessionId": "s", "destination": "+12025550100"},
+    {"action": "dialout-stopped", "sessionId": "s"},
+]
+
+
+def test_replay(telstate_replay, tmp_path):
+    (session,) = telstate_replay(CALL).sessions()
+    assert session.state is State.STOPPED
+    log = tmp_path / "call.jsonl"
+    log.write_text('{"action": "dialout-answered", "sessionId": "t"}\\n\\n')
+    assert telstate_replay(log).session("t") is not None
+
+
+def test_ladder(assert_ladder):
+    assert_ladder(CALL)
+    assert_ladder(CALL[:1], "only: the start")
+
+
+def test_clock_and_control(telstate_clock, telstate_control):
+    Dispatcher(Router(), clock=telstate_clock, control=telstate_control)
+    assert telstate_control.requests == []
+"""
+
+
+@pytest.mark.long
+def test_they_are_there_without_registration(pytester: pytest.Pytester) -> None:
+    """A ladder is written when asked for, compared from then on, and its difference is shown."""
+    pytester.makepyfile(TESTS)
+    options = ("-p", "no:cacheprovider")
+    missing = pytester.runpytest_subprocess(*options)
+    missing.assert_outcomes(passed=2, failed=1)
+    missing.stdout.fnmatch_lines(["*write it with pytest --update-ladders*"])
+    pytester.runpytest_subprocess(*options, "--update-ladders").assert_outcomes(passed=3)
+    kept = sorted(path.name for path in (pytester.path / "ladders").iterdir())
+    assert kept == ["test_ladder only_ the start.txt", "test_ladder.txt"]
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=3)
+    path = pytester.path / "ladders" / "test_ladder.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("stopped", "ended"), encoding="utf-8")
+    changed = pytester.runpytest_subprocess(*options)
+    changed.assert_outcomes(passed=2, failed=1)
+    changed.stdout.fnmatch_lines(["*if it is right now: pytest --update-ladders*"])
