@@ -31,27 +31,15 @@ _STATES = tuple(dict.fromkeys(map(str, (*State, *CallerState))))
 
 def _several(option: str, metavar: str, text: str, values: Sequence[str] = ()) -> Any:
     """An option that may be repeated."""
-    help_text = f"{text} May be repeated."
-    callback = None
-    if values:
-        help_text = f"{text} One of {', '.join(values)}; may be repeated."
-
-        def callback(given: list[str] | None) -> list[str] | None:
-            for value in given or ():
-                if value not in values:
-                    raise typer.BadParameter(f"{value!r} is none of {', '.join(values)}")
-            return given
-
-    return Annotated[
-        list[str] | None,
-        typer.Option(option, metavar=metavar, help=help_text, callback=callback),
-    ]
+    text = f"{text} One of {', '.join(values)}; may be repeated." if values else f"{text} May be repeated."
+    return Annotated[list[str] | None, typer.Option(option, metavar=metavar, help=text)]
 
 
 def _one(option: str, metavar: str, text: str) -> Any:
     return Annotated[str | None, typer.Option(option, metavar=metavar, help=text)]
 
 
+_CHOICES: dict[str, Sequence[str]] = {"state": _STATES, "cause": tuple(Cause), "direction": tuple(Direction)}
 _TIME = "2026-10-01, 2026-10-01T14:30 (UTC), or 2h, 30m, 1d ago."
 _OPTIONS: dict[str, Any] = {
     "number": _several(
@@ -62,9 +50,9 @@ _OPTIONS: dict[str, Any] = {
     "call": _several(
         "--call", "ID", "Only this call, with all its legs: the id of a session, a SIP Call-ID, or a caller's."
     ),
-    "state": _several("--state", "STATE", "Only calls that are in this state at the end.", _STATES),
-    "cause": _several("--cause", "CAUSE", "Only calls that ended for this cause.", tuple(Cause)),
-    "direction": _several("--direction", "DIRECTION", "Only one direction.", tuple(Direction)),
+    "state": _several("--state", "STATE", "Only calls that are in this state at the end.", _CHOICES["state"]),
+    "cause": _several("--cause", "CAUSE", "Only calls that ended for this cause.", _CHOICES["cause"]),
+    "direction": _several("--direction", "DIRECTION", "Only one direction.", _CHOICES["direction"]),
     "since": _one("--since", "TIME", f"Only calls that had not ended before: {_TIME}"),
     "until": _one("--until", "TIME", "Only calls that had begun by then; a date means the end of that day."),
     "where": _one(
@@ -104,6 +92,10 @@ def _selection(
         condition = None if where is None else Condition(where, FIELDS)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--where") from None
+    for name, values in _CHOICES.items():
+        for value in several[name] or ():
+            if value not in values:
+                raise typer.BadParameter(f"{value!r} is none of {', '.join(values)}", param_hint=f"--{name}")
     return Selection(
         **{f"{name}s": tuple(values or ()) for name, values in several.items()},
         since=None if since is None else _time(since, "--since"),
