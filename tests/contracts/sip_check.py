@@ -12,11 +12,17 @@ import baresip  # type: ignore[import-not-found, unused-ignore]
 
 
 def free_port() -> int:
-    """Return a port that is free for UDP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+    """Return a port that is free for UDP and for TCP: SIP listens on both."""
+    for _ in range(100):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            try:
+                tcp.bind(("127.0.0.1", port))
+            except OSError:  # another process has that one
+                continue
+            return port
+    raise RuntimeError("no port of 127.0.0.1 is free for UDP and TCP")
 
 
 async def outcome_of(call: Any, hang_up: bool) -> dict[str, Any]:
