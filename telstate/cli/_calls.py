@@ -128,7 +128,7 @@ def _report(group_by: GroupBy | None, selection: Selection, *, as_json: bool, as
 
 def _ladders(names: list[str], selection: Selection, *, numbers: bool) -> dict[str, Ladder]:
     """Return the ladders of the first calls, by the ids of their sessions and callers: all events of those are in memory."""
-    from telstate.cli._call_finding import CallFinder, call_ladders  # noqa: PLC0415 - as below
+    from telstate.cli._call_finding import CallFinder, call_ladders  # noqa: PLC0415 - only the HTML report needs it
 
     calls = CallFinder(names, selection, _MOST_LADDERS).find()
     return {one: ladder for ladder in call_ladders(names, calls, numbers=numbers) for one in ladder.ids}

@@ -19,8 +19,9 @@ from telstate.views._call import WholeCall
 from telstate.views._call_totals import CallStats, CallTotals, GroupBy
 from telstate.views._ladder_svg import LADDER_CSS
 from telstate.views._masked import mask_record
-from telstate.views._session_text import counted, duration
+from telstate.views._session_text import counted
 from telstate.views._text import printable, printable_lines
+from telstate.views._words import duration
 
 __all__ = ["CallsHtml"]
 

@@ -21,8 +21,9 @@ from telstate.views._call import WholeCall
 from telstate.views._call_totals import CallStats, CallTotals, GroupBy
 from telstate.views._calls_report import shown_group
 from telstate.views._selection import Selection
-from telstate.views._session_text import counted, duration, notes_of, other_end, states_of, without_scheme
+from telstate.views._session_text import counted, notes_of, other_end, states_of, without_scheme
 from telstate.views._text import cut, printable, utc_time
+from telstate.views._words import duration
 
 __all__ = ["CallsTable"]
 

@@ -17,8 +17,9 @@ from telstate.events import Direction, Event
 from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_address, mask_name
 from telstate.views._masked import mask_record
-from telstate.views._session_text import counted, duration, notes_of, other_end, states_of, without_scheme
+from telstate.views._session_text import counted, notes_of, other_end, states_of, without_scheme
 from telstate.views._text import cut, printable, utc_time
+from telstate.views._words import duration
 
 __all__ = ["HOW_TO_RECORD", "JsonReport", "TextReport"]
 

@@ -1,4 +1,4 @@
-"""A session in words: how long, which states, and everything that is not as it should be."""
+"""A session in words: which states, and everything that is not as it should be."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from telstate.calls._evidence import EndSource
 from telstate.calls._session import Session
-from telstate.calls._table import EndSign
-from telstate.calls._transfers import TransferOutcome
 from telstate.events import Direction
 from telstate.views._text import utc_time
+from telstate.views._words import SIGNS, TRANSFERS
 
-__all__ = ["counted", "duration", "notes_of", "other_end", "states_of", "without_scheme"]
+__all__ = ["counted", "notes_of", "other_end", "states_of", "without_scheme"]
 
 
 def notes_of(session: Session, address: Callable[[str], str]) -> list[str]:
@@ -28,7 +27,7 @@ def notes_of(session: Session, address: Callable[[str], str]) -> list[str]:
         notes.append(f"error: {session.error_msg}")
     notes += [f"warning: {text}" for text in session.warnings]
     notes += [
-        f"transfer to {address(to) if to else 'an unknown target'}: {_TRANSFERS[outcome]}"
+        f"transfer to {address(to) if to else 'an unknown target'}: {TRANSFERS[outcome]}"
         for to, outcome in session.transfers
     ]
     if not session.ended and session.started_at is not None:
@@ -43,27 +42,11 @@ def _end_notes(session: Session) -> list[str]:
     """How an end is known that Daily did not report, and until when the durations count."""
     if session.end_source is EndSource.INFERRED and session.end_sign is not None:
         return [
-            f"end inferred at {utc_time(session.ended_at)}: {_SIGNS[session.end_sign]}, and no event reports the end"
+            f"end inferred at {utc_time(session.ended_at)}: {SIGNS[session.end_sign]}, and no event reports the end"
         ]
     if session.end_source is EndSource.ASSUMED:
         return [f"end assumed after silence: durations count to the last sign of life at {utc_time(session.ended_at)}"]
     return []
-
-
-_SIGNS = {
-    EndSign.PARTICIPANT_LEFT: "the participant left",
-    EndSign.MEETING_ENDED: "the meeting ended",
-    EndSign.CLIENT_LEFT: "our call client left",
-    EndSign.NEXT_CALLER: "another caller came on its endpoint",
-    EndSign.GONE: "Daily does not know the call any more",
-}
-
-_TRANSFERS = {
-    TransferOutcome.REACHED: "reached",
-    TransferOutcome.HANDED_OVER: "handed over, no event says whether it was reached",
-    TransferOutcome.NOT_REACHED: "not reached",
-    TransferOutcome.PENDING: "pending",
-}
 
 
 def other_end(session: Session) -> tuple[str, bool]:
@@ -93,15 +76,3 @@ def states_of(session: Session) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the singular or the plural."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people write them: 1.2s, 45s, 3m07s, 2h05m."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
