@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from telstate.calls._callers import Caller
 from telstate.calls._outcome import Unmatched
 from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
@@ -120,13 +121,16 @@ class _ReplayRun:
             if self._selection.is_everything:
                 self._run.print(self._report.unmatched(gone))
             return
-        record = record_of(self._run, gone)
+        # Most runs show everything in its order: they need no record.
+        record = record_of(self._run, gone) if self._ordering.sorts or not self._selection.is_everything else {}
         if self._selection.admits(record):
-            text = (
-                self._report.session(gone, record["legs"]) if isinstance(gone, Session) else self._report.caller(gone)
-            )
+            text = self._text(gone)
             for ready in self._ordering.add(record, text):
                 self._run.print(ready)
+
+    def _text(self, one: Session | Caller) -> str:
+        report = self._report
+        return report.session(one, self._run.legs(one)) if isinstance(one, Session) else report.caller(one)
 
     def _refuse(self, line: LogLine, error: str) -> None:
         if self._selection.is_everything:

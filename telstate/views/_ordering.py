@@ -24,6 +24,11 @@ class Ordering:
         self._unknown: list[str] = []
         self._shown = 0
 
+    @property
+    def sorts(self) -> bool:
+        """True if it looks at records."""
+        return self._field is not None
+
     def add(self, record: Mapping[str, Any], text: str) -> Iterator[str]:
         """Add a call as it is shown; yield what can be shown now."""
         if self._field is None:
