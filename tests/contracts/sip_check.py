@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import sys
 from typing import Any
@@ -11,18 +12,28 @@ from typing import Any
 import baresip  # type: ignore[import-not-found, unused-ignore]
 
 
+def is_free(kind: socket.SocketKind, port: int) -> bool:
+    """Return whether a port of 127.0.0.1 can be bound to."""
+    with socket.socket(socket.AF_INET, kind) as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:  # another process has that one
+            return False
+        return True
+
+
 def free_port() -> int:
-    """Return a port that is free for UDP and for TCP: SIP listens on both."""
-    for _ in range(100):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
-            try:
-                tcp.bind(("127.0.0.1", port))
-            except OSError:  # another process has that one
-                continue
+    """Return a port that is free for UDP and TCP, and whose next one is free for TCP: baresip listens for TLS there.
+
+    It is above the ports that baresip takes for audio, and below those that systems give to connections: nobody else gets it in between.
+    """
+    wanted = (socket.SOCK_DGRAM, 0), (socket.SOCK_STREAM, 0), (socket.SOCK_STREAM, 1)
+    for port in random.sample(range(20_000, 32_000), 100):
+        if all(is_free(kind, port + offset) for kind, offset in wanted):
             return port
-    raise RuntimeError("no port of 127.0.0.1 is free for UDP and TCP")
+    raise RuntimeError(
+        "none of 100 ports of 127.0.0.1 is free for UDP, TCP and TLS: close what listens from 20000 to 32000"
+    )
 
 
 async def outcome_of(call: Any, hang_up: bool) -> dict[str, Any]:
