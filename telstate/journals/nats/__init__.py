@@ -9,6 +9,7 @@ from telstate._lazy import lazy_exports as _lazy_exports
 if TYPE_CHECKING:
     from telstate.journals.nats._connection import NatsConnection
     from telstate.journals.nats._names import Names
+    from telstate.journals.nats._publisher import Published, Publisher
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
 else:
     __getattr__ = _lazy_exports(
@@ -16,6 +17,8 @@ else:
         {
             "NatsConnection": ("_connection", "nats"),
             "Names": "_names",
+            "Published": ("_publisher", "nats"),
+            "Publisher": ("_publisher", "nats"),
             "StreamSettings": ("_streams", "nats"),
             "Streams": ("_streams", "nats"),
             "declare": ("_streams", "nats"),
@@ -23,4 +26,4 @@ else:
         },
     )
 
-__all__ = ["Names", "NatsConnection", "StreamSettings", "Streams", "declare", "find"]
+__all__ = ["Names", "NatsConnection", "Published", "Publisher", "StreamSettings", "Streams", "declare", "find"]
