@@ -8,6 +8,7 @@ from telstate._lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
     from telstate.journals.nats._connection import NatsConnection
+    from telstate.journals.nats._journal import NatsJournal
     from telstate.journals.nats._names import Names
     from telstate.journals.nats._publisher import Published, Publisher
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
@@ -17,6 +18,7 @@ else:
         {
             "NatsConnection": ("_connection", "nats"),
             "Names": "_names",
+            "NatsJournal": ("_journal", "nats"),
             "Published": ("_publisher", "nats"),
             "Publisher": ("_publisher", "nats"),
             "StreamSettings": ("_streams", "nats"),
@@ -26,4 +28,14 @@ else:
         },
     )
 
-__all__ = ["Names", "NatsConnection", "Published", "Publisher", "StreamSettings", "Streams", "declare", "find"]
+__all__ = [
+    "Names",
+    "NatsConnection",
+    "NatsJournal",
+    "Published",
+    "Publisher",
+    "StreamSettings",
+    "Streams",
+    "declare",
+    "find",
+]

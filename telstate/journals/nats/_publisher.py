@@ -13,6 +13,7 @@ import asyncio
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
+from uuid import uuid4
 
 import anyio
 
@@ -21,11 +22,12 @@ from telstate.events import Dialect, Event, SourceGap
 from telstate.events._masking import mask
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, StreamFull
-from telstate.journals.nats._messages import event_headers
 from telstate.journals.nats._names import Names, room_token
+from telstate.journals.nats._records import message_of
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, read_entry
+from telstate.routing._ports import Entry
 
 __all__ = ["Published", "Publisher"]
 
@@ -161,7 +163,7 @@ class Publisher:
             expected = "an event of Daily's: what only this side knows is written by the owner of its partition"
             raise ParseError("action", expected, event.action)
         token = room_token(scope or _scope_of(event) or self._park(event))
-        return Published(await self._publish(token, entry.payload, event_headers(entry.at, entry.dialect)))
+        return Published(await self._publish(token, entry))
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Publish a payload that could not be read. The stream has it on return, and an owner makes it a dead letter.
@@ -172,14 +174,14 @@ class Publisher:
         self._log.error(
             "publisher.unreadable", field=error.field, expected=error.expected, hint="it becomes a dead letter"
         )
-        await self._publish("unreadable", payload, event_headers(self._clock.now(), dialect))
+        await self._publish("unreadable", Entry(self._clock.now(), dialect, payload))
 
-    async def _publish(self, token: str, data: bytes, headers: dict[str, str]) -> int:
+    async def _publish(self, token: str, entry: Entry) -> int:
         if not self._is_open:
             raise NotRunning("a publisher publishes inside its `async with` only")
-        subject = self._names.received(token)
+        message = message_of(self._names.received(token), entry, uuid4().hex, "receiver")
         try:
-            found = await self._connection.publish(subject, data, headers, within=_WITHIN, answer_within=_ANSWER_WITHIN)
+            found = await self._connection.publish(*message, within=_WITHIN, answer_within=_ANSWER_WITHIN)
         except JournalError as error:
             self._failed(error)
             raise

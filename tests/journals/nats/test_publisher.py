@@ -18,8 +18,8 @@ from telstate.journals.nats import Names, NatsConnection, Published, Publisher, 
 from telstate.journals.nats import _publisher as publishing
 from telstate.journals.nats._connection import Stored
 from telstate.journals.nats._errors import NatsUnavailable, StreamFull
-from telstate.journals.nats._messages import event_headers, read_record
 from telstate.journals.nats._names import partition_of, room_token
+from telstate.journals.nats._records import record_of
 from telstate.sources import webhook_app
 from telstate.testing import WebhookSender
 from tests.nats_server import NatsServer
@@ -70,19 +70,9 @@ async def test_an_event_is_in_the_stream_when_receive_returns(
     found = await last(connection, names)
     assert receipt == Published(found.seq)
     assert found.subject == names.events_in(partition_of("lobby", 8))
-    record = read_record(found)
+    record = record_of(found)
     assert (record.dialect, before - 0.01 <= record.at <= time.time()) == ("webhook", True)
     assert b'"session_id":"s1"' in record.payload.replace(b" ", b"")
-
-
-async def test_a_clock_that_runs_ahead_makes_no_time(connection: NatsConnection, names: Names) -> None:
-    """The server's counts then, and also where the header is no time at all; an earlier time of receipt counts."""
-    streams = await declare(connection, names, SMALL)
-    for header, expected in (("4000000000.0", None), ("soon", None), ("nan", None), ("1.5", 1.5)):
-        headers = {**event_headers(0.0, "webhook"), "Telstate-At": header}
-        await connection.publish(names.received("lobby"), b"{}", headers)
-        found = await last(connection, streams.names)
-        assert read_record(found).at == (found.at if expected is None else expected)
 
 
 @pytest.mark.parametrize(
