@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from telstate.cli._logs import LineReader, find_files, read_log
+from telstate.cli._nats import is_nats
 from telstate.cli._terminal import misuse, say, tidy_exit
 from telstate.events._dialects.journal import unwrap, wrap
 from telstate.events._parse import parse_line
@@ -27,7 +28,11 @@ __all__ = ["export", "write_file"]
 
 def export(
     journal: Annotated[
-        str, typer.Argument(metavar="JOURNAL", help="A service's journal (calls.db), or any log; - is standard input.")
+        str,
+        typer.Argument(
+            metavar="JOURNAL",
+            help="A service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT), or any log; - is standard input.",
+        ),
     ],
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The file to write; - is standard output.", show_default=False)
@@ -55,12 +60,20 @@ def export(
     or: telstate export calls.db | gzip > calls.jsonl.gz
     """
     with tidy_exit():
-        lines = export_lines(journal) if journal != STDIN and is_sqlite(journal) else _records(journal)
+        lines = _lines(journal)
         if file != STDIN:
             write_file(lines, file, force=force)
             return
         for line in lines:
             sys.stdout.buffer.write(line + b"\n")
+
+
+def _lines(name: str) -> Iterator[bytes]:
+    if is_nats(name):
+        from telstate.cli._nats_log import export_stream  # noqa: PLC0415 - few logs are streams
+
+        return export_stream(name)
+    return export_lines(name) if name != STDIN and is_sqlite(name) else _records(name)
 
 
 def _records(name: str) -> Iterator[bytes]:

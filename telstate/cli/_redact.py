@@ -55,7 +55,7 @@ def redact(
     Ids, rooms, hosts and times stay as they are. Names are found by their keys and by what stands around them: look at the result
     before you show it to others.
 
-    The log is read twice. From a database come the events of its export; what a prune left of earlier calls is left out. The lines keep
+    The log is read twice. From a database, or from streams in NATS, come the events of its export; what a prune left of earlier calls is left out. The lines keep
     their form.
 
     Example: telstate redact calls.db -o for-the-ticket.jsonl.gz

@@ -23,7 +23,7 @@ from telstate.journals import _queries as queries
 from telstate.journals._sqlite import lines, query
 from telstate.routing._ports import DeadLetter, KeptLetter
 
-__all__ = ["export_lines", "parse_dead_letters"]
+__all__ = ["dead_letter_as_line", "export_lines", "parse_dead_letters"]
 
 _HEADER = b'{"v":1,"journal":'
 _DEAD_LETTER = b'{"v":1,"dead":'
@@ -49,7 +49,7 @@ def export_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
     while letters := query(path, partial(queries.dead_letters, after=number)):
         for kept in letters:
             if abs(kept.letter.seq) <= last:
-                yield _dead_letter_line(kept)
+                yield dead_letter_as_line(kept)
         number = letters[-1].number
 
 
@@ -70,7 +70,8 @@ def parse_dead_letters(source: str, exported: Iterable[bytes]) -> Iterator[KeptL
             yield _parse_dead_letter(source, line)
 
 
-def _dead_letter_line(kept: KeptLetter) -> bytes:
+def dead_letter_as_line(kept: KeptLetter) -> bytes:
+    """Write a dead letter as a line of an export."""
     fields = {"number": kept.number, "retry_requested": kept.retry_requested, **kept.letter._asdict()}
     payload = clean(kept.letter.payload)
     try:

@@ -20,10 +20,10 @@ import anyio
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect, Event, SourceGap
 from telstate.events._masking import mask
-from telstate.journals.nats._connection import NatsConnection
+from telstate.journals.nats._connection import Message, NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, room_token
-from telstate.journals.nats._records import message_of
+from telstate.journals.nats._records import message_of, unreadable
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, read_entry
@@ -45,6 +45,8 @@ _OTHER_STREAM = 10060
 _HINT = "the senders are asked to retry. If there is no stream yet, `telstate work` declares it"
 _LOOKING = "looking"
 """Instead of a room, for messages that are never stored."""
+_UNREADABLE = "unreadable"
+"""Instead of a room, for payloads that could not be read."""
 
 
 class Published(NamedTuple):
@@ -163,7 +165,7 @@ class Publisher:
             expected = "an event of Daily's: what only this side knows is written by the owner of its partition"
             raise ParseError("action", expected, event.action)
         token = room_token(scope or _scope_of(event) or self._park(event))
-        return Published(await self._publish(token, entry))
+        return Published(await self._publish(self._message(token, entry)))
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Publish a payload that could not be read. The stream has it on return, and an owner makes it a dead letter.
@@ -174,12 +176,15 @@ class Publisher:
         self._log.error(
             "publisher.unreadable", field=error.field, expected=error.expected, hint="it becomes a dead letter"
         )
-        await self._publish("unreadable", Entry(self._clock.now(), dialect, payload))
+        entry = Entry(self._clock.now(), dialect, payload)
+        await self._publish(unreadable(self._message(_UNREADABLE, entry)))
 
-    async def _publish(self, token: str, entry: Entry) -> int:
+    def _message(self, token: str, entry: Entry) -> Message:
+        return message_of(self._names.received(token), entry, uuid4().hex, "receiver")
+
+    async def _publish(self, message: Message) -> int:
         if not self._is_open:
             raise NotRunning("a publisher publishes inside its `async with` only")
-        message = message_of(self._names.received(token), entry, uuid4().hex, "receiver")
         try:
             found = await self._connection.publish(*message, within=_WITHIN, answer_within=_ANSWER_WITHIN)
         except JournalError as error:

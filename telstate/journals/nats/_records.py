@@ -7,11 +7,12 @@ import math
 from telstate.journals.nats._connection import Message, Stored
 from telstate.routing._ports import Entry, Record
 
-__all__ = ["message_of", "record_of"]
+__all__ = ["is_unreadable", "message_of", "record_of", "unreadable"]
 
 _AT = "Telstate-At"
 _DIALECT = "Telstate-Dialect"
 _BY = "Telstate-By"
+_UNREADABLE = "Telstate-Unreadable"
 _MESSAGE_ID = "Nats-Msg-Id"
 _RECEIVED = ".in"
 
@@ -29,6 +30,16 @@ def message_of(subject: str, entry: Entry, message_id: str, by: str) -> Message:
     if entry.at is not None:
         headers[_AT] = repr(entry.at)
     return Message(subject, entry.payload, headers)
+
+
+def unreadable(message: Message) -> Message:
+    """Say of a message that its payload could not be read: whoever steps it makes it a dead letter, and no log has it."""
+    return message._replace(headers={**(message.headers or {}), _UNREADABLE: "1"})
+
+
+def is_unreadable(stored: Stored) -> bool:
+    """Return True if whoever published it could not read it."""
+    return _UNREADABLE in stored.headers
 
 
 def record_of(stored: Stored, *, done: bool = False) -> Record:
