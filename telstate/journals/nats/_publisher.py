@@ -18,7 +18,7 @@ from uuid import uuid4
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, SourceGap
+from telstate.events import Dialect, Event
 from telstate.events._masking import mask
 from telstate.journals.nats._connection import Message, NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, StreamFull
@@ -26,7 +26,7 @@ from telstate.journals.nats._names import Names, room_token
 from telstate.journals.nats._records import message_of, unreadable
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
-from telstate.routing._payload import Payload, read_entry
+from telstate.routing._payload import Payload, is_own, read_entry
 from telstate.routing._ports import Entry
 
 __all__ = ["Published", "Publisher"]
@@ -161,7 +161,7 @@ class Publisher:
         """
         entry = read_entry(payload, dialect, self._clock.now(), live=True)
         event = entry.event
-        if event.local and not isinstance(event, SourceGap):
+        if is_own(event):
             expected = "an event of Daily's: what only this side knows is written by the owner of its partition"
             raise ParseError("action", expected, event.action)
         token = room_token(scope or _scope_of(event) or self._park(event))

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 from telstate.errors import DefinitionError, ParseError
-from telstate.events import Dialect, SourceGap
+from telstate.events import Dialect
 from telstate.events._dialects.journal import header_line, mark_line, wrap
 from telstate.events._parse import parse
 from telstate.journals._export import dead_letter_as_line
@@ -22,6 +22,7 @@ from telstate.journals.nats._names import Names
 from telstate.journals.nats._records import is_unreadable, record_of
 from telstate.journals.nats._streams import Streams, find
 from telstate.journals.nats._tail import Tail
+from telstate.routing._payload import is_own
 from telstate.routing._ports import KeptLetter, Record
 
 __all__ = ["StreamLog"]
@@ -191,4 +192,4 @@ def _is_no_event(stored: Stored, record: Record) -> bool:
         event = parse(record.payload, record.dialect)
     except ParseError:
         return is_unreadable(stored)
-    return may_be_forged and event.local and not isinstance(event, SourceGap)
+    return may_be_forged and is_own(event)
