@@ -23,7 +23,7 @@ from telstate.journals._sqlite import is_sqlite
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views._report import HOW_TO_RECORD, TextReport
 
-__all__ = ["export", "write_file"]
+__all__ = ["export", "lines_of", "write_file"]
 
 
 def export(
@@ -60,7 +60,7 @@ def export(
     or: telstate export calls.db | gzip > calls.jsonl.gz
     """
     with tidy_exit():
-        lines = _lines(journal)
+        lines = lines_of(journal)
         if file != STDIN:
             write_file(lines, file, force=force)
             return
@@ -68,7 +68,8 @@ def export(
             sys.stdout.buffer.write(line + b"\n")
 
 
-def _lines(name: str) -> Iterator[bytes]:
+def lines_of(name: str) -> Iterator[bytes]:
+    """Yield the lines of an export."""
     if is_nats(name):
         from telstate.cli._nats_log import export_stream  # noqa: PLC0415 - few logs are streams
 

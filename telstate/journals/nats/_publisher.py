@@ -146,7 +146,7 @@ class Publisher:
         """Publish one event; the stream has it on return.
 
         An event that names no room, and no call id of a caller on hold, should have a `scope`. Without one it is published under its
-        session's id, and the log says so: if other events of that session do name a room, two owners see a part of the session each.
+        call client's or its session's id, and the log says so: if other events of that session do name a room, two owners see a part of the session each.
 
         Args:
             payload: an event, or what can be parsed.
@@ -195,7 +195,8 @@ class Publisher:
 
     def _park(self, event: Event) -> str:
         """Return what an event is published under that names neither a room nor a caller, and say so."""
-        found = event.session_id or event.sip_call_id or event.call_client_id or event.domain_id or "unscoped"
+        # What a call client knows concerns all its sessions, so they are together.
+        found = event.call_client_id or event.session_id or event.sip_call_id or event.domain_id or "unscoped"
         hint = "events of one session in two partitions split it: pass scope=, or let the source say its room"
         self._log.warning(
             "publisher.without_room", action=event.action, session_id=event.session_id, scope=found, hint=hint

@@ -20,6 +20,7 @@ from telstate.journals.nats._letters import Letters
 from telstate.journals.nats._marks import read_all
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._records import is_unreadable, record_of
+from telstate.journals.nats._settings import header_of_all
 from telstate.journals.nats._streams import Streams, find
 from telstate.journals.nats._tail import Tail
 from telstate.routing._payload import is_own
@@ -27,8 +28,6 @@ from telstate.routing._ports import KeptLetter, Record
 
 __all__ = ["StreamLog"]
 
-_PER_PARTITION = ("max_keys", "max_ended", "max_parked")
-"""Settings that bound what one engine remembers. A log of all partitions has the sessions of as many engines."""
 _FROM_OUTSIDE = frozenset({Dialect.WEBHOOK, Dialect.DAILY_PYTHON})
 """Dialects that cannot spell what only an owner knows."""
 _LOOK_AGAIN = 1.0
@@ -162,8 +161,7 @@ class StreamLog:
                 settings = json.loads(head.data)["settings"]
                 break
         if self._place == "*":
-            bounds = {name: settings[name] * self._streams.partitions for name in _PER_PARTITION if name in settings}
-            settings = {**settings, **bounds}
+            return header_of_all(self._streams.id, settings, self._streams.partitions)
         return header_line(self._streams.id, settings)
 
     def _reader(self) -> Tail:
