@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import anyio
+import anyio.to_thread
 from pydantic import ValidationError
 
 from telstate.calls._callers import Caller
@@ -34,6 +35,8 @@ from telstate.routing._work_log import WorkLog
 __all__ = ["Recovered", "Recovery"]
 
 _AT_ONCE = 500
+_YIELD_EVERY = 100
+"""How many records are stepped before others get a turn of the event loop: a worker recovers one journal while it runs others."""
 _AHEAD = 1.0
 """Seconds by which a journal's last time may be ahead of the clock without a word: other machines' clocks differ a little."""
 _REPORT_EVERY = 5.0
@@ -129,7 +132,7 @@ class Recovery:
             checkpoint = await load()
             if checkpoint is None:
                 return False
-            engine = Engine.restore(checkpoint.engine)
+            engine = await anyio.to_thread.run_sync(Engine.restore, checkpoint.engine)  # others run in this loop
             context = JobContext(engine, self._handlers, self._journal.id)
             jobs = [decode_job(job, context) for job in checkpoint.jobs]
         except JournalError:
@@ -162,11 +165,14 @@ class Recovery:
 
     async def _fold(self, after: int, checkpoints: Checkpoints | None = None) -> None:
         """Take in what the journal has after an event. Where that takes long, say how far it is, and save what was reached."""
-        report_at = anyio.current_time() + _REPORT_EVERY
+        report_at, stepped = anyio.current_time() + _REPORT_EVERY, 0
         async with aclosing(self._journal.read(after)) as records:
             async for record in records:
                 await self._step(record)
-                if not record.seq % _AT_ONCE and checkpoints is not None and anyio.current_time() >= report_at:
+                stepped += 1
+                if not stepped % _YIELD_EVERY:
+                    await anyio.lowlevel.checkpoint()
+                if not stepped % _AT_ONCE and checkpoints is not None and anyio.current_time() >= report_at:
                     await self._settle()
                     await checkpoints.save_as_of(self)
                     hint = "a start reads what came since the last checkpoint"

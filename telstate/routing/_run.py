@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -12,12 +13,14 @@ from anyio.abc import TaskGroup
 
 from telstate.calls._settings import Settings
 from telstate.errors import NotRunning
+from telstate.routing._abilities import abilities_of
 from telstate.routing._backlog import Backlog
 from telstate.routing._call_control import CallControl
 from telstate.routing._checkpoints import Checkpoints
 from telstate.routing._dead_letters import DeadLetters
 from telstate.routing._deliveries import Deliveries
 from telstate.routing._delivery import Delivery
+from telstate.routing._gate import Gate
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._interruption import Interruption
 from telstate.routing._lanes import Job, Lanes
@@ -40,6 +43,7 @@ __all__ = ["Run", "Setup"]
 
 _CLOSE_WITHIN = 10.0
 """Seconds that a journal gets to close. One whose disk hangs is left alone then."""
+_LOOK_AT_RUNNING = 0.01
 _BURST = 500
 """So many events are stepped at most before handlers get a turn: all might be of one lane."""
 
@@ -61,6 +65,7 @@ class Setup(NamedTuple):
     calls_end_within: float
     stop_on_signals: bool
     log_transitions: bool
+    gate: Callable[[], bool] | None
 
 
 class Run:
@@ -77,11 +82,13 @@ class Run:
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         self._interruption = Interruption()
         handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock, self._interruption)
-        self.backlog = Backlog(setup.pending_limit)
+        self._is_shared = abilities_of(journal).is_shared
+        self._gate = gate = Gate(setup.gate) if self._is_shared or setup.gate is not None else None
+        self.backlog = Backlog(setup.pending_limit, gate)
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        runner = Runner(handlers.errors, work_log, self.backlog, self._interruption)
-        self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
+        runner = Runner(handlers.errors, work_log, self.backlog, self._interruption, gate)
+        self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit, gate)
         self._deliveries = Deliveries(journal, setup.max_deliveries)
         self._trial = Trial(self._deliveries, self.lanes, work_log)
         self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
@@ -234,14 +241,14 @@ class Run:
                 self._hurry.deadline = anyio.current_time() + self._setup.drain
             self._draining = True
             with self._hurry:
-                await self.idle()
+                await (self._let_finish() if self._is_shared else self.idle())
         finally:
             self._draining = False
+            left = self.lanes.running() if self._is_shared else self.lanes.unfinished()
             self.lanes.close()
             self.backlog.close()
             self.call_control.close()
             self.reconciler.close()
-            left = self.lanes.unfinished()
             self._group.cancel_scope.cancel()
             self.waiters.close()
             self.sequencer.close(_CLOSE_WITHIN)
@@ -254,6 +261,17 @@ class Run:
                     self._log_unfinished(left)
                 await self._close_journal()
                 report_repeated(all_of_them=True)
+
+    async def _let_finish(self) -> None:
+        """Wait only for what runs. Events of a shared journal keep coming, and whoever goes on with it runs their handlers.
+
+        They are stepped meanwhile, as what runs may wait for them.
+        """
+        assert self._gate is not None  # noqa: S101
+        self._gate.close()
+        self.sequencer.leave()
+        while self.lanes.running() or self.call_control.busy or self.sequencer.busy:  # noqa: ASYNC110 - three parts end in their own ways
+            await anyio.sleep(_LOOK_AT_RUNNING)
 
     async def _close_journal(self) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
@@ -268,6 +286,8 @@ class Run:
 
     def _log_unfinished(self, left: list[Job]) -> None:
         hint = "their handlers run again at the next start"
+        if self._is_shared:
+            hint = "their handlers were cut off, and run again where this journal is opened next"
         if isinstance(self._journal, MemoryJournal):
             hint = "they are lost with this process: a SqliteJournal would keep them"
         named = [

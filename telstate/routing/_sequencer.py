@@ -46,6 +46,8 @@ IN_TRANSIT = 2.0
 finds them still there when it comes to that record."""
 _EARLY_LIMIT = 1000
 """How many records of a shared journal's tail are remembered while an append is under way: one of them may be its own."""
+_LOOK_FOR_PLACE = 0.01
+"""Seconds between two looks at a backlog that is full."""
 _LOOK_AGAIN = 0.1
 """Seconds between two looks for sessions that wait for that."""
 
@@ -123,6 +125,7 @@ class Sequencer:
         """On a shared journal: own entries that the tail has not brought yet."""
         self._early: dict[int, Outcome] = {}
         """On a shared journal: what the tail brought while an append was under way, and so may be its own."""
+        self._is_leaving = False
         self._closed = False
         self._since_pause = 0
         self.now: Callable[[], float | None] = clock.now
@@ -146,6 +149,11 @@ class Sequencer:
         self._listener, self._asks = listener, asks
         self.now = _never_falling(engine.now, self._clock)
         self._shortest = _shortest_of(engine.settings)
+
+    @property
+    def is_shared(self) -> bool:
+        """True if others append to the journal, too."""
+        return self._tail is not None
 
     @property
     def busy(self) -> bool:
@@ -323,10 +331,17 @@ class Sequencer:
         async with aclosing(self._tail(self.seq)) as records:
             async for record in records:
                 await self._backlog.yield_to_handlers(self._runnable_limit)
+                if self._backlog.is_full:
+                    await self._wait_for_handlers()
                 self._step_record(record)
         error = JournalError("its tail ended, against its contract: no event comes back from it any more")
         self._refuse(error)
         raise error
+
+    async def _wait_for_handlers(self) -> None:
+        """Wait while too many events wait for handlers. Those may in turn wait for an own event, which is still to come."""
+        while self._backlog.is_full and not self.busy and not self._is_leaving:  # noqa: ASYNC110 - any of them may change
+            await anyio.sleep(_LOOK_FOR_PLACE)
 
     def _step_record(self, record: Record) -> None:
         submission, event = self._own.pop(record.seq, (None, None))
@@ -421,6 +436,10 @@ class Sequencer:
             self._nap.cancel()
 
     # --- closing --------------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Follow a shared journal without regard to how many events wait for handlers: what still runs may need the next one."""
+        self._is_leaving = True
 
     def close(self, within: float) -> None:
         """Accept nothing more: fail what still waits, and give a commit under way so many seconds."""
