@@ -375,6 +375,7 @@ def test_the_dialout_app_needs_no_guards() -> None:
     }
 
 
+@pytest.mark.long
 def test_the_fastapi_app_receives_and_answers(tmp_path: Path) -> None:
     """Run as its docstring says. It is killed between two webhooks and still knows the call."""
     secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

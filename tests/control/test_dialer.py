@@ -194,6 +194,7 @@ async def test_pauses_grow(setup: Setup) -> None:
         assert second - first < 0.18 < third - second
 
 
+@pytest.mark.long
 async def test_pauses_are_those_of_the_dispatchers_clock() -> None:
     """A ring timeout of half a minute and pauses of minutes take no time in a test."""
     async with in_memory(pauses=[120.0]) as phone:

@@ -29,6 +29,7 @@ def may_be_one(a: str, b: str) -> bool:
     )
 
 
+@pytest.mark.long
 @given(NUMBERS, NUMBERS)
 def test_numbers_agree_as_before(one: str, other: str) -> None:
     """With or without the country's code."""
