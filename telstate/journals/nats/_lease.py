@@ -156,7 +156,7 @@ class Lease:
             return
         connection = self._connect()
         try:
-            await connection.open()
+            await connection.open(max(1.0, self.ttl))
             await self._renew(connection)
             self._tell(None)
             while not await self._sleep(self.ttl / _RENEWALS):
@@ -173,7 +173,8 @@ class Lease:
         """Sleep; return True if the lease is over. Its key says so then, as far as that is possible."""
         assert self._ending is not None  # noqa: S101
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
         return self._is_over
 
     async def _stay_alive(self, connection: NatsConnection) -> NatsConnection:

@@ -175,7 +175,8 @@ class Ownership:
             if self._lease.is_valid() and not self._is_leaving:
                 await self._balance()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._interval)
+                async with asyncio.timeout(self._interval):  # `wait_for` can swallow a cancellation
+                    await self._changed.wait()
 
     async def _bury(self) -> None:
         """Declare dead whose key has not changed for its time to live, while it could be seen to change."""
@@ -215,10 +216,9 @@ class Ownership:
                 holds[owner] += 1
         ceiling, floor = -(-self._partitions // len(living)), self._partitions // len(living)
         room = max(0, ceiling - len(self._owned))
-        wanted = sum(max(0, floor - count) for name, count in holds.items() if name != self._lease.id)
         kept = [one for one in sorted(self._owned) if one not in self._leaving]
-        surplus = max(0, min(len(kept) - ceiling, wanted))
-        return Shares([*unknown, *self._in_own_order(free)[:room]], kept[:surplus])
+        surplus = _surplus_of(self._lease.id, holds, floor) if not free else 0
+        return Shares([*unknown, *self._in_own_order(free)[:room]], kept[: max(0, min(surplus, len(kept) - floor))])
 
     def _in_own_order(self, partitions: Iterable[int]) -> list[int]:
         """Sort differently in each worker, so that those that start together do not all try to take the same ones."""
@@ -283,3 +283,21 @@ class Ownership:
             self._log.warning("partition.not_released", partition=partition, error=str(error))
         finally:
             self._leaving.discard(partition)
+
+
+def _surplus_of(name: str, holds: dict[str, int], floor: int) -> int:
+    """Return how many partitions a worker gives to those that have fewer than the floor.
+
+    Everybody takes the next one from the worker that has most, in their minds: so all together give what is missing, and no more.
+    """
+    missing = sum(max(0, floor - count) for count in holds.values())
+    counts = {other: count for other, count in holds.items() if count > floor}
+    given = 0
+    while missing and counts:
+        most = max(counts, key=lambda other: (counts[other], other))
+        counts[most] -= 1
+        missing -= 1
+        given += most == name
+        if counts[most] == floor:
+            del counts[most]
+    return given
