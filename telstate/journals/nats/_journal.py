@@ -81,6 +81,7 @@ class NatsJournal:
         self._has_all_marks = False
         self._reader: Tail | None = None
         """What `read` has left open for `tail`."""
+        self._following: Tail | None = None
         self._seen = 0
         """The last event that was read or appended here."""
         self._asked_at = 0.0
@@ -112,6 +113,11 @@ class NatsJournal:
     def lost(self) -> str | None:
         """Why nothing is appended or saved here any more, in words: somebody else owns the partition. None if that is not known."""
         return self._lost
+
+    @property
+    def behind(self) -> int | None:
+        """How many events `tail` has not brought yet, as far as its reader knows; None before it."""
+        return None if self._following is None else self._following.pending
 
     def lose(self, reason: str) -> None:
         """Append, mark and save nothing more: called by whoever learns first that somebody else owns the partition."""
@@ -209,7 +215,7 @@ class NatsJournal:
     async def tail(self, after: int) -> AsyncGenerator[Record, None]:
         """Yield every record after a sequence number, and go on as they are appended, by whomever."""
         self._is_recovering, self._finished = False, None
-        reader = await self._take_reader(after)
+        self._following = reader = await self._take_reader(after)
         try:
             while True:
                 for message in await reader.next():
