@@ -63,6 +63,8 @@ class Backlog:
         self._senders: OrderedDict[anyio.Event, None] = OrderedDict()
         self._emptied: anyio.Event | None = None
         self._closing = False
+        self.is_resting: bool = False
+        """True once no job begins any more: nobody waits for that then."""
 
     # --- the limit ------------------------------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class Backlog:
 
     @property
     def _are_held(self) -> bool:
-        return self._gate is not None and not self._gate.takes_work()
+        return self.is_resting or (self._gate is not None and not self._gate.is_open())
 
     def close(self) -> None:
         """Wake every task that waits: no worker runs what is left."""

@@ -118,6 +118,8 @@ class Lanes:
         self._idle: list[anyio.Event] = []
         self._waking = False
         self._closing = False
+        self.is_resting: bool = False
+        """True once no job begins any more: see `rest`."""
         self._since_pause = 0
         self._log = Log()
 
@@ -192,10 +194,6 @@ class Lanes:
             for job in (*((lane.current,) if lane.current is not None else ()), *lane.jobs)
         ]
 
-    def running(self) -> list[Job]:
-        """Return the jobs of which a handler runs now and waits for something."""
-        return [lane.current for lane in self._lanes.values() if lane.handler is not None and lane.current is not None]
-
     def __len__(self) -> int:
         return len(self._lanes)
 
@@ -218,6 +216,19 @@ class Lanes:
         running = [lane for lane in self._lanes.values() if lane.handler is not None]
         first = min(running, key=lambda lane: lane.since, default=None)
         return None if first is None or first.handler is None else (first.handler, monotonic() - first.since)
+
+    def rest(self) -> None:
+        """Begin no job any more. What runs goes on, and what comes is kept: somebody else begins it."""
+        self.is_resting = self._backlog.is_resting = True
+
+    def running(self) -> list[Job]:
+        """Return the jobs that have begun and not finished."""
+        return [lane.current for lane in self._lanes.values() if lane.current is not None]
+
+    @property
+    def has_running(self) -> bool:
+        """True while a handler runs. One that is held back at the gate does not."""
+        return any(lane.handler is not None for lane in self._lanes.values())
 
     def close(self) -> None:
         """Let idle workers go; busy ones end when they find no more work."""
@@ -242,8 +253,8 @@ class Lanes:
         job: Job | None
         while True:
             self._waking = False
-            while self._ready:
-                if gate is not None and not gate.takes_work():
+            while self._ready and not self.is_resting:
+                if gate is not None and not gate.is_open():
                     await self._wait_at(gate, task)
                     continue
                 lane = self._ready.popleft()
@@ -265,6 +276,10 @@ class Lanes:
                     if self._since_pause >= _FAIRNESS:
                         self._since_pause = 0
                         await wait_forgiving(anyio.lowlevel.checkpoint(), task)
+                    if self.is_resting:
+                        break
+                if lane.jobs:
+                    continue
                 del self._lanes[lane.key]
                 if len(self._spare) < _SPARE_LANES:
                     self._spare.append(lane)
@@ -281,7 +296,7 @@ class Lanes:
         """Wait until work may begin. One worker waits for all lanes in line, and those that finish a handler meanwhile."""
         self._waking = True
         try:
-            await gate.wait_for_work(task)
+            await gate.wait_open(task)
         finally:
             self._waking = False
 

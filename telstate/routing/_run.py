@@ -43,7 +43,7 @@ __all__ = ["Run", "Setup"]
 
 _CLOSE_WITHIN = 10.0
 """Seconds that a journal gets to close. One whose disk hangs is left alone then."""
-_LOOK_AT_RUNNING = 0.01
+_LOOK_EVERY = 0.005
 _BURST = 500
 """So many events are stepped at most before handlers get a turn: all might be of one lane."""
 
@@ -79,11 +79,11 @@ class Run:
     def __init__(self, calls: Any, setup: Setup) -> None:
         self._setup = setup
         self._journal = journal = setup.journal or MemoryJournal()
+        self._is_shared = abilities_of(journal).is_shared
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         self._interruption = Interruption()
         handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock, self._interruption)
-        self._is_shared = abilities_of(journal).is_shared
-        self._gate = gate = Gate(setup.gate) if self._is_shared or setup.gate is not None else None
+        gate = Gate(setup.gate) if setup.gate is not None else None
         self.backlog = Backlog(setup.pending_limit, gate)
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
@@ -244,7 +244,8 @@ class Run:
                 await (self._let_finish() if self._is_shared else self.idle())
         finally:
             self._draining = False
-            left = self.lanes.running() if self._is_shared else self.lanes.unfinished()
+            cut_off = self.lanes.running()
+            left = cut_off if self._is_shared else self.lanes.unfinished()
             self.lanes.close()
             self.backlog.close()
             self.call_control.close()
@@ -259,26 +260,25 @@ class Run:
                 self._setup.router.stop()
                 if left:
                     self._log_unfinished(left)
-                await self._close_journal()
+                await self._close_journal(cut_off)
                 report_repeated(all_of_them=True)
 
     async def _let_finish(self) -> None:
-        """Wait only for what runs. Events of a shared journal keep coming, and whoever goes on with it runs their handlers.
+        """Wait for the handlers that run, and begin no others: events may come to a shared journal for ever.
 
-        They are stepped meanwhile, as what runs may wait for them.
+        They are stepped meanwhile, because a handler that runs may wait for them. Whoever owns the journal next begins the rest.
         """
-        assert self._gate is not None  # noqa: S101
-        self._gate.close()
-        self.sequencer.leave()
-        while self.lanes.running() or self.call_control.busy or self.sequencer.busy:  # noqa: ASYNC110 - three parts end in their own ways
-            await anyio.sleep(_LOOK_AT_RUNNING)
+        self.lanes.rest()
+        while self.lanes.has_running or self.sequencer.busy or self.call_control.busy:  # noqa: ASYNC110 - no one event tells
+            await anyio.sleep(_LOOK_EVERY)
 
-    async def _close_journal(self) -> None:
+    async def _close_journal(self, cut_off: list[Job]) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
             await self.checkpoints.save()
             await self.work_log.flush()
-            await self._deliveries.end()
+            is_complete = self.checkpoints.has(self.sequencer.seq) and not self.work_log.unwritten
+            await self._deliveries.end(self.sequencer.seq if is_complete else None, cut_off)
             await self._journal.aclose()
         if scope.cancelled_caught:
             hint = "the disk hangs; nothing that was acknowledged is lost"
@@ -286,10 +286,10 @@ class Run:
 
     def _log_unfinished(self, left: list[Job]) -> None:
         hint = "their handlers run again at the next start"
-        if self._is_shared:
-            hint = "their handlers were cut off, and run again where this journal is opened next"
         if isinstance(self._journal, MemoryJournal):
             hint = "they are lost with this process: a SqliteJournal would keep them"
+        elif self._is_shared:
+            hint = "their handlers were cut off; whoever owns the journal next runs them again"
         named = [
             job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
         ]

@@ -65,8 +65,6 @@ class Runner:
         cost more than all else that happens here.
         """
         gate = self._gate
-        if gate is not None and not gate.takes_work():
-            return self._held(gate, lane, job)
         for number, handler in enumerate(job.handlers):
             if handler.live_only or (gate is not None and not gate.is_open()):
                 return self._rest(lane, job, number)
@@ -85,11 +83,6 @@ class Runner:
             else:
                 return self._rest(lane, job, number, Isolated(coroutine, context, waits_for))
         return None
-
-    async def _held(self, gate: Gate, lane: Lane, job: Job) -> None:
-        """Run the handlers of one event once they may begin."""
-        await gate.wait_for_work(lane.task)
-        await self._rest(lane, job, 0)
 
     async def _rest(
         self,

@@ -21,13 +21,13 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCE
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
+from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged
 from telstate.routing._abilities import abilities_of, append
 from telstate.routing._backlog import Backlog
 from telstate.routing._clock import SystemClock
 from telstate.routing._journal_health import JournalHealth
 from telstate.routing._log import Log
-from telstate.routing._payload import encode
+from telstate.routing._payload import encode, read_record
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
@@ -107,7 +107,8 @@ class Sequencer:
         self._clock = clock
         self._backlog = backlog
         self._work_log = work_log
-        self._append_now, _, self._tail, *_ = abilities_of(journal)
+        abilities = abilities_of(journal)
+        self._append_now, self._tail = abilities.append_now, abilities.tail
         self._infers = not clock.timers
         """Whether this is a recorded log, whose sessions end by its own time."""
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
@@ -125,7 +126,6 @@ class Sequencer:
         """On a shared journal: own entries that the tail has not brought yet."""
         self._early: dict[int, Outcome] = {}
         """On a shared journal: what the tail brought while an append was under way, and so may be its own."""
-        self._is_leaving = False
         self._closed = False
         self._since_pause = 0
         self.now: Callable[[], float | None] = clock.now
@@ -306,7 +306,8 @@ class Sequencer:
             if not submission.entries:
                 self._pass_time_to(submission.at)
                 submission.done.set()
-        await self._work_log.flush()
+        if self._tail is None:  # else they are written at the next tick, with those of other journals
+            await self._work_log.flush()
 
     def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
         """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""
@@ -340,13 +341,13 @@ class Sequencer:
 
     async def _wait_for_handlers(self) -> None:
         """Wait while too many events wait for handlers. Those may in turn wait for an own event, which is still to come."""
-        while self._backlog.is_full and not self.busy and not self._is_leaving:  # noqa: ASYNC110 - any of them may change
+        while self._backlog.is_full and not self.busy and not self._backlog.is_resting:  # noqa: ASYNC110 - any of them may change
             await anyio.sleep(_LOOK_FOR_PLACE)
 
     def _step_record(self, record: Record) -> None:
         submission, event = self._own.pop(record.seq, (None, None))
         try:
-            event = event or parse(record.payload, record.dialect)
+            event = event or read_record(record)
         except ParseError as error:
             self._work_log.give_up_unreadable(record, error)
             self.seq = record.seq
@@ -436,10 +437,6 @@ class Sequencer:
             self._nap.cancel()
 
     # --- closing --------------------------------------------------------------------------------------------------
-
-    def leave(self) -> None:
-        """Follow a shared journal without regard to how many events wait for handlers: what still runs may need the next one."""
-        self._is_leaving = True
 
     def close(self, within: float) -> None:
         """Accept nothing more: fail what still waits, and give a commit under way so many seconds."""
