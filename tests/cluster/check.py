@@ -139,9 +139,7 @@ def _note_retired(fold: Fold, departed: Iterable[object]) -> None:
     fold.retired |= {(-gone.opened, "retired") for gone in departed if isinstance(gone, Session)}
 
 
-async def check(
-    url: str | list[str], folder: Path, sent: Counter[bytes], faults: list[Fault], report: Report
-) -> None:
+async def check(url: str | list[str], folder: Path, sent: Counter[bytes], faults: list[Fault], report: Report) -> None:
     """Compare everything, and note in the report what does not hold. All workers have ended in order."""
     async with NatsConnection(url) as connection:
         streams = await find(connection, NAMES)
@@ -213,7 +211,10 @@ def _overlaps(runs: list[Run], faults: list[Fault]) -> Iterator[tuple[tuple[Run,
             for other in several[place + 1 :]:
                 if other.start >= end:
                     break
-                yield (run, other), _was_frozen(run, end, faults) or _was_frozen(other, other.end or other.start, faults)
+                yield (
+                    (run, other),
+                    _was_frozen(run, end, faults) or _was_frozen(other, other.end or other.start, faults),
+                )
 
 
 def _was_frozen(run: Run, end: float, faults: list[Fault]) -> bool:

@@ -97,7 +97,10 @@ async def work(options: argparse.Namespace) -> None:
     running = asyncio.ensure_future(worker.run())
     while not running.done():
         await asyncio.wait({running}, timeout=0.05)
-        state = {"partitions": [one.partition for one in worker.partitions() if one.is_open], "not_ready": worker.not_ready}
+        state = {
+            "partitions": [one.partition for one in worker.partitions() if one.is_open],
+            "not_ready": worker.not_ready,
+        }
         made = folder / f"state-{os.getpid()}.tmp"
         made.write_text(json.dumps(state))
         made.replace(folder / f"state-{os.getpid()}.json")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from telstate.journals.nats._journal import NatsJournal
     from telstate.journals.nats._names import Names
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
+    from telstate.journals.nats._worker import PartitionStatus, Worker
 else:
     __getattr__ = _lazy_exports(
         __name__,
@@ -18,11 +19,23 @@ else:
             "NatsConnection": ("_connection", "nats"),
             "Names": "_names",
             "NatsJournal": ("_journal", "nats"),
+            "PartitionStatus": ("_worker", "nats"),
             "StreamSettings": ("_streams", "nats"),
             "Streams": ("_streams", "nats"),
+            "Worker": ("_worker", "nats"),
             "declare": ("_streams", "nats"),
             "find": ("_streams", "nats"),
         },
     )
 
-__all__ = ["Names", "NatsConnection", "NatsJournal", "StreamSettings", "Streams", "declare", "find"]
+__all__ = [
+    "Names",
+    "NatsConnection",
+    "NatsJournal",
+    "PartitionStatus",
+    "StreamSettings",
+    "Streams",
+    "Worker",
+    "declare",
+    "find",
+]
