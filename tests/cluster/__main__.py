@@ -55,8 +55,14 @@ def storm(folder: Path, seed: int, options: argparse.Namespace) -> Report:
             sessions=options.sessions,
             seconds=options.seconds,
             faults=tuple(options.faults.split(",")),
-            progress=lambda kind: sys.stderr.write(f"{kind} ") and None,
+            progress=progress,
         ).run()
+
+
+def progress(kind: str) -> None:
+    """Show what happens."""
+    sys.stderr.write(f"{kind} ")
+    sys.stderr.flush()
 
 
 def summary(report: Report) -> str:

@@ -113,7 +113,9 @@ class Fleet:
     def wait_shared(self, partitions: int, within: float = 30.0) -> None:
         """Wait until every partition is open in one of them."""
         give_up = time.monotonic() + within
-        while sorted(sum((member.state["partitions"] for member in self.members), [])) != list(range(partitions)):
+        while sorted(number for member in self.members for number in member.state["partitions"]) != list(
+            range(partitions)
+        ):
             assert time.monotonic() < give_up, [member.state for member in self.members]
             time.sleep(0.02)
 
