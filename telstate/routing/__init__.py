@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ImmediateJournal,
         Journal,
         KeptLetter,
+        Receipt,
         Record,
         SharedJournal,
     )
@@ -42,6 +43,7 @@ else:
             "KeptLetter": "_ports",
             "LogClock": "_clock",
             "Payload": "_payload",
+            "Receipt": "_ports",
             "Reconcile": "_presence",
             "Record": "_ports",
             "Retry": "_retry",
@@ -64,6 +66,7 @@ __all__ = [
     "KeptLetter",
     "LogClock",
     "Payload",
+    "Receipt",
     "Reconcile",
     "Record",
     "Retry",

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
-from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import ParseError
 from telstate.events import Dialect, Event
@@ -27,6 +26,7 @@ __all__ = [
     "ImmediateJournal",
     "Journal",
     "KeptLetter",
+    "Receipt",
     "Record",
     "SharedJournal",
     "TendedJournal",
@@ -285,6 +285,18 @@ class Control(Protocol):
         """Connect a caller on hold to a SIP endpoint that is ready."""
 
 
+class Receipt(Protocol):
+    """What a sink knows of an event that it has taken in: a dispatcher its whole `Outcome`, a publisher no more than this."""
+
+    @property
+    def kind(self) -> str:
+        """What became of it, in a word: `moved`, `duplicate`, … of an outcome, or `published`."""
+
+    @property
+    def seq(self) -> int:
+        """Its sequence number in the journal."""
+
+
 class EventSink(Protocol):
     """Where a source delivers events: a `Dispatcher`, or a publisher to a shared journal."""
 
@@ -292,8 +304,13 @@ class EventSink(Protocol):
     def is_open(self) -> bool:
         """True while events are accepted."""
 
-    async def receive(self, payload: Any, dialect: Dialect | str | None = None) -> Outcome:
-        """Take in one event; durable on return."""
+    async def receive(self, payload: Any, dialect: Dialect | str | None = None) -> Receipt:
+        """Take in one event; durable on return.
+
+        Raises:
+            ParseError: if it is not an event.
+            JournalError: if it could not be kept, and the sender should try again.
+        """
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that could not be read; durable on return."""

@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from telstate.journals.nats._connection import NatsConnection
     from telstate.journals.nats._journal import NatsJournal
     from telstate.journals.nats._names import Names
+    from telstate.journals.nats._publisher import Publisher
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
     from telstate.journals.nats._worker import PartitionStatus, Worker
 else:
     __getattr__ = _lazy_exports(
         __name__,
         {
-            "NatsConnection": ("_connection", "nats"),
             "Names": "_names",
+            "NatsConnection": ("_connection", "nats"),
             "NatsJournal": ("_journal", "nats"),
             "PartitionStatus": ("_worker", "nats"),
+            "Publisher": ("_publisher", "nats"),
             "StreamSettings": ("_streams", "nats"),
             "Streams": ("_streams", "nats"),
             "Worker": ("_worker", "nats"),
@@ -33,6 +35,7 @@ __all__ = [
     "NatsConnection",
     "NatsJournal",
     "PartitionStatus",
+    "Publisher",
     "StreamSettings",
     "Streams",
     "Worker",
