@@ -230,6 +230,8 @@ class Deliveries:
                     await self._save(to_json(asdict(record)))
             self._is_written = bool(record)
         except Exception as error:
+            if self._is_shared and isinstance(error, RevisionConflict):
+                return  # somebody else owns the journal now, and writes their own
             hint = "handlers run all the same; should one of them end the process, that is not counted"
             self._log.error("deliveries.not_written", exception=traceback_of(error), hint=hint)
 

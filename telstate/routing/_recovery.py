@@ -21,7 +21,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap
-from telstate.routing._abilities import abilities_of, append
+from telstate.routing._abilities import abilities_of, append, in_transit_of
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
 from telstate.routing._deliveries import Deliveries
 from telstate.routing._handlers import BoundHandler, HandlerTable
@@ -30,7 +30,6 @@ from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._payload import read_record
 from telstate.routing._ports import Base, Entry, Journal, Record
-from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
@@ -104,7 +103,7 @@ class Recovery:
         at = max(now or 0.0, self.engine.now or 0.0)
         if self.seq:
             # What has left memory by now may have run its on_retired: passing time leaves only marks in the journal.
-            self._find_retired(self.engine.advance(at - IN_TRANSIT if self._is_shared else at))
+            self._find_retired(self.engine.advance(at - (in_transit_of(self._journal) or 0.0)))
             await self._settle()
         await self._append_start(settings, at)
         return Recovered(self.engine, self.seq)

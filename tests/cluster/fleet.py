@@ -47,6 +47,12 @@ class Member:
         """Its process."""
         return self.process.pid
 
+    def wait_running(self) -> None:
+        """Wait until it handles signals."""
+        while not (self._folder / f"state-{self.pid}.json").exists():
+            assert self.process.poll() is None, "it could not start"
+            time.sleep(0.02)
+
     @property
     def state(self) -> dict[str, Any]:
         """What it last said of itself."""
@@ -86,8 +92,8 @@ class Fleet:
 
     def terminate(self, member: Member) -> float:
         """End one with SIGTERM; return how long that took."""
+        member.wait_running()
         begin = time.monotonic()
-        member.process.send_signal(signal.SIGCONT)
         member.process.terminate()
         code = member.process.wait(60)
         assert code == 0, f"a worker ended with {code}"

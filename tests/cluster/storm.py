@@ -19,7 +19,7 @@ from telstate.journals.nats._records import message_of
 from telstate.routing._ports import Entry
 from tests.cluster.check import Report, check, fold_of, runs_in
 from tests.cluster.fleet import Fleet, Member
-from tests.cluster.worker import NAMES, SETTINGS
+from tests.cluster.worker import IN_TRANSIT, NAMES, SETTINGS
 from tests.nats_server import NatsCluster, NatsServer
 
 __all__ = ["FAULTS", "Storm", "calls_of"]
@@ -212,7 +212,7 @@ class Storm:
                 self.report.broken.append(f"{len(missing)} handlers never ran, such as {sorted(missing)[:3]}")
                 break
             time.sleep(1.0)
-        time.sleep(SETTINGS.retention + 3.0)
+        time.sleep(SETTINGS.retention + IN_TRANSIT + 1.0)  # some retire then
         for member in list(self.fleet.members):
             self.fleet.terminate(member)
 

@@ -20,13 +20,15 @@ from zlib import crc32
 import structlog
 
 from telstate import DeadlinePassed, Event, Outcome, OutcomeKind, Router, Session, Settings
-from telstate.journals.nats import Names, NatsConnection, StreamSettings, Worker
+from telstate.journals.nats import Names, NatsConnection, StreamSettings, Worker, _journal
 
-__all__ = ["NAMES", "SETTINGS", "Runs", "router_of"]
+__all__ = ["IN_TRANSIT", "NAMES", "SETTINGS", "Runs", "router_of"]
 
 NAMES = Names("storm", "tests")
 SETTINGS = Settings(retention=4.0, key_ttl=4.0, parked_ttl=4.0, ring_deadline=1.0)
 """Short, so that sessions leave memory, and deadlines pass, in every storm."""
+IN_TRANSIT = 12.0
+"""The same: longer than any fault."""
 
 
 class Runs:
@@ -83,6 +85,7 @@ def router_of(runs: Runs | None, seconds: float = 0.005) -> Router:
 async def work(options: argparse.Namespace) -> None:
     """Work until SIGTERM."""
     folder: Path = options.folder
+    _journal.IN_TRANSIT = IN_TRANSIT
     runs = Runs(folder / f"runs-{os.getpid()}.jsonl")
     streams = StreamSettings(options.partitions, options.replicas, 1 << 28)
     worker = Worker(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from telstate.journals.nats._connection import NatsConnection
     from telstate.journals.nats._journal import NatsJournal
     from telstate.journals.nats._names import Names
-    from telstate.journals.nats._publisher import Publisher
+    from telstate.journals.nats._publisher import Published, Publisher
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
     from telstate.journals.nats._worker import PartitionStatus, Worker
 else:
@@ -21,6 +21,7 @@ else:
             "NatsConnection": ("_connection", "nats"),
             "NatsJournal": ("_journal", "nats"),
             "PartitionStatus": ("_worker", "nats"),
+            "Published": ("_publisher", "nats"),
             "Publisher": ("_publisher", "nats"),
             "StreamSettings": ("_streams", "nats"),
             "Streams": ("_streams", "nats"),
@@ -35,6 +36,7 @@ __all__ = [
     "NatsConnection",
     "NatsJournal",
     "PartitionStatus",
+    "Published",
     "Publisher",
     "StreamSettings",
     "Streams",

@@ -32,6 +32,8 @@ from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 __all__ = ["NatsJournal"]
 
 _CHECKPOINT_EVERY = 2_000
+IN_TRANSIT = 120.0
+"""Seconds: a publisher tries for up to 90, with the time at which it received the event, and a reader may be slow to notice silence."""
 _PURGE_ABOVE = 0.5
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
@@ -113,6 +115,14 @@ class NatsJournal:
     def lost(self) -> str | None:
         """Why nothing is appended or saved here any more, in words: somebody else owns the partition. None if that is not known."""
         return self._lost
+
+    @property
+    def in_transit(self) -> float | None:
+        """The seconds by which the next event may be older than now. None while something may have come that was not read."""
+        following = self._following
+        if following is not None and (not following.is_reading or following.pending):
+            return None
+        return IN_TRANSIT
 
     @property
     def behind(self) -> int | None:

