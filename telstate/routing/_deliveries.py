@@ -229,6 +229,9 @@ class Deliveries:
                 with own_cancellation_only():
                     await self._save(to_json(asdict(record)))
             self._is_written = bool(record)
+        except RevisionConflict as error:
+            hint = "another process has taken the journal over: it counts from now on"
+            self._log.warning("deliveries.conflict", error=str(error), hint=hint)
         except Exception as error:
             if self._is_shared and isinstance(error, RevisionConflict):
                 return  # somebody else owns the journal now, and writes their own
