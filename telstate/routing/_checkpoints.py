@@ -152,9 +152,9 @@ class Checkpoints:
             self.due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
         except RevisionConflict as error:
             hint = "another process writes this journal's checkpoints: stop one of the two"
-            if self._is_shared:
+            if self._is_shared:  # where that is how it is meant to be
                 hint = "another process has taken this journal over"
-            self._log.error("checkpoint.conflict", error=str(error), hint=hint)
+            (self._log.info if self._is_shared else self._log.error)("checkpoint.conflict", error=str(error), hint=hint)
             self.due_at = stepped.seq + self._every
         except Exception as error:
             hint = "it is tried again; until then a start takes longer"

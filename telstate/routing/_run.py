@@ -289,7 +289,7 @@ class Run:
         if isinstance(self._journal, MemoryJournal):
             hint = "they are lost with this process: a SqliteJournal would keep them"
         elif self._is_shared:
-            hint = "their handlers were cut off; whoever owns the journal next runs them again"
+            hint = "whoever owns the journal next runs their handlers"
         named = [
             job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
         ]

@@ -233,15 +233,14 @@ def _extra(runs: list[Run], faults: list[Fault]) -> Iterator[tuple[Run, str]]:
     The handlers of one event run again together: none of them is marked before all have finished.
     """
     seen: set[Work] = set()
-    last: dict[int, Run] = {}
+    earlier: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         number = run.work[0]
         if run.work in seen:
-            yield run, _reason(last[number], faults)
+            before = [one for one in earlier[number] if one.pid != run.pid] or earlier[number]
+            yield run, next(filter(None, (_reason(one, faults) for one in before)), "")
         seen.add(run.work)
-        before = last.get(number)
-        if before is None or before.end is not None:
-            last[number] = run
+        earlier[number].append(run)
 
 
 def _reason(before: Run, faults: list[Fault]) -> str:

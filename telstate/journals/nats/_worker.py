@@ -21,7 +21,7 @@ from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._ownership import Ownership
 from telstate.journals.nats._partition import Partition
-from telstate.journals.nats._streams import Streams, StreamSettings, declare
+from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
 from telstate.routing._log import Log, text_of, traceback_of
@@ -104,6 +104,7 @@ class Worker:
         self._connection = connection
         self._names = names or Names()
         self._declared = streams or StreamSettings()
+        check_settings(self._declared)
         self._ttl = ttl
         self._reconcile = reconcile
         self._options: dict[str, Any] = {
