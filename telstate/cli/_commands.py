@@ -28,6 +28,7 @@ _COMMANDS = {
     "prune": "_prune.prune",
     "diagram": "_diagram.diagram",
     "serve": "_serve.serve",
+    "work": "_work.work",
     "dead": "_dead.verbs",
     "webhook": "_webhook.verbs",
     "trunk": "_trunk.verbs",

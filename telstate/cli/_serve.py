@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,13 +16,13 @@ import typer
 
 from telstate.cli._log_writer import LineWriter
 from telstate.cli._nats import NATS_HELP, read_address
+from telstate.cli._service import BACKLOG, daily_api, load_router, log_writer, open_socket, served
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
-from telstate.control._api import DAILY, DailyApi
+from telstate.control._api import DAILY
 from telstate.control._rest import RestControl
-from telstate.errors import DefinitionError, NotRunning
+from telstate.errors import NotRunning
 from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._router import Router
 
 if TYPE_CHECKING:
     from telstate.journals.nats import Publisher
@@ -37,7 +34,6 @@ _PINLESS_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105
 _TRUNK_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 500
-_BACKLOG = 1_024
 _FILES = 8_000
 _FLUSH_WITHIN = 2.0
 """Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
@@ -154,10 +150,10 @@ def serve(
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     with tidy_exit():
         _check_options(context, nats, app, stage)
-        router = _load(program)
-        writer = _writer()
+        router = load_router(program, _USAGE)
+        writer = log_writer()
         log_to_stderr(writer)
-        api = _api(api_url) if nats is None else None
+        api = daily_api(api_url) if nats is None else None
         calls: Dispatcher | Publisher
         if nats is not None:
             calls, where = _publisher(nats, app, stage)
@@ -176,8 +172,8 @@ def serve(
         if not (secrets or pinless or trunk) and not is_loopback(host):
             misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
         _allow_many_connections()
-        server = make_server(webhooks, connections=_CONNECTIONS, backlog=_BACKLOG)
-        with _listen(host, port) as listening:
+        server = make_server(webhooks, connections=_CONNECTIONS, backlog=BACKLOG)
+        with open_socket(host, port) as listening:
             try:
                 how: dict[str, Any] = {"where": where, "writer": writer, "calls_go_on": calls_end_within > 0}
                 asyncio.run(_serve(calls, api or nullcontext(), server, listening, **how))
@@ -199,7 +195,7 @@ async def _serve(
     stop = _Stop(server, calls, calls_go_on=calls_go_on)
     stop.listen()
     try:
-        async with api, _served(server, listening) as serving, calls:
+        async with api, served(server, listening) as serving, calls:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             writer.write(f"telstate: listening on http://{shown}:{port}, {where}")
@@ -214,18 +210,6 @@ async def _serve(
             signal.signal(number, signal.SIG_DFL)
 
 
-@asynccontextmanager
-async def _served(server: Any, listening: socket.socket) -> AsyncIterator[asyncio.Future[None]]:
-    """Serve inside the block."""
-    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-    try:
-        yield serving
-    finally:
-        server.should_exit = True
-        with anyio.CancelScope(shield=True):
-            await serving
-
-
 async def _until_stopped(server: Any, serving: asyncio.Future[None]) -> None:
     """Wait. When the dispatcher is left by itself, as after a handler's KeyboardInterrupt, answer first what was asked."""
     try:
@@ -235,13 +219,6 @@ async def _until_stopped(server: Any, serving: asyncio.Future[None]) -> None:
         with anyio.CancelScope(shield=True):
             await serving
         raise
-
-
-def _writer() -> LineWriter:
-    try:
-        return LineWriter(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):  # closed, or replaced by a program that runs this one
-        return LineWriter(os.open(os.devnull, os.O_WRONLY))
 
 
 class _Stop:
@@ -313,36 +290,6 @@ def _listed(variable: str) -> list[str]:
     return os.environ.get(variable, "").replace(",", " ").split()
 
 
-def _api(url: str) -> DailyApi | None:
-    """Return Daily's API if its key is set; a service that only listens needs neither the key nor httpx."""
-    key = os.environ.get("DAILY_API_KEY")
-    return DailyApi(key, url=url) if key and find_spec("httpx") is not None else None
-
-
-def _load(program: str | None) -> Router:
-    """Import what `MODULE:ROUTER` names; the current folder is searched too."""
-    if program is None:
-        return Router()
-    module, _, name = program.partition(":")
-    if not all(part.isidentifier() for part in module.split(".")):
-        misuse(f"{program!r} is not the name of a module: {_USAGE}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # a module that the program imports
-        misuse(f"there is no module {module!r} here: {_USAGE}")
-    except DefinitionError as error:
-        misuse(f"{module}: {error}")
-    found = getattr(imported, name or "router", None)
-    if found is None:
-        misuse(f"{module} has no {name or 'router'!r}: {_USAGE}")
-    if not isinstance(found, Router):
-        misuse(f"{program}: expected a telstate.Router, got {type(found).__name__}")
-    return found
-
-
 def _journal(path: str, keep: str, archive: str | None) -> SqliteJournal:
     if not path:
         misuse("--journal needs the name of a file")
@@ -364,15 +311,6 @@ def _days(keep: str) -> timedelta | None:
     if days < timedelta():
         misuse(f"--keep takes a number of days, or `all`, not {keep!r}")
     return days
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        from telstate.sources._listener import listen  # noqa: PLC0415 - an extra
-
-        return listen(host, port, backlog=_BACKLOG)
-    except (OSError, TypeError, ValueError) as error:
-        misuse(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}")
 
 
 def _allow_many_connections() -> None:

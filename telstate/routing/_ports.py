@@ -203,9 +203,13 @@ class SharedJournal(Journal, Protocol):
     returns says which record of the tail is the caller's own. Because others append too, the caller can place nothing before
     or after their events; a limit is an entry like any other, and what the journal has first wins.
 
-    A record may be up to two seconds older than the time at which `tail` yields it. If it is older, its session may have left
-    memory already, though a replay still finds it.
+    A record that is older than `in_transit` says when `tail` yields it may find its session out of memory already, though a
+    replay still finds it.
     """
+
+    @property
+    def in_transit(self) -> float | None:
+        """The seconds by which the next record may be older than the time here. None while nobody can say, as while a server is away."""
 
     def tail(self, after: int) -> AsyncGenerator[Record, None]:
         """Yield every record after a sequence number, in order, and go on as they are appended. Never ends by itself."""

@@ -236,7 +236,7 @@ def test_what_an_owner_would_not_believe_is_in_no_log(service: Service) -> None:
                     b'{"v":1,"seq":1,"at":1.0,"dialect":"daily-js","event":null,"payload":{"action":"stop-requested","sessionId":"s"}}',
                 ),
             ):
-                await connection.publish(names.received("r"), payload, {"Telstate-Dialect": dialect})
+                await connection.publish(names.received("r"), payload, {"Telstate": f"- {dialect} somebody"})
 
     asyncio.run(forge())
     (session, *_, summary) = json_lines(telstate("replay", "--json", f"{service.server.url}/telstate/forged"))

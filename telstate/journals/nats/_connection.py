@@ -138,6 +138,12 @@ class NatsConnection:
         """Set when a server does not let this user in."""
         self._log = Log(burst=2, every=10.0)
 
+    def another(self) -> NatsConnection:
+        """Return one more connection to the same servers, in the same way, that is not open yet."""
+        made = NatsConnection(self._servers)
+        made._options = dict(self._options)
+        return made
+
     def __repr__(self) -> str:
         return f"<NatsConnection to {self.where}, {'connected' if self.is_connected else 'not connected'}>"
 

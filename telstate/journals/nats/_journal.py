@@ -32,6 +32,8 @@ from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 __all__ = ["NatsJournal"]
 
 _CHECKPOINT_EVERY = 2_000
+IN_TRANSIT = 120.0
+"""Seconds: a publisher tries for up to 90, with the time at which it received the event, and a reader may be slow to notice silence."""
 _PURGE_ABOVE = 0.5
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
@@ -44,8 +46,9 @@ class NatsJournal:
         connection: to the servers; several journals may share one. It is opened where that is needed, and never closed.
         streams: what `declare` or `find` returned.
         partition: which one, from 0.
-        purge_above: events that a checkpoint has are removed once the stream is fuller than this part of its `max_bytes`, so that
-            it goes on to take events; else they stay as long as `keep` says. 0 to remove them after every checkpoint.
+        purge_above: once the stream is fuller than this part of its `max_bytes`, events are removed that are over as of the last
+            checkpoint; else they stay as long as `keep` says. 0 to remove them after every checkpoint. Halfway from there to
+            full, events of live sessions are removed, too: the checkpoint has those sessions, and a full stream takes no events.
 
     Raises:
         ValueError: if there is no such partition.
@@ -81,6 +84,7 @@ class NatsJournal:
         self._has_all_marks = False
         self._reader: Tail | None = None
         """What `read` has left open for `tail`."""
+        self._following: Tail | None = None
         self._seen = 0
         """The last event that was read or appended here."""
         self._asked_at = 0.0
@@ -112,6 +116,19 @@ class NatsJournal:
     def lost(self) -> str | None:
         """Why nothing is appended or saved here any more, in words: somebody else owns the partition. None if that is not known."""
         return self._lost
+
+    @property
+    def in_transit(self) -> float | None:
+        """The seconds by which the next event may be older than now. None while something may have come that was not read."""
+        following = self._following
+        if following is not None and (not following.is_reading or following.pending):
+            return None
+        return IN_TRANSIT
+
+    @property
+    def behind(self) -> int | None:
+        """How many events `tail` has not brought yet, as far as its reader knows; None before it."""
+        return None if self._following is None else self._following.pending
 
     def lose(self, reason: str) -> None:
         """Append, mark and save nothing more: called by whoever learns first that somebody else owns the partition."""
@@ -209,11 +226,12 @@ class NatsJournal:
     async def tail(self, after: int) -> AsyncGenerator[Record, None]:
         """Yield every record after a sequence number, and go on as they are appended, by whomever."""
         self._is_recovering, self._finished = False, None
-        reader = await self._take_reader(after)
+        self._following = reader = await self._take_reader(after)
         try:
             while True:
-                for message in await reader.next():
-                    self._seen = max(self._seen, message.seq)
+                found = await reader.next()
+                self._seen = max(self._seen, found[-1].seq)
+                for message in found:
                     yield record_of(message)
         finally:
             await reader.aclose()
@@ -291,19 +309,29 @@ class NatsJournal:
         except PartitionLost as error:
             self.lose(str(error))
             raise
-        if await self._level.look() >= self._purge_above:
-            await self.purge()
+        level = await self._level.look()
+        if level >= self._purge_above:
+            await self.purge(all_of_them=level >= (1 + self._purge_above) / 2)
 
     async def base(self) -> Base | None:
         """Return what is known of the last checkpoint: it stands for events before it, which may have been removed."""
         return await self._store.base()
 
-    async def purge(self) -> int:
-        """Remove the events that the last checkpoint makes unnecessary; return how many. Their marks stay as long as `keep` says."""
-        if self._store.oldest < 2:
+    async def purge(self, *, all_of_them: bool = False) -> int:
+        """Remove events that the last checkpoint has; return how many. Their marks stay as long as `keep` says.
+
+        Args:
+            all_of_them: also those of what is not over. Only a telstate that cannot read the checkpoint would need them.
+        """
+        up_to = self._store.base_seq + 1 if all_of_them else self._store.oldest
+        if up_to < 2:
             return 0
-        body = {"filter": self._all, "seq": self._store.oldest}
-        answer = await self._connection.ask(f"STREAM.PURGE.{self._names.events}", body)
+        answer = await self._connection.ask(f"STREAM.PURGE.{self._names.events}", {"filter": self._all, "seq": up_to})
+        if all_of_them and answer["purged"]:
+            hint = "the stream was nearly full; raise its max_bytes, or a telstate of another version cannot go on with live calls"
+            self._log.warning(
+                "journal.purged_live_events", partition=self.partition, events=answer["purged"], hint=hint
+            )
         return int(answer["purged"])
 
     async def tend(self, now: float | None) -> bool:  # noqa: ARG002 - only what is full matters

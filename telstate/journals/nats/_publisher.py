@@ -23,7 +23,7 @@ from telstate.events._masking import mask
 from telstate.journals.nats._connection import Message, NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, room_token
-from telstate.journals.nats._records import message_of, unreadable
+from telstate.journals.nats._records import UNREADABLE, message_of
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, is_own, read_entry
@@ -45,8 +45,7 @@ _OTHER_STREAM = 10060
 _HINT = "the senders are asked to retry. If there is no stream yet, `telstate work` declares it"
 _LOOKING = "looking"
 """Instead of a room, for messages that are never stored."""
-_UNREADABLE = "unreadable"
-"""Instead of a room, for payloads that could not be read."""
+_BY = "receiver"
 
 
 class Published(NamedTuple):
@@ -165,7 +164,7 @@ class Publisher:
             expected = "an event of Daily's: what only this side knows is written by the owner of its partition"
             raise ParseError("action", expected, event.action)
         token = room_token(scope or _scope_of(event) or self._park(event))
-        return Published(await self._publish(self._message(token, entry)))
+        return Published(await self._publish(self._message(token, entry, _BY)))
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Publish a payload that could not be read. The stream has it on return, and an owner makes it a dead letter.
@@ -177,10 +176,10 @@ class Publisher:
             "publisher.unreadable", field=error.field, expected=error.expected, hint="it becomes a dead letter"
         )
         entry = Entry(self._clock.now(), dialect, payload)
-        await self._publish(unreadable(self._message(_UNREADABLE, entry)))
+        await self._publish(self._message(UNREADABLE, entry, UNREADABLE))
 
-    def _message(self, token: str, entry: Entry) -> Message:
-        return message_of(self._names.received(token), entry, uuid4().hex, "receiver")
+    def _message(self, token: str, entry: Entry, by: str) -> Message:
+        return message_of(self._names.received(token), entry, uuid4().hex, by)
 
     async def _publish(self, message: Message) -> int:
         if not self._is_open:
