@@ -17,7 +17,7 @@ from telstate.cli._filters import with_filters
 from telstate.cli._log_run import rereadable
 from telstate.cli._logs import LineReader, find_files, read_log
 from telstate.cli._selected_lines import SelectedLines
-from telstate.cli._terminal import misuse, say, tidy_exit
+from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit
 from telstate.events._dialects.journal import unwrap, wrap
 from telstate.events._parse import parse_line
 from telstate.journals._export import export_lines
@@ -69,6 +69,7 @@ def export(
     or: telstate export calls.db one-caller.jsonl --number 030/761863
     """
     with tidy_exit():
+        announce_stdin([journal])
         if selection.is_everything:
             _write(_exported(journal), file, force=force)
             return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from telstate.calls._callers import Caller
+from telstate.calls._endings import holds_sign
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
@@ -107,7 +108,9 @@ class CallLines:
             lines.extend(self._waiting.find((kind, one)))
         elif kind == "room":
             lines.extend(self._waiting.find(("ready", one)))
-        if session._signs and kind in _LAST:  # it is only now known to have been in that meeting, or of that client
+        if kind in _LAST and holds_sign(
+            session
+        ):  # it is only now known to have been in that meeting, or of that client
             lines.extend(self._waiting.find((_LAST[kind], one)))
 
     def _be_found_no_more(self, session: Session) -> None:
