@@ -63,8 +63,8 @@ def redact(
     With --number, --room, --since and the like, only the events of the selected calls are written, each call whole, as by `telstate
     export`.
 
-    The log is read twice, and once more to select calls. From a database come the events of its export; what a prune left of earlier calls is left out. The lines keep
-    their form.
+    The log is read twice, and once more to select calls. From a database come the events of its export; what a prune left of earlier calls
+    is left out. The lines keep their form.
 
     Examples: telstate redact calls.db -o for-the-ticket.jsonl.gz, or: telstate redact calls.db --session 5b0c4e72 --key my-secret
     """
