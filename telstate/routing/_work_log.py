@@ -6,6 +6,7 @@ Late is early enough: what a crash loses is only that something was done, and ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TypeVar
 
 import anyio
@@ -51,6 +52,9 @@ class WorkLog:
         """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
         self._log_of_failures = Log(burst=1, every=_LOG_EVERY)
+        path = getattr(journal, "path", None)
+        self.see: str | None = None if path is None else f"telstate dead list {quote(str(path))}"
+        """The command that shows dead letters, for the lines of the log that tell of one; None for a journal that is no file."""
         self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
         """Mark work as done, by its number: see `Journal`."""
 
