@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.cli._nats import is_nats, without_password
+from telstate.cli._no_match import OtherCalls
 from telstate.events._dialects.journal import unwrap
 from telstate.journals._database import is_sqlite
 from telstate.sources._log_lines import STDIN, LogLine
@@ -18,16 +19,11 @@ from telstate.views._call_trace import CallTrace
 from telstate.views._call_traces import CallTraces
 from telstate.views._ladder import Ladder
 from telstate.views._ladder_building import HandlerWork, build_ladder
-from telstate.views._masked import mask_record
-from telstate.views._text import utc_time
 
 if TYPE_CHECKING:
     from telstate.routing._ports import KeptLetter
 
 __all__ = ["CallFinder", "call_ladders"]
-
-_OTHERS = 10
-"""Calls that are named where none matches."""
 
 
 class CallFinder:
@@ -51,10 +47,7 @@ class CallFinder:
         self.run = LogRun(names, settings=settings, gone=self._take)
         self._selection = selection
         self.groups = CallGroups(limit)
-        self.others: list[dict[str, Any]] = []
-        """Some records that are not wanted."""
-        self.known = 0
-        """Sessions and callers in the logs."""
+        self.others = OtherCalls()
 
     def find(self) -> list[CallIds]:
         """Read everything; return the calls in the order in which their first legs left memory.
@@ -66,19 +59,13 @@ class CallFinder:
         self.run.run()
         return self.groups.calls()
 
-    def others_in_words(self, *, numbers: bool) -> list[str]:
-        """Name some calls of the logs, one a line, for somebody who asked for another one."""
-        return [_row(record if numbers else mask_record(record)) for record in self.others]
-
     def _take(self, gone: Gone) -> None:
         if isinstance(gone, Unmatched):
             return
         record = record_of(self.run, gone)
-        self.known += 1
+        self.others.add(record)
         if self._selection.admits(record):
             self.groups.add(record)
-        elif len(self.others) < _OTHERS:
-            self.others.append(record)
 
 
 def call_ladders(
@@ -153,11 +140,3 @@ def _work_in_database(name: str, seqs: list[int]) -> tuple[set[int], Iterator[Ke
             last = found[-1].number
 
     return query(name, partial(queries.finished, seqs=seqs)), letters()
-
-
-def _row(record: dict[str, Any]) -> str:
-    one = record.get("session_id") or record.get("call_id")
-    who = record.get("destination") or record.get("caller") or record.get("sip_from") or record.get("from") or ""
-    return (
-        f"  {one}  {utc_time(record['started_at']):<19}  {record.get('cause') or record['state']:<11}  {who}".rstrip()
-    )

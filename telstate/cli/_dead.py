@@ -7,13 +7,15 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol
 
 import anyio
 import typer
 
-from telstate.calls._recorder import thaw
+from telstate.cli._dead_filter import admits, session_record
+from telstate.cli._filters import TIME, with_filters
 from telstate.cli._nats import is_nats
 from telstate.cli._terminal import misuse, tidy_exit
 from telstate.cli._verb import Verb
@@ -26,6 +28,7 @@ from telstate.journals._export import parse_dead_letters
 from telstate.journals._sqlite import is_sqlite
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import read_lines
+from telstate.views import Selection
 from telstate.views._masked import mask_record
 from telstate.views._text import cut
 
@@ -49,13 +52,31 @@ _LONGEST_ERROR = 100
 
 
 @verbs.command("list", cls=Verb)
-def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) -> None:
-    """List dead letters, one line each."""
+@partial(
+    with_filters,
+    without=("state", "cause", "anomalies"),
+    said={
+        "call": "Only this call: the id of a session, a SIP Call-ID, or that of a caller on hold. May be repeated.",
+        "since": f"Only what was given up since then: {TIME}",
+        "until": "Only what was given up until then; a date means the end of that day.",
+    },
+)
+def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False, selection: Selection) -> None:
+    """List dead letters, one line each.
+
+    With --number, --room and the like, only those about such calls, each call as it was when the handlers ran; so there is no --state,
+    --cause and --anomalies, which are about its end. What could not be read is about no call that is known.
+
+    Example: telstate dead list calls.db --since 2h --number 030/761863
+    """
     with tidy_exit():
-        count = 0
+        count = known = 0
 
         def write(kept: KeptLetter) -> None:
-            nonlocal count
+            nonlocal count, known
+            known += 1
+            if not selection.is_everything and not admits(selection, kept):
+                return
             count += 1
             if as_json:
                 sys.stdout.write(json.dumps(_shown(kept, numbers=numbers)) + "\n")
@@ -64,7 +85,8 @@ def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) 
 
         _each(path, write)
         if not as_json:
-            sys.stdout.write(f"{'' if count else _HEAD}\n{count} dead letter{'' if count == 1 else 's'}\n")
+            of = "" if selection.is_everything else f"{count} of "
+            sys.stdout.write(f"{'' if count else _HEAD}\n{of}{known} dead letter{'' if known == 1 else 's'}\n")
 
 
 @verbs.command(cls=Verb)
@@ -87,7 +109,7 @@ def show(
 
 @verbs.command(cls=Verb)
 def retry(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
-    """Ask to run the handlers of dead letters again.
+    """Ask to run the handlers of dead letters again: of some, by the numbers that `list` and its filters show, or of all.
 
     A running service does it within seconds, otherwise the next one that starts. A handler that fails again becomes a new
     dead letter, with a new number.
@@ -206,12 +228,8 @@ def _as_dict(kept: KeptLetter) -> dict[str, Any]:
     payload = _json_or_text(letter.payload)
     if not letter.seq:
         return {**shown, "dialect": letter.dialect, "payload": payload}
-    facts = letter.facts or {}
-    try:
-        session = _record(facts.get("session"))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise JournalError(f"the session of dead letter {kept.number} is damaged") from None
-    return {**shown, "handlers": facts.get("handlers"), "event": payload, "session": session}
+    handlers = (letter.facts or {}).get("handlers")
+    return {**shown, "handlers": handlers, "event": payload, "session": session_record(kept)}
 
 
 def _json_or_text(payload: bytes) -> Any:
@@ -220,11 +238,6 @@ def _json_or_text(payload: bytes) -> Any:
         return json.loads(text) if text else None
     except ValueError:
         return text
-
-
-def _record(session: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a session as every report shows it; None if the event has none."""
-    return None if session is None else thaw(session.keys(), session.values()).to_dict()
 
 
 def _time(at: float) -> str:

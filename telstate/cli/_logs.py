@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from telstate.cli._nats import is_nats, without_password
 from telstate.errors import ParseError
+from telstate.events._address_tests import is_unsigned_test
 from telstate.journals._database import is_sqlite
 from telstate.sources._log_files import expand, is_gzip
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
@@ -140,12 +141,12 @@ class LineReader(Generic[T]):
         return list(self._noise.values())
 
     def _read_other(self, line: LogLine, error: ParseError, *, look: bool) -> T | None:
-        if _is_cut_record(line, error):
+        is_no_event = not error.field or error.field == "action"
+        if _is_cut_record(line, error) or (is_no_event and is_unsigned_test(line.raw)):
             return None
         if look and not line.raw.startswith(_RECORD) and (logged := event_in(line.raw)) is not None:
             return self._read_logged(line, logged)
         torn = "" if line.whole else "the last line has no end, it may be torn: "
-        is_no_event = not error.field or error.field == "action"
         reason = f"{torn}{error}"
         if is_no_event and self._is_noise(line):
             self._count(line)

@@ -8,6 +8,7 @@ import random
 import subprocess
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from telstate.events import DeadlinePassed, DialoutConnected, PinlessForwarded
 from telstate.journals import SqliteJournal
 from telstate.journals._export import export_lines
 from telstate.journals._offline import prune_before
-from telstate.journals.nats import Names, NatsConnection, NatsJournal, StreamSettings, declare
+from telstate.journals.nats import Names, NatsConnection, NatsJournal, Streams, StreamSettings, declare
 from telstate.journals.nats import _importing as importing
 from telstate.journals.nats._import_plan import ImportPlan
-from telstate.journals.nats._importing import Importer, ImportResult
+from telstate.journals.nats._importing import Importer
 from telstate.testing import FakeClock
 from tests.calls import js
 from tests.cli.running import LOGS, command, environment, json_lines, telstate
@@ -225,34 +226,26 @@ def planned(journal: Path) -> ImportPlan:
 
 
 async def write(
-    connection: NatsConnection, names: Names, journal: Path, *, stop_after: int | None = None, pause: float = 0
-) -> ImportResult:
+    connection: NatsConnection, streams: Streams, journal: Path, *, stop_after: int | None = None, pause: float = 0
+) -> None:
     """The second one, or a part of it."""
     plan = planned(journal)
-    streams = await declare(connection, names, SMALL)
-    await forget_ids_soon(connection, names)
     importer = Importer(connection, streams, plan)
     await importer.begin()
     for number, line in enumerate(export_lines(journal)):
         event = plan.place(line)
         if stop_after is not None and number > stop_after:
-            return ImportResult(0, 0, 0, 0)
+            return
         if event is not None:
             await importer.add(event)
         await anyio.sleep(pause)
-    return await importer.finish()
+    await importer.finish()
 
 
 async def forget_ids_soon(connection: NatsConnection, names: Names) -> None:
     """Let the server know `Nats-Msg-Id`s for a tenth of a second only."""
     config = (await connection.ask(f"STREAM.INFO.{names.events}"))["config"]
     await connection.ask(f"STREAM.UPDATE.{names.events}", {**config, "duplicate_window": 100_000_000})
-
-
-async def keep_ids(connection: NatsConnection, names: Names) -> None:
-    """As declared."""
-    config = (await connection.ask(f"STREAM.INFO.{names.events}"))["config"]
-    await connection.ask(f"STREAM.UPDATE.{names.events}", {**config, "duplicate_window": 120_000_000_000})
 
 
 @pytest.mark.parametrize("at_once", [7, 1000])
@@ -266,21 +259,16 @@ def test_it_does_not_count_on_the_servers_memory_of_ids(
 
     async def run() -> None:
         async with NatsConnection(place.rsplit("/", 2)[0]) as connection:
-            await write(connection, names, journal, stop_after=400)
+            streams = await declare(connection, names, SMALL)
+            await forget_ids_soon(connection, names)
+            await write(connection, streams, journal, stop_after=400)
             await anyio.sleep(0.2)
-            await keep_ids(connection, names)
-            results: list[ImportResult] = []
-
-            async def one(pause: float) -> None:
-                results.append(await write(connection, names, journal, pause=pause))
-
-            await declare(connection, names, SMALL)
             async with anyio.create_task_group() as group:
-                group.start_soon(one, 0.0002)
+                group.start_soon(partial(write, connection, streams, journal, pause=0.0002))
                 await anyio.sleep(0.1)
-                await keep_ids(connection, names)
-                group.start_soon(one, 0.0001)
-            await keep_ids(connection, names)
+                group.start_soon(partial(write, connection, streams, journal, pause=0.0001))
+            config = (await connection.ask(f"STREAM.INFO.{names.events}"))["config"]
+            await connection.ask(f"STREAM.UPDATE.{names.events}", {**config, "duplicate_window": 120_000_000_000})
 
     asyncio.run(run())
     assert events_of(place) == events_of(str(journal))
