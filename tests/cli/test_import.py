@@ -274,6 +274,28 @@ def test_it_does_not_count_on_the_servers_memory_of_ids(
     assert events_of(place) == events_of(str(journal))
 
 
+def test_a_session_stays_where_it_is_when_its_room_is_told_later(tmp_path: Path, url: str) -> None:
+    """Between two imports: else its events were in two partitions."""
+    path = tmp_path / "calls.db"
+
+    async def receive(*payloads: dict[str, Any]) -> None:
+        async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
+            await calls.receive_many(payloads)
+            await calls.idle()
+
+    for number in range(8):
+        anyio.run(receive, js("dialout-connected", f"s{number}"))
+    moved(path, url)
+    for number in range(8):
+        told = webhook("dialout.answered", f"s{number}", 1)
+        told["payload"]["room"] = f"s{number}-lobby"
+        anyio.run(receive, told, js("dialout-stopped", f"s{number}"))
+    moved(path, url)
+    found = sessions(*(f"{url}/{number}" for number in range(PARTITIONS)))
+    assert {one["state"] for one in found.values()} == {"stopped"}
+    assert {one["events"] for one in found.values()} == {3}
+
+
 def test_workers_must_not_run(journal: Path, url: str) -> None:
     """They would run handlers that have finished. A key that nobody renews is one of a worker that was killed."""
     names = names_of(url)
