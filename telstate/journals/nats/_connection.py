@@ -211,7 +211,9 @@ class NatsConnection:
                 f"NATS at {self.where} does not let this user in: check the user, the password or the credentials"
             )
         reason = "" if self._last_error is None else f": {text_of(self._last_error)}"
-        raise NatsUnavailable(f"no connection to NATS at {self.where} within {within:g} seconds{reason}")
+        raise NatsUnavailable(
+            f"no connection to NATS at {self.where} within {within:g} seconds{reason}. Is the address right, and does the server run?"
+        )
 
     async def _connect_client(self, client: Client) -> None:
         await client.connect(
@@ -262,7 +264,10 @@ class NatsConnection:
             self._deaf = NatsNotPermitted(f"the user of this connection may not subscribe to {prefix}.>: {hint}")
             self._interrupt_questions(self._deaf)
         if "permissions violation" in text and subject:
-            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject.rstrip(chr(34))}")
+            hint = "the README of telstate.journals has the permissions of each role"
+            refused = NatsNotPermitted(
+                f"the user of this connection may not publish to {subject.rstrip(chr(34))}: {hint}"
+            )
             for asked, answer in self._answers.values():
                 if asked.lower() == subject.rstrip('"') and not answer.done():
                     answer.set_exception(refused)
