@@ -26,8 +26,6 @@ __all__ = ["LoopWatch", "watching"]
 
 _LOOKS = 4
 """How many looks and beats there are in the time after which a loop counts as blocked."""
-_LOOKS_FOR_BEATER = 5
-"""After so many times that, another one takes over from a dispatcher that was left."""
 _FRAMES = 12
 """How many frames are shown, from the innermost on."""
 _RUNNER = "telstate.routing._runner"
@@ -48,7 +46,7 @@ class LoopWatch:
         self._beat = monotonic()
         self._named = 0.0
         """The beat after which the loop was blocked, once the log has said so."""
-        self._has_beater = False
+        self._beating = anyio.Lock()
         self._stop = Event()
         self._log = Log()
 
@@ -61,29 +59,21 @@ class LoopWatch:
         self._stop.set()
 
     async def run(self) -> None:
-        """Beat, in the loop, unless another dispatcher in it does: a worker has hundreds."""
-        while self._has_beater:  # noqa: ASYNC110 - that one cannot tell when it is cancelled
-            await anyio.sleep(_LOOKS_FOR_BEATER * self._blocked_after)
-        self._beat, self._has_beater = monotonic(), True
-        try:
-            await self._go_on_beating()
-        finally:
-            self._has_beater = False
-
-    async def _go_on_beating(self) -> None:
-        while True:
-            now = monotonic()
-            blocked, self._beat = self._named == self._beat, now
-            if blocked:
-                self._log.warning("loop.turns_again", seconds=round(now - self._named, 1))
-            await anyio.sleep(self._blocked_after / _LOOKS)
+        """Beat, in the loop. Of all that run this, one beats; the others take over when it ends."""
+        async with self._beating:
+            while True:
+                now = monotonic()
+                blocked, self._beat = self._named == self._beat, now
+                if blocked:
+                    self._log.warning("loop.turns_again", seconds=round(now - self._named, 1))
+                await anyio.sleep(self._blocked_after / _LOOKS)
 
     def _look_again(self) -> None:
         while not self._stop.wait(self._blocked_after / _LOOKS):
             beat = self._beat
             # The loop beats after each pause, so the pause itself is no sign.
             late = monotonic() - beat - self._blocked_after / _LOOKS
-            if late >= self._blocked_after and self._named != beat and self._has_beater:
+            if late >= self._blocked_after and self._named != beat:
                 frame = sys._current_frames().get(self._loop)
                 if frame is not None and self._beat == beat:
                     self._named = beat

@@ -27,7 +27,7 @@ __all__ = ["FAULTS", "Storm", "calls_of"]
 FAULTS = ("kill", "freeze", "term", "join", "outage", "pause")
 _TWICE = 0.1
 _RINGS_LONG = 0.3
-_OLDEST = 4.0
+_OLDEST = 6.0
 """Times to live by which an event may be old when it comes: longer than any fault. A real journal says two minutes."""
 _APART = 3.0
 """Times to live between two faults of a script."""

@@ -34,6 +34,8 @@ __all__ = ["NatsJournal"]
 _CHECKPOINT_EVERY = 2_000
 IN_TRANSIT = 120.0
 """Seconds: a publisher tries for up to 90, with the time at which it received the event, and a reader may be slow to notice silence."""
+_HEARTBEAT = 2.0
+"""Seconds between two words of a quiet stream: each costs an idle worker with hundreds of partitions."""
 _PURGE_ABOVE = 0.5
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
@@ -243,7 +245,7 @@ class NatsJournal:
             return reader
         if reader is not None:
             await reader.aclose()
-        return Tail(self._connection, self._names.events, self._all, after)
+        return Tail(self._connection, self._names.events, self._all, after, heartbeat=_HEARTBEAT)
 
     # --- marks ----------------------------------------------------------------------------------------------------
 

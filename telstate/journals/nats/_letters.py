@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 from telstate.journals.nats._connection import NatsConnection, Stored
 from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._marks import read_all
+from telstate.journals.nats._retry_requests import RetryRequests
 from telstate.journals.nats._streams import Streams
 from telstate.routing._ports import DeadLetter, KeptLetter
 
 __all__ = ["Letters"]
 
-_ASK_EVERY = 1.0
 _HEADERS = 1024
 """Bytes of a message that its headers may take."""
 _NO_MESSAGE = 10037
@@ -41,10 +39,7 @@ class Letters:
         self._subject = streams.names.letters(partition)
         self._unanswered: dict[bytes, str] = {}
         """The ids of letters that may be stored, or not."""
-        self._requests = streams.names.again(partition)
-        self._watch = _watch_of(connection, streams)
-        self._looked: int | None = None
-        """The last request of any partition when this one was looked at, and found to have none."""
+        self._requests = RetryRequests(connection, streams, partition)
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters. Adding one again because no answer came keeps it once."""
@@ -56,7 +51,7 @@ class Letters:
 
     async def all(self, *, retry_requested: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Yield the letters that were not dropped, or those that somebody asked to retry."""
-        requested = await self._requested(at_once=not retry_requested)
+        requested = await self._requests.numbers()
         if retry_requested and not requested:
             return
         after = min(requested) - 1 if retry_requested else 0
@@ -64,25 +59,11 @@ class Letters:
             if message.seq in requested or not retry_requested:
                 yield KeptLetter(message.seq, await self._decode(message), message.seq in requested)
 
-    async def _requested(self, *, at_once: bool) -> set[int]:
-        """Return the letters that somebody asked to retry; without `at_once` those of another process perhaps a second later."""
-        last = await self._watch.last_request(at_once=at_once)
-        if (
-            last == self._looked or await self._connection.last(self._names.marks, self._requests) is None
-        ):  # nearly always
-            self._looked = last
-            return set()
-        found: set[int] = set()
-        async for message in read_all(self._connection, self._names.marks, self._requests):
-            found.update(json.loads(message.data))
-        return found
-
     async def request_retry(self, numbers: Sequence[int]) -> None:
         """Ask to try letters again: those that there are, for a number may be used later."""
         known = [number for number in numbers if await self._has(number)]
         if known:
-            await self._connection.publish(self._requests, json.dumps(known).encode())
-            self._watch.doubt()
+            await self._requests.add(known)
 
     async def drop(self, numbers: Sequence[int]) -> None:
         """Forget letters."""
@@ -112,47 +93,6 @@ class Letters:
         else:
             fields["payload"] = b64decode(payload)
         return DeadLetter(**fields)
-
-
-class _Watch:
-    """The last request to retry letters in any partition: asked of the server now and then, once for all of a process."""
-
-    def __init__(self, connection: NatsConnection, streams: Streams) -> None:
-        self._connection = connection
-        self._names = streams.names
-        self._asked_at = -_ASK_EVERY
-        self._asking = asyncio.Lock()
-        self._last = 0
-
-    def doubt(self) -> None:
-        """Ask anew at the next look: there is one more."""
-        self._asked_at = -_ASK_EVERY
-
-    async def last_request(self, *, at_once: bool) -> int:
-        """Return its number; 0 if there is none.
-
-        Raises:
-            JournalError: if the server does not answer.
-        """
-        async with self._asking:
-            time = asyncio.get_running_loop().time()
-            if at_once or time >= self._asked_at + _ASK_EVERY:
-                found = await self._connection.last(self._names.marks, self._names.again("*"))
-                self._last, self._asked_at = 0 if found is None else found.seq, time
-        return self._last
-
-
-_WATCHES: WeakValueDictionary[tuple[int, str], _Watch] = WeakValueDictionary()
-"""By the identity of the connection, which a watch keeps alive."""
-
-
-def _watch_of(connection: NatsConnection, streams: Streams) -> _Watch:
-    """Return the watch that all journals of a connection share."""
-    key = id(connection), streams.names.marks
-    watch = _WATCHES.get(key)
-    if watch is None:
-        watch = _WATCHES[key] = _Watch(connection, streams)
-    return watch
 
 
 def _encode(letter: DeadLetter, limit: int) -> bytes:
