@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ TTL = 2.0
 
 def test_a_storm_breaks_no_promise(nats_server: NatsServer, tmp_path: Path) -> None:
     """Workers are killed, frozen, stopped and started, and the server too; one event in ten is published twice."""
-    storm = Storm(tmp_path, 7, nats_server, ttl=TTL, seconds=15, sessions=200, partitions=12)
+    storm = Storm(tmp_path, 7, nats_server, ttl=TTL, seconds=12, sessions=200, partitions=12)
     report = storm.run()
     assert report.broken == []
     assert report.facts["sessions"] == 200
@@ -26,20 +27,21 @@ def test_a_storm_breaks_no_promise(nats_server: NatsServer, tmp_path: Path) -> N
 def test_others_take_over_within_the_time_to_live(nats_server: NatsServer, tmp_path: Path) -> None:
     """And at once where a worker ends in order, or another one joins."""
     script = ("kill", "join", "freeze", "term")
-    report = Storm(tmp_path, 8, nats_server, ttl=TTL, sessions=300, partitions=12, script=script).run()
+    report = Storm(tmp_path, 8, nats_server, ttl=TTL, sessions=300, partitions=12, script=script, workers=2).run()
     assert report.broken == []
     gaps = dict(report.facts["gaps"])
-    assert gaps["kill"] < TTL + 1
-    assert gaps["freeze"] < TTL + 1
-    assert gaps["term"] < 1
-    assert gaps["join"] < 1.5
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a new process alone takes a core for a second
+    assert gaps["kill"] < TTL + busy
+    assert gaps["freeze"] < TTL + busy
+    assert gaps["term"] < busy
+    assert gaps["join"] < busy
 
 
 def test_a_cluster_that_loses_its_nodes_loses_nothing(tmp_path: Path) -> None:
     """Each stream has three copies, and one of its nodes after another dies and comes back."""
     with NatsCluster(tmp_path / "cluster") as cluster:
         storm = Storm(
-            tmp_path, 9, cluster, ttl=4.0, seconds=12, sessions=100, partitions=6, workers=2, faults=("outage", "kill")
+            tmp_path, 9, cluster, ttl=3.0, seconds=10, sessions=100, partitions=6, workers=2, faults=("outage", "kill")
         )
         report = storm.run()
     assert report.broken == []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 import pytest
@@ -53,9 +54,8 @@ class Member:
         self.given.append(partition)
         self._start(self.ownership.release(partition))
 
-    def _start(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
-        self._tasks.add(task)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.ensure_future(work))
 
     @property
     def owned(self) -> frozenset[int]:
@@ -151,7 +151,7 @@ async def test_the_first_has_everything_and_gives_a_fair_share_to_each_that_join
 async def test_who_leaves_in_order_hands_over_at_once(shared_nats: NatsServer, names: Names) -> None:
     """Long before its lease would expire."""
     async with fleet(shared_nats, names, 8) as all_of_them:
-        one, other = await all_of_them.join(30), await all_of_them.join(30)
+        one, other = await all_of_them.join(10), await all_of_them.join(10)
         with anyio.fail_after(20):
             await all_of_them.until_shared(4, 4)
         with anyio.fail_after(3):
