@@ -56,6 +56,7 @@ class Storm:
         server: running.
         ttl, partitions, workers, sessions, seconds: of the workers, and how long it lasts.
         faults: the kinds of faults, of which some are chosen at random.
+        retires: wait until all sessions have left memory, which takes some times to live.
         script: in place of that, one fault after another, each with time to recover. Nothing is replaced, and `gaps` says what each cost.
         progress: called with a word about each fault.
     """
@@ -72,13 +73,14 @@ class Storm:
         sessions: int = 300,
         seconds: float = 20.0,
         faults: tuple[str, ...] = FAULTS,
+        retires: bool = True,
         script: tuple[str, ...] = (),
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder, self._rng, self._server = folder, Random(seed), server
         self._ttl, self._partitions, self._workers = ttl, partitions, workers
         self._sessions, self._seconds, self._faults = sessions, seconds, faults
-        self._script = script
+        self._script, self._retires = script, retires
         self._progress = progress
         if script:
             self._seconds = (len(script) + 1) * _APART * ttl
@@ -232,7 +234,8 @@ class Storm:
                 self.report.broken.append(f"{len(missing)} handlers never ran, such as {sorted(missing)[:3]}")
                 break
             time.sleep(1.0)
-        time.sleep(SETTINGS.retention + _OLDEST * self._ttl + 1.0)  # some retire then
+        if self._retires:
+            time.sleep(SETTINGS.retention + _OLDEST * self._ttl + 1.0)
         for member in list(self.fleet.members):
             self.fleet.terminate(member)
 
