@@ -143,7 +143,8 @@ class Worker:
                 await self._hold_session()
         finally:
             self._is_running = False
-            await self._connection.aclose()
+            with anyio.CancelScope(shield=True):
+                await self._connection.aclose()
         if self._is_interrupted:
             raise KeyboardInterrupt("a handler raised it")
 
@@ -169,9 +170,8 @@ class Worker:
             if working.done():
                 working.result()
         finally:
-            for task in (working, stopping):
-                task.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
+            with anyio.CancelScope(shield=True):
+                await _cancelled(working, stopping)
 
     async def _hold_session(self) -> None:
         """Hold one lease, and run partitions for as long as it lasts."""
@@ -241,6 +241,13 @@ class Worker:
         return [] if session is None else [session.status(one) for one in session.partitions]
 
 
+async def _cancelled(*tasks: asyncio.Task[Any]) -> list[Any]:
+    """Cancel tasks, and wait for their end; return what became of them."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class _Session:
     """What a worker does from the beginning of a lease to its end."""
 
@@ -292,10 +299,9 @@ class _Session:
                 self.hand_over()
             await self._all_ended()
         finally:
-            for task in (*tasks, *ends):
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, *ends, return_exceptions=True)
-            await self._end()
+            with anyio.CancelScope(shield=True):  # also where the worker is cancelled, nothing is left behind
+                outcomes = await _cancelled(*tasks, *ends)
+                await self._end()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -306,14 +312,12 @@ class _Session:
             await asyncio.sleep(0)  # for what follows from their end
 
     async def _end(self) -> None:
-        """Leave nothing behind, also where the worker is cancelled."""
-        with anyio.CancelScope(shield=True):
-            for partition, task in list(self._running.values()):
-                partition.hand_over()
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._all_ended()
-            await self._lease.end()
+        """Cut off what still runs, and give the lease back."""
+        for partition, _ in list(self._running.values()):
+            partition.hand_over()
+            partition.hand_over()
+        await self._all_ended()
+        await self._lease.end()
 
     def hand_over(self) -> None:
         """Hand all partitions over; again, cut off what still runs."""
@@ -337,12 +341,13 @@ class _Session:
     async def _run(self, partition: Partition, before: asyncio.Task[None] | None) -> None:
         try:
             await partition.run(before)
+            if not partition.is_lost:
+                await self._ownership.release(partition.number)
         except Exception as error:
             self._log.error("partition.failed", partition=partition.number, error=text_of(error))
-        if not partition.is_lost:
-            await self._ownership.release(partition.number)
-        if self._running[partition.number][0] is partition:
-            del self._running[partition.number]
+        finally:
+            if self._running[partition.number][0] is partition:
+                del self._running[partition.number]
 
     def _surplus(self, number: int) -> None:
         if number in self._running:

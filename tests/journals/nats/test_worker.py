@@ -271,6 +271,23 @@ def test_what_cannot_work_is_refused_at_once(options: dict[str, Any], error: typ
         Worker(Router(), NatsConnection("nats://localhost"), **options)
 
 
+async def test_it_can_be_cancelled(shared_nats: NatsServer, names: Names) -> None:
+    """Nothing is left behind, and others need not wait for its lease to expire."""
+    one = Service(shared_nats, names, ttl=30)
+    one.wait = {"a": anyio.Event()}
+    async with anyio.create_task_group() as group, one.publisher:
+        group.start_soon(one.run)
+        with structlog.testing.capture_logs():
+            await one.until_open()
+            await one.publish(js("dialout-connected", "a"))
+            await until(lambda: sum(part.pending for part in one.worker.partitions()) == 1)
+            with anyio.fail_after(10):
+                group.cancel_scope.cancel()
+                await anyio.sleep_forever()
+    async with service(shared_nats, names, ttl=30) as other:
+        await other.until_seen(("dialout-connected", "a"))
+
+
 async def test_it_waits_for_a_server(nats_server: NatsServer, names: Names) -> None:
     """And can be stopped meanwhile."""
     nats_server.kill()
