@@ -161,10 +161,13 @@ class Ownership:
         old = [name for name, at in self._dead.items() if at < self._latest - _REMEMBER_DEAD]
         for name in old:
             del self._dead[name]
-            with suppress(JournalError):
-                await self._connection.ask(
-                    f"STREAM.PURGE.{self._names.owners}", {"filter": self._names.worker(name)}, within=0
-                )
+            purge = f"STREAM.PURGE.{self._names.owners}"
+            try:
+                await self._connection.ask(purge, {"filter": self._names.worker(name)}, within=0, answer_within=1.0)
+            except JournalError as error:  # this user may not, or the server is away: it is only tidying up
+                self._dead.clear()
+                self._log.info("worker.key_not_removed", worker=name, error=str(error))
+                return
 
     def _see_owner(self, partition: int, owner: _Owner) -> None:
         if partition in self._owners and self._owners[partition].revision > owner.revision:
