@@ -22,7 +22,7 @@ from telstate.control import DialOutcome
 from tests.documents import READMES, ROOT, Block, blocks, prose
 
 MAIN = ROOT / "README.md"
-NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html"}
+NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html", "conf"}
 RUN_ELSEWHERE = {
     "python -m pytest -q -n 4": ".ci/run",
     "python -m pytest -q -n auto -m long": ".ci/run",

@@ -6,6 +6,7 @@ Late is early enough: what a crash loses is only that something was done, and ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from time import monotonic
 from typing import TypeVar
 
@@ -56,6 +57,9 @@ class WorkLog:
         """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
         self._log_of_failures = Log(burst=1, every=_LOG_EVERY)
+        path = getattr(journal, "path", None)
+        self.see: str | None = None if path is None else f"telstate dead list {quote(str(path))}"
+        """The command that shows dead letters, for the lines of the log that tell of one; None for a journal that is no file."""
         self._is_shared = abilities_of(journal).is_shared
         self._marked = anyio.Event()
         """On a shared journal: there is something to write."""

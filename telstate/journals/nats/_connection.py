@@ -132,6 +132,8 @@ class NatsConnection:
         """How often the connection was lost and came back."""
         self._on_reconnect: dict[Callable[[], None], None] = {}
         self._inbox = ""
+        self._deaf: NatsNotPermitted | None = None
+        """Why this user hears no answers."""
         self._sent = 0
         self._answers: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         """By reply subject: where the question went, and what waits for its answer."""
@@ -233,7 +235,7 @@ class NatsConnection:
             max_outstanding_pings=2,
             **self._options,
         )
-        inbox = client.new_inbox()
+        inbox, self._deaf = client.new_inbox(), None
         await client.subscribe(f"{inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
         self._inbox = inbox
 
@@ -264,6 +266,11 @@ class NatsConnection:
         if isinstance(error, AuthorizationError) or "authorization violation" in text.lower():
             self._refused.set()
         _, _, subject = text.partition('publish to "')
+        prefix = self._options.get("inbox_prefix", "_INBOX")
+        if "permissions violation" in text and f'subscription to "{prefix}.'.lower() in text:
+            hint = "take the inbox_prefix of this role (TELSTATE_NATS_INBOX)"
+            self._deaf = NatsNotPermitted(f"the user of this connection may not subscribe to {prefix}.>: {hint}")
+            self._interrupt_questions(self._deaf)
         if "permissions violation" in text and subject:
             refused = NatsNotPermitted(f"the user of this connection may not publish to {subject.rstrip(chr(34))}")
             for asked, answer in self._answers.values():
@@ -434,6 +441,8 @@ class NatsConnection:
         Raises:
             TimeoutError, NoRespondersError, ConnectionError: if none came.
         """
+        if self._deaf is not None:
+            raise self._deaf
         loop = asyncio.get_running_loop()
         self._sent += 1
         reply = f"{self._inbox}.{self._sent}"
