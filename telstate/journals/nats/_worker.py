@@ -21,7 +21,7 @@ from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._ownership import Ownership
 from telstate.journals.nats._partition import Partition
-from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare
+from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare, find
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
 from telstate.routing._log import Log, text_of, traceback_of
@@ -119,7 +119,6 @@ class Worker:
         }
         self._dispatcher(None, None)  # its arguments are checked now
         self._limiter = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
-        self._streams: Streams | None = None
         self._session: _Session | None = None
         self._stopping = asyncio.Event()
         self._is_interrupted = False
@@ -153,7 +152,7 @@ class Worker:
         while True:
             try:
                 await self._connection.open()
-                self._streams = await declare(self._connection, self._names, self._declared)
+                await declare(self._connection, self._names, self._declared)
             except NatsNotPermitted:
                 raise
             except JournalError as error:
@@ -175,10 +174,10 @@ class Worker:
 
     async def _hold_session(self) -> None:
         """Hold one lease, and run partitions for as long as it lasts."""
-        assert self._streams is not None  # noqa: S101
-        session = self._session = _Session(self, self._connection, self._streams, self._ttl)
         try:
-            await session.run(self._stopping)
+            streams = await declare(self._connection, self._names, self._declared)  # they may be gone
+            self._session = _Session(self, self._connection, streams, self._ttl)
+            await self._session.run(self._stopping)
         except JournalError as error:
             hint = "a new one begins soon; no handler starts meanwhile"
             self._log.warning("worker.session_failed", error=str(error), hint=hint)
@@ -368,9 +367,17 @@ class _Session:
         )
 
     async def look(self) -> None:
-        """See how far each partition is, again and again, until cancelled."""
+        """See how far each partition is, again and again, until cancelled.
+
+        Raises:
+            DefinitionError: if the streams are gone, which a lease cannot tell from a server without a leader.
+        """
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            if not self._lease.is_valid():
+                with suppress(JournalError):
+                    await find(self._connection, self._streams.names)
+                continue
             for partition in self.partitions:
                 with suppress(JournalError):
                     await partition.look()

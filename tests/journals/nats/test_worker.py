@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -153,6 +154,26 @@ async def test_a_server_that_is_away_holds_handlers_back_and_cuts_none_off(
             await one.publish(js("dialout-stopped", "a"))
             await one.until_seen(("dialout-connected", "a"), ("dialout-stopped", "a"))
         assert not {"worker.session_failed", "partition.failed", "lease.lost"} & {log["event"] for log in logs}
+
+
+@pytest.mark.long
+async def test_streams_that_are_gone_are_declared_again(
+    nats_server: NatsServer, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a developer's machine, where a server has lost its store: the worker goes on with what comes now."""
+    monkeypatch.setattr(_worker, "_LOOK_EVERY", 0.2)
+    async with service(nats_server, names) as one:
+        await one.publish(js("dialout-connected", "a"))
+        await one.until_seen(("dialout-connected", "a"))
+        with structlog.testing.capture_logs():
+            nats_server.kill()
+            shutil.rmtree(nats_server.folder / "store")
+            nats_server.start()
+            await until(lambda: one.worker.not_ready, 10)
+            await until(lambda: one.worker.not_ready is None, 60)
+            await one.until_open()
+            await one.publish(js("dialout-connected", "b"))
+            await one.until_seen(("dialout-connected", "a"), ("dialout-connected", "b"))
 
 
 @pytest.mark.long
