@@ -283,8 +283,8 @@ class NatsConnection:
             self._interrupt_questions(refused, subject)
         elif subject == f"{self._inbox}.*".lower():
             self._deaf = NatsNotPermitted(
-                f"the user of this connection may not subscribe to {subject}, so it hears no answers: give the connection the"
-                " inbox_prefix that its permissions allow"
+                f"the user of this connection may not subscribe to {self._options.get('inbox_prefix', '_INBOX')}.>: take the inbox_prefix"
+                " of this role, which its permissions allow (TELSTATE_NATS_INBOX); without it, it hears no answers"
             )
             self._interrupt_questions(self._deaf)
 
