@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +17,11 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import anyio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -31,6 +33,8 @@ from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, NatsUn
 from telstate.routing._log import Log, text_of
 
 __all__ = ["BATCH_LIMIT", "Listening", "Message", "NatsConnection", "Stored"]
+
+T = TypeVar("T")
 
 BATCH_LIMIT = 1000
 """Messages that one atomic batch has at most."""
@@ -138,6 +142,7 @@ class NatsConnection:
         self._last_error: Exception | None = None
         self._refused: asyncio.Event = asyncio.Event()
         """Set when a server does not let this user in."""
+        self._shared: dict[str, Any] = {}
         self._log = Log(burst=2, every=10.0)
 
     def another(self) -> NatsConnection:
@@ -145,6 +150,13 @@ class NatsConnection:
         made = NatsConnection(self._servers)
         made._options = dict(self._options)
         return made
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """Return what all users of this connection share under a key; the first of them makes it."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        found: T = self._shared[key]
+        return found
 
     def __repr__(self) -> str:
         return f"<NatsConnection to {self.where}, {'connected' if self.is_connected else 'not connected'}>"
@@ -189,12 +201,15 @@ class NatsConnection:
     async def _connect(self, within: float) -> Client:
         client = Client()
         self._refused.clear()
+        self._deaf = None
+        connected = False
         connecting = asyncio.ensure_future(self._connect_client(client))
         refused = asyncio.ensure_future(self._refused.wait())
         try:
             await asyncio.wait({connecting, refused}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
+                connected = True
                 return client
         except (ClientError, OSError) as error:
             raise NatsUnavailable(f"no connection to NATS at {self.where}: {text_of(error)}") from error
@@ -205,7 +220,9 @@ class NatsConnection:
         finally:
             for task in (connecting, refused):
                 task.cancel()
-        await _close(client)
+            if not connected:
+                with anyio.move_on_after(_PAUSE, shield=True):
+                    await _close(client)
         if self._refused.is_set():
             raise NatsNotPermitted(
                 f"NATS at {self.where} does not let this user in: check the user, the password or the credentials"
@@ -227,9 +244,8 @@ class NatsConnection:
             max_outstanding_pings=2,
             **self._options,
         )
-        inbox, self._deaf = client.new_inbox(), None
-        await client.subscribe(f"{inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._inbox = inbox
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def aclose(self) -> None:
         """Close it. Whoever still waits for an answer gets a `NatsUnavailable`."""
@@ -257,21 +273,23 @@ class NatsConnection:
         text = text_of(error)
         if isinstance(error, AuthorizationError) or "authorization violation" in text.lower():
             self._refused.set()
-        _, _, subject = text.partition('publish to "')
-        prefix = self._options.get("inbox_prefix", "_INBOX")
-        if "permissions violation" in text and f'subscription to "{prefix}.'.lower() in text:
-            hint = "take the inbox_prefix of this role (TELSTATE_NATS_INBOX)"
-            self._deaf = NatsNotPermitted(f"the user of this connection may not subscribe to {prefix}.>: {hint}")
-            self._interrupt_questions(self._deaf)
-        if "permissions violation" in text and subject:
-            hint = "the README of telstate.journals has the permissions of each role"
-            refused = NatsNotPermitted(
-                f"the user of this connection may not publish to {subject.rstrip(chr(34))}: {hint}"
-            )
-            for asked, answer in self._answers.values():
-                if asked.lower() == subject.rstrip('"') and not answer.done():
-                    answer.set_exception(refused)
+        if (found := _violation(text)) is not None:
+            act, subject = found
+            self._not_permitted(act.startswith("subscri"), subject)
         self._log.warning("nats.error", error=text, at=self.where)
+
+    def _not_permitted(self, to_subscribe: bool, subject: str) -> None:
+        """Tell those whom a refused permission concerns; the server writes subjects in lower case here."""
+        if not to_subscribe:
+            hint = "the README of telstate.journals has the permissions of each role"
+            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}: {hint}")
+            self._interrupt_questions(refused, subject)
+        elif subject == f"{self._inbox}.*".lower():
+            self._deaf = NatsNotPermitted(
+                f"the user of this connection may not subscribe to {self._options.get('inbox_prefix', '_INBOX')}.>: take the inbox_prefix"
+                " of this role, which its permissions allow (TELSTATE_NATS_INBOX); without it, it hears no answers"
+            )
+            self._interrupt_questions(self._deaf)
 
     async def _reconnected(self) -> None:
         self.reconnects += 1
@@ -280,10 +298,10 @@ class NatsConnection:
         for tell in list(self._on_reconnect):
             tell()
 
-    def _interrupt_questions(self, error: Exception) -> None:
-        """An answer that was on its way is lost. It is asked again at once."""
-        for _, answer in self._answers.values():
-            if not answer.done():
+    def _interrupt_questions(self, error: Exception, subject: str | None = None) -> None:
+        """No answer comes any more, to all questions or to those of a subject. Where it was only lost, it is asked again at once."""
+        for asked, answer in self._answers.values():
+            if not answer.done() and (subject is None or asked.lower() == subject):
                 answer.set_exception(error)
 
     async def _client_closed(self) -> None:
@@ -561,6 +579,12 @@ class Listening:
 async def _close(client: Client) -> None:
     with suppress(ClientError, OSError):
         await client.close()
+
+
+def _violation(error: str) -> tuple[str, str] | None:
+    """Return what a server does not permit: the act and the subject, from `permissions violation for publish to "x.y"`."""
+    found = re.search(r'permissions violation for (\w+) to "([^"]+)"', error.lower())
+    return None if found is None else (found[1], found[2])
 
 
 def _checked(url: str) -> str:

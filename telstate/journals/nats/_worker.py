@@ -21,7 +21,7 @@ from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._ownership import Ownership
 from telstate.journals.nats._partition import Partition
-from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare
+from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare, find
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
 from telstate.routing._log import Log, text_of, traceback_of
@@ -119,7 +119,6 @@ class Worker:
         }
         self._dispatcher(None, None)  # its arguments are checked now
         self._limiter = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
-        self._streams: Streams | None = None
         self._session: _Session | None = None
         self._stopping = asyncio.Event()
         self._is_interrupted = False
@@ -143,7 +142,8 @@ class Worker:
                 await self._hold_session()
         finally:
             self._is_running = False
-            await self._connection.aclose()
+            with anyio.CancelScope(shield=True):
+                await self._connection.aclose()
         if self._is_interrupted:
             raise KeyboardInterrupt("a handler raised it")
 
@@ -152,7 +152,7 @@ class Worker:
         while True:
             try:
                 await self._connection.open()
-                self._streams = await declare(self._connection, self._names, self._declared)
+                await declare(self._connection, self._names, self._declared)
             except NatsNotPermitted:
                 raise
             except JournalError as error:
@@ -169,16 +169,15 @@ class Worker:
             if working.done():
                 working.result()
         finally:
-            for task in (working, stopping):
-                task.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
+            with anyio.CancelScope(shield=True):
+                await _cancelled(working, stopping)
 
     async def _hold_session(self) -> None:
         """Hold one lease, and run partitions for as long as it lasts."""
-        assert self._streams is not None  # noqa: S101
-        session = self._session = _Session(self, self._connection, self._streams, self._ttl)
         try:
-            await session.run(self._stopping)
+            streams = await declare(self._connection, self._names, self._declared)  # they may be gone
+            self._session = _Session(self, self._connection, streams, self._ttl)
+            await self._session.run(self._stopping)
         except JournalError as error:
             hint = "a new one begins soon; no handler starts meanwhile"
             self._log.warning("worker.session_failed", error=str(error), hint=hint)
@@ -241,6 +240,13 @@ class Worker:
         return [] if session is None else [session.status(one) for one in session.partitions]
 
 
+async def _cancelled(*tasks: asyncio.Task[Any]) -> list[Any]:
+    """Cancel tasks, and wait for their end; return what became of them."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class _Session:
     """What a worker does from the beginning of a lease to its end."""
 
@@ -292,10 +298,9 @@ class _Session:
                 self.hand_over()
             await self._all_ended()
         finally:
-            for task in (*tasks, *ends):
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, *ends, return_exceptions=True)
-            await self._end()
+            with anyio.CancelScope(shield=True):  # also where the worker is cancelled, nothing is left behind
+                outcomes = await _cancelled(*tasks, *ends)
+                await self._end()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -306,14 +311,12 @@ class _Session:
             await asyncio.sleep(0)  # for what follows from their end
 
     async def _end(self) -> None:
-        """Leave nothing behind, also where the worker is cancelled."""
-        with anyio.CancelScope(shield=True):
-            for partition, task in list(self._running.values()):
-                partition.hand_over()
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._all_ended()
-            await self._lease.end()
+        """Cut off what still runs, and give the lease back."""
+        for partition, _ in list(self._running.values()):
+            partition.hand_over()
+            partition.hand_over()
+        await self._all_ended()
+        await self._lease.end()
 
     def hand_over(self) -> None:
         """Hand all partitions over; again, cut off what still runs."""
@@ -337,12 +340,13 @@ class _Session:
     async def _run(self, partition: Partition, before: asyncio.Task[None] | None) -> None:
         try:
             await partition.run(before)
+            if not partition.is_lost:
+                await self._ownership.release(partition.number)
         except Exception as error:
             self._log.error("partition.failed", partition=partition.number, error=text_of(error))
-        if not partition.is_lost:
-            await self._ownership.release(partition.number)
-        if self._running[partition.number][0] is partition:
-            del self._running[partition.number]
+        finally:
+            if self._running[partition.number][0] is partition:
+                del self._running[partition.number]
 
     def _surplus(self, number: int) -> None:
         if number in self._running:
@@ -363,9 +367,17 @@ class _Session:
         )
 
     async def look(self) -> None:
-        """See how far each partition is, again and again, until cancelled."""
+        """See how far each partition is, again and again, until cancelled.
+
+        Raises:
+            DefinitionError: if the streams are gone, which a lease cannot tell from a server without a leader.
+        """
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            if not self._lease.is_valid():
+                with suppress(JournalError):
+                    await find(self._connection, self._streams.names)
+                continue
             for partition in self.partitions:
                 with suppress(JournalError):
                     await partition.look()
