@@ -59,7 +59,7 @@ class LiveHistory:
         """True once it follows no more."""
         self._journal_id, _, last = calls.last_event_id.rpartition(":")
         self._before = int(last)
-        """The number of the event before the oldest outcome."""
+        """The number of the event before the oldest outcome that is still there."""
         self._stop_observing = calls.observe(self)
 
     def stepped(self, outcome: Outcome) -> None:
@@ -92,9 +92,9 @@ class LiveHistory:
         self._readers += 1
         try:
             place = None if last_event_id is None else self._place_after(last_event_id)
-            is_new = place is None
-            facts = {"version": _VERSION, "numbers": self._numbers, "resumed": not is_new}
-            yield message("hello", {**facts, "missed": is_new and last_event_id is not None})
+            is_resumed = place is not None
+            facts = {"version": _VERSION, "numbers": self._numbers, "resumed": is_resumed}
+            yield message("hello", {**facts, "missed": last_event_id is not None and not is_resumed})
             if place is None:
                 place, position = self._end, self._calls.last_event_id
                 known: list[Session | Caller] = [*self._calls.live(), *self._calls.waiting()]
@@ -148,7 +148,7 @@ class LiveHistory:
         return self._first + len(self._events)
 
     def _place_after(self, event_id: str) -> int | None:
-        """Return the place after an event; None if that is not known any more, or is of another journal."""
+        """Return the place after an event; None if the next one has left the history, or the event is of another journal, or unknown."""
         journal_id, _, number = event_id.rpartition(":")
         if journal_id != self._journal_id or not number.isdecimal() or len(number) > 18:
             return None

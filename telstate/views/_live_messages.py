@@ -40,7 +40,7 @@ class LiveEvent:
             "session": None if session is None else session_record(calls, session),
             "caller": None if caller is None else caller.to_dict(),
         }
-        self.changed: list[Session] = [other for other in (*outcome.changed, *outcome.doubtful) if other is not session]
+        self.changed: list[Session] = [other for other in outcome.changed if other is not session]
         """The other sessions that it changed."""
         self._encoded: bytes | None = None
 
