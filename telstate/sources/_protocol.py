@@ -44,6 +44,8 @@ _TIMEOUTS = {
     _Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it. Of a stream each part has so long
 }
 """Seconds."""
+_LAST_WORDS = 1.0
+"""Seconds for the end of a stream, when the server stops."""
 
 
 class _Forward(logging.Handler):
@@ -170,9 +172,10 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """End a stream, which would go on otherwise."""
+        """End a stream, which would go on otherwise. A peer that does not read must not keep the server from ending."""
         if self._end_stream is not None:
             self._end_stream()
+            self.loop.call_later(_LAST_WORDS, self.transport.abort)
         super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
