@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ImmediateJournal,
         Journal,
         KeptLetter,
+        Observer,
         Record,
         SharedJournal,
     )
@@ -41,6 +42,7 @@ else:
             "Journal": "_ports",
             "KeptLetter": "_ports",
             "LogClock": "_clock",
+            "Observer": "_ports",
             "Payload": "_payload",
             "Reconcile": "_presence",
             "Record": "_ports",
@@ -63,6 +65,7 @@ __all__ = [
     "Journal",
     "KeptLetter",
     "LogClock",
+    "Observer",
     "Payload",
     "Reconcile",
     "Record",
