@@ -42,7 +42,7 @@ class PrivateWords(NamedTuple):
     """Users of addresses, and short numbers."""
 
 
-class _Place(IntEnum):
+class _TextPlace(IntEnum):
     """Where a text stands. A key says more about the value beside it than about what is in a list."""
 
     BESIDE_KEY = auto()
@@ -51,7 +51,7 @@ class _Place(IntEnum):
     WITHIN_HEADER = auto()
 
 
-_BESIDE_KEY, _IN_LIST, _HEADER, _WITHIN_HEADER = _Place  # a member of an enum is slow to look up
+_BESIDE_KEY, _IN_LIST, _HEADER, _WITHIN_HEADER = _TextPlace  # a member of an enum is slow to look up
 
 
 class _Key(NamedTuple):
@@ -60,8 +60,8 @@ class _Key(NamedTuple):
     spelling: str
     within: str
     """Its spelling in the object that it is in, see `spelling_within`."""
-    place: _Place
-    inner_place: _Place
+    place: _TextPlace
+    inner_place: _TextPlace
     """Where the values of an object stand that is behind this key."""
     teaches: bool
     """False if it has ids or words, as most keys do: then only a name before an address could be private."""
@@ -98,7 +98,7 @@ def _look_at(value: Any, key: _Key, found: PrivateWords, depth: int) -> None:
             _look_at(item, own, found, depth + 1)
 
 
-def _key(name: str, within: str, place: _Place) -> _Key:
+def _key(name: str, within: str, place: _TextPlace) -> _Key:
     spelling = spelling_of(name)
     if place in (_HEADER, _WITHIN_HEADER):
         inner = _WITHIN_HEADER
@@ -114,7 +114,7 @@ _ROOT = _Key("", "", _IN_LIST, _BESIDE_KEY, teaches=True, is_time=False)
 _KEYS_OF = KeysCache(_key)
 
 
-def _find_in_text(text: str, key: str, within: str, place: _Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _find_in_text(text: str, key: str, within: str, place: _TextPlace) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names and the users in one text."""
     return tuple(dict.fromkeys(_names(text, key, within, place))), tuple(_users(text, key))
 
@@ -122,7 +122,7 @@ def _find_in_text(text: str, key: str, within: str, place: _Place) -> tuple[tupl
 _in_text = lru_cache(maxsize=8_192)(_find_in_text)
 
 
-def _names(text: str, key: str, within: str, place: _Place) -> list[str]:
+def _names(text: str, key: str, within: str, place: _TextPlace) -> list[str]:
     names = [text] if is_name_key(within) else []
     if place is _HEADER:
         return [text] if may_hold_name(key) else names
