@@ -26,7 +26,7 @@ __all__ = ["calls"]
 
 _HTML = b"<!DOCTYPE html>"
 """How a report begins."""
-_MOST_LISTED = 20_000
+_MOST_LISTED = 10_000
 """Calls in the list of an HTML report: a browser takes 5 kB of memory for each."""
 
 
