@@ -103,7 +103,7 @@ class CallsHtml:
 <section><h2>Why calls ended</h2>{_causes_chart(totals)}</section>
 </div>
 <noscript><section>The list of calls needs JavaScript, which this page brings with it: allow it for this file.</section></noscript>
-{_LIST}
+{_LIST.format(which="All" if listed >= totals.stats.calls else f"The first {listed:,}")}
 </main>
 <script>{self._script}</script>
 </body>
@@ -114,14 +114,14 @@ def _left_out(calls: int, listed: int) -> str:
     if listed >= calls:
         return ""
     return (
-        f'<p class="left-out"><strong>The list has {listed:,} of {counted(calls, "call")}</strong>; totals and charts count all of them.'
+        f'<p class="left-out"><strong>The list has {listed:,} of {calls:,} calls</strong>; totals and charts count all of them.'
         " To list others, select them: --number, --room, --since and --until, --where, or --sort and --limit.</p>"
     )
 
 
 _LIST = """<p id="reading" class="hint" role="status" hidden>Unpacking the list of calls …</p>
 <section id="list" hidden>
-<h2>All calls</h2>
+<h2>{which} calls</h2>
 <div class="tools">
 <label class="search">Search <input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="number, room, id, error … ( / )"></label>
 <label>End <select id="end"></select></label>
