@@ -22,7 +22,7 @@ from telstate.views._ladder_building import HandlerWork, build_ladder
 if TYPE_CHECKING:
     from telstate.routing._ports import KeptLetter
 
-__all__ = ["CallFinder", "call_ladders"]
+__all__ = ["CallFinder", "call_ladders", "databases_among", "see_step", "work_of"]
 
 
 class CallFinder:
@@ -83,28 +83,41 @@ def call_ladders(
         JournalError: if a database is not a journal, or is damaged.
     """
     traces = CallTraces(calls, lambda: run.replay.engine)
-    databases = {name for name in names if name != STDIN and is_sqlite(name)}
-
-    def see(line: LogLine, outcome: Outcome) -> None:
-        if traces.wants(outcome):
-            at, dialect = run.replay.at, run.replay.dialect
-            record = unwrap(line.raw) if line.file in databases else None
-            traces.see(outcome, at, dialect, None if record is None else (line.file, record.seq))
+    databases = databases_among(names)
 
     def depart(gone: Gone) -> None:
         if not isinstance(gone, Unmatched):
             traces.depart(gone, record_of(run, gone))
 
-    run = LogRun(names, settings=settings, gone=depart, stepped=see, inferred=traces.infer)
+    run = LogRun(
+        names,
+        settings=settings,
+        gone=depart,
+        stepped=lambda line, outcome: see_step(traces, run, databases, line, outcome),
+        inferred=traces.infer,
+    )
     run.run()
     shown = sorted(
         (trace for trace in traces.traces if trace.seen), key=lambda trace: min(seen.number for seen in trace.seen)
     )
-    work = _work_of(shown, databases)
+    work = work_of(shown, databases)
     return [build_ladder(trace, work, numbers=numbers) for trace in shown]
 
 
-def _work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:
+def databases_among(names: Iterable[str]) -> set[str]:
+    """Return the logs that are journals: they know about handlers."""
+    return {name for name in names if name != STDIN and is_sqlite(name)}
+
+
+def see_step(traces: CallTraces, run: LogRun, databases: set[str], line: LogLine, outcome: Outcome) -> None:
+    """Keep the event of a line, if it may concern one of the calls."""
+    if traces.wants(outcome):
+        record = unwrap(line.raw) if line.file in databases else None
+        key = None if record is None else (line.file, record.seq)
+        traces.see(outcome, run.replay.at, run.replay.dialect, key)
+
+
+def work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:
     """Ask the journals about the handlers of the calls' events. A log does not have them."""
     if not databases:
         return HandlerWork()
