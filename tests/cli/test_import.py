@@ -128,6 +128,7 @@ def events_of(source: str) -> list[tuple[float, str, str]]:
     ]
 
 
+@pytest.mark.long
 def test_a_service_moves_with_everything(journal: Path, url: str) -> None:
     """The same calls, with the times at which they were received, each in the partition of its room; and nothing a second time."""
     assert "events imported, 0 were there already;" in moved(journal, url)
@@ -166,6 +167,7 @@ def test_a_partition_knows_its_calls(journal: Path, url: str) -> None:
     assert parts["live"]["notes"] == {"reason": "tired", "tenant": "acme"}
 
 
+@pytest.mark.long
 def test_marks_and_dead_letters_move(journal: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So what has finished does not run again, and what has not runs there."""
     said = moved(journal, url)
@@ -248,6 +250,7 @@ async def forget_ids_soon(connection: NatsConnection, names: Names) -> None:
     await connection.ask(f"STREAM.UPDATE.{names.events}", {**config, "duplicate_window": 100_000_000})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at_once", [7, 1000])
 def test_it_does_not_count_on_the_servers_memory_of_ids(
     journal: Path, url: str, at_once: int, monkeypatch: pytest.MonkeyPatch
@@ -274,6 +277,28 @@ def test_it_does_not_count_on_the_servers_memory_of_ids(
     assert events_of(place) == events_of(str(journal))
 
 
+def test_a_session_stays_where_it_is_when_its_room_is_told_later(tmp_path: Path, url: str) -> None:
+    """Between two imports: else its events were in two partitions."""
+    path = tmp_path / "calls.db"
+
+    async def receive(*payloads: dict[str, Any]) -> None:
+        async with Dispatcher(Router(), journal=SqliteJournal(path)) as calls:
+            await calls.receive_many(payloads)
+            await calls.idle()
+
+    for number in range(8):
+        anyio.run(receive, js("dialout-connected", f"s{number}"))
+    moved(path, url)
+    for number in range(8):
+        told = webhook("dialout.answered", f"s{number}", 1)
+        told["payload"]["room"] = f"s{number}-lobby"
+        anyio.run(receive, told, js("dialout-stopped", f"s{number}"))
+    moved(path, url)
+    found = sessions(*(f"{url}/{number}" for number in range(PARTITIONS)))
+    assert {one["state"] for one in found.values()} == {"stopped"}
+    assert {one["events"] for one in found.values()} == {3}
+
+
 def test_workers_must_not_run(journal: Path, url: str) -> None:
     """They would run handlers that have finished. A key that nobody renews is one of a worker that was killed."""
     names = names_of(url)
@@ -281,7 +306,7 @@ def test_workers_must_not_run(journal: Path, url: str) -> None:
     async def run() -> None:
         async with NatsConnection(url.rsplit("/", 2)[0]) as connection:
             streams = await declare(connection, names, SMALL)
-            key, value = names.worker("a"), json.dumps({"alive": True, "ttl": 0.5}).encode()
+            key, value = names.worker("a"), json.dumps({"alive": True, "ttl": 0.3}).encode()
 
             async def renew() -> None:
                 while True:
@@ -299,6 +324,7 @@ def test_workers_must_not_run(journal: Path, url: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.long
 def test_from_one_set_of_streams_to_another(journal: Path, url: str) -> None:
     """Such as one with another number of partitions. By a pipe, too."""
     moved(journal, f"{url}_a")
@@ -362,3 +388,23 @@ def test_what_is_no_journal_is_refused(url: str, given: bytes, said: str) -> Non
     run = telstate("import", "-", url, given=given)
     assert (run.returncode, run.stdout) == (2, b"")
     assert said in run.stderr.decode()
+
+
+def test_a_full_stream_ends_an_import_which_goes_on_when_there_is_room(journal: Path, url: str) -> None:
+    """The error says what to do. What was written by then is not written again."""
+    names = names_of(url)
+
+    async def resize(max_bytes: int) -> None:
+        async with NatsConnection(url.rsplit("/", 2)[0]) as connection:
+            await declare(connection, names, StreamSettings(partitions=PARTITIONS))
+            config = (await connection.ask(f"STREAM.INFO.{names.events}"))["config"]
+            await connection.ask(f"STREAM.UPDATE.{names.events}", {**config, "max_bytes": max_bytes})
+
+    asyncio.run(resize(600_000))
+    run = telstate("import", journal, url)
+    assert run.returncode == 2
+    assert b"NATS has no room" in run.stderr
+    assert b"raise max_bytes" in run.stderr
+    asyncio.run(resize(1 << 26))
+    assert ", 0 were there" not in moved(journal, url)
+    assert events_of(url) == events_of(str(journal))

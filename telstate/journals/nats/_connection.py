@@ -236,7 +236,9 @@ class NatsConnection:
                 f"NATS at {self.where} does not let this user in: check the user, the password or the credentials"
             )
         reason = "" if self._last_error is None else f": {text_of(self._last_error)}"
-        raise NatsUnavailable(f"no connection to NATS at {self.where} within {within:g} seconds{reason}")
+        raise NatsUnavailable(
+            f"no connection to NATS at {self.where} within {within:g} seconds{reason}. Is the address right, and does the server run?"
+        )
 
     async def _connect_client(self, client: Client) -> None:
         await client.connect(
@@ -287,7 +289,8 @@ class NatsConnection:
     def _not_permitted(self, to_subscribe: bool, subject: str) -> None:
         """Tell those whom a refused permission concerns; the server writes subjects in lower case here."""
         if not to_subscribe:
-            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}")
+            hint = "the README of telstate.journals has the permissions of each role"
+            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}: {hint}")
             self._interrupt_questions(refused, subject)
         elif subject == f"{self._inbox}.*".lower():
             self._deaf = NatsNotPermitted(

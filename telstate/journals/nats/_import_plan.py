@@ -37,6 +37,8 @@ class Imported(NamedTuple):
     entry: Entry
     places: tuple[str, ...]
     """The rooms, or what stands for them, in whose partitions it is wanted. `EVERYWHERE`, or none to leave it out."""
+    of: str | None
+    """The session, or the caller on hold, that it is about: they stay where an earlier import has put them, when less was known."""
 
 
 class ImportPlan:
@@ -157,7 +159,8 @@ class ImportPlan:
             concerned = tuple(one for one in concerned if one not in self._before)
             if not concerned and not isinstance(entry.event, SourceGap):
                 self.left_out += 1
-        return Imported(seq, entry, self._places(entry.event, concerned))
+        of = concerned[0] if concerned else entry.event.session_id or getattr(entry.event, "call_id", None)
+        return Imported(seq, entry, self._places(entry.event, concerned), of)
 
     def _places(self, event: Event, concerned: tuple[str, ...] | None) -> tuple[str, ...]:
         if isinstance(event, SettingsChanged):

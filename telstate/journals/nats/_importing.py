@@ -66,8 +66,12 @@ class Importer:
         self._names = streams.names
         self._plan = plan
         self._prefix = f"import-{plan.journal}-"
-        self._numbers: dict[str, int] = {}
-        """By key, the numbers of what the stream has."""
+        self._numbers: dict[str, tuple[int, int]] = {}
+        """By key, the numbers of what the stream has, and their partitions."""
+        self._begun: set[int] = set()
+        """The events of which an earlier import has written something."""
+        self._homes: dict[str, int] = {}
+        """The partitions of sessions and callers of which an earlier import has written something."""
         self._last = 0
         """The stream is known up to this number."""
         self._at_once = BATCH_LIMIT
@@ -88,6 +92,7 @@ class Importer:
         await self._check_workers()
         await self._keep_settings()
         await self._scan()
+        self._begun = {int(key.partition("-")[0]) for key in self._numbers if not key.startswith("end-")}
         async with aclosing(read_all(self._connection, self._names.marks, self._names.done("*"))) as messages:
             async for message in messages:
                 self._marked.update(json.loads(message.data))
@@ -98,9 +103,24 @@ class Importer:
             partitions = list(range(self._streams.partitions))
         else:
             partitions = list(dict.fromkeys(map(self._streams.partition, event.places)))
-        for partition in partitions:
-            key = str(event.seq) if len(partitions) == 1 else f"{event.seq}-{partition}"
-            await self._add(key, event.seq, partition, event.entry)
+        if isinstance(event.entry.event, SourceGap) and event.seq in self._begun:
+            self._known += 1  # whom it concerns may be known better by now, and they are doubted already
+        elif len(partitions) == 1:
+            await self._add(str(event.seq), event.seq, self._home_of(event, partitions[0]), event.entry)
+        else:
+            for partition in partitions:
+                await self._add(f"{event.seq}-{partition}", event.seq, partition, event.entry)
+
+    def _home_of(self, event: Imported, partition: int) -> int:
+        """Return the partition of an event: where the session is already, if it is somewhere."""
+        known = self._numbers.get(str(event.seq))
+        if known is not None:
+            partition = known[1]
+            if event.of is not None:
+                self._homes[event.of] = partition
+        elif event.of in self._homes:
+            partition = self._homes[event.of]
+        return partition
 
     async def _add(self, key: str, seq: int, partition: int, entry: Entry) -> None:
         message = message_of(self._names.events_own(partition), entry, f"{self._prefix}{key}", _BY)
@@ -169,7 +189,8 @@ class Importer:
                 last = max(last, message.seq)
                 name = message.headers.get("Nats-Msg-Id", "")
                 if name.startswith(self._prefix):
-                    self._numbers[name.removeprefix(self._prefix)] = message.seq
+                    place = int(message.subject.split(".")[-2])
+                    self._numbers[name.removeprefix(self._prefix)] = message.seq, place
         self._last = last
 
     # --- writing --------------------------------------------------------------------------------------------------
@@ -184,7 +205,7 @@ class Importer:
             await self._write(missing[: self._at_once])
         marks: dict[int, list[int]] = {}
         for one in waiting:
-            number = self._numbers[one.key]
+            number, _ = self._numbers[one.key]
             self._places[one.seq] = number, one.partition
             wanted = (new for new, old in ((number, one.seq), (-number, -one.seq)) if old in self._plan.done)
             marks.setdefault(one.partition, []).extend(new for new in wanted if new not in self._marked)
@@ -207,7 +228,7 @@ class Importer:
             await self._scan()
             return
         for number, one in enumerate(some, last - len(some) + 1):
-            self._numbers[one.key] = number
+            self._numbers[one.key] = number, one.partition
         self._last = last
         self._at_once = min(BATCH_LIMIT, 2 * self._at_once)
 

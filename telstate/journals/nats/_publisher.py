@@ -172,9 +172,8 @@ class Publisher:
         Raises:
             JournalError, NotRunning: as `receive`.
         """
-        self._log.error(
-            "publisher.unreadable", field=error.field, expected=error.expected, hint="it becomes a dead letter"
-        )
+        facts = {"field": mask(error.field)[:100], "expected": mask(error.expected)[:200], "size": len(payload)}
+        self._log.error("publisher.unreadable", dialect=str(dialect), **facts, hint="it becomes a dead letter")
         entry = Entry(self._clock.now(), dialect, payload)
         await self._publish(self._message(UNREADABLE, entry, UNREADABLE))
 
