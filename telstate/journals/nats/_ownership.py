@@ -238,7 +238,9 @@ class Ownership:
             else:
                 holds[owner] += 1
         ceiling, floor = -(-self._partitions // len(living)), self._partitions // len(living)
-        room = max(0, ceiling - len(self._owned))
+        # What others need for the floor is theirs, or a worker would take back what it has just given them.
+        others_have_enough = all(count >= floor for name, count in holds.items() if name != self._lease.id)
+        room = max(0, (ceiling if others_have_enough else floor) - len(self._owned))
         kept = [one for one in sorted(self._owned) if one not in self._leaving]
         surplus = _surplus_of(self._lease.id, holds, floor) if not free else 0
         return Shares([*unknown, *self._in_own_order(free)[:room]], kept[: max(0, min(surplus, len(kept) - floor))])
