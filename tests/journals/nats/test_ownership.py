@@ -208,6 +208,17 @@ async def test_an_owner_drops_what_somebody_else_has_written(shared_nats: NatsSe
         assert partition not in one.owned
 
 
+async def test_a_key_that_nobody_can_read_hinders_nobody(shared_nats: NatsServer, names: Names) -> None:
+    """Its partition is taken as a free one."""
+    async with NatsConnection(shared_nats.url) as connection:
+        await declare(connection, names, StreamSettings(partitions=4, max_bytes=1 << 24))
+        for subject in (names.owner(1), names.owner("x"), names.worker("w"), names.worker("v")):
+            await connection.publish(subject, b"[]" if subject.endswith("v") else b"{")
+        async with fleet(shared_nats, names, 4) as all_of_them:
+            await all_of_them.join()
+            await all_of_them.until_shared(4)
+
+
 async def test_a_key_whose_answer_was_lost_is_owned_all_the_same(shared_nats: NatsServer, names: Names) -> None:
     """Else nobody would run that partition: for all others its owner lives."""
     async with fleet(shared_nats, names, 4) as all_of_them:
