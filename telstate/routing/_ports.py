@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import ParseError
 from telstate.events import Dialect, Event
@@ -26,6 +27,7 @@ __all__ = [
     "ImmediateJournal",
     "Journal",
     "KeptLetter",
+    "Observer",
     "Receipt",
     "Record",
     "SharedJournal",
@@ -318,3 +320,13 @@ class EventSink(Protocol):
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that could not be read; durable on return."""
+
+
+class Observer(Protocol):
+    """What sees every outcome of a dispatcher: see `Dispatcher.observe`."""
+
+    def stepped(self, outcome: Outcome) -> None:
+        """An event was stepped. Called before any of its handlers runs; it must not wait, and should be quick."""
+
+    def closed(self) -> None:
+        """The dispatcher was left, or `stepped` raised: no outcome comes any more."""
