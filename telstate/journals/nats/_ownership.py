@@ -20,7 +20,7 @@ from telstate.journals.nats._errors import NatsUnavailable
 from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._tail import Tail
-from telstate.routing._log import Log
+from telstate.routing._log import Log, text_of
 
 __all__ = ["Ownership", "Shares"]
 
@@ -140,14 +140,20 @@ class Ownership:
     def _see(self, found: Stored) -> None:
         """Take note of what a key says."""
         kind, _, name = found.subject.removeprefix(f"{self._names.prefix}.own.").partition(".")
-        value: dict[str, Any] = json.loads(found.data)
         self._latest = max(self._latest, found.at)
-        if kind == "w":
-            self._see_worker(name, value, found.seq)
-            if not value["alive"]:
-                self._dead[name] = found.at
-        else:
-            self._see_owner(int(name), _Owner(value["worker"], found.seq))
+        try:
+            value: dict[str, Any] = json.loads(found.data)
+            if kind == "w":
+                self._see_worker(name, value, found.seq)
+                if not value["alive"]:
+                    self._dead[name] = found.at
+            else:
+                self._see_owner(int(name), _Owner(value["worker"], found.seq))
+        except (ValueError, KeyError, TypeError) as error:  # somebody else wrote it
+            hint = "nobody wrote it who shares the partitions: remove it"
+            self._log.error("owners.unreadable_key", subject=found.subject, error=text_of(error), hint=hint)
+            if kind == "p" and name.isdecimal():
+                self._see_owner(int(name), _Owner("", found.seq))
 
     def _see_worker(self, name: str, value: dict[str, Any], revision: int) -> None:
         known = self._workers.pop(name, None)
@@ -238,7 +244,9 @@ class Ownership:
             else:
                 holds[owner] += 1
         ceiling, floor = -(-self._partitions // len(living)), self._partitions // len(living)
-        room = max(0, ceiling - len(self._owned))
+        # What others need for the floor is theirs, or a worker would take back what it has just given them.
+        others_have_enough = all(count >= floor for name, count in holds.items() if name != self._lease.id)
+        room = max(0, (ceiling if others_have_enough else floor) - len(self._owned))
         kept = [one for one in sorted(self._owned) if one not in self._leaving]
         surplus = _surplus_of(self._lease.id, holds, floor) if not free else 0
         return Shares([*unknown, *self._in_own_order(free)[:room]], kept[: max(0, min(surplus, len(kept) - floor))])
