@@ -8,6 +8,7 @@ from telstate._lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
     from telstate.journals.nats._connection import NatsConnection
+    from telstate.journals.nats._journal import NatsJournal
     from telstate.journals.nats._names import Names
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
 else:
@@ -16,6 +17,7 @@ else:
         {
             "NatsConnection": ("_connection", "nats"),
             "Names": "_names",
+            "NatsJournal": ("_journal", "nats"),
             "StreamSettings": ("_streams", "nats"),
             "Streams": ("_streams", "nats"),
             "declare": ("_streams", "nats"),
@@ -23,4 +25,4 @@ else:
         },
     )
 
-__all__ = ["Names", "NatsConnection", "StreamSettings", "Streams", "declare", "find"]
+__all__ = ["Names", "NatsConnection", "NatsJournal", "StreamSettings", "Streams", "declare", "find"]
