@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from shlex import quote
+from time import monotonic
 from typing import TypeVar
 
 import anyio
@@ -28,6 +29,8 @@ PROCESS_DIED = "ProcessDied"
 _TRIES = 10
 _FLUSH_EVERY = 1.0
 """Seconds of real time after which marks are written that no commit took along."""
+_TICK = 0.01
+"""Seconds after which marks are written to a shared journal: so much work runs again where this process dies."""
 _LOG_EVERY = 10.0
 """Seconds between two lines of one name while a write fails again and again."""
 
@@ -55,8 +58,17 @@ class WorkLog:
         path = getattr(journal, "path", None)
         self.see: str | None = None if path is None else f"telstate dead list {quote(str(path))}"
         """The command that shows dead letters, for the lines of the log that tell of one; None for a journal that is no file."""
-        self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
+        self._is_shared = abilities_of(journal).is_shared
+        self._marked = anyio.Event()
+        """On a shared journal: there is something to write."""
+        self.done: Callable[[int], None] = abilities_of(journal).done_now or (
+            self._mark if self._is_shared else self._marks.append
+        )
         """Mark work as done, by its number: see `Journal`."""
+
+    def _mark(self, seq: int) -> None:
+        self._marks.append(seq)
+        self._marked.set()
 
     def finished(self, job: Job) -> None:
         """All handlers of a job have run."""
@@ -174,10 +186,23 @@ class WorkLog:
             self._writing.deadline = anyio.current_time() + within
 
     async def run(self) -> None:
-        """Write now and then what no commit took along."""
+        """Write now and then what no commit took along; on a shared journal, at the next tick."""
         while True:
-            await anyio.sleep(_FLUSH_EVERY)
+            if self._is_shared:
+                await self._wait_for_tick()
+            else:
+                await anyio.sleep(_FLUSH_EVERY)
             await self.flush()
+
+    async def _wait_for_tick(self) -> None:
+        """Wait until there is something to write, and then for a tick: the journals of a process write at the same one."""
+        if self._marks:
+            await anyio.sleep(_FLUSH_EVERY)  # the last write has failed
+            return
+        self._marked = anyio.Event()
+        with anyio.move_on_after(_FLUSH_EVERY):
+            await self._marked.wait()
+            await anyio.sleep(_TICK - monotonic() % _TICK)
 
 
 def _taken(items: list[T]) -> list[T]:
