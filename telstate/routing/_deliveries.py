@@ -229,6 +229,9 @@ class Deliveries:
                 with own_cancellation_only():
                     await self._save(to_json(asdict(record)))
             self._is_written = bool(record)
+        except RevisionConflict as error:
+            hint = "another process has taken the journal over: it counts from now on"
+            self._log.warning("deliveries.conflict", error=str(error), hint=hint)
         except Exception as error:
             hint = "handlers run all the same; should one of them end the process, that is not counted"
             self._log.error("deliveries.not_written", exception=traceback_of(error), hint=hint)

@@ -51,6 +51,8 @@ class WorkLog:
         self._forgotten: list[int] = []
         self._flushing = anyio.Lock()
         self._writing: anyio.CancelScope | None = None
+        self._has_failed = False
+        """True if the last write did."""
         self._is_running = False
         """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
@@ -145,6 +147,7 @@ class WorkLog:
 
     async def _flush(self) -> None:
         letters, marks, forgotten = _taken(self._letters), _taken(self._marks), _taken(self._forgotten)
+        self._has_failed = True
         try:
             with own_cancellation_only():
                 if letters:  # first: nobody looks again at what is marked
@@ -156,6 +159,7 @@ class WorkLog:
                 if forgotten:
                     await self._journal.drop_dead_letters(forgotten)
                     forgotten = []
+            self._has_failed = False
         except Exception as error:
             hint = "tried again later; if that never works, their handlers run again at the next start"
             facts = {"events": len(marks), "letters": len(letters), "exception": traceback_of(error)}
@@ -196,13 +200,14 @@ class WorkLog:
 
     async def _wait_for_tick(self) -> None:
         """Wait until there is something to write, and then for a tick: the journals of a process write at the same one."""
-        if self._marks:
-            await anyio.sleep(_FLUSH_EVERY)  # the last write has failed
+        if self._has_failed:
+            await anyio.sleep(_FLUSH_EVERY)
             return
-        self._marked = anyio.Event()
-        with anyio.move_on_after(_FLUSH_EVERY):
-            await self._marked.wait()
-            await anyio.sleep(_TICK - monotonic() % _TICK)
+        if not self._marks:  # some may have come during the last write
+            self._marked = anyio.Event()
+            with anyio.move_on_after(_FLUSH_EVERY):
+                await self._marked.wait()
+        await anyio.sleep(_TICK - monotonic() % _TICK)
 
 
 def _taken(items: list[T]) -> list[T]:

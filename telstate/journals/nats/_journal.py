@@ -44,8 +44,9 @@ class NatsJournal:
         connection: to the servers; several journals may share one. It is opened where that is needed, and never closed.
         streams: what `declare` or `find` returned.
         partition: which one, from 0.
-        purge_above: events that a checkpoint has are removed once the stream is fuller than this part of its `max_bytes`, so that
-            it goes on to take events; else they stay as long as `keep` says. 0 to remove them after every checkpoint.
+        purge_above: once the stream is fuller than this part of its `max_bytes`, events are removed that are over as of the last
+            checkpoint; else they stay as long as `keep` says. 0 to remove them after every checkpoint. Halfway from there to
+            full, events of live sessions are removed, too: the checkpoint has those sessions, and a full stream takes no events.
 
     Raises:
         ValueError: if there is no such partition.
@@ -291,19 +292,29 @@ class NatsJournal:
         except PartitionLost as error:
             self.lose(str(error))
             raise
-        if await self._level.look() >= self._purge_above:
-            await self.purge()
+        level = await self._level.look()
+        if level >= self._purge_above:
+            await self.purge(all_of_them=level >= (1 + self._purge_above) / 2)
 
     async def base(self) -> Base | None:
         """Return what is known of the last checkpoint: it stands for events before it, which may have been removed."""
         return await self._store.base()
 
-    async def purge(self) -> int:
-        """Remove the events that the last checkpoint makes unnecessary; return how many. Their marks stay as long as `keep` says."""
-        if self._store.oldest < 2:
+    async def purge(self, *, all_of_them: bool = False) -> int:
+        """Remove events that the last checkpoint has; return how many. Their marks stay as long as `keep` says.
+
+        Args:
+            all_of_them: also those of what is not over. Only a telstate that cannot read the checkpoint would need them.
+        """
+        up_to = self._store.base_seq + 1 if all_of_them else self._store.oldest
+        if up_to < 2:
             return 0
-        body = {"filter": self._all, "seq": self._store.oldest}
-        answer = await self._connection.ask(f"STREAM.PURGE.{self._names.events}", body)
+        answer = await self._connection.ask(f"STREAM.PURGE.{self._names.events}", {"filter": self._all, "seq": up_to})
+        if all_of_them and answer["purged"]:
+            hint = "the stream was nearly full; raise its max_bytes, or a telstate of another version cannot go on with live calls"
+            self._log.warning(
+                "journal.purged_live_events", partition=self.partition, events=answer["purged"], hint=hint
+            )
         return int(answer["purged"])
 
     async def tend(self, now: float | None) -> bool:  # noqa: ARG002 - only what is full matters
