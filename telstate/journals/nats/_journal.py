@@ -213,8 +213,9 @@ class NatsJournal:
         reader = await self._take_reader(after)
         try:
             while True:
-                for message in await reader.next():
-                    self._seen = max(self._seen, message.seq)
+                found = await reader.next()
+                self._seen = max(self._seen, found[-1].seq)
+                for message in found:
                     yield record_of(message)
         finally:
             await reader.aclose()

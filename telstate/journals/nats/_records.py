@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from telstate.journals.nats._connection import Message, Stored
 from telstate.routing._ports import Entry, Record
 
 __all__ = ["message_of", "record_of"]
 
-_AT = "Telstate-At"
-_DIALECT = "Telstate-Dialect"
-_BY = "Telstate-By"
+_HEADER = "Telstate"
+"""The time of receipt, the dialect and who published it, in one header: nats-py reads headers slowly."""
 _MESSAGE_ID = "Nats-Msg-Id"
 _RECEIVED = ".in"
 
@@ -25,30 +22,25 @@ def message_of(subject: str, entry: Entry, message_id: str, by: str) -> Message:
         message_id: its own; the same one whenever it is sent again.
         by: who publishes it, for people who look.
     """
-    headers = {_MESSAGE_ID: message_id, _DIALECT: str(entry.dialect), _BY: by}
-    if entry.at is not None:
-        headers[_AT] = repr(entry.at)
-    return Message(subject, entry.payload, headers)
+    at = "-" if entry.at is None else repr(entry.at)
+    return Message(subject, entry.payload, {_MESSAGE_ID: message_id, _HEADER: f"{at} {entry.dialect} {by}"})
 
 
 def record_of(stored: Stored, *, done: bool = False) -> Record:
     """Read what stands in the stream.
 
     The time is the lesser of the receiver's and the server's: a receiver's clock that is ahead must not make limits pass. A
-    message without our headers, from somebody else's publisher, counts as a webhook.
+    message without our header, from somebody else's publisher, counts as a webhook.
     """
-    headers = stored.headers
-    dialect = headers.get(_DIALECT, "webhook")
-    return Record(
-        stored.seq, _time(headers.get(_AT), stored.at), dialect, stored.data, done, stored.subject.endswith(_RECEIVED)
-    )
-
-
-def _time(said: str | None, stored_at: float) -> float:
-    if said is None:
-        return stored_at
-    try:
-        at = float(said)
-    except ValueError:
-        return stored_at
-    return at if math.isfinite(at) and 0 <= at < stored_at else stored_at
+    at, dialect = stored.at, "webhook"
+    if (header := stored.headers.get(_HEADER)) is not None:
+        said, _, rest = header.partition(" ")
+        dialect = rest.partition(" ")[0]
+        try:
+            received_at = float(said)
+        except ValueError:
+            pass
+        else:
+            if 0 <= received_at < at:  # never true for what is not a number
+                at = received_at
+    return Record(stored.seq, at, dialect, stored.data, done, stored.subject.endswith(_RECEIVED))

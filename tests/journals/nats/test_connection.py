@@ -27,11 +27,11 @@ async def count_of(connection: NatsConnection, stream: str) -> int:
 async def test_a_publish_returns_the_number_and_is_kept(connection: NatsConnection, names: Names) -> None:
     """With its headers and its bytes."""
     await declare(connection, names, SMALL)
-    assert await connection.publish(names.events_own(1), b'{"a":1}', {"T-At": "5.5"}) == 1
+    assert await connection.publish(names.events_own(1), b'{"a":1}', {"Some": "5.5"}) == 1
     assert await connection.publish(names.events_own(1), b"\x00\xff", None) == 2
     first = await connection.get(names.events, 1)
     assert first is not None
-    assert (first.data, first.headers["T-At"], first.subject) == (b'{"a":1}', "5.5", names.events_own(1))
+    assert (first.data, first.headers["Some"], first.subject) == (b'{"a":1}', "5.5", names.events_own(1))
     last = await connection.last(names.events, names.events_of(1))
     assert last is not None
     assert (last.seq, last.data) == (2, b"\x00\xff")

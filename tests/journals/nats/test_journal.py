@@ -75,28 +75,29 @@ async def test_the_time_is_the_lesser_of_the_two(connection: NatsConnection, nam
     await journal.open(SETTINGS)
     began = time()
     await journal.append([entry("a", began - 50), entry("b", began + 5000), Entry(None, "daily-js", b"{}")])
-    for said in ("nan", "inf", "-1", "x", "", "1e999"):
-        headers = {"Telstate-At": said, "Telstate-Dialect": "daily-js"}
+    for said in ("nan", "inf", "-1", "x", "", "1e999", "-"):
+        headers = {"Telstate": f"{said} daily-js r"}
         await connection.publish(names.received("a"), b"{}", headers)
     records = [record async for record in journal.read()]
     assert records[0].at == began - 50
     assert all(began - 1 < record.at < time() + 1 for record in records[1:])
-    assert [record.is_received for record in records] == [False] * 3 + [True] * 6
+    assert [record.is_received for record in records] == [False] * 3 + [True] * 7
     await journal.aclose()
 
 
 @pytest.mark.parametrize(
     ("headers", "data"),
     [
-        ({"Telstate-Dialect": "bogus"}, b"{}"),
-        ({"Telstate-Dialect": "daily-js"}, b"\xff\xfe"),
+        ({"Telstate": "5.0 bogus r"}, b"{}"),
+        ({"Telstate": "5.0 daily-js r"}, b"\xff\xfe"),
         (
-            {"Telstate-Dialect": "journal"},
+            {"Telstate": "5.0 journal r"},
             b'{"v":1,"seq":7,"at":1.0,"dialect":"daily-js","payload":{"action":"stop-requested","sessionId":"s"}}',
         ),
-        ({"Telstate-Dialect": "daily-js"}, b'{"action":"stop-requested","sessionId":"s"}'),
-        ({"Telstate-Dialect": "daily-js"}, b'{"action":"settings-changed","settings":{"retention":0.1}}'),
+        ({"Telstate": "5.0 daily-js r"}, b'{"action":"stop-requested","sessionId":"s"}'),
+        ({"Telstate": "5.0 daily-js r"}, b'{"action":"settings-changed","settings":{"retention":0.1}}'),
         ({}, b""),
+        ({"Telstate": ""}, b"{}"),
         ({"Nats-Msg-Id": "same"}, b'{"type":1}'),
     ],
 )

@@ -81,12 +81,12 @@ async def test_it_begins_after_a_number_or_at_the_last_of_each_subject(
 async def test_a_message_has_its_time_and_headers(connection: NatsConnection, names: Names) -> None:
     """As the server stored it."""
     await declare(connection, names, SMALL)
-    await connection.publish(names.received("a"), b"{}", {"T-At": "1.5"})
+    await connection.publish(names.received("a"), b"{}", {"Some": "1.5"})
     (stored,) = [await connection.get(names.events, 1)]
     async with tail_of(connection, names, 0, names.events_in("*")) as tail:
         (message,) = await tail.next()
     assert stored is not None
-    assert (message.subject, message.headers["T-At"], message.data) == (stored.subject, "1.5", b"{}")
+    assert (message.subject, message.headers["Some"], message.data) == (stored.subject, "1.5", b"{}")
     assert abs(message.at - stored.at) < 1e-3
 
 
