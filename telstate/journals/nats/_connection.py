@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -31,6 +31,8 @@ from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, NatsUn
 from telstate.routing._log import Log, text_of
 
 __all__ = ["BATCH_LIMIT", "Listening", "Message", "NatsConnection", "Stored"]
+
+T = TypeVar("T")
 
 BATCH_LIMIT = 1000
 """Messages that one atomic batch has at most."""
@@ -136,7 +138,15 @@ class NatsConnection:
         self._last_error: Exception | None = None
         self._refused: asyncio.Event = asyncio.Event()
         """Set when a server does not let this user in."""
+        self._shared: dict[str, Any] = {}
         self._log = Log(burst=2, every=10.0)
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """Return what all users of this connection share under a key; the first of them makes it."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        found: T = self._shared[key]
+        return found
 
     def __repr__(self) -> str:
         return f"<NatsConnection to {self.where}, {'connected' if self.is_connected else 'not connected'}>"
