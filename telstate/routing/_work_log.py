@@ -75,13 +75,14 @@ class WorkLog:
     def finished(self, job: Job) -> None:
         """All handlers of a job have run."""
         if job.letter:
-            self._forgotten.append(job.letter)  # if a handler failed again, there is a new one
+            self.forget(job.letter)  # if a handler failed again, there is a new one
         else:
             self.done(job.seq)
 
     def give_up(self, job: Job, reason: str, detail: str, handler: str | None = None) -> None:
         """Keep a dead letter for a job, or for one handler of it."""
         self._letters.append(letter_of(job, reason, detail, self._clock.now() or 0.0, handler))
+        self._marked.set()
 
     def give_up_poisoned(self, job: Job, deliveries: int) -> None:
         """Keep a dead letter for a job whose handlers end the process each time."""
@@ -118,6 +119,7 @@ class WorkLog:
     def forget(self, letter: int) -> None:
         """Drop a dead letter that was tried again."""
         self._forgotten.append(letter)
+        self._marked.set()
 
     @property
     def unwritten(self) -> list[int]:
@@ -203,10 +205,9 @@ class WorkLog:
         if self._has_failed:
             await anyio.sleep(_FLUSH_EVERY)
             return
-        if not self._marks:  # some may have come during the last write
+        if not (self._marks or self._letters or self._forgotten):  # some may have come during the last write
             self._marked = anyio.Event()
-            with anyio.move_on_after(_FLUSH_EVERY):
-                await self._marked.wait()
+            await self._marked.wait()
         await anyio.sleep(_TICK - monotonic() % _TICK)
 
 
