@@ -32,6 +32,8 @@ from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 __all__ = ["NatsJournal"]
 
 _CHECKPOINT_EVERY = 2_000
+_HEARTBEAT = 2.0
+"""Seconds between two words of a quiet stream: each costs an idle worker with hundreds of partitions."""
 _PURGE_ABOVE = 0.5
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
@@ -227,7 +229,7 @@ class NatsJournal:
             return reader
         if reader is not None:
             await reader.aclose()
-        return Tail(self._connection, self._names.events, self._all, after)
+        return Tail(self._connection, self._names.events, self._all, after, heartbeat=_HEARTBEAT)
 
     # --- marks ----------------------------------------------------------------------------------------------------
 
