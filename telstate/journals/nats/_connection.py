@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import anyio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -138,6 +140,8 @@ class NatsConnection:
         self._last_error: Exception | None = None
         self._refused: asyncio.Event = asyncio.Event()
         """Set when a server does not let this user in."""
+        self._deaf: NatsNotPermitted | None = None
+        """Why no answers can be heard."""
         self._shared: dict[str, Any] = {}
         self._log = Log(burst=2, every=10.0)
 
@@ -191,12 +195,15 @@ class NatsConnection:
     async def _connect(self, within: float) -> Client:
         client = Client()
         self._refused.clear()
+        self._deaf = None
+        connected = False
         connecting = asyncio.ensure_future(self._connect_client(client))
         refused = asyncio.ensure_future(self._refused.wait())
         try:
             await asyncio.wait({connecting, refused}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
+                connected = True
                 return client
         except (ClientError, OSError) as error:
             raise NatsUnavailable(f"no connection to NATS at {self.where}: {text_of(error)}") from error
@@ -207,7 +214,9 @@ class NatsConnection:
         finally:
             for task in (connecting, refused):
                 task.cancel()
-        await _close(client)
+            if not connected:
+                with anyio.move_on_after(_PAUSE, shield=True):
+                    await _close(client)
         if self._refused.is_set():
             raise NatsNotPermitted(
                 f"NATS at {self.where} does not let this user in: check the user, the password or the credentials"
@@ -227,9 +236,8 @@ class NatsConnection:
             max_outstanding_pings=2,
             **self._options,
         )
-        inbox = client.new_inbox()
-        await client.subscribe(f"{inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._inbox = inbox
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def aclose(self) -> None:
         """Close it. Whoever still waits for an answer gets a `NatsUnavailable`."""
@@ -257,13 +265,22 @@ class NatsConnection:
         text = text_of(error)
         if isinstance(error, AuthorizationError) or "authorization violation" in text.lower():
             self._refused.set()
-        _, _, subject = text.partition('publish to "')
-        if "permissions violation" in text and subject:
-            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject.rstrip(chr(34))}")
-            for asked, answer in self._answers.values():
-                if asked.lower() == subject.rstrip('"') and not answer.done():
-                    answer.set_exception(refused)
+        if (found := _violation(text)) is not None:
+            act, subject = found
+            self._not_permitted(act.startswith("subscri"), subject)
         self._log.warning("nats.error", error=text, at=self.where)
+
+    def _not_permitted(self, to_subscribe: bool, subject: str) -> None:
+        """Tell those whom a refused permission concerns; the server writes subjects in lower case here."""
+        if not to_subscribe:
+            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}")
+            self._interrupt_questions(refused, subject)
+        elif subject == f"{self._inbox}.*".lower():
+            self._deaf = NatsNotPermitted(
+                f"the user of this connection may not subscribe to {subject}, so it hears no answers: give the connection the"
+                " inbox_prefix that its permissions allow"
+            )
+            self._interrupt_questions(self._deaf)
 
     async def _reconnected(self) -> None:
         self.reconnects += 1
@@ -272,10 +289,10 @@ class NatsConnection:
         for tell in list(self._on_reconnect):
             tell()
 
-    def _interrupt_questions(self, error: Exception) -> None:
-        """An answer that was on its way is lost. It is asked again at once."""
-        for _, answer in self._answers.values():
-            if not answer.done():
+    def _interrupt_questions(self, error: Exception, subject: str | None = None) -> None:
+        """No answer comes any more, to all questions or to those of a subject. Where it was only lost, it is asked again at once."""
+        for asked, answer in self._answers.values():
+            if not answer.done() and (subject is None or asked.lower() == subject):
                 answer.set_exception(error)
 
     async def _client_closed(self) -> None:
@@ -428,6 +445,8 @@ class NatsConnection:
         Raises:
             TimeoutError, NoRespondersError, ConnectionError: if none came.
         """
+        if self._deaf is not None:
+            raise self._deaf
         loop = asyncio.get_running_loop()
         self._sent += 1
         reply = f"{self._inbox}.{self._sent}"
@@ -551,6 +570,12 @@ class Listening:
 async def _close(client: Client) -> None:
     with suppress(ClientError, OSError):
         await client.close()
+
+
+def _violation(error: str) -> tuple[str, str] | None:
+    """Return what a server does not permit: the act and the subject, from `permissions violation for publish to "x.y"`."""
+    found = re.search(r'permissions violation for (\w+) to "([^"]+)"', error.lower())
+    return None if found is None else (found[1], found[2])
 
 
 def _checked(url: str) -> str:

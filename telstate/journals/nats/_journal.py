@@ -35,6 +35,7 @@ _CHECKPOINT_EVERY = 2_000
 _HEARTBEAT = 2.0
 """Seconds between two words of a quiet stream: each costs an idle worker with hundreds of partitions."""
 _PURGE_ABOVE = 0.5
+_PROBE = bytes(4096)
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
 
@@ -216,9 +217,9 @@ class NatsJournal:
         try:
             while True:
                 found = await reader.next()
-                self._seen = max(self._seen, found[-1].seq)
                 for message in found:
                     yield record_of(message)
+                self._seen = max(self._seen, reader.at or 0)
         finally:
             await reader.aclose()
 
@@ -338,6 +339,8 @@ class NatsJournal:
         """
         self._check_open()
         await self._level.check()
+        # The server's storage may be full though the stream is not. The next owner removes this.
+        await self._connection.publish(self._names.piece(self.partition, "probe", 0), _PROBE, within=0)
 
     # --- dead letters ---------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from telstate.errors import DefinitionError
 from telstate.journals.nats._connection import NatsConnection
-from telstate.journals.nats._errors import NatsRefused
+from telstate.journals.nats._errors import NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, partition_of, room_token
 
 __all__ = ["StreamSettings", "Streams", "declare", "find"]
@@ -145,6 +145,12 @@ def _compare(found: Streams, asked: StreamSettings) -> None:
 async def _create(connection: NatsConnection, config: Mapping[str, Any]) -> None:
     try:
         await connection.ask(f"STREAM.CREATE.{config['name']}", config, within=_DECLARE_WITHIN)
+    except StreamFull as error:
+        size = config.get("max_bytes", -1)
+        hint = "declare it with a smaller max_bytes, or raise max_file_store of the server"
+        raise DefinitionError(
+            f"NATS has no room for the stream {config['name']} of {size} bytes: {hint} ({error})"
+        ) from error
     except NatsRefused as error:
         if error.code not in _EXISTS_ALREADY:  # else it is verified afterwards
             raise

@@ -176,6 +176,18 @@ async def test_what_was_on_its_way_to_the_consumer_before_is_left_out(connection
         assert tail.begun == before + 1
 
 
+async def test_a_stream_that_comes_back_is_read_on(connection: NatsConnection, names: Names) -> None:
+    """While a cluster comes back, a stream may seem to be gone."""
+    await declare(connection, names, SMALL)
+    async with tail_of(connection, names) as tail:
+        await tail.begin()
+        await connection.ask(f"STREAM.DELETE.{names.events}")
+        assert await tail.next(within=1.5) == []
+        await declare(connection, names, SMALL)
+        await fill(connection, names, 2)
+        assert await read(tail, 2) == [1, 2]
+
+
 async def test_a_stream_that_is_missing_is_an_error(connection: NatsConnection, names: Names) -> None:
     """Waiting would not help."""
     async with tail_of(connection, names) as tail:
