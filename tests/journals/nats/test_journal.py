@@ -123,7 +123,7 @@ async def test_what_a_stranger_publishes_is_a_dead_letter_and_stops_nothing(
     assert owner.seen == [1, 3]
 
 
-@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("lost", [1, pytest.param(3, marks=pytest.mark.long)])
 @pytest.mark.parametrize("size", [1, 2, 300])
 async def test_answers_that_are_lost_store_nothing_twice(
     connection: NatsConnection, names: Names, size: int, lost: int

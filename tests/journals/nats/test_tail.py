@@ -91,6 +91,7 @@ async def test_a_message_has_its_time_and_headers(connection: NatsConnection, na
     assert abs(message.at - stored.at) < 1e-3
 
 
+@pytest.mark.long
 async def test_a_quiet_stream_makes_it_begin_only_once(connection: NatsConnection, names: Names) -> None:
     """The server's heartbeats say that it is only quiet."""
     await declare(connection, names, SMALL)
@@ -182,7 +183,7 @@ async def test_a_stream_that_comes_back_is_read_on(connection: NatsConnection, n
     async with tail_of(connection, names) as tail:
         await tail.begin()
         await connection.ask(f"STREAM.DELETE.{names.events}")
-        assert await tail.next(within=1.5) == []
+        assert await tail.next(within=0.5) == []
         await declare(connection, names, SMALL)
         await fill(connection, names, 2)
         assert await read(tail, 2) == [1, 2]
