@@ -170,6 +170,14 @@ class NatsConnection:
         """How many bytes one message may have."""
         return 1 << 20 if self._client is None else self._client.max_payload
 
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        """The version of the server that it is connected to; zeros while it is not."""
+        if self._client is None:
+            return 0, 0, 0
+        version = self._client.connected_server_version
+        return version.major, version.minor, version.patch
+
     # --- opening and closing --------------------------------------------------------------------------------------
 
     async def open(self, within: float = _OPEN_WITHIN) -> None:

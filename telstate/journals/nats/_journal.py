@@ -133,6 +133,7 @@ class NatsJournal:
         """
         if self._is_open:
             raise JournalError(f"{self!r} is open already: one journal serves one dispatcher")
+        await self._connection.open()
         self._settings = await self._keep_settings(settings)
         await self._store.claim()
         await self._marks.find_position()

@@ -18,6 +18,8 @@ from telstate.journals.nats._names import Names, partition_of, room_token
 
 __all__ = ["StreamSettings", "Streams", "declare", "find"]
 
+_SERVER = 2, 12, 3
+"""2.12 has atomic batches; before 2.12.3 a server that was paused could lose what a replicated stream had acknowledged."""
 _DECLARE_WITHIN = 30.0
 """Seconds: a fresh cluster elects its leaders first."""
 _NANO = 1_000_000_000
@@ -97,6 +99,12 @@ async def find(connection: NatsConnection, names: Names, *, complete: bool = Tru
         DefinitionError: if they are not declared, or otherwise than telstate needs them.
         JournalError: if NATS does not answer, or refuses.
     """
+    await connection.open()
+    if connection.server_version < _SERVER:
+        have, need = (".".join(map(str, version)) for version in (connection.server_version, _SERVER))
+        raise DefinitionError(
+            f"NATS at {connection.where} is version {have}, and telstate needs {need} or later: update the server"
+        )
     info = await _config_of(connection, names.events)
     if info is None:
         hint = "start a worker, which declares it; or check app, environment and the server's address"

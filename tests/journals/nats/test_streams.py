@@ -120,6 +120,16 @@ async def test_a_stream_of_somebody_else_is_left_alone(connection: NatsConnectio
     assert await config_of(connection, names.events) == before
 
 
+async def test_an_old_server_is_refused(
+    connection: NatsConnection, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would ignore what it does not know, or lose what it has acknowledged."""
+    assert connection.server_version >= (2, 12, 3)
+    monkeypatch.setattr(NatsConnection, "server_version", (2, 12, 2))
+    with pytest.raises(DefinitionError, match=r"is version 2.12.2, and telstate needs 2.12.3 or later"):
+        await declare(connection, names)
+
+
 async def test_a_stream_larger_than_the_servers_storage_is_refused(tmp_path: Path, names: Names) -> None:
     """With what to do."""
     with NatsServer(tmp_path, jetstream="max_file_store: 10MB") as server:
