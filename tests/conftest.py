@@ -10,6 +10,10 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.nats_server import nats_server, shared_nats
+
+__all__ = ["nats_server", "shared_nats"]
+
 # `quick` and CI's `thorough` draw the same examples on every machine, so that a failure can be reproduced; `deep` is for a
 # run over night.
 settings.register_profile("quick", deadline=None, max_examples=40, derandomize=True, print_blob=True)

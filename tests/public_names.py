@@ -17,6 +17,7 @@ PACKAGES = (
     "telstate.control",
     "telstate.events",
     "telstate.journals",
+    "telstate.journals.nats",
     "telstate.options",
     "telstate.routing",
     "telstate.sources",

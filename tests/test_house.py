@@ -141,7 +141,19 @@ def test_every_module_has_a_docstring_and_what_it_lists() -> None:
 
 def test_importing_telstate_needs_no_extra() -> None:
     """anyio, transitions, pydantic and structlog are all that may be needed. (structlog itself looks for rich.)"""
-    extras = {"typer", "click", "httpx", "starlette", "uvicorn", "daily", "pipecat", "tenacity", "hypothesis", "pytest"}
+    extras = {
+        "typer",
+        "click",
+        "httpx",
+        "starlette",
+        "uvicorn",
+        "daily",
+        "pipecat",
+        "nats",
+        "tenacity",
+        "hypothesis",
+        "pytest",
+    }
     code = "import sys, telstate; print(*{name.split('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert extras & set(run.stdout.split()) == set()

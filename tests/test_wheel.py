@@ -88,7 +88,10 @@ def test_the_lowest_versions_work(wheel: Path, tmp_path: Path) -> None:
     installed = str(tmp_path / "venv" / "bin" / "python")
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = wanted["optional-dependencies"]
-    needed = [*wanted["dependencies"], *(one for name in ("cli", "serve", "rest", "retry") for one in extras[name])]
+    needed = [
+        *wanted["dependencies"],
+        *(one for name in ("cli", "serve", "rest", "retry", "nats") for one in extras[name]),
+    ]
     lowest = [one.split(",")[0].replace(">=", "==") for one in needed]
     assert all("==" in one for one in lowest)
     pip = [installed, "-m", "pip", "install", "-q"]

@@ -449,7 +449,7 @@ def lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
     while found := query(path, partial(queries.records, after=seq)):
         if found[0].seq > seq + 1 and query(path, pruning.pruned_below) > seq + 1:
             raise JournalError(f"{path} was pruned while it was read: read it again")
-        for seq, at, dialect, payload, _ in found:
+        for seq, at, dialect, payload, *_ in found:
             yield wrap(seq, at, dialect, payload)
 
 

@@ -20,7 +20,8 @@ class Abilities(NamedTuple):
     """Of an `ImmediateJournal`, as is `done_now`."""
     done_now: Callable[[int], None] | None
     tail: Callable[[int], AsyncGenerator[Record, None]] | None
-    """Of a `SharedJournal`."""
+    """Of a `SharedJournal`, as is `probe`."""
+    probe: Callable[[], Awaitable[None]] | None
     tend: Callable[[float | None], Awaitable[bool]] | None
     """Of a `TendedJournal`, as are `keep_base` and `base`."""
     keep_base: Callable[[Base], Awaitable[None]] | None

@@ -60,6 +60,8 @@ class Backlog:
         self._senders: OrderedDict[anyio.Event, None] = OrderedDict()
         self._emptied: anyio.Event | None = None
         self._closing = False
+        self.is_resting: bool = False
+        """True once no job begins any more: nobody waits for that then."""
 
     # --- the limit ------------------------------------------------------------------------------------------------
 
@@ -131,7 +133,7 @@ class Backlog:
         This waits for no suspended handler, and not at all once the caller is cancelled: the workers may be gone by then.
         """
         for _ in range(_TURNS):
-            if self.runnable < limit or self._closing or is_cancelled():
+            if self.runnable < limit or self._closing or self.is_resting or is_cancelled():
                 return
             await anyio.lowlevel.cancel_shielded_checkpoint()
 

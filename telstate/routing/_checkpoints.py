@@ -122,6 +122,10 @@ class Checkpoints:
             raise ValueError("it belongs to another journal")
         return Checkpoint(int(fields["seq"]), fields["engine"], fields["work"], fields["marks"])
 
+    def has(self, seq: int) -> bool:
+        """Return True if a checkpoint was saved, or begun at, that has this event; also before the first event."""
+        return seq == self._saved
+
     def begin_at(self, seq: int) -> None:
         """The engine has come from the checkpoint of this event."""
         self._saved = seq

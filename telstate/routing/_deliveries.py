@@ -20,6 +20,7 @@ import anyio
 from pydantic_core import from_json, to_json
 
 from telstate.errors import RevisionConflict
+from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._lanes import Job
 from telstate.routing._log import Log, traceback_of
@@ -56,6 +57,10 @@ class _Record:
     """The event whose filters are asked by a start that asks them one at a time; 0 by one that does not yet."""
     filter_deaths: dict[int, int] = field(default_factory=dict)
     """How often the process died while the filters of an event were asked."""
+    left: int | None = None
+    """On a shared journal that was left in order: the last event that was stepped. None while an owner runs handlers."""
+    cut_off: list[int] = field(default_factory=list)
+    """The work that had begun then and was cut off."""
 
     def __bool__(self) -> bool:
         return bool(self.seen or self.retried or self.filter_deaths) or self.asking is not None
@@ -71,6 +76,7 @@ class Deliveries:
 
     def __init__(self, journal: Journal, limit: int) -> None:
         self._journal = journal
+        self._is_shared = abilities_of(journal).is_shared
         self.limit = limit
         self._kept = _Record()
         """The record as it was read."""
@@ -89,6 +95,7 @@ class Deliveries:
         try:
             kept = await self._journal.load(_KEY)
             if kept is None:
+                self._last.left = 0  # nobody has owned it
                 return
             state, self._revision = kept
             last = _read(state)
@@ -166,10 +173,25 @@ class Deliveries:
             record.deaths.pop(job.seq, None)
         await self._write(self._record)
 
-    async def end(self) -> None:
-        """The dispatcher is left in order: the next start has nothing to suspect."""
+    async def end(self, left: int | None, cut_off: Iterable[Job]) -> None:
+        """The dispatcher is left in order: the next start has nothing to suspect.
+
+        Args:
+            left: the last event that was stepped; None if its checkpoint or some marks could not be written.
+            cut_off: the work that has begun, and has not finished.
+        """
         self._record = _Record()
+        if self._is_shared:
+            self._record = _Record(left=left, cut_off=[job.seq for job in cut_off])
         await self._write(self._record)
+
+    def was_handed_over(self, seq: int) -> bool:
+        """Return True if the shared journal was left in order at the checkpoint of this event: nobody has begun what came later."""
+        return self._is_shared and self._last.left == seq
+
+    def was_cut_off(self, job: Job) -> bool:
+        """Return True if work had begun when the journal was left in order."""
+        return job.seq in self._last.cut_off
 
     # --- filters --------------------------------------------------------------------------------------------------
 
@@ -200,13 +222,16 @@ class Deliveries:
     # --- the journal ----------------------------------------------------------------------------------------------
 
     async def _write(self, record: _Record) -> None:
-        if not record and not self._is_written:
+        if not record and not self._is_written and not self._is_shared:
             return
         try:
             async with self._writing:
                 with own_cancellation_only():
                     await self._save(to_json(asdict(record)))
             self._is_written = bool(record)
+        except RevisionConflict as error:
+            hint = "another process has taken the journal over: it counts from now on"
+            self._log.warning("deliveries.conflict", error=str(error), hint=hint)
         except Exception as error:
             hint = "handlers run all the same; should one of them end the process, that is not counted"
             self._log.error("deliveries.not_written", exception=traceback_of(error), hint=hint)

@@ -75,7 +75,10 @@ def retirement_of(session: Session, handlers: HandlerTable) -> Job:
 
 def encode_job(job: Job) -> dict[str, Any]:
     """Write a job as JSON values."""
-    return {"seq": job.seq, "event": None if job.event is None else job.event.to_json().decode(), **_facts_of(job)}
+    encoded = {"seq": job.seq, "event": None if job.event is None else job.event.to_json().decode(), **_facts_of(job)}
+    if job.outcome is not None and job.outcome.redelivered:
+        encoded["redelivered"] = True
+    return encoded
 
 
 def decode_job(encoded: Mapping[str, Any], context: JobContext) -> Job:

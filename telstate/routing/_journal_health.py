@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic
 
 from telstate.errors import RevisionConflict
+from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._log import Log, text_of
 from telstate.routing._ports import Journal
@@ -33,6 +34,7 @@ class JournalHealth:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._probe = abilities_of(journal).probe
         self._failed_since: float | None = None
         self._reason = ""
         self._refused = 0
@@ -81,7 +83,7 @@ class JournalHealth:
             return f"the journal cannot keep events: {self._reason}"
         seconds = self._seconds_appending()
         if seconds >= _HANGS_AFTER:
-            return f"the journal has not answered for {seconds:.0f} seconds: its disk hangs, or is much too slow"
+            return f"the journal has not answered for {seconds:.0f} seconds: its disk or its server hangs, or is much too slow"
         return None
 
     def look(self) -> None:
@@ -89,13 +91,17 @@ class JournalHealth:
         seconds = self._seconds_appending()
         if seconds >= _HANGS_AFTER and monotonic() - self._said_hangs >= _SAY_EVERY:
             self._said_hangs = monotonic()
-            hint = "its disk hangs, or is much too slow; events wait"
+            hint = "its disk or its server hangs, or is much too slow; events wait"
             self._log.error("journal.hangs", seconds=round(seconds, 1), hint=hint)
 
     async def probe(self) -> None:
         """Write something small, and remove the failure if that works."""
         try:
             with own_cancellation_only():
+                if self._probe is not None:
+                    await self._probe()
+                    self.kept()
+                    return
                 found = await self._journal.load(_KEY)
                 await self._journal.save(_KEY, _PROBE, None if found is None else found[1])
         except RevisionConflict:

@@ -113,6 +113,8 @@ class Lanes:
         self._idle: list[anyio.Event] = []
         self._waking = False
         self._closing = False
+        self.is_resting: bool = False
+        """True once no job begins any more: see `rest`."""
         self._since_pause = 0
         self._log = Log()
 
@@ -210,6 +212,14 @@ class Lanes:
         first = min(running, key=lambda lane: lane.since, default=None)
         return None if first is None or first.handler is None else (first.handler, monotonic() - first.since)
 
+    def rest(self) -> None:
+        """Begin no job any more. What runs goes on, and what comes is kept: somebody else begins it."""
+        self.is_resting = self._backlog.is_resting = True
+
+    def running(self) -> list[Job]:
+        """Return the jobs that have begun and not finished."""
+        return [lane.current for lane in self._lanes.values() if lane.current is not None]
+
     def close(self) -> None:
         """Let idle workers go; busy ones end when they find no more work."""
         self._closing = True
@@ -233,7 +243,7 @@ class Lanes:
         job: Job | None
         while True:
             self._waking = False
-            while self._ready:
+            while self._ready and not self.is_resting:
                 lane = self._ready.popleft()
                 if self._ready and not self._waking:
                     self._wake()
@@ -253,6 +263,10 @@ class Lanes:
                     if self._since_pause >= _FAIRNESS:
                         self._since_pause = 0
                         await wait_forgiving(anyio.lowlevel.checkpoint(), task)
+                    if self.is_resting:
+                        break
+                if lane.jobs:
+                    continue
                 del self._lanes[lane.key]
                 if len(self._spare) < _SPARE_LANES:
                     self._spare.append(lane)

@@ -9,10 +9,10 @@ from telstate.errors import ParseError
 from telstate.events import Dialect, Event
 from telstate.events._dialects import journal
 from telstate.events._json import to_bytes
-from telstate.events._parse import parse_line
-from telstate.routing._ports import Entry
+from telstate.events._parse import parse, parse_line
+from telstate.routing._ports import Entry, Record
 
-__all__ = ["Payload", "encode", "read_entry"]
+__all__ = ["Payload", "encode", "read_entry", "read_record"]
 
 _DAILY_JS = Dialect.DAILY_JS
 
@@ -53,6 +53,18 @@ def read_entry(payload: Payload, dialect: Dialect | str | None, at: float | None
         return Entry(at, found, clean, event)
     record = journal.unwrap(clean)  # a record inside a record would have two times
     return Entry(at, _DAILY_JS, None, event) if record is None else Entry(at, found, record.payload, event)
+
+
+def read_record(record: Record) -> Event:
+    """Read a record of a journal.
+
+    Raises:
+        ParseError: if it is not an event; or if it came from outside, and is one that only the program can know. Then somebody forged it.
+    """
+    event = parse(record.payload, record.dialect)
+    if record.is_received and event.local:
+        raise ParseError("action", "an event of Daily's, because it came from outside", event.action, record.dialect)
+    return event
 
 
 def encode(entry: Entry) -> None:

@@ -70,6 +70,8 @@ class Record(NamedTuple):
     payload: bytes
     done: bool
     """True if all its handlers are known to have finished."""
+    is_received: bool = False
+    """True if it came from outside, without this program's owner: then it cannot be an event that only this program knows of."""
 
 
 class DeadLetter(NamedTuple):
@@ -208,6 +210,13 @@ class SharedJournal(Journal, Protocol):
 
     def tail(self, after: int) -> AsyncGenerator[Record, None]:
         """Yield every record after a sequence number, in order, and go on as they are appended. Never ends by itself."""
+
+    async def probe(self) -> None:
+        """Check that events can be kept now.
+
+        Raises:
+            JournalError: if not, with the reason.
+        """
 
 
 class TendedJournal(Journal, Protocol):

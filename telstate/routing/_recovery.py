@@ -19,7 +19,7 @@ from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.errors import JournalError, ParseError
-from telstate.events import Dialect, Event, SettingsChanged, SourceGap, parse
+from telstate.events import Dialect, Event, SettingsChanged, SourceGap
 from telstate.routing._abilities import abilities_of, append
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
 from telstate.routing._deliveries import Deliveries
@@ -27,6 +27,7 @@ from telstate.routing._handlers import BoundHandler, HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
+from telstate.routing._payload import read_record
 from telstate.routing._ports import Base, Entry, Journal, Record
 from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
@@ -75,6 +76,10 @@ class Recovery:
         """Of a pruned journal whose base cannot be read."""
         self._found: list[Job] = []
         """Work that may be done already: retirements are looked up many at once."""
+        self._is_handed_over = False
+        """True if the owner before has left the journal in order: then it is known which handlers have begun."""
+        self._appended: frozenset[int] = frozenset()
+        """On a shared journal: what this start has appended, and reads back."""
         self._has_gap = False
         """True if an unfinished event says that events may have been missed."""
         self._log = Log()
@@ -90,6 +95,7 @@ class Recovery:
         kept = self._journal.settings
         self.engine = Engine(settings if kept is None else _settings(kept))
         if not await self._begin_at_checkpoint(checkpoints) and not await self._begin_at_base(checkpoints):
+            self._is_handed_over = self._deliveries.was_handed_over(0)
             await self._fold(0, checkpoints)
         self._compare_clocks(now)
         at = max(now or 0.0, self.engine.now or 0.0)
@@ -129,12 +135,14 @@ class Recovery:
             checkpoint = await load()
             if checkpoint is None:
                 return False
-            engine = Engine.restore(checkpoint.engine)
+            engine = await self._restore(checkpoint.engine)
+            self._is_handed_over = self._deliveries.was_handed_over(checkpoint.seq)
             context = JobContext(engine, self._handlers, self._journal.id)
-            jobs = [decode_job(job, context) for job in checkpoint.jobs]
+            jobs = [self._decode(job, context) for job in checkpoint.jobs]
         except JournalError:
             raise
         except Exception as error:  # of any kind: a checkpoint is only a shortcut
+            self._is_handed_over = False
             hint = "the whole journal is read instead, which takes longer"
             self._log.warning("checkpoint.unreadable", error=str(error), hint=hint)
             return False
@@ -154,6 +162,17 @@ class Recovery:
                 self._do_again(job)
         await self._fold(checkpoint.seq, checkpoints)
         return True
+
+    async def _restore(self, snapshot: dict[str, Any]) -> Engine:
+        """Restore an engine. A process with several journals goes on meanwhile with the others."""
+        return await anyio.to_thread.run_sync(Engine.restore, snapshot) if self._is_shared else Engine.restore(snapshot)
+
+    def _decode(self, encoded: dict[str, Any], context: JobContext) -> Job:
+        job = decode_job(encoded, context)
+        if job.outcome is not None:
+            was_begun = not self._is_handed_over or self._deliveries.was_cut_off(job)
+            job.outcome.redelivered = was_begun or bool(encoded.get("redelivered"))
+        return job
 
     async def _has(self, checkpoint: Checkpoint) -> bool:
         async with aclosing(self._journal.read(checkpoint.seq - 1)) as records:
@@ -177,18 +196,19 @@ class Recovery:
     async def _step(self, record: Record) -> None:
         self.seq = record.seq
         try:
-            event = parse(record.payload, record.dialect)
+            event = read_record(record)
         except ParseError as error:  # an event that was read once must not keep the program from starting
             self._work_log.give_up_unreadable(record, error)
             return
         outcome = self.engine.receive(event, record.at, record.seq, record.dialect)
         if not record.done:
-            await self._find_work(outcome, record.seq)
+            is_new = self._is_handed_over or record.seq in self._appended
+            await self._find_work(outcome, record.seq, redelivered=not is_new)
         self._find_retired(outcome.departed)
         if len(self._found) >= _AT_ONCE:
             await self._settle()
 
-    async def _find_work(self, outcome: Outcome, seq: int, *, redelivered: bool = True) -> None:
+    async def _find_work(self, outcome: Outcome, seq: int, *, redelivered: bool) -> None:
         """Note the work that an outcome calls for."""
         outcome.journal_id, outcome.seq, outcome.redelivered = self._journal.id, seq, redelivered
         handlers = await self._handlers_of(outcome, seq)
@@ -244,6 +264,7 @@ class Recovery:
             events.append(SourceGap(reason="the program was not running"))
         seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self.seq)
         if self._is_shared:
+            self._appended = frozenset(seqs)
             await self._fold(self.seq)
             return
         for seq, event in zip(seqs, events, strict=True):

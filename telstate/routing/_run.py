@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from telstate.calls._settings import Settings
 from telstate.errors import NotRunning
+from telstate.routing._abilities import abilities_of
 from telstate.routing._backlog import Backlog
 from telstate.routing._call_control import CallControl
 from telstate.routing._checkpoints import Checkpoints
@@ -41,6 +42,7 @@ __all__ = ["Run", "Setup"]
 
 _CLOSE_WITHIN = 10.0
 """Seconds that a journal gets to close. One whose disk hangs is left alone then."""
+_LOOK_EVERY = 0.005
 _BURST = 500
 """So many events are stepped at most before handlers get a turn: all might be of one lane."""
 
@@ -75,6 +77,7 @@ class Run:
     def __init__(self, calls: Any, setup: Setup) -> None:
         self._setup = setup
         self._journal = journal = setup.journal or MemoryJournal()
+        self._is_shared = abilities_of(journal).is_shared
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         self._interruption = Interruption()
         handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock, self._interruption)
@@ -236,9 +239,10 @@ class Run:
                 self._hurry.deadline = anyio.current_time() + self._setup.drain
             self._draining = True
             with self._hurry:
-                await self.idle()
+                await (self._let_finish() if self._is_shared else self.idle())
         finally:
             self._draining = False
+            cut_off = self.lanes.running()
             self.lanes.close()
             self.backlog.close()
             self.call_control.close()
@@ -255,15 +259,25 @@ class Run:
                 self._setup.router.stop()
                 if left:
                     self._log_unfinished(left)
-                await self._close_journal()
+                await self._close_journal(cut_off)
                 report_repeated(all_of_them=True)
 
-    async def _close_journal(self) -> None:
+    async def _let_finish(self) -> None:
+        """Wait for the handlers that run, and begin no others: events may come to a shared journal for ever.
+
+        They are stepped meanwhile, because a handler that runs may wait for them. Whoever owns the journal next begins the rest.
+        """
+        self.lanes.rest()
+        while self.lanes.running() or self.sequencer.busy or self.call_control.busy:  # noqa: ASYNC110 - no one event tells
+            await anyio.sleep(_LOOK_EVERY)
+
+    async def _close_journal(self, cut_off: list[Job]) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
             await self.checkpoints.save()
             await self.work_log.flush()
-            await self._deliveries.end()
+            is_complete = self.checkpoints.has(self.sequencer.seq) and not self.work_log.unwritten
+            await self._deliveries.end(self.sequencer.seq if is_complete else None, cut_off)
             await self._journal.aclose()
         if scope.cancelled_caught:
             hint = "the disk hangs; nothing that was acknowledged is lost"
@@ -273,6 +287,8 @@ class Run:
         hint = "their handlers run again at the next start"
         if isinstance(self._journal, MemoryJournal):
             hint = "they are lost with this process: a SqliteJournal would keep them"
+        elif self._is_shared:
+            hint = "whoever owns the journal next runs their handlers"
         named = [
             job.outcome.event_id if job.outcome is not None else f"retirement of {job.session}" for job in left[:20]
         ]

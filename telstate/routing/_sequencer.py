@@ -21,13 +21,13 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCE
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged, parse
+from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged
 from telstate.routing._abilities import abilities_of, append
 from telstate.routing._backlog import Backlog
 from telstate.routing._clock import SystemClock
 from telstate.routing._journal_health import JournalHealth
 from telstate.routing._log import Log
-from telstate.routing._payload import encode
+from telstate.routing._payload import encode, read_record
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
@@ -105,7 +105,8 @@ class Sequencer:
         self._clock = clock
         self._backlog = backlog
         self._work_log = work_log
-        self._append_now, _, self._tail, *_ = abilities_of(journal)
+        abilities = abilities_of(journal)
+        self._append_now, self._tail = abilities.append_now, abilities.tail
         self._infers = not clock.timers
         """Whether this is a recorded log, whose sessions end by its own time."""
         self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
@@ -315,7 +316,8 @@ class Sequencer:
             if not submission.entries:
                 self._pass_time_to(submission.at)
                 submission.done.set()
-        await self._work_log.flush()
+        if self._tail is None:  # else they are written at the next tick, with those of other journals
+            await self._work_log.flush()
 
     def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
         """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""
@@ -348,7 +350,7 @@ class Sequencer:
     def _step_record(self, record: Record) -> None:
         submission, event = self._own.pop(record.seq, (None, None))
         try:
-            event = event or parse(record.payload, record.dialect)
+            event = event or read_record(record)
         except ParseError as error:
             self._work_log.give_up_unreadable(record, error)
             self.seq = record.seq

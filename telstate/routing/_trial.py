@@ -66,7 +66,7 @@ class Trial:
         turn = self._deliveries.turn(len(self._suspects))
         for key in self._order:
             lane = held[key]
-            while self._has_suspect(lane):
+            while self._has_suspect(lane) and not self._lanes.is_resting:
                 job, finished = self._start(lane, group)
                 with anyio.move_on_after(turn):
                     await finished.wait()
@@ -85,7 +85,7 @@ class Trial:
         """Run the suspects behind one that took longer, each when the mark of the one before is written."""
         await finished.wait()
         self._running -= 1
-        while self._has_suspect(lane):
+        while self._has_suspect(lane) and not self._lanes.is_resting:
             await self._work_log.flush()
             _, finished = self._start(lane, group)
             await finished.wait()

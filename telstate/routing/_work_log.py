@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from shlex import quote
+from time import monotonic
 from typing import TypeVar
 
 import anyio
@@ -28,6 +29,8 @@ PROCESS_DIED = "ProcessDied"
 _TRIES = 10
 _FLUSH_EVERY = 1.0
 """Seconds of real time after which marks are written that no commit took along."""
+_TICK = 0.01
+"""Seconds after which marks are written to a shared journal: so much work runs again where this process dies."""
 _LOG_EVERY = 10.0
 """Seconds between two lines of one name while a write fails again and again."""
 
@@ -48,6 +51,8 @@ class WorkLog:
         self._forgotten: list[int] = []
         self._flushing = anyio.Lock()
         self._writing: anyio.CancelScope | None = None
+        self._has_failed = False
+        """True if the last write did."""
         self._is_running = False
         """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
@@ -55,19 +60,29 @@ class WorkLog:
         path = getattr(journal, "path", None)
         self.see: str | None = None if path is None else f"telstate dead list {quote(str(path))}"
         """The command that shows dead letters, for the lines of the log that tell of one; None for a journal that is no file."""
-        self.done: Callable[[int], None] = abilities_of(journal).done_now or self._marks.append
+        self._is_shared = abilities_of(journal).is_shared
+        self._marked = anyio.Event()
+        """On a shared journal: there is something to write."""
+        self.done: Callable[[int], None] = abilities_of(journal).done_now or (
+            self._mark if self._is_shared else self._marks.append
+        )
         """Mark work as done, by its number: see `Journal`."""
+
+    def _mark(self, seq: int) -> None:
+        self._marks.append(seq)
+        self._marked.set()
 
     def finished(self, job: Job) -> None:
         """All handlers of a job have run."""
         if job.letter:
-            self._forgotten.append(job.letter)  # if a handler failed again, there is a new one
+            self.forget(job.letter)  # if a handler failed again, there is a new one
         else:
             self.done(job.seq)
 
     def give_up(self, job: Job, reason: str, detail: str, handler: str | None = None) -> None:
         """Keep a dead letter for a job, or for one handler of it."""
         self._letters.append(letter_of(job, reason, detail, self._clock.now() or 0.0, handler))
+        self._marked.set()
 
     def give_up_poisoned(self, job: Job, deliveries: int) -> None:
         """Keep a dead letter for a job whose handlers end the process each time."""
@@ -104,6 +119,7 @@ class WorkLog:
     def forget(self, letter: int) -> None:
         """Drop a dead letter that was tried again."""
         self._forgotten.append(letter)
+        self._marked.set()
 
     @property
     def unwritten(self) -> list[int]:
@@ -133,6 +149,7 @@ class WorkLog:
 
     async def _flush(self) -> None:
         letters, marks, forgotten = _taken(self._letters), _taken(self._marks), _taken(self._forgotten)
+        self._has_failed = True
         try:
             with own_cancellation_only():
                 if letters:  # first: nobody looks again at what is marked
@@ -144,6 +161,7 @@ class WorkLog:
                 if forgotten:
                     await self._journal.drop_dead_letters(forgotten)
                     forgotten = []
+            self._has_failed = False
         except Exception as error:
             hint = "tried again later; if that never works, their handlers run again at the next start"
             facts = {"events": len(marks), "letters": len(letters), "exception": traceback_of(error)}
@@ -174,10 +192,23 @@ class WorkLog:
             self._writing.deadline = anyio.current_time() + within
 
     async def run(self) -> None:
-        """Write now and then what no commit took along."""
+        """Write now and then what no commit took along; on a shared journal, at the next tick."""
         while True:
-            await anyio.sleep(_FLUSH_EVERY)
+            if self._is_shared:
+                await self._wait_for_tick()
+            else:
+                await anyio.sleep(_FLUSH_EVERY)
             await self.flush()
+
+    async def _wait_for_tick(self) -> None:
+        """Wait until there is something to write, and then for a tick: the journals of a process write at the same one."""
+        if self._has_failed:
+            await anyio.sleep(_FLUSH_EVERY)
+            return
+        if not (self._marks or self._letters or self._forgotten):  # some may have come during the last write
+            self._marked = anyio.Event()
+            await self._marked.wait()
+        await anyio.sleep(_TICK - monotonic() % _TICK)
 
 
 def _taken(items: list[T]) -> list[T]:

@@ -31,6 +31,8 @@ class SharedLog:
         self.checkpoints: dict[str, tuple[bytes, int]] = {}
         self.letters: dict[int, KeptLetter] = {}
         self.last_letter = 0
+        self.owner: object = None
+        """The handle that was opened last."""
         self._appended = anyio.Event()
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
@@ -60,7 +62,7 @@ class SharedMemoryJournal:
 
     def __init__(self, log: SharedLog) -> None:
         self._log = log
-        self._is_open = False
+        self._is_open = self._is_lost = False
 
     @property
     def id(self) -> str:
@@ -83,13 +85,16 @@ class SharedMemoryJournal:
             raise JournalError("this handle is open already: one handle serves one dispatcher")
         if self._log.settings is None:
             self._log.id, self._log.settings = str(uuid4()), settings
-        self._is_open = True
+        self._log.owner = self
+        self._is_open, self._is_lost = True, False
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
         """Publish entries. As with a broker, a tail may yield them before this returns."""
         await checkpoint()
         if not self._is_open:
             raise JournalError("this handle is not open")
+        if self._is_lost:
+            raise JournalError("this log was lost: another handle was opened since")
         seqs = self._log.append(entries)
         with anyio.CancelScope(shield=True):
             await checkpoint()
@@ -102,6 +107,9 @@ class SharedMemoryJournal:
             await self._log.wait_for(after)
             yield self._log.record(after)
 
+    async def probe(self) -> None:
+        """Memory takes everything."""
+
     async def read(self, after: int = 0) -> AsyncGenerator[Record, None]:
         """Yield the records that are there now."""
         for seq in range(after + 1, len(self._log.records) + 1):
@@ -109,7 +117,8 @@ class SharedMemoryJournal:
 
     async def done(self, seqs: Sequence[int]) -> None:
         """Mark work as done."""
-        self._log.done.update(seqs)
+        if not self._is_lost:
+            self._log.done.update(seqs)
 
     async def finished(self, seqs: Sequence[int]) -> set[int]:
         """Return which of these are marked as done."""
@@ -118,6 +127,9 @@ class SharedMemoryJournal:
     async def save(self, key: str, state: bytes, revision: int | None) -> int:
         """Keep a checkpoint if its revision is still the one given."""
         await checkpoint()
+        if self._log.owner is not self:
+            why, self._is_lost = "was lost" if self._is_lost else "another handle was opened since", True
+            raise RevisionConflict(f"checkpoint {key!r}: {why}")
         _, current = self._log.checkpoints.get(key, (b"", None))
         if current != revision:
             raise RevisionConflict(f"checkpoint {key!r} has revision {current}, not {revision}: it was saved since")

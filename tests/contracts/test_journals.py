@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from itertools import count
+from typing import Any
 
 import anyio
 import pytest
 
 from telstate import JournalError, RevisionConflict, Settings, parse
 from telstate.journals import MemoryJournal, SqliteJournal
+from telstate.journals.nats import Names, NatsConnection, NatsJournal, StreamSettings, declare
 from telstate.routing._ports import (
+    Base,
     DeadLetter,
     Entry,
     ImmediateJournal,
@@ -26,59 +29,116 @@ from telstate.routing._ports import (
     SharedJournal,
 )
 from tests.contracts.shared_memory_journal import SharedLog, SharedMemoryJournal
+from tests.nats_server import NatsServer
 
 pytestmark = pytest.mark.anyio
 
 SETTINGS = Settings().model_dump()
 
 
-def same_file(folder: Path) -> Callable[[], Journal]:
+Make = Callable[[], Any]
+"""Makes a journal of one kind, or a handle of it, again and again."""
+
+
+@asynccontextmanager
+async def same_file(request: pytest.FixtureRequest) -> AsyncGenerator[Make, None]:
     """Journals of one SQLite database."""
-    return lambda: SqliteJournal(folder / "calls.db")
+    path = request.getfixturevalue("tmp_path") / "calls.db"
+    yield lambda: SqliteJournal(path)
 
 
-def same_log(_: Path) -> Callable[[], SharedJournal]:
+@asynccontextmanager
+async def same_log(_: pytest.FixtureRequest) -> AsyncGenerator[Make, None]:
     """Handles of one log in memory."""
     log = SharedLog()
-    return lambda: SharedMemoryJournal(log)
+    yield lambda: SharedMemoryJournal(log)
 
 
-SHARED: dict[str, Callable[[Path], Callable[[], SharedJournal]]] = {"shared-memory": same_log}
+@asynccontextmanager
+async def same_stream(request: pytest.FixtureRequest) -> AsyncGenerator[Make, None]:
+    """Handles of the only partition of a NATS stream."""
+    server: NatsServer = request.getfixturevalue("shared_nats")
+    async with NatsConnection(server.url) as connection:
+        names = Names("contract", f"test{next(_streams)}")
+        streams = await declare(connection, names, StreamSettings(partitions=1, max_bytes=1 << 26))
+        yield lambda: NatsJournal(connection, streams, 0)
+
+
+@asynccontextmanager
+async def memory(_: pytest.FixtureRequest) -> AsyncGenerator[Make, None]:
+    """Journals that share nothing."""
+    yield MemoryJournal
+
+
+_streams = count(1)
+
+Kinds = dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Make]]]
+
+SHARED: Kinds = {"shared-memory": same_log, "nats": same_stream}
 """Several processes append to them."""
-EXCLUSIVE: dict[str, Callable[[Path], Callable[[], Journal]]] = {"sqlite": same_file}
+EXCLUSIVE: Kinds = {"sqlite": same_file}
 """One process appends to them."""
-DURABLE: dict[str, Callable[[Path], Callable[[], Journal]]] = {**EXCLUSIVE, **SHARED}
+DURABLE: Kinds = {**EXCLUSIVE, **SHARED}
 """What they keep survives `aclose`."""
-IMMEDIATE: dict[str, Callable[[], ImmediateJournal]] = {"memory": MemoryJournal}
+IMMEDIATE: Kinds = {"memory": memory}
 """They append without waiting."""
+LOOPS: dict[str, tuple[str, ...]] = {"nats": ("asyncio",)}
+"""The event loops that a kind runs on, where not on both: nats-py is for asyncio."""
+
+_KINDS_OF: dict[str, Kinds] = {
+    "journal": {**DURABLE, **IMMEDIATE},
+    "make": DURABLE,
+    "handles": SHARED,
+    "exclusive": EXCLUSIVE,
+    "immediate": IMMEDIATE,
+}
+"""By the fixture that a test takes."""
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """The event loop of a test."""
-    name: str = request.param
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test with every kind of journal that its fixture is for, on every event loop that the kind runs on."""
+    for fixture, kinds in _KINDS_OF.items():
+        if fixture in metafunc.fixturenames:
+            pairs = [(kind, loop) for kind in kinds for loop in LOOPS.get(kind, ("asyncio", "trio"))]
+            metafunc.parametrize(("kind", "anyio_backend"), pairs, ids=map("-".join, pairs))
 
 
-@pytest.fixture(params=[*DURABLE, *IMMEDIATE])
-async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Journal, None]:
+@pytest.fixture
+async def journal(kind: str, request: pytest.FixtureRequest) -> AsyncGenerator[Journal, None]:
     """An open journal of every kind."""
-    made = IMMEDIATE[request.param]() if request.param in IMMEDIATE else DURABLE[request.param](tmp_path)()
-    await made.open(SETTINGS)
-    yield made
-    await made.aclose()
+    async with _KINDS_OF["journal"][kind](request) as make_one:
+        made: Journal = make_one()
+        await made.open(SETTINGS)
+        yield made
+        await made.aclose()
 
 
-@pytest.fixture(params=list(DURABLE))
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Journal]:
+@pytest.fixture
+async def make(kind: str, request: pytest.FixtureRequest) -> AsyncGenerator[Callable[[], Journal], None]:
     """Opens the same durable journal again and again."""
-    return DURABLE[request.param](tmp_path)
+    async with DURABLE[kind](request) as make_one:
+        yield make_one
 
 
-@pytest.fixture(params=list(SHARED))
-def handles(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], SharedJournal]:
+@pytest.fixture
+async def handles(kind: str, request: pytest.FixtureRequest) -> AsyncGenerator[Callable[[], SharedJournal], None]:
     """Makes handles of the same shared journal."""
-    return SHARED[request.param](tmp_path)
+    async with SHARED[kind](request) as make_one:
+        yield make_one
+
+
+@pytest.fixture
+async def exclusive(kind: str, request: pytest.FixtureRequest) -> AsyncGenerator[Callable[[], Journal], None]:
+    """Opens the same journal of one writer again and again."""
+    async with EXCLUSIVE[kind](request) as make_one:
+        yield make_one
+
+
+@pytest.fixture
+async def immediate(kind: str, request: pytest.FixtureRequest) -> AsyncGenerator[ImmediateJournal, None]:
+    """A journal that appends at once, which is not open."""
+    async with IMMEDIATE[kind](request) as make_one:
+        yield make_one()
 
 
 def entry(number: int, payload: bytes | None = None) -> Entry:
@@ -397,17 +457,15 @@ async def test_a_reader_sees_what_is_appended(make: Callable[[], Journal]) -> No
 # --- one writer ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(EXCLUSIVE))
-async def test_a_second_writer_is_refused(kind: str, tmp_path: Path) -> None:
+async def test_a_second_writer_is_refused(exclusive: Callable[[], Journal]) -> None:
     """Until the first one is closed; the first one is not disturbed."""
-    make = EXCLUSIVE[kind](tmp_path)
-    journal = make()
+    journal = exclusive()
     await journal.open(SETTINGS)
     with pytest.raises(JournalError, match="in use by another process: stop that one, or use another file"):
-        await make().open(SETTINGS)
+        await exclusive().open(SETTINGS)
     assert await journal.append([entry(1)]) == [1]
     await journal.aclose()
-    second = make()
+    second = exclusive()
     await second.open(SETTINGS)
     assert await second.append([entry(2)]) == [2]
     await second.aclose()
@@ -416,18 +474,16 @@ async def test_a_second_writer_is_refused(kind: str, tmp_path: Path) -> None:
 # --- journals that append at once ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(IMMEDIATE))
-async def test_append_now_numbers_as_append_does(kind: str) -> None:
+async def test_append_now_numbers_as_append_does(immediate: ImmediateJournal) -> None:
     """Without a turn of the event loop."""
-    journal = IMMEDIATE[kind]()
     with pytest.raises(JournalError, match="not open"):
-        journal.append_now(entry(1))
-    await journal.open(SETTINGS)
-    assert journal.append_now(entry(1)) == 1
-    assert await journal.append([entry(2)]) == [2]
-    assert journal.append_now(entry(3)) == 3
-    assert [record.payload for record in await records_of(journal)] == [entry(n).payload for n in (1, 2, 3)]
-    await journal.aclose()
+        immediate.append_now(entry(1))
+    await immediate.open(SETTINGS)
+    assert immediate.append_now(entry(1)) == 1
+    assert await immediate.append([entry(2)]) == [2]
+    assert immediate.append_now(entry(3)) == 3
+    assert [record.payload for record in await records_of(immediate)] == [entry(n).payload for n in (1, 2, 3)]
+    await immediate.aclose()
 
 
 # --- shared journals ----------------------------------------------------------------------------------------------
@@ -461,10 +517,53 @@ async def test_several_processes_append_to_a_shared_journal(handles: Callable[[]
     assert await one.append([entry(1)]) == [1]
     assert await other.append([entry(2)]) == [2]
     assert await one.append([entry(3)]) == [3]
+    assert await other.save("engine", b"one", None) == 1
+    assert await one.load("engine") == (b"one", 1)
+
+
+async def test_whoever_opens_it_takes_it_over(handles: Callable[[], SharedJournal]) -> None:
+    """The next save of the one before is refused, whatever its revision; from then on it appends and saves nothing more.
+
+    It may be a process that was frozen: what it knows is outdated, and it must not write that over what the new one knows.
+    """
+    one = handles()
+    await one.open(SETTINGS)
+    await one.append([entry(1)])
     assert await one.save("engine", b"one", None) == 1
-    with pytest.raises(RevisionConflict):
-        await other.save("engine", b"lost", None)
+    other = handles()
+    await other.open(SETTINGS)
+    with pytest.raises(RevisionConflict, match="opened"):
+        await one.save("engine", b"stale", 1)
+    with pytest.raises(RevisionConflict, match="lost"):
+        await one.save("deliveries", b"stale", None)
+    with pytest.raises(JournalError, match="lost"):
+        await one.append([entry(2)])
+    await one.done([1])
     assert await other.load("engine") == (b"one", 1)
+    assert await other.finished([1]) == set()
+    assert await other.save("engine", b"two", 1) == 2
+    assert await other.append([entry(2)]) == [2]
+
+
+async def test_work_before_a_base_is_finished(handles: Callable[[], SharedJournal]) -> None:
+    """Its marks and its events may be gone. What came later is known by its mark."""
+    one = handles()
+    await one.open(SETTINGS)
+    await one.append([entry(number) for number in range(1, 9)])
+    await one.done([1, 2, 3, 5])
+    await one.save("engine", b"state", None)
+    keep_base = getattr(one, "keep_base", None)
+    if keep_base is None:
+        return  # this kind removes nothing
+    await keep_base(Base(5, entry(5).at or 0.0, frozenset({4}), 4, b"state"))
+    await one.done([7, -4])
+    assert await one.finished([1, 4, 5, 6, 7, -1, -4, -6]) == {1, 5, 7, -1, -4}
+    await one.aclose()
+    other = handles()
+    await other.open(SETTINGS)
+    assert await other.finished([1, 4, 6, 7, -1, -4, -6]) == {1, 7, -1, -4}
+    assert [record.seq for record in await records_of(other, after=5) if not record.done] == [6, 8]
+    await other.aclose()
 
 
 async def test_every_tail_yields_all_records_in_the_same_order(handles: Callable[[], SharedJournal]) -> None:

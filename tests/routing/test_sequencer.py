@@ -981,7 +981,10 @@ async def test_a_burst_that_others_append_fills_no_lane() -> None:
 
 
 async def test_a_stale_owner_overwrites_no_checkpoint() -> None:
-    """Another one has saved since, so its own state may be old. It logs an error and leaves the checkpoint alone."""
+    """Another one has opened the log since, so its own state may be old: it logs an error, and leaves the checkpoint alone.
+
+    From then on it takes in nothing more, and says why.
+    """
     log, clock = SharedLog(checkpoint_every=10_000), FakeClock()
     owner, stale = Worker(log, clock), Worker(log, clock)
     with structlog.testing.capture_logs() as logs:
@@ -991,9 +994,14 @@ async def test_a_stale_owner_overwrites_no_checkpoint() -> None:
                 await stepped(log, owner, stale)
             kept = dict(log.checkpoints)
             assert kept
-            for number in range(3):
-                await stale.calls.receive(js("dialout-connected", f"s{number}"))
+            await stale.calls.receive(js("dialout-connected", "s1"))
+            for _ in range(3):
                 await stale.calls._run.checkpoints.save()
                 assert log.checkpoints == kept
+                with pytest.raises(JournalError, match="another handle was opened since"):
+                    await stale.calls.receive(js("dialout-connected", "s2"))
+            assert stale.calls.not_ready is not None
+            assert "another handle was opened since" in stale.calls.not_ready
     assert log.checkpoints == kept
-    assert [log["event"] for log in logs] == ["checkpoint.conflict"] * 4  # the last one when it was left
+    conflicts = [log for log in logs if log["event"] == "checkpoint.conflict"]
+    assert len(conflicts) == 4  # the last one when it was left

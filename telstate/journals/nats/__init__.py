@@ -1,0 +1,28 @@
+"""A journal in NATS JetStream, which many processes on several machines share. `telstate[nats]` installs what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from telstate._lazy import lazy_exports as _lazy_exports
+
+if TYPE_CHECKING:
+    from telstate.journals.nats._connection import NatsConnection
+    from telstate.journals.nats._journal import NatsJournal
+    from telstate.journals.nats._names import Names
+    from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
+else:
+    __getattr__ = _lazy_exports(
+        __name__,
+        {
+            "NatsConnection": ("_connection", "nats"),
+            "Names": "_names",
+            "NatsJournal": ("_journal", "nats"),
+            "StreamSettings": ("_streams", "nats"),
+            "Streams": ("_streams", "nats"),
+            "declare": ("_streams", "nats"),
+            "find": ("_streams", "nats"),
+        },
+    )
+
+__all__ = ["Names", "NatsConnection", "NatsJournal", "StreamSettings", "Streams", "declare", "find"]
