@@ -77,7 +77,7 @@ def read_daily_js(data: bytes) -> Event | None:
 
 
 def make_event(fields: dict[str, Any]) -> Event | None:
-    """Make an event of its fields, under their Python names, where an envelope does not hold them together."""
+    """Make an event of fields that were collected from an envelope, under their Python names."""
     try:
         event: Event = _validate_python(fields, by_alias=False, by_name=True)
     except ValidationError:
@@ -115,7 +115,12 @@ def respelled(model: Any, keys: Mapping[str, Any]) -> Any:
 
 
 def envelope(required: Mapping[str, Any], optional: Mapping[str, Any]) -> Any:
-    """Make the schema of an envelope: keys that it must have, fields of the event that it may have, with their keys, and no others."""
+    """Make the schema of an envelope, which refuses all other keys.
+
+    Args:
+        required: the schemas of the keys that it must have.
+        optional: the fields of the event that it may have, and their keys in it.
+    """
     known = MODELS["meeting-ended"]["schema"]["fields"]
     fields = {key: typed_dict_field(schema) for key, schema in required.items()}
     for name, key in optional.items():
