@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from telstate.calls._address import plain_uri
@@ -88,7 +89,7 @@ class Selection:
     anomalies: bool = False
     """Only what has anomalies."""
 
-    @property
+    @cached_property
     def is_everything(self) -> bool:
         """True if it admits every record."""
         return self == Selection()
