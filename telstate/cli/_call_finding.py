@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.cli._nats import is_nats, without_password
 from telstate.cli._no_match import OtherCalls
 from telstate.events._dialects.journal import unwrap
 from telstate.journals._database import is_sqlite
@@ -22,7 +23,7 @@ from telstate.views._ladder_building import HandlerWork, build_ladder
 if TYPE_CHECKING:
     from telstate.routing._ports import KeptLetter
 
-__all__ = ["CallFinder", "call_ladders", "databases_among", "see_step", "work_of"]
+__all__ = ["CallFinder", "call_ladders", "journals_among", "see_step", "work_of"]
 
 
 class CallFinder:
@@ -83,7 +84,7 @@ def call_ladders(
         JournalError: if a database is not a journal, or is damaged.
     """
     traces = CallTraces(calls, lambda: run.replay.engine)
-    databases = databases_among(names)
+    journals = journals_among(names)
 
     def depart(gone: Gone) -> None:
         if not isinstance(gone, Unmatched):
@@ -93,56 +94,64 @@ def call_ladders(
         names,
         settings=settings,
         gone=depart,
-        stepped=lambda line, outcome: see_step(traces, run, databases, line, outcome),
+        stepped=lambda line, outcome: see_step(traces, run, journals, line, outcome),
         inferred=traces.infer,
     )
     run.run()
     shown = sorted(
         (trace for trace in traces.traces if trace.seen), key=lambda trace: min(seen.number for seen in trace.seen)
     )
-    work = work_of(shown, databases)
+    work = work_of(shown, journals)
     return [build_ladder(trace, work, numbers=numbers) for trace in shown]
 
 
-def databases_among(names: Iterable[str]) -> set[str]:
-    """Return the logs that are journals: they know about handlers."""
-    return {name for name in names if name != STDIN and is_sqlite(name)}
+def journals_among(names: Iterable[str]) -> dict[str, str]:
+    """Return the logs that are journals, by their names as they are shown: they know about handlers."""
+    return {without_password(name): name for name in names if is_nats(name) or (name != STDIN and is_sqlite(name))}
 
 
-def see_step(traces: CallTraces, run: LogRun, databases: set[str], line: LogLine, outcome: Outcome) -> None:
+def see_step(traces: CallTraces, run: LogRun, journals: Container[str], line: LogLine, outcome: Outcome) -> None:
     """Keep the event of a line, if it may concern one of the calls."""
     if traces.wants(outcome):
-        record = unwrap(line.raw) if line.file in databases else None
+        record = unwrap(line.raw) if line.file in journals else None
         key = None if record is None else (line.file, record.seq)
         traces.see(outcome, run.replay.at, run.replay.dialect, key)
 
 
-def work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:
+def work_of(traces: Iterable[CallTrace], journals: Mapping[str, str]) -> HandlerWork:
     """Ask the journals about the handlers of the calls' events. A log does not have them."""
-    if not databases:
+    if not journals:
         return HandlerWork()
-    from telstate.journals import _queries as queries  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
-    from telstate.journals._sqlite import query  # noqa: PLC0415
-
     keys = {seen.key for trace in traces for seen in trace.seen if seen.key is not None}
     unfinished: set[Any] = set()
     letters: dict[Any, list[KeptLetter]] = {}
-    for name in databases:
-        seqs = sorted(seq for file, seq in keys if file == name)
-        done = query(name, partial(queries.finished, seqs=seqs)) if seqs else set()
-        unfinished |= {(name, seq) for seq in seqs if seq not in done}
-        for kept in _letters(name) if seqs else ():
-            key = (name, abs(kept.letter.seq))  # below zero: the retirement of the session that this event opened
+    for shown, name in journals.items():
+        seqs = sorted(seq for file, seq in keys if file == shown)
+        if not seqs:
+            continue
+        done, given_up = _work_in_stream(name, seqs) if is_nats(name) else _work_in_database(name, seqs)
+        unfinished |= {(shown, seq) for seq in seqs if seq not in done}
+        for kept in given_up:
+            key = (shown, abs(kept.letter.seq))  # below zero: the retirement of the session that this event opened
             if key in keys:
                 letters.setdefault(key, []).append(kept)
     return HandlerWork(unfinished, letters)
 
 
-def _letters(name: str) -> Iterator[KeptLetter]:
-    from telstate.journals import _queries as queries  # noqa: PLC0415
+def _work_in_stream(name: str, seqs: list[int]) -> tuple[set[int], Iterator[KeptLetter]]:
+    from telstate.cli._nats_log import finished_in_stream, letters_of_stream  # noqa: PLC0415 - few logs are streams
+
+    return finished_in_stream(name, seqs), letters_of_stream(name)
+
+
+def _work_in_database(name: str, seqs: list[int]) -> tuple[set[int], Iterator[KeptLetter]]:
+    from telstate.journals import _queries as queries  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
     from telstate.journals._sqlite import query  # noqa: PLC0415
 
-    last = 0
-    while found := query(name, partial(queries.dead_letters, after=last)):
-        yield from found
-        last = found[-1].number
+    def letters() -> Iterator[KeptLetter]:
+        last = 0
+        while found := query(name, partial(queries.dead_letters, after=last)):
+            yield from found
+            last = found[-1].number
+
+    return query(name, partial(queries.finished, seqs=seqs)), letters()

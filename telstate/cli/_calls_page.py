@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from telstate.calls._callers import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Unmatched
-from telstate.cli._call_finding import databases_among, see_step, work_of
+from telstate.cli._call_finding import journals_among, see_step, work_of
 from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.views._call import CallGrouping, WholeCall
 from telstate.views._call_groups import CallIds
@@ -90,7 +90,7 @@ class _Writing:
         self._file = file
         self._html = html
         self._numbers = numbers
-        self._databases = databases_among(names)
+        self._journals = journals_among(names)
         self._places: dict[str, deque[int]] = {}
         """By the id of the call. An id may have been used again."""
         for place, ids in enumerate(chosen):
@@ -108,7 +108,7 @@ class _Writing:
         self._write()
 
     def _see(self, line: Any, outcome: Any) -> None:
-        see_step(self._traces, self._run, self._databases, line, outcome)
+        see_step(self._traces, self._run, self._journals, line, outcome)
 
     def _gone(self, gone: Gone) -> None:
         if isinstance(gone, Unmatched):
@@ -132,7 +132,7 @@ class _Writing:
             self._write()
 
     def _write(self) -> None:
-        work = work_of([trace for _, _, trace in self._ready if trace is not None], self._databases)
+        work = work_of([trace for _, _, trace in self._ready if trace is not None], self._journals)
         listed = [
             ListedCall(
                 place,

@@ -28,6 +28,7 @@ _COMMANDS = {
         "_export.export",
         "Write a journal or any other log as JSON Lines, in full: phone numbers and names are NOT masked.",
     ),
+    "import": ("_import.import_", "Write a service's journal into streams in NATS, to move the service there."),
     "redact": ("_redact.redact", "Replace the phone numbers, SIP users and names in a log by pseudonyms."),
     "simulate": (
         "_simulate.simulate",
@@ -36,6 +37,10 @@ _COMMANDS = {
     "prune": ("_prune.prune", "Delete the old events of a journal, and give the disk space back."),
     "diagram": ("_diagram.diagram", "Draw the state machine, or the path of an event."),
     "serve": ("_serve.serve", "Receive Daily's webhooks, store them, and run handlers."),
+    "work": (
+        "_work.work",
+        "Run handlers for a share of the events that `telstate serve --nats` publishes. Start as many workers as you like.",
+    ),
     "dead": (
         "_dead.verbs",
         "List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",

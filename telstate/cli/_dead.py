@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Protocol
 
 import anyio
 import typer
 
 from telstate.cli._dead_filter import admits, session_record
 from telstate.cli._filters import TIME, with_filters
+from telstate.cli._nats import is_nats
 from telstate.cli._terminal import misuse, tidy_exit
 from telstate.cli._verb import Verb
 from telstate.errors import JournalError, printable, printable_lines
@@ -38,10 +39,9 @@ verbs = typer.Typer(
     help="List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
 )
 
-_Path = Annotated[str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db).")]
-_Source = Annotated[
-    str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db), or an export of it.")
-]
+_JOURNAL = "The service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT)"
+_Path = Annotated[str, typer.Argument(metavar="JOURNAL", help=f"{_JOURNAL}.")]
+_Source = Annotated[str, typer.Argument(metavar="JOURNAL", help=f"{_JOURNAL}, or an export of it.")]
 _Numbers = Annotated[
     list[int] | None, typer.Argument(metavar="NUMBER", help="Dead letters, by the numbers that `list` shows.")
 ]
@@ -131,6 +131,12 @@ def drop(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
 
 def _each(path: str, take: Callable[[KeptLetter], object]) -> None:
     """Pass on every dead letter, one after another: there may be more than fit into memory."""
+    if is_nats(path):
+        from telstate.cli._nats_log import letters_of_stream  # noqa: PLC0415 - few journals are streams
+
+        for kept in letters_of_stream(path):
+            take(kept)
+        return
     if Path(path).exists() and not Path(path).is_file():
         raise JournalError(f"{path} is not a file")
     if not is_sqlite(path):
@@ -164,14 +170,27 @@ def _choose(path: str, given: list[int] | None, *, every: bool) -> list[int]:
         misuse("give the numbers of dead letters, or --all")
     known: dict[int, None] = {}
     _each(path, lambda kept: known.setdefault(kept.number))
-    if not is_sqlite(path):
+    if not is_nats(path) and not is_sqlite(path):
         misuse(f"{path} is an export, which cannot be changed: give the service's journal (calls.db)")
     if unknown := [number for number in given or [] if number not in known]:
         _misuse_unknown(unknown)
     return list(known) if every else given or []
 
 
-def _change(path: str, change: Callable[[SqliteJournal], Awaitable[None]]) -> None:
+class _HasLetters(Protocol):
+    """A journal, or streams."""
+
+    async def request_retry(self, numbers: Sequence[int]) -> None: ...
+    async def drop_dead_letters(self, numbers: Sequence[int]) -> None: ...
+
+
+def _change(path: str, change: Callable[[_HasLetters], Awaitable[None]]) -> None:
+    if is_nats(path):
+        from telstate.cli._nats_log import change_letters  # noqa: PLC0415 - few journals are streams
+
+        change_letters(path, change)
+        return
+
     async def run() -> None:
         await change(SqliteJournal(path))
 

@@ -16,6 +16,7 @@ import typer
 from telstate.cli._filters import with_filters
 from telstate.cli._log_run import rereadable
 from telstate.cli._logs import LineReader, find_files, read_log
+from telstate.cli._nats import is_nats, without_password
 from telstate.cli._selected_lines import SelectedLines
 from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit
 from telstate.events._dialects.journal import unwrap, wrap
@@ -26,13 +27,17 @@ from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import Selection
 from telstate.views._report import HOW_TO_RECORD, TextReport
 
-__all__ = ["export", "write_file"]
+__all__ = ["export", "lines_of", "write_file"]
 
 
 @with_filters
 def export(
     journal: Annotated[
-        str, typer.Argument(metavar="JOURNAL", help="A service's journal (calls.db), or any log; - is standard input.")
+        str,
+        typer.Argument(
+            metavar="JOURNAL",
+            help="A service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT), or any log; - is standard input.",
+        ),
     ],
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The file to write; - is standard output.", show_default=False)
@@ -71,14 +76,14 @@ def export(
     with tidy_exit():
         announce_stdin([journal])
         if selection.is_everything:
-            _write(_exported(journal), file, force=force)
+            _write(lines_of(journal), file, force=force)
             return
         with rereadable([journal]) as (name,):
             chosen = SelectedLines([name], selection)
             if (nothing := chosen.find()) is not None:
                 say(nothing)
                 raise typer.Exit(1)
-            _write(_exported(name, chosen), file, force=force)
+            _write(lines_of(name, chosen), file, force=force)
             if chosen.needs_base:
                 say(
                     "a selected call began before the journal was pruned: what the prune left, also of other calls, is in the export"
@@ -93,15 +98,21 @@ def _write(lines: Iterable[bytes], file: str, *, force: bool) -> None:
         sys.stdout.buffer.write(line + b"\n")
 
 
-def _exported(name: str, chosen: SelectedLines | None = None) -> Iterator[bytes]:
+def lines_of(name: str, chosen: SelectedLines | None = None) -> Iterator[bytes]:
     """Yield the lines of an export: of everything, or of what is chosen."""
-    if name == STDIN or not is_sqlite(name):
+    if is_nats(name):
+        from telstate.cli._nats_log import export_stream  # noqa: PLC0415 - few logs are streams
+
+        exported = export_stream(name)
+    elif name == STDIN or not is_sqlite(name):
         lines = read_log(find_files([name]))
         return _records(lines if chosen is None else chosen.pick(lines))
-    exported = export_lines(name)
+    else:
+        exported = export_lines(name)
     if chosen is None:
         return exported
-    numbered = (LogLine(name, number, line, len(line)) for number, line in enumerate(exported, 1))
+    shown = without_password(name)
+    numbered = (LogLine(shown, number, line, len(line)) for number, line in enumerate(exported, 1))
     return (line.raw for line in chosen.pick(numbered))
 
 

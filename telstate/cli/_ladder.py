@@ -68,7 +68,7 @@ def ladder(
     Each step has its time (UTC) and the time since the step before. An arrow leads from lane to lane: the phones, Daily, the room (or the
     call client), and this program, with its requests, timers and handlers. A dashed arrow changed nothing: it came twice, too late, or
     for no session, and says why. A line without a head is an end, of which Daily does not say which side hung up. States are those of
-    the session. The handlers' part is in a SQLite journal only.
+    the session. The handlers' part is in a journal only (SQLite or NATS).
 
     Examples: telstate ladder calls.db --session 5b0c4e72, or: telstate ladder calls.db --number 030/761863 --since 2h --format html >
     call.html

@@ -1,5 +1,5 @@
-"""The logs that commands read: files and folders of JSON Lines and of application logs, standard input, and SQLite journals, also while a
-service writes them."""
+"""The logs that commands read: files and folders of JSON Lines and of application logs, standard input, and SQLite journals and streams in
+NATS, also while a service writes them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from telstate.cli._nats import is_nats, without_password
 from telstate.errors import ParseError
 from telstate.events._address_tests import is_unsigned_test
 from telstate.journals._database import is_sqlite
@@ -36,19 +37,24 @@ def find_files(names: list[str]) -> list[str]:
 
     Raises:
         OSError: for the first that cannot be found, and for a folder without logs.
+        TelstateError: for streams in NATS that cannot be read.
     """
-    for name in names:
-        if name != STDIN:
-            Path(name).stat()  # before anything is printed: half a report misleads
+    for name in names:  # before anything is printed: half a report misleads
+        if is_nats(name):
+            from telstate.cli._nats_log import check_stream  # noqa: PLC0415 - few logs are streams
+
+            check_stream(name)
+        elif name != STDIN:
+            Path(name).stat()
     return expand(names)
 
 
 def read_log(names: list[str]) -> Iterator[LogLine]:
-    """Read logs one after another, line by line. A database gives the lines of its export, without the bookkeeping.
+    """Read logs one after another, line by line. A database, or streams, give the lines of their export, without the bookkeeping.
 
     Raises:
         OSError: if one cannot be opened or read.
-        JournalError: if a database is not a journal, or is damaged.
+        JournalError: if a database is not a journal, or is damaged; or streams cannot be read.
     """
     for name in names:
         if name != STDIN and is_sqlite(name):
@@ -56,6 +62,12 @@ def read_log(names: list[str]) -> Iterator[LogLine]:
 
             for number, line in enumerate(lines(name), 1):
                 yield LogLine(name, number, line, len(line))
+        elif is_nats(name):
+            from telstate.cli._nats_log import lines_of_stream  # noqa: PLC0415
+
+            shown = without_password(name)
+            for number, line in enumerate(lines_of_stream(name), 1):
+                yield LogLine(shown, number, line, len(line))
         else:
             yield from read_lines([name])
 

@@ -67,9 +67,9 @@ def redact(
     With --number, --room, --since and the like, only the events of the selected calls are written, each call whole, as by `telstate
     export`.
 
-    The log is read twice, and once more to select calls. From a database come the events of its export; what a prune left of earlier calls
-    is left out. The lines keep their form. Those that are no JSON object are replaced as a whole: of an application's log, redact what
-    `telstate export` writes.
+    The log is read twice, and once more to select calls. From a database, or from streams in NATS, come the events of its export; what a
+    prune left of earlier calls is left out. The lines keep their form. Those that are no JSON object are replaced as a whole: of an
+    application's log, redact what `telstate export` writes.
 
     Examples: telstate redact calls.db -o for-the-ticket.jsonl.gz, or: telstate redact calls.db --session 5b0c4e72 --key my-secret
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.cli._nats import is_nats, without_password
 from telstate.cli._no_match import OtherCalls
 from telstate.events._dialects.journal import unwrap
 from telstate.journals._database import is_sqlite
@@ -33,8 +34,10 @@ class SelectedLines:
 
     def __init__(self, names: list[str], selection: Selection) -> None:
         self._run = LogRun(names, gone=self._leave, stepped=self._see)
-        self._places = {name: place for place, name in enumerate(self._run.names)}
-        self._databases = {name for name in self._run.names if name != STDIN and is_sqlite(name)}
+        self._places = {without_password(name): place for place, name in enumerate(self._run.names)}
+        self._databases = {
+            without_password(name) for name in self._run.names if is_nats(name) or (name != STDIN and is_sqlite(name))
+        }
         self._selection = selection
         self._wanted = NumberSet()
         self._seqs = NumberSet()

@@ -1,31 +1,32 @@
-"""`telstate serve`: receive Daily's webhooks, keep them, and run a program's handlers."""
+"""`telstate serve`: receive Daily's webhooks, and keep them and run a program's handlers, or publish them to NATS."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import typer
 
 from telstate._asgi import is_loopback
 from telstate.cli._log_writer import LineWriter
+from telstate.cli._nats import NATS_HELP, read_address
+from telstate.cli._service import BACKLOG, daily_api, load_router, log_writer, open_socket, served
 from telstate.cli._terminal import VIEW_TOKEN, log_to_stderr, misuse, tidy_exit
-from telstate.control._api import DAILY, DailyApi
+from telstate.control._api import DAILY
 from telstate.control._rest import RestControl
-from telstate.errors import DefinitionError, NotRunning
+from telstate.errors import NotRunning
 from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._router import Router
+
+if TYPE_CHECKING:
+    from telstate.journals.nats import Publisher
 
 __all__ = ["serve"]
 
@@ -36,14 +37,25 @@ _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 500
 _READERS = 32
 """Of the live stream; at most a quarter of the connections."""
-_BACKLOG = 1_024
 _FILES = 8_000
 _FLUSH_WITHIN = 2.0
 """Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NOT_WITH_NATS = {
+    "program": "MODULE:ROUTER",
+    "journal": "--journal",
+    "keep": "--keep",
+    "archive": "--archive",
+    "calls_end_within": "--calls-end-within",
+    "max_deliveries": "--max-deliveries",
+    "view_token": "--view-token",
+    "view_numbers": "--view-numbers",
+}
+"""What concerns handlers and a journal of its own, by parameter."""
 
 
 def serve(
+    context: typer.Context,
     program: Annotated[
         str | None,
         typer.Argument(
@@ -111,6 +123,21 @@ def serve(
     view_numbers: Annotated[
         bool, typer.Option("--view-numbers", help="Show readers of /live phone numbers, SIP users and names in full.")
     ] = False,
+    nats: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TELSTATE_NATS",
+            metavar="URL",
+            help=f"Publish events to NATS instead, nats://HOST:4222, where `telstate work` runs the handlers. {NATS_HELP}",
+        ),
+    ] = None,
+    app: Annotated[
+        str | None, typer.Option("--app", metavar="NAME", help="With --nats: the app, whose streams have its name.")
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option("--environment", metavar="NAME", help="With --nats: the environment, which is in the names too."),
+    ] = None,
     api_url: Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)] = DAILY,
 ) -> None:
     """Receive Daily's webhooks, store them, and run handlers.
@@ -125,6 +152,10 @@ def serve(
 
     On SIGTERM it accepts no more requests, and handlers have 30 seconds to finish; unfinished ones run again at the next
     start. With --calls-end-within live calls go on first. The log goes to standard error, unless the program configures logging or structlog. Not on Windows.
+
+    With --nats it keeps nothing and runs nothing: it answers once the stream has the event. Start as many of them as you like.
+
+    Examples: telstate serve app:router, or: telstate serve --nats nats://one:4222,two:4222 --environment production
     """
     if find_spec("fcntl") is None:
         misuse(
@@ -138,14 +169,19 @@ def serve(
     except ModuleNotFoundError as error:
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     with tidy_exit():
-        router = _load(program)
-        writer = _writer()
+        _check_options(context, nats, app, stage)
+        router = load_router(program, _USAGE)
+        writer = log_writer()
         log_to_stderr(writer)
-        api = _api(api_url)
-        control = RestControl(api) if api is not None else None
-        stored = _journal(journal, keep, archive)
-        limits: dict[str, Any] = {"max_deliveries": max_deliveries, "calls_end_within": calls_end_within}
-        calls = Dispatcher(router, journal=stored, control=control, **limits)
+        api = daily_api(api_url) if nats is None else None
+        calls: Dispatcher | Publisher
+        if nats is not None:
+            calls, where = _publisher(nats, app, stage)
+        else:
+            control = RestControl(api) if api is not None else None
+            limits: dict[str, Any] = {"max_deliveries": max_deliveries, "calls_end_within": calls_end_within}
+            calls = Dispatcher(router, journal=_journal(journal, keep, archive), control=control, **limits)
+            where = f"journal {journal}"
         secrets, pinless, trunk = [*(secret or []), *_listed(_SECRET)], _listed(_PINLESS_SECRET), _listed(_TRUNK_SECRET)
         is_secured = bool(secrets or pinless or trunk)
         _allow_many_connections()
@@ -156,28 +192,31 @@ def serve(
         }
         view["max_readers"] = max(1, min(_READERS, connection_limit(_CONNECTIONS) // 4))
         try:
-            app = webhook_app(calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, tolerance=tolerance)
-            app.routes.extend(live_app(calls, **view, numbers=view_numbers).routes)
+            webhooks = webhook_app(
+                calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, tolerance=tolerance
+            )
+            if isinstance(calls, Dispatcher):
+                webhooks.routes.extend(live_app(calls, **view, numbers=view_numbers).routes)
         except ValueError as error:
             misuse(str(error))
         if not is_secured and not is_loopback(host):
             misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
-        server = make_server(app, connections=_CONNECTIONS, backlog=_BACKLOG)
-        with _listen(host, port) as listening:
+        server = make_server(webhooks, connections=_CONNECTIONS, backlog=BACKLOG)
+        with open_socket(host, port) as listening:
             try:
-                how: dict[str, Any] = {"journal": journal, "writer": writer, "calls_go_on": calls_end_within > 0}
+                how: dict[str, Any] = {"where": where, "writer": writer, "calls_go_on": calls_end_within > 0}
                 asyncio.run(_serve(calls, api or nullcontext(), server, listening, **how))
             finally:
                 writer.flush(_FLUSH_WITHIN)
 
 
 async def _serve(
-    calls: Dispatcher,
+    calls: Dispatcher | Publisher,
     api: AbstractAsyncContextManager[Any],
     server: Any,
     listening: socket.socket,
     *,
-    journal: str,
+    where: str,
     writer: LineWriter,
     calls_go_on: bool,
 ) -> None:
@@ -185,10 +224,10 @@ async def _serve(
     stop = _Stop(server, calls, calls_go_on=calls_go_on)
     stop.listen()
     try:
-        async with api, _served(server, listening) as serving, calls:
+        async with api, served(server, listening) as serving, calls:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            writer.write(f"telstate: listening on http://{shown}:{port}, journal {journal}")
+            writer.write(f"telstate: listening on http://{shown}:{port}, {where}")
             await _until_stopped(server, serving)
     except NotRunning:
         if not stop.signals:  # else one came while it started
@@ -198,18 +237,6 @@ async def _serve(
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
-
-
-@asynccontextmanager
-async def _served(server: Any, listening: socket.socket) -> AsyncIterator[asyncio.Future[None]]:
-    """Serve inside the block."""
-    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-    try:
-        yield serving
-    finally:
-        server.should_exit = True
-        with anyio.CancelScope(shield=True):
-            await serving
 
 
 async def _until_stopped(server: Any, serving: asyncio.Future[None]) -> None:
@@ -223,13 +250,6 @@ async def _until_stopped(server: Any, serving: asyncio.Future[None]) -> None:
         raise
 
 
-def _writer() -> LineWriter:
-    try:
-        return LineWriter(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):  # closed, or replaced by a program that runs this one
-        return LineWriter(os.open(os.devnull, os.O_WRONLY))
-
-
 class _Stop:
     """What SIGTERM and Ctrl-C do.
 
@@ -237,13 +257,15 @@ class _Stop:
     go on first, one signal more ends that. The next one cancels the handlers, as the journal has their events. The one after it has the
     system's default effect.
 
+    A publisher has no handlers and no journal: it answers what was asked, and ends.
+
     Args:
         server: stops to listen when the dispatcher's block ends.
-        calls: the dispatcher.
+        calls: the dispatcher, or a publisher.
         calls_go_on: live calls may go on first.
     """
 
-    def __init__(self, server: Any, calls: Dispatcher, *, calls_go_on: bool) -> None:
+    def __init__(self, server: Any, calls: Dispatcher | Publisher, *, calls_go_on: bool) -> None:
         self._server = server
         self._calls = calls
         self._patience = 2 if calls_go_on else 1
@@ -257,6 +279,8 @@ class _Stop:
     def _handle(self) -> None:
         self.signals += 1
         self._calls.shut_down()
+        if not isinstance(self._calls, Dispatcher):
+            self._server.should_exit = True
         if self.signals > self._patience:
             self._server.force_exit = True
             self._calls.shut_down()  # ends the draining
@@ -264,39 +288,35 @@ class _Stop:
                 signal.signal(number, signal.SIG_DFL)
 
 
+def _check_options(context: typer.Context, nats: str | None, app: str | None, stage: str | None) -> None:
+    """Refuse what would have no effect, and looks as if it had."""
+    if nats is None:
+        if app is not None or stage is not None:
+            misuse("--app and --environment name streams in NATS: give --nats URL with them")
+        return
+    for name, shown in _NOT_WITH_NATS.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            misuse(
+                f"with --nats (or TELSTATE_NATS) it only publishes, so {shown} has no effect: leave it out, and run handlers"
+                " with `telstate work`"
+            )
+
+
+def _publisher(nats: str, app: str | None, stage: str | None) -> tuple[Publisher, str]:
+    """Make a publisher; return what to call its stream, too."""
+    address = read_address(nats, app=app, environment=stage)
+    if address.partition is not None:
+        misuse(f"{address}: a receiver publishes to all partitions: leave the last part of the address out")
+    connection = address.connection("telstate receiver")
+    from telstate.journals.nats import Publisher  # noqa: PLC0415 - an extra
+
+    return Publisher(connection, address.names), f"stream {address.names.events} of {connection.where}"
+
+
 def _listed(variable: str) -> list[str]:
     """Return the secrets in an environment variable."""
     return os.environ.get(variable, "").replace(",", " ").split()
-
-
-def _api(url: str) -> DailyApi | None:
-    """Return Daily's API if its key is set; a service that only listens needs neither the key nor httpx."""
-    key = os.environ.get("DAILY_API_KEY")
-    return DailyApi(key, url=url) if key and find_spec("httpx") is not None else None
-
-
-def _load(program: str | None) -> Router:
-    """Import what `MODULE:ROUTER` names; the current folder is searched too."""
-    if program is None:
-        return Router()
-    module, _, name = program.partition(":")
-    if not all(part.isidentifier() for part in module.split(".")):
-        misuse(f"{program!r} is not the name of a module: {_USAGE}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # a module that the program imports
-        misuse(f"there is no module {module!r} here: {_USAGE}")
-    except DefinitionError as error:
-        misuse(f"{module}: {error}")
-    found = getattr(imported, name or "router", None)
-    if found is None:
-        misuse(f"{module} has no {name or 'router'!r}: {_USAGE}")
-    if not isinstance(found, Router):
-        misuse(f"{program}: expected a telstate.Router, got {type(found).__name__}")
-    return found
 
 
 def _journal(path: str, keep: str, archive: str | None) -> SqliteJournal:
@@ -320,15 +340,6 @@ def _days(keep: str) -> timedelta | None:
     if days < timedelta():
         misuse(f"--keep takes a number of days, or `all`, not {keep!r}")
     return days
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        from telstate.sources._listener import listen  # noqa: PLC0415 - an extra
-
-        return listen(host, port, backlog=_BACKLOG)
-    except (OSError, TypeError, ValueError) as error:
-        misuse(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}")
 
 
 def _allow_many_connections() -> None:

@@ -18,6 +18,7 @@ from telstate.cli._filters import with_filters
 from telstate.cli._live_stream import LiveStream, is_url
 from telstate.cli._live_tail import LiveTail
 from telstate.cli._logs import LineReader, find_files, read_log
+from telstate.cli._nats import is_nats
 from telstate.cli._terminal import VIEW_TOKEN, announce_stdin, misuse, say, tidy_exit
 from telstate.errors import printable
 from telstate.events import SourceGap
@@ -31,6 +32,7 @@ from telstate.views._outcome_line import OUTCOME_FIELDS, fields_as_csv, fields_a
 from telstate.views._report import HOW_TO_RECORD
 
 if TYPE_CHECKING:
+    from telstate.cli._nats_log import StreamFollower
     from telstate.journals._journal_follower import JournalFollower
 
 __all__ = ["tail"]
@@ -72,8 +74,8 @@ def tail(
     lines. Lines that cannot be read are reported on standard error and skipped; ordinary lines of an application's log
     are skipped, and counted at the end.
 
-    A service's journal (calls.db) can be followed too, while the service writes it. With --number, --room and the like, only events of calls that
-    have all of that at the time are shown.
+    A service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT) can be followed too, while the service writes it. With --number,
+    --room and the like, only events of calls that have all of that at the time are shown.
 
     Of a running service (URL), it shows the live calls as they are now (`live`), then each event as it happens, until Ctrl-C. After an
     interruption it goes on where it was. The service masks numbers unless it was started with --view-numbers.
@@ -159,7 +161,7 @@ class _TailRun:
                     f"telstate: {printable(noise.file)}: an application log, of which only lines with an event are shown"
                 )
 
-    def _catch_up(self, follower: Follower | JournalFollower) -> None:
+    def _catch_up(self, follower: Follower | JournalFollower | StreamFollower) -> None:
         at_end = False
         while not at_end:
             for item in follower.look():
@@ -187,7 +189,11 @@ class _TailRun:
         _write_error(self._errors.invalid(line.file, line.number, error))
 
 
-def _follower(name: str) -> Follower | JournalFollower:
+def _follower(name: str) -> Follower | JournalFollower | StreamFollower:
+    if is_nats(name):
+        from telstate.cli._nats_log import StreamFollower  # noqa: PLC0415 - few logs are streams
+
+        return StreamFollower(name)
     if not is_sqlite(name):
         return Follower(name)
     from telstate.journals._journal_follower import JournalFollower  # noqa: PLC0415 - most logs are files of JSON Lines

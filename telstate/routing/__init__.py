@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Journal,
         KeptLetter,
         Observer,
+        Receipt,
         Record,
         SharedJournal,
     )
@@ -44,6 +45,7 @@ else:
             "LogClock": "_clock",
             "Observer": "_ports",
             "Payload": "_payload",
+            "Receipt": "_ports",
             "Reconcile": "_presence",
             "Record": "_ports",
             "Retry": "_retry",
@@ -67,6 +69,7 @@ __all__ = [
     "LogClock",
     "Observer",
     "Payload",
+    "Receipt",
     "Reconcile",
     "Record",
     "Retry",

@@ -10,7 +10,7 @@ from telstate.errors import JournalError
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._ports import Base, Entry, Journal, Record
 
-__all__ = ["Abilities", "abilities_of", "append"]
+__all__ = ["Abilities", "abilities_of", "append", "in_transit_of"]
 
 
 class Abilities(NamedTuple):
@@ -36,6 +36,12 @@ class Abilities(NamedTuple):
 def abilities_of(journal: Journal) -> Abilities:
     """Look for a journal's optional methods."""
     return Abilities(*(getattr(journal, name, None) for name in Abilities._fields))
+
+
+def in_transit_of(journal: Journal) -> float | None:
+    """Return how much older than now the next record of a journal may be: see `SharedJournal`. 0 where nobody else appends."""
+    in_transit: float | None = getattr(journal, "in_transit", 0.0)
+    return in_transit if abilities_of(journal).is_shared else 0.0
 
 
 async def append(journal: Journal, entries: Sequence[Entry], after: int) -> Sequence[int]:

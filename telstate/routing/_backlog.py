@@ -11,6 +11,7 @@ import anyio
 
 from telstate.errors import NotRunning
 from telstate.routing._cancellation import is_cancelled
+from telstate.routing._gate import Gate
 
 __all__ = ["Backlog"]
 
@@ -43,10 +44,12 @@ class Backlog:
 
     Args:
         limit: from how many pending jobs on `wait_for_place` waits.
+        gate: while it holds handlers back, nobody yields to them.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, gate: Gate | None = None) -> None:
         self.limit: int = limit
+        self._gate = gate
         self.pending: int = 0
         """How many jobs wait or run."""
         self.reserved: int = 0
@@ -133,9 +136,13 @@ class Backlog:
         This waits for no suspended handler, and not at all once the caller is cancelled: the workers may be gone by then.
         """
         for _ in range(_TURNS):
-            if self.runnable < limit or self._closing or self.is_resting or is_cancelled():
+            if self.runnable < limit or self._closing or self._are_held or is_cancelled():
                 return
             await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    @property
+    def _are_held(self) -> bool:
+        return self.is_resting or (self._gate is not None and not self._gate.is_open())
 
     def close(self) -> None:
         """Wake every task that waits: no worker runs what is left."""

@@ -72,6 +72,7 @@ class Checkpoints:
         self._lanes = lanes
         self._every = journal.checkpoint_every
         self._keep_base = abilities_of(journal).keep_base
+        self._is_shared = abilities_of(journal).is_shared
         self._revision: int | None = None
         self._attempted: bytes | None = None
         """What a save that was cut off may have written."""
@@ -151,7 +152,9 @@ class Checkpoints:
             self.due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
         except RevisionConflict as error:
             hint = "another process writes this journal's checkpoints: stop one of the two"
-            self._log.error("checkpoint.conflict", error=str(error), hint=hint)
+            if self._is_shared:  # where that is how it is meant to be
+                hint = "another process has taken this journal over"
+            (self._log.info if self._is_shared else self._log.error)("checkpoint.conflict", error=str(error), hint=hint)
             self.due_at = stepped.seq + self._every
         except Exception as error:
             hint = "it is tried again; until then a start takes longer"

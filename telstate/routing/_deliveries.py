@@ -231,7 +231,7 @@ class Deliveries:
             self._is_written = bool(record)
         except RevisionConflict as error:
             hint = "another process has taken the journal over: it counts from now on"
-            self._log.warning("deliveries.conflict", error=str(error), hint=hint)
+            self._log.info("deliveries.conflict", error=str(error), hint=hint)
         except Exception as error:
             hint = "handlers run all the same; should one of them end the process, that is not counted"
             self._log.error("deliveries.not_written", exception=traceback_of(error), hint=hint)

@@ -65,6 +65,8 @@ class Dispatcher:
         stop_on_signals: leave the block at SIGTERM and SIGINT, as `shut_down` does. A second one ends the draining or, if the
             body does not end (it may wait for a thread), the process. In a program's main thread only.
         log_transitions: log each transition, at level info.
+        gate: a function that is asked before each handler starts. While it returns False none starts; what runs goes on, and events are
+            stepped. For a program that may start handlers only while it holds a lease. It must not wait, nor raise.
 
     The methods that act on a call take a session or its id, return once Daily has accepted, and raise:
         CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
@@ -94,6 +96,7 @@ class Dispatcher:
         calls_end_within: float = 0.0,
         stop_on_signals: bool = False,
         log_transitions: bool = False,
+        gate: Callable[[], bool] | None = None,
     ) -> None:
         if journal is not None and not hasattr(journal, "append"):
             raise TypeError(f"journal= takes a journal, such as telstate.journals.SqliteJournal({journal!r})")
@@ -130,6 +133,7 @@ class Dispatcher:
             calls_end_within=calls_end_within,
             stop_on_signals=stop_on_signals,
             log_transitions=log_transitions,
+            gate=gate,
         )
         self._clock = self._setup.clock
         self._live = self._clock.timers

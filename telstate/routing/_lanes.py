@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from telstate.routing._backlog import Backlog
 from telstate.routing._cancellation import current_task, wait_forgiving
+from telstate.routing._gate import Gate
 from telstate.routing._log import Log
 
 __all__ = ["Job", "JobRunner", "Lane", "Lanes"]
@@ -97,13 +98,17 @@ class Lanes:
         backlog: counts them.
         done: learns of each job whose handlers have all run.
         limit: how many jobs may wait in one lane.
+        gate: asked before a worker takes a lane; None if handlers may start at any time.
     """
 
-    def __init__(self, runner: JobRunner, backlog: Backlog, done: Callable[[Job], None], limit: int) -> None:
+    def __init__(
+        self, runner: JobRunner, backlog: Backlog, done: Callable[[Job], None], limit: int, gate: Gate | None = None
+    ) -> None:
         self._runner = runner
         self._backlog = backlog
         self._done = done
         self._limit = limit
+        self._gate = gate
         self._group: TaskGroup | None = None
         self._context = copy_context()
         self._lanes: dict[Hashable, Lane] = {}
@@ -220,6 +225,11 @@ class Lanes:
         """Return the jobs that have begun and not finished."""
         return [lane.current for lane in self._lanes.values() if lane.current is not None]
 
+    @property
+    def has_running(self) -> bool:
+        """True while a handler runs. One that is held back at the gate does not."""
+        return any(lane.handler is not None for lane in self._lanes.values())
+
     def close(self) -> None:
         """Let idle workers go; busy ones end when they find no more work."""
         self._closing = True
@@ -237,13 +247,16 @@ class Lanes:
 
     async def _work(self) -> None:
         """Take lanes from the line as long as there are any, then wait for more."""
-        task, backlog = current_task(), self._backlog
+        task, backlog, gate = current_task(), self._backlog, self._gate
         begin, done = self._runner.begin, self._done
         lane: Lane | None
         job: Job | None
         while True:
             self._waking = False
             while self._ready and not self.is_resting:
+                if gate is not None and not gate.is_open():
+                    await self._wait_at(gate, task)
+                    continue
                 lane = self._ready.popleft()
                 if self._ready and not self._waking:
                     self._wake()
@@ -278,6 +291,14 @@ class Lanes:
             await wait_forgiving(woken.wait(), task)
             if not woken.is_set():
                 self._idle.remove(woken)
+
+    async def _wait_at(self, gate: Gate, task: asyncio.Task[object] | None) -> None:
+        """Wait until work may begin. One worker waits for all lanes in line, and those that finish a handler meanwhile."""
+        self._waking = True
+        try:
+            await gate.wait_open(task)
+        finally:
+            self._waking = False
 
     async def _suspend(self, lane: Lane, rest: Awaitable[None]) -> None:
         """Await a handler. What is behind it in its lane is not runnable meanwhile."""

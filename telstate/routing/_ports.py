@@ -28,6 +28,7 @@ __all__ = [
     "Journal",
     "KeptLetter",
     "Observer",
+    "Receipt",
     "Record",
     "SharedJournal",
     "TendedJournal",
@@ -204,9 +205,13 @@ class SharedJournal(Journal, Protocol):
     returns says which record of the tail is the caller's own. Because others append too, the caller can place nothing before
     or after their events; a limit is an entry like any other, and what the journal has first wins.
 
-    A record may be up to two seconds older than the time at which `tail` yields it. If it is older, its session may have left
-    memory already, though a replay still finds it.
+    A record that is older than `in_transit` says when `tail` yields it may find its session out of memory already, though a
+    replay still finds it.
     """
+
+    @property
+    def in_transit(self) -> float | None:
+        """The seconds by which the next record may be older than the time here. None while nobody can say, as while a server is away."""
 
     def tail(self, after: int) -> AsyncGenerator[Record, None]:
         """Yield every record after a sequence number, in order, and go on as they are appended. Never ends by itself."""
@@ -286,6 +291,18 @@ class Control(Protocol):
         """Connect a caller on hold to a SIP endpoint that is ready."""
 
 
+class Receipt(Protocol):
+    """What a sink knows of an event that it has taken in: a dispatcher its whole `Outcome`, a publisher no more than this."""
+
+    @property
+    def kind(self) -> str:
+        """What became of it, in a word: `moved`, `duplicate`, … of an outcome, or `published`."""
+
+    @property
+    def seq(self) -> int:
+        """Its sequence number in the journal."""
+
+
 class EventSink(Protocol):
     """Where a source delivers events: a `Dispatcher`, or a publisher to a shared journal."""
 
@@ -293,8 +310,13 @@ class EventSink(Protocol):
     def is_open(self) -> bool:
         """True while events are accepted."""
 
-    async def receive(self, payload: Any, dialect: Dialect | str | None = None) -> Outcome:
-        """Take in one event; durable on return."""
+    async def receive(self, payload: Any, dialect: Dialect | str | None = None) -> Receipt:
+        """Take in one event; durable on return.
+
+        Raises:
+            ParseError: if it is not an event.
+            JournalError: if it could not be kept, and the sender should try again.
+        """
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that could not be read; durable on return."""

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import anyio
+import anyio.to_thread
 from pydantic import ValidationError
 
 from telstate.calls._callers import Caller
@@ -20,7 +21,7 @@ from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap
-from telstate.routing._abilities import abilities_of, append
+from telstate.routing._abilities import abilities_of, append, in_transit_of
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
 from telstate.routing._deliveries import Deliveries
 from telstate.routing._handlers import BoundHandler, HandlerTable
@@ -29,12 +30,13 @@ from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
 from telstate.routing._payload import read_record
 from telstate.routing._ports import Base, Entry, Journal, Record
-from telstate.routing._sequencer import IN_TRANSIT
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
 
 _AT_ONCE = 500
+_YIELD_EVERY = 100
+"""How many records are stepped before others get a turn of the event loop: a worker recovers one journal while it runs others."""
 _AHEAD = 1.0
 """Seconds by which a journal's last time may be ahead of the clock without a word: other machines' clocks differ a little."""
 _REPORT_EVERY = 5.0
@@ -101,7 +103,7 @@ class Recovery:
         at = max(now or 0.0, self.engine.now or 0.0)
         if self.seq:
             # What has left memory by now may have run its on_retired: passing time leaves only marks in the journal.
-            self._find_retired(self.engine.advance(at - IN_TRANSIT if self._is_shared else at))
+            self._find_retired(self.engine.advance(at - (in_transit_of(self._journal) or 0.0)))
             await self._settle()
         await self._append_start(settings, at)
         return Recovered(self.engine, self.seq)
@@ -181,11 +183,14 @@ class Recovery:
 
     async def _fold(self, after: int, checkpoints: Checkpoints | None = None) -> None:
         """Take in what the journal has after an event. Where that takes long, say how far it is, and save what was reached."""
-        report_at = anyio.current_time() + _REPORT_EVERY
+        report_at, stepped = anyio.current_time() + _REPORT_EVERY, 0
         async with aclosing(self._journal.read(after)) as records:
             async for record in records:
                 await self._step(record)
-                if not record.seq % _AT_ONCE and checkpoints is not None and anyio.current_time() >= report_at:
+                stepped += 1
+                if not stepped % _YIELD_EVERY:
+                    await anyio.lowlevel.checkpoint()
+                if not stepped % _AT_ONCE and checkpoints is not None and anyio.current_time() >= report_at:
                     await self._settle()
                     await checkpoints.save_as_of(self)
                     hint = "a start reads what came since the last checkpoint"

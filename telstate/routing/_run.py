@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from telstate.routing._checkpoints import Checkpoints
 from telstate.routing._dead_letters import DeadLetters
 from telstate.routing._deliveries import Deliveries
 from telstate.routing._delivery import Delivery
+from telstate.routing._gate import Gate
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._interruption import Interruption
 from telstate.routing._lanes import Job, Lanes
@@ -64,6 +66,7 @@ class Setup(NamedTuple):
     calls_end_within: float
     stop_on_signals: bool
     log_transitions: bool
+    gate: Callable[[], bool] | None
 
 
 class Run:
@@ -81,11 +84,12 @@ class Run:
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         self._interruption = Interruption()
         handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock, self._interruption)
-        self.backlog = Backlog(setup.pending_limit)
+        gate = Gate(setup.gate) if setup.gate is not None else None
+        self.backlog = Backlog(setup.pending_limit, gate)
         work_log = self.work_log = WorkLog(journal, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
-        runner = Runner(handlers.errors, work_log, self.backlog, self._interruption)
-        self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit)
+        runner = Runner(handlers.errors, work_log, self.backlog, self._interruption, gate)
+        self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit, gate)
         self._deliveries = Deliveries(journal, setup.max_deliveries)
         self._trial = Trial(self._deliveries, self.lanes, work_log)
         self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
@@ -243,11 +247,11 @@ class Run:
         finally:
             self._draining = False
             cut_off = self.lanes.running()
+            left = cut_off if self._is_shared else self.lanes.unfinished()
             self.lanes.close()
             self.backlog.close()
             self.call_control.close()
             self.reconciler.close()
-            left = self.lanes.unfinished()
             self._group.cancel_scope.cancel()
             self.waiters.close()
             self.observers.close()
@@ -268,7 +272,7 @@ class Run:
         They are stepped meanwhile, because a handler that runs may wait for them. Whoever owns the journal next begins the rest.
         """
         self.lanes.rest()
-        while self.lanes.running() or self.sequencer.busy or self.call_control.busy:  # noqa: ASYNC110 - no one event tells
+        while self.lanes.has_running or self.sequencer.busy or self.call_control.busy:  # noqa: ASYNC110 - no one event tells
             await anyio.sleep(_LOOK_EVERY)
 
     async def _close_journal(self, cut_off: list[Job]) -> None:

@@ -18,6 +18,7 @@ from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.routing._backlog import Backlog
 from telstate.routing._cancellation import forgive_cancellation, is_cancelled
+from telstate.routing._gate import Gate
 from telstate.routing._handlers import BoundHandler
 from telstate.routing._interruption import Interruption
 from telstate.routing._isolated import Isolated
@@ -36,15 +37,22 @@ class Runner:
         work_log: learns what is done, and what failed.
         backlog: learns which handlers wait for events.
         interruption: learns of a KeyboardInterrupt.
+        gate: asked before each handler; None if handlers may start at any time.
     """
 
     def __init__(
-        self, observers: tuple[BoundHandler, ...], work_log: WorkLog, backlog: Backlog, interruption: Interruption
+        self,
+        observers: tuple[BoundHandler, ...],
+        work_log: WorkLog,
+        backlog: Backlog,
+        interruption: Interruption,
+        gate: Gate | None,
     ) -> None:
         self._interruption = interruption
         self._observers = observers
         self._work_log = work_log
         self._backlog = backlog
+        self._gate = gate
         # The context in which the runner is made, not that in which an event is received.
         self._context = copy_context()
         self._context.run(backlog.begin_handler)
@@ -56,8 +64,9 @@ class Runner:
         Mostly there is no rest. Hence this is a function: a coroutine around each event, and one around each handler, would
         cost more than all else that happens here.
         """
+        gate = self._gate
         for number, handler in enumerate(job.handlers):
-            if handler.live_only:
+            if handler.live_only or (gate is not None and not gate.is_open()):
                 return self._rest(lane, job, number)
             context = self._context.copy()
             try:
@@ -90,6 +99,8 @@ class Runner:
         if begun is None:
             await forgive_cancellation(lane.task)  # of the handler before it
         for handler in job.handlers[number:]:
+            if begun is None and self._gate is not None:
+                await self._gate.wait_open(lane.task)
             if handler.live_only and job.session is not None and job.session.ended:
                 continue
             lane.handler, lane.since, lane.named_slow = handler.name, monotonic(), False

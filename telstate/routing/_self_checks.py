@@ -90,7 +90,7 @@ class SelfChecks:
     async def _after_suspension(self, seconds: float) -> None:
         """Events may have been missed, as while a service is down."""
         self._sequencer.look_at_limits()
-        if not self._sequencer.engine.live():
+        if self._sequencer.is_shared or not self._sequencer.engine.live():  # others went on to append
             return
         try:
             await self._sequencer.submit_events(

@@ -22,7 +22,7 @@ from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCE
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged
-from telstate.routing._abilities import abilities_of, append
+from telstate.routing._abilities import abilities_of, append, in_transit_of
 from telstate.routing._backlog import Backlog
 from telstate.routing._clock import SystemClock
 from telstate.routing._journal_health import JournalHealth
@@ -31,7 +31,7 @@ from telstate.routing._payload import encode, read_record
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["IN_TRANSIT", "Listener", "Sequencer"]
+__all__ = ["Listener", "Sequencer"]
 
 Listener = Callable[[Outcome | None, tuple[Session | Unmatched | Caller, ...]], None]
 """Learns of each step: its outcome (None where only time passed), and what left memory with it."""
@@ -41,11 +41,10 @@ _PAUSE_AFTER = 32
 _RETRY_LIMITS_AFTER = 1.0
 """Seconds after which limits that the journal could not keep are tried again."""
 _LOG_EVERY = 10.0
-IN_TRANSIT = 2.0
-"""Seconds by which a record of a shared journal may be older than the time here. Sessions leave memory so much later: a replay
-finds them still there when it comes to that record."""
 _EARLY_LIMIT = 1000
 """How many records of a shared journal's tail are remembered while an append is under way: one of them may be its own."""
+_LOOK_FOR_PLACE = 0.01
+"""Seconds between two looks at a backlog that is full."""
 _LOOK_AGAIN = 0.1
 """Seconds between two looks for sessions that wait for that."""
 
@@ -109,7 +108,6 @@ class Sequencer:
         self._append_now, self._tail = abilities.append_now, abilities.tail
         self._infers = not clock.timers
         """Whether this is a recorded log, whose sessions end by its own time."""
-        self._in_transit = 0.0 if self._tail is None else IN_TRANSIT
         self.at_once: int = at_once if self._append_now is None else min(at_once, _PAUSE_AFTER)
         """How many entries to submit together: an immediate journal shares no commits, and more would only leave the caches."""
         self._runnable_limit = at_once
@@ -164,6 +162,11 @@ class Sequencer:
                 observe(outcome)
 
         self._listener = listen
+
+    @property
+    def is_shared(self) -> bool:
+        """True if others append to the journal, too."""
+        return self._tail is not None
 
     @property
     def busy(self) -> bool:
@@ -342,10 +345,17 @@ class Sequencer:
         async with aclosing(self._tail(self.seq)) as records:
             async for record in records:
                 await self._backlog.yield_to_handlers(self._runnable_limit)
+                if self._backlog.is_full:
+                    await self._wait_for_handlers()
                 self._step_record(record)
         error = JournalError("its tail ended, against its contract: no event comes back from it any more")
         self._refuse(error)
         raise error
+
+    async def _wait_for_handlers(self) -> None:
+        """Wait while too many events wait for handlers. Those may in turn wait for an own event, which is still to come."""
+        while self._backlog.is_full and not self.busy and not self._backlog.is_resting:  # noqa: ASYNC110 - any of them may change
+            await anyio.sleep(_LOOK_FOR_PLACE)
 
     def _step_record(self, record: Record) -> None:
         submission, event = self._own.pop(record.seq, (None, None))
@@ -413,8 +423,10 @@ class Sequencer:
                 await self.submit_events(*limits)
             if self._append_now is not None:
                 self._pass_time_to(now)
-            else:  # behind the events that came before, so that a recovery forgets at the same place
-                await self._wait(_Submission((), now - self._in_transit))
+            elif (in_transit := in_transit_of(self._journal)) is not None:
+                # Behind the events that came before, so that a recovery forgets at the same place; and later than any that may
+                # come, so that a replay, which finds its session still there, says the same.
+                await self._wait(_Submission((), now - in_transit))
             if self._tail is not None:
                 await self._clock.sleep(_LOOK_AGAIN)
         except NotRunning:

@@ -89,7 +89,7 @@ async def serve_webhooks(
     On leaving, requests in progress are answered first.
 
     Args:
-        calls: the dispatcher, inside its `async with`.
+        calls: the dispatcher or publisher, inside its `async with`.
         secrets: as for `webhook_app`; without any secret, only this machine may send.
         pinless_secrets: as for `webhook_app`.
         trunk_secrets: as for `webhook_app`.

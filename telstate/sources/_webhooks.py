@@ -86,7 +86,8 @@ def webhook_app(
     because Starlette starts no mounted app: enter `async with calls` in the lifespan of that app.
 
     Args:
-        calls: the dispatcher. Give it a journal: without one, acknowledged events are lost with the process.
+        calls: the dispatcher, or a publisher to a stream (`telstate.journals.nats`). Give a dispatcher a journal: without one,
+            acknowledged events are lost with the process.
         secrets: the webhook's `hmac` in base64, as Daily shows it; several while you rotate them. They are valid for pinless
             dial-in and SIP trunks too. Without any secret, only requests from this machine, addressed to it by a loopback
             name, are accepted, and none from a browser or a proxy. A proxy that hides itself and the name is not
@@ -285,7 +286,7 @@ class _Receiver:
         try:
             with anyio.fail_after(within):
                 try:
-                    outcome = await self._calls.receive(body, Dialect.WEBHOOK)
+                    receipt = await self._calls.receive(body, Dialect.WEBHOOK)
                 except ParseError as error:
                     await self._calls.add_dead_letter(body, error, Dialect.WEBHOOK)
                     return JSONResponse({"ok": True, "outcome": "dead letter"})
@@ -297,7 +298,7 @@ class _Receiver:
             raise _Rejected(503, f"events cannot be kept: {_why_not_ready(self._calls) or text_of(error)}") from error
         except JournalError as error:
             raise _Rejected(503, f"events cannot be kept: {mask(_reason_of(error))}") from error
-        return JSONResponse({"ok": True, "outcome": str(outcome.kind)})
+        return JSONResponse({"ok": True, "outcome": str(receipt.kind)})
 
 
 def _reason_of(error: Exception) -> str:

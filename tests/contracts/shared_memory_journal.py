@@ -64,6 +64,9 @@ class SharedMemoryJournal:
         self._log = log
         self._is_open = self._is_lost = False
 
+    in_transit: float | None = 2.0
+    """Seconds: its tail is faster, but tests append records of a time before."""
+
     @property
     def id(self) -> str:
         """The log's name: the same for every handle."""

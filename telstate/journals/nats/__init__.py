@@ -10,19 +10,37 @@ if TYPE_CHECKING:
     from telstate.journals.nats._connection import NatsConnection
     from telstate.journals.nats._journal import NatsJournal
     from telstate.journals.nats._names import Names
+    from telstate.journals.nats._publisher import Published, Publisher
     from telstate.journals.nats._streams import Streams, StreamSettings, declare, find
+    from telstate.journals.nats._worker import PartitionStatus, Worker
 else:
     __getattr__ = _lazy_exports(
         __name__,
         {
-            "NatsConnection": ("_connection", "nats"),
             "Names": "_names",
+            "NatsConnection": ("_connection", "nats"),
             "NatsJournal": ("_journal", "nats"),
+            "PartitionStatus": ("_worker", "nats"),
+            "Published": ("_publisher", "nats"),
+            "Publisher": ("_publisher", "nats"),
             "StreamSettings": ("_streams", "nats"),
             "Streams": ("_streams", "nats"),
+            "Worker": ("_worker", "nats"),
             "declare": ("_streams", "nats"),
             "find": ("_streams", "nats"),
         },
     )
 
-__all__ = ["Names", "NatsConnection", "NatsJournal", "StreamSettings", "Streams", "declare", "find"]
+__all__ = [
+    "Names",
+    "NatsConnection",
+    "NatsJournal",
+    "PartitionStatus",
+    "Published",
+    "Publisher",
+    "StreamSettings",
+    "Streams",
+    "Worker",
+    "declare",
+    "find",
+]

@@ -134,16 +134,22 @@ class NatsConnection:
         """How often the connection was lost and came back."""
         self._on_reconnect: dict[Callable[[], None], None] = {}
         self._inbox = ""
+        self._deaf: NatsNotPermitted | None = None
+        """Why this user hears no answers."""
         self._sent = 0
         self._answers: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         """By reply subject: where the question went, and what waits for its answer."""
         self._last_error: Exception | None = None
         self._refused: asyncio.Event = asyncio.Event()
         """Set when a server does not let this user in."""
-        self._deaf: NatsNotPermitted | None = None
-        """Why no answers can be heard."""
         self._shared: dict[str, Any] = {}
         self._log = Log(burst=2, every=10.0)
+
+    def another(self) -> NatsConnection:
+        """Return one more connection to the same servers, in the same way, that is not open yet."""
+        made = NatsConnection(self._servers)
+        made._options = dict(self._options)
+        return made
 
     def shared(self, key: str, make: Callable[[], T]) -> T:
         """Return what all users of this connection share under a key; the first of them makes it."""
@@ -230,7 +236,9 @@ class NatsConnection:
                 f"NATS at {self.where} does not let this user in: check the user, the password or the credentials"
             )
         reason = "" if self._last_error is None else f": {text_of(self._last_error)}"
-        raise NatsUnavailable(f"no connection to NATS at {self.where} within {within:g} seconds{reason}")
+        raise NatsUnavailable(
+            f"no connection to NATS at {self.where} within {within:g} seconds{reason}. Is the address right, and does the server run?"
+        )
 
     async def _connect_client(self, client: Client) -> None:
         await client.connect(
@@ -281,12 +289,13 @@ class NatsConnection:
     def _not_permitted(self, to_subscribe: bool, subject: str) -> None:
         """Tell those whom a refused permission concerns; the server writes subjects in lower case here."""
         if not to_subscribe:
-            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}")
+            hint = "the README of telstate.journals has the permissions of each role"
+            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}: {hint}")
             self._interrupt_questions(refused, subject)
         elif subject == f"{self._inbox}.*".lower():
             self._deaf = NatsNotPermitted(
-                f"the user of this connection may not subscribe to {subject}, so it hears no answers: give the connection the"
-                " inbox_prefix that its permissions allow"
+                f"the user of this connection may not subscribe to {self._options.get('inbox_prefix', '_INBOX')}.>: take the inbox_prefix"
+                " of this role, which its permissions allow (TELSTATE_NATS_INBOX); without it, it hears no answers"
             )
             self._interrupt_questions(self._deaf)
 

@@ -32,6 +32,8 @@ from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 __all__ = ["NatsJournal"]
 
 _CHECKPOINT_EVERY = 2_000
+IN_TRANSIT = 120.0
+"""Seconds: a publisher tries for up to 90, with the time at which it received the event, and a reader may be slow to notice silence."""
 _HEARTBEAT = 2.0
 """Seconds between two words of a quiet stream: each costs an idle worker with hundreds of partitions."""
 _PURGE_ABOVE = 0.5
@@ -88,6 +90,7 @@ class NatsJournal:
         self._has_all_marks = False
         self._reader: Tail | None = None
         """What `read` has left open for `tail`."""
+        self._following: Tail | None = None
         self._seen = 0
         """The last event that was read or appended here."""
         self._asked_at = 0.0
@@ -119,6 +122,19 @@ class NatsJournal:
     def lost(self) -> str | None:
         """Why nothing is appended or saved here any more, in words: somebody else owns the partition. None if that is not known."""
         return self._lost
+
+    @property
+    def in_transit(self) -> float | None:
+        """The seconds by which the next event may be older than now. None while something may have come that was not read."""
+        following = self._following
+        if following is not None and (not following.is_reading or following.pending):
+            return None
+        return IN_TRANSIT
+
+    @property
+    def behind(self) -> int | None:
+        """How many events `tail` has not brought yet, as far as its reader knows; None before it."""
+        return None if self._following is None else self._following.pending
 
     def lose(self, reason: str) -> None:
         """Append, mark and save nothing more: called by whoever learns first that somebody else owns the partition."""
@@ -243,7 +259,7 @@ class NatsJournal:
             JournalError: if the server came back without events that it had acknowledged: open the partition again.
         """
         self._is_recovering, self._finished = False, None
-        reader = await self._take_reader(after)
+        self._following = reader = await self._take_reader(after)
         reconnects = self._connection.reconnects
         try:
             while True:

@@ -30,10 +30,10 @@ class Letters:
     Args:
         connection: open.
         streams: theirs.
-        partition: which one.
+        partition: which one; `*` to read those of all.
     """
 
-    def __init__(self, connection: NatsConnection, streams: Streams, partition: int) -> None:
+    def __init__(self, connection: NatsConnection, streams: Streams, partition: int | str) -> None:
         self._connection = connection
         self._names = streams.names
         self._subject = streams.names.letters(partition)

@@ -50,10 +50,10 @@ class RetryRequests:
     Args:
         connection: open.
         streams: theirs.
-        partition: which one.
+        partition: which one; `*` for all.
     """
 
-    def __init__(self, connection: NatsConnection, streams: Streams, partition: int) -> None:
+    def __init__(self, connection: NatsConnection, streams: Streams, partition: int | str) -> None:
         self._connection = connection
         self._stream = streams.names.marks
         self._subject = streams.names.again(partition)

@@ -16,7 +16,7 @@ from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, partition_of, room_token
 
-__all__ = ["StreamSettings", "Streams", "declare", "find"]
+__all__ = ["StreamSettings", "Streams", "check_settings", "declare", "find"]
 
 _SERVER = 2, 12, 3
 """2.12 has atomic batches; before 2.12.3 a server that was paused could lose what a replicated stream had acknowledged."""
@@ -72,7 +72,7 @@ async def declare(connection: NatsConnection, names: Names, settings: StreamSett
         DefinitionError: if a stream is declared otherwise. The message says what to do. Nothing was changed then.
         JournalError: if NATS does not answer, or refuses.
     """
-    _check(settings)
+    check_settings(settings)
     try:
         found = await find(connection, names)
     except _NotDeclared:
@@ -126,7 +126,7 @@ class _NotDeclared(DefinitionError):
     """Raised where a stream is missing."""
 
 
-def _check(settings: StreamSettings) -> None:
+def check_settings(settings: StreamSettings) -> None:
     partitions, replicas, max_bytes, keep = settings
     if partitions is not None and not 1 <= partitions <= _MAX_PARTITIONS:
         raise DefinitionError(f"partitions: expected 1 to {_MAX_PARTITIONS}, got {partitions}")

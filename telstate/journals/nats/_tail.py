@@ -77,6 +77,11 @@ class Tail:
         self._closed = False
         self._log = Log(burst=2, every=10.0)
 
+    @property
+    def is_reading(self) -> bool:
+        """True unless something may be missing: since the connection was lost, or nothing is heard."""
+        return self._has_begun
+
     async def begin(self) -> int:
         """Begin, or begin anew; return how many messages there are to read.
 

@@ -196,7 +196,7 @@ async def test_a_user_who_hears_no_answers_is_told_why(tmp_path: Path) -> None:
     """Its permissions allow another inbox."""
     with NatsServer(tmp_path, USERS) as server:
         async with NatsConnection(server.url, user="receiver", password="r") as receiver:  # noqa: S106
-            with anyio.fail_after(2), pytest.raises(NatsNotPermitted, match="give the connection the inbox_prefix"):
+            with anyio.fail_after(2), pytest.raises(NatsNotPermitted, match="take the inbox_prefix"):
                 await receiver.publish("tests-perm.in.room", b"{}")
 
 
