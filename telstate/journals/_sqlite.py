@@ -397,7 +397,7 @@ class SqliteJournal:
         """Give the open database, or, if `shared`, a connection of its own: another process may have the journal open."""
         with explained(self.path):
             if self._database is not None and self._watch is not None:
-                self._watch.check()
+                self._watch.before_write()
                 yield self._database
                 self._watch.check()  # nothing is acknowledged that went to a file that is gone by now
             elif not shared:
