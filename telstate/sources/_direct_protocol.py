@@ -15,11 +15,11 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES
 from telstate.routing._log import traceback_of
 from telstate.sources._plain_requests import PlainRequest, plain_request
 from telstate.sources._protocol import GuardedProtocol, Phase, ServerGuard
-from telstate.sources._webhooks import Answer, DirectRoute
+from telstate.sources._webhooks import DirectRoute, ReceiverAnswer
 
 __all__ = ["DirectGuard", "DirectProtocol"]
 
-_FAILED = Answer(500, b'{"error":"internal error"}', {"Connection": "close"})
+_FAILED = ReceiverAnswer(500, b'{"error":"internal error"}', {"Connection": "close"})
 _NOTHING_READ = (b"", False)
 
 
@@ -64,7 +64,7 @@ class DirectProtocol(GuardedProtocol):
         """True if h11 has nothing to do with what comes next. False if that is to be found out."""
 
     def data_received(self, data: bytes) -> None:
-        """Answer a plain request directly, and pass anything else to h11."""
+        """ReceiverAnswer a plain request directly, and pass anything else to h11."""
         if self._answering is not None:
             self._early += data
             self.flow.pause_reading()  # so it is one read at most
@@ -108,7 +108,7 @@ class DirectProtocol(GuardedProtocol):
         if not self.transport.is_closing():
             self._send(answer)
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: ReceiverAnswer) -> None:
         ends = self._ends or not self._has_proved or answer.headers.get("Connection") == "close"
         headers = {**answer.headers, "Connection": "close"} if ends else answer.headers
         self.transport.write(

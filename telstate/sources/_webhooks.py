@@ -47,7 +47,7 @@ from telstate.sources._signatures import (
 )
 from telstate.sources._time_limits import TimeLimits
 
-__all__ = ["MAX_BODY", "Answer", "DirectRoute", "webhook_app"]
+__all__ = ["MAX_BODY", "DirectRoute", "ReceiverAnswer", "webhook_app"]
 
 MAX_BODY = 64 * 1024
 """The longest body, in bytes: Daily's are a few kilobytes."""
@@ -148,7 +148,7 @@ class _SaysWhy(Protocol):
         """The reason, in words; None if it is ready."""
 
 
-class Answer(NamedTuple):
+class ReceiverAnswer(NamedTuple):
     """What a request is answered with."""
 
     status: int
@@ -225,8 +225,8 @@ class _Receiver:
             answer = await self.answer(head, body)
         return Response(answer.body, answer.status, answer.headers, "application/json")
 
-    async def answer(self, head: _Head, body: bytes) -> Answer:
-        """Answer a request that has been read."""
+    async def answer(self, head: _Head, body: bytes) -> ReceiverAnswer:
+        """ReceiverAnswer a request that has been read."""
         try:
             if is_unsigned_test(body):
                 return _OK
@@ -260,8 +260,8 @@ class _Receiver:
         reason = _why_not_ready(self._calls)
         return JSONResponse({"ok": True} if reason is None else {"ok": False, "error": reason}, 503 if reason else 200)
 
-    def _answer_trunk_test(self, head: _Head, body: bytes) -> Answer:
-        """Answer the test of a new trunk. It carries no event, and Daily tells a secret that it makes itself only afterwards."""
+    def _answer_trunk_test(self, head: _Head, body: bytes) -> ReceiverAnswer:
+        """ReceiverAnswer the test of a new trunk. It carries no event, and Daily tells a secret that it makes itself only afterwards."""
         try:
             self._check(head, body)
         except _Rejected as rejected:
@@ -271,13 +271,13 @@ class _Receiver:
         head.confirm()
         return _answer(ok=True, verified=True)
 
-    def refuse(self, head: _Head, rejected: _Rejected) -> Answer:
+    def refuse(self, head: _Head, rejected: _Rejected) -> ReceiverAnswer:
         """Log why a request is refused, and answer it."""
         facts = {"path": head.path[:200], "status": rejected.status, "error": rejected.error}
         self._log.warning("webhook.refused", client=head.client, **facts)
         # Only the log says what is wrong with a signature.
         error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
-        return Answer(rejected.status, _json({"error": error}), rejected.headers)
+        return ReceiverAnswer(rejected.status, _json({"error": error}), rejected.headers)
 
     async def _read(self, request: Request) -> bytes:
         """Read the body, within limits of size and time: the sender has not proved anything yet. Of an unsigned request almost nothing
@@ -318,7 +318,7 @@ class _Receiver:
         if kind in (PINLESS, TRUNK) and getattr(self._calls, "is_stopping", False):  # a sink need not have it
             raise _Rejected(503, _why_not_ready(self._calls) or "it is stopping")
 
-    async def _receive(self, head: _Head, body: bytes, *, is_trunk: bool) -> Answer:
+    async def _receive(self, head: _Head, body: bytes, *, is_trunk: bool) -> ReceiverAnswer:
         """Keep what came, and answer. Of a call on a trunk soon enough for Daily to retry while the caller hears ringback."""
         if not is_trunk:
             return await self._keep(head, body, self._receive_timeout)
@@ -330,7 +330,7 @@ class _Receiver:
             rejected.retry_after = 1
             raise
 
-    async def _keep(self, head: _Head, body: bytes, within: float) -> Answer:
+    async def _keep(self, head: _Head, body: bytes, within: float) -> ReceiverAnswer:
         """Keep the event, or the unreadable body as a dead letter, and answer."""
         try:
             with head.limit(within):
@@ -367,8 +367,8 @@ class DirectRoute:
         """Return True if the request may come this way. Without a secret, where it comes from matters: the app finds that out."""
         return request.path in _PATHS and self._receiver.knows_secrets
 
-    async def answer(self, request: PlainRequest, client: str | None, confirm: Callable[[], None]) -> Answer:
-        """Answer it.
+    async def answer(self, request: PlainRequest, client: str | None, confirm: Callable[[], None]) -> ReceiverAnswer:
+        """ReceiverAnswer it.
 
         Args:
             request: the request.
@@ -391,8 +391,8 @@ def _json(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _answer(**content: Any) -> Answer:
-    return Answer(200, _json(content))
+def _answer(**content: Any) -> ReceiverAnswer:
+    return ReceiverAnswer(200, _json(content))
 
 
 _OK = _answer(ok=True)

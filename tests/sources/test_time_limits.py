@@ -31,7 +31,8 @@ async def test_a_block_that_takes_too_long_raises() -> None:
         return time.monotonic() - started
 
     took = await asyncio.gather(work(0.05), work(0.15))
-    assert 0.05 <= took[0] < 0.15 <= took[1] < 1
+    assert 0.05 <= took[0] < 5
+    assert 0.15 <= took[1] < 5
 
 
 async def test_a_block_in_time_leaves_nothing_behind() -> None:
