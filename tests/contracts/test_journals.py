@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import anyio
