@@ -166,6 +166,8 @@ class WorkLog:
         Raises:
             JournalError: if it cannot be written.
         """
+        if self._letters:
+            await self.flush()  # those that were given up before it get their numbers before it
         try:
             await self._journal.add_dead_letters([letter])
         except JournalError:
