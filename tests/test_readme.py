@@ -34,6 +34,7 @@ RUN_ELSEWHERE = {
     "python -m tests.benchmarks.guard": "tests/benchmarks/test_guard.py",
     "python -m tests.benchmarks.pruning": "tests/benchmarks/test_pruning.py",
     "python -m tests.benchmarks.replay": "tests/benchmarks/test_replay.py",
+    "python -m tests.benchmarks.webhooks": "tests/benchmarks/test_webhooks.py",
 }
 """Commands of bash blocks that take long, and where they are run, perhaps in a shorter form."""
 

@@ -56,6 +56,7 @@ def replayed(source: object, *arguments: str) -> bytes:
     return run.stdout.replace(json.dumps(str(source)).encode(), b'"LOG"')
 
 
+@pytest.mark.long
 def test_a_replay_of_the_export_is_that_of_the_journal(journal: Path, tmp_path: Path) -> None:
     """Byte for byte, as are `tail` and an export of the export."""
     export, again = tmp_path / "calls.jsonl", tmp_path / "again.jsonl"

@@ -29,6 +29,8 @@ from tests.calls import js
 from tests.cli.running import LOGS, command, environment, json_lines, telstate
 from tests.nats_server import NatsServer
 
+pytestmark = pytest.mark.long
+
 PARTITIONS = 4
 SMALL = StreamSettings(partitions=PARTITIONS, max_bytes=1 << 27)
 

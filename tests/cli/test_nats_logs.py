@@ -18,6 +18,8 @@ from telstate.journals.nats import Names, NatsConnection, NatsJournal, Publisher
 from tests.cli.running import command, environment, json_lines, telstate
 from tests.nats_server import NatsServer
 
+pytestmark = pytest.mark.long
+
 PARTITIONS = 4
 _services = count(1)
 NUMBER = "+12025550177"

@@ -707,7 +707,7 @@ async def test_webhooks_created_by_rest_get_their_event_types() -> None:
         assert not world.daily.hooks
 
 
-@pytest.mark.parametrize("number", [100, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [20, pytest.param(500, marks=pytest.mark.long)])
 async def test_many_calls_at_once(number: int) -> None:
     """Every one is reported completely."""
     async with watched() as world:

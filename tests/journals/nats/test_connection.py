@@ -16,7 +16,7 @@ from telstate.journals.nats._connection import Message
 from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, NatsUnavailable, StreamFull
 from tests.nats_server import NatsServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 SMALL = StreamSettings(partitions=4, max_bytes=1 << 24)
 
 

@@ -18,7 +18,7 @@ from telstate.journals.nats._lease import Lease
 from tests.nats_server import NatsServer
 from tests.routing import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 SMALL = StreamSettings(partitions=4, max_bytes=1 << 24)
 TTL = 1.0
 

@@ -18,7 +18,7 @@ from telstate.journals.nats._ownership import Ownership, _Owner, _Worker
 from tests.nats_server import NatsServer
 from tests.routing import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 TTL = 1.2
 
 

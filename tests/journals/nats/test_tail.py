@@ -17,7 +17,7 @@ from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._tail import Tail
 from tests.nats_server import NatsServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 SMALL = StreamSettings(partitions=4, max_bytes=1 << 24)
 
 

@@ -20,7 +20,7 @@ from tests.calls import js
 from tests.nats_server import NatsServer
 from tests.routing import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 PARTITIONS = 4
 
 
