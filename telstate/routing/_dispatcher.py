@@ -26,13 +26,14 @@ from telstate.errors import DefinitionError, JournalError, NotRunning, ParseErro
 from telstate.events import Dialect, Event, PinlessDialin, SessionsLinked, SipTrunkIncoming, TransferFailed
 from telstate.events._json import clean
 from telstate.events._masking import mask
+from telstate.events._sessionless import WaitingCaller
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._clock import SystemClock
 from telstate.routing._dead_letters import DeadLetters
 from telstate.routing._handlers import is_async, member_of
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, read_entry
-from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal
+from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal, Observer
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router
 from telstate.routing._run import Run, Setup
@@ -395,6 +396,18 @@ class Dispatcher:
         """
         return self._sequencer.engine.waiting()
 
+    def caller(self, caller: str | Event) -> Caller | None:
+        """Find a caller, on hold, or connected or lost and within retention.
+
+        Args:
+            caller: the id of the waiting call, or an event about it.
+        """
+        engine = self._sequencer.engine
+        if isinstance(caller, WaitingCaller):
+            return engine.caller_of(caller)
+        call_id = caller if isinstance(caller, str) else getattr(caller, "call_id", None)
+        return None if call_id is None else engine.caller(call_id)
+
     def legs(self, any_id: str) -> list[Session]:
         """Return every leg of a call, by a session id or a SIP Call-ID."""
         return self._sequencer.engine.legs(any_id)
@@ -402,6 +415,11 @@ class Dispatcher:
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint."""
         return self._sequencer.engine.endpoint(uri)
+
+    @property
+    def last_event_id(self) -> str:
+        """The id of the last event that was stepped, as `Outcome.event_id`."""
+        return f"{self._sequencer.journal_id}:{self._sequencer.seq}"
 
     @property
     def counts(self) -> dict[OutcomeKind, int]:
@@ -466,6 +484,21 @@ class Dispatcher:
         """
         self._run.check_open()
         return self._run.waiters.changes()
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Let an object see the outcome of every event, from now on: of those that change nothing too.
+
+        It is called inside the step, where the session is as the event left it, and must be quick. `changes()` is for programs that
+        take their time. If it raises, that is logged, and it sees no more.
+
+        Returns:
+            A function that ends it. Leaving the dispatcher ends it too.
+
+        Raises:
+            NotRunning: outside the `async with`.
+        """
+        self._run.check_open()
+        return self._run.observers.add(observer)
 
     def awaiting_events(self) -> AbstractContextManager[None]:
         """Around what a handler waits for that comes by events, as `wait_for` does by itself.

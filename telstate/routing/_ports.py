@@ -26,6 +26,7 @@ __all__ = [
     "ImmediateJournal",
     "Journal",
     "KeptLetter",
+    "Observer",
     "Receipt",
     "Record",
     "SharedJournal",
@@ -318,3 +319,13 @@ class EventSink(Protocol):
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Keep a payload that could not be read; durable on return."""
+
+
+class Observer(Protocol):
+    """What sees every outcome of a dispatcher: see `Dispatcher.observe`."""
+
+    def stepped(self, outcome: Outcome) -> None:
+        """An event was stepped. Called before any of its handlers runs; it must not wait, and should be quick."""
+
+    def closed(self) -> None:
+        """The dispatcher was left, or `stepped` raised: no outcome comes any more."""

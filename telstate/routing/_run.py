@@ -26,6 +26,7 @@ from telstate.routing._interruption import Interruption
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log, report_repeated
 from telstate.routing._memory_journal import MemoryJournal
+from telstate.routing._observers import Observers
 from telstate.routing._ports import Clock, Control, Journal
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
@@ -95,6 +96,7 @@ class Run:
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self._tender = Tender(journal, self.sequencer, self.checkpoints)
         self.waiters = Waiters(self.sequencer, self.backlog)
+        self.observers = Observers(self.sequencer)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
         self._wind_down = WindDown(setup.calls_end_within, setup.clock, self.sequencer)
         self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
@@ -252,6 +254,7 @@ class Run:
             self.reconciler.close()
             self._group.cancel_scope.cancel()
             self.waiters.close()
+            self.observers.close()
             self.sequencer.close(_CLOSE_WITHIN)
             self.work_log.close(_CLOSE_WITHIN)
             try:

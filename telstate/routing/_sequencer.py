@@ -113,6 +113,8 @@ class Sequencer:
         self._runnable_limit = at_once
         """With so many handlers runnable, the next event waits for a turn of theirs: all may be of one lane."""
         self._listener: Listener = _ignore
+        self._unobserved: Listener = _ignore
+        """The listener, without the observer before it."""
         self._asks = False
         self._queue: dict[_Submission, None] = {}
         """In order; a dict, so that one can leave from the middle."""
@@ -142,9 +144,24 @@ class Sequencer:
             asks: True if somebody can be asked whether a silent session is still there, before a limit ends it.
         """
         self.engine, self.seq, self.journal_id = engine, seq, self._journal.id
-        self._listener, self._asks = listener, asks
+        self._listener = self._unobserved = listener
+        self._asks = asks
         self.now = _never_falling(engine.now, self._clock)
         self._shortest = _shortest_of(engine.settings)
+
+    def set_observer(self, observe: Callable[[Outcome], None] | None) -> None:
+        """Call a function with each outcome, after the listener. None for no function: then a step costs nothing more."""
+        listener = self._unobserved
+        if observe is None:
+            self._listener = listener
+            return
+
+        def listen(outcome: Outcome | None, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
+            listener(outcome, departed)
+            if outcome is not None:
+                observe(outcome)
+
+        self._listener = listen
 
     @property
     def is_shared(self) -> bool:
