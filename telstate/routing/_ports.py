@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import ParseError
 from telstate.events import Dialect, Event
