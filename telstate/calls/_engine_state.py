@@ -19,6 +19,7 @@ from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import LEGS_NOTED, note_departure
 from telstate.calls._registry import Registry
+from telstate.calls._requests import Requests
 from telstate.calls._room_endpoints import RoomEndpoints
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
@@ -61,6 +62,8 @@ class EngineState:
         self.timers = SessionTimers(settings)
         self.shared_signs = SharedSigns(settings.retention, settings.max_parked)
         self.interruptions = Interruptions(settings.retention, settings.max_parked)
+        self.requests = Requests(settings.key_ttl, settings.max_parked)
+        """What other partitions asked for."""
         self.untold: dict[str, float | None] = {}
         """The ended sessions whose end Daily did not report: the end that is inferred, None if there is no sign of it."""
         self.lineup = EndpointLineup(self.registry.get)
@@ -105,6 +108,7 @@ class EngineState:
         self.rooms.expire(self.now)
         self.shared_signs.expire(self.now)
         self.interruptions.expire(self.now)
+        self.requests.expire(self.now)
         self.departed += self.callers.expire(self.now)
         soonest = self.now + min(entries.ttl for entries in self._expiring())
         self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
@@ -120,6 +124,7 @@ class EngineState:
             entries.change(settings.retention, settings.max_parked)
         for expiring in (self.rooms.free, self.shared_signs, self.interruptions):
             expiring.change(settings.retention, settings.max_parked)
+        self.requests.change(settings.key_ttl, settings.max_parked)
         self.timers.change(settings)
         self.callers.change(settings)
         self._clean_up_at = float("-inf")
@@ -133,6 +138,7 @@ class EngineState:
             *(self.keys, self.early.entries, self.unmatched.entries, self.registry.ended),
             *self.endpoints.expiring(),
             *(self.rooms.free, self.callers.known, self.shared_signs, self.interruptions),
+            self.requests,
         ]
 
     def retire(self, sessions: Iterable[Session]) -> None:
@@ -179,6 +185,7 @@ class EngineState:
             "lineups": len(self.lineup),
             "signs": len(self.shared_signs),
             "interruptions": len(self.interruptions),
+            "requests": len(self.requests),
             "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
@@ -201,6 +208,7 @@ class EngineState:
             "number": self.number,
             **{part: getattr(self, part).dump() for part in _PARTS},
             "interruptions": self.interruptions.dump(),
+            "requests": self.requests.dump(),
         }
 
     @classmethod
@@ -213,6 +221,7 @@ class EngineState:
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
+        state.requests.load(dumped.get("requests", ()))
         state.far_legs.load()
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: one.ended_at if one.end_sign else None for one in untold}

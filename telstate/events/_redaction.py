@@ -42,6 +42,8 @@ _IDS = frozenset(
         ),
         *(
             "eventid",
+            "requestid",
+            "targetid",
             "meetingid",
             "mtgsessionid",
             "actiontraceid",

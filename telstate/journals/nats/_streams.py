@@ -16,13 +16,15 @@ from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._names import Names, partition_of, room_token
 
-__all__ = ["StreamSettings", "Streams", "check_settings", "declare", "find"]
+__all__ = ["VIEWS_FOR", "StreamSettings", "Streams", "check_settings", "declare", "find"]
 
 _DECLARE_WITHIN = 30.0
 """Seconds: a fresh cluster elects its leaders first."""
 _NANO = 1_000_000_000
 _REPEATS_WITHIN = timedelta(minutes=2)
 """For so long the server knows the `Nats-Msg-Id` of a publish that is sent again."""
+VIEWS_FOR = timedelta(hours=2)
+"""How long a partition shows what does not change any more; what lives is shown again before that."""
 _MAX_PARTITIONS = 10_000
 _VERSION = "1"
 """Of this layout of streams and subjects."""
@@ -275,7 +277,15 @@ def _others(names: Names, found: Streams) -> list[dict[str, Any]]:
         "max_msgs_per_subject": 1,
         "duplicate_window": repeats,
     }
-    return [marks, dead, state, owners]
+    views = {
+        **_common(names.views, found.replicas),
+        "description": "Sessions, callers, endpoints and answers, as their partitions know them",
+        "subjects": [names.shown],
+        "max_age": _nanoseconds(VIEWS_FOR),
+        "max_msgs_per_subject": 1,
+        "duplicate_window": repeats,
+    }
+    return [marks, dead, state, owners, views]
 
 
 def _common(name: str, replicas: int | None) -> dict[str, Any]:

@@ -12,16 +12,19 @@ import anyio
 
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
-from telstate.errors import DefinitionError, JournalError
+from telstate.errors import DefinitionError, JournalError, NotRunning
 from telstate.events import Presence
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted
 from telstate.journals.nats._journal import NatsJournal
 from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
+from telstate.journals.nats._other_partitions import OtherPartitions
 from telstate.journals.nats._ownership import Ownership
 from telstate.journals.nats._partition import Partition
+from telstate.journals.nats._showing import Showing
 from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare
+from telstate.journals.nats._views import Views
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
 from telstate.routing._log import Log, text_of, traceback_of
@@ -117,7 +120,7 @@ class Worker:
             "slow_after": slow_after,
             "log_transitions": log_transitions,
         }
-        self._dispatcher(None, None)  # its arguments are checked now
+        self._dispatcher(None, None, None)  # its arguments are checked now
         self._limiter = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
         self._streams: Streams | None = None
         self._session: _Session | None = None
@@ -139,13 +142,24 @@ class Worker:
         self._is_running = True
         try:
             await self._until_stopped(self._prepare())
-            while not self._stopping.is_set():
-                await self._hold_session()
+            if self._streams is not None:
+                await self._work(Views(self._connection, self._names))
         finally:
             self._is_running = False
             await self._connection.aclose()
         if self._is_interrupted:
             raise KeyboardInterrupt("a handler raised it")
+
+    async def _work(self, views: Views) -> None:
+        """Hold sessions until this worker is asked to stop. What other partitions show is known before the first."""
+        following = asyncio.ensure_future(views.run())
+        try:
+            await self._until_stopped(views.wait_synced())
+            while not self._stopping.is_set():
+                await self._hold_session(views)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
     async def _prepare(self) -> None:
         """Connect, and declare the streams."""
@@ -173,10 +187,10 @@ class Worker:
                 task.cancel()
             await asyncio.gather(working, stopping, return_exceptions=True)
 
-    async def _hold_session(self) -> None:
+    async def _hold_session(self, views: Views) -> None:
         """Hold one lease, and run partitions for as long as it lasts."""
         assert self._streams is not None  # noqa: S101
-        session = self._session = _Session(self, self._connection, self._streams, self._ttl)
+        session = self._session = _Session(self, self._connection, self._streams, self._ttl, views)
         try:
             await session.run(self._stopping)
         except JournalError as error:
@@ -190,11 +204,15 @@ class Worker:
         if not self._stopping.is_set():
             await self._until_stopped(asyncio.sleep(_PAUSE))
 
-    def _dispatcher(self, journal: NatsJournal | None, lease: Lease | None) -> Dispatcher:
+    def _dispatcher(
+        self, journal: NatsJournal | None, lease: Lease | None, elsewhere: OtherPartitions | None
+    ) -> Dispatcher:
         """Make the dispatcher of a partition."""
         gate = None if lease is None else lease.is_valid
         reconcile = self._ask if self._reconcile is not None else None
-        return Dispatcher(self._router, journal=journal, gate=gate, reconcile=reconcile, **self._options)
+        return Dispatcher(
+            self._router, journal=journal, gate=gate, reconcile=reconcile, elsewhere=elsewhere, **self._options
+        )
 
     async def _ask(self, session: Session) -> Presence:
         """Ask the program's function about a session, when its turn comes."""
@@ -244,8 +262,9 @@ class Worker:
 class _Session:
     """What a worker does from the beginning of a lease to its end."""
 
-    def __init__(self, worker: Worker, connection: NatsConnection, streams: Streams, ttl: float) -> None:
+    def __init__(self, worker: Worker, connection: NatsConnection, streams: Streams, ttl: float, views: Views) -> None:
         self._worker = worker
+        self._views = views
         self._connection = connection
         self._streams = streams
         self._dead = asyncio.Event()
@@ -324,15 +343,30 @@ class _Session:
 
     def _taken(self, number: int) -> None:
         before = self._running.get(number)
+        elsewhere = OtherPartitions(self._connection, self._streams, number, self._views, self._lease.id)
         made = Partition(
             self._connection,
             self._streams,
             number,
-            lambda journal: self._worker._dispatcher(journal, self._lease),
+            lambda journal: self._worker._dispatcher(journal, self._lease, elsewhere),
+            partial(self._show, number),
             self._worker.interrupt,
         )
         task = asyncio.ensure_future(self._run(made, None if before is None else before[1]))
         self._running[number] = made, task
+
+    async def _show(self, number: int, calls: Dispatcher) -> None:
+        """Show others what a partition knows. Whatever goes wrong, its handlers run."""
+        names = self._streams.names
+        while True:
+            try:
+                await Showing(self._connection, names, number, calls, self._views, self._lease.id).run()
+            except NotRunning:
+                return
+            except Exception as error:
+                hint = "others know the sessions of this partition as they were; it begins anew"
+                self._log.error("views.failed", partition=number, exception=traceback_of(error), hint=hint)
+            await asyncio.sleep(_PAUSE)
 
     async def _run(self, partition: Partition, before: asyncio.Task[None] | None) -> None:
         try:
