@@ -53,7 +53,7 @@ IMPURE = {
     "logging",
     "secrets",
 }
-WITHOUT_MIRROR = {"attacks", "corpus", "property", "contracts", "benchmarks", "crash", "soak"}
+WITHOUT_MIRROR = {"attacks", "corpus", "property", "contracts", "benchmarks", "cluster", "crash", "soak"}
 """Folders of tests that belong to no single part."""
 
 

@@ -22,11 +22,12 @@ from telstate.control import DialOutcome
 from tests.documents import READMES, ROOT, Block, blocks, prose
 
 MAIN = ROOT / "README.md"
-NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html"}
+NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html", "conf"}
 RUN_ELSEWHERE = {
     "python -m pytest -q -n 4": ".ci/run",
     "python -m pytest -q -n auto -m long": ".ci/run",
     "python -m tests.crash": "tests/crash/test_crash.py",
+    "python -m tests.cluster": "tests/cluster/test_cluster.py",
     "python -m tests.soak": "tests/soak/test_soak.py",
     "python -m tests.attacks": "tests/attacks/test_receiver.py",
     "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",

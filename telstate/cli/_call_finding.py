@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.cli._log_run import Gone, LogRun, record_of
+from telstate.cli._nats import is_nats, without_password
+from telstate.cli._no_match import OtherCalls
 from telstate.events._dialects.journal import unwrap
 from telstate.journals._database import is_sqlite
 from telstate.sources._log_lines import STDIN, LogLine
@@ -17,16 +19,11 @@ from telstate.views._call_trace import CallTrace
 from telstate.views._call_traces import CallTraces
 from telstate.views._ladder import Ladder
 from telstate.views._ladder_building import HandlerWork, build_ladder
-from telstate.views._masked import mask_record
-from telstate.views._text import utc_time
 
 if TYPE_CHECKING:
     from telstate.routing._ports import KeptLetter
 
 __all__ = ["CallFinder", "call_ladders"]
-
-_OTHERS = 10
-"""Calls that are named where none matches."""
 
 
 class CallFinder:
@@ -50,10 +47,7 @@ class CallFinder:
         self.run = LogRun(names, settings=settings, gone=self._take)
         self._selection = selection
         self.groups = CallGroups(limit)
-        self.others: list[dict[str, Any]] = []
-        """Some records that are not wanted."""
-        self.known = 0
-        """Sessions and callers in the logs."""
+        self.others = OtherCalls()
 
     def find(self) -> list[CallIds]:
         """Read everything; return the calls in the order in which their first legs left memory.
@@ -65,19 +59,13 @@ class CallFinder:
         self.run.run()
         return self.groups.calls()
 
-    def others_in_words(self, *, numbers: bool) -> list[str]:
-        """Name some calls of the logs, one a line, for somebody who asked for another one."""
-        return [_row(record if numbers else mask_record(record)) for record in self.others]
-
     def _take(self, gone: Gone) -> None:
         if isinstance(gone, Unmatched):
             return
         record = record_of(self.run, gone)
-        self.known += 1
+        self.others.add(record)
         if self._selection.admits(record):
             self.groups.add(record)
-        elif len(self.others) < _OTHERS:
-            self.others.append(record)
 
 
 def call_ladders(
@@ -96,12 +84,12 @@ def call_ladders(
         JournalError: if a database is not a journal, or is damaged.
     """
     traces = CallTraces(calls, lambda: run.replay.engine)
-    databases = {name for name in names if name != STDIN and is_sqlite(name)}
+    journals = {without_password(name): name for name in names if is_nats(name) or (name != STDIN and is_sqlite(name))}
 
     def see(line: LogLine, outcome: Outcome) -> None:
         if traces.wants(outcome):
             at, dialect = run.replay.at, run.replay.dialect
-            record = unwrap(line.raw) if line.file in databases else None
+            record = unwrap(line.raw) if line.file in journals else None
             traces.see(outcome, at, dialect, None if record is None else (line.file, record.seq))
 
     def depart(gone: Gone) -> None:
@@ -113,44 +101,42 @@ def call_ladders(
     shown = sorted(
         (trace for trace in traces.traces if trace.seen), key=lambda trace: min(seen.number for seen in trace.seen)
     )
-    work = _work_of(shown, databases)
+    work = _work_of(shown, journals)
     return [build_ladder(trace, work, numbers=numbers) for trace in shown]
 
 
-def _work_of(traces: Iterable[CallTrace], databases: set[str]) -> HandlerWork:
-    """Ask the journals about the handlers of the calls' events. A log does not have them."""
-    if not databases:
-        return HandlerWork()
-    from telstate.journals import _queries as queries  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
-    from telstate.journals._sqlite import query  # noqa: PLC0415
-
+def _work_of(traces: Iterable[CallTrace], journals: dict[str, str]) -> HandlerWork:
+    """Ask the journals, by their names as they are shown, about the handlers of the calls' events. A log does not have them."""
     keys = {seen.key for trace in traces for seen in trace.seen if seen.key is not None}
     unfinished: set[Any] = set()
     letters: dict[Any, list[KeptLetter]] = {}
-    for name in databases:
-        seqs = sorted(seq for file, seq in keys if file == name)
-        done = query(name, partial(queries.finished, seqs=seqs)) if seqs else set()
-        unfinished |= {(name, seq) for seq in seqs if seq not in done}
-        for kept in _letters(name) if seqs else ():
-            key = (name, abs(kept.letter.seq))  # below zero: the retirement of the session that this event opened
+    for shown, name in journals.items():
+        seqs = sorted(seq for file, seq in keys if file == shown)
+        if not seqs:
+            continue
+        done, given_up = _work_in_stream(name, seqs) if is_nats(name) else _work_in_database(name, seqs)
+        unfinished |= {(shown, seq) for seq in seqs if seq not in done}
+        for kept in given_up:
+            key = (shown, abs(kept.letter.seq))  # below zero: the retirement of the session that this event opened
             if key in keys:
                 letters.setdefault(key, []).append(kept)
     return HandlerWork(unfinished, letters)
 
 
-def _letters(name: str) -> Iterator[KeptLetter]:
-    from telstate.journals import _queries as queries  # noqa: PLC0415
+def _work_in_stream(name: str, seqs: list[int]) -> tuple[set[int], Iterator[KeptLetter]]:
+    from telstate.cli._nats_log import finished_in_stream, letters_of_stream  # noqa: PLC0415 - few logs are streams
+
+    return finished_in_stream(name, seqs), letters_of_stream(name)
+
+
+def _work_in_database(name: str, seqs: list[int]) -> tuple[set[int], Iterator[KeptLetter]]:
+    from telstate.journals import _queries as queries  # noqa: PLC0415 - most logs are files of JSON Lines, and it takes a while
     from telstate.journals._sqlite import query  # noqa: PLC0415
 
-    last = 0
-    while found := query(name, partial(queries.dead_letters, after=last)):
-        yield from found
-        last = found[-1].number
+    def letters() -> Iterator[KeptLetter]:
+        last = 0
+        while found := query(name, partial(queries.dead_letters, after=last)):
+            yield from found
+            last = found[-1].number
 
-
-def _row(record: dict[str, Any]) -> str:
-    one = record.get("session_id") or record.get("call_id")
-    who = record.get("destination") or record.get("caller") or record.get("sip_from") or record.get("from") or ""
-    return (
-        f"  {one}  {utc_time(record['started_at']):<19}  {record.get('cause') or record['state']:<11}  {who}".rstrip()
-    )
+    return query(name, partial(queries.finished, seqs=seqs)), letters()

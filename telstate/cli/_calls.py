@@ -14,6 +14,7 @@ from telstate.calls._engine import Engine
 from telstate.calls._outcome import Unmatched
 from telstate.cli._filters import with_filters
 from telstate.cli._log_run import Gone, LogRun, record_of, rereadable
+from telstate.cli._nats import without_password
 from telstate.cli._terminal import announce_stdin, misuse, tidy_exit, width
 from telstate.sources._log_lines import STDIN
 from telstate.views import FIELDS, Ordering, Selection
@@ -101,7 +102,7 @@ def calls(
             with rereadable(names) as readable:
                 run = _CallsRun(readable, selection, Ordering(sort, limit), group_by)
                 find = partial(_ladders, readable, selection, numbers=numbers)
-                _write_html(run, html, names, find, numbers=numbers)
+                _write_html(run, html, [without_password(name) for name in names], find, numbers=numbers)
         else:
             run = _CallsRun(names, selection, Ordering(sort, limit), group_by)
         if report is not None:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "diff": "_diff.diff",
     "tail": "_tail.tail",
     "export": "_export.export",
+    "import": "_import.import_",
     "redact": "_redact.redact",
     "simulate": "_simulate.simulate",
     "prune": "_prune.prune",

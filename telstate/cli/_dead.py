@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Protocol
 
 import anyio
 import typer
 
-from telstate.calls._recorder import thaw
+from telstate.cli._dead_filter import admits, session_record
+from telstate.cli._filters import TIME, with_filters
+from telstate.cli._nats import is_nats
 from telstate.cli._terminal import misuse, tidy_exit
 from telstate.cli._verb import Verb
 from telstate.errors import JournalError, printable, printable_lines
@@ -25,6 +28,7 @@ from telstate.journals._export import parse_dead_letters
 from telstate.journals._sqlite import is_sqlite
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import read_lines
+from telstate.views import Selection
 from telstate.views._masked import mask_record
 from telstate.views._text import cut
 
@@ -35,10 +39,9 @@ verbs = typer.Typer(
     help="List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
 )
 
-_Path = Annotated[str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db).")]
-_Source = Annotated[
-    str, typer.Argument(metavar="JOURNAL", help="The service's journal (calls.db), or an export of it.")
-]
+_JOURNAL = "The service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT)"
+_Path = Annotated[str, typer.Argument(metavar="JOURNAL", help=f"{_JOURNAL}.")]
+_Source = Annotated[str, typer.Argument(metavar="JOURNAL", help=f"{_JOURNAL}, or an export of it.")]
 _Numbers = Annotated[
     list[int] | None, typer.Argument(metavar="NUMBER", help="Dead letters, by the numbers that `list` shows.")
 ]
@@ -49,13 +52,31 @@ _LONGEST_ERROR = 100
 
 
 @verbs.command("list", cls=Verb)
-def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) -> None:
-    """List dead letters, one line each."""
+@partial(
+    with_filters,
+    without=("state", "cause", "anomalies"),
+    said={
+        "call": "Only this call: the id of a session, a SIP Call-ID, or that of a caller on hold. May be repeated.",
+        "since": f"Only what was given up since then: {TIME}",
+        "until": "Only what was given up until then; a date means the end of that day.",
+    },
+)
+def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False, selection: Selection) -> None:
+    """List dead letters, one line each.
+
+    With --number, --room and the like, only those about such calls, each call as it was when the handlers ran; so there is no --state,
+    --cause and --anomalies, which are about its end. What could not be read is about no call that is known.
+
+    Example: telstate dead list calls.db --since 2h --number 030/761863
+    """
     with tidy_exit():
-        count = 0
+        count = known = 0
 
         def write(kept: KeptLetter) -> None:
-            nonlocal count
+            nonlocal count, known
+            known += 1
+            if not selection.is_everything and not admits(selection, kept):
+                return
             count += 1
             if as_json:
                 sys.stdout.write(json.dumps(_shown(kept, numbers=numbers)) + "\n")
@@ -64,7 +85,8 @@ def list_(path: _Source, *, as_json: _Json = False, numbers: _Unmasked = False) 
 
         _each(path, write)
         if not as_json:
-            sys.stdout.write(f"{'' if count else _HEAD}\n{count} dead letter{'' if count == 1 else 's'}\n")
+            of = "" if selection.is_everything else f"{count} of "
+            sys.stdout.write(f"{'' if count else _HEAD}\n{of}{known} dead letter{'' if known == 1 else 's'}\n")
 
 
 @verbs.command(cls=Verb)
@@ -87,7 +109,7 @@ def show(
 
 @verbs.command(cls=Verb)
 def retry(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
-    """Ask to run the handlers of dead letters again.
+    """Ask to run the handlers of dead letters again: of some, by the numbers that `list` and its filters show, or of all.
 
     A running service does it within seconds, otherwise the next one that starts. A handler that fails again becomes a new
     dead letter, with a new number.
@@ -109,6 +131,12 @@ def drop(path: _Path, given: _Numbers = None, *, every: _All = False) -> None:
 
 def _each(path: str, take: Callable[[KeptLetter], object]) -> None:
     """Pass on every dead letter, one after another: there may be more than fit into memory."""
+    if is_nats(path):
+        from telstate.cli._nats_log import letters_of_stream  # noqa: PLC0415 - few journals are streams
+
+        for kept in letters_of_stream(path):
+            take(kept)
+        return
     if Path(path).exists() and not Path(path).is_file():
         raise JournalError(f"{path} is not a file")
     if not is_sqlite(path):
@@ -142,14 +170,27 @@ def _choose(path: str, given: list[int] | None, *, every: bool) -> list[int]:
         misuse("give the numbers of dead letters, or --all")
     known: dict[int, None] = {}
     _each(path, lambda kept: known.setdefault(kept.number))
-    if not is_sqlite(path):
+    if not is_nats(path) and not is_sqlite(path):
         misuse(f"{path} is an export, which cannot be changed: give the service's journal (calls.db)")
     if unknown := [number for number in given or [] if number not in known]:
         _misuse_unknown(unknown)
     return list(known) if every else given or []
 
 
-def _change(path: str, change: Callable[[SqliteJournal], Awaitable[None]]) -> None:
+class _HasLetters(Protocol):
+    """A journal, or streams."""
+
+    async def request_retry(self, numbers: Sequence[int]) -> None: ...
+    async def drop_dead_letters(self, numbers: Sequence[int]) -> None: ...
+
+
+def _change(path: str, change: Callable[[_HasLetters], Awaitable[None]]) -> None:
+    if is_nats(path):
+        from telstate.cli._nats_log import change_letters  # noqa: PLC0415 - few journals are streams
+
+        change_letters(path, change)
+        return
+
     async def run() -> None:
         await change(SqliteJournal(path))
 
@@ -187,12 +228,8 @@ def _as_dict(kept: KeptLetter) -> dict[str, Any]:
     payload = _json_or_text(letter.payload)
     if not letter.seq:
         return {**shown, "dialect": letter.dialect, "payload": payload}
-    facts = letter.facts or {}
-    try:
-        session = _record(facts.get("session"))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise JournalError(f"the session of dead letter {kept.number} is damaged") from None
-    return {**shown, "handlers": facts.get("handlers"), "event": payload, "session": session}
+    handlers = (letter.facts or {}).get("handlers")
+    return {**shown, "handlers": handlers, "event": payload, "session": session_record(kept)}
 
 
 def _json_or_text(payload: bytes) -> Any:
@@ -201,11 +238,6 @@ def _json_or_text(payload: bytes) -> Any:
         return json.loads(text) if text else None
     except ValueError:
         return text
-
-
-def _record(session: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a session as every report shows it; None if the event has none."""
-    return None if session is None else thaw(session.keys(), session.values()).to_dict()
 
 
 def _time(at: float) -> str:

@@ -2,17 +2,20 @@
 
 @with_filters
 def calls(…, selection: Selection) -> None: ...
+
+A command leaves out what means nothing to it: `with_filters(command, without=("state",))`.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from time import time
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -22,7 +25,7 @@ from telstate.calls._table import State
 from telstate.events import Direction
 from telstate.views import FIELDS, Condition, Selection
 
-__all__ = ["with_filters"]
+__all__ = ["TIME", "with_filters"]
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -40,7 +43,8 @@ def _one(option: str, metavar: str, text: str) -> Any:
 
 
 _CHOICES: dict[str, Sequence[str]] = {"state": _STATES, "cause": tuple(Cause), "direction": tuple(Direction)}
-_TIME = "2026-10-01, 2026-10-01T14:30 (UTC), or 2h, 30m, 1d ago."
+TIME = "2026-10-01, 2026-10-01T14:30 (UTC), or 2h, 30m, 1d ago."
+"""How a time is given."""
 _OPTIONS: dict[str, Any] = {
     "number": _several(
         "--number", "NUMBER", "Only calls with this phone number, in any spelling, or this SIP address."
@@ -53,7 +57,7 @@ _OPTIONS: dict[str, Any] = {
     "state": _several("--state", "STATE", "Only calls that are in this state at the end.", _CHOICES["state"]),
     "cause": _several("--cause", "CAUSE", "Only calls that ended for this cause.", _CHOICES["cause"]),
     "direction": _several("--direction", "DIRECTION", "Only one direction.", _CHOICES["direction"]),
-    "since": _one("--since", "TIME", f"Only calls that had not ended before: {_TIME}"),
+    "since": _one("--since", "TIME", f"Only calls that had not ended before: {TIME}"),
     "until": _one("--until", "TIME", "Only calls that had begun by then; a date means the end of that day."),
     "where": _one(
         "--where", "EXPR", "Only calls that meet a condition on their record, as in 'talk_s > 30 and not transfers'."
@@ -62,14 +66,25 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def with_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options. What they select comes as its keyword argument `selection`."""
+def with_filters(
+    command: Callable[..., None], *, without: Collection[str] = (), said: Mapping[str, str] | None = None
+) -> Callable[..., None]:
+    """Give a command the options. What they select comes as its keyword argument `selection`.
+
+    Args:
+        command: the command.
+        without: the options that mean nothing to it, by the names of their parameters.
+        said: the help of those that mean something else to it.
+    """
+    options = {name: kind for name, kind in _OPTIONS.items() if name not in without}
+    for name, text in (said or {}).items():
+        options[name] = _with_help(options[name], text)
     hints = get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
 
     @wraps(command)
     def run(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in _OPTIONS}
+        chosen = {name: given.pop(name, None) for name in _OPTIONS}
         command(**given, selection=_selection(**chosen))
 
     del run.__wrapped__  # typer would read the command's own signature
@@ -78,15 +93,22 @@ def with_filters(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "anomalies" else None, annotation=kind
         )
-        for name, kind in _OPTIONS.items()
+        for name, kind in options.items()
     ]
     run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
     return run
 
 
+def _with_help(option: Any, text: str) -> Any:
+    kind, info = get_args(option)
+    changed = copy(info)
+    changed.help = text
+    return Annotated[kind, changed]
+
+
 def _selection(
-    *, since: str | None, until: str | None, where: str | None, anomalies: bool, **several: Any
+    *, since: str | None, until: str | None, where: str | None, anomalies: bool | None, **several: Any
 ) -> Selection:
     try:
         condition = None if where is None else Condition(where, FIELDS)
@@ -101,7 +123,7 @@ def _selection(
         since=None if since is None else _time(since, "--since"),
         until=None if until is None else _time(until, "--until", end=True),
         where=condition,
-        anomalies=anomalies,
+        anomalies=bool(anomalies),
     )
 
 
@@ -112,7 +134,7 @@ def _time(text: str, option: str, *, end: bool = False) -> float:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time: give {_TIME}", param_hint=option) from None
+        raise typer.BadParameter(f"{text!r} is no time: give {TIME}", param_hint=option) from None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     whole_day = end and re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
     return (at + timedelta(days=1) if whole_day else at).timestamp()

@@ -13,8 +13,7 @@ import typer
 from telstate.cli._call_finding import CallFinder, call_ladders
 from telstate.cli._filters import with_filters
 from telstate.cli._log_run import rereadable
-from telstate.cli._terminal import announce_stdin, tidy_exit, width
-from telstate.errors import printable
+from telstate.cli._terminal import announce_stdin, say, tidy_exit, width
 from telstate.sources._log_lines import STDIN
 from telstate.views import Selection
 from telstate.views._ladder import Ladder
@@ -69,7 +68,7 @@ def ladder(
     Each step has its time (UTC) and the time since the step before. An arrow leads from lane to lane: the phones, Daily, the room (or the
     call client), and this program, with its requests, timers and handlers. A dashed arrow changed nothing: it came twice, too late, or
     for no session, and says why. A line without a head is an end, of which Daily does not say which side hung up. States are those of
-    the session. The handlers' part is in a SQLite journal only.
+    the session. The handlers' part is in a journal only (SQLite or NATS).
 
     Examples: telstate ladder calls.db --session 5b0c4e72, or: telstate ladder calls.db --number 030/761863 --since 2h --format html >
     call.html
@@ -82,20 +81,20 @@ def ladder(
             finder = CallFinder(readable, selection, 1 if chosen in _ONE_CALL else limit)
             calls = finder.find()
             if not calls:
-                _say(_nothing_found(finder, numbers=numbers))
+                say(finder.others.advice(finder.run, numbers=numbers))
                 raise typer.Exit(1)
             ladders = call_ladders(readable, calls, numbers=numbers)
             if not ladders:
-                _say(
+                say(
                     "the log knows the call, and none of its events: they were pruned. `telstate replay` has its record"
                 )
                 raise typer.Exit(1)
             for text in _WRITERS[chosen](ladders):
                 sys.stdout.write(text + "\n")
         if finder.groups.further:
-            _say(_further(finder, chosen))
+            say(_further(finder, chosen))
         if finder.run.invalid:
-            _say(f"{finder.run.invalid} of {finder.run.lines} lines could not be read: see `telstate replay`")
+            say(f"{finder.run.invalid} of {finder.run.lines} lines could not be read: see `telstate replay`")
 
 
 def _as_text(ladders: list[Ladder]) -> Iterator[str]:
@@ -117,21 +116,6 @@ _WRITERS: dict[LadderFormat, Callable[[list[Ladder]], Iterator[str]]] = {
 }
 
 
-def _nothing_found(finder: CallFinder, *, numbers: bool) -> str:
-    """Say what there is instead, and what to do next."""
-    run = finder.run
-    if not run.lines:
-        return "the log is empty: is it the right file?"
-    if run.invalid == run.lines:
-        return "no line could be read: is this a log with one JSON object per line?"
-    if not finder.known:
-        return "the log has no calls: see `telstate replay` for what its events are"
-    found = "1 call leg or caller" if finder.known == 1 else f"{finder.known} call legs and callers"
-    rows = finder.others_in_words(numbers=numbers)
-    more = [f"  … and {finder.known - len(rows)} more: see `telstate replay`"] if finder.known > len(rows) else []
-    return "\n".join([f"no call matches. The log has {found}; choose one with --call ID:", *rows, *more])
-
-
 def _further(finder: CallFinder, chosen: LadderFormat) -> str:
     legs = (
         "1 more leg or caller matches"
@@ -144,7 +128,3 @@ def _further(finder: CallFinder, chosen: LadderFormat) -> str:
         else "narrow the filters, or raise --limit"
     )
     return f"{legs}: {advice}"
-
-
-def _say(message: str) -> None:
-    sys.stderr.write("\n".join(printable(line) for line in f"telstate: {message}".split("\n")) + "\n")

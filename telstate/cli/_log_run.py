@@ -6,7 +6,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from telstate.calls._callers import Caller
@@ -127,11 +128,21 @@ def record_of(run: LogRun, one: Session | Caller) -> dict[str, Any]:
 
 @contextmanager
 def rereadable(names: list[str]) -> Iterator[list[str]]:
-    """Give names that can be read more than once: standard input is kept in a temporary file meanwhile."""
-    if STDIN not in names:
-        yield names
-        return
+    """Give names that can be read more than once: standard input, and what a pipe has, is kept in a temporary file meanwhile."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(_kept(name)) if _is_stream(name) else name for name in names]
+
+
+def _is_stream(name: str) -> bool:
+    """Return whether what is read of a name is gone then: of standard input, or of a pipe as in `<(zcat log.gz)`."""
+    path = Path(name)
+    return name == STDIN or path.is_fifo() or path.is_char_device()
+
+
+@contextmanager
+def _kept(name: str) -> Iterator[str]:
     with tempfile.NamedTemporaryFile(prefix="telstate-") as kept:
-        shutil.copyfileobj(sys.stdin.buffer, kept)
+        with nullcontext(sys.stdin.buffer) if name == STDIN else open(name, "rb") as given:
+            shutil.copyfileobj(given, kept)
         kept.flush()
-        yield [kept.name if name == STDIN else name for name in names]
+        yield kept.name

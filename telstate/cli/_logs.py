@@ -1,5 +1,5 @@
-"""The logs that commands read: files and folders of JSON Lines and of application logs, standard input, and SQLite journals, also while a
-service writes them."""
+"""The logs that commands read: files and folders of JSON Lines and of application logs, standard input, and SQLite journals and streams in
+NATS, also while a service writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from telstate.cli._nats import is_nats, without_password
 from telstate.errors import ParseError
+from telstate.events._address_tests import is_unsigned_test
 from telstate.journals._database import is_sqlite
 from telstate.sources._log_files import expand, is_gzip
 from telstate.sources._log_lines import MAX_LINE, STDIN, LogLine, read_lines
@@ -32,19 +34,24 @@ def find_files(names: list[str]) -> list[str]:
 
     Raises:
         OSError: for the first that cannot be found, and for a folder without logs.
+        TelstateError: for streams in NATS that cannot be read.
     """
-    for name in names:
-        if name != STDIN:
-            Path(name).stat()  # before anything is printed: half a report misleads
+    for name in names:  # before anything is printed: half a report misleads
+        if is_nats(name):
+            from telstate.cli._nats_log import check_stream  # noqa: PLC0415 - few logs are streams
+
+            check_stream(name)
+        elif name != STDIN:
+            Path(name).stat()
     return expand(names)
 
 
 def read_log(names: list[str]) -> Iterator[LogLine]:
-    """Read logs one after another, line by line. A database gives the lines of its export, without the bookkeeping.
+    """Read logs one after another, line by line. A database, or streams, give the lines of their export, without the bookkeeping.
 
     Raises:
         OSError: if one cannot be opened or read.
-        JournalError: if a database is not a journal, or is damaged.
+        JournalError: if a database is not a journal, or is damaged; or streams cannot be read.
     """
     for name in names:
         if name != STDIN and is_sqlite(name):
@@ -52,6 +59,12 @@ def read_log(names: list[str]) -> Iterator[LogLine]:
 
             for number, line in enumerate(lines(name), 1):
                 yield LogLine(name, number, line, len(line))
+        elif is_nats(name):
+            from telstate.cli._nats_log import lines_of_stream  # noqa: PLC0415
+
+            shown = without_password(name)
+            for number, line in enumerate(lines_of_stream(name), 1):
+                yield LogLine(shown, number, line, len(line))
         else:
             yield from read_lines([name])
 
@@ -128,12 +141,12 @@ class LineReader(Generic[T]):
         return list(self._noise.values())
 
     def _read_other(self, line: LogLine, error: ParseError, *, look: bool) -> T | None:
-        if _is_cut_record(line, error):
+        is_no_event = not error.field or error.field == "action"
+        if _is_cut_record(line, error) or (is_no_event and is_unsigned_test(line.raw)):
             return None
         if look and not line.raw.startswith(_RECORD) and (logged := event_in(line.raw)) is not None:
             return self._read_logged(line, logged)
         torn = "" if line.whole else "the last line has no end, it may be torn: "
-        is_no_event = not error.field or error.field == "action"
         reason = f"{torn}{error}"
         if is_no_event and self._is_noise(line):
             self._count(line)

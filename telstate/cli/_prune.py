@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -44,6 +45,7 @@ def prune(
     Example: telstate prune calls.db --before 2026-10-01 --archive old.jsonl.gz
     """
     with tidy_exit():
+        Path(journal).stat()  # a name that is mistyped
         limit = before.replace(tzinfo=UTC) if before is not None else datetime.now(UTC) - _DEFAULT
         if limit > datetime.now(UTC):
             misuse("--before is in the future")

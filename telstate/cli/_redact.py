@@ -11,18 +11,22 @@ from typing import Annotated
 import typer
 
 from telstate.cli._export import write_file
+from telstate.cli._filters import with_filters
 from telstate.cli._log_run import rereadable
 from telstate.cli._logs import find_files, read_log, size_of
-from telstate.cli._terminal import Bar, announce_stdin, tidy_exit
+from telstate.cli._selected_lines import SelectedLines
+from telstate.cli._terminal import Bar, announce_stdin, say, tidy_exit
 from telstate.errors import JournalError, ParseError
 from telstate.events._json import load
 from telstate.events._pseudonyms import Pseudonyms
 from telstate.events._redaction import Redaction
 from telstate.sources._log_lines import STDIN, LogLine
+from telstate.views import Selection
 
 __all__ = ["redact"]
 
 
+@with_filters
 def redact(
     log: Annotated[str, typer.Argument(metavar="LOG", help="The log to redact; - is standard input.")] = STDIN,
     *,
@@ -45,6 +49,7 @@ def redact(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
+    selection: Selection,
 ) -> None:
     """Replace the phone numbers, SIP users and names in a log by pseudonyms.
 
@@ -55,14 +60,21 @@ def redact(
     Ids, rooms, hosts and times stay as they are. Names are found by their keys and by what stands around them: look at the result
     before you show it to others.
 
-    The log is read twice. From a database come the events of its export; what a prune left of earlier calls is left out. The lines keep
-    their form.
+    With --number, --room, --since and the like, only the events of the selected calls are written, each call whole, as by `telstate
+    export`.
 
-    Example: telstate redact calls.db -o for-the-ticket.jsonl.gz
+    The log is read twice, and once more to select calls. From a database, or from streams in NATS, come the events of its export; what a
+    prune left of earlier calls is left out. The lines keep their form.
+
+    Examples: telstate redact calls.db -o for-the-ticket.jsonl.gz, or: telstate redact calls.db --session 5b0c4e72 --key my-secret
     """
     with tidy_exit():
         announce_stdin([log])
         with rereadable(find_files([log])) as names:
+            chosen = None if selection.is_everything else SelectedLines(names, selection)
+            if chosen is not None and (nothing := chosen.find()) is not None:
+                say(nothing)
+                raise typer.Exit(1)
             redaction = Redaction(Pseudonyms(_key(key)))
             progress = Bar(_twice(size_of(names)))
             with progress:
@@ -70,7 +82,11 @@ def redact(
                     _check_is_whole(line)
                     redaction.learn(line.raw)
                     progress.advance(line.size)
-                lines = _redacted(redaction, names, progress)
+                lines = (
+                    _redacted(redaction, names, progress)
+                    if chosen is None
+                    else _some_redacted(redaction, names, chosen)
+                )
                 if output != STDIN:
                     write_file(lines, output, force=force)
                     return
@@ -94,13 +110,21 @@ def _redacted(redaction: Redaction, names: list[str], progress: Bar) -> Iterator
         for _ in range(number + 1, line.number):
             yield b""  # blank lines stay, so that the numbers of lines do
         number = line.number
-        if not _is_torn(line):
-            shown = redaction.line(b"" if line.too_long else line.raw)
-            if shown is None:
-                sys.stderr.write("telstate: what a prune left of earlier calls is left out: it cannot be redacted\n")
-            else:
-                yield shown
+        if not _is_torn(line) and (shown := _shown(redaction, line)) is not None:
+            yield shown
         progress.advance(line.size)
+
+
+def _some_redacted(redaction: Redaction, names: list[str], chosen: SelectedLines) -> Iterator[bytes]:
+    """Yield the lines of the selected calls."""
+    return (shown for line in chosen.pick(read_log(names)) if (shown := _shown(redaction, line)) is not None)
+
+
+def _shown(redaction: Redaction, line: LogLine) -> bytes | None:
+    shown = redaction.line(b"" if line.too_long else line.raw)
+    if shown is None:
+        say("what a prune left of earlier calls is left out: it cannot be redacted")
+    return shown
 
 
 def _is_torn(line: LogLine) -> bool:

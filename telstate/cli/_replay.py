@@ -59,7 +59,8 @@ def replay(
     """Show what happened to every call in recorded logs.
 
     A log has one JSON object per line: a daily-js event, a webhook, a daily-python or pipecat callback, or a line of
-    telstate's own journal. SQLite journals can be read too, also while a service writes them. So can the logs of an
+    telstate's own journal. SQLite journals can be read too, also while a service writes them, and streams in NATS, by
+    their address: nats://HOST:4222/APP/ENVIRONMENT, with /PARTITION behind it for one of them. So can the logs of an
     application (loguru, structlog, logging) that logged events, or the dicts of Daily's handlers: the time of a line counts
     where the event has none, as UTC unless it says otherwise. gzip is decompressed; the logs of a folder are read oldest first.
 
@@ -72,7 +73,8 @@ def replay(
     With --number, --room, --since and the like, only calls that have all of that are shown, and events without a session are not; the last
     line still counts all events.
 
-    Examples: telstate replay calls.db --number 030/761863 --since 2h, or: telstate replay bot.log.2.gz bot.log.1 bot.log
+    Examples: telstate replay calls.db --number 030/761863 --since 2h, or: telstate replay bot.log.2.gz bot.log.1 bot.log,
+    or: telstate replay nats://localhost:4222/telstate/production
     """
     names = files or [STDIN]
     settings = {} if retain is None else {"retain_untimed": retain}

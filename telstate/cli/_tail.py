@@ -16,6 +16,7 @@ from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
 from telstate.cli._filters import with_filters
 from telstate.cli._logs import LineReader, find_files, read_log
+from telstate.cli._nats import is_nats
 from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit
 from telstate.errors import printable
 from telstate.events import SourceGap
@@ -27,6 +28,7 @@ from telstate.views import Selection, TextReport, outcome_as_json, outcome_as_te
 from telstate.views._report import HOW_TO_RECORD
 
 if TYPE_CHECKING:
+    from telstate.cli._nats_log import StreamFollower
     from telstate.journals._journal_follower import JournalFollower
 
 __all__ = ["tail"]
@@ -59,7 +61,7 @@ def tail(
     lines. Lines that cannot be read are reported on standard error and skipped; ordinary lines of an application's log
     are skipped, and counted at the end.
 
-    A service's journal (calls.db) can be followed too, while the service writes it. With --number, --room and the like, only events of calls that
+    A service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT) can be followed too, while the service writes it. With --number, --room and the like, only events of calls that
     have all of that at the time are shown.
 
     Examples: telstate tail -f calls.jsonl, or: telstate tail -f calls.db --number 030/761863
@@ -130,7 +132,7 @@ class _TailRun:
                     f"telstate: {printable(noise.file)}: an application log, of which only lines with an event are shown"
                 )
 
-    def _catch_up(self, follower: Follower | JournalFollower) -> None:
+    def _catch_up(self, follower: Follower | JournalFollower | StreamFollower) -> None:
         at_end = False
         while not at_end:
             for item in follower.look():
@@ -158,7 +160,11 @@ class _TailRun:
         _write_error(self._errors.invalid(line.file, line.number, error))
 
 
-def _follower(name: str) -> Follower | JournalFollower:
+def _follower(name: str) -> Follower | JournalFollower | StreamFollower:
+    if is_nats(name):
+        from telstate.cli._nats_log import StreamFollower  # noqa: PLC0415 - few logs are streams
+
+        return StreamFollower(name)
     if not is_sqlite(name):
         return Follower(name)
     from telstate.journals._journal_follower import JournalFollower  # noqa: PLC0415 - most logs are files of JSON Lines

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from telstate.cli._log_writer import LineWriter, QueuedHandler
-from telstate.errors import TelstateError, printable
+from telstate.errors import TelstateError, printable, printable_lines
 from telstate.events._masking import mask
 from telstate.routing._log import configured_structlog
 from telstate.sources._log_lines import STDIN
@@ -61,9 +61,9 @@ def announce_stdin(names: list[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a text to standard error, if there is one."""
+    """Print a text, which may have several lines, to standard error, if there is one."""
     if sys.stderr is not None:
-        sys.stderr.write(f"telstate: {printable(text)}\n")
+        sys.stderr.write(f"telstate: {printable_lines(text)}\n")
         sys.stderr.flush()
 
 

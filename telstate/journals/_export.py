@@ -20,23 +20,27 @@ from telstate.errors import JournalError
 from telstate.events._dialects.journal import dead_letter_line, mark_line, unwrap
 from telstate.events._json import clean
 from telstate.journals import _queries as queries
-from telstate.journals._sqlite import lines, query
+from telstate.journals._sqlite import lines, lines_left, query
 from telstate.routing._ports import DeadLetter, KeptLetter
 
-__all__ = ["export_lines", "parse_dead_letters"]
+__all__ = ["dead_letter_as_line", "export_lines", "parse_dead_letter", "parse_dead_letters"]
 
 _HEADER = b'{"v":1,"journal":'
 _DEAD_LETTER = b'{"v":1,"dead":'
 
 
-def export_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
+def export_lines(path: str | os.PathLike[str], *, base: bool = True) -> Iterator[bytes]:
     """Yield everything in a SQLite journal but its checkpoints, which recovery can do without. Also while a service writes it.
+
+    Args:
+        path: the database.
+        base: begin a journal that was pruned with its base. Without it come all events that are left, also those that it stands for.
 
     Raises:
         JournalError: if it is not a journal, is damaged, or has another version's schema.
     """
     last = 0
-    for line in lines(path):
+    for line in lines(path) if base else lines_left(path):
         yield clean(line)  # an older telstate may have written it
         record = unwrap(line)
         last = last if record is None else record.seq
@@ -49,7 +53,7 @@ def export_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
     while letters := query(path, partial(queries.dead_letters, after=number)):
         for kept in letters:
             if abs(kept.letter.seq) <= last:
-                yield _dead_letter_line(kept)
+                yield dead_letter_as_line(kept)
         number = letters[-1].number
 
 
@@ -67,10 +71,11 @@ def parse_dead_letters(source: str, exported: Iterable[bytes]) -> Iterator[KeptL
         if number == 1 and not line.startswith(_HEADER):
             raise JournalError(f"{source} is neither a service's journal (a SQLite database) nor an export of one")
         if line.startswith(_DEAD_LETTER):
-            yield _parse_dead_letter(source, line)
+            yield parse_dead_letter(source, line)
 
 
-def _dead_letter_line(kept: KeptLetter) -> bytes:
+def dead_letter_as_line(kept: KeptLetter) -> bytes:
+    """Write a dead letter as a line of an export."""
     fields = {"number": kept.number, "retry_requested": kept.retry_requested, **kept.letter._asdict()}
     payload = clean(kept.letter.payload)
     try:
@@ -80,7 +85,12 @@ def _dead_letter_line(kept: KeptLetter) -> bytes:
     return dead_letter_line(fields)
 
 
-def _parse_dead_letter(source: str, line: bytes) -> KeptLetter:
+def parse_dead_letter(source: str, line: bytes) -> KeptLetter:
+    """Read one of an export's lines.
+
+    Raises:
+        JournalError: if it is damaged.
+    """
     try:
         fields = json.loads(line)["dead"]
         number, retry_requested = fields.pop("number"), fields.pop("retry_requested")

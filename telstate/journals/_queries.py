@@ -10,7 +10,7 @@ from telstate.errors import RevisionConflict
 from telstate.journals._pruning import pruned_below
 from telstate.routing._ports import DeadLetter, KeptLetter, Record
 
-__all__ = ["checkpoint", "dead_letters", "expect_revision", "finished", "marks", "records"]
+__all__ = ["checkpoint", "dead_letters", "expect_revision", "finished", "first", "marks", "records"]
 
 _BATCH = 500
 """Rows that are read at a time: a reader holds no snapshot for long, or SQLite's log could not be emptied meanwhile."""
@@ -27,6 +27,11 @@ def records(database: sqlite3.Connection, after: int) -> list[Record]:
         (after, _BATCH),
     )
     return [Record(seq, at, dialect, payload, bool(done)) for seq, at, dialect, payload, done in rows]
+
+
+def first(database: sqlite3.Connection) -> int:
+    """Return the number of the first event; 1 if there is none."""
+    return int(database.execute("SELECT coalesce(min(seq), 1) FROM events").fetchone()[0])
 
 
 def marks(database: sqlite3.Connection, after: int, last: int) -> list[int]:

@@ -43,7 +43,7 @@ from telstate.journals._file_watch import FileWatch
 from telstate.routing._checkpoint_codec import decode_checkpoint
 from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
 
-__all__ = ["SqliteJournal", "beginning", "is_sqlite", "lines", "query"]
+__all__ = ["SqliteJournal", "base_of_journal", "beginning", "is_sqlite", "lines", "lines_left", "query"]
 
 T = TypeVar("T")
 
@@ -446,6 +446,30 @@ def lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """
     begin, seq = beginning(path)
     yield from begin
+    yield from _event_lines(path, seq)
+
+
+def lines_left(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Yield the header, then all events that are left. Of a journal that was pruned, see `base_of_journal` for what these are.
+
+    Raises:
+        JournalError: as `lines`.
+    """
+    yield header_line(*query(path, header_of))
+    yield from _event_lines(path, query(path, queries.first) - 1)
+
+
+def base_of_journal(path: str | os.PathLike[str]) -> Base | None:
+    """Return the base of a journal that was pruned: of sessions that are not among its known ones, the first events may be gone.
+
+    Raises:
+        JournalError: as `lines`.
+    """
+    return query(path, pruning.active_base)
+
+
+def _event_lines(path: str | os.PathLike[str], after: int) -> Iterator[bytes]:
+    seq = after
     while found := query(path, partial(queries.records, after=seq)):
         if found[0].seq > seq + 1 and query(path, pruning.pruned_below) > seq + 1:
             raise JournalError(f"{path} was pruned while it was read: read it again")

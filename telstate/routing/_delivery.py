@@ -88,7 +88,9 @@ class Delivery:
     def _give_up(self, key: Hashable, job: Job) -> None:
         detail = f"more events of {key} wait for handlers than its lane takes"
         event_id = job.outcome.event_id if job.outcome is not None else None
-        self._log.error("handlers.dead_letter", event_id=event_id, reason="LaneFull", detail=detail)
+        self._log.error(
+            "handlers.dead_letter", event_id=event_id, reason="LaneFull", detail=detail, see=self._work_log.see
+        )
         self._work_log.give_up(job, "LaneFull", detail)
         self._done(job.seq)
 

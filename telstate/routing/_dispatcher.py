@@ -348,7 +348,7 @@ class Dispatcher:
         )
         # Not what came: it may be anything, and somebody's number.
         facts = {"field": mask(error.field)[:100], "expected": mask(error.expected)[:200], "size": len(payload)}
-        self._log.error("payload.dead_letter", dialect=str(dialect), **facts)
+        self._log.error("payload.dead_letter", dialect=str(dialect), **facts, see=self._run.work_log.see)
 
     def retire(self) -> None:
         """Let every ended session leave memory now, as if its retention had passed: at the end of a recorded log.

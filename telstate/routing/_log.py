@@ -39,8 +39,8 @@ __all__ = [
 _NAME = "telstate"
 _METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
-_IDS = frozenset({"session_id", "sip_call_id", "event_id", "room", "uuid", "session_ids"})
-"""Facts that stay as they are, even if they look like a number or an address: people search logs for them."""
+_IDS = frozenset({"session_id", "sip_call_id", "event_id", "room", "uuid", "session_ids", "see"})
+"""Facts that stay as they are, even if they look like a number or an address: people search logs for them, or run what they name."""
 
 _LONGEST_TRACEBACK = 16_000
 """Characters. An exception's text may have megabytes, and masking those would stop the event loop for seconds."""

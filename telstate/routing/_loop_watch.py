@@ -46,6 +46,7 @@ class LoopWatch:
         self._beat = monotonic()
         self._named = 0.0
         """The beat after which the loop was blocked, once the log has said so."""
+        self._beating = anyio.Lock()
         self._stop = Event()
         self._log = Log()
 
@@ -58,13 +59,14 @@ class LoopWatch:
         self._stop.set()
 
     async def run(self) -> None:
-        """Beat, in the loop."""
-        while True:
-            now = monotonic()
-            blocked, self._beat = self._named == self._beat, now
-            if blocked:
-                self._log.warning("loop.turns_again", seconds=round(now - self._named, 1))
-            await anyio.sleep(self._blocked_after / _LOOKS)
+        """Beat, in the loop. Of all that run this, one beats; the others take over when it ends."""
+        async with self._beating:
+            while True:
+                now = monotonic()
+                blocked, self._beat = self._named == self._beat, now
+                if blocked:
+                    self._log.warning("loop.turns_again", seconds=round(now - self._named, 1))
+                await anyio.sleep(self._blocked_after / _LOOKS)
 
     def _look_again(self) -> None:
         while not self._stop.wait(self._blocked_after / _LOOKS):

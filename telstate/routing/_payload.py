@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from telstate.errors import ParseError
-from telstate.events import Dialect, Event
+from telstate.events import Dialect, Event, SourceGap
 from telstate.events._dialects import journal
 from telstate.events._json import to_bytes
 from telstate.events._parse import parse, parse_line
 from telstate.routing._ports import Entry, Record
 
-__all__ = ["Payload", "encode", "read_entry", "read_record"]
+__all__ = ["Payload", "encode", "is_own", "read_entry", "read_record"]
 
 _DAILY_JS = Dialect.DAILY_JS
 
@@ -62,9 +62,14 @@ def read_record(record: Record) -> Event:
         ParseError: if it is not an event; or if it came from outside, and is one that only the program can know. Then somebody forged it.
     """
     event = parse(record.payload, record.dialect)
-    if record.is_received and event.local:
+    if record.is_received and is_own(event):
         raise ParseError("action", "an event of Daily's, because it came from outside", event.action, record.dialect)
     return event
+
+
+def is_own(event: Event) -> bool:
+    """Return True for an event that only the program that owns a session can know. A gap is known to its source, wherever that runs."""
+    return event.local and not isinstance(event, SourceGap)
 
 
 def encode(entry: Entry) -> None:

@@ -165,7 +165,7 @@ class Runner:
 
     async def _failed(self, job: Job, handler: BoundHandler, error: BaseException) -> None:
         """A handler raised: log it, keep a dead letter, run the handlers of errors."""
-        self._log_failed("handler.failed", handler, error, job.session, job.outcome)
+        self._log_failed("handler.failed", handler, error, job.session, job.outcome, see=self._work_log.see)
         self._work_log.give_up(job, type(error).__name__, text_of(error), handler.name)
         for observer in self._observers:
             running: Isolated | None = None
@@ -191,6 +191,8 @@ class Runner:
         error: BaseException,
         session: Session | None,
         outcome: Outcome | None,
+        *,
+        see: str | None = None,
     ) -> None:
         """Log what failed and for which call, with the traceback: without local variables, and with masked numbers."""
         self._log.error(
@@ -199,6 +201,7 @@ class Runner:
             **of_session(session),
             name=outcome.event.action if outcome is not None else None,
             event_id=outcome.event_id if outcome is not None else None,
+            see=see,
             exception=traceback_of(error, display_names(session, outcome and outcome.event)),
         )
 

@@ -6,6 +6,7 @@ Late is early enough: what a crash loses is only that something was done, and ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from time import monotonic
 from typing import TypeVar
 
@@ -56,6 +57,9 @@ class WorkLog:
         """True from `open` to `close`: then a write is finished within the time that `close` gives."""
         self._log = Log()
         self._log_of_failures = Log(burst=1, every=_LOG_EVERY)
+        path = getattr(journal, "path", None)
+        self.see: str | None = None if path is None else f"telstate dead list {quote(str(path))}"
+        """The command that shows dead letters, for the lines of the log that tell of one; None for a journal that is no file."""
         self._is_shared = abilities_of(journal).is_shared
         self._marked = anyio.Event()
         """On a shared journal: there is something to write."""
@@ -71,13 +75,14 @@ class WorkLog:
     def finished(self, job: Job) -> None:
         """All handlers of a job have run."""
         if job.letter:
-            self._forgotten.append(job.letter)  # if a handler failed again, there is a new one
+            self.forget(job.letter)  # if a handler failed again, there is a new one
         else:
             self.done(job.seq)
 
     def give_up(self, job: Job, reason: str, detail: str, handler: str | None = None) -> None:
         """Keep a dead letter for a job, or for one handler of it."""
         self._letters.append(letter_of(job, reason, detail, self._clock.now() or 0.0, handler))
+        self._marked.set()
 
     def give_up_poisoned(self, job: Job, deliveries: int) -> None:
         """Keep a dead letter for a job whose handlers end the process each time."""
@@ -114,6 +119,7 @@ class WorkLog:
     def forget(self, letter: int) -> None:
         """Drop a dead letter that was tried again."""
         self._forgotten.append(letter)
+        self._marked.set()
 
     @property
     def unwritten(self) -> list[int]:
@@ -199,10 +205,9 @@ class WorkLog:
         if self._has_failed:
             await anyio.sleep(_FLUSH_EVERY)
             return
-        if not self._marks:  # some may have come during the last write
+        if not (self._marks or self._letters or self._forgotten):  # some may have come during the last write
             self._marked = anyio.Event()
-            with anyio.move_on_after(_FLUSH_EVERY):
-                await self._marked.wait()
+            await self._marked.wait()
         await anyio.sleep(_TICK - monotonic() % _TICK)
 
 

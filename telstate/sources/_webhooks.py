@@ -11,12 +11,11 @@ and is answered with 200. The event is in the journal before the answer is sent,
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from ipaddress import IPv6Address, ip_address
 from time import time
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import anyio
 from starlette.applications import Starlette
@@ -26,6 +25,7 @@ from starlette.routing import Route
 
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect
+from telstate.events._address_tests import LONGEST_UNSIGNED, is_trunk_test, is_unsigned_test
 from telstate.events._masking import mask
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
@@ -66,9 +66,6 @@ _STATUS_HEADERS = {
     413: {"Connection": "close"},
 }
 _PATHS = ("/webhooks", "/pinless", "/sip-trunk")
-_MAX_UNSIGNED = 200
-"""How many bytes of an unsigned request are read: enough for Daily's tests, which need no signature."""
-_TRUNK_TEST = "sip_trunk.test"
 _FOREIGN_HEADERS = ("forwarded", "x-forwarded", "via", "x-real-ip", "cf-", "true-client-ip", "origin", "referer")
 """Prefixes of headers that proxies and browsers add."""
 
@@ -189,9 +186,9 @@ class _Receiver:
         """`POST /webhooks`, `/pinless` (Daily's `room_creation_api`) and `/sip-trunk`: its headers say what a request is, not its path."""
         try:
             body = await self._read(request)
-            if _is_test(body):
+            if is_unsigned_test(body):
                 return JSONResponse({"ok": True})
-            if _is_trunk_test(body):
+            if is_trunk_test(body):
                 return self._answer_trunk_test(request, body)
             kind = self._check(request, body)
             confirm_sender(request.scope)
@@ -250,7 +247,7 @@ class _Receiver:
     def _check_size(self, request: Request, size: int, *, may_be_long: bool) -> None:
         if size > self._max_body:
             raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
-        if size > _MAX_UNSIGNED and not may_be_long:
+        if size > LONGEST_UNSIGNED and not may_be_long:
             raise _Rejected(401, what_is_missing(request.headers))
 
     def _check(self, request: Request, body: bytes) -> SignatureHeaders:
@@ -316,29 +313,6 @@ def _why_not_ready(calls: EventSink) -> str | None:
     if isinstance(calls, _SaysWhy):
         return calls.not_ready
     return None if calls.is_open else "events are not accepted: it has not started, or is stopping"
-
-
-def _is_test(body: bytes) -> bool:
-    """Return True for the requests with which Daily tests an address, when a webhook or a pinless dial-in is set up. They carry no
-    event, so they need no signature: `{"test": "test"}` in several spellings and, for pinless dial-in, only a `To`."""
-    if len(body) > _MAX_UNSIGNED:
-        return False
-    try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)).lower() in ("test", "to")
-
-
-def _is_trunk_test(body: bytes) -> bool:
-    """Return True for the request with which Daily tests the address of a new SIP trunk: a `sip_trunk.test`."""
-    if _TRUNK_TEST.encode() not in body:
-        return False
-    try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and value.get("type") == _TRUNK_TEST
 
 
 def _is_local(request: Request) -> bool:

@@ -19,15 +19,21 @@ from telstate.calls._table import EndSign
 from telstate.events import Direction
 from telstate.events._known_names import names_in
 from telstate.views._findings import Finding, Rule
-from telstate.views._lint_calls import CALL_RULES, CALLER_RULES, CallerSeen, CallSeen
+from telstate.views._lint_call_ends import END_RULES
+from telstate.views._lint_call_events import EVENT_RULES
+from telstate.views._lint_call_results import RESULT_RULES
+from telstate.views._lint_call_seen import CallSeen
+from telstate.views._lint_callers import CALLER_RULES, CallerSeen
 from telstate.views._lint_facts import LogFacts
 from telstate.views._lint_log import LOG_RULES, SHARE_RULES
 
 __all__ = ["RULES", "Linter"]
 
+_CALL_RULES = (*END_RULES, *RESULT_RULES, *EVENT_RULES)
+
 RULES: dict[str, Rule] = {
     rule.code: rule
-    for rule in sorted((*CALL_RULES, *CALLER_RULES, *SHARE_RULES, *LOG_RULES), key=lambda rule: rule.code)
+    for rule in sorted((*_CALL_RULES, *CALLER_RULES, *SHARE_RULES, *LOG_RULES), key=lambda rule: rule.code)
 }
 """Every rule by its code."""
 
@@ -62,7 +68,7 @@ class Linter:
         self._count(session)
         seen = CallSeen(session, facts, log, was_used, ended_before)
         named = [session.display_name and {"display_name": session.display_name}, session.sip_from]
-        return list(_check(CALL_RULES, seen, tuple(names_in(named))))
+        return list(_check(_CALL_RULES, seen, tuple(names_in(named))))
 
     def caller(self, caller: Caller, now: float | None, *, selected: bool = True) -> list[Finding]:
         """Check a caller on hold who got to no session."""

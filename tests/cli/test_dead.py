@@ -13,9 +13,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from telstate import DialoutEvent, Dispatcher, ParseError, Router, Session
+from telstate import (
+    DialinConnected,
+    DialoutConnected,
+    DialoutEvent,
+    Dispatcher,
+    Event,
+    ParseError,
+    PinlessDialin,
+    Router,
+    Session,
+)
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import DeadLetter
+from telstate.testing import FakeClock
 from tests.calls import js
 from tests.cli.running import environment, json_lines, run_process, telstate
 
@@ -84,6 +95,69 @@ def test_a_dead_letter_shows_no_internals(journal: Path) -> None:
     assert " ".join(shown) == "number retry_requested seq at reason detail handler handlers event session"
     assert [key for key in shown["session"] if key.startswith("_")] == []
     assert (shown["session"]["state"], shown["session"]["cause"]) == ("stopped", "completed")
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A journal with dead letters about two calls (1 and 2), a caller on hold (3), and a payload that could not be read (4)."""
+    path, router = tmp_path / "mixed.db", Router()
+
+    @router.on(DialoutConnected)
+    @router.on(DialinConnected)
+    @router.on(PinlessDialin)
+    async def fail(event: Event) -> None:
+        raise LookupError(event.action)
+
+    async def run() -> None:
+        clock = FakeClock(1_790_000_000.0)
+        async with Dispatcher(router, journal=SqliteJournal(path), clock=clock) as calls:
+            await calls.receive(js("dialout-connected", "a", destination=NUMBER, room="one"))
+            await calls.idle()
+            await clock.advance(3600)
+            await calls.receive(js("dialin-connected", "b", sipFrom="sip:+12025550142@x.example", sipCallId="c@x"))
+            await calls.receive(b'{"To":"+12025550100","From":"+1 202 555 0199","callId":"hold","callDomain":"d"}')
+            await calls.idle()
+            await calls.add_dead_letter(b'{"x', ParseError("", "a JSON object", '{"x'), "webhook")
+
+    anyio.run(run)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ([], [1, 2, 3, 4]),
+        (["--number", "202 555-0101"], [1]),
+        (["--number", "+12025550142", "--number", "0199202555019"], [2]),
+        (["--number", "+12025550199"], [3]),
+        (["--room", "one"], [1]),
+        (["--session", "b"], [2]),
+        (["--call", "c@x", "--call", "hold"], [2, 3]),
+        (["--direction", "dialout"], [1]),
+        (["--where", "sip_call_id == 'c@x'"], [2]),
+        (["--since", "2026-09-21T15:00"], [2, 3, 4]),
+        (["--until", "2026-09-21T15:00"], [1]),
+        (["--until", "2026-09-21", "--session", "a"], [1]),
+        (["--since", "2026-09-22"], []),
+        (["--call", "nope"], []),
+    ],
+)
+def test_dead_letters_are_selected(mixed: Path, options: list[str], numbers: list[int]) -> None:
+    """By the call that they are about, and by when they were given up; of a journal and of its export."""
+    export = mixed.with_suffix(".jsonl")
+    telstate("export", mixed, export)
+    for source in (mixed, export):
+        listed = json_lines(telstate("dead", "list", source, "--json", *options))
+        assert [letter["number"] for letter in listed] == numbers
+        total = telstate("dead", "list", source, *options).stdout.splitlines()[-1].decode()
+        assert total == (f"{len(numbers)} of 4 dead letters" if options else "4 dead letters")
+
+
+@pytest.mark.parametrize("option", ["--state", "--cause", "--anomalies"])
+def test_what_is_known_at_the_end_of_a_call_selects_no_dead_letter(mixed: Path, option: str) -> None:
+    """Such options do not exist."""
+    run = telstate("dead", "list", mixed, option, "stopped")
+    assert (run.returncode, b"No such option" in run.stderr) == (2, True)
 
 
 def test_an_unreadable_payload_has_no_handler(tmp_path: Path) -> None:

@@ -41,8 +41,10 @@ def test_it_refuses_a_journal_in_use_and_what_is_none(tmp_path: Path) -> None:
 
     anyio.run(while_open)
     run = telstate("prune", tmp_path / "none.db")
-    assert run.returncode == 2
-    assert b"is not a service's journal" in run.stderr
+    assert (run.returncode, b"none.db: No such file" in run.stderr) == (2, True)
+    (tmp_path / "log.jsonl").touch()
+    run = telstate("prune", tmp_path / "log.jsonl")
+    assert (run.returncode, b"is not a service's journal" in run.stderr) == (2, True)
     assert not (tmp_path / "none.db").exists()
     assert b"in the future" in telstate("prune", path, "--before", "2999-01-01").stderr
 

@@ -126,6 +126,17 @@ def test_strict_fails_on_a_bad_line_after_reading_all() -> None:
     assert telstate("replay", "--strict", given=CALL + STOP).returncode == 0
 
 
+@pytest.mark.parametrize("test", [b'{"test":"test"}', b'{"Test": "test"}', b'{"To":"+12025550100"}'])
+def test_requests_that_test_an_address_are_no_bad_lines(test: bytes) -> None:
+    """A receiver that logs every body has them beside the events, and nothing is wrong with that. What has more in it is a bad line."""
+    run = telstate("replay", "--json", "--strict", given=test + b"\n" + CALL)
+    assert run.returncode == 0
+    assert [next(iter(json.loads(line))) for line in run.stdout.splitlines()] == ["session", "summary"]
+    assert telstate("lint", "--fail-on", "warning", given=test + b"\n" + CALL + STOP).returncode == 0
+    bad = telstate("replay", "--json", "--strict", given=test[:-1] + b',"more":1}\n' + CALL)
+    assert (bad.returncode, b'{"invalid"' in bad.stdout) == (1, True)
+
+
 def test_a_log_without_a_readable_line_fails() -> None:
     """It is probably not a log. The summary is printed all the same."""
     run = telstate("replay", "--json", given=b"nope\n{}\n")

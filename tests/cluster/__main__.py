@@ -1,4 +1,7 @@
-"""`python -m tests.cluster [--storms 10] [--seed N] [--nodes 3] [--sync] [--ttl 3] [--seconds 20] [--sessions 300] [--folder PATH]`."""
+"""`python -m tests.cluster [--storms 10] [--seed N] [--nodes 3] [--sync] [--ttl 3] [--seconds 20] [--sessions 300]
+
+`--script kill,freeze,term,join,outage,pause` measures what each fault costs.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--faults", default=",".join(FAULTS))
+    parser.add_argument("--script", default="", help="faults with time to recover between them, and what each cost")
     parser.add_argument("--folder", type=Path, help="write there and keep the files; by default they are deleted")
     options = parser.parse_args()
     broken = False
@@ -55,6 +59,7 @@ def storm(folder: Path, seed: int, options: argparse.Namespace) -> Report:
             sessions=options.sessions,
             seconds=options.seconds,
             faults=tuple(options.faults.split(",")),
+            script=tuple(filter(None, options.script.split(","))),
             progress=progress,
         ).run()
 

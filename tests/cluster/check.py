@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -25,8 +26,8 @@ __all__ = ["Fold", "Report", "Run", "check", "fold_of", "runs_in"]
 
 MARKED_WITHIN = 0.01
 """Seconds within which finished work is marked, on an idle machine."""
-_SLACK = 0.15
-"""Seconds more on one that is not: the processes of a storm share two cores with the server and the harness."""
+_SLACK = 0.1
+"""Seconds more on one that is not: the processes of a storm share its cores with the server and the harness. More under more load."""
 
 Work = tuple[int, str]
 """The number of an event or a retirement, and the handler."""
@@ -249,12 +250,16 @@ def _reason(before: Run, faults: list[Fault]) -> str:
     for fault in faults:
         if fault.pid not in {0, before.pid}:
             continue
-        unmarked_since = fault.begin - MARKED_WITHIN - _SLACK
-        if unmarked_since <= before.end <= fault.end + _SLACK:
+        unmarked_since = fault.begin - MARKED_WITHIN - _slack()
+        if unmarked_since <= before.end <= fault.end + _slack():
             return f"it finished at a {fault.kind}"
         if before.start <= fault.end and fault.begin <= before.end:
             return f"it ran at a {fault.kind}"
     return ""
+
+
+def _slack() -> float:
+    return _SLACK * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:

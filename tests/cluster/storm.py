@@ -18,8 +18,8 @@ from telstate.journals.nats._names import room_token
 from telstate.journals.nats._records import message_of
 from telstate.routing._ports import Entry
 from tests.cluster.check import Report, check, fold_of, runs_in
-from tests.cluster.fleet import Fleet, Member
-from tests.cluster.worker import IN_TRANSIT, NAMES, SETTINGS
+from tests.cluster.fleet import Fault, Fleet, Member
+from tests.cluster.worker import NAMES, SETTINGS
 from tests.nats_server import NatsCluster, NatsServer
 
 __all__ = ["FAULTS", "Storm", "calls_of"]
@@ -27,6 +27,10 @@ __all__ = ["FAULTS", "Storm", "calls_of"]
 FAULTS = ("kill", "freeze", "term", "join", "outage", "pause")
 _TWICE = 0.1
 _RINGS_LONG = 0.3
+_OLDEST = 6.0
+"""Times to live by which an event may be old when it comes: longer than any fault. A real journal says two minutes."""
+_APART = 3.0
+"""Times to live between two faults of a script."""
 _DRAIN_WITHIN = 90.0
 _PUBLISHERS = 8
 
@@ -51,7 +55,9 @@ class Storm:
         seed: decides what is sent and which faults there are; not how far everything is then.
         server: running.
         ttl, partitions, workers, sessions, seconds: of the workers, and how long it lasts.
-        faults: the kinds of faults.
+        faults: the kinds of faults, of which some are chosen at random.
+        retires: wait until all sessions have left memory, which takes some times to live.
+        script: in place of that, one fault after another, each with time to recover. Nothing is replaced, and `gaps` says what each cost.
         progress: called with a word about each fault.
     """
 
@@ -67,15 +73,21 @@ class Storm:
         sessions: int = 300,
         seconds: float = 20.0,
         faults: tuple[str, ...] = FAULTS,
+        retires: bool = True,
+        script: tuple[str, ...] = (),
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder, self._rng, self._server = folder, Random(seed), server
         self._ttl, self._partitions, self._workers = ttl, partitions, workers
         self._sessions, self._seconds, self._faults = sessions, seconds, faults
+        self._script, self._retires = script, retires
         self._progress = progress
+        if script:
+            self._seconds = (len(script) + 1) * _APART * ttl
         self._urls = ",".join(server.urls) if isinstance(server, NatsCluster) else server.url
         replicas = 3 if isinstance(server, NatsCluster) else 1
-        more = ("--ttl", str(ttl), "--partitions", str(partitions), "--replicas", str(replicas))
+        more: tuple[str, ...] = ("--ttl", str(ttl), "--partitions", str(partitions), "--replicas", str(replicas))
+        more += ("--in-transit", str(_OLDEST * ttl))
         self.fleet = Fleet(folder, self._urls, *more)
         self.sent: Counter[bytes] = Counter()
         """What was acknowledged, by payload."""
@@ -93,6 +105,7 @@ class Storm:
             self._drain()
             asyncio.run(check(self._urls, self._folder, self.sent, self.fleet.faults, self.report))
             self.report.facts["worst start"] = round(self.worst_start(), 2)
+            self.report.facts["gaps"] = self.gaps()
         finally:
             self.fleet.end()
         return self.report
@@ -155,7 +168,12 @@ class Storm:
 
     def _torment(self, until: float) -> None:
         """Do one thing after another, each when the last is over."""
-        while time.monotonic() < until:
+        for kind in self._script:
+            time.sleep(_APART / 2 * self._ttl)
+            self._progress(kind)
+            getattr(self, f"_{kind}")()
+            time.sleep(_APART / 2 * self._ttl)
+        while not self._script and time.monotonic() < until:
             kind = self._rng.choice(self._faults)
             self._progress(kind)
             getattr(self, f"_{kind}")()
@@ -173,16 +191,20 @@ class Storm:
         self._replace()
 
     def _freeze(self) -> None:
-        self.fleet.freeze(self._some(), self._rng.uniform(0.3, 2.5) * self._ttl)
+        self.fleet.freeze(self._some(), (2.5 if self._script else self._rng.uniform(0.3, 2.5)) * self._ttl)
 
     def _join(self) -> None:
+        begin = time.monotonic()
         if len(self.fleet.members) <= self._workers:
-            self.fleet.join()
+            member = self.fleet.join()
+            if self._script:
+                member.wait_running()
+                self.fleet.faults.append(Fault("join", member.pid, begin, time.monotonic()))
         else:
             self.fleet.terminate(self._some())
 
     def _replace(self) -> None:
-        if len(self.fleet.members) < self._workers:
+        if len(self.fleet.members) < self._workers and not self._script:
             self.fleet.join()
 
     def _server_of(self) -> NatsServer:
@@ -212,7 +234,8 @@ class Storm:
                 self.report.broken.append(f"{len(missing)} handlers never ran, such as {sorted(missing)[:3]}")
                 break
             time.sleep(1.0)
-        time.sleep(SETTINGS.retention + IN_TRANSIT + 1.0)  # some retire then
+        if self._retires:
+            time.sleep(SETTINGS.retention + _OLDEST * self._ttl + 1.0)
         for member in list(self.fleet.members):
             self.fleet.terminate(member)
 
@@ -222,6 +245,16 @@ class Storm:
         return fold.due - {run.work for run in runs_in(self._folder) if run.end is not None}
 
     # --- how long it took -----------------------------------------------------------------------------------------
+
+    def gaps(self) -> list[tuple[str, float]]:
+        """What each fault of a script cost: the worst start of the events that were published around it."""
+        if not self._script:
+            return []
+        margin = _APART / 2 * self._ttl
+        return [
+            (fault.kind, round(self.worst_start(fault.begin - margin, fault.end + margin), 2))
+            for fault in self.fleet.faults
+        ]
 
     def worst_start(self, begin: float = 0.0, end: float = float("inf")) -> float:
         """The longest time from an event's first publish to the start of its first handler, of those published in a time."""

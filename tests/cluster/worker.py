@@ -22,13 +22,11 @@ import structlog
 from telstate import DeadlinePassed, Event, Outcome, OutcomeKind, Router, Session, Settings
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, Worker, _journal
 
-__all__ = ["IN_TRANSIT", "NAMES", "SETTINGS", "Runs", "router_of"]
+__all__ = ["NAMES", "SETTINGS", "Runs", "router_of"]
 
 NAMES = Names("storm", "tests")
-SETTINGS = Settings(retention=4.0, key_ttl=4.0, parked_ttl=4.0, ring_deadline=1.0)
+SETTINGS = Settings(retention=2.0, key_ttl=2.0, parked_ttl=2.0, ring_deadline=1.0)
 """Short, so that sessions leave memory, and deadlines pass, in every storm."""
-IN_TRANSIT = 12.0
-"""The same: longer than any fault."""
 
 
 class Runs:
@@ -85,7 +83,7 @@ def router_of(runs: Runs | None, seconds: float = 0.005) -> Router:
 async def work(options: argparse.Namespace) -> None:
     """Work until SIGTERM."""
     folder: Path = options.folder
-    _journal.IN_TRANSIT = IN_TRANSIT
+    _journal.IN_TRANSIT = options.in_transit
     runs = Runs(folder / f"runs-{os.getpid()}.jsonl")
     streams = StreamSettings(options.partitions, options.replicas, 1 << 28)
     worker = Worker(
@@ -118,6 +116,7 @@ def main() -> None:
     parser.add_argument("--ttl", type=float, default=3.0)
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--in-transit", type=float, default=12.0, help="how old an event may be: longer than any fault")
     parser.add_argument("--seconds", type=float, default=0.005, help="how long handlers take, about")
     options = parser.parse_args()
     structlog.configure(

@@ -456,3 +456,24 @@ async def test_a_handler_that_fails_on_an_event_made_without_validation_ends_not
             await calls.idle()
         letters = await calls.dead_letters.list()
     assert [bool(kept.letter.payload) for kept in letters] == [False, True]
+
+
+async def test_the_log_names_the_command_that_shows_a_dead_letter(tmp_path: Path) -> None:
+    """With the path, so that it can be pasted into a shell; not where nothing is in a file."""
+    router = Router()
+
+    @router.on(DialoutAnswered)
+    async def bill() -> None:
+        raise LookupError("no such customer")
+
+    async def logged(journal: Journal | None) -> list[Any]:
+        with structlog.testing.capture_logs() as logs:
+            async with Dispatcher(router, journal=journal) as calls:
+                await calls.receive(js("dialout-answered"))
+                await calls.add_dead_letter(b"{", ParseError("", "JSON", "{"), "webhook")
+        return [(log["event"], log.get("see")) for log in logs]
+
+    path = tmp_path / "calls of 20261130.db"
+    see = f"telstate dead list '{path}'"
+    assert sorted(await logged(SqliteJournal(path))) == [("handler.failed", see), ("payload.dead_letter", see)]
+    assert sorted(await logged(None)) == [("handler.failed", None), ("payload.dead_letter", None)]

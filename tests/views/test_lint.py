@@ -369,12 +369,14 @@ def test_what_cannot_be_read_matched_or_known() -> None:
         b"nope\n",
         {"action": "dialout-error", "errorMsg": "boom"},
         {"type": "recording.started", "id": "1", "payload": {}},
+        {"type": "sip_trunk.test", "id": "2", "payload": {}},
+        b'{"test":"test"}\n',
     ]
     found = {one["code"]: one["found"] for one in lint(log)}
     assert set(found) == {"T509", "T510", "T511"}
-    assert "1 of 6 lines could not be read; the first is -:4" in found["T509"]
+    assert "1 of 8 lines could not be read; the first is -:4" in found["T509"]
     assert "dialout-error (1)" in found["T510"]
-    assert "recording.started (1)" in found["T511"]
+    assert ": recording.started (1)." in found["T511"]  # and not the tests of an address, which are no events
 
 
 def test_much_disorder() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from telstate.errors import JournalError, RevisionConflict
@@ -43,11 +44,19 @@ class _Pointer:
     kept: dict[str, _Kept] = field(default_factory=dict)
     marks: int = 0
     """The marks that the engine's checkpoint does not have come after this message of the stream of marks."""
+    marks_then: int = 0
+    """Where the marks ended when that checkpoint was saved."""
     base: dict[str, Any] | None = None
 
     def to_json(self) -> bytes:
         kept = {key: [one.revision, one.save, one.pieces] for key, one in self.kept.items()}
-        fields = {"v": 1, "writer": self.writer, "kept": kept, "marks": self.marks, "base": self.base}
+        fields = {
+            "v": 1,
+            "writer": self.writer,
+            "kept": kept,
+            "marks": [self.marks, self.marks_then],
+            "base": self.base,
+        }
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -58,7 +67,8 @@ class _Pointer:
                 f"a newer telstate (pointer version {fields['v']}) has owned this partition: use that one"
             )
         kept = {key: _Kept(*one) for key, one in fields["kept"].items()}
-        return cls(fields["writer"], kept, fields["marks"], fields["base"])
+        marks, marks_then = fields["marks"]
+        return cls(fields["writer"], kept, marks, marks_then, fields["base"])
 
 
 class CheckpointStore:
@@ -83,8 +93,6 @@ class CheckpointStore:
         """The sequence number of the pointer that we wrote last."""
         self._saves = 0
         self._saving = asyncio.Lock()
-        self._marks_before = 0
-        """Where the marks ended when the last checkpoint of the engine was saved."""
 
     @property
     def marks(self) -> int:
@@ -112,7 +120,6 @@ class CheckpointStore:
                 if (await self._read_pointer())[0].writer != self._writer:
                     continue  # it was saved meanwhile
                 self._pointer, self._seq = await self._read_pointer()
-            self._marks_before = self._pointer.marks
             await self._sweep()
             return
 
@@ -134,33 +141,36 @@ class CheckpointStore:
             PartitionLost: the same, because somebody else has opened the partition.
         """
         async with self._saving:
-            before = self._pointer.kept.get(key)
-            current = None if before is None else before.revision
-            if current != revision:
-                raise RevisionConflict(f"checkpoint {key!r} has revision {current}, not {revision}: it was saved since")
+            self._expect(self._pointer, key, revision)
             kept = await self._write_pieces((revision or 0) + 1, state)
-            pointer = _Pointer(self._writer, {**self._pointer.kept, key: kept}, self._pointer.marks, self._pointer.base)
-            if key == _ENGINE:
-                # It may lack what was marked while it was taken, but nothing that was marked before the last one was saved.
-                pointer.marks = self._marks_before
-            await self._replace(pointer)
-            if key == _ENGINE:
-                self._marks_before = marks
-            if before is not None:
-                await self._remove(before.save)
+
+            def change(pointer: _Pointer) -> _Pointer:
+                self._expect(pointer, key, revision)
+                changed = replace(pointer, writer=self._writer, kept={**pointer.kept, key: kept})
+                if key == _ENGINE:
+                    # It may lack what was marked while it was taken, but nothing that was marked before the last one was saved.
+                    changed.marks, changed.marks_then = pointer.marks_then, marks
+                return changed
+
+            await self._update(change, key)
             return kept.revision
+
+    def _expect(self, pointer: _Pointer, key: str, revision: int | None) -> None:
+        found = pointer.kept.get(key)
+        current = None if found is None else found.revision
+        if current != revision:
+            raise RevisionConflict(f"checkpoint {key!r} has revision {current}, not {revision}: it was saved since")
 
     async def keep_base(self, base: Base) -> None:
         """Keep what a checkpoint of the engine, just saved, says about the events before it."""
         async with self._saving:
             known = json.dumps(sorted(base.known), separators=(",", ":")).encode()
-            before = self._pointer.kept.get(_BASE)
-            kept = await self._write_pieces(1 if before is None else before.revision + 1, known)
-            pointer = _Pointer(self._writer, {**self._pointer.kept, _BASE: kept}, self._pointer.marks)
-            pointer.base = {"seq": base.seq, "at": base.at, "oldest": base.oldest}
-            await self._replace(pointer)
-            if before is not None:
-                await self._remove(before.save)
+            kept = await self._write_pieces(base.seq, known)
+            fields = {"seq": base.seq, "at": base.at, "oldest": base.oldest}
+            await self._update(
+                lambda pointer: replace(pointer, writer=self._writer, kept={**pointer.kept, _BASE: kept}, base=fields),
+                _BASE,
+            )
 
     async def _write_pieces(self, revision: int, state: bytes) -> _Kept:
         self._saves += 1
@@ -170,18 +180,26 @@ class CheckpointStore:
             await self._connection.publish(self._names.piece(self._partition, save, number), piece)
         return _Kept(revision, save, len(pieces))
 
-    async def _replace(self, pointer: _Pointer) -> None:
-        try:
-            await self._set(pointer, self._seq)
-        except RevisionConflict:
-            found, seq = await self._read_pointer()
-            if found.writer != self._writer:
-                raise PartitionLost(
-                    f"somebody else has opened partition {self._partition} of {self._names.prefix} since"
-                ) from None
-            self._pointer, self._seq = found, seq  # by a try of ours whose answer was lost
-            if found.kept != pointer.kept:
-                raise
+    async def _update(self, change: Callable[[_Pointer], _Pointer], key: str) -> None:
+        """Replace the pointer, and remove the pieces of what a key had before.
+
+        A try of ours that was cut off, or whose answer was lost, may have replaced it as well: then the change is made to that.
+        """
+        while True:
+            before = self._pointer
+            pointer = change(before)
+            try:
+                await self._set(pointer, self._seq)
+                break
+            except RevisionConflict:
+                self._pointer, self._seq = await self._read_pointer()
+                if self._pointer.writer != self._writer:
+                    whose = f"partition {self._partition} of {self._names.prefix}"
+                    raise PartitionLost(f"somebody else has opened {whose} since") from None
+                if self._pointer == pointer:
+                    break
+        if key in before.kept:
+            await self._remove(before.kept[key].save)
 
     async def _set(self, pointer: _Pointer, expected: int) -> None:
         self._seq = await self._connection.publish(self._subject, pointer.to_json(), expect_last=expected)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +17,11 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import anyio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -31,6 +33,8 @@ from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, NatsUn
 from telstate.routing._log import Log, text_of
 
 __all__ = ["BATCH_LIMIT", "Listening", "Message", "NatsConnection", "Stored"]
+
+T = TypeVar("T")
 
 BATCH_LIMIT = 1000
 """Messages that one atomic batch has at most."""
@@ -130,12 +134,15 @@ class NatsConnection:
         """How often the connection was lost and came back."""
         self._on_reconnect: dict[Callable[[], None], None] = {}
         self._inbox = ""
+        self._deaf: NatsNotPermitted | None = None
+        """Why this user hears no answers."""
         self._sent = 0
         self._answers: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         """By reply subject: where the question went, and what waits for its answer."""
         self._last_error: Exception | None = None
         self._refused: asyncio.Event = asyncio.Event()
         """Set when a server does not let this user in."""
+        self._shared: dict[str, Any] = {}
         self._log = Log(burst=2, every=10.0)
 
     def another(self) -> NatsConnection:
@@ -143,6 +150,13 @@ class NatsConnection:
         made = NatsConnection(self._servers)
         made._options = dict(self._options)
         return made
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """Return what all users of this connection share under a key; the first of them makes it."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        found: T = self._shared[key]
+        return found
 
     def __repr__(self) -> str:
         return f"<NatsConnection to {self.where}, {'connected' if self.is_connected else 'not connected'}>"
@@ -161,6 +175,14 @@ class NatsConnection:
     def max_payload(self) -> int:
         """How many bytes one message may have."""
         return 1 << 20 if self._client is None else self._client.max_payload
+
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        """The version of the server that it is connected to; zeros while it is not."""
+        if self._client is None:
+            return 0, 0, 0
+        version = self._client.connected_server_version
+        return version.major, version.minor, version.patch
 
     # --- opening and closing --------------------------------------------------------------------------------------
 
@@ -187,12 +209,15 @@ class NatsConnection:
     async def _connect(self, within: float) -> Client:
         client = Client()
         self._refused.clear()
+        self._deaf = None
+        connected = False
         connecting = asyncio.ensure_future(self._connect_client(client))
         refused = asyncio.ensure_future(self._refused.wait())
         try:
             await asyncio.wait({connecting, refused}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
+                connected = True
                 return client
         except (ClientError, OSError) as error:
             raise NatsUnavailable(f"no connection to NATS at {self.where}: {text_of(error)}") from error
@@ -203,13 +228,17 @@ class NatsConnection:
         finally:
             for task in (connecting, refused):
                 task.cancel()
-        await _close(client)
+            if not connected:
+                with anyio.move_on_after(_PAUSE, shield=True):
+                    await _close(client)
         if self._refused.is_set():
             raise NatsNotPermitted(
                 f"NATS at {self.where} does not let this user in: check the user, the password or the credentials"
             )
         reason = "" if self._last_error is None else f": {text_of(self._last_error)}"
-        raise NatsUnavailable(f"no connection to NATS at {self.where} within {within:g} seconds{reason}")
+        raise NatsUnavailable(
+            f"no connection to NATS at {self.where} within {within:g} seconds{reason}. Is the address right, and does the server run?"
+        )
 
     async def _connect_client(self, client: Client) -> None:
         await client.connect(
@@ -223,9 +252,8 @@ class NatsConnection:
             max_outstanding_pings=2,
             **self._options,
         )
-        inbox = client.new_inbox()
-        await client.subscribe(f"{inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._inbox = inbox
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def aclose(self) -> None:
         """Close it. Whoever still waits for an answer gets a `NatsUnavailable`."""
@@ -253,13 +281,23 @@ class NatsConnection:
         text = text_of(error)
         if isinstance(error, AuthorizationError) or "authorization violation" in text.lower():
             self._refused.set()
-        _, _, subject = text.partition('publish to "')
-        if "permissions violation" in text and subject:
-            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject.rstrip(chr(34))}")
-            for asked, answer in self._answers.values():
-                if asked.lower() == subject.rstrip('"') and not answer.done():
-                    answer.set_exception(refused)
+        if (found := _violation(text)) is not None:
+            act, subject = found
+            self._not_permitted(act.startswith("subscri"), subject)
         self._log.warning("nats.error", error=text, at=self.where)
+
+    def _not_permitted(self, to_subscribe: bool, subject: str) -> None:
+        """Tell those whom a refused permission concerns; the server writes subjects in lower case here."""
+        if not to_subscribe:
+            hint = "the README of telstate.journals has the permissions of each role"
+            refused = NatsNotPermitted(f"the user of this connection may not publish to {subject}: {hint}")
+            self._interrupt_questions(refused, subject)
+        elif subject == f"{self._inbox}.*".lower():
+            self._deaf = NatsNotPermitted(
+                f"the user of this connection may not subscribe to {self._options.get('inbox_prefix', '_INBOX')}.>: take the inbox_prefix"
+                " of this role, which its permissions allow (TELSTATE_NATS_INBOX); without it, it hears no answers"
+            )
+            self._interrupt_questions(self._deaf)
 
     async def _reconnected(self) -> None:
         self.reconnects += 1
@@ -268,10 +306,10 @@ class NatsConnection:
         for tell in list(self._on_reconnect):
             tell()
 
-    def _interrupt_questions(self, error: Exception) -> None:
-        """An answer that was on its way is lost. It is asked again at once."""
-        for _, answer in self._answers.values():
-            if not answer.done():
+    def _interrupt_questions(self, error: Exception, subject: str | None = None) -> None:
+        """No answer comes any more, to all questions or to those of a subject. Where it was only lost, it is asked again at once."""
+        for asked, answer in self._answers.values():
+            if not answer.done() and (subject is None or asked.lower() == subject):
                 answer.set_exception(error)
 
     async def _client_closed(self) -> None:
@@ -424,6 +462,8 @@ class NatsConnection:
         Raises:
             TimeoutError, NoRespondersError, ConnectionError: if none came.
         """
+        if self._deaf is not None:
+            raise self._deaf
         loop = asyncio.get_running_loop()
         self._sent += 1
         reply = f"{self._inbox}.{self._sent}"
@@ -547,6 +587,12 @@ class Listening:
 async def _close(client: Client) -> None:
     with suppress(ClientError, OSError):
         await client.close()
+
+
+def _violation(error: str) -> tuple[str, str] | None:
+    """Return what a server does not permit: the act and the subject, from `permissions violation for publish to "x.y"`."""
+    found = re.search(r'permissions violation for (\w+) to "([^"]+)"', error.lower())
+    return None if found is None else (found[1], found[2])
 
 
 def _checked(url: str) -> str:

@@ -34,7 +34,10 @@ __all__ = ["NatsJournal"]
 _CHECKPOINT_EVERY = 2_000
 IN_TRANSIT = 120.0
 """Seconds: a publisher tries for up to 90, with the time at which it received the event, and a reader may be slow to notice silence."""
+_HEARTBEAT = 2.0
+"""Seconds between two words of a quiet stream: each costs an idle worker with hundreds of partitions."""
 _PURGE_ABOVE = 0.5
+_PROBE = bytes(4096)
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
 
@@ -146,6 +149,7 @@ class NatsJournal:
         """
         if self._is_open:
             raise JournalError(f"{self!r} is open already: one journal serves one dispatcher")
+        await self._connection.open()
         self._settings = await self._keep_settings(settings)
         await self._store.claim()
         await self._marks.find_position()
@@ -230,9 +234,9 @@ class NatsJournal:
         try:
             while True:
                 found = await reader.next()
-                self._seen = max(self._seen, found[-1].seq)
                 for message in found:
                     yield record_of(message)
+                self._seen = max(self._seen, reader.at or 0)
         finally:
             await reader.aclose()
 
@@ -243,7 +247,7 @@ class NatsJournal:
             return reader
         if reader is not None:
             await reader.aclose()
-        return Tail(self._connection, self._names.events, self._all, after)
+        return Tail(self._connection, self._names.events, self._all, after, heartbeat=_HEARTBEAT)
 
     # --- marks ----------------------------------------------------------------------------------------------------
 
@@ -352,6 +356,8 @@ class NatsJournal:
         """
         self._check_open()
         await self._level.check()
+        # The server's storage may be full though the stream is not. The next owner removes this.
+        await self._connection.publish(self._names.piece(self.partition, "probe", 0), _PROBE, within=0)
 
     # --- dead letters ---------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 from telstate.journals.nats._connection import NatsConnection, Stored
 from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._marks import read_all
+from telstate.journals.nats._retry_requests import RetryRequests
 from telstate.journals.nats._streams import Streams
 from telstate.routing._ports import DeadLetter, KeptLetter
 
@@ -29,16 +30,16 @@ class Letters:
     Args:
         connection: open.
         streams: theirs.
-        partition: which one.
+        partition: which one; `*` to read those of all.
     """
 
-    def __init__(self, connection: NatsConnection, streams: Streams, partition: int) -> None:
+    def __init__(self, connection: NatsConnection, streams: Streams, partition: int | str) -> None:
         self._connection = connection
         self._names = streams.names
         self._subject = streams.names.letters(partition)
         self._unanswered: dict[bytes, str] = {}
         """The ids of letters that may be stored, or not."""
-        self._requests = streams.names.again(partition)
+        self._requests = RetryRequests(connection, streams, partition)
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters. Adding one again because no answer came keeps it once."""
@@ -50,7 +51,7 @@ class Letters:
 
     async def all(self, *, retry_requested: bool = False) -> AsyncGenerator[KeptLetter, None]:
         """Yield the letters that were not dropped, or those that somebody asked to retry."""
-        requested = await self._requested()
+        requested = await self._requests.numbers()
         if retry_requested and not requested:
             return
         after = min(requested) - 1 if retry_requested else 0
@@ -58,19 +59,11 @@ class Letters:
             if message.seq in requested or not retry_requested:
                 yield KeptLetter(message.seq, await self._decode(message), message.seq in requested)
 
-    async def _requested(self) -> set[int]:
-        if await self._connection.last(self._names.marks, self._requests) is None:  # nearly always
-            return set()
-        found: set[int] = set()
-        async for message in read_all(self._connection, self._names.marks, self._requests):
-            found.update(json.loads(message.data))
-        return found
-
     async def request_retry(self, numbers: Sequence[int]) -> None:
         """Ask to try letters again: those that there are, for a number may be used later."""
         known = [number for number in numbers if await self._has(number)]
         if known:
-            await self._connection.publish(self._requests, json.dumps(known).encode())
+            await self._requests.add(known)
 
     async def drop(self, numbers: Sequence[int]) -> None:
         """Forget letters."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from weakref import WeakValueDictionary
 
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import StreamFull
@@ -59,14 +58,6 @@ class StreamLevel:
             raise StreamFull(f"the stream {self._stream} is full: {self._bytes} of {self._max_bytes} bytes; {hint}")
 
 
-_LEVELS: WeakValueDictionary[tuple[int, str], StreamLevel] = WeakValueDictionary()
-"""By the identity of the connection, which a level keeps alive."""
-
-
 def level_of(connection: NatsConnection, streams: Streams) -> StreamLevel:
     """Return the level that all journals of a connection share."""
-    key = id(connection), streams.names.events
-    level = _LEVELS.get(key)
-    if level is None:
-        level = _LEVELS[key] = StreamLevel(connection, streams)
-    return level
+    return connection.shared(f"level of {streams.names.events}", lambda: StreamLevel(connection, streams))

@@ -20,13 +20,14 @@ from telstate.journals.nats._errors import NatsUnavailable
 from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._tail import Tail
-from telstate.routing._log import Log
+from telstate.routing._log import Log, text_of
 
 __all__ = ["Ownership", "Shares"]
 
 _TAKE_AT_ONCE = 16
 _LOOKS = 8
 """Looks in one time to live."""
+_REMEMBER_DEAD = 3600.0
 _GATHER = 10
 """The part of the time to live for which a new worker waits for others that start with it."""
 
@@ -90,6 +91,10 @@ class Ownership:
         self._is_leaving = False
         self._workers: dict[str, _Worker] = {}
         self._owners: dict[int, _Owner] = {}
+        self._dead: dict[str, float] = {}
+        """Workers that died, and when, by the server's clock."""
+        self._latest = 0.0
+        """The time of the latest key, by the server's clock."""
         interval = max(0.1, min(1.0, lease.ttl / _LOOKS))  # the shortest heartbeat that the server takes
         self._tail = Tail(connection, names.owners, names.ownership, None, heartbeat=interval)
         self._interval = interval
@@ -122,6 +127,8 @@ class Ownership:
                 for found in await self._tail.next(self._interval):
                     self._see(found)
                 self._synced_if(self._tail.pending == 0)
+                if self._tail.pending == 0:
+                    await self._forget_dead()
         finally:
             with suppress(JournalError):
                 await self._tail.aclose()
@@ -133,11 +140,20 @@ class Ownership:
     def _see(self, found: Stored) -> None:
         """Take note of what a key says."""
         kind, _, name = found.subject.removeprefix(f"{self._names.prefix}.own.").partition(".")
-        value: dict[str, Any] = json.loads(found.data)
-        if kind == "w":
-            self._see_worker(name, value, found.seq)
-        else:
-            self._see_owner(int(name), _Owner(value["worker"], found.seq))
+        self._latest = max(self._latest, found.at)
+        try:
+            value: dict[str, Any] = json.loads(found.data)
+            if kind == "w":
+                self._see_worker(name, value, found.seq)
+                if not value["alive"]:
+                    self._dead[name] = found.at
+            else:
+                self._see_owner(int(name), _Owner(value["worker"], found.seq))
+        except (ValueError, KeyError, TypeError) as error:  # somebody else wrote it
+            hint = "nobody wrote it who shares the partitions: remove it"
+            self._log.error("owners.unreadable_key", subject=found.subject, error=text_of(error), hint=hint)
+            if kind == "p" and name.isdecimal():
+                self._see_owner(int(name), _Owner("", found.seq))
 
     def _see_worker(self, name: str, value: dict[str, Any], revision: int) -> None:
         known = self._workers.pop(name, None)
@@ -145,6 +161,19 @@ class Ownership:
             self._workers[name] = _Worker(revision, float(value["ttl"]), monotonic())
         if (known is None) == value["alive"]:  # it came, or went
             self._changed.set()
+
+    async def _forget_dead(self) -> None:
+        """Remove the keys of workers that died long ago. One that comes back all the same finds none, and begins anew."""
+        old = [name for name, at in self._dead.items() if at < self._latest - _REMEMBER_DEAD]
+        for name in old:
+            del self._dead[name]
+            purge = f"STREAM.PURGE.{self._names.owners}"
+            try:
+                await self._connection.ask(purge, {"filter": self._names.worker(name)}, within=0, answer_within=1.0)
+            except JournalError as error:  # this user may not, or the server is away: it is only tidying up
+                self._dead.clear()
+                self._log.info("worker.key_not_removed", worker=name, error=str(error))
+                return
 
     def _see_owner(self, partition: int, owner: _Owner) -> None:
         if partition in self._owners and self._owners[partition].revision > owner.revision:
@@ -215,7 +244,9 @@ class Ownership:
             else:
                 holds[owner] += 1
         ceiling, floor = -(-self._partitions // len(living)), self._partitions // len(living)
-        room = max(0, ceiling - len(self._owned))
+        # What others need for the floor is theirs, or a worker would take back what it has just given them.
+        others_have_enough = all(count >= floor for name, count in holds.items() if name != self._lease.id)
+        room = max(0, (ceiling if others_have_enough else floor) - len(self._owned))
         kept = [one for one in sorted(self._owned) if one not in self._leaving]
         surplus = _surplus_of(self._lease.id, holds, floor) if not free else 0
         return Shares([*unknown, *self._in_own_order(free)[:room]], kept[: max(0, min(surplus, len(kept) - floor))])

@@ -97,6 +97,7 @@ class Partition:
         except NotRunning:  # it was dropped while it started
             return None if self._ending.is_set() else "it was shut down"
         except KeyboardInterrupt:
+            self._ending.set()
             self._interrupted()
         except Exception as error:
             if not self._ending.is_set() or not isinstance(error, JournalError):
@@ -105,7 +106,7 @@ class Partition:
             return text_of(error)
         finally:
             self.calls = self._opening = None
-        return None
+        return None if self._ending.is_set() else "it stood still"
 
     async def _serve(self) -> None:
         self._journal = NatsJournal(self._connection, self._streams, self.number)

@@ -18,15 +18,15 @@ from uuid import uuid4
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
-from telstate.events import Dialect, Event, SourceGap
+from telstate.events import Dialect, Event
 from telstate.events._masking import mask
-from telstate.journals.nats._connection import NatsConnection
+from telstate.journals.nats._connection import Message, NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, room_token
-from telstate.journals.nats._records import message_of
+from telstate.journals.nats._records import UNREADABLE, message_of
 from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
-from telstate.routing._payload import Payload, read_entry
+from telstate.routing._payload import Payload, is_own, read_entry
 from telstate.routing._ports import Entry
 
 __all__ = ["Published", "Publisher"]
@@ -45,6 +45,7 @@ _OTHER_STREAM = 10060
 _HINT = "the senders are asked to retry. If there is no stream yet, `telstate work` declares it"
 _LOOKING = "looking"
 """Instead of a room, for messages that are never stored."""
+_BY = "receiver"
 
 
 class Published(NamedTuple):
@@ -144,7 +145,7 @@ class Publisher:
         """Publish one event; the stream has it on return.
 
         An event that names no room, and no call id of a caller on hold, should have a `scope`. Without one it is published under its
-        session's id, and the log says so: if other events of that session do name a room, two owners see a part of the session each.
+        call client's or its session's id, and the log says so: if other events of that session do name a room, two owners see a part of the session each.
 
         Args:
             payload: an event, or what can be parsed.
@@ -159,11 +160,11 @@ class Publisher:
         """
         entry = read_entry(payload, dialect, self._clock.now(), live=True)
         event = entry.event
-        if event.local and not isinstance(event, SourceGap):
+        if is_own(event):
             expected = "an event of Daily's: what only this side knows is written by the owner of its partition"
             raise ParseError("action", expected, event.action)
         token = room_token(scope or _scope_of(event) or self._park(event))
-        return Published(await self._publish(token, entry))
+        return Published(await self._publish(self._message(token, entry, _BY)))
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Publish a payload that could not be read. The stream has it on return, and an owner makes it a dead letter.
@@ -171,15 +172,17 @@ class Publisher:
         Raises:
             JournalError, NotRunning: as `receive`.
         """
-        self._log.error(
-            "publisher.unreadable", field=error.field, expected=error.expected, hint="it becomes a dead letter"
-        )
-        await self._publish("unreadable", Entry(self._clock.now(), dialect, payload))
+        facts = {"field": mask(error.field)[:100], "expected": mask(error.expected)[:200], "size": len(payload)}
+        self._log.error("publisher.unreadable", dialect=str(dialect), **facts, hint="it becomes a dead letter")
+        entry = Entry(self._clock.now(), dialect, payload)
+        await self._publish(self._message(UNREADABLE, entry, UNREADABLE))
 
-    async def _publish(self, token: str, entry: Entry) -> int:
+    def _message(self, token: str, entry: Entry, by: str) -> Message:
+        return message_of(self._names.received(token), entry, uuid4().hex, by)
+
+    async def _publish(self, message: Message) -> int:
         if not self._is_open:
             raise NotRunning("a publisher publishes inside its `async with` only")
-        message = message_of(self._names.received(token), entry, uuid4().hex, "receiver")
         try:
             found = await self._connection.publish(*message, within=_WITHIN, answer_within=_ANSWER_WITHIN)
         except JournalError as error:
@@ -190,7 +193,8 @@ class Publisher:
 
     def _park(self, event: Event) -> str:
         """Return what an event is published under that names neither a room nor a caller, and say so."""
-        found = event.session_id or event.sip_call_id or event.call_client_id or event.domain_id or "unscoped"
+        # What a call client knows concerns all its sessions, so they are together.
+        found = event.call_client_id or event.session_id or event.sip_call_id or event.domain_id or "unscoped"
         hint = "events of one session in two partitions split it: pass scope=, or let the source say its room"
         self._log.warning(
             "publisher.without_room", action=event.action, session_id=event.session_id, scope=found, hint=hint

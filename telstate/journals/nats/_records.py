@@ -5,10 +5,12 @@ from __future__ import annotations
 from telstate.journals.nats._connection import Message, Stored
 from telstate.routing._ports import Entry, Record
 
-__all__ = ["message_of", "record_of"]
+__all__ = ["UNREADABLE", "is_unreadable", "message_of", "record_of"]
 
 _HEADER = "Telstate"
 """The time of receipt, the dialect and who published it, in one header: nats-py reads headers slowly."""
+UNREADABLE = "unreadable"
+"""Who published a payload that could not be read: whoever steps it makes it a dead letter, and no log has it."""
 _MESSAGE_ID = "Nats-Msg-Id"
 _RECEIVED = ".in"
 
@@ -24,6 +26,11 @@ def message_of(subject: str, entry: Entry, message_id: str, by: str) -> Message:
     """
     at = "-" if entry.at is None else repr(entry.at)
     return Message(subject, entry.payload, {_MESSAGE_ID: message_id, _HEADER: f"{at} {entry.dialect} {by}"})
+
+
+def is_unreadable(stored: Stored) -> bool:
+    """Return True if whoever published it could not read it."""
+    return stored.headers.get(_HEADER, "").endswith(f" {UNREADABLE}")
 
 
 def record_of(stored: Stored, *, done: bool = False) -> Record:

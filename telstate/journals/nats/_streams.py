@@ -13,11 +13,13 @@ from uuid import uuid4
 
 from telstate.errors import DefinitionError
 from telstate.journals.nats._connection import NatsConnection
-from telstate.journals.nats._errors import NatsRefused
+from telstate.journals.nats._errors import NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, partition_of, room_token
 
 __all__ = ["VIEWS_FOR", "StreamSettings", "Streams", "check_settings", "declare", "find"]
 
+_SERVER = 2, 12, 3
+"""2.12 has atomic batches; before 2.12.3 a server that was paused could lose what a replicated stream had acknowledged."""
 _DECLARE_WITHIN = 30.0
 """Seconds: a fresh cluster elects its leaders first."""
 _NANO = 1_000_000_000
@@ -99,6 +101,12 @@ async def find(connection: NatsConnection, names: Names, *, complete: bool = Tru
         DefinitionError: if they are not declared, or otherwise than telstate needs them.
         JournalError: if NATS does not answer, or refuses.
     """
+    await connection.open()
+    if connection.server_version < _SERVER:
+        have, need = (".".join(map(str, version)) for version in (connection.server_version, _SERVER))
+        raise DefinitionError(
+            f"NATS at {connection.where} is version {have}, and telstate needs {need} or later: update the server"
+        )
     info = await _config_of(connection, names.events)
     if info is None:
         hint = "start a worker, which declares it; or check app, environment and the server's address"
@@ -147,6 +155,12 @@ def _compare(found: Streams, asked: StreamSettings) -> None:
 async def _create(connection: NatsConnection, config: Mapping[str, Any]) -> None:
     try:
         await connection.ask(f"STREAM.CREATE.{config['name']}", config, within=_DECLARE_WITHIN)
+    except StreamFull as error:
+        size = config.get("max_bytes", -1)
+        hint = "declare it with a smaller max_bytes, or raise max_file_store of the server"
+        raise DefinitionError(
+            f"NATS has no room for the stream {config['name']} of {size} bytes: {hint} ({error})"
+        ) from error
     except NatsRefused as error:
         if error.code not in _EXISTS_ALREADY:  # else it is verified afterwards
             raise

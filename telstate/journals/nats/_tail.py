@@ -14,7 +14,7 @@ from functools import partial
 
 from telstate.errors import JournalError
 from telstate.journals.nats._connection import Listening, NatsConnection, Stored
-from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused
+from telstate.journals.nats._errors import NatsRefused, StreamFull
 from telstate.routing._log import Log
 
 __all__ = ["Tail"]
@@ -73,7 +73,7 @@ class Tail:
         self._asked = 0
         """How many messages were asked for and have not come."""
         self._heard = 0.0
-        self._has_begun = False
+        self._has_begun = self._has_read = False
         self._closed = False
         self._log = Log(burst=2, every=10.0)
 
@@ -103,6 +103,7 @@ class Tail:
             self.pending = made["num_pending"] + len(self._found)
             self._heard = asyncio.get_running_loop().time()
             await self._ask_for_more()
+            self._has_read = True
         except BaseException:
             self._has_begun = False
             raise
@@ -133,7 +134,7 @@ class Tail:
         """Return what came since the last call, at least one message; an empty list if nothing came within so many seconds.
 
         Raises:
-            JournalError: if the server says that this can never work: there is no such stream, or no permission.
+            JournalError: if the server says at the first time that this cannot work: there is no such stream, or no permission.
         """
         loop = asyncio.get_running_loop()
         give_up = None if within is None else loop.time() + within
@@ -172,9 +173,9 @@ class Tail:
         while not self._closed:
             try:
                 await self.begin()
-            except (NatsRefused, NatsNotPermitted):
-                raise
             except JournalError as error:
+                if isinstance(error, NatsRefused) and not isinstance(error, StreamFull) and not self._has_read:
+                    raise  # it never worked. Later, as while a cluster comes back, the stream may only seem to be gone
                 self._has_begun = False
                 if give_up is not None and asyncio.get_running_loop().time() >= give_up:
                     return False

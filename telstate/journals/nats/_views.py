@@ -53,10 +53,6 @@ class Views:
         """Set once it has read what there was."""
         self._log = Log(burst=2, every=10.0)
 
-    async def wait_synced(self) -> None:
-        """Wait until it has read what there was."""
-        await self.synced.wait()
-
     # --- following ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -23,7 +23,7 @@ from telstate.journals.nats._other_partitions import OtherPartitions
 from telstate.journals.nats._ownership import Ownership
 from telstate.journals.nats._partition import Partition
 from telstate.journals.nats._showing import Showing
-from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare
+from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare, find
 from telstate.journals.nats._views import Views
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
@@ -39,6 +39,7 @@ _PAUSE = 1.0
 """Seconds before a new session begins."""
 _LOOK_EVERY = 5.0
 _SHORTEST_TTL = 1.0
+_KNOW_WITHIN = 10.0
 
 
 class PartitionStatus(NamedTuple):
@@ -122,7 +123,6 @@ class Worker:
         }
         self._dispatcher(None, None, None)  # its arguments are checked now
         self._limiter = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
-        self._streams: Streams | None = None
         self._session: _Session | None = None
         self._stopping = asyncio.Event()
         self._is_interrupted = False
@@ -142,31 +142,21 @@ class Worker:
         self._is_running = True
         try:
             await self._until_stopped(self._prepare())
-            if self._streams is not None:
-                await self._work(Views(self._connection, self._names))
+            while not self._stopping.is_set():
+                await self._hold_session()
         finally:
             self._is_running = False
-            await self._connection.aclose()
+            with anyio.CancelScope(shield=True):
+                await self._connection.aclose()
         if self._is_interrupted:
             raise KeyboardInterrupt("a handler raised it")
-
-    async def _work(self, views: Views) -> None:
-        """Hold sessions until this worker is asked to stop. What other partitions show is known before the first."""
-        following = asyncio.ensure_future(views.run())
-        try:
-            await self._until_stopped(views.wait_synced())
-            while not self._stopping.is_set():
-                await self._hold_session(views)
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
     async def _prepare(self) -> None:
         """Connect, and declare the streams."""
         while True:
             try:
                 await self._connection.open()
-                self._streams = await declare(self._connection, self._names, self._declared)
+                await declare(self._connection, self._names, self._declared)
             except NatsNotPermitted:
                 raise
             except JournalError as error:
@@ -183,16 +173,15 @@ class Worker:
             if working.done():
                 working.result()
         finally:
-            for task in (working, stopping):
-                task.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
+            with anyio.CancelScope(shield=True):
+                await _cancelled(working, stopping)
 
-    async def _hold_session(self, views: Views) -> None:
+    async def _hold_session(self) -> None:
         """Hold one lease, and run partitions for as long as it lasts."""
-        assert self._streams is not None  # noqa: S101
-        session = self._session = _Session(self, self._connection, self._streams, self._ttl, views)
         try:
-            await session.run(self._stopping)
+            streams = await declare(self._connection, self._names, self._declared)  # they may be gone
+            self._session = _Session(self, self._connection, streams, self._ttl)
+            await self._session.run(self._stopping)
         except JournalError as error:
             hint = "a new one begins soon; no handler starts meanwhile"
             self._log.warning("worker.session_failed", error=str(error), hint=hint)
@@ -259,12 +248,19 @@ class Worker:
         return [] if session is None else [session.status(one) for one in session.partitions]
 
 
+async def _cancelled(*tasks: asyncio.Task[Any]) -> list[Any]:
+    """Cancel tasks, and wait for their end; return what became of them."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class _Session:
     """What a worker does from the beginning of a lease to its end."""
 
-    def __init__(self, worker: Worker, connection: NatsConnection, streams: Streams, ttl: float, views: Views) -> None:
+    def __init__(self, worker: Worker, connection: NatsConnection, streams: Streams, ttl: float) -> None:
         self._worker = worker
-        self._views = views
+        self._views = Views(connection, streams.names)
         self._connection = connection
         self._streams = streams
         self._dead = asyncio.Event()
@@ -299,7 +295,8 @@ class _Session:
         """
         await self._lease.begin()
         self._log.info("worker.started", lease=self._lease.id, ttl=self._lease.ttl)
-        tasks = [asyncio.ensure_future(one) for one in (self._ownership.watch(), self._ownership.run(), self.look())]
+        work = (self._views.run(), self._ownership.watch(), self._own(), self.look())
+        tasks = [asyncio.ensure_future(one) for one in work]
         ends = [asyncio.ensure_future(one.wait()) for one in (stopping, self._dead)]
         try:
             await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
@@ -311,13 +308,19 @@ class _Session:
                 self.hand_over()
             await self._all_ended()
         finally:
-            for task in (*tasks, *ends):
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, *ends, return_exceptions=True)
-            await self._end()
+            with anyio.CancelScope(shield=True):  # also where the worker is cancelled, nothing is left behind
+                outcomes = await _cancelled(*tasks, *ends)
+                await self._end()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+
+    async def _own(self) -> None:
+        """Own partitions, until cancelled. What the others show is known before the first one opens, if that does not take long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_KNOW_WITHIN):
+                await self._views.synced.wait()
+        await self._ownership.run()
 
     async def _all_ended(self) -> None:
         while self._running:
@@ -325,14 +328,12 @@ class _Session:
             await asyncio.sleep(0)  # for what follows from their end
 
     async def _end(self) -> None:
-        """Leave nothing behind, also where the worker is cancelled."""
-        with anyio.CancelScope(shield=True):
-            for partition, task in list(self._running.values()):
-                partition.hand_over()
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._all_ended()
-            await self._lease.end()
+        """Cut off what still runs, and give the lease back."""
+        for partition, _ in list(self._running.values()):
+            partition.hand_over()
+            partition.hand_over()
+        await self._all_ended()
+        await self._lease.end()
 
     def hand_over(self) -> None:
         """Hand all partitions over; again, cut off what still runs."""
@@ -371,12 +372,13 @@ class _Session:
     async def _run(self, partition: Partition, before: asyncio.Task[None] | None) -> None:
         try:
             await partition.run(before)
+            if not partition.is_lost:
+                await self._ownership.release(partition.number)
         except Exception as error:
             self._log.error("partition.failed", partition=partition.number, error=text_of(error))
-        if not partition.is_lost:
-            await self._ownership.release(partition.number)
-        if self._running[partition.number][0] is partition:
-            del self._running[partition.number]
+        finally:
+            if self._running[partition.number][0] is partition:
+                del self._running[partition.number]
 
     def _surplus(self, number: int) -> None:
         if number in self._running:
@@ -397,9 +399,17 @@ class _Session:
         )
 
     async def look(self) -> None:
-        """See how far each partition is, again and again, until cancelled."""
+        """See how far each partition is, again and again, until cancelled.
+
+        Raises:
+            DefinitionError: if the streams are gone, which a lease cannot tell from a server without a leader.
+        """
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            if not self._lease.is_valid():
+                with suppress(JournalError):
+                    await find(self._connection, self._streams.names)
+                continue
             for partition in self.partitions:
                 with suppress(JournalError):
                     await partition.look()

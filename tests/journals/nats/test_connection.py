@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 from time import monotonic
 
@@ -189,6 +190,30 @@ async def test_what_a_user_may_not_do_is_refused_at_once(tmp_path: Path) -> None
                 await receiver.ask(f"STREAM.PURGE.{names.events}")
             assert monotonic() - began < 2
             assert await receiver.publish(names.received("room"), b"{}") == 2
+
+
+async def test_a_user_who_hears_no_answers_is_told_why(tmp_path: Path) -> None:
+    """Its permissions allow another inbox."""
+    with NatsServer(tmp_path, USERS) as server:
+        async with NatsConnection(server.url, user="receiver", password="r") as receiver:  # noqa: S106
+            with anyio.fail_after(2), pytest.raises(NatsNotPermitted, match="take the inbox_prefix"):
+                await receiver.publish("tests-perm.in.room", b"{}")
+
+
+async def test_tls_with_an_authority_of_its_own(tmp_path: Path, names: Names) -> None:
+    """A client that does not know the authority is not connected."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", *subject]
+    await anyio.run_process(command)
+    with NatsServer(tmp_path / "nats", f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}') as server:
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        async with NatsConnection(server.url, tls=trusting) as connection:
+            await declare(connection, names, SMALL)
+            assert await connection.publish(names.events_own(1), b"1") == 1
+        with pytest.raises(NatsUnavailable, match="no connection to NATS"):
+            await NatsConnection(server.url, tls=ssl.create_default_context()).open(1)
 
 
 async def test_a_wrong_password_is_an_error_at_once(tmp_path: Path) -> None:

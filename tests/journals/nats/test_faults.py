@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from telstate.journals.nats import Names, NatsConnection, NatsJournal
 from telstate.routing._ports import Entry
 from tests.calls import js
 from tests.journals.nats.partitions import SETTINGS, Owner, Partition, caught_up, declared, engine_of, publish
-from tests.nats_server import NatsServer
+from tests.nats_server import NatsCluster, NatsServer
 from tests.routing import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -188,6 +189,36 @@ async def test_many_handles_append_while_the_server_is_hurt(nats_server: NatsSer
         assert len(records) > 500
         for journal in journals:
             await journal.aclose()
+
+
+async def test_a_cluster_that_loses_its_leaders_loses_nothing(tmp_path: Path, names: Names) -> None:
+    """Three servers keep three copies. The stream's leader is killed, and comes back, twice."""
+    with NatsCluster(tmp_path) as cluster:
+        async with quiet(), NatsConnection(cluster.urls) as receivers, NatsConnection(cluster.urls) as own:
+            partition = await declared(receivers, names, replicas=3)
+            assert partition.streams.replicas == 3
+            traffic, owner = Traffic(partition, seed=9), Owner(Partition(own, partition.streams))
+            async with owner.calls:
+                async with anyio.create_task_group() as group:
+                    for by in ("r1", "r2"):
+                        group.start_soon(traffic.publish, by)
+                    group.start_soon(traffic.receive, owner)
+                    for _ in range(2):
+                        await anyio.sleep(0.5)
+                        info = await receivers.ask(f"STREAM.INFO.{names.events}")
+                        leader = cluster.servers[int(info["cluster"]["leader"].removeprefix("node"))]
+                        before = len(traffic.sent)
+                        leader.kill()
+                        await until(lambda: len(traffic.sent) > before + 20, 30)  # noqa: B023
+                        await anyio.to_thread.run_sync(leader.start)
+                        await anyio.sleep(3)  # until it has caught up: two of three must be up
+                    traffic.stopping = True
+                found = await marks_of(partition)
+                await caught_up(owner, len(found))
+                replayed = await engine_of(partition, owner)
+                assert replayed.snapshot() == owner.engine.snapshot()
+    assert Counter(found) == Counter(traffic.sent)
+    assert sorted(owner.seen) == list(range(1, len(found) + 1))
 
 
 async def test_a_server_that_stays_away_is_said_by_the_health(nats_server: NatsServer, names: Names) -> None:

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from pydantic_core import to_json
 
-from telstate import JournalError, RevisionConflict
+from telstate import JournalError, Outcome, RevisionConflict
 from telstate.journals.nats import Names, NatsConnection, NatsJournal, _journal, _level
 from telstate.journals.nats._errors import StreamFull
 from telstate.routing._ports import Base, DeadLetter, Entry
@@ -123,7 +123,7 @@ async def test_what_a_stranger_publishes_is_a_dead_letter_and_stops_nothing(
     assert owner.seen == [1, 3]
 
 
-@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("lost", [1, pytest.param(3, marks=pytest.mark.long)])
 @pytest.mark.parametrize("size", [1, 2, 300])
 async def test_answers_that_are_lost_store_nothing_twice(
     connection: NatsConnection, names: Names, size: int, lost: int
@@ -193,6 +193,49 @@ async def test_a_save_whose_answer_is_lost_counts(connection: NatsConnection, na
     assert await journal.load("engine") == (b"two", 2)
     assert journal.lost is None
     await journal.aclose()
+
+
+@pytest.mark.parametrize("cut_off", ["save", "keep_base"])
+async def test_a_save_that_was_cut_off_hinders_no_other(connection: NatsConnection, names: Names, cut_off: str) -> None:
+    """It may have written the pointer all the same, as when a dispatcher is left while it saves."""
+    partition = await declared(connection, names)
+    journal = partition.journal()
+    await journal.open(SETTINGS)
+    await journal.save("engine", b"one", None)
+    base = Base(5, 5.0, frozenset({5}), 5, b"one")
+    publish_one, hangs = connection.publish, True
+
+    async def hanging(subject: str, *rest: Any, **options: Any) -> int:
+        seq = await publish_one(subject, *rest, **options)
+        if subject == names.pointer(0) and hangs:
+            await anyio.sleep_forever()
+        return seq
+
+    connection.publish = hanging  # type: ignore[method-assign]
+    with anyio.move_on_after(0.1) as scope:
+        await (journal.keep_base(base) if cut_off == "keep_base" else journal.save("deliveries", b"x", None))
+    assert scope.cancelled_caught
+    hangs = False
+    assert await journal.save("engine", b"two", 1) == 2
+    await journal.keep_base(base._replace(seq=6))
+    assert await journal.load("engine") == (b"two", 2)
+    assert await journal.load("deliveries") == (None if cut_off == "keep_base" else (b"x", 1))
+    assert await journal.base() == Base(6, 5.0, frozenset({5}), 5, b"two")
+    await journal.aclose()
+
+
+async def test_a_takeover_reads_recent_marks_only(connection: NatsConnection, names: Names) -> None:
+    """What was marked before the last checkpoint but one began is in the last one."""
+    partition = await declared(connection, names)
+    for number in range(3):
+        owner = Owner(partition)
+        async with owner.calls:
+            for _ in range(3):
+                last = await publish(partition, js("dialout-connected", f"s{number}"))
+            await caught_up(owner, last)
+            await anyio.sleep(0.05)
+        assert (owner.journal._store.marks > 0) == (number > 0)
+        assert owner.journal._store.marks <= owner.journal._marks.position
 
 
 async def test_a_checkpoint_leaves_no_pieces_behind(connection: NatsConnection, names: Names) -> None:
@@ -328,6 +371,31 @@ async def test_purging_keeps_what_is_not_over(connection: NatsConnection, names:
     await journal.aclose()
     base = await partition.journal().base()
     assert base == Base(9, 5.5, frozenset({7, 8}), 7, b"state")
+
+
+async def test_what_is_read_from_a_base_may_have_run(connection: NatsConnection, names: Names) -> None:
+    """Also where the owner before has left the partition in order: its checkpoint said what had begun, and cannot be read."""
+    partition = await declared(connection, names)
+    redelivered: list[tuple[int, bool]] = []
+
+    async def hang(outcome: Outcome) -> None:
+        redelivered.append((outcome.seq or 0, bool(outcome.redelivered)))
+        await anyio.sleep_forever()
+
+    for _ in range(2):
+        with structlog.testing.capture_logs():
+            owner = Owner(partition, hang, drain=0)
+            async with owner.calls:
+                last = await publish(partition, js("dialout-connected", "s"))
+                await until(lambda: bool(owner.seen))  # noqa: B023
+                await until(lambda: owner.calls._sequencer.seq == last)  # noqa: B023
+        journal = partition.journal()
+        await journal.open(SETTINGS)
+        kept = await journal.load("engine")
+        assert kept is not None
+        await journal.save("engine", b"damaged", kept[1])
+        await journal.aclose()
+    assert redelivered == [(1, False), (1, True)]
 
 
 async def test_a_checkpoint_that_cannot_be_read_is_replaced_by_the_events_that_are_left(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 
 from telstate import DefinitionError
 from telstate.journals.nats import Names, NatsConnection, Streams, StreamSettings, declare, find
+from tests.nats_server import NatsServer
 
 pytestmark = pytest.mark.anyio
 SMALL = StreamSettings(partitions=4, max_bytes=1 << 24)
@@ -116,6 +118,25 @@ async def test_a_stream_of_somebody_else_is_left_alone(connection: NatsConnectio
     with pytest.raises(DefinitionError, match="telstate did not declare it"):
         await declare(connection, names, SMALL)
     assert await config_of(connection, names.events) == before
+
+
+async def test_an_old_server_is_refused(
+    connection: NatsConnection, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would ignore what it does not know, or lose what it has acknowledged."""
+    assert connection.server_version >= (2, 12, 3)
+    monkeypatch.setattr(NatsConnection, "server_version", (2, 12, 2))
+    with pytest.raises(DefinitionError, match=r"is version 2.12.2, and telstate needs 2.12.3 or later"):
+        await declare(connection, names)
+
+
+async def test_a_stream_larger_than_the_servers_storage_is_refused(tmp_path: Path, names: Names) -> None:
+    """With what to do."""
+    with NatsServer(tmp_path, jetstream="max_file_store: 10MB") as server:
+        async with NatsConnection(server.url) as connection:
+            with pytest.raises(DefinitionError, match="declare it with a smaller max_bytes"):
+                await declare(connection, names)
+            assert (await declare(connection, names, StreamSettings(max_bytes=5_000_000))).max_bytes == 5_000_000
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, declare
@@ -90,6 +91,7 @@ async def test_a_message_has_its_time_and_headers(connection: NatsConnection, na
     assert abs(message.at - stored.at) < 1e-3
 
 
+@pytest.mark.long
 async def test_a_quiet_stream_makes_it_begin_only_once(connection: NatsConnection, names: Names) -> None:
     """The server's heartbeats say that it is only quiet."""
     await declare(connection, names, SMALL)
@@ -141,6 +143,50 @@ async def test_a_blocked_event_loop_is_no_silence(connection: NatsConnection, na
         time.sleep(1.2)  # noqa: ASYNC251 - that is the point
         assert await read(tail, 5) == [1, 2, 3, 4, 5]
         assert tail.begun == 1
+
+
+async def test_a_lost_connection_is_noticed_at_once(nats_server: NatsServer, names: Names) -> None:
+    """Not only after some heartbeats."""
+    async with NatsConnection(nats_server.url) as connection:
+        await declare(connection, names, SMALL)
+        tail = Tail(connection, names.events, names.events_of(1), heartbeat=30)
+        await tail.begin()
+        await anyio.to_thread.run_sync(nats_server.restart)
+        with anyio.fail_after(5):
+            await fill(connection, names, 1)
+            assert [message.seq for message in await tail.next()] == [1]
+        await tail.aclose()
+
+
+async def test_what_was_on_its_way_to_the_consumer_before_is_left_out(connection: NatsConnection, names: Names) -> None:
+    """It comes again by the new one."""
+    await declare(connection, names, SMALL)
+    async with tail_of(connection, names) as tail:
+        await tail.begin()
+        await fill(connection, names, 1)
+        assert await read(tail, 1) == [1]
+        before = tail.begun
+        tail.doubt()
+        await fill(connection, names, 2)
+        assert await read(tail, 2) == [2, 3]
+        late = "$JS.ACK.stream.consumer.1.3.3.0.0"
+        tail._take(before, names.events_own(1), late, {}, b"late")
+        assert await tail.next(within=0.05) == []
+        await fill(connection, names, 1)
+        assert await read(tail, 1) == [4]
+        assert tail.begun == before + 1
+
+
+async def test_a_stream_that_comes_back_is_read_on(connection: NatsConnection, names: Names) -> None:
+    """While a cluster comes back, a stream may seem to be gone."""
+    await declare(connection, names, SMALL)
+    async with tail_of(connection, names) as tail:
+        await tail.begin()
+        await connection.ask(f"STREAM.DELETE.{names.events}")
+        assert await tail.next(within=0.5) == []
+        await declare(connection, names, SMALL)
+        await fill(connection, names, 2)
+        assert await read(tail, 2) == [1, 2]
 
 
 async def test_a_stream_that_is_missing_is_an_error(connection: NatsConnection, names: Names) -> None:
