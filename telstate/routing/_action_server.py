@@ -18,6 +18,7 @@ from telstate.errors import (
     UnknownResult,
 )
 from telstate.events import ActionAnswered, ActionBegun, ActionRequested
+from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._call_control import CallControl
 from telstate.routing._handlers import Hook, Registration, register
@@ -65,7 +66,9 @@ class ActionServer:
         try:
             await self._act(event)
         except Exception as error:
-            self._log.info("call.request_failed", verb=event.verb, session_id=event.target_id, error=text_of(error))
+            self._log.info(
+                "call.request_failed", verb=event.verb, session_id=event.target_id, error=mask(text_of(error))
+            )
             return error
         return None
 

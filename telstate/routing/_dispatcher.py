@@ -77,6 +77,7 @@ class Dispatcher:
         ValueError, TypeError: if Daily takes no such argument. Nothing was sent.
         JournalError: if Daily accepted, but the journal could not keep that.
         DefinitionError: if the dispatcher has no `control`.
+        UnknownResult: where another dispatcher has the session (`elsewhere=`), also if that did not answer. It is never done twice.
         NotRunning: outside the `async with`.
     """
 

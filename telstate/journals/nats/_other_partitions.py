@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from time import time
+from typing import TypeVar
 from uuid import uuid4
 
 from telstate.calls._callers import Caller, CallerState
@@ -30,11 +31,13 @@ from telstate.journals.nats._view import (
     session_from,
 )
 from telstate.journals.nats._views import Views
+from telstate.routing._log import Log
 from telstate.routing._ports import Entry
 
 __all__ = ["OtherPartitions"]
 
 _PUBLISH_WITHIN = 15.0
+T = TypeVar("T")
 _WAITING = (CallerState.WAITING, CallerState.FORWARDED)
 
 
@@ -55,36 +58,49 @@ class OtherPartitions:
         self._partition = partition
         self._views = views
         self._by = by
+        self._log = Log(burst=2, every=10.0)
 
     def _find(self, key: Key) -> View | None:
         view = self._views.find(key)
         return None if view is None or view.partition == self._partition else view
 
+    def _read(self, view: View | None, read: Callable[[bytes], T]) -> T | None:
+        """Read a view. One of a newer telstate may have states that this one does not know."""
+        if view is None:
+            return None
+        try:
+            return read(view.content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "it is as if it were not known; run the same telstate everywhere"
+            self._log.warning(
+                "views.unreadable", kind=view.key[0], partition=view.partition, error=str(error), hint=hint
+            )
+            return None
+
     # --- asking ---------------------------------------------------------------------------------------------------
 
     def session(self, session_id: str) -> Session | None:
         """Find a session of another partition."""
-        view = self._find((SESSION, session_id))
-        return None if view is None else session_from(view.content)
+        return self._read(self._find((SESSION, session_id)), session_from)
 
     def legs(self, ids: Collection[str]) -> list[Session]:
         """Find the sessions that are legs of one call with any of these ids."""
-        return [session_from(view.content) for view in self._views.legs(set(ids))]
+        legs = (self._read(view, session_from) for view in self._views.legs(set(ids)))
+        return [leg for leg in legs if leg is not None]
 
     def waiting(self) -> list[Caller]:
         """List the callers on hold of other partitions."""
-        callers = (caller_from(view.content) for view in self._views.callers() if view.partition != self._partition)
-        return [caller for caller in callers if caller.state in _WAITING]
+        views = (view for view in self._views.callers() if view.partition != self._partition)
+        callers = (self._read(view, caller_from) for view in views)
+        return [caller for caller in callers if caller is not None and caller.state in _WAITING]
 
     def caller(self, call_id: str) -> Caller | None:
         """Find a caller of another partition."""
-        view = self._find((CALLER, call_id))
-        return None if view is None else caller_from(view.content)
+        return self._read(self._find((CALLER, call_id)), caller_from)
 
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint of another partition."""
-        view = self._find(key_of_endpoint(uri))
-        return None if view is None else endpoint_from(view.content)
+        return self._read(self._find(key_of_endpoint(uri)), endpoint_from)
 
     def watch_session(self, session_id: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Call a function with each news of a session. Returns a function that ends it."""

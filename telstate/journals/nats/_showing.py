@@ -64,7 +64,7 @@ _OF_CALLERS = (WaitingCaller, PinlessForwarded, ForwardRefused, DeadlinePassed, 
 
 
 class _Shown(NamedTuple):
-    """When something that lives was shown last, and which of its facts."""
+    """When something that lives was shown last, and some of its facts."""
 
     at: float
     facts: tuple[str | None, ...] = ()
@@ -155,8 +155,8 @@ class Showing:
         elif type(event) is DialinReady:
             self._note(*key_of_endpoint(event.sip_endpoint))
         elif type(event) is MeetingEnded:
-            for kind, name in self._live:
-                if kind == ENDPOINT:
+            for (kind, name), shown in self._live.items():
+                if kind == ENDPOINT and event.room in shown.facts:
                     self._note(kind, name)
         elif isinstance(event, _OF_CALLERS) and event.call_id is not None:
             self._note(CALLER, event.call_id)
@@ -264,7 +264,9 @@ class Showing:
         caller = self._engine.caller(name) if kind == CALLER else None
         lives = kind == ENDPOINT or (session is not None and not session.ended)
         if content and (lives or (caller is not None and caller.ended_at is None)):
-            self._live[key] = _Shown(monotonic(), () if session is None else _facts_of(session))
+            endpoint = self._engine.endpoint(name) if kind == ENDPOINT else None
+            facts = () if endpoint is None else endpoint.scope
+            self._live[key] = _Shown(monotonic(), facts if session is None else _facts_of(session))
         else:
             self._live.pop(key, None)
 

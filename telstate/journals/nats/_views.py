@@ -16,13 +16,14 @@ from telstate.journals.nats._names import Names
 from telstate.journals.nats._streams import VIEWS_FOR
 from telstate.journals.nats._tail import Tail
 from telstate.journals.nats._view import CALLER, SESSION, Key, View, legs_from, view_of
-from telstate.routing._log import Log
+from telstate.routing._log import Log, traceback_of
 
 __all__ = ["Views"]
 
 _LOOK_EVERY = 10.0
 """Seconds between two looks for what is too old."""
 _PAUSE = 1.0
+_HINT = "sessions of other partitions are known as they were; it is tried again"
 _MOST = 1_000_000
 """Views in memory: about a gigabyte. Beyond that the oldest are forgotten, which are those of ended calls."""
 
@@ -61,8 +62,9 @@ class Views:
             try:
                 await self._follow()
             except JournalError as error:
-                hint = "sessions of other partitions are known as they were; it is tried again"
-                self._log.warning("views.not_followed", error=str(error), hint=hint)
+                self._log.warning("views.not_followed", error=str(error), hint=_HINT)
+            except Exception as error:  # the worker's own partitions must not end by it
+                self._log.error("views.not_followed", exception=traceback_of(error), hint=_HINT)
             await asyncio.sleep(_PAUSE)
 
     async def _follow(self) -> None:
@@ -85,7 +87,7 @@ class Views:
             view = view_of(stored)
             if view.key[0] == SESSION and view.content:
                 legs_from(view.content)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._log.warning("views.unreadable", subject=stored.subject, error=str(error))
             return
         self._take(view)
