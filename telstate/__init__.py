@@ -27,107 +27,105 @@ A file that begins with an underscore is internal: public is what a package's `_
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
-
-from telstate._lazy import lazy_exports as _lazy_exports
-from telstate.calls import (
-    Caller,
-    CallerState,
-    Cause,
-    EndedBy,
-    Endpoint,
-    EndSign,
-    EndSource,
-    Engine,
-    Outcome,
-    OutcomeKind,
-    Replay,
-    Session,
-    Settings,
-    State,
-    TransferOutcome,
-    TransferRecord,
-    Transition,
-    Unmatched,
-    machine,
-)
-from telstate.errors import (
-    Busy,
-    CallEnded,
-    DailyError,
-    DefinitionError,
-    DialoutInProgress,
-    ForwardingFailed,
-    HandlerTimeout,
-    InvalidRequest,
-    JournalError,
-    NoSuchSession,
-    NotAllowed,
-    NotHosting,
-    NotRunning,
-    NotSupported,
-    ParseError,
-    RevisionConflict,
-    RoomFull,
-    TelstateError,
-    TemporarilyNotAvailable,
-    UnknownResult,
-)
-from telstate.events import (
-    ClientLeft,
-    ConnectionChanged,
-    DeadlinePassed,
-    Dialect,
-    DialinConnected,
-    DialinError,
-    DialinEvent,
-    DialinReady,
-    DialinStopped,
-    DialinWarning,
-    DialoutAnswered,
-    DialoutConnected,
-    DialoutError,
-    DialoutEvent,
-    DialoutRefused,
-    DialoutRequested,
-    DialoutStopped,
-    DialoutWarning,
-    Direction,
-    DtmfReceived,
-    Event,
-    ForwardRefused,
-    MeetingEnded,
-    Participant,
-    ParticipantEvent,
-    ParticipantJoined,
-    ParticipantLeft,
-    PinlessDialin,
-    PinlessForwarded,
-    Presence,
-    PresenceChecked,
-    SessionAnnotated,
-    SessionEvent,
-    SessionsLinked,
-    SettingsChanged,
-    SipTrunkIncoming,
-    SourceGap,
-    StopRequested,
-    TransferAnswered,
-    TransferCompleted,
-    TransferEvent,
-    TransferFailed,
-    TransferInitiated,
-    TransferRequested,
-    TransferTriggered,
-    UnknownEvent,
-    event_types,
-    parse,
-)
+from typing import Any as _Any
 
 if TYPE_CHECKING:
+    from telstate.calls import (
+        Caller,
+        CallerState,
+        Cause,
+        EndedBy,
+        Endpoint,
+        EndSign,
+        EndSource,
+        Engine,
+        Outcome,
+        OutcomeKind,
+        Replay,
+        Session,
+        Settings,
+        State,
+        TransferOutcome,
+        TransferRecord,
+        Transition,
+        Unmatched,
+        machine,
+    )
+    from telstate.errors import (
+        Busy,
+        CallEnded,
+        DailyError,
+        DefinitionError,
+        DialoutInProgress,
+        ForwardingFailed,
+        HandlerTimeout,
+        InvalidRequest,
+        JournalError,
+        NoSuchSession,
+        NotAllowed,
+        NotHosting,
+        NotRunning,
+        NotSupported,
+        ParseError,
+        RevisionConflict,
+        RoomFull,
+        TelstateError,
+        TemporarilyNotAvailable,
+        UnknownResult,
+    )
+    from telstate.events import (
+        ClientLeft,
+        ConnectionChanged,
+        DeadlinePassed,
+        Dialect,
+        DialinConnected,
+        DialinError,
+        DialinEvent,
+        DialinReady,
+        DialinStopped,
+        DialinWarning,
+        DialoutAnswered,
+        DialoutConnected,
+        DialoutError,
+        DialoutEvent,
+        DialoutRefused,
+        DialoutRequested,
+        DialoutStopped,
+        DialoutWarning,
+        Direction,
+        DtmfReceived,
+        Event,
+        ForwardRefused,
+        MeetingEnded,
+        Participant,
+        ParticipantEvent,
+        ParticipantJoined,
+        ParticipantLeft,
+        PinlessDialin,
+        PinlessForwarded,
+        Presence,
+        PresenceChecked,
+        SessionAnnotated,
+        SessionEvent,
+        SessionsLinked,
+        SettingsChanged,
+        SipTrunkIncoming,
+        SourceGap,
+        StopRequested,
+        TransferAnswered,
+        TransferCompleted,
+        TransferEvent,
+        TransferFailed,
+        TransferInitiated,
+        TransferRequested,
+        TransferTriggered,
+        UnknownEvent,
+        event_types,
+        parse,
+    )
     from telstate.routing import Dispatcher, LogClock, Retry, Router
-else:  # the commands that only read logs need none of it
-    __getattr__ = _lazy_exports(__name__, dict.fromkeys(("Dispatcher", "LogClock", "Retry", "Router"), "routing"))
 
 __version__ = "0.1.0"
 
@@ -224,3 +222,19 @@ __all__ = [
     "machine",
     "parse",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _Any:
+        """Import a name at its first use: `telstate --help` and completion need none, and the commands that read logs need no routing."""
+        for package in ("errors", "events", "calls", "routing") if name in __all__ else ():
+            module = _import_module(f"{__name__}.{package}")
+            if name in module.__all__:
+                globals()[name] = value = getattr(module, name)
+                return value
+        if name in ("errors", "events", "calls", "routing"):
+            return _import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -25,14 +25,15 @@ CORE = {"events", "calls", "options", "routing"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_lazy": set(),
+    "_asgi": set(),
     "events": set(),
     "calls": {"events"},
     "options": set(),
     "routing": {"events", "calls", "options"},
     "journals": CORE,
-    "sources": CORE,
+    "sources": CORE | {"_asgi"},
     "control": CORE,
-    "views": CORE,
+    "views": CORE | {"_asgi"},
     "testing": CORE | {"sources", "control", "views"},
 }
 ANYTHING = {"__init__", "__main__", "cli"}

@@ -40,7 +40,7 @@ from telstate.calls._interruptions import sessions_in_doubt
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
 from telstate.calls._parked_events import ParkedEvent
 from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
-from telstate.calls._requests import Request
+from telstate.calls._requested_actions import RequestedAction
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
@@ -148,7 +148,7 @@ class Engine:
         """List all known SIP endpoints."""
         return self._state.endpoints.all()
 
-    def request(self, request_id: str) -> Request | None:
+    def request(self, request_id: str) -> RequestedAction | None:
         """Find what another partition asked for, within its time to live."""
         return self._state.requests.find(request_id)
 

@@ -19,7 +19,7 @@ from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import LEGS_NOTED, note_departure
 from telstate.calls._registry import Registry
-from telstate.calls._requests import Requests
+from telstate.calls._requested_actions import RequestedActions
 from telstate.calls._room_endpoints import RoomEndpoints
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
@@ -62,7 +62,7 @@ class EngineState:
         self.timers = SessionTimers(settings)
         self.shared_signs = SharedSigns(settings.retention, settings.max_parked)
         self.interruptions = Interruptions(settings.retention, settings.max_parked)
-        self.requests = Requests(settings.key_ttl, settings.max_parked)
+        self.requests = RequestedActions(settings.key_ttl, settings.max_parked)
         """What other partitions asked for."""
         self.untold: dict[str, float | None] = {}
         """The ended sessions whose end Daily did not report: the end that is inferred, None if there is no sign of it."""

@@ -1,10 +1,14 @@
 """How long and how much an engine remembers, and its deadlines. A journal's header keeps the settings for replay."""
 
+import ast
 import inspect
 from collections.abc import Mapping
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 __all__ = ["Settings"]
 
@@ -22,7 +26,7 @@ class Settings(BaseModel):
     and `media_deadline` work the same way. The silence limits end a session that sends no more events.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     key_ttl: Duration = 2 * _HOUR
     """How long the id of a webhook is remembered to detect a redelivery. Daily retries for minutes, at most an hour."""
@@ -63,6 +67,14 @@ class Settings(BaseModel):
     hold_limit: Duration = 600.0
     """Seconds a caller on hold can wait for a session, from the last forward on. After it they are lost (`on_caller_lost`)."""
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe the fields."""
+        schema = handler(core_schema)
+        for name, about in _about_fields().items():
+            schema["properties"][name]["description"] = about
+        return schema
+
     @model_validator(mode="before")
     @classmethod
     def _of_old_journal(cls, settings: Any) -> Any:
@@ -82,14 +94,36 @@ class Settings(BaseModel):
         return self
 
 
-def _with_fields(doc: str) -> str:
-    """Add the fields to the class's text for `help`, with their units: pydantic keeps their descriptions to itself."""
-    lines = [inspect.cleandoc(doc), "", "Attributes:"]
-    for name, field in Settings.model_fields.items():
-        unit = "" if isinstance(field.default, int) else " s"
-        default = "" if field.default is None else f" Default: {field.default:g}{unit}."
-        lines.append(f"    {name}: {' '.join((field.description or '').split())}{default}")
-    return "\n".join(lines)
+@cache
+def _about_fields() -> dict[str, str]:
+    """Read the text below each field from this file. pydantic would do so at import, which takes longer than all the rest of it."""
+    (tree,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 - it is the source of a class
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
-Settings.__doc__ = _with_fields(Settings.__doc__ or "")
+class _DocWithFields:
+    """The class's text for `help`, with its fields and their units, made when somebody asks for it."""
+
+    def __init__(self, doc: str) -> None:
+        self._doc = doc
+
+    def __get__(self, one: object, owner: type) -> str:
+        lines = [inspect.cleandoc(self._doc), "", "Attributes:"]
+        about = _about_fields()
+        for name, field in Settings.model_fields.items():
+            unit = "" if isinstance(field.default, int) else " s"
+            default = "" if field.default is None else f" Default: {field.default:g}{unit}."
+            lines.append(f"    {name}: {' '.join(about.get(name, '').split())}{default}")
+        return "\n".join(lines)
+
+
+Settings.__doc__ = _DocWithFields(Settings.__doc__ or "")  # type: ignore[assignment]

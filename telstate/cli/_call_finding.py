@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from telstate.views._ladder_building import HandlerWork, build_ladder
 if TYPE_CHECKING:
     from telstate.routing._ports import KeptLetter
 
-__all__ = ["CallFinder", "call_ladders"]
+__all__ = ["CallFinder", "call_ladders", "journals_among", "see_step", "work_of"]
 
 
 class CallFinder:
@@ -84,29 +84,44 @@ def call_ladders(
         JournalError: if a database is not a journal, or is damaged.
     """
     traces = CallTraces(calls, lambda: run.replay.engine)
-    journals = {without_password(name): name for name in names if is_nats(name) or (name != STDIN and is_sqlite(name))}
-
-    def see(line: LogLine, outcome: Outcome) -> None:
-        if traces.wants(outcome):
-            at, dialect = run.replay.at, run.replay.dialect
-            record = unwrap(line.raw) if line.file in journals else None
-            traces.see(outcome, at, dialect, None if record is None else (line.file, record.seq))
+    journals = journals_among(names)
 
     def depart(gone: Gone) -> None:
         if not isinstance(gone, Unmatched):
             traces.depart(gone, record_of(run, gone))
 
-    run = LogRun(names, settings=settings, gone=depart, stepped=see, inferred=traces.infer)
+    run = LogRun(
+        names,
+        settings=settings,
+        gone=depart,
+        stepped=lambda line, outcome: see_step(traces, run, journals, line, outcome),
+        inferred=traces.infer,
+    )
     run.run()
     shown = sorted(
         (trace for trace in traces.traces if trace.seen), key=lambda trace: min(seen.number for seen in trace.seen)
     )
-    work = _work_of(shown, journals)
+    work = work_of(shown, journals)
     return [build_ladder(trace, work, numbers=numbers) for trace in shown]
 
 
-def _work_of(traces: Iterable[CallTrace], journals: dict[str, str]) -> HandlerWork:
-    """Ask the journals, by their names as they are shown, about the handlers of the calls' events. A log does not have them."""
+def journals_among(names: Iterable[str]) -> dict[str, str]:
+    """Return the logs that are journals, by their names as they are shown: they know about handlers."""
+    return {without_password(name): name for name in names if is_nats(name) or (name != STDIN and is_sqlite(name))}
+
+
+def see_step(traces: CallTraces, run: LogRun, journals: Container[str], line: LogLine, outcome: Outcome) -> None:
+    """Keep the event of a line, if it may concern one of the calls."""
+    if traces.wants(outcome):
+        record = unwrap(line.raw) if line.file in journals else None
+        key = None if record is None else (line.file, record.seq)
+        traces.see(outcome, run.replay.at, run.replay.dialect, key)
+
+
+def work_of(traces: Iterable[CallTrace], journals: Mapping[str, str]) -> HandlerWork:
+    """Ask the journals about the handlers of the calls' events. A log does not have them."""
+    if not journals:
+        return HandlerWork()
     keys = {seen.key for trace in traces for seen in trace.seen if seen.key is not None}
     unfinished: set[Any] = set()
     letters: dict[Any, list[KeptLetter]] = {}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -24,15 +23,12 @@ from telstate.views._calls_report import CallsCsv, CallsJson
 from telstate.views._report import HOW_TO_RECORD
 from telstate.views._session_text import counted
 
-if TYPE_CHECKING:
-    from telstate.views._ladder import Ladder
-
 __all__ = ["calls"]
 
 _HTML = b"<!DOCTYPE html>"
 """How a report begins."""
-_MOST_LADDERS = 2_000
-"""Calls of an HTML report that have a ladder: the events of all of them are in memory, and each takes some 10 kB of the file."""
+_MOST_LISTED = 10_000
+"""Calls in the list of an HTML report. The file has some 300 bytes for each, the command 2 kB of memory."""
 
 
 class _Report(Protocol):
@@ -100,9 +96,9 @@ def calls(
         announce_stdin(names)
         if html is not None:
             with rereadable(names) as readable:
-                run = _CallsRun(readable, selection, Ordering(sort, limit), group_by)
-                find = partial(_ladders, readable, selection, numbers=numbers)
-                _write_html(run, html, [without_password(name) for name in names], find, numbers=numbers)
+                listed = _MOST_LISTED if limit is None else min(limit, _MOST_LISTED)
+                run = _CallsRun(readable, selection, Ordering(sort, listed), group_by)
+                _write_html(run, html, [without_password(name) for name in names], numbers=numbers)
         else:
             run = _CallsRun(names, selection, Ordering(sort, limit), group_by)
         if report is not None:
@@ -127,26 +123,9 @@ def _report(group_by: GroupBy | None, selection: Selection, *, as_json: bool, as
     return CallsTable(columns, numbers=numbers, color=color, asked=selection)
 
 
-def _ladders(names: list[str], selection: Selection, *, numbers: bool) -> dict[str, Ladder]:
-    """Return the ladders of the first calls, by the ids of their sessions and callers: all events of those are in memory."""
-    from telstate.cli._call_finding import CallFinder, call_ladders  # noqa: PLC0415 - only the HTML report needs it
-
-    calls = CallFinder(names, selection, _MOST_LADDERS).find()
-    return {one: ladder for ladder in call_ladders(names, calls, numbers=numbers) for one in ladder.ids}
-
-
-def _write_html(
-    run: _CallsRun, path: str, names: list[str], find: Callable[[], dict[str, Ladder]], *, numbers: bool
-) -> None:
+def _write_html(run: _CallsRun, path: str, shown_names: list[str], *, numbers: bool) -> None:
     """Write the report, and say so. Half a report is never left behind, and nothing but a report is replaced."""
-    from telstate.views._calls_html import CallsHtml  # noqa: PLC0415 - only this needs it
-    from telstate.views._ladder_svg import ladder_svg  # noqa: PLC0415
-
-    ladders: dict[str, Ladder] = {}
-
-    def drawn(call: WholeCall) -> str | None:
-        ladder = ladders.get(call.call_id)
-        return None if ladder is None else ladder_svg(ladder, standalone=False)
+    from telstate.cli._calls_page import Chosen, write_page  # noqa: PLC0415 - only this needs it
 
     target = Path(path)
     if target.is_file() and not _is_report(target):
@@ -158,12 +137,15 @@ def _write_html(
         misuse(f"cannot write {path}: {error.strerror}")
     try:
         with file:
-            ladders = find()
-            run.run(CallsHtml(names, numbers=numbers, ladder=drawn), lambda text: text and file.write(f"{text}\n"))
+            chosen = Chosen()
+            run.run(chosen, chosen.take)
+            write_page(file, chosen.calls, run.log, run.totals, shown_names, numbers=numbers)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    run.log.print(f"{path}: {counted(run.totals.stats.calls, 'call')}")
+    calls = run.totals.stats.calls
+    left_out = f", the first {len(chosen.calls):,} of them in the list" if len(chosen.calls) < calls else ""
+    run.log.print(f"{path}: {counted(calls, 'call')}{left_out}")
     run.log.print(run.advice())
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from telstate.cli._verb import Verb
@@ -15,26 +15,51 @@ from telstate.cli._verb import Verb
 __all__ = ["LazyCommands"]
 
 _COMMANDS = {
-    "replay": "_replay.replay",
-    "calls": "_calls.calls",
-    "ladder": "_ladder.ladder",
-    "lint": "_lint.lint",
-    "diff": "_diff.diff",
-    "tail": "_tail.tail",
-    "export": "_export.export",
-    "import": "_import.import_",
-    "redact": "_redact.redact",
-    "simulate": "_simulate.simulate",
-    "prune": "_prune.prune",
-    "diagram": "_diagram.diagram",
-    "serve": "_serve.serve",
-    "work": "_work.work",
-    "dead": "_dead.verbs",
-    "webhook": "_webhook.verbs",
-    "trunk": "_trunk.verbs",
-    "pinless": "_pinless.verbs",
+    "replay": ("_replay.replay", "Show what happened to every call in recorded logs."),
+    "calls": ("_calls.calls", "List the calls of recorded logs, each with all its sessions, and their totals."),
+    "ladder": ("_ladder.ladder", "Show a call step by step, with all its legs and its caller on hold."),
+    "lint": ("_lint.lint", "Say what is wrong with the calls of recorded logs, and what to do."),
+    "diff": (
+        "_diff.diff",
+        "Compare the calls of two logs: the first difference of each call, and the calls that only one of them has.",
+    ),
+    "tail": ("_tail.tail", "Show what happens to calls, one line per event."),
+    "export": (
+        "_export.export",
+        "Write a journal or any other log as JSON Lines, in full: phone numbers and names are NOT masked.",
+    ),
+    "import": ("_import.import_", "Write a service's journal into streams in NATS, to move the service there."),
+    "redact": ("_redact.redact", "Replace the phone numbers, SIP users and names in a log by pseudonyms."),
+    "simulate": (
+        "_simulate.simulate",
+        "Simulate calls, as a log on standard output, in a file, or as signed webhooks to a service that is to be tried.",
+    ),
+    "prune": ("_prune.prune", "Delete the old events of a journal, and give the disk space back."),
+    "diagram": ("_diagram.diagram", "Draw the state machine, or the path of an event."),
+    "serve": ("_serve.serve", "Receive Daily's webhooks, store them, and run handlers."),
+    "work": (
+        "_work.work",
+        "Run handlers for a share of the events that `telstate serve --nats` publishes. Start as many workers as you like.",
+    ),
+    "dead": (
+        "_dead.verbs",
+        "List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
+    ),
+    "webhook": (
+        "_webhook.verbs",
+        "Create, list, check and reactivate Daily's webhooks. The API key is read from DAILY_API_KEY.",
+    ),
+    "trunk": (
+        "_trunk.verbs",
+        "Create, list, show, update, delete and check SIP trunks, by which your carrier sends calls to Daily. The API key is read from DAILY_API_KEY.",
+    ),
+    "pinless": (
+        "_pinless.verbs",
+        "Let a URL learn of a number's callers, who are on hold until they are forwarded. The API key is read from DAILY_API_KEY.",
+    ),
 }
-"""For each command, in the order of the help, where its function is, or the `Typer` with its subcommands."""
+"""For each command, in the order of the help: where its function is, or the `Typer` with its subcommands; and the first paragraph of its
+help."""
 
 
 class LazyCommands(TyperGroup):
@@ -43,6 +68,15 @@ class LazyCommands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = _Commands(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
+        """List the commands without making them."""
+        space = formatter.width - 6 - max(map(len, _COMMANDS))
+        rows = [
+            (name, TyperCommand(name, help=about).get_short_help_str(space)) for name, (_, about) in _COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class _Commands(MutableMapping[str, Any]):
@@ -53,7 +87,7 @@ class _Commands(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = _make(name, _COMMANDS[name])
+            self._made[name] = _make(name, _COMMANDS[name][0])
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:

@@ -13,6 +13,7 @@ from telstate.calls._callers import Caller
 from telstate.calls._outcome import Unmatched
 from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
+from telstate.cli._kept_calls import CallKey, KeptCalls, digest_of
 from telstate.cli._log_run import Gone, LogRun, record_of
 from telstate.cli._logs import find_files
 from telstate.cli._terminal import announce_stdin, misuse, tidy_exit
@@ -22,9 +23,6 @@ from telstate.views._difference import Difference, essence, first_difference
 from telstate.views._text import printable
 
 __all__ = ["diff"]
-
-Key = tuple[str, str, int]
-"""`session` or `caller`, its id, and which of several calls with that id."""
 
 
 @with_filters
@@ -64,25 +62,26 @@ class _Diff:
         self._tolerance = tolerance
         self._selection = selection
         self._as_json = as_json
-        self._left: dict[Key, bytes] = {}
+        self._left = KeptCalls()
         """The calls of A that were not found in B yet."""
         self._counts: Counter[str] = Counter()
 
     def run(self) -> bool:
         """Read both and print the differences; return whether there are any."""
-        self._read(self._names[0], self._keep)
-        second = self._read(self._names[1], self._compare)
-        for key in self._left:
-            self._print_only(second, "a", key, json.loads(self._left[key]))
+        with self._left:
+            self._read(self._names[0], self._keep)
+            second = self._read(self._names[1], self._compare)
+            for key, record in self._left.rest():
+                self._print_only(second, "a", key, record)
         counts = self._counts
         differs = bool(counts["different"] or counts["only_a"] or counts["only_b"])
         totals = {name: counts[name] for name in ("same", "different", "only_a", "only_b")}
         second.print(json.dumps({"summary": totals}) if self._as_json else _summary(counts))
         return differs
 
-    def _read(self, name: str, take: Callable[[LogRun, Key, dict[str, Any]], None]) -> LogRun:
+    def _read(self, name: str, take: Callable[[LogRun, CallKey, dict[str, Any]], None]) -> LogRun:
         """Replay one log, and hand on what is compared of each call."""
-        seen: Counter[tuple[str, str]] = Counter()
+        seen: Counter[bytes] = Counter()
 
         def gone(one: Gone) -> None:
             if isinstance(one, Unmatched):
@@ -90,8 +89,9 @@ class _Diff:
             record = record_of(run, one)
             if self._selection.admits(record):
                 place = _place_of(one)
-                take(run, (*place, seen[place]), essence(record))
-                seen[place] += 1
+                known = digest_of((*place, 0))
+                take(run, (*place, seen[known]), essence(record))
+                seen[known] += 1
 
         run = LogRun([name], gone=gone)
         run.run()
@@ -99,26 +99,26 @@ class _Diff:
             misuse(f"no line of {name} could be read: give a log with one JSON object per line, or a service's journal")
         return run
 
-    def _keep(self, _: LogRun, key: Key, record: dict[str, Any]) -> None:
-        self._left[key] = json.dumps(record).encode()
+    def _keep(self, _: LogRun, key: CallKey, record: dict[str, Any]) -> None:
+        self._left.add(key, record)
 
-    def _compare(self, run: LogRun, key: Key, record: dict[str, Any]) -> None:
-        before = self._left.pop(key, None)
+    def _compare(self, run: LogRun, key: CallKey, record: dict[str, Any]) -> None:
+        before = self._left.pop(key)
         if before is None:
             self._print_only(run, "b", key, record)
             return
-        found = first_difference(json.loads(before), json.loads(json.dumps(record)), self._tolerance)
+        found = first_difference(before, json.loads(json.dumps(record)), self._tolerance)
         self._counts["same" if found is None else "different"] += 1
         if found is not None:
             run.print(self._difference(key, found))
 
-    def _difference(self, key: Key, found: Difference) -> str:
+    def _difference(self, key: CallKey, found: Difference) -> str:
         kind, name, _ = key
         if self._as_json:
             return json.dumps({"difference": {f"{kind}_id": name, "what": found.what, "a": found.a, "b": found.b}})
         return printable(f"{_shown(key)}: {found.what}: {_value(found.a)} in A, {_value(found.b)} in B")
 
-    def _print_only(self, run: LogRun, side: str, key: Key, record: dict[str, Any]) -> None:
+    def _print_only(self, run: LogRun, side: str, key: CallKey, record: dict[str, Any]) -> None:
         self._counts[f"only_{side}"] += 1
         kind, name, _ = key
         what = record["cause"] or record["state"]
@@ -132,7 +132,7 @@ def _place_of(one: Session | Caller) -> tuple[str, str]:
     return ("session", one.session_id) if isinstance(one, Session) else ("caller", one.call_id)
 
 
-def _shown(key: Key) -> str:
+def _shown(key: CallKey) -> str:
     kind, name, number = key
     again = f" (call {number + 1} with this id)" if number else ""
     return f"{name}{again}" if kind == "session" else f"caller on hold {name}{again}"

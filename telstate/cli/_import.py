@@ -31,7 +31,8 @@ def import_(
     journal: Annotated[
         str,
         typer.Argument(
-            metavar="JOURNAL", help="A service's journal (calls.db), or an export of one; - is standard input."
+            metavar="JOURNAL",
+            help="A service's journal (calls.db), an export of one, or streams (nats://…); - is standard input.",
         ),
     ],
     target: Annotated[str, typer.Argument(metavar="URL", help="Where to: nats://HOST:4222/APP/ENVIRONMENT.")],

@@ -4,7 +4,7 @@
     nats://one:4222,two:4222/telstate/production         several servers of one cluster
     nats://host:4222/telstate/production/17              one partition
 
-Who we are comes from the environment, where other users of the machine cannot read it, or from the address: see `connection`.
+Credentials come from the environment, where other users of the machine cannot read them, or from the address: see `connection`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VARIABLES = {
 }
 _CA, _CERTIFICATE, _KEY = "TELSTATE_NATS_CA", "TELSTATE_NATS_CERTIFICATE", "TELSTATE_NATS_KEY"
 NATS_HELP = (
-    f"Several servers have commas between them; tls:// encrypts. Who it is comes from {_VARIABLES['user']} and"
+    f"Several servers have commas between them; tls:// encrypts. Credentials come from {_VARIABLES['user']} and"
     f" {_VARIABLES['password']}, or {_VARIABLES['credentials']} (a file); the certificate authority from {_CA} (a file)."
 )
 """For the help of an option."""

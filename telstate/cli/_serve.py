@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
+from telstate._asgi import is_loopback
 from telstate.cli._log_writer import LineWriter
 from telstate.cli._nats import NATS_HELP, read_address
 from telstate.cli._service import BACKLOG, daily_api, load_router, log_writer, open_socket, served
-from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
+from telstate.cli._terminal import VIEW_TOKEN, log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY
 from telstate.control._rest import RestControl
 from telstate.errors import NotRunning
@@ -34,6 +35,8 @@ _PINLESS_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105
 _TRUNK_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 500
+_READERS = 32
+"""Of the live stream; at most a quarter of the connections."""
 _FILES = 8_000
 _FLUSH_WITHIN = 2.0
 """Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
@@ -45,6 +48,8 @@ _NOT_WITH_NATS = {
     "archive": "--archive",
     "calls_end_within": "--calls-end-within",
     "max_deliveries": "--max-deliveries",
+    "view_token": "--view-token",
+    "view_numbers": "--view-numbers",
 }
 """What concerns handlers and a journal of its own, by parameter."""
 
@@ -107,6 +112,17 @@ def serve(
     tolerance: Annotated[
         float, typer.Option(metavar="SECONDS", help="Seconds for which a signature is accepted.")
     ] = 7200.0,
+    view_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help=f"What `telstate tail URL` and other readers of /live must send. Better in {VIEW_TOKEN}: every user of this machine can"
+            " read arguments.",
+        ),
+    ] = None,
+    view_numbers: Annotated[
+        bool, typer.Option("--view-numbers", help="Show readers of /live phone numbers, SIP users and names in full.")
+    ] = False,
     nats: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +145,9 @@ def serve(
     It listens for POST on /webhooks, /pinless and /sip-trunk, and answers once an event is verified and stored; handlers run
     after that.
 
+    GET /live sends what happens to calls as it happens, to `telstate tail URL`. It needs a token; without a secret and a token it is open to
+    this machine.
+
     With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API.
 
     On SIGTERM it accepts no more requests, and handlers have 30 seconds to finish; unfinished ones run again at the next
@@ -144,8 +163,9 @@ def serve(
             " replay, tail, diagram and webhook run here"
         )
     try:
-        from telstate.sources._server import make_server  # noqa: PLC0415 - an extra
-        from telstate.sources._webhooks import is_loopback, webhook_app  # noqa: PLC0415
+        from telstate.sources._server import connection_limit, make_server  # noqa: PLC0415 - an extra
+        from telstate.sources._webhooks import webhook_app  # noqa: PLC0415
+        from telstate.views._live import live_app  # noqa: PLC0415
     except ModuleNotFoundError as error:
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
     with tidy_exit():
@@ -163,15 +183,24 @@ def serve(
             calls = Dispatcher(router, journal=_journal(journal, keep, archive), control=control, **limits)
             where = f"journal {journal}"
         secrets, pinless, trunk = [*(secret or []), *_listed(_SECRET)], _listed(_PINLESS_SECRET), _listed(_TRUNK_SECRET)
+        is_secured = bool(secrets or pinless or trunk)
+        _allow_many_connections()
+        # Where Daily sends, strangers do too, and a proxy may make them look local.
+        view: dict[str, Any] = {
+            "token": view_token or os.environ.get(VIEW_TOKEN) or None,
+            "allow_local": not is_secured,
+        }
+        view["max_readers"] = max(1, min(_READERS, connection_limit(_CONNECTIONS) // 4))
         try:
             webhooks = webhook_app(
                 calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, tolerance=tolerance
             )
+            if isinstance(calls, Dispatcher):
+                webhooks.routes.extend(live_app(calls, **view, numbers=view_numbers).routes)
         except ValueError as error:
             misuse(str(error))
-        if not (secrets or pinless or trunk) and not is_loopback(host):
+        if not is_secured and not is_loopback(host):
             misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
-        _allow_many_connections()
         server = make_server(webhooks, connections=_CONNECTIONS, backlog=BACKLOG)
         with open_socket(host, port) as listening:
             try:

@@ -6,25 +6,29 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from telstate.calls._outcome import Outcome
 from telstate.calls._replay import Replay
 from telstate.cli._filters import with_filters
+from telstate.cli._live_stream import LiveStream, is_url
+from telstate.cli._live_tail import LiveTail
 from telstate.cli._logs import LineReader, find_files, read_log
 from telstate.cli._nats import is_nats
-from telstate.cli._terminal import announce_stdin, misuse, say, tidy_exit
+from telstate.cli._terminal import VIEW_TOKEN, announce_stdin, misuse, say, tidy_exit
 from telstate.errors import printable
 from telstate.events import SourceGap
 from telstate.journals._sqlite import is_sqlite
 from telstate.sources._follow import POLL, Follower
 from telstate.sources._log_files import is_gzip
 from telstate.sources._log_lines import STDIN, LogLine
-from telstate.views import Selection, TextReport, outcome_as_json, outcome_as_text
+from telstate.views import Selection, TextReport, outcome_as_dict
+from telstate.views._csv_report import csv_row
+from telstate.views._outcome_line import OUTCOME_FIELDS, fields_as_csv, fields_as_json, fields_as_text
 from telstate.views._report import HOW_TO_RECORD
 
 if TYPE_CHECKING:
@@ -39,7 +43,8 @@ def tail(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE", help="Logs or folders to read, in this order; - is standard input, the default."
+            metavar="FILE|URL",
+            help="Logs or folders to read, in this order; - is standard input, the default. Or the address of a running `telstate serve`.",
         ),
     ] = None,
     *,
@@ -47,9 +52,17 @@ def tail(
         bool, typer.Option("--follow", "-f", help="Wait for lines that are written later, until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of text, a row per event.")] = False,
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Show phone numbers, SIP users and names in full.")
     ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help=f"The view token of the service; better in {VIEW_TOKEN}: every user can read arguments.",
+        ),
+    ] = None,
     selection: Selection,
 ) -> None:
     """Show what happens to calls, one line per event.
@@ -61,14 +74,30 @@ def tail(
     lines. Lines that cannot be read are reported on standard error and skipped; ordinary lines of an application's log
     are skipped, and counted at the end.
 
-    A service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT) can be followed too, while the service writes it. With --number, --room and the like, only events of calls that
-    have all of that at the time are shown.
+    A service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT) can be followed too, while the service writes it. With --number,
+    --room and the like, only events of calls that have all of that at the time are shown.
 
-    Examples: telstate tail -f calls.jsonl, or: telstate tail -f calls.db --number 030/761863
+    Of a running service (URL), it shows the live calls as they are now (`live`), then each event as it happens, until Ctrl-C. After an
+    interruption it goes on where it was. The service masks numbers unless it was started with --view-numbers.
+
+    Examples: telstate tail -f calls.jsonl, or: telstate tail -f calls.db --number 030/761863, or: telstate tail http://127.0.0.1:8080
     """
     names = files or [STDIN]
+    if as_json and as_csv:
+        misuse("--json and --csv are two forms: give one of them")
+    form = fields_as_json if as_json else fields_as_csv if as_csv else fields_as_text
     with tidy_exit():
-        run = _TailRun(selection, as_json=as_json, numbers=numbers)
+        is_live = any(map(is_url, names))
+        if is_live and len(names) > 1:
+            misuse("give the address of one service, and no file with it")
+        if as_csv:
+            sys.stdout.write(csv_row(OUTCOME_FIELDS) + "\n")
+        if is_live:
+            stream = LiveStream(names[0], token or os.environ.get(VIEW_TOKEN) or None)
+            with _until_interrupted():
+                LiveTail(stream, selection, form, numbers=numbers).run()
+            return
+        run = _TailRun(selection, form, numbers=numbers)
         if follow:
             for name in names:
                 _check_can_be_followed(name)
@@ -84,11 +113,11 @@ def tail(
 class _TailRun:
     """One run of `telstate tail`."""
 
-    def __init__(self, selection: Selection, *, as_json: bool, numbers: bool) -> None:
+    def __init__(self, selection: Selection, form: Callable[[Mapping[str, Any]], str], *, numbers: bool) -> None:
         self._selection = selection
         self._replay = Replay()
         self._reader: LineReader[Outcome | None] = LineReader(self._replay.feed, self._refuse)
-        self._line = outcome_as_json if as_json else outcome_as_text
+        self._form = form
         self._numbers = numbers
         self._noisy: set[str] = set()
         self._errors = TextReport(numbers=numbers)
@@ -146,7 +175,7 @@ class _TailRun:
             at = outcome.event.occurred_at or outcome.event.sent_at
             if at is None and self._reader.raw.startswith(b'{"v"'):
                 at = self._replay.engine.now  # a journal's lines carry their own time
-            sys.stdout.write(self._line(outcome, at, numbers=self._numbers) + "\n")
+            sys.stdout.write(self._form(outcome_as_dict(outcome, at, numbers=self._numbers)) + "\n")
 
     def _is_wanted(self, outcome: Outcome) -> bool:
         """Return whether the event's call is selected, by what is known of it now."""

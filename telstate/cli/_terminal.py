@@ -21,8 +21,10 @@ from telstate.sources._log_lines import STDIN
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Bar", "announce_stdin", "log_to_stderr", "misuse", "say", "tidy_exit", "width"]
+__all__ = ["VIEW_TOKEN", "Bar", "announce_stdin", "log_to_stderr", "misuse", "say", "tidy_exit", "width"]
 
+VIEW_TOKEN = "TELSTATE_VIEW_TOKEN"  # noqa: S105 - the variable's name, not its value
+"""Is what readers of a service's live stream send."""
 _BAR_AFTER = 0.5
 """Seconds before the progress bar appears: a short log needs none."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["NAME_KEYS", "may_hold_name", "names_in", "spelling_of"]
+__all__ = ["NAME_KEYS", "before_address", "may_hold_name", "names_in", "spelling_of"]
 
 NAME_KEYS = frozenset({"displayname", "username", "callername", "calleename", "fromname", "cnam", "xdailydisplayname"})
 """In the spelling of `spelling_of`."""
@@ -21,8 +21,8 @@ _DEEPEST = 50
 def names_in(value: Any, depth: int = 0) -> Iterator[str]:
     """Yield the display names in a JSON value: those behind their keys, and those before addresses."""
     if isinstance(value, str):
-        if "<" in value and (found := _BEFORE_ADDRESS.match(value)) is not None:
-            yield found[1]
+        if (name := before_address(value)) is not None:
+            yield name
     elif not value or isinstance(value, (int, float)) or depth > _DEEPEST:
         return
     elif isinstance(value, (list, tuple)):
@@ -42,6 +42,12 @@ def _names_behind(key: str, value: Any, depth: int) -> Iterator[str]:
         yield from (one for name, one in value.items() if isinstance(one, str) and may_hold_name(name))
     else:
         yield from names_in(value, depth + 1)
+
+
+def before_address(text: str) -> str | None:
+    """Return the name before the address that a text begins with, as in `"Ada" <sip:ada@example.com>`."""
+    found = _BEFORE_ADDRESS.match(text) if "<" in text else None
+    return None if found is None else found[1]
 
 
 def may_hold_name(header: str) -> bool:

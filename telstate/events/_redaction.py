@@ -12,96 +12,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
+
+from pydantic_core import from_json
 
 from telstate.errors import ParseError
 from telstate.events._display_names import mask_names_in
 from telstate.events._json import load
-from telstate.events._known_names import NAME_KEYS, may_hold_name, names_in, spelling_of
+from telstate.events._known_names import may_hold_name, spelling_of
 from telstate.events._phone_numbers import LIKE_A_NUMBER, replace_numbers
+from telstate.events._private_keys import KeyKind, KeysCache, is_address_key, is_time_key, kind_of, spelling_within
+from telstate.events._private_words import ADDRESS, LONGEST_CACHED, SCHEME, UNIX_TIME, UUID, private_words
 from telstate.events._pseudonyms import Pseudonyms
 from telstate.events._secrets import without_secrets
 from telstate.events._sip_users import is_known_user, mask_users
 
 __all__ = ["Redaction"]
 
-_IDS = frozenset(
-    {
-        *(
-            "id",
-            "sessionid",
-            "othersessionid",
-            "sipcallid",
-            "pinlesscallid",
-            "callid",
-            "legs",
-            "callclientid",
-            "domainid",
-        ),
-        *(
-            "eventid",
-            "requestid",
-            "targetid",
-            "meetingid",
-            "mtgsessionid",
-            "actiontraceid",
-            "journal",
-            "room",
-            "roomid",
-            "roomname",
-            "calldomain",
-        ),
-    }
-)
-"""Keys whose values stay, in the spelling of `spelling_of`, unless one has a number with a `+`, blanks or brackets in it."""
-_WORDS = frozenset(
-    {
-        *(
-            "action",
-            "type",
-            "handler",
-            "event",
-            "dialect",
-            "provider",
-            "version",
-            "method",
-            "presence",
-            "deadline",
-            "state",
-        ),
-        *("direction", "cause", "status", "networkqualitystate", "trigger", "transitions"),
-    }
-)
-"""Keys whose values are words of Daily's or telstate's: names that are equal to one do not change them."""
-_ADDRESSES = frozenset(
-    {
-        *("destination", "origin", "callerid", "sipfrom", "caller", "called", "callee", "from", "to", "phonenumber"),
-        *("transferredto", "transfers", "target", "toendpoint", "fromendpoint", "forwardedto", "sipuri", "sipendpoint"),
-        *("sipto", "uri", "phone", "msisdn", "contact"),
-    }
-)
-_TIMES = re.compile(
-    r"(?:at|ts|time|timestamp|duration|ms|seconds|seq|done|base|volume|bytes|bitrate|count|version|port)$"
-).search
-"""Keys whose numbers are no phone numbers, by how they end."""
-_NO_NAMES = frozenset({"roomname", "filename", "hostname", "domainname", "eventname", "typename", "trunkname"})
-_THINGS = frozenset({"room", "domain", "trunk"})
-_SECRET = re.compile(r"(?:apikey|token|secret|password|passwd|authorization|credential|hmac|cookie)s?$").search
-_TONES = frozenset({"tone", "tones", "digits", "pin", "dtmf"})
-_KEPT_WHOLE = frozenset({"settings"})
 _NOBODY = frozenset({"anonymous", "unknown", "restricted", "unavailable", "private"})
 """Users that stand for a caller who hides their number: the engine knows them."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
-_SCHEME = re.compile(r"(?i)(sips?:|tel:|mailto:)?")
 _NAMED = re.compile(r"\s*(\"[^\"]*\"|[^<\"]*?)(\s*<)([^<>]*)(>?.*)", re.DOTALL).fullmatch
-_ADDRESS = re.compile(r"(?i)(?:sips?:|tel:|mailto:)\S+|[^\s@<>\"]+@[^\s@<>\"]+|\+?[\d\-. ()/]*\d[\d\-. ()/]*").fullmatch
 _NUMBER = re.compile(r"\+?[\d\-. ()/]*\d[\d\-. ()/]*").fullmatch
 _ID = re.compile(r"[\w\-.:@]*").fullmatch
 _FIGURE = re.compile(r"[\d.+\-eE]+").fullmatch
-_UNIX_TIME = re.compile(r"1[5-9]\d{8}(?:\d{3}|\d{6}|\d{9})?").fullmatch
 _TOKEN = re.compile(r"[^\W_]+(?:[.\-'\u2019][^\W_]+)*")
 _TOKEN_PARTS = re.compile(r"([.\-'\u2019])")
 _EDGES = re.compile(r"([\\\"'\s]*)(.*?)([\\\"'\s]*)", re.DOTALL).fullmatch
@@ -110,6 +47,35 @@ _SHORTEST_WORD, _SHORTEST_NUMBER = 3, 4
 _FEWEST = 7
 _MOST_WORDS = 200_000
 """How many names and users of a log are known in its texts at most."""
+_CACHED = 8_192
+"""Texts."""
+_UUID_LENGTH = 36
+_KEPT_KIND, _SECRET_KIND, _ID_KIND, _TONES_KIND, _WORD_KIND, _NAME_KIND, _ADDRESS_KIND, _ = KeyKind
+_MAY_HOLD_SECRET = re.compile(rb"daily_api_|\\").search
+"""An escape could be a letter of it."""
+_ENCODE = {
+    (is_ascii, is_spaced): json.JSONEncoder(
+        ensure_ascii=is_ascii, separators=(", ", ": ") if is_spaced else (",", ":")
+    ).encode
+    for is_ascii in (True, False)
+    for is_spaced in (True, False)
+}
+"""By the form of the line."""
+
+
+class _Entry(NamedTuple):
+    """A key of an object."""
+
+    shown: str
+    key: str
+    """In the spelling of `spelling_within`."""
+    kind: KeyKind
+    is_time: bool
+    """True if its figures are times, and stay."""
+
+
+def _is_time(key: str) -> bool:
+    return is_time_key(key) and kind_of(key) not in (_ID_KIND, _TONES_KIND, _WORD_KIND)
 
 
 class Redaction:
@@ -125,25 +91,32 @@ class Redaction:
         """The pseudonyms of names, of their words, of users and of short numbers, in lower case: any text may mention them."""
         self._users: set[str] = set()
         """The users that were learned."""
+        self._text_behind = lru_cache(maxsize=_CACHED)(self._find_text_behind)
+        """A log says the same things again and again: its numbers, rooms, names and words."""
+        self._entries = KeysCache(self._entry)
 
     # --- the first pass -------------------------------------------------------------------------------------------
 
     def learn(self, raw: bytes) -> None:
         """Take note of the names and the users in a line."""
         try:
-            value, _ = load(raw)
-        except ParseError:
-            return
+            value = from_json(raw)  # what `load` leaves out besides is no name
+        except ValueError:
+            try:
+                value, _ = load(raw)
+            except ParseError:
+                return
         if isinstance(value, dict) and "v" in value and "base" in value:
             return
-        for name in {*names_in(value), *_names_behind(value)}:
+        words = private_words(value)
+        for name in words.names:
             self._learn_name(name)
-        for user in _users_in(value):
+        for user in words.users:
             self._learn_user(user)
 
     def _learn_name(self, name: str) -> None:
         whole = " ".join(name.lower().split())
-        if whole in self._known or _ADDRESS(name) is not None or not any(c.isalpha() for c in name):
+        if whole in self._known or ADDRESS(name) is not None or not any(c.isalpha() for c in name):
             return
         self._note(whole, self._pseudonyms.name(name))
         for word in _TOKEN.findall(name):
@@ -159,7 +132,7 @@ class Redaction:
             if len(user) >= _SHORTEST_NUMBER:
                 self._note(user, self._pseudonyms.number(user))
             return
-        if user.lower() in _NOBODY or _UUID(user):
+        if user.lower() in _NOBODY or UUID(user):
             return
         self._note(user.lower(), self._pseudonyms.user(user.lower()))
         for word in re.findall(r"[^\W\d_]+", user):
@@ -167,8 +140,10 @@ class Redaction:
                 self._note(word.lower(), self._pseudonyms.user(word.lower()))
 
     def _note(self, word: str, shown: str) -> None:
-        if len(self._known) < _MOST_WORDS:
-            self._known.setdefault(word, shown)
+        if word not in self._known and len(self._known) < _MOST_WORDS:
+            self._known[word] = shown
+            self._text_behind.cache_clear()
+            self._entries.clear()
 
     # --- the second pass ------------------------------------------------------------------------------------------
 
@@ -185,54 +160,73 @@ class Redaction:
             return b'{"redacted":"a line that was no JSON object"}'
         if "v" in value and "base" in value:
             return None
-        value = self._record(without_secrets(value))
-        spaced = b'": ' in raw[:200]
-        text = json.dumps(value, ensure_ascii=raw.isascii(), separators=(", ", ": ") if spaced else (",", ":"))
-        return text.encode("utf-8", "replace")
+        if _MAY_HOLD_SECRET(raw) is not None:
+            value = without_secrets(value)
+        encode = _ENCODE[raw.isascii(), b'": ' in raw[:200]]
+        return encode(self._record(value)).encode("utf-8", "replace")
 
-    def _record(self, record: dict[str, Any], key: str = "") -> dict[str, Any]:
-        return {self._key(name): self._value(value, _within(key, name)) for name, value in record.items()}
+    def _record(self, record: dict[str, Any], within: str = "") -> dict[str, Any]:
+        redacted = {}
+        for (shown, key, kind, is_time), value in zip(self._entries(record, within), record.values(), strict=True):
+            if kind <= _SECRET_KIND:
+                redacted[shown] = self._value(value, key, kind)
+            elif value.__class__ is str:
+                redacted[shown] = value if is_time and _FIGURE(value) else self._text_of(value, kind)
+            else:
+                redacted[shown] = value if value.__class__ is float else self._value(value, key, kind)
+        return redacted
+
+    def _entry(self, name: str, within: str) -> _Entry:
+        key = spelling_within(within, name)
+        return _Entry(self._key(name), key, kind_of(key), _is_time(key))
 
     def _key(self, key: str) -> str:
         """Return a key, which stays unless it is private itself."""
         return self.text(key) if " " in key or "@" in key or LIKE_A_NUMBER.search(key) is not None else key
 
-    def _value(self, value: Any, key: str) -> Any:
-        if value is None or isinstance(value, bool) or value in ("", [], {}) or key in _KEPT_WHOLE:
+    def _value(self, value: Any, key: str, kind: KeyKind) -> Any:
+        is_empty = not value and not isinstance(value, (int, float))
+        if is_empty or isinstance(value, bool) or kind is _KEPT_KIND:
             return value
-        if _SECRET(key):
+        if kind is _SECRET_KIND:
             return "[removed]"
         if isinstance(value, str):
-            return self._by_key(value, key)
+            return value if _is_time(key) and _FIGURE(value) else self._text_of(value, kind)
         if isinstance(value, list):
-            return [self._value(item, key) for item in value]
+            return [self._value(item, key, kind) for item in value]
         if isinstance(value, dict):
             return self._headers(value) if key == "sipheaders" else self._record(value, key)
         return self._figure(value, key)
 
-    def _by_key(self, value: str, key: str) -> str:
-        if key in _IDS:
+    def _text_of(self, value: str, kind: KeyKind) -> str:
+        """Redact a text that is no time."""
+        if kind is _ID_KIND:
             return value if _ID(value) else replace_numbers(value, self._pseudonyms.number)
-        if key in _TONES:
+        if kind is _TONES_KIND:
             return "*" * len(value)
-        if key in _WORDS:
-            return self.text(value, words=False)
-        if _UUID(value) or (_TIMES(key) and _FIGURE(value)):
+        if kind is not _WORD_KIND and len(value) == _UUID_LENGTH and UUID(value):
             return value
-        if _is_name_key(key):
+        return (self._text_behind if len(value) <= LONGEST_CACHED else self._find_text_behind)(value, kind)
+
+    def _find_text_behind(self, value: str, kind: KeyKind) -> str:
+        """Redact a word, a name, an address or any other text."""
+        if kind is _WORD_KIND:
+            return self.text(value, words=False)
+        if kind is _NAME_KIND:
             return self._name(value)
-        if key in _ADDRESSES or "phone" in key:
+        if kind is _ADDRESS_KIND:
             return self.address(value)
-        return self.text(value) if _ADDRESS(value) is None else self.address(value)
+        return self.text(value) if ADDRESS(value) is None else self.address(value)
 
     def _figure(self, value: float, key: str) -> Any:
         """Return a number of JSON, which may be a phone number unless its key or its looks say otherwise."""
-        text = str(value)
-        if not isinstance(value, int) or key in _IDS:
+        kind = kind_of(key)
+        if not isinstance(value, int) or kind is _ID_KIND:
             return value
-        if key in _ADDRESSES or "phone" in key or key in _TONES:
+        text = str(value)
+        if is_address_key(key) or "phone" in key or kind is _TONES_KIND:
             return int(self._pseudonyms.number(text)) if value > 0 and len(text) >= _SHORTEST_NUMBER else value
-        if len(text) < _FEWEST or value < 0 or _TIMES(key) or _UNIX_TIME(text):
+        if len(text) < _FEWEST or value < 0 or is_time_key(key) or UNIX_TIME(text):
             return value
         return int(self._pseudonyms.number(text))
 
@@ -241,17 +235,20 @@ class Redaction:
         return {
             self._key(name): self._name(value)
             if isinstance(value, str) and may_hold_name(name)
-            else self._value(value, spelling_of(name) if not isinstance(value, int) else "phone")
+            else self._behind(value, spelling_of(name) if not isinstance(value, int) else "phone")
             for name, value in headers.items()
         }
+
+    def _behind(self, value: Any, key: str) -> Any:
+        return self._value(value, key, kind_of(key))
 
     # --- names, addresses, texts ----------------------------------------------------------------------------------
 
     def _name(self, name: str) -> str:
         """Redact what is a name, if it is not an address."""
-        if not name.strip() or _UUID(name):
+        if not name.strip() or UUID(name):
             return name
-        if _ADDRESS(name.strip()) is not None or "<" in name:
+        if ADDRESS(name.strip()) is not None or "<" in name:
             return self.address(name)
         if name.strip().lower() in _NOBODY:
             return name
@@ -259,7 +256,7 @@ class Redaction:
 
     def address(self, address: str) -> str:
         """Redact a phone number or SIP address, in a way that equal addresses stay equal, and others stay different."""
-        if not address.strip() or address.strip().lower() in _NOBODY or _UUID(address.strip()):
+        if not address.strip() or address.strip().lower() in _NOBODY or UUID(address.strip()):
             return address
         if "<" in address and (found := _NAMED(address)) is not None:
             name, bracket, bare, rest = found.groups()
@@ -270,7 +267,7 @@ class Redaction:
         return self._bare(address)
 
     def _bare(self, uri: str) -> str:
-        found = _SCHEME.match(uri.strip())
+        found = SCHEME.match(uri.strip())
         scheme = "" if found is None else found[0]
         body, mark, headers = uri.strip()[len(scheme) :].partition("?")
         user, at, host = body.rpartition("@")
@@ -308,7 +305,7 @@ class Redaction:
         shown = []
         for header in headers.split("&"):
             name, equals, value = header.partition("=")
-            shown.append(f"{name}{equals}{quote(self._value(unquote(value), spelling_of(name)), safe='+@:')}")
+            shown.append(f"{name}{equals}{quote(self._behind(unquote(value), spelling_of(name)), safe='+@:')}")
         return "&".join(shown)
 
     def text(self, text: str, *, words: bool = True) -> str:
@@ -351,49 +348,3 @@ class Redaction:
             return "".join(keep(self._known[part.lower()]) if part.lower() in self._known else part for part in parts)
 
         return _TOKEN.sub(shown, text)
-
-
-def _within(key: str, name: str) -> str:
-    """Return the spelling of a name in the object of a key: the `name` of a `room` is a room name, and nobody's."""
-    spelling = spelling_of(name)
-    return f"{key}name" if spelling == "name" and key in _THINGS else spelling
-
-
-def _is_name_key(key: str) -> bool:
-    return key in NAME_KEYS or (key.endswith("name") and key not in _NO_NAMES)
-
-
-def _names_behind(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
-    """Yield the values of keys that end in `name`."""
-    if isinstance(value, str):
-        if _is_name_key(key):
-            yield value
-    elif isinstance(value, dict) and depth < 50:
-        for name, item in value.items():
-            yield from _names_behind(item, _within(key, name), depth + 1)
-    elif isinstance(value, list) and depth < 50:
-        for item in value:
-            yield from _names_behind(item, key, depth + 1)
-
-
-def _users_in(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
-    """Yield the users of addresses, and short numbers."""
-    if isinstance(value, str):
-        if key in _IDS or key in _WORDS or _UUID(value):
-            return
-        if key in _ADDRESSES or _ADDRESS(value) is not None:
-            address = value.rpartition("<")[2].partition(">")[0].strip()
-            found = _SCHEME.match(address)
-            body = address[len(found[0]) if found else 0 :].partition("?")[0]
-            user, at, host = body.rpartition("@")
-            if at and is_known_user(user, user, body, len(user)):
-                return
-            for part in (unquote(user if at else host).partition(";")[0]).split(":"):
-                if part and " " not in part:
-                    yield part
-    elif isinstance(value, dict) and depth < 50:
-        for name, item in value.items():
-            yield from _users_in(item, spelling_of(name), depth + 1)
-    elif isinstance(value, list) and depth < 50:
-        for item in value:
-            yield from _users_in(item, key, depth + 1)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from telstate import errors
 from telstate.calls._session import Session
 from telstate.errors import (
     CallEnded,
@@ -15,6 +14,7 @@ from telstate.errors import (
     JournalError,
     NotRunning,
     NotSupported,
+    TelstateError,
     TemporarilyNotAvailable,
     UnknownResult,
 )
@@ -29,6 +29,10 @@ _BEGIN_WITHIN = 30.0
 """Seconds after which a request is not begun any more: a call should not be transferred minutes later."""
 _ANSWER_WITHIN = 45.0
 """Seconds for the answer: a session's dispatcher may die, and its successor take over, meanwhile."""
+_OF_DAILY: Mapping[str, type[DailyError]] = {kind.__name__: kind for kind in (DailyError, *DailyError.__subclasses__())}
+_OWN: Mapping[str, type[TelstateError]] = {
+    kind.__name__: kind for kind in (NotSupported, DefinitionError, JournalError)
+}
 
 
 class ActionClient:
@@ -71,18 +75,17 @@ class ActionClient:
 def _error_of(failure: Mapping[str, Any], session: Session) -> Exception:
     """Make the error that the action raised, of the same type and with the same text."""
     name, text = str(failure.get("type")), str(failure.get("text"))
-    kind = getattr(errors, name, None)
-    if kind is CallEnded:
+    if name == CallEnded.__name__:
         return CallEnded(session)
-    if isinstance(kind, type) and issubclass(kind, DailyError):
+    if (kind := _OF_DAILY.get(name)) is not None:
         error = kind(text, status=failure.get("status"), error=failure.get("error"), info=failure.get("info"))
         if isinstance(error, TemporarilyNotAvailable):
             error.retry_after = float(failure.get("retry_after", 0.0))
         return error
-    if kind is NotRunning:
+    if name == NotRunning.__name__:
         return UnknownResult(text)
-    if kind in (NotSupported, DefinitionError, JournalError):
-        return kind(text)
+    if (own := _OWN.get(name)) is not None:
+        return own(text)
     if name in ("TypeError", "ValueError", "ValidationError"):
         return ValueError(text)
     return DailyError(f"{name}: {text}")

@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
-__all__ = ["Connection", "ConnectionLimit", "confirm_sender", "confirms_sender", "peer_of"]
+__all__ = ["Connection", "ConnectionLimit", "peer_of"]
 
-_CONFIRMS = "telstate.confirms_sender"
 _FLOOD_AGE = 3.0
 """Seconds. An address floods the server if its connections would displace each other at a younger age."""
 
@@ -121,15 +120,3 @@ def peer_of(host: str) -> str:
     if isinstance(address, IPv6Address):
         return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
     return str(address)
-
-
-def confirms_sender(confirm: Callable[[], None]) -> dict[str, Any]:
-    """Return the `state` of ASGI scopes by which an app tells its server that a request of the connection is verified."""
-    return {_CONFIRMS: confirm}
-
-
-def confirm_sender(scope: Any) -> None:
-    """Tell the server that this request is verified, if it wants to know."""
-    confirm = scope.get("state", {}).get(_CONFIRMS)
-    if confirm is not None:
-        confirm()

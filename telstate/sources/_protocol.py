@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from telstate._asgi import begins_streams, confirms_sender
 from telstate.routing._log import Log, traceback_of
-from telstate.sources._connections import ConnectionLimit, confirms_sender, peer_of
+from telstate.sources._connections import ConnectionLimit, peer_of
 
 __all__ = ["MAX_HEAD", "GuardedProtocol", "ServerGuard"]
 
@@ -39,9 +41,11 @@ _TIMEOUTS = {
     _Phase.IDLE: 10.0,  # uvicorn closes it in order after 5 s; here it is cut off if the peer does not read
     _Phase.HEAD: 10.0,
     _Phase.BODY: 12.0,  # the receiver answers a slow body with 408 after 10 s
-    _Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it
+    _Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it. Of a stream each part has so long
 }
 """Seconds."""
+_LAST_WORDS = 1.0
+"""Seconds for the end of a stream, when the server stops."""
 
 
 class _Forward(logging.Handler):
@@ -99,7 +103,8 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         self._has_proved = False
         self._timer: asyncio.TimerHandle | None = None
         self.logger = guard.logger
-        self.app_state = {**self.app_state, **confirms_sender(self._prove)}
+        self._end_stream: Callable[[], None] | None = None
+        self.app_state = {**self.app_state, **confirms_sender(self._prove), **begins_streams(self._begin_stream)}
 
     @property
     def is_answering(self) -> bool:
@@ -126,6 +131,7 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the deadline."""
+        self._end_stream = None
         if self._timer is not None:  # else it was refused
             self._timer.cancel()
             self._guard.connections.remove(self)
@@ -160,9 +166,17 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, which may be there already."""
+        self._end_stream = None
         self._enter(_Phase.IDLE)
         self._guard.connections.note_answer(self)
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """End a stream, which would go on otherwise. A peer that does not read must not keep the server from ending."""
+        if self._end_stream is not None:
+            self._end_stream()
+            self.loop.call_later(_LAST_WORDS, self.transport.abort)
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, in the middle of a request too: uvicorn and the app would raise, and write a traceback each time."""
@@ -180,6 +194,15 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
             self._has_proved = True
             self.cycle.default_headers = [header for header in self.cycle.default_headers if header != _CLOSE]
         self._guard.connections.prove(self)
+
+    def _begin_stream(self, end: Callable[[], None]) -> Callable[[], None]:
+        """An answer becomes a stream. uvicorn takes the next part once the peer has read most of those before: then the deadline begins anew."""
+        self._end_stream = end
+        return self._continue_stream
+
+    def _continue_stream(self) -> None:
+        if self._end_stream is not None:
+            self._restart_timer()
 
     def _enter(self, phase: _Phase) -> None:
         if phase is not self._phase:

@@ -26,7 +26,7 @@ from telstate.sources._protocol import MAX_HEAD, GuardedProtocol, ServerGuard
 from telstate.sources._signatures import Secret
 from telstate.sources._webhooks import webhook_app
 
-__all__ = ["make_server", "serve_webhooks"]
+__all__ = ["connection_limit", "make_server", "serve_webhooks"]
 
 _CONNECTIONS = 500
 _BACKLOG = 1024
@@ -39,6 +39,11 @@ _ACCEPT_FAILED = "socket.accept() out of system resource"
 """asyncio's message. It writes it, with a traceback, for each of `_ACCEPTED_AT_ONCE` connections every second."""
 
 
+def connection_limit(wanted: int) -> int:
+    """Return how many connections a server may have open: as many as wanted, or as the process may open files."""
+    return affordable_connections(wanted, closing=_CLOSING)
+
+
 def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
     """Make a server that does not run the app's lifespan.
 
@@ -48,7 +53,7 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
             verified request gives way to a new one. If all have sent one and are being answered, further requests get 503.
         backlog: how many may wait to be accepted.
     """
-    limit = affordable_connections(connections, closing=_CLOSING)
+    limit = connection_limit(connections)
     if limit < connections:
         hint = "the limit of open files is low: raise `ulimit -n`"
         Log().warning("webhooks.few_connections", wanted=connections, possible=limit, hint=hint)

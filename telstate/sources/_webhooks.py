@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from ipaddress import IPv6Address, ip_address
 from time import time
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from telstate._asgi import PROXY_HEADERS, confirm_sender, is_local
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect
 from telstate.events._address_tests import LONGEST_UNSIGNED, is_trunk_test, is_unsigned_test
@@ -31,7 +31,6 @@ from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
 from telstate.sources._bodies import UnverifiedBodies
-from telstate.sources._connections import confirm_sender
 from telstate.sources._request_kinds import KnownSecrets, is_signed, what_is_missing
 from telstate.sources._signatures import (
     PINLESS,
@@ -43,7 +42,7 @@ from telstate.sources._signatures import (
     headers_of_url,
 )
 
-__all__ = ["MAX_BODY", "is_loopback", "webhook_app"]
+__all__ = ["MAX_BODY", "webhook_app"]
 
 MAX_BODY = 64 * 1024
 """The longest body, in bytes: Daily's are a few kilobytes."""
@@ -66,7 +65,7 @@ _STATUS_HEADERS = {
     413: {"Connection": "close"},
 }
 _PATHS = ("/webhooks", "/pinless", "/sip-trunk")
-_FOREIGN_HEADERS = ("forwarded", "x-forwarded", "via", "x-real-ip", "cf-", "true-client-ip", "origin", "referer")
+_FOREIGN_HEADERS = (*PROXY_HEADERS, "origin", "referer")
 """Prefixes of headers that proxies and browsers add."""
 
 
@@ -253,7 +252,7 @@ class _Receiver:
     def _check(self, request: Request, body: bytes) -> SignatureHeaders:
         """Check who sent a request; return of which kind it is."""
         if not self._secrets:
-            if _is_local(request):
+            if is_local(request.scope, _FOREIGN_HEADERS):
                 return headers_of_url(request.url.path)
             raise _Rejected(401, "without a secret only requests from this machine are accepted: pass secrets=[…]")
         now, steady = self._clock(), self._steady.now()
@@ -313,20 +312,3 @@ def _why_not_ready(calls: EventSink) -> str | None:
     if isinstance(calls, _SaysWhy):
         return calls.not_ready
     return None if calls.is_open else "events are not accepted: it has not started, or is stopping"
-
-
-def _is_local(request: Request) -> bool:
-    """Return True if a request comes from this machine, is addressed to it, and came through no proxy or browser on it."""
-    if request.client is None or any(name.startswith(_FOREIGN_HEADERS) for name in request.headers):
-        return False
-    return is_loopback(request.client.host) and is_loopback(request.url.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Return True for a name or an address of this machine that no other machine can reach."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return address.is_loopback or (mapped is not None and mapped.is_loopback)

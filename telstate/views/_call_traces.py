@@ -35,15 +35,50 @@ class CallTraces:
     """
 
     def __init__(self, calls: Iterable[CallIds], engine: Callable[[], Engine]) -> None:
-        self.traces = [CallTrace(ids) for ids in calls]
+        self._all: dict[CallTrace, None] = {}
         self._engine = engine
-        self._of = {session_id: trace for trace in self.traces for session_id in trace.ids.sessions}
-        self._of_caller = {call_id: trace for trace in self.traces for call_id in trace.ids.callers}
+        self._of: dict[str, CallTrace] = {}
+        self._of_caller: dict[str, CallTrace] = {}
+        self._of_sip: dict[str, CallTrace] = {}
+        """By the SIP Call-IDs of their sessions."""
         self._numbers = count(1)
-        self._begun: list[CallTrace] = []
+        self._begun: dict[CallTrace, None] = {}
+        self._open: dict[CallTrace, None] = {}
+        """Those that may not have ended, in the order of their last events: an event without a session may concern any of them."""
         self._recent: deque[tuple[tuple[str, str], Seen]] = deque(maxlen=_RECENT)
         self._ready: dict[str, Seen] = {}
         """The last event of each endpoint that is ready: a call may come long after."""
+
+        for ids in calls:
+            self.want(ids)
+
+    @property
+    def traces(self) -> list[CallTrace]:
+        """The wanted calls, without those that were taken."""
+        return list(self._all)
+
+    def want(self, ids: CallIds) -> None:
+        """Keep the events of a call from now on."""
+        trace = CallTrace(ids)
+        self._all[trace] = None
+        self._of.update(dict.fromkeys(ids.sessions, trace))
+        self._of_caller.update(dict.fromkeys(ids.callers, trace))
+
+    def take(self, one: str) -> CallTrace | None:
+        """Return the trace of a call that has left memory, and forget it.
+
+        Args:
+            one: the id of one of its sessions, or of its caller on hold.
+        """
+        trace = self._of.get(one) or self._of_caller.get(one)
+        if trace is not None:
+            for index in (self._of, self._of_caller, self._of_sip):
+                for key in [*trace.ids.sessions, *trace.ids.callers, *trace.sip_calls]:
+                    if index.get(key) is trace:
+                        del index[key]
+            for some in (self._all, self._begun, self._open):
+                some.pop(trace, None)
+        return trace
 
     def wants(self, outcome: Outcome) -> bool:
         """Return whether an event may concern one of the calls: most of a long log do not."""
@@ -167,10 +202,10 @@ class CallTraces:
         """An event that names no session of the calls: of a room, a client, a source, or of nobody that is known."""
         event = seen.event
         subject = type(event)._subject
-        for trace in self._begun:
+        unmatched = outcome.kind is OutcomeKind.UNMATCHED
+        for trace in self._perhaps_concerned(outcome):
             signed = self._with_signs(trace, outcome, seen)
             told = signed.signs or signed.doubtful or signed.relieved
-            unmatched = outcome.kind is OutcomeKind.UNMATCHED
             if event.sip_call_id is not None and unmatched:
                 concerned = event.sip_call_id in trace.sip_calls
             else:
@@ -185,6 +220,14 @@ class CallTraces:
             self._ready[uri] = seen
             if len(self._ready) > _RECENT:
                 del self._ready[next(iter(self._ready))]
+
+    def _perhaps_concerned(self, outcome: Outcome) -> Iterable[CallTrace]:
+        """Return the calls that an event without a session may concern: not all that have begun, of which a long log has thousands."""
+        for trace in [trace for trace in self._open if not trace.is_open]:
+            del self._open[trace]
+        changed = (self._of.get(session.session_id) for session in outcome.changed)
+        of_sip = self._of_sip.get(outcome.event.sip_call_id or "")
+        return dict.fromkeys(one for one in (*changed, of_sip, *self._open) if one is not None and one in self._begun)
 
     def _with_signs(self, trace: CallTrace, outcome: Outcome, seen: Seen) -> Seen:
         """Add what the event says about the ends of the call's sessions."""
@@ -207,13 +250,13 @@ class CallTraces:
         return seen._replace(signs=tuple(signs), relieved=tuple(relieved), doubtful=tuple(doubtful))
 
     def _begin(self, trace: CallTrace) -> None:
-        if trace not in self._begun:
-            self._begun.append(trace)
+        self._begun[trace] = self._open[trace] = None
 
     def _look_back(self, trace: CallTrace, session: Session, seen: Seen) -> None:
         """Find the earlier events that turn out to be the call's, now that more is known of a session."""
         if session.sip_call_id is not None and session.sip_call_id not in trace.sip_calls:
             trace.sip_calls[session.sip_call_id] = seen
+            self._of_sip[session.sip_call_id] = trace
             self._pull(trace, ("sip", session.sip_call_id))
         if session.pinless_call_id is not None and session.pinless_call_id not in self._of_caller:
             self._adopt(trace, session.pinless_call_id)

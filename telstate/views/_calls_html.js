@@ -1,15 +1,28 @@
 "use strict";
 // The list of calls: searched, sorted, and opened. Everything from the log goes through textContent: none of it is ever markup.
-(() => {
+(async () => {
   const PAGE = 200;
-  const calls = [];
-  for (const script of document.querySelectorAll("script.call")) {
-    let record;
-    try { record = JSON.parse(script.textContent); } catch { continue; }
-    record.sessions = record.sessions || [];
-    const next = script.nextElementSibling;
-    calls.push({ record, script, place: calls.length, ladder: next && next.matches("template.ladder") ? next : null });
+  const byId = (id) => document.getElementById(id);
+  byId("reading").hidden = false;
+  if (!("DecompressionStream" in window)) {
+    byId("reading").textContent = "This browser cannot unpack the list of calls: open the file in one of 2023 or later.";
+    return;
   }
+  async function unpack(script) {
+    const bytes = Uint8Array.from(atob(script.textContent), (one) => one.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+  const calls = [];
+  for (const script of document.querySelectorAll("script.calls")) {
+    const ladders = script.nextElementSibling;
+    (await unpack(script)).forEach(([place, record], index) => {
+      record.sessions = record.sessions || [];
+      calls.push({ record, place, ladders, index });
+    });
+    script.remove();
+  }
+  calls.sort((one, other) => one.place - other.place);
   const COLUMNS = [
     { label: "Start, UTC", key: (c) => c.started_at, show: (c) => time(c.started_at) || "unknown" },
     { label: "Way", key: (c) => c.direction, show: (c) => (c.direction === "dialin" ? "in" : "out"), style: () => "way" },
@@ -22,7 +35,6 @@
     { label: "Notes", key: (c) => notes(c), show: (c) => notes(c), style: () => "notes" },
   ];
   const state = { sort: null, down: false, words: [], end: "", way: "", shown: PAGE, found: [] };
-  const byId = (id) => document.getElementById(id);
   const body = byId("rows");
 
   function make(tag, props = {}, ...children) {
@@ -144,9 +156,17 @@
     else node.after(make("tr", { className: "details" }, make("td", { colSpan: COLUMNS.length }, ...details(call))));
     history.replaceState(null, "", open ? `#${encodeURIComponent(call.record.call_id)}` : location.pathname + location.search);
   }
+  let unpacked = { script: null, texts: null };
+  async function ladderOf(call) {
+    if (unpacked.script !== call.ladders) unpacked = { script: call.ladders, texts: unpack(call.ladders) };
+    const text = (await unpacked.texts)[call.index];
+    return text ? document.importNode(new DOMParser().parseFromString(text, "text/html").body.firstElementChild, true) : null;
+  }
   function details(call) {
     const parts = [];
-    if (call.ladder) parts.push(make("div", { className: "ladder" }, call.ladder.content.cloneNode(true)));
+    const ladder = make("div", { className: "ladder" });
+    ladderOf(call).then((svg) => { if (svg) ladder.append(svg); else ladder.remove(); });
+    parts.push(ladder);
     for (const one of call.record.sessions) parts.push(leg(one));
     if (call.record.caller) parts.push(waiting(call.record.caller));
     return parts;
@@ -247,6 +267,7 @@
     if (next) { event.preventDefault(); next.focus(); }
   });
   update();
+  byId("reading").hidden = true;
   byId("list").hidden = false;
   const wanted = calls.find((call) => location.hash && `#${encodeURIComponent(call.record.call_id)}` === location.hash);
   if (wanted) {

@@ -1,29 +1,40 @@
 """The calls of a log as one HTML file: totals, charts, a table to search and sort, and each call's details on a click.
 
 The file needs nothing else, neither a network nor a server: style and script stand in it, and its policy (CSP) allows only these two, by
-their hashes. Nothing from the log is ever markup: calls are JSON, and the script shows them as text.
+their hashes. Nothing from the log is ever markup: calls are JSON, compressed, and the script shows them as text.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from telstate.calls._engine import Engine
 from telstate.views._call import WholeCall
-from telstate.views._call_totals import CallStats, CallTotals, GroupBy
+from telstate.views._call_totals import CallStats, CallTotals
 from telstate.views._ladder_svg import LADDER_CSS
 from telstate.views._masked import mask_record
 from telstate.views._session_text import counted
 from telstate.views._text import printable, printable_lines
 from telstate.views._words import duration
 
-__all__ = ["CallsHtml"]
+__all__ = ["CallsHtml", "ListedCall"]
+
+
+class ListedCall(NamedTuple):
+    """A call in the list."""
+
+    place: int
+    """From 0: the file may have the calls in another order."""
+    call: WholeCall
+    ladder: str | None
+    """Markup (SVG) that stands above the call's details. It has to escape what comes from the log, and the policy allows it no `style`,
+    only classes and attributes."""
 
 
 class CallsHtml:
@@ -32,16 +43,11 @@ class CallsHtml:
     Args:
         names: the logs, as they are shown.
         numbers: show phone numbers, SIP users and names in full.
-        ladder: draws the ladder of a call as markup (SVG) that stands above the call's details; None for a call without one. It has to
-            escape what comes from the log, and the policy allows it no `style`, only classes and attributes.
     """
 
-    def __init__(
-        self, names: Sequence[str], *, numbers: bool = False, ladder: Callable[[WholeCall], str | None] | None = None
-    ) -> None:
+    def __init__(self, names: Sequence[str], *, numbers: bool = False) -> None:
         self._names = ", ".join("standard input" if name == "-" else Path(name).name for name in names)
         self._numbers = numbers
-        self._ladder = ladder
         self._style, self._script = _file("css") + LADDER_CSS, _file("js")
 
     def head(self) -> str:
@@ -63,25 +69,32 @@ class CallsHtml:
 </head>
 <body>"""
 
-    def call(self, call: WholeCall) -> str:
-        """A call as JSON, with its ladder."""
-        record = call.to_dict()
-        text = _json(record if self._numbers else mask_record(record))
-        ladder = None if self._ladder is None else self._ladder(call)
-        drawn = "" if ladder is None else f'<template class="ladder">{ladder}</template>'
-        return f'<script type="application/json" class="call">{text}</script>{drawn}'
+    def calls(self, calls: Iterable[ListedCall]) -> str:
+        """Some calls of the list, each with its ladder: a few hundred at once, since they are compressed together.
 
-    def groups(self, by: GroupBy, records: Iterable[dict[str, Any]]) -> str:  # noqa: ARG002 - as the other reports have it
-        """There are none in this report."""
-        return ""
+        The script unpacks the calls when the page is opened, and the ladders when one of them is looked at.
+        """
+        calls = list(calls)
+        records = [[one.place, self._shown(one.call.to_dict())] for one in calls]
+        return _packed("calls", records) + _packed("ladders", [one.ladder for one in calls])
 
-    def totals(self, totals: CallTotals, engine: Engine, invalid: int) -> str:
-        """The rest of the file: what is seen of it."""
+    def _shown(self, record: dict[str, Any]) -> Any:
+        return _printable(record if self._numbers else mask_record(record))
+
+    def totals(self, totals: CallTotals, *, events: int, invalid: int, listed: int) -> str:
+        """The rest of the file: what is seen of it.
+
+        Args:
+            totals: of all calls.
+            events: in the logs.
+            invalid: lines that could not be read.
+            listed: how many calls the list has.
+        """
         masked = "" if self._numbers else " Phone numbers and names are masked."
         unread = f", {counted(invalid, 'line')} could not be read" if invalid else ""
         return f"""<header>
 <h1>Calls</h1>
-<p>{_text(self._names)}: {counted(engine.received, "event")}{unread}.{masked}</p>
+<p>{_text(self._names)}: {counted(events, "event")}{unread}.{masked}</p>{_left_out(totals.stats.calls, listed)}
 </header>
 <main>
 <section><h2>Totals</h2><dl class="tiles">{_tiles(totals)}</dl></section>
@@ -90,15 +103,25 @@ class CallsHtml:
 <section><h2>Why calls ended</h2>{_causes_chart(totals)}</section>
 </div>
 <noscript><section>The list of calls needs JavaScript, which this page brings with it: allow it for this file.</section></noscript>
-{_LIST}
+{_LIST.format(which="All" if listed >= totals.stats.calls else f"The first {listed:,}")}
 </main>
 <script>{self._script}</script>
 </body>
 </html>"""
 
 
-_LIST = """<section id="list" hidden>
-<h2>All calls</h2>
+def _left_out(calls: int, listed: int) -> str:
+    if listed >= calls:
+        return ""
+    return (
+        f'<p class="left-out"><strong>The list has {listed:,} of {calls:,} calls</strong>; totals and charts count all of them.'
+        " To list others, select them: --number, --room, --since and --until, --where, or --sort and --limit.</p>"
+    )
+
+
+_LIST = """<p id="reading" class="hint" role="status" hidden>Unpacking the list of calls …</p>
+<section id="list" hidden>
+<h2>{which} calls</h2>
 <div class="tools">
 <label class="search">Search <input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="number, room, id, error … ( / )"></label>
 <label>End <select id="end"></select></label>
@@ -186,10 +209,11 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _json(record: dict[str, Any]) -> str:
-    """JSON that no browser can take for markup, and whose texts have nothing that moves other text."""
-    text = json.dumps(_printable(record))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _packed(name: str, values: list[Any]) -> str:
+    """JSON, compressed: a tenth of the size, and letters and digits only, of which nothing can be markup."""
+    text = json.dumps(values, separators=(",", ":"))
+    packed = b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return f'<script type="application/gzip" class="{name}">{packed}</script>'
 
 
 def _printable(value: Any) -> Any:

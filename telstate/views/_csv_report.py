@@ -15,8 +15,9 @@ from telstate.calls._session import Session
 from telstate.events import Direction
 from telstate.views._masked import mask_record
 from telstate.views._selection import FIELDS
+from telstate.views._text import printable
 
-__all__ = ["CsvReport", "csv_row"]
+__all__ = ["CsvReport", "csv_cell", "csv_row"]
 
 
 class CsvReport:
@@ -60,13 +61,14 @@ class CsvReport:
 
     def _shown(self, record: dict[str, Any]) -> str:
         shown: Mapping[str, Any] = record if self._numbers else mask_record(record)
-        return csv_row(_cell(shown.get(name)) for name in FIELDS)
+        return csv_row(csv_cell(shown.get(name)) for name in FIELDS)
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """A value as text: lists and objects as JSON, nothing for None; without what would move the cursor of a terminal."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def csv_row(cells: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ import httpx
 
 from telstate.journals._sqlite import lines
 from telstate.testing import WebhookSender
+from tests.attacks.strangers import VIEW_TOKEN
 from tests.cli.running import command, environment
 
 __all__ = ["Report", "receive_under_attack"]
@@ -69,7 +70,7 @@ def _service(folder: Path, files: int) -> Iterator[tuple[subprocess.Popen[bytes]
         process = subprocess.Popen(
             ["sh", "-c", 'ulimit -n "$0"; exec "$@"', str(files), *command("serve", "--port", "0")],
             cwd=folder,
-            env=environment({"TELSTATE_WEBHOOK_SECRET": SECRET}),
+            env=environment({"TELSTATE_WEBHOOK_SECRET": SECRET, "TELSTATE_VIEW_TOKEN": VIEW_TOKEN}),
             stderr=stderr,
         )
     try:

@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["ATTACKS", "Attack"]
+__all__ = ["ATTACKS", "VIEW_TOKEN", "Attack"]
 
+VIEW_TOKEN = "a-token-that-strangers-know"
+"""Of the live stream. Even whoever has it must not keep the sender with the webhook's secret from being heard."""
 _GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 _FORGED = b"POST /webhooks HTTP/1.1\r\nHost: x\r\nX-Webhook-Signature: a\r\nX-Webhook-Timestamp: 1\r\nContent-Length: %d\r\n\r\n"
+_LIVE = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+_LIVE_ADMITTED = _LIVE[:-2] + f"Authorization: Bearer {VIEW_TOKEN}\r\n\r\n".encode()
 _UNSIGNED = b'POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"a": 10}'
 _MALFORMED_AFTER_THE_ANSWER = (
     b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -53,6 +57,8 @@ ATTACKS: dict[str, Attack] = {
     "polite": Attack(_GET, _GET, 2.0),
     "pipelined": Attack(_GET * 300, _GET * 300, 0.1, reads=False),
     "unsigned": Attack(_UNSIGNED, _UNSIGNED, 0.0),
+    "live-without-token": Attack(_LIVE, _LIVE, 1.0),
+    "live-slow-readers": Attack(_LIVE_ADMITTED, reads=False),
     "not-http": Attack(b"\x16\x03\x01\r\n\r\n"),
     "malformed-late": Attack(*_MALFORMED_AFTER_THE_ANSWER, 0.05),
     "upgrade": Attack(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import re
 import sys
+from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,7 +152,7 @@ def test_html_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     for _ in range(2):
         run = telstate("calls", FEW, "--html", report)
         assert (run.returncode, run.stdout.decode()) == (0, f"{report}: 7 calls\n")
-    assert report.read_text(encoding="utf-8").count('class="call">{') == 7
+    assert len(unpacked(report, "calls")) == len(unpacked(report, "ladders")) == 7
     log = tmp_path / "log.jsonl"
     log.write_bytes(CALL)
     run = telstate("calls", "--html", log, given=CALL)
@@ -157,6 +161,25 @@ def test_html_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert log.read_bytes() == CALL
     assert telstate("calls", FEW, "--html", tmp_path / "none" / "x.html").returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "report.html"]
+
+
+def test_the_list_of_the_html_has_what_was_asked_for_and_says_so(tmp_path: Path) -> None:
+    """In that order, each call with its ladder; the totals have all calls that were selected."""
+    report = tmp_path / "report.html"
+    run = telstate("calls", FEW, "--html", report, "--sort=-started_at", "--limit", "3")
+    assert run.stdout.decode() == f"{report}: 7 calls, the first 3 of them in the list\n"
+    assert "The list has 3 of 7 calls" in report.read_text(encoding="utf-8")
+    asked = [json.loads(line) for line in telstate("calls", FEW, "--json", "--sort=-started_at").stdout.splitlines()]
+    shown = dict(unpacked(report, "calls"))
+    assert [shown[place]["call_id"] for place in range(3)] == [one["call"]["call_id"] for one in asked[:3]]
+    for (_, call), ladder in zip(unpacked(report, "calls"), unpacked(report, "ladders"), strict=True):
+        assert f"<title>The call {call['call_id']}</title>" in ladder
+
+
+def unpacked(report: Path, name: str) -> list[Any]:
+    """What the script of a report unpacks."""
+    packed = re.findall(rf'gzip" class="{name}">([^<]*)<', report.read_text(encoding="utf-8"))
+    return [value for text in packed for value in json.loads(gzip.decompress(b64decode(text)))]
 
 
 def test_rows_are_printed_as_calls_leave_memory() -> None:

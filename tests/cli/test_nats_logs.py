@@ -198,7 +198,7 @@ def test_tail_follows(service: Service, tmp_path: Path) -> None:
             publish("four")
             assert " four " in process.stdout.readline()
             process.terminate()
-            assert process.wait(10) in {0, -15, 143, 130}
+            assert process.wait(10) == 0
         finally:
             process.kill()
             process.wait()

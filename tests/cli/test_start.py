@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from telstate.cli._commands import _COMMANDS
+from telstate.cli._commands import _COMMANDS, _make
 from tests.cli.running import CALL, STOP, environment, run_process, telstate
 
 SLOW = {"rich", "structlog", "anyio", "asyncio", "httpx", "starlette"}
@@ -40,8 +40,21 @@ def test_reading_a_log_imports_nothing_slow(arguments: list[str], tmp_path: Path
     assert imported_by(*arguments, log) & SLOW == set()
 
 
+def test_help_and_version_import_no_command() -> None:
+    """Not even the events: `telstate --help` is what people type first."""
+    for option in ("--help", "--version"):
+        assert imported_by(option) & {*SLOW, "pydantic", "transitions", "sqlite3"} == set()
+
+
+def test_what_help_says_of_a_command_is_what_its_own_help_begins_with() -> None:
+    """`telstate --help` has it from a table."""
+    for name, (place, about) in _COMMANDS.items():
+        first, *_ = (_make(name, place).help or "").strip().split("\n\n")
+        assert about == " ".join(first.split())
+
+
 def test_help_lists_every_command_in_its_order() -> None:
-    """With a line about each, though none is imported before."""
+    """With a line about each."""
     help_text = telstate("--help").stdout.decode()
     lines = help_text.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == list(_COMMANDS)

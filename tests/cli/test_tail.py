@@ -41,7 +41,11 @@ class Running:
 
     def line(self) -> str:
         """The next line of standard output, without its time."""
-        return self._lines["out"].get(timeout=30)[21:]
+        return self.whole_line()[21:]
+
+    def whole_line(self) -> str:
+        """The next line of standard output."""
+        return self._lines["out"].get(timeout=30)
 
     def error(self) -> str:
         """The next line of standard error."""

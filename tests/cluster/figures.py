@@ -112,20 +112,29 @@ def working(folder: Path, url: str, count: int, seconds: float) -> Iterator[list
             worker.wait()
 
 
-def measure(events: int, count: int, seconds: float) -> float:
-    """Return events per second."""
+def cpu_of(workers: list[subprocess.Popen[bytes]]) -> float:
+    """The seconds of CPU that workers have used."""
+    ticks = 0
+    for worker in workers:
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(events: int, count: int, seconds: float) -> tuple[float, float]:
+    """Return events per second, and the seconds of the workers' CPU for each."""
     with tempfile.TemporaryDirectory(prefix="telstate-figures-") as scratch:
         folder = Path(scratch)
         with NatsServer(folder / "nats") as server, working(folder, server.url, count, seconds) as workers:
             for worker in workers:
                 worker.send_signal(signal.SIGSTOP)
             asyncio.run(publish(server.url, events))
-            begin = time.monotonic()
+            begin, cpu = time.monotonic(), cpu_of(workers)
             for worker in workers:
                 worker.send_signal(signal.SIGCONT)
             while sum(told(folder, workers, "ended")) < events:
                 time.sleep(0.1)
-            return events / (max(told(folder, workers, "last")) - begin)
+            return events / (max(told(folder, workers, "last")) - begin), (cpu_of(workers) - cpu) / events
 
 
 def main() -> None:
@@ -142,9 +151,9 @@ def main() -> None:
         return
     for count in map(int, options.workers.split(",")):
         for milliseconds in map(float, options.ms.split(",")):
-            rate = measure(options.events, count, milliseconds / 1000)
-            load = os.getloadavg()[0]
-            line = f"{count} workers, handlers of {milliseconds:g} ms: {rate:,.0f} events/s (load {load:.1f})\n"
+            rate, cpu = measure(options.events, count, milliseconds / 1000)
+            load = f"{cpu * 1e6:.0f} µs of CPU each (load {os.getloadavg()[0]:.1f})"
+            line = f"{count} workers, handlers of {milliseconds:g} ms: {rate:,.0f} events/s, {load}\n"
             sys.stdout.write(line)
             sys.stdout.flush()
 

@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from telstate.sources._connections import ConnectionLimit, confirm_sender, confirms_sender, peer_of
+from telstate._asgi import confirm_sender, confirms_sender
+from telstate.sources._connections import ConnectionLimit, peer_of
 
 
 class Line:

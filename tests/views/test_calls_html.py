@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
 import subprocess
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from telstate import Engine
 from telstate.views._call import WholeCall
 from telstate.views._call_totals import CallTotals
-from telstate.views._calls_html import CallsHtml
+from telstate.views._calls_html import CallsHtml, ListedCall
 from tests.calls import feed, js
 
 HOSTILE = '</script><img src=x onerror=alert(1)><!--<script>&\u2028\u202e"'
@@ -32,6 +33,8 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
         self.styles: list[str] = []
+        self.texts: list[str] = []
+        """Of both, in their order."""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -40,26 +43,38 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Note what stands in it."""
-        if self.tags and self.tags[-1][0] in ("script", "style"):
+        if data.strip() and self.tags and self.tags[-1][0] in ("script", "style"):
+            self.texts.append(data)
             (self.scripts if self.tags[-1][0] == "script" else self.styles).append(data)
 
+    def packed(self, name: str) -> list[Any]:
+        """What the page's script unpacks."""
+        kinds = [attributes.get("class") for tag, attributes in self.tags if tag in ("script", "style")]
+        texts = dict(enumerate(self.texts))
+        return [
+            value
+            for place, kind in enumerate(kinds)
+            if kind == name
+            for value in json.loads(gzip.decompress(b64decode(texts[place])))
+        ]
+
     def calls(self) -> list[dict[str, Any]]:
-        """The records in the page."""
-        return [json.loads(text) for text in self.scripts if text.startswith("{")]
+        """The records in the page, in the order of its list."""
+        return [record for _, record in sorted(self.packed("calls"), key=lambda one: one[0])]
 
 
-def report(*payloads: dict[str, Any], numbers: bool = False, ladder: str | None = None) -> str:
+def report(*payloads: dict[str, Any], numbers: bool = False, ladder: str | None = None, most: int = 10) -> str:
     """The report of a log, whose file has a hostile name too."""
     engine, totals = Engine(), CallTotals()
     for place, payload in enumerate(payloads):
         feed(engine, payload, at=1_790_000_000.0 + place)
-    html = CallsHtml([f"{HOSTILE}.jsonl"], numbers=numbers, ladder=None if ladder is None else lambda _: ladder)
-    parts = [html.head()]
-    for session in engine.sessions():
-        call = WholeCall([(session, session.to_dict(legs=()))])
+    html = CallsHtml([f"{HOSTILE}.jsonl"], numbers=numbers)
+    calls = [WholeCall([(session, session.to_dict(legs=()))]) for session in engine.sessions()]
+    for call in calls:
         totals.add(call)
-        parts.append(html.call(call))
-    return "\n".join([*parts, html.totals(totals, engine, 0)]) + "\n"
+    listed = [ListedCall(place, call, ladder) for place, call in enumerate(calls[:most])]
+    parts = [html.head(), *(html.calls([one]) for one in reversed(listed))]
+    return "\n".join([*parts, html.totals(totals, events=engine.received, invalid=0, listed=len(listed))]) + "\n"
 
 
 def log(text: str) -> tuple[dict[str, Any], ...]:
@@ -78,6 +93,7 @@ def log(text: str) -> tuple[dict[str, Any], ...]:
 
 
 LOG = log(HOSTILE)
+LADDER = '<svg class="call-ladder"><title>a &lt;b&gt;</title><path class="arrow" d="M0 0H9"/></svg>'
 
 
 def test_nothing_from_the_log_is_markup() -> None:
@@ -108,15 +124,26 @@ def test_the_policy_allows_its_own_style_and_script_only() -> None:
 
 def test_numbers_and_names_are_masked_unless_asked_for() -> None:
     """Everywhere in the file."""
-    masked = report(*LOG)
+    page = Page(report(*LOG))
+    masked = report(*LOG) + json.dumps(page.calls())
     assert not [private for private in ("2025550100", "2025550142", "Miller") if private in masked]
-    assert "2025550100" in report(*LOG, numbers=True)
+    assert "2025550100" in json.dumps(Page(report(*LOG, numbers=True)).calls())
 
 
-def test_a_ladder_stands_beside_its_call() -> None:
-    """In a template, which the script shows above the details."""
-    text = report(*LOG, ladder='<svg class="drawn"></svg>')
-    assert text.count('</script><template class="ladder"><svg class="drawn"></svg></template>') == 2
+def test_each_call_has_its_ladder() -> None:
+    """Packed, for the script to show above the details."""
+    page = Page(report(*LOG, ladder=LADDER))
+    assert page.packed("ladders") == [LADDER] * 2
+    assert "<svg" not in "".join(page.texts)
+
+
+def test_the_page_says_what_its_list_leaves_out() -> None:
+    """Totals and charts have all calls."""
+    text = report(*LOG, most=1)
+    assert len(Page(text).calls()) == 1
+    assert "<strong>The list has 1 of 2 calls</strong>; totals and charts count all of them." in text
+    assert "<dd>2</dd>" in text
+    assert 'class="left-out"' not in report(*LOG)
 
 
 @pytest.mark.long
@@ -124,7 +151,7 @@ def test_a_ladder_stands_beside_its_call() -> None:
 def test_chromium_shows_the_calls(tmp_path: Path) -> None:
     """Its script runs under its policy, lists the calls, and opens the one that the address names. No error, nothing hostile runs."""
     path = tmp_path / "report.html"
-    path.write_text(report(*LOG), encoding="utf-8")
+    path.write_text(report(*LOG, ladder=LADDER), encoding="utf-8")
     run = subprocess.run(
         [
             *(
@@ -145,5 +172,6 @@ def test_chromium_shows_the_calls(tmp_path: Path) -> None:
     assert run.stdout.count('aria-expanded="true">') == 1
     assert "<h3>Dial-in in</h3>" in run.stdout
     assert "2 calls" in run.stdout
+    assert run.stdout.count(LADDER.replace("/>", "></path>")) == 1
     assert "<img" not in run.stdout
     assert [line for line in run.stderr.splitlines() if "CONSOLE" in line] == []

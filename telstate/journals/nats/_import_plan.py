@@ -112,7 +112,11 @@ class ImportPlan:
             self._concerned[seq] = (session.session_id,)
 
     def _learn_bookkeeping(self, line: bytes) -> None:
-        record = json.loads(line)
+        try:
+            record = json.loads(line)
+        except ValueError:  # the end of an export that was cut off
+            self.unreadable += 1
+            return
         if "done" in record:
             self.done.add(record["done"])
         elif "dead" in record:

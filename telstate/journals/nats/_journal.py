@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from telstate.errors import JournalError, RevisionConflict
 from telstate.journals.nats._checkpoint_store import CheckpointStore, PartitionLost
-from telstate.journals.nats._connection import BATCH_LIMIT, NatsConnection
+from telstate.journals.nats._connection import BATCH_LIMIT, Message, NatsConnection
 from telstate.journals.nats._letters import Letters
 from telstate.journals.nats._level import level_of
 from telstate.journals.nats._marks import Marks, read_all
@@ -38,6 +38,7 @@ _HEARTBEAT = 2.0
 """Seconds between two words of a quiet stream: each costs an idle worker with hundreds of partitions."""
 _PURGE_ABOVE = 0.5
 _PROBE = bytes(4096)
+_SKIP_AT_ONCE = 500
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
 
@@ -156,6 +157,28 @@ class NatsJournal:
         self._finished = self._lost = None
         self._seen = self._store.base_seq
         self._is_open = self._is_recovering = True
+        try:
+            marked = await self._marks_after(self._store.base_seq)
+            await self._skip_lost_numbers(max([self._store.base_seq, *map(abs, marked)]))
+        except BaseException:
+            self._is_open = self._is_recovering = False
+            raise
+
+    async def _skip_lost_numbers(self, up_to: int) -> None:
+        """Use up the numbers of events that the server has lost: new events with them would count as stepped, or as done.
+
+        It may have lost the last ones at a power failure, while the checkpoint and the marks, in other streams, are there.
+        """
+        if await self._level.has_reached(up_to):
+            return
+        hint = "their effect on the state is kept, a replay lacks it; set sync_interval: always in the server's jetstream, or three replicas"
+        self._log.error("journal.events_lost", partition=self.partition, up_to=up_to, hint=hint)
+        subject = self._names.events_own("skipped")
+        while not await self._level.has_reached(up_to):
+            await self._connection.publish_batch(
+                [Message(subject, b"", {"Nats-Msg-Id": uuid4().hex}) for _ in range(_SKIP_AT_ONCE)]
+            )
+        await self._connection.ask(f"STREAM.PURGE.{self._names.events}", {"filter": subject})
 
     async def _keep_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings that are kept; the given ones if there are none."""

@@ -29,6 +29,7 @@ class StreamLevel:
         self._asked_at = -_ASK_EVERY
         self._asking = asyncio.Lock()
         self._bytes, self._max_bytes = 0, -1
+        self._last_seq = 0
 
     @property
     def part(self) -> float:
@@ -48,7 +49,14 @@ class StreamLevel:
                 self._asked_at = asyncio.get_running_loop().time()
                 info = await self._connection.ask(f"STREAM.INFO.{self._stream}")
                 self._bytes, self._max_bytes = info["state"]["bytes"], info["config"]["max_bytes"]
+                self._last_seq = info["state"]["last_seq"]
         return self.part
+
+    async def has_reached(self, seq: int) -> bool:
+        """Return True if the stream has had a message of this number."""
+        if self._last_seq < seq:
+            await self.look(now=True)
+        return self._last_seq >= seq
 
     async def check(self) -> None:
         """Raise `StreamFull` if it has no room now."""

@@ -80,8 +80,8 @@ async def declare(connection: NatsConnection, names: Names, settings: StreamSett
     except _NotDeclared:
         given = {name: value for name, value in settings._asdict().items() if value is not None}
         wanted = _DEFAULTS._replace(**given)
-        config = _events(names, wanted, uuid4().hex)
-        await _create(connection, config)
+        await _refuse_remains(connection, names)
+        await _create(connection, _events(names, wanted, uuid4().hex))
         found = await find(connection, names, complete=False)  # somebody else may have been faster
     _compare(found, settings)
     for config in _others(names, found):
@@ -150,6 +150,16 @@ def _compare(found: Streams, asked: StreamSettings) -> None:
         if name != "partitions":
             remedy += f", or change the streams {found.names.prefix}-* with `nats stream edit`"
         raise DefinitionError(f"the stream {found.names.events} is declared with {name}={have}, not {wanted}: {remedy}")
+
+
+async def _refuse_remains(connection: NatsConnection, names: Names) -> None:
+    """Refuse streams that are left from a stream of events that was deleted: their marks would count for new events."""
+    for stream in names.streams[1:]:
+        if await _config_of(connection, stream) is not None and await _config_of(connection, names.events) is None:
+            raise DefinitionError(
+                f"NATS at {connection.where} has a stream {stream}, but no {names.events}, to which it belongs: delete the streams"
+                f" {names.prefix}-* that are left, or choose another app or environment"
+            )
 
 
 async def _create(connection: NatsConnection, config: Mapping[str, Any]) -> None:

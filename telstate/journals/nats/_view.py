@@ -14,7 +14,7 @@ from telstate.calls._address import plain_uri
 from telstate.calls._callers import Caller
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
-from telstate.calls._requests import Request
+from telstate.calls._requested_actions import RequestedAction
 from telstate.calls._session import Session, rare
 from telstate.journals.nats._connection import Stored
 
@@ -133,7 +133,7 @@ def endpoint_from(content: bytes) -> Endpoint:
     return Endpoint(uri, (scope[0], scope[1], scope[2]), ready=ready, sessions=sessions)
 
 
-def show_answer(request: Request) -> bytes:
+def show_answer(request: RequestedAction) -> bytes:
     """Write the answer to a request."""
     return to_json(request.failure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -219,6 +220,45 @@ async def test_a_cluster_that_loses_its_leaders_loses_nothing(tmp_path: Path, na
                 assert replayed.snapshot() == owner.engine.snapshot()
     assert Counter(found) == Counter(traffic.sent)
     assert sorted(owner.seen) == list(range(1, len(found) + 1))
+
+
+async def test_numbers_that_the_server_has_lost_are_not_used_again(
+    nats_server: NatsServer, names: Names, tmp_path: Path
+) -> None:
+    """At a power failure it may lose its last events, and keep the checkpoint and the marks: new events must not count as those."""
+    async with quiet() as logs, NatsConnection(nats_server.url) as connection:
+        partition = await declared(connection, names)
+        (folder,) = (nats_server.folder / "store").rglob(names.events)
+        for number in range(20):
+            await publish(partition, js("dialout-connected", f"a{number}"))
+        nats_server.stop()
+        shutil.copytree(folder, tmp_path / "older")
+        await anyio.to_thread.run_sync(nats_server.start)
+        first = Owner(partition)
+        async with first.calls:
+            for number in range(30):
+                last = await publish(partition, js("dialout-connected", f"b{number}"))
+            await caught_up(first, last)
+            await first.calls._run.checkpoints.save()
+            last = await publish(partition, js("dialout-connected", "marked"))
+            await caught_up(first, last)
+            await until(lambda: not first.calls._run.work_log.unwritten)
+            await anyio.sleep(0.1)
+            first.journal.lose("the power has failed")
+        nats_server.stop()
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "older", folder)
+        await anyio.to_thread.run_sync(nats_server.start)
+        second = Owner(partition)
+        async with second.calls:
+            seq = await publish(partition, js("dialout-connected", "new"))
+            assert seq > last == 51
+            await caught_up(second, seq)
+            assert second.seen == [seq]
+            known = {session.session_id for session in second.calls.live()}
+            assert known == {"new", *(f"a{n}" for n in range(20)), *(f"b{n}" for n in range(30))}
+        assert [record.seq async for record in partition.journal().read()] == [*range(1, 21), seq]
+    assert "journal.events_lost" in {line["event"] for line in logs}
 
 
 async def test_a_server_that_stays_away_is_said_by_the_health(nats_server: NatsServer, names: Names) -> None:

@@ -120,6 +120,17 @@ async def test_a_stream_of_somebody_else_is_left_alone(connection: NatsConnectio
     assert await config_of(connection, names.events) == before
 
 
+async def test_what_is_left_of_deleted_streams_is_refused(connection: NatsConnection, names: Names) -> None:
+    """Numbers begin at 1 again, and old marks would say that the new events are done."""
+    await declare(connection, names, SMALL)
+    await connection.ask(f"STREAM.DELETE.{names.events}")
+    with pytest.raises(DefinitionError, match=f"has a stream {names.marks}, but no {names.events}"):
+        await declare(connection, names, SMALL)
+    for stream in names.streams[1:]:
+        await connection.ask(f"STREAM.DELETE.{stream}")
+    await declare(connection, names, SMALL)
+
+
 async def test_an_old_server_is_refused(
     connection: NatsConnection, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,9 +182,10 @@ async def test_a_stream_that_comes_back_is_read_on(connection: NatsConnection, n
     await declare(connection, names, SMALL)
     async with tail_of(connection, names) as tail:
         await tail.begin()
+        config = (await connection.ask(f"STREAM.INFO.{names.events}"))["config"]
         await connection.ask(f"STREAM.DELETE.{names.events}")
         assert await tail.next(within=0.5) == []
-        await declare(connection, names, SMALL)
+        await connection.ask(f"STREAM.CREATE.{names.events}", config)
         await fill(connection, names, 2)
         assert await read(tail, 2) == [1, 2]
 

@@ -143,7 +143,8 @@ def test_views_are_bounded_in_time_and_number(names: Names, monkeypatch: pytest.
     views._take(View(("answer", "a"), 0, 1, "w", 200.0, b"null"))
     views._forget_old()
     assert len(views) == 1
-    assert not any(map(len, (views._of_sip_call, views._naming, views._near, views._callers)))
+    sizes = (len(views._of_sip_call), len(views._naming), len(views._near), len(views._callers))
+    assert sizes == (0, 0, 0, 0)
 
 
 def test_what_cannot_be_read_is_left_out(names: Names) -> None:

@@ -8,10 +8,10 @@ from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._outcome import OutcomeKind
 from telstate.events import ActionAnswered, ActionBegun, ActionRequested, Event
 
-__all__ = ["Request", "Requests"]
+__all__ = ["RequestedAction", "RequestedActions"]
 
 
-class Request(NamedTuple):
+class RequestedAction(NamedTuple):
     """How far a request is."""
 
     is_begun: bool = False
@@ -20,7 +20,7 @@ class Request(NamedTuple):
     """Why it was not done, once it is answered."""
 
 
-class Requests(ExpiringDict[str, Request]):
+class RequestedActions(ExpiringDict[str, RequestedAction]):
     """Requests by their id."""
 
     __slots__ = ()
@@ -32,21 +32,21 @@ class Requests(ExpiringDict[str, Request]):
         if isinstance(event, ActionRequested):
             if known is not None:
                 return OutcomeKind.DUPLICATE
-            after = Request()
+            after = RequestedAction()
         elif known is None:
             return OutcomeKind.LATE
         elif isinstance(event, ActionBegun):
             if known.is_begun or known.is_answered:
                 return OutcomeKind.DUPLICATE
-            after = Request(is_begun=True)
+            after = RequestedAction(is_begun=True)
         else:
             if known.is_answered:
                 return OutcomeKind.DUPLICATE
-            after = Request(known.is_begun, True, event.failure)
+            after = RequestedAction(known.is_begun, True, event.failure)
         self.put(event.request_id, after, now)
         self.trim()
         return OutcomeKind.NOTED
 
     def load(self, entries: Any) -> None:
         """Restore what `dump` returned."""
-        super().load((key, due, Request(*request)) for key, due, request in entries)
+        super().load((key, due, RequestedAction(*request)) for key, due, request in entries)
