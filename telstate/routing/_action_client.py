@@ -29,10 +29,10 @@ _BEGIN_WITHIN = 30.0
 """Seconds after which a request is not begun any more: a call should not be transferred minutes later."""
 _ANSWER_WITHIN = 45.0
 """Seconds for the answer: a session's dispatcher may die, and its successor take over, meanwhile."""
-_OF_DAILY: Mapping[str, type[DailyError]] = {kind.__name__: kind for kind in (DailyError, *DailyError.__subclasses__())}
-_OWN: Mapping[str, type[TelstateError]] = {
-    kind.__name__: kind for kind in (NotSupported, DefinitionError, JournalError)
-}
+_DAILY_ERRORS: list[type[DailyError]] = [DailyError, *DailyError.__subclasses__()]
+_OWN_ERRORS: list[type[TelstateError]] = [NotSupported, DefinitionError, JournalError]
+_OF_DAILY = {kind.__name__: kind for kind in _DAILY_ERRORS}
+_OWN = {kind.__name__: kind for kind in _OWN_ERRORS}
 
 
 class ActionClient:
