@@ -202,8 +202,10 @@ class CallControl:
             raise
 
     async def _note_refusal(self, refused: ForwardRefused) -> None:
+        is_own = self._across.own_caller(refused.call_id) is not None
+        far = None if is_own else self._across.caller_elsewhere(refused.call_id)
         try:
-            await self._sequencer.submit_events(refused)
+            await (self._across.submit(refused) if far is None else self._across.publish(far, refused))
         except (JournalError, NotRunning) as error:  # the program gets Daily's error all the same
             hint = "the caller is lost when the hold limit passes"
             self._log.error("forward.refusal_not_kept", error=str(error), hint=hint)

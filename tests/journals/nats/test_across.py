@@ -9,7 +9,18 @@ from functools import partial
 import anyio
 import pytest
 
-from telstate import CallEnded, Direction, Dispatcher, Engine, PinlessDialin, Router, Session, State
+from telstate import (
+    CallEnded,
+    Direction,
+    Dispatcher,
+    Engine,
+    ForwardingFailed,
+    PinlessDialin,
+    Router,
+    Session,
+    State,
+    parse,
+)
 from telstate.control import Dialer
 from telstate.errors import DefinitionError, NotAllowed, NotSupported, UnknownResult
 from telstate.events import ActionAnswered, ActionBegun, ActionRequested
@@ -295,6 +306,33 @@ async def test_a_caller_on_hold_is_forwarded_to_a_room_of_another_partition(
             assert known_there is not None
             assert engine.caller("call").dump() == known_there.dump()  # type: ignore[union-attr]
         assert lost == []
+
+
+async def test_who_forwards_a_caller_of_another_partition_tells_that_one(shared_nats: NatsServer, names: Names) -> None:
+    """Daily's refusal is kept where they wait; once Daily accepts, they are this partition's."""
+    control = FakeControl()
+    async with pair(shared_nats, names, control=control) as (both, here, there):
+        payload = {"From": "+12025550142", "To": "+12025550100", "callId": "call", "callDomain": "d"}
+        event = parse(payload)
+        assert isinstance(event, PinlessDialin)
+        await both.publish(payload, HERE)
+        await both.publish(webhook("dialin.ready", None, room=THERE, sip_endpoint=ENDPOINT), THERE)
+        await there.wait_ready(ENDPOINT, timeout=5)
+        await until(there.waiting)
+        control.refuse(ForwardingFailed("hung up", status=400), verb="forward")
+        with pytest.raises(ForwardingFailed):
+            await there.forward(event, ENDPOINT)
+        await until(lambda: (found := here.caller("call")) is not None and found.state == "failed")
+        assert there._sequencer.engine.caller("call") is None
+        await there.forward(event, ENDPOINT)
+        await until(lambda: here._sequencer.engine.caller("call").is_elsewhere)  # type: ignore[union-attr]
+        own = there._sequencer.engine.caller("call")
+        assert own is not None
+        assert (own.from_, own.state) == ("+12025550142", "forwarded")
+        asked = len(control.requests)
+        await there.forward(event, ENDPOINT)
+        await here.forward(event, ENDPOINT)
+        assert len(control.requests) == asked
 
 
 async def test_a_dialer_refuses_a_room_of_another_partition(shared_nats: NatsServer, names: Names) -> None:
