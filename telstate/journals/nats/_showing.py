@@ -118,19 +118,22 @@ class Showing:
 
     async def _wait(self) -> None:
         """Wait for something to publish."""
+        self._note_old()
         while not self._due:
-            if monotonic() >= self._looked_at + _LOOK_EVERY:
-                self._note_old()
             self._filled.clear()
-            if not self._due:
-                timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._filled.set)
-                try:
-                    await self._filled.wait()
-                finally:
-                    timer.cancel()
+            timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._filled.set)
+            try:
+                await self._filled.wait()
+            finally:
+                timer.cancel()
+            self._note_old()
 
     def _note_old(self) -> None:
-        self._looked_at = now = monotonic()
+        """Note now and then what was shown so long ago that the stream will forget it."""
+        now = monotonic()
+        if now < self._looked_at + _LOOK_EVERY:
+            return
+        self._looked_at = now
         for key, shown in self._live.items():
             if now >= shown.at + _AGAIN_AFTER:
                 self._due[key] = None
@@ -190,7 +193,7 @@ class Showing:
         """Note what differs from what the owner before has shown."""
         engine, known = self._engine, {view.key: view for view in self._views.of_partition(self._partition)}
         for view in known.values():
-            if view.key[0] in (CALLER, ENDPOINT) or (view.key[0] == SESSION and not session_from(view.content).ended):
+            if view.key[0] in (CALLER, ENDPOINT) or (view.key[0] == SESSION and not _has_ended(view)):
                 self._due[view.key] = None
         for key in self._keys(engine):
             self._due[key] = None
@@ -239,8 +242,8 @@ class Showing:
         """Publish one; return it if that is to be tried again."""
         content = self._content(key)
         view = self._views.find(key)
-        if not content and (view is None or view.partition != self._partition):
-            self._live.pop(key, None)
+        is_shown = key in self._live or (view is not None and view.partition == self._partition)
+        if not content and not is_shown:
             return None
         self._remember(key, content)
         subject = self._names.view(self._partition, key[0], room_token(key[1]))
@@ -269,6 +272,14 @@ class Showing:
             self._live[key] = _Shown(monotonic(), facts if session is None else _facts_of(session))
         else:
             self._live.pop(key, None)
+
+
+def _has_ended(view: View) -> bool:
+    """Return whether a view is of a session that has ended, as far as it can be read: a newer telstate may have written it."""
+    try:
+        return session_from(view.content).ended
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _facts_of(session: Session) -> tuple[str | None, ...]:
