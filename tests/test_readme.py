@@ -33,6 +33,7 @@ RUN_ELSEWHERE = {
     "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",
     "python -m tests.benchmarks.guard": "tests/benchmarks/test_guard.py",
     "python -m tests.benchmarks.pruning": "tests/benchmarks/test_pruning.py",
+    "python -m tests.benchmarks.replay": "tests/benchmarks/test_replay.py",
 }
 """Commands of bash blocks that take long, and where they are run, perhaps in a shorter form."""
 

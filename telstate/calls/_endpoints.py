@@ -116,10 +116,6 @@ class Endpoints:
             self.free.pop(key)
             self._drop(*key)
 
-    def expiring(self) -> list[ExpiringDict[Any, Any]]:
-        """List the dicts whose entries expire."""
-        return [self.free]
-
     def __len__(self) -> int:
         return sum(len(scopes) for scopes in self._by_uri.values())
 

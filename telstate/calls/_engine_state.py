@@ -5,7 +5,7 @@ The parts do not know each other. This is where time reaches all of them, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from telstate.calls._callers import Caller, Callers
@@ -74,6 +74,20 @@ class EngineState:
         self.callers = Callers(settings, self.registry.get, self.registry.all)
         self.departed: list[Session | Unmatched | Caller] = []
         """What left memory and was not reported yet."""
+        self._expiring: tuple[tuple[ExpiringDict[Any, Any], Callable[[float], object]], ...] = (
+            (self.keys, self.keys.expire),
+            (self.early.entries, self.early.expire),
+            (self.unmatched.entries, lambda now: self.give_up(self.unmatched.expire(now))),
+            (self.registry.ended, lambda now: self.retire(self.registry.ended.expire(now))),
+            (self.endpoints.free, self.endpoints.expire),
+            (self.rooms.free, self.rooms.expire),
+            (self.shared_signs, self.shared_signs.expire),
+            (self.interruptions, self.interruptions.expire),
+            (self.requests, self.requests.expire),
+            (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now))),
+        )
+        """What expires, and how it is forgotten, in this order."""
+        self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
         self._clean_up_at = float("-inf")
 
     def advance(self, now: float) -> None:
@@ -88,7 +102,7 @@ class EngineState:
         if not 0 <= now < YEAR_2100:
             raise ValueError(f"now: expected a time in Unix seconds, got {now!r}; are these milliseconds?")
         if self.clock is None:
-            for entries in self._expiring():
+            for entries, _ in self._expiring:
                 entries.start_clock(now)
             for limit in (*self.timers.limits(), *self.callers.limits()):
                 limit.start_clock(now)
@@ -100,18 +114,15 @@ class EngineState:
 
     def _clean_up(self) -> None:
         """Forget what is due, and compute when to do so next: nothing added later is due before that."""
-        self.keys.expire(self.now)
-        self.early.expire(self.now)
-        self.give_up(self.unmatched.expire(self.now))
-        self.retire(self.registry.ended.expire(self.now))
-        self.endpoints.expire(self.now)
-        self.rooms.expire(self.now)
-        self.shared_signs.expire(self.now)
-        self.interruptions.expire(self.now)
-        self.requests.expire(self.now)
-        self.departed += self.callers.expire(self.now)
-        soonest = self.now + min(entries.ttl for entries in self._expiring())
-        self._clean_up_at = min(soonest, self.next_due() or soonest, YEAR_2100)
+        soonest = min(self.now + self._shortest_ttl, YEAR_2100)
+        for entries, forget in self._expiring:
+            due = entries.next_due()
+            if due is not None and due <= self.now:
+                forget(self.now)
+                due = entries.next_due()
+            if due is not None and due < soonest:
+                soonest = due
+        self._clean_up_at = soonest
 
     def change(self, settings: Settings) -> None:
         """Use other settings from now on, for what is remembered already too."""
@@ -120,26 +131,17 @@ class EngineState:
         self.keys.change(settings.key_ttl, settings.max_keys)
         self.early.entries.change(settings.parked_ttl, settings.max_parked)
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
-        for entries in self.endpoints.expiring():
-            entries.change(settings.retention, settings.max_parked)
-        for expiring in (self.rooms.free, self.shared_signs, self.interruptions):
+        for expiring in (self.endpoints.free, self.rooms.free, self.shared_signs, self.interruptions):
             expiring.change(settings.retention, settings.max_parked)
         self.requests.change(settings.key_ttl, settings.max_parked)
         self.timers.change(settings)
         self.callers.change(settings)
+        self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
         self._clean_up_at = float("-inf")
 
     def next_due(self) -> float | None:
         """Return when something is to be forgotten next."""
-        return min((due for entries in self._expiring() if (due := entries.next_due()) is not None), default=None)
-
-    def _expiring(self) -> list[ExpiringDict[Any, Any]]:
-        return [
-            *(self.keys, self.early.entries, self.unmatched.entries, self.registry.ended),
-            *self.endpoints.expiring(),
-            *(self.rooms.free, self.callers.known, self.shared_signs, self.interruptions),
-            self.requests,
-        ]
+        return min((due for entries, _ in self._expiring if (due := entries.next_due()) is not None), default=None)
 
     def retire(self, sessions: Iterable[Session]) -> None:
         """Forget sessions that left memory."""

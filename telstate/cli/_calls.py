@@ -128,6 +128,8 @@ def _write_html(run: _CallsRun, path: str, shown_names: list[str], *, numbers: b
     from telstate.cli._calls_page import Chosen, write_page  # noqa: PLC0415 - only this needs it
 
     target = Path(path)
+    if target.is_dir():
+        misuse(f"{path} is a folder: give --html a FILE, such as {target / 'report.html'}")
     if target.is_file() and not _is_report(target):
         misuse(f"{path} exists and is no report of telstate: give --html another FILE")
     part = target.with_name(f"{target.name}.part")

@@ -155,6 +155,11 @@ def _summary(counts: Counter[str]) -> str:
         return "No calls in either log that could be compared."
     if counts["same"] == counts.total():
         return f"Identical: {counts['same']:,} call{'' if counts['same'] == 1 else 's'}."
+    if not counts["same"] and not counts["different"]:
+        return (
+            f"No call is in both logs: {counts['only_a']:,} are only in A, {counts['only_b']:,} only in B. To compare two days, compare"
+            " what `telstate calls` says of each."
+        )
     return (
         f"{counts['different']:,} of {counts.total():,} calls differ, {counts['only_a']:,} are only in A,"
         f" {counts['only_b']:,} only in B."

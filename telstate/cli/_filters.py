@@ -12,7 +12,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import wraps
 from time import time
 from typing import Annotated, Any, get_args, get_type_hints
@@ -118,6 +118,11 @@ def _selection(
         for value in several[name] or ():
             if value not in values:
                 raise typer.BadParameter(f"{value!r} is none of {', '.join(values)}", param_hint=f"--{name}")
+    for name, values in several.items():
+        if any(not value.strip() for value in values or ()):
+            raise typer.BadParameter(
+                "it is empty, as an unset variable is: give a value, or leave the option out", param_hint=f"--{name}"
+            )
     return Selection(
         **{f"{name}s": tuple(values or ()) for name, values in several.items()},
         since=None if since is None else _time(since, "--since"),
@@ -137,4 +142,4 @@ def _time(text: str, option: str, *, end: bool = False) -> float:
         raise typer.BadParameter(f"{text!r} is no time: give {TIME}", param_hint=option) from None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     whole_day = end and re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
-    return (at + timedelta(days=1) if whole_day else at).timestamp()
+    return at.timestamp() + (_SECONDS["d"] if whole_day else 0)

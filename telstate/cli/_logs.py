@@ -3,6 +3,8 @@ NATS, also while a service writes them."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -25,6 +27,7 @@ _LEVEL = b'"level"'
 _PAYLOAD, _TIMESTAMP = b'"payload"', b'timestamp"'
 """Webhooks and telstate's records have a payload and their own time. No other event of Daily's has a time, but its recorder may add one."""
 
+_ARRAY = re.compile(rb"\s*\[\s*\{").match
 _MOST_UNDECIDED = 1000
 """Lines."""
 
@@ -144,6 +147,10 @@ class LineReader(Generic[T]):
         is_no_event = not error.field or error.field == "action"
         if _is_cut_record(line, error) or (is_no_event and is_unsigned_test(line.raw)):
             return None
+        if (elements := _elements_of(line.raw)) > 1:
+            self._report_undecided()
+            self._reject(line, f"a JSON array of {elements}: put each on a line of its own, as `jq -c '.[]' FILE` does")
+            return None
         if look and not line.raw.startswith(_RECORD) and (logged := event_in(line.raw)) is not None:
             return self._read_logged(line, logged)
         torn = "" if line.whole else "the last line has no end, it may be torn: "
@@ -203,6 +210,17 @@ class LineReader(Generic[T]):
     def _reject(self, line: LogLine, reason: str) -> None:
         self.refused += 1
         self._refuse(line, reason)
+
+
+def _elements_of(raw: bytes) -> int:
+    """Return how many objects an array has that is a whole line; 0 for any other line. To read the first alone would lose the others."""
+    if _ARRAY(raw) is None:
+        return 0
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return 0
+    return sum(isinstance(one, dict) for one in found)
 
 
 def _is_cut_record(line: LogLine, error: ParseError) -> bool:

@@ -22,8 +22,12 @@ from telstate.events._pseudonyms import Pseudonyms
 from telstate.events._redaction import Redaction
 from telstate.sources._log_lines import STDIN, LogLine
 from telstate.views import Selection
+from telstate.views._session_text import counted
 
 __all__ = ["redact"]
+
+_REPLACED = b'{"redacted":'
+"""So begins what stands for a line that cannot be redacted."""
 
 
 @with_filters
@@ -64,7 +68,8 @@ def redact(
     export`.
 
     The log is read twice, and once more to select calls. From a database, or from streams in NATS, come the events of its export; what a
-    prune left of earlier calls is left out. The lines keep their form.
+    prune left of earlier calls is left out. The lines keep their form. Those that are no JSON object are replaced as a whole: of an
+    application's log, redact what `telstate export` writes.
 
     Examples: telstate redact calls.db -o for-the-ticket.jsonl.gz, or: telstate redact calls.db --session 5b0c4e72 --key my-secret
     """
@@ -87,6 +92,7 @@ def redact(
                     if chosen is None
                     else _some_redacted(redaction, names, chosen)
                 )
+                lines = _counted(lines)
                 if output != STDIN:
                     write_file(lines, output, force=force)
                     return
@@ -102,6 +108,19 @@ def _check_is_whole(line: LogLine) -> None:
     """
     if line.problem:
         raise JournalError(f"{line.file} is damaged or cut off: gunzip what is left of it first ({line.problem})")
+
+
+def _counted(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield all, and say at the end how many say nothing any more: the copy of an application's log has no event left."""
+    replaced = 0
+    for text in lines:
+        replaced += text.startswith(_REPLACED)
+        yield text
+    if replaced:
+        say(
+            f"{counted(replaced, 'line')} that were no JSON object are replaced as a whole, with events in them, if there were any. Of an"
+            " application's log, redact the events: telstate export LOG | telstate redact"
+        )
 
 
 def _redacted(redaction: Redaction, names: list[str], progress: Bar) -> Iterator[bytes]:

@@ -119,13 +119,14 @@ class _ReplayRun:
         return run
 
     def _show(self, gone: Gone) -> None:
+        shows_all = self._selection.is_everything
         if isinstance(gone, Unmatched):
-            if self._selection.is_everything:
+            if shows_all:
                 self._run.print(self._report.unmatched(gone))
             return
         # Most runs show everything in its order: they need no record.
-        record = record_of(self._run, gone) if self._ordering.sorts or not self._selection.is_everything else {}
-        if self._selection.admits(record):
+        record = record_of(self._run, gone) if self._ordering.sorts or not shows_all else {}
+        if shows_all or self._selection.admits(record):
             text = self._text(gone)
             for ready in self._ordering.add(record, text):
                 self._run.print(ready)

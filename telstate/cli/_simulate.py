@@ -45,7 +45,7 @@ def simulate(
     ] = None,
     *,
     calls: Annotated[int, typer.Option(min=1, metavar="N", help="How many calls.")] = 100,
-    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same calls.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed and options give the same calls.")] = 0,
     dialect: Annotated[
         list[Dialect] | None,
         typer.Option(

@@ -99,21 +99,23 @@ def is_empty(value: Any) -> bool:
 
 def is_unclean(value: Any) -> bool:
     """Return True if `value` contains a secret, NaN or an infinity: not JSON, though JavaScript and Python both write them."""
-    if isinstance(value, float):
-        return not math.isfinite(value)
     if isinstance(value, dict):
         if "daily_api_key" in value or "daily_api_url" in value:  # in place: every object of every payload comes here
             return True
         value = value.values()
     elif not isinstance(value, list):
-        return False
-    for item in value:  # noqa: SIM110 - a generator costs more than the texts, which are nearly all of the items
-        if type(item) in _CONTAINERS and is_unclean(item):
+        return isinstance(value, float) and not math.isfinite(value)
+    for item in value:  # texts, which are nearly all of the items, must not cost a call
+        kind = type(item)
+        if kind is float:
+            if not math.isfinite(item):
+                return True
+        elif kind in _CONTAINERS and is_unclean(item):
             return True
     return False
 
 
-_CONTAINERS = frozenset({float, dict, list})
+_CONTAINERS = frozenset({dict, list})
 
 
 def _name_non_finite(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -27,21 +27,26 @@ def names_in(value: Any, depth: int = 0) -> Iterator[str]:
         return
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from names_in(item, depth + 1)
+            if not _is_plain(item):
+                yield from names_in(item, depth + 1)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if item:
                 yield from _names_behind(key, item, depth)
 
 
-def _names_behind(key: str, value: Any, depth: int) -> Iterator[str]:
+def _names_behind(key: str, value: Any, depth: int) -> Iterable[str]:
     spelling = spelling_of(key)
     if isinstance(value, str) and spelling in NAME_KEYS:
-        yield value
-    elif spelling == _HEADERS and isinstance(value, Mapping):
-        yield from (one for name, one in value.items() if isinstance(one, str) and may_hold_name(name))
-    else:
-        yield from names_in(value, depth + 1)
+        return (value,)
+    if spelling == _HEADERS and isinstance(value, Mapping):
+        return (one for name, one in value.items() if isinstance(one, str) and may_hold_name(name))
+    return () if _is_plain(value) else names_in(value, depth + 1)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return True for what holds no names by itself, as nearly all values of a record: texts without an address in brackets, and numbers."""
+    return "<" not in value if isinstance(value, str) else isinstance(value, (int, float))
 
 
 def before_address(text: str) -> str | None:

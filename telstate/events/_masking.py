@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from telstate.errors import cut_text
 from telstate.events._display_names import initials, mask_known_names, mask_names_in
-from telstate.events._phone_numbers import dots, mask_numbers
+from telstate.events._phone_numbers import dots, is_e164, mask_numbers
 from telstate.events._sip_users import mask_users
 
 __all__ = ["mask", "mask_address", "mask_cut", "mask_name"]
@@ -34,6 +34,8 @@ def mask(text: str, names: Iterable[str | None] = ()) -> str:
         text: any text.
         names: display names that are known, for example those of the session that the text is about.
     """
+    if is_e164(text):  # nearly all numbers are written so, and no name is in one
+        return dots(text)
     text = mask_known_names(text, names)
     if _MAY_BE_PRIVATE(text) is None:
         return text

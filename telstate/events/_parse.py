@@ -1,20 +1,21 @@
 """From bytes to a typed event: `parse`, and `parse_line` for a line of a log, which also has a time.
 
-There are two ways. daily-js as it usually arrives goes straight to pydantic's validator. Everything else, and what the
-validator refuses, is decoded, translated to daily-js and validated. Only a missing or invalid type or id is a ParseError.
+There are two ways. What is as usual goes the short way, straight to a validator of its dialect. Everything else is decoded,
+translated to daily-js and validated. Only a missing or invalid type or id is a ParseError.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias, Union
-
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import SchemaValidator
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from telstate.errors import ParseError
-from telstate.events._base import Event, event_types, is_time
+from telstate.events._base import Event, is_time
 from telstate.events._dialects import TRANSLATORS, Dialect, detect, journal
-from telstate.events._json import Raw, is_unclean, load, to_bytes
+from telstate.events._json import Raw, load, to_bytes
+from telstate.events._short_daily_python import read_daily_python
+from telstate.events._short_way import read_daily_js
+from telstate.events._short_webhook import read_webhook
 from telstate.events._validation import event_from
 
 __all__ = ["ParsedLine", "parse", "parse_line"]
@@ -32,34 +33,14 @@ ParsedLine: TypeAlias = tuple[Event | None, float | None, Dialect, dict[str, Any
 """
 
 
-def _validator() -> SchemaValidator:
-    """Make the validator of the short way: it refuses empty texts, so that looking for them costs no event anything."""
-    known = tuple(event_types().values())
-    union: Any = Annotated[Union[known], Field(discriminator="action")]  # noqa: UP007 - the types are known at run time
-    # Not with the validators that the models have already: those take empty texts, as a program may write them.
-    return SchemaValidator(_without_empty(TypeAdapter(union).core_schema), None, False)
-
-
-def _without_empty(schema: Any) -> Any:
-    """Copy a schema so that the texts of an event's own fields cannot be empty."""
-    if schema["type"] == "str":
-        return {"min_length": 1, **schema}
-    within = {key: _without_empty(schema[key]) for key in ("schema",) if key in schema and schema["type"] in _HOLDERS}
-    for key in {"choices", "fields"} & schema.keys():
-        # Many participants have no name: they go the short way too, see `_is_clean`.
-        within[key] = {
-            name: inner if name == "user_name" else _without_empty(inner) for name, inner in schema[key].items()
-        }
-    return {**schema, **within}
-
-
-_HOLDERS = ("model", "model-field", "default", "nullable")
-
-_VALIDATOR = _validator()
-_validate_json = _VALIDATOR.validate_json
-_DAILY_JS, _JOURNAL = Dialect.DAILY_JS, Dialect.JOURNAL
-_DAILY_JS_START = b'{"action":'
-"""How daily-js usually begins; worth trying the validator first."""
+_JOURNAL = Dialect.JOURNAL
+_SHORT_WAYS: dict[bytes, tuple[Dialect, Callable[[bytes], Event | None]]] = {
+    b'{"action":': (Dialect.DAILY_JS, read_daily_js),
+    b'{"version"': (Dialect.WEBHOOK, read_webhook),
+    b'{"handler"': (Dialect.DAILY_PYTHON, read_daily_python),
+}
+"""By how the JSON of a dialect usually begins."""
+_START = len(b'{"action":')
 _RECORD_START = b'{"v":'
 """How telstate's own records begin."""
 
@@ -87,40 +68,16 @@ def parse_line(raw: Raw, dialect: Dialect | str | None = None) -> ParsedLine:
         ParseError: as `parse`.
     """
     data = raw if type(raw) is bytes else to_bytes(raw)
-    if data.startswith(_DAILY_JS_START) and (dialect is None or dialect == "daily-js"):
-        try:
-            event: Event = _validate_json(data, by_alias=True, by_name=False)
-        except ValidationError:
-            pass
-        else:
-            may_hold_any_json = event.__pydantic_extra__ or event._open_fields
-            if not may_hold_any_json or _is_clean(event):
-                return event, event.sent_at or event.occurred_at, _DAILY_JS, None, None, False
+    if (short_way := _SHORT_WAYS.get(data[:_START])) is not None and (dialect is None or dialect == short_way[0]):
+        found, read = short_way
+        event = read(data)
+        if event is not None:
+            return event, event.sent_at or event.occurred_at, found, None, None, False
     if data.startswith(_RECORD_START) and (dialect is None or dialect == "journal"):
         line = _parse_record(data)
         if line is not None:
             return line
     return _decode(data, dialect)
-
-
-def _is_clean(event: Event) -> bool:
-    """Look for what needs the other way wherever an event can hold arbitrary JSON, and forget what is empty there."""
-    if event.__pydantic_extra__ and is_unclean(event.__pydantic_extra__):
-        return False
-    fields = event.__dict__
-    for name in event._open_fields:
-        value = fields[name]
-        if value is None:
-            continue
-        if name == "participant":
-            if value.user_name == "":
-                value.__dict__["user_name"] = None
-            value = value.__pydantic_extra__
-        elif not value:
-            event._forget_empty()
-        if value and is_unclean(value):
-            return False
-    return True
 
 
 def _parse_record(data: bytes) -> ParsedLine | None:

@@ -11,10 +11,9 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-__all__ = ["LIKE_A_NUMBER", "dots", "mask_numbers", "replace_numbers"]
+__all__ = ["LIKE_A_NUMBER", "dots", "is_e164", "mask_numbers", "replace_numbers"]
 
-_E164 = re.compile(r"\+\d{7,15}").fullmatch
-"""As Daily writes numbers; nearly all are."""
+_E164 = re.compile(r"\+\d{7,15}")
 _FEWEST = 7
 """Digits. No country's international numbers are shorter."""
 
@@ -74,9 +73,14 @@ _AFTER_CODE = re.compile(rf"{_PLUS}[\d\s().\-]{{1,8}}\Z")
 """The beginning of an international number: what follows belongs to it, even if it looks like a date."""
 
 
+def is_e164(text: str) -> bool:
+    """Return True for a number as Daily writes it, and nearly everybody."""
+    return text[:1] == "+" and _E164.fullmatch(text) is not None
+
+
 def mask_numbers(text: str) -> str:
     """Mask every phone number in `text`."""
-    if _E164(text) is not None:
+    if is_e164(text):
         return dots(text)
     masked = text if LIKE_A_NUMBER.search(text) is None else _mask(text)
     return _HALF.sub(_dotted, masked) if "…" in masked else masked

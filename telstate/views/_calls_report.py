@@ -9,7 +9,7 @@ from typing import Any
 from telstate.calls._engine import Engine
 from telstate.views._call import WholeCall
 from telstate.views._call_totals import GROUP_FIELDS, CallTotals, GroupBy
-from telstate.views._csv_report import CsvReport, csv_row
+from telstate.views._csv_report import CsvReport, csv_cell, csv_row
 from telstate.views._masked import mask_record
 from telstate.views._selection import FIELDS
 
@@ -68,7 +68,7 @@ class CallsCsv:
 
     def call(self, call: WholeCall) -> str:
         """The rows of a call."""
-        start = csv_row([call.call_id])
+        start = csv_row([csv_cell(call.call_id)])
         if call.caller is not None:
             return f"{start},{self._sessions.caller(call.caller[0])}"
         return "\n".join(f"{start},{self._sessions.session(session, record['legs'])}" for session, record in call.legs)
@@ -76,9 +76,7 @@ class CallsCsv:
     def groups(self, by: GroupBy, records: Iterable[dict[str, Any]]) -> str:
         """All groups."""
         shown = (shown_group(record, by, numbers=self._numbers) for record in records)
-        return "\n".join(
-            csv_row("" if record[name] is None else str(record[name]) for name in GROUP_FIELDS) for record in shown
-        )
+        return "\n".join(csv_row(csv_cell(record[name]) for name in GROUP_FIELDS) for record in shown)
 
     def totals(self, totals: CallTotals, engine: Engine, invalid: int) -> None:
         """No row."""

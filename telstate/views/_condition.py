@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["Condition"]
@@ -50,7 +51,10 @@ class Condition:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             hint = "compare with ==, not =" if "=" in text and "==" not in text else _HINT
             raise ValueError(f"{text!r} is not a condition: {hint}") from None
-        self._read = self._of(tree.body)
+        try:
+            self._read = self._of(tree.body)
+        except RecursionError:  # the parser takes deeper nesting than its `unparse`
+            raise ValueError(f"a condition is not nested so deeply: {_HINT}") from None
 
     def holds(self, record: Mapping[str, Any]) -> bool:
         """Return whether a record meets it. What is not known is neither more nor less than anything."""
@@ -74,6 +78,10 @@ class Condition:
 
     def _comparison(self, nodes: list[ast.expr], ops: list[ast.cmpop]) -> _Read:
         values = [self._value(node) for node in nodes]
+        for op, (one, other) in zip(ops, pairwise(nodes), strict=True):
+            if not isinstance(op, (ast.In, ast.NotIn)):
+                _refuse_text(one, other)
+                _refuse_text(other, one)
 
         def holds(record: Mapping[str, Any]) -> bool:
             found = [value(record) for value in values]
@@ -110,6 +118,19 @@ class Condition:
         raise ValueError(
             f"there is no field {name!r}; there are {', '.join(sorted(self._fields))}. Put texts into quotes, as in cause == 'busy'"
         )
+
+
+def _refuse_text(field: ast.expr, value: ast.expr) -> None:
+    """Raise if a time or a duration is compared with a text: it would never be met."""
+    match field, value:
+        case ast.Name(id=name), ast.Constant(value=str() as text) if name.endswith("_at"):
+            raise ValueError(
+                f"{name} is in Unix seconds, not a text as {text!r}: to select by time, use --since and --until"
+            )
+        case ast.Name(id=name), ast.Constant(value=str() as text) if name.endswith("_s"):
+            raise ValueError(
+                f"{name} is a number of seconds, not a text as {text!r}: write it without quotes, as in {name} > 30"
+            )
 
 
 def _within(value: Any, key: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from telstate.events._display_names import mask_known_names
 from telstate.events._known_names import NAME_KEYS, may_hold_name, names_in, spelling_of
 from telstate.events._masking import mask, mask_address, mask_name
 
@@ -55,7 +56,7 @@ class _Masking:
 
     def record(self, record: dict[str, Any]) -> dict[str, Any]:
         """Mask all values, and keys that are private themselves."""
-        return {_shown_key(key): self._value(value, key) for key, value in record.items()}
+        return {_shown_key(key): self._value(value, key) if value else value for key, value in record.items()}
 
     def _value(self, value: Any, key: str) -> Any:
         """Mask a value. Numbers are times and counts, and stay, unless the key says that they are a phone number."""
@@ -90,9 +91,14 @@ class _Masking:
         }
 
     def _text(self, text: str) -> str:
-        return mask(text, self._names)
+        return _mask_looks(mask_known_names(text, self._names))
 
 
+_mask_looks = lru_cache(maxsize=1024)(mask)
+"""Mask what is private by its looks. Most texts of most records are the same words: states, causes, names of events."""
+
+
+@lru_cache(maxsize=1024)
 def _is_address(spelling: str) -> bool:
     return spelling in _ADDRESSES or ("phone" in spelling and not spelling.endswith("id"))
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from unicodedata import category, decimal, normalize
 
 from telstate.calls._address import plain_uri
 from telstate.views._condition import Condition
@@ -88,7 +90,7 @@ class Selection:
     anomalies: bool = False
     """Only what has anomalies."""
 
-    @property
+    @cached_property
     def is_everything(self) -> bool:
         """True if it admits every record."""
         return self == Selection()
@@ -125,6 +127,7 @@ def same_number(one: str, other: str) -> bool:
 
     `+49 30 761863`, `0049 (0)30/761863`, `030 761863` and `sip:+4930761863@carrier.example` do; `bob` is any host's.
     """
+    one, other = _as_ascii(one), _as_ascii(other)
     plain, also = plain_uri(one), plain_uri(other)
     if plain == also or _user(plain) == also or plain == _user(also):
         return True
@@ -135,6 +138,14 @@ def same_number(one: str, other: str) -> bool:
 def number_key(address: str) -> str:
     """Return what is the same in the spellings of an international number or a SIP address."""
     return _digits(address) or plain_uri(address)
+
+
+def _as_ascii(text: str) -> str:
+    """Return an address without the marks, dashes and digits that come with a copy from a contact list or a page."""
+    if text.isascii():
+        return text
+    kept = (one for one in normalize("NFKC", text) if category(one) != "Cf")
+    return "".join("-" if category(one) == "Pd" else str(decimal(one, one)) for one in kept)
 
 
 def _user(address: str) -> str:

@@ -41,9 +41,8 @@ def notes_of(session: Session, address: Callable[[str], str]) -> list[str]:
 def _end_notes(session: Session) -> list[str]:
     """How an end is known that Daily did not report, and until when the durations count."""
     if session.end_source is EndSource.INFERRED and session.end_sign is not None:
-        return [
-            f"end inferred at {utc_time(session.ended_at)}: {SIGNS[session.end_sign]}, and no event reports the end"
-        ]
+        at = "" if session.ended_at is None else f" at {utc_time(session.ended_at)}"
+        return [f"end inferred{at}: {SIGNS[session.end_sign]}, and no event reports the end"]
     if session.end_source is EndSource.ASSUMED:
         return [f"end assumed after silence: durations count to the last sign of life at {utc_time(session.ended_at)}"]
     return []

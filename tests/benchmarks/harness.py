@@ -6,14 +6,17 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+from telstate import Dialect
 from telstate.testing import simulate
 from tests.benchmarks.peers import PEERS
 
-__all__ = ["FLOOR", "Result", "lines_of", "measure", "once"]
+__all__ = ["FLOOR", "Result", "dialect_of", "lines_of", "logs_of", "measure", "once"]
+
+Logs = Mapping[Dialect, list[bytes]]
 
 FLOOR = "pydantic floor"
 SHARE = {
@@ -22,6 +25,7 @@ SHARE = {
     "telstate, a commit each, SQLite": 0.05,
 }
 """Slow peers get only this part of the log; times are per event."""
+_SECONDS_A_CALL = 2.0
 
 
 class Result(NamedTuple):
@@ -34,17 +38,29 @@ class Result(NamedTuple):
     """To the floor: the median of the rounds' ratios."""
 
 
-def lines_of(events: int) -> list[bytes]:
-    """A simulated log in daily-js's form: interleaved dial-in and dial-out calls with everything that can happen to them."""
-    return [sent.line().rstrip() for sent in islice(simulate(1, calls=events, span=events * 2.0), events)]
+def lines_of(events: int, dialect: Dialect = Dialect.DAILY_JS) -> list[bytes]:
+    """A simulated log: interleaved dial-in and dial-out calls with everything that can happen to them."""
+    sent = simulate(1, calls=events, span=events * _SECONDS_A_CALL, dialects=[dialect])
+    return [one.line().rstrip() for one in islice(sent, events)]
 
 
-def once(name: str, lines: list[bytes]) -> float:
+def logs_of(events: int) -> Logs:
+    """The same day in the dialect of each peer."""
+    return {dialect: lines_of(events, dialect) for dialect in dict.fromkeys(map(dialect_of, PEERS))}
+
+
+def dialect_of(name: str) -> Dialect:
+    """The dialect of a peer's log, by the name of the peer."""
+    return next((dialect for dialect in Dialect if f", {dialect}" in name), Dialect.DAILY_JS)
+
+
+def once(name: str, logs: Logs) -> float:
     """Microseconds per event of one peer.
 
     Raises:
         RuntimeError: it did not handle every event.
     """
+    lines = logs[dialect_of(name)]
     part = lines[: max(1, int(len(lines) * SHARE.get(name, 1.0)))]
     gc.collect()
     started = time.perf_counter()
@@ -61,12 +77,12 @@ async def _run(name: str, lines: list[bytes]) -> int:
 
 def measure(events: int, rounds: int, names: Collection[str] = tuple(PEERS)) -> list[Result]:
     """Run peers in turns for some rounds, after a warm-up round. The floor is always among them."""
-    lines = lines_of(events)
+    logs = logs_of(events)
     names = dict.fromkeys([FLOOR, *names])
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
         for name in names:
-            spent = once(name, lines)
+            spent = once(name, logs)
             if number:
                 times[name].append(spent)
     floor = times[FLOOR]

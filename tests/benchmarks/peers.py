@@ -21,7 +21,7 @@ from statemachine import StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 from transitions.extensions.asyncio import AsyncMachine
 
-from telstate import Dispatcher, Event, OutcomeKind, Replay, Router
+from telstate import Dispatcher, Event, OutcomeKind, Replay, Router, parse
 from telstate.calls._table import ROWS, State
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Journal
@@ -134,6 +134,13 @@ async def telstate_replay(lines: Lines) -> int:
     for line in lines:
         replay.feed(line)
     return replay.engine.received
+
+
+async def telstate_parse(lines: Lines) -> int:
+    """Only from bytes to an event."""
+    for line in lines:
+        parse(line)
+    return len(lines)
 
 
 # --- the pydantic floor -------------------------------------------------------------------------------------------
@@ -448,8 +455,14 @@ async def python_statemachine(lines: Lines) -> int:
     return handler.calls
 
 
+# What Python services live on comes first. Where no dialect is named, the log is daily-js's.
 PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
     "pydantic floor": pydantic_floor,
+    "telstate, webhook, live": telstate_live,
+    "telstate, webhook, replay": telstate_replay,
+    "telstate, webhook, parse": telstate_parse,
+    "telstate, daily-python, parse": telstate_parse,
+    "telstate, daily-js, parse": telstate_parse,
     "telstate, live": telstate_live,
     "telstate, replay": telstate_replay,
     "telstate, in batches": telstate_in_batches,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from telstate import Dialect
 from tests.benchmarks.harness import FLOOR
 
 __all__ = ["Figure", "of_costs", "of_peers"]
 
 LIVE = "telstate, live"
+PARSE = f"telstate, {Dialect.DAILY_JS}, parse"
 
 
 class Figure(NamedTuple):
@@ -36,6 +38,8 @@ def of_peers(ratios: Mapping[str, float]) -> list[Figure]:
 
     memory = "telstate, 256 in flight"
     return [
+        figure("parsing a webhook, against daily-js", f"telstate, {Dialect.WEBHOOK}, parse", PARSE, 1.3),
+        figure("parsing daily-python, against daily-js", f"telstate, {Dialect.DAILY_PYTHON}, parse", PARSE, 1.3),
         figure("live, against the pydantic floor", LIVE, FLOOR, 1.6),
         figure("live, against dictionaries by hand", LIVE, "dicts by hand", 1.2),
         figure("live, against pipecat's path", LIVE, "pipecat's path", 0.45),

@@ -35,7 +35,7 @@ def test_it_measures_every_peer() -> None:
     assert [peer["name"] for peer in measured["peers"]] == list(PEERS)
     assert all(peer["microseconds"] > 0 for peer in measured["peers"])
     assert next(peer["ratio"] for peer in measured["peers"] if peer["name"] == FLOOR) == 1.0
-    assert sum(figure["target"] is not None for figure in measured["figures"]) == 10
+    assert sum(figure["target"] is not None for figure in measured["figures"]) == 12
     assert {"date", "python", "pydantic", "machine"} <= set(measured)
     assert list(measured["microseconds_at_live_sessions"]) == ["1000", "2000"]
 

@@ -8,7 +8,7 @@ from tests.benchmarks.guard import GUARDED, RECORDED_WITH, by_instructions, by_t
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_event_costs_what_it_did() -> None:
     """Counted in instructions, or in time if they cannot be counted."""
     counted = has_valgrind()
@@ -26,5 +26,5 @@ def test_an_event_costs_what_it_did() -> None:
 def test_the_margin_is_narrow_where_nothing_else_changed() -> None:
     """Versions and machines make it wider, and never wider than half of the cost."""
     narrow = margin(counted=True, same_versions=True)
-    assert narrow == 1.05
+    assert narrow == 1.10
     assert narrow < margin(counted=True, same_versions=False) < margin(counted=False, same_versions=True) <= 1.5

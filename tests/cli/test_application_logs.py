@@ -73,6 +73,17 @@ def test_lines_of_an_event_log_are_still_reported_one_by_one() -> None:
     ]
 
 
+@pytest.mark.parametrize("verb", ["replay", "calls", "ladder", "lint", "tail", "export"])
+def test_an_array_of_events_is_not_read_as_its_first_one(verb: str) -> None:
+    """`jq -s` makes one of a log: nobody may take the first call for all."""
+    array = b"[" + CALL.strip() + b"," + STOP.strip() + b"]\n"
+    run = telstate(verb, *(("-",) if verb == "export" else ()), given=array)
+    if verb in ("replay", "tail", "export"):
+        assert b"a JSON array of 2: put each on a line of its own" in run.stdout + run.stderr
+    assert b"dialout-connected" not in run.stdout
+    assert b" connected" not in run.stdout
+
+
 @pytest.mark.parametrize("reader", READERS, ids=" ".join)
 @pytest.mark.parametrize("given", [b"nope\n{}\n", NOISE], ids=["nothing", "noise"])
 def test_where_nothing_can_be_read_it_says_how_to_record(reader: tuple[str, ...], given: bytes, tmp_path: Path) -> None:

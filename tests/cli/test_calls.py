@@ -73,6 +73,24 @@ def test_csv_has_a_row_per_session_with_the_id_of_its_call() -> None:
     assert (row["call"], row["session_id"], row["pinless_call_id"]) == ("hold-1", "", "hold-1")
 
 
+def test_csv_moves_no_cursor() -> None:
+    """The id of a call and the name of a group are whatever a sender wrote."""
+    given = CALL.replace(b'"s"', rb'"s\u001b[2J\u202e"')
+    assert given != CALL
+    for form in (["--csv"], ["--csv", "--group-by", "number", "--numbers"]):
+        shown = telstate("calls", *form, given=given).stdout.decode()
+        assert not {"\x1b", "\u202e"} & set(shown)
+
+
+def test_an_end_without_a_time_is_said_without_one() -> None:
+    """A log of callbacks has no times."""
+    given = b"".join(
+        b'{"action":"%s","participant":{"session_id":"s"},"sessionId":"s"}\n' % action
+        for action in (b"dialout-answered", b"participant-left")
+    )
+    assert "    end inferred: the participant left" in telstate("calls", given=given).stdout.decode()
+
+
 @pytest.mark.parametrize("option", [["--session", SECOND], ["--room", "experts"], ["--where", "room == 'experts'"]])
 def test_a_filter_that_admits_one_leg_shows_the_whole_call(option: list[str]) -> None:
     """The caller's first leg explains the second."""
@@ -160,6 +178,11 @@ def test_html_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert b"exists and is no report" in run.stderr
     assert log.read_bytes() == CALL
     assert telstate("calls", FEW, "--html", tmp_path / "none" / "x.html").returncode == 2
+    run = telstate("calls", FEW, "--html", tmp_path)
+    assert (run.returncode, run.stderr) == (
+        2,
+        f"telstate: {tmp_path} is a folder: give --html a FILE, such as {tmp_path}/report.html\n".encode(),
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "report.html"]
 
 

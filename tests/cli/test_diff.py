@@ -100,6 +100,12 @@ def test_calls_that_only_one_has(diff: Diff) -> None:
     assert diff([*CALL, *again], CALL)[1][0] == "s (call 2 with this id): only in A (completed)"
 
 
+def test_two_days_have_no_call_in_common(diff: Diff) -> None:
+    """What to do instead."""
+    _, lines = diff(CALL, [record(0, "dialout-connected", "t")])
+    assert lines[-1].startswith("No call is in both logs: 1 are only in A, 1 only in B. To compare two days, ")
+
+
 def test_json(diff: Diff) -> None:
     """One difference a line, then the totals."""
     status, lines = diff([*CALL, record(100, "dialout-connected", "t")], [CALL[0], CALL[2]], "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from tests.cli.running import command, environment, json_lines, telstate
 from tests.nats_server import NatsServer
 
 PARTITIONS = 4
-NAMES = Names("telstate", "reading")
+_services = count(1)
 NUMBER = "+12025550177"
 
 
@@ -47,10 +48,12 @@ def service(shared_nats: NatsServer) -> Service:
         if event.session_id == "fails":
             raise LookupError(f"no customer {NUMBER}")
 
+    names = Names("telstate", f"reading{next(_services)}")  # a process that runs some of the tests may make it twice
+
     async def run() -> None:
         async with NatsConnection(shared_nats.url) as connection:
-            streams = await declare(connection, NAMES, StreamSettings(partitions=PARTITIONS, max_bytes=1 << 26))
-            async with Publisher(connection, NAMES) as publisher:
+            streams = await declare(connection, names, StreamSettings(partitions=PARTITIONS, max_bytes=1 << 26))
+            async with Publisher(connection, names) as publisher:
                 for line in events:
                     await publisher.receive(line, Dialect.WEBHOOK)
                 await publisher.receive(answered)
@@ -61,7 +64,7 @@ def service(shared_nats: NatsServer) -> Service:
                     await calls.idle()
 
     asyncio.run(run())
-    return Service(shared_nats, f"{shared_nats.url}/telstate/reading", len(events) + 1)
+    return Service(shared_nats, f"{shared_nats.url}/telstate/{names.environment}", len(events) + 1)
 
 
 def output(*arguments: object, source: object, shown: str = "LOG") -> bytes:
@@ -218,6 +221,7 @@ def test_tail_follows(service: Service, tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", ["replay", "tail", "export", "calls"])
 def test_what_is_wrong_is_said_before_anything_is_printed(service: Service, verb: str, place: str, said: str) -> None:
     """In one line, with what to do."""
+    place = place.replace("/reading", f"/{service.url.rpartition('/')[2]}")
     run = telstate(verb, f"{service.server.url}{place}")
     assert (run.returncode, run.stdout) == (2, b"")
     assert said in run.stderr.decode()

@@ -52,7 +52,8 @@ def redacted(log: Path | bytes, *options: object) -> bytes:
     """The redacted log."""
     given = log if isinstance(log, bytes) else b""
     run = telstate("redact", *options, "-" if isinstance(log, bytes) else log, given=given)
-    assert (run.returncode, run.stderr) == (0, b"")
+    replaced = any(line.startswith(b'{"redacted":') for line in run.stdout.splitlines())
+    assert (run.returncode, len(run.stderr.splitlines())) == (0, int(replaced))
     return run.stdout
 
 
@@ -290,3 +291,15 @@ def test_callers_endpoints_and_transfers_correlate_as_before(seed: int) -> None:
         lines.append({"v": 1, "seq": at, "at": 1_790_000_000.0 + 9 * at, "dialect": dialect, "event": None, "payload": payload})  # fmt: skip
     log = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     assert said(redacted(log)) == said(log)
+
+
+def test_the_copy_of_an_application_log_says_how_to_keep_its_events() -> None:
+    """Its lines are replaced as a whole, and a pipe keeps what they had."""
+    log = HERE / "logs" / "logs-loguru-plain.log"
+    run = telstate("redact", log)
+    lines = log.read_bytes().count(b"\n")
+    assert f"telstate: {lines} lines that were no JSON object are replaced as a whole".encode() in run.stderr
+    assert b"telstate export LOG | telstate redact" in run.stderr
+    events = telstate("redact", given=telstate("export", log).stdout)
+    assert events.stderr == b""
+    assert telstate("diff", log, "-", given=events.stdout).returncode == 0

@@ -383,6 +383,7 @@ def test_calls_are_selected() -> None:
     assert {one["ended_at"] for one in replayed("--since", "1d")} == {
         None
     }  # it does not know that nothing more will come
+    assert replayed("--until", "9999-12-31") == replayed("--since", "2020-01-01")
     assert len(replayed("--since", "2020-01-01", "--until", "2030-01-01")) < len(everything)  # some have no times
 
 
@@ -433,6 +434,8 @@ def test_csv_has_callers_on_hold() -> None:
         (["--sort", "talk"], "there is no field 'talk'"),
         (["--where", "talk_s = 3"], "compare with =="),
         (["--since", "yesterday"], "'yesterday' is no time: give 2026-10-01"),
+        (["--session", ""], "--session: it is empty"),
+        (["--number", " "], "--number: it is empty"),
         (["--state", "ringing"], "'ringing' is none of idle, connected"),
         (["--limit", "0"], "--limit"),
     ],

@@ -11,6 +11,7 @@ from telstate.views import Condition
 RECORD = {
     "state": "stopped",
     "cause": "completed",
+    "answered_at": 1_790_000_000.0,
     "talk_s": 42.5,
     "ring_s": None,
     "uncertain": False,
@@ -63,7 +64,7 @@ def test_what_is_not_known_is_neither_more_nor_less(text: str) -> None:
         ("talk_s = 3", "compare with =="),
         ("", "write it as in"),
         ("talk_s >", "write it as in"),
-        ("talk > 3", "there is no field 'talk'; there are anomalies, cause"),
+        ("talk > 3", "there is no field 'talk'; there are anomalies, answered_at, cause"),
         ("cause == busy", "Put texts into quotes"),
         ("__import__('os').system('true')", "means nothing in a condition"),
         ("len(notes) > 1", "means nothing in a condition"),
@@ -78,6 +79,10 @@ def test_what_is_not_known_is_neither_more_nor_less(text: str) -> None:
         ("(" * 400 + "1" + ")" * 400, "is not a condition"),
         ("talk_s" + " == 1" * 500, "at most 1000 characters"),
         ("not " * 240 + "1", ""),
+        ("-" * 900 + "1", "not nested so deeply"),
+        ("1" + "+1" * 480, "not nested so deeply"),
+        ("talk_s > '30'", "write it without quotes, as in talk_s > 30"),
+        ("'2026-10-01' <= answered_at", "use --since and --until"),
     ],
 )
 def test_everything_else_is_refused(text: str, hint: str) -> None:

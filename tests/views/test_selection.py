@@ -41,6 +41,9 @@ CALL = {
         '"Ann" <sip:+4930761863@carrier.example:5060>',
         "011 49 30 761863",
         "761863",
+        "\u202d+49 30 761863\u202c",
+        "+49\u00a030\u2011761\u2013863",
+        "\uff0b\uff14\uff19 \u0663\u0660 761863",
     ],
 )
 def test_a_number_is_found_in_any_spelling(spelling: str) -> None:

@@ -11,13 +11,16 @@ from typing import Any
 
 from telstate.events._base import BY_NAME
 
-__all__ = ["matches", "translate"]
+__all__ = ["KEYS", "PARTICIPANTS", "UNUSUAL_KEYS", "matches", "participant_and_reason", "participant_of", "translate"]
 
-_KEYS = {"message": "errorMsg"}
-_OLD_KEYS = {**_KEYS, "participantId": "sessionId"}
+KEYS = {"message": "errorMsg"}
+_OLD_KEYS = {**KEYS, "participantId": "sessionId"}
 """Before daily-python 0.14."""
 _STOPPED = ("dialin-stopped", "dialout-stopped")
 """Of these pipecat's SIPTransport gives a `reason`."""
+PARTICIPANTS = ("participant-joined", "participant-left")
+UNUSUAL_KEYS = frozenset({*_OLD_KEYS, "reason"})
+"""Translated in some events only."""
 _OTHER_NAMES = {"on_left": "left-meeting", "on_network_connection_status_updated": "network-connection"}
 """The handlers whose names are not daily-js's."""
 _CONNECTION = {"connection": "type", "status": "event"}
@@ -37,14 +40,14 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     handler = payload.get("handler")
     data = payload.get("data")
     action = _action(handler, data)
-    if isinstance(data, list) and len(data) == 2 and isinstance(data[1], str):
-        data, reason = data  # on_participant_left(participant, reason)
+    data, reason = participant_and_reason(data)
+    if reason is not None:
         payload = {"reason": reason, **payload}
     event: dict[str, Any] = {key: value for key, value in payload.items() if key not in ("handler", "data")}
     if action == "dialin-ready" and isinstance(data, str):
         event["sipEndpoint"] = data  # the only handler that gets a plain string
-    elif action in ("participant-joined", "participant-left"):
-        event["participant"] = _participant(data)
+    elif action in PARTICIPANTS:
+        event["participant"] = participant_of(data)
     elif action == "network-connection" and isinstance(data, str):
         event.update(type="signaling", event=data)
     elif action == "left-meeting":
@@ -62,7 +65,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _respell(fields: dict[str, Any]) -> dict[str, Any]:
-    keys = _OLD_KEYS if "participantId" in fields and not fields.get("sessionId") else _KEYS
+    keys = _OLD_KEYS if "participantId" in fields and not fields.get("sessionId") else KEYS
     if keys is _OLD_KEYS:
         fields = {key: value for key, value in fields.items() if key != "sessionId"}  # an empty one
     return _rename(fields, keys)
@@ -83,10 +86,22 @@ def _action(handler: Any, data: Any) -> str | None:
     return action if known is not None and not known.local else None
 
 
-def _participant(data: Any) -> Any:
+def participant_and_reason(data: Any) -> tuple[Any, str | None]:
+    """Take apart the two arguments of `on_participant_left`."""
+    if isinstance(data, list) and len(data) == 2 and isinstance(data[1], str):
+        return data[0], data[1]
+    return data, None
+
+
+def participant_of(data: Any) -> Any:
     """daily-python writes `id` and an `info` in camelCase where daily-js writes flat snake_case."""
     if not isinstance(data, dict) or "id" not in data:
         return data
+    participant = {key: value for key, value in data.items() if key != "id"}
     info = data.get("info")
-    flat = {_INFO[key]: value for key, value in info.items() if key in _INFO} if isinstance(info, dict) else {}
-    return {**{key: value for key, value in data.items() if key != "id"}, **flat, "session_id": data["id"]}
+    if isinstance(info, dict):
+        for theirs, ours in _INFO.items():
+            if theirs in info:
+                participant[ours] = info[theirs]
+    participant["session_id"] = data["id"]
+    return participant

@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 from telstate.events._base import BY_NAME, is_time
 from telstate.events._json import is_empty
 
-__all__ = ["is_pinless", "matches", "translate"]
+__all__ = ["KEYS", "NO_WEBHOOKS", "PARTICIPANTS", "ROOM_KEYS", "is_pinless", "matches", "participant_time", "translate"]
 
-_KEYS = {
+KEYS = {
     "timestamp": "occurredAt",  # when it happened, whole seconds
     "session_id": "sessionId",
     "user_id": "userId",
@@ -41,7 +41,7 @@ _CALLER_KEYS = {"call_id": "callId", "call_domain": "callDomain", "sip_headers":
 """In pipecat's `dialin_settings`."""
 _TYPE_KEYS = frozenset({"type", "event", "action"})
 """The keys by which others name what happened. A waiting caller has none of them."""
-_ROOM_KEYS = ("room", "domain_id")
+ROOM_KEYS = ("room", "domain_id")
 _TRUNK = "sip_trunk."
 """The types of a SIP trunk's webhook begin with it."""
 _TYPES = {"sip_trunk.incoming": "sip-trunk-incoming"}
@@ -83,7 +83,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     action = _action(kind)
     if action == "sip-trunk-incoming":
         return _trunk_caller(payload)
-    event: dict[str, Any] = _participant(action, fields) if action in _PARTICIPANTS else _respell(fields)
+    event: dict[str, Any] = _participant(action, fields) if action in PARTICIPANTS else _respell(fields)
     for key, value in payload.items():
         if key not in ("type", "payload"):
             event[_ENVELOPE.get(key, key)] = value
@@ -167,13 +167,13 @@ def _is_unknown(value: Any) -> bool:
     return value is None or is_empty(value)
 
 
-_NO_WEBHOOKS = frozenset({"left-meeting", "network-connection"})
+NO_WEBHOOKS = frozenset({"left-meeting", "network-connection"})
 """What only a call client knows."""
-_PARTICIPANTS = ("participant-joined", "participant-left")
+PARTICIPANTS = ("participant-joined", "participant-left")
 
 
 def _respell(fields: dict[str, Any]) -> dict[str, Any]:
-    return {_KEYS.get(key, key): value for key, value in fields.items()}
+    return {KEYS.get(key, key): value for key, value in fields.items()}
 
 
 def _action(kind: Any) -> str | None:
@@ -182,20 +182,27 @@ def _action(kind: Any) -> str | None:
         return None
     action = _TYPES.get(kind) or kind.replace(".", "-")
     known = BY_NAME.get(action)
-    is_type = known is not None and not known.local and "." in kind and action not in _NO_WEBHOOKS
+    is_type = known is not None and not known.local and "." in kind and action not in NO_WEBHOOKS
     return action if is_type else None
 
 
 def _participant(action: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Nest the participant as daily-js does. The time comes from `joined_at` and `duration`, which only webhooks have."""
-    event: dict[str, Any] = {_KEYS[key]: fields[key] for key in ("domain_id",) if key in fields}
+    event: dict[str, Any] = {KEYS[key]: fields[key] for key in ("domain_id",) if key in fields}
     if "room" in fields:
         event["room"] = fields["room"]
-    event["participant"] = {key: value for key, value in fields.items() if key not in _ROOM_KEYS}
-    joined, stayed = fields.get("joined_at"), fields.get("duration")
-    if is_time(joined):  # invalid times stay with the participant as they came
-        if is_time(stayed):
-            event["occurredAt"] = joined + stayed
-        elif action == "participant-joined":
-            event["occurredAt"] = joined
+    event["participant"] = {key: value for key, value in fields.items() if key not in ROOM_KEYS}
+    at = participant_time(action, fields)
+    if at is not None:
+        event["occurredAt"] = at
     return event
+
+
+def participant_time(action: str, fields: dict[str, Any]) -> float | None:
+    """Return when a participant joined or left. Invalid times stay with the participant as they came."""
+    joined, stayed = fields.get("joined_at"), fields.get("duration")
+    if not is_time(joined):
+        return None
+    if is_time(stayed):
+        return joined + stayed
+    return joined if action == "participant-joined" else None

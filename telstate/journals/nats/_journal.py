@@ -39,6 +39,8 @@ _HEARTBEAT = 2.0
 _PURGE_ABOVE = 0.5
 _PROBE = bytes(4096)
 _SKIP_AT_ONCE = 500
+_LOOK_EVERY = 2.0
+"""Seconds without an event after which a reader looks whether the server came back without its last ones."""
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
 
@@ -251,17 +253,33 @@ class NatsJournal:
                 await reader.aclose()
 
     async def tail(self, after: int) -> AsyncGenerator[Record, None]:
-        """Yield every record after a sequence number, and go on as they are appended, by whomever."""
+        """Yield every record after a sequence number, and go on as they are appended, by whomever.
+
+        Raises:
+            JournalError: if the server came back without events that it had acknowledged: open the partition again.
+        """
         self._is_recovering, self._finished = False, None
         self._following = reader = await self._take_reader(after)
+        reconnects = self._connection.reconnects
         try:
             while True:
-                found = await reader.next()
+                found = await reader.next(within=_LOOK_EVERY)
                 for message in found:
                     yield record_of(message)
                 self._seen = max(self._seen, reader.at or 0)
+                if not found and reconnects != self._connection.reconnects and self._connection.is_connected:
+                    reconnects = self._connection.reconnects
+                    await self._check_reached(reader.at or 0)
         finally:
             await reader.aclose()
+
+    async def _check_reached(self, seq: int) -> None:
+        """Nothing comes after an event that the server has lost until its number was used again."""
+        if not await self._level.has_reached(seq):
+            raise JournalError(
+                f"the stream {self._names.events} ends before event {seq}, which was read: the server came back without events that"
+                " it had acknowledged. Open the partition again"
+            )
 
     async def _take_reader(self, after: int) -> Tail:
         """Return the reader that has come to this place, else a new one."""

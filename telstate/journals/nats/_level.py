@@ -30,6 +30,7 @@ class StreamLevel:
         self._asking = asyncio.Lock()
         self._bytes, self._max_bytes = 0, -1
         self._last_seq = 0
+        self._reconnects = connection.reconnects
 
     @property
     def part(self) -> float:
@@ -53,8 +54,9 @@ class StreamLevel:
         return self.part
 
     async def has_reached(self, seq: int) -> bool:
-        """Return True if the stream has had a message of this number."""
-        if self._last_seq < seq:
+        """Return True if the stream has had a message of this number. After a restart the server may have lost it."""
+        if self._last_seq < seq or self._reconnects != self._connection.reconnects:
+            self._reconnects = self._connection.reconnects
             await self.look(now=True)
         return self._last_seq >= seq
 

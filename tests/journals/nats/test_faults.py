@@ -32,7 +32,7 @@ async def hurt(server: NatsServer, how: str, rng: Random) -> None:
     """Do something to a server, and undo it."""
     if how == "frozen":
         server.pause()
-        await anyio.sleep(rng.uniform(0.3, 1.5))
+        await anyio.sleep(rng.choice([0.5, 3.5]))  # a publish waits three seconds for its answer
         server.resume()
     elif how == "away":
         server.kill()
@@ -115,7 +115,7 @@ async def test_nothing_is_lost_or_repeated_while_the_server_is_hurt(
             assert replayed.snapshot() == owner.engine.snapshot()
         assert Counter(found) == Counter(traffic.sent)
         assert sorted(owner.seen) == list(range(1, len(found) + 1))
-        assert len(found) > 200
+        assert len(found) > 50
         assert await partition.journal().finished(range(1, len(found) + 1)) == set(range(1, len(found) + 1))
 
 
@@ -187,7 +187,7 @@ async def test_many_handles_append_while_the_server_is_hurt(nats_server: NatsSer
             stopping = True
         records = [record async for record in journals[0].read()]
         assert {record.seq: record.payload for record in records} == returned
-        assert len(records) > 500
+        assert len(records) > 100
         for journal in journals:
             await journal.aclose()
 
@@ -249,6 +249,7 @@ async def test_numbers_that_the_server_has_lost_are_not_used_again(
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "older", folder)
         await anyio.to_thread.run_sync(nats_server.start)
+        third = Owner(partition)
         second = Owner(partition)
         async with second.calls:
             seq = await publish(partition, js("dialout-connected", "new"))
@@ -258,6 +259,18 @@ async def test_numbers_that_the_server_has_lost_are_not_used_again(
             known = {session.session_id for session in second.calls.live()}
             assert known == {"new", *(f"a{n}" for n in range(20)), *(f"b{n}" for n in range(30))}
         assert [record.seq async for record in partition.journal().read()] == [*range(1, 21), seq]
+
+        async def own() -> None:
+            async with third.calls:
+                nats_server.stop()
+                shutil.rmtree(folder)
+                shutil.copytree(tmp_path / "older", folder)
+                await anyio.to_thread.run_sync(nats_server.start)
+                await anyio.sleep(10)
+
+        with pytest.raises(ExceptionGroup) as raised:
+            await own()
+        assert raised.group_contains(JournalError, match="came back without events that it had acknowledged")
     assert "journal.events_lost" in {line["event"] for line in logs}
 
 
