@@ -9,6 +9,7 @@ import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from telstate.errors import JournalError
 from telstate.journals._database import put_aside
@@ -17,6 +18,8 @@ from telstate.journals._file_lock import FileLock, identity_of
 __all__ = ["FileWatch"]
 
 _SHM = "-shm"
+_STILL_VALID = 0.005
+"""Seconds after a check in which a write may begin without another one: no longer than a write takes."""
 
 
 class FileWatch:
@@ -48,6 +51,16 @@ class FileWatch:
         """The size below which the file was truncated: only a pruned one shrinks, and this journal is the one that prunes it."""
         self._shrinks_to: int | None = None
         self._lost: str | None = None
+        self._checked_at = -1.0
+
+    def before_write(self) -> None:
+        """Check, unless the write before has just done so: writes that follow each other need one check each, not two.
+
+        Raises:
+            JournalError: as `check`.
+        """
+        if self._lost is not None or monotonic() - self._checked_at > _STILL_VALID:
+            self.check()
 
     def before_close(self) -> None:
         """Check a last time: another database may have come to the path since."""
@@ -70,6 +83,7 @@ class FileWatch:
                 f"{self._path}: {self._lost} while this process had it open, so nothing is kept any more: stop this process,"
                 " put the right file back (or none, for a new journal), and start again"
             )
+        self._checked_at = monotonic()
 
     def _set_wal_apart(self) -> None:
         """Rename this journal's `-wal` where its name leads to another database: SQLite would write these pages into that one.

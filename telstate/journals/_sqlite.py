@@ -1,8 +1,8 @@
 """A journal in a SQLite database: the one a service runs on.
 
 WAL, synchronous=FULL: an append is one transaction for all entries that came together, and is on the disk when it returns. Marks
-and the pieces of a checkpoint do not wait for the disk: if a power failure loses marks, handlers run again. One process writes a
-journal at a time; any number may read it meanwhile.
+that were given before go along in it. Other marks, and the pieces of a checkpoint, do not wait for the disk: if a power failure
+loses marks, handlers run again. One process writes a journal at a time; any number may read it meanwhile.
 
 It prunes itself in the disk thread, a few events at a time, between the commits: see `_pruning.py`.
 """
@@ -61,6 +61,7 @@ _PRUNE_PAUSE = 0.03
 """Seconds between two of them."""
 _PRUNE_VISIT = 30
 """So many in one call of `tend`."""
+_MARK = "INSERT OR IGNORE INTO done VALUES (?)"
 _SLACK = 512
 """Free pages that the file keeps: it needs them again soon."""
 _GIVE_BACK_AT_ONCE = 64
@@ -105,6 +106,7 @@ class SqliteJournal:
         self._seq = 0
         self._asked_at = 0.0
         """When `tend` last asked for a checkpoint."""
+        self._done_with_next: Sequence[int] = ()
 
     @property
     def id(self) -> str:
@@ -136,7 +138,14 @@ class SqliteJournal:
         Raises:
             JournalError: if the disk is full, or the database is locked or damaged. Nothing was appended then.
         """
-        return await self._disk.run(lambda: self._append(entries)) if entries else []
+        if not entries:
+            return []
+        done, self._done_with_next = self._done_with_next, ()
+        return await self._disk.run(lambda: self._append(entries, done))
+
+    def done_with_next(self, seqs: Sequence[int]) -> None:
+        """Let the next `append` mark this work as done, in its own transaction: that costs a tenth of one of theirs."""
+        self._done_with_next = seqs
 
     async def read(self, after: int = 0) -> AsyncGenerator[Record, None]:
         """Yield the records after a sequence number, in order."""
@@ -147,7 +156,7 @@ class SqliteJournal:
 
     async def done(self, seqs: Sequence[int]) -> None:
         """Mark work as done, without waiting for the disk."""
-        await self._change("INSERT OR IGNORE INTO done VALUES (?)", [(seq,) for seq in seqs], sync=False)
+        await self._change(_MARK, [(seq,) for seq in seqs], sync=False)
 
     async def finished(self, seqs: Sequence[int]) -> set[int]:
         """Return which of these are marked as done."""
@@ -305,10 +314,13 @@ class SqliteJournal:
             self._close()
             raise
 
-    def _append(self, entries: Sequence[Entry]) -> list[int]:
+    def _append(self, entries: Sequence[Entry], done: Sequence[int]) -> list[int]:
         seqs = list(range(self._seq + 1, self._seq + 1 + len(entries)))
         rows = [(seq, entry.at, entry.dialect, entry.payload) for seq, entry in zip(seqs, entries, strict=True)]
-        self._execute("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+        with self._writable() as database, transaction(database):
+            database.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+            if done:
+                database.executemany(_MARK, [(seq,) for seq in done])
         self._seq = seqs[-1]
         return seqs
 
@@ -385,7 +397,7 @@ class SqliteJournal:
         """Give the open database, or, if `shared`, a connection of its own: another process may have the journal open."""
         with explained(self.path):
             if self._database is not None and self._watch is not None:
-                self._watch.check()
+                self._watch.before_write()
                 yield self._database
                 self._watch.check()  # nothing is acknowledged that went to a file that is gone by now
             elif not shared:

@@ -22,6 +22,8 @@ class Abilities(NamedTuple):
     tail: Callable[[int], AsyncGenerator[Record, None]] | None
     """Of a `SharedJournal`, as is `probe`."""
     probe: Callable[[], Awaitable[None]] | None
+    done_with_next: Callable[[Sequence[int]], None] | None
+    """Of a `MarkingJournal`."""
     tend: Callable[[float | None], Awaitable[bool]] | None
     """Of a `TendedJournal`, as are `keep_base` and `base`."""
     keep_base: Callable[[Base], Awaitable[None]] | None

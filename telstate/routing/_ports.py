@@ -30,6 +30,7 @@ __all__ = [
     "ImmediateJournal",
     "Journal",
     "KeptLetter",
+    "MarkingJournal",
     "Observer",
     "Receipt",
     "Record",
@@ -131,7 +132,7 @@ class Journal(Protocol):
 
     `read` and `dead_letters` also work without `open`, on a journal that another process is writing.
 
-    Optional abilities have protocols of their own: `ImmediateJournal`, `SharedJournal` and `TendedJournal`.
+    Optional abilities have protocols of their own: `ImmediateJournal`, `MarkingJournal`, `SharedJournal` and `TendedJournal`.
     """
 
     @property
@@ -199,6 +200,13 @@ class ImmediateJournal(Journal, Protocol):
 
     def done_now(self, seq: int) -> None:
         """Mark work as done."""
+
+
+class MarkingJournal(Journal, Protocol):
+    """A journal whose append can mark work as done in the same write, which saves one for each."""
+
+    def done_with_next(self, seqs: Sequence[int]) -> None:
+        """Let the next `append` mark this work as done, in place of what was given before. If it fails, nothing is marked."""
 
 
 class SharedJournal(Journal, Protocol):

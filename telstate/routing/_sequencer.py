@@ -22,7 +22,7 @@ from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCE
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged
-from telstate.routing._abilities import abilities_of, append, in_transit_of
+from telstate.routing._abilities import abilities_of, in_transit_of
 from telstate.routing._backlog import Backlog
 from telstate.routing._clock import SystemClock
 from telstate.routing._journal_health import JournalHealth
@@ -305,7 +305,7 @@ class Sequencer:
         entries = [entry for submission in batch for entry in submission.entries]
         try:
             # Others append to a shared journal, too, and its tail may have brought these already.
-            seqs = await append(self._journal, entries, after=self.seq if self._tail is None else 0)
+            seqs = await self._work_log.append(entries, after=self.seq if self._tail is None else 0)
             if entries:
                 self.health.kept()
         except Exception as error:
@@ -319,8 +319,7 @@ class Sequencer:
             if not submission.entries:
                 self._pass_time_to(submission.at)
                 submission.done.set()
-        if self._tail is None:  # else they are written at the next tick, with those of other journals
-            await self._work_log.flush()
+        await self._work_log.end_commit()
 
     def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
         """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""

@@ -1,11 +1,12 @@
 """What became of work: which jobs are done and which were given up, written to the journal a little later.
 
-Late is early enough: what a crash loses is only that something was done, and handlers run at least once anyway.
+Late is early enough: what a crash loses is only that something was done, and handlers run at least once anyway. So marks wait for the
+next append, which takes them along in its own transaction; where none comes within some milliseconds, they are written by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from shlex import quote
 from time import monotonic
 from typing import TypeVar
@@ -13,12 +14,12 @@ from typing import TypeVar
 import anyio
 
 from telstate.errors import JournalError, ParseError
-from telstate.routing._abilities import abilities_of
+from telstate.routing._abilities import abilities_of, append
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._job_codec import letter_of
 from telstate.routing._lanes import Job
 from telstate.routing._log import Log, traceback_of
-from telstate.routing._ports import Clock, DeadLetter, Journal, Record
+from telstate.routing._ports import Clock, DeadLetter, Entry, Journal, Record
 
 __all__ = ["PROCESS_DIED", "WorkLog"]
 
@@ -27,8 +28,10 @@ T = TypeVar("T")
 PROCESS_DIED = "ProcessDied"
 """The reason of a dead letter whose handlers did not raise, but ended the process."""
 _TRIES = 10
-_FLUSH_EVERY = 1.0
-"""Seconds of real time after which marks are written that no commit took along."""
+_FLUSH_AFTER = 0.02
+"""Seconds of real time after which is written what no append took along. Events that come one after another take all along."""
+_FLUSH_AGAIN = 1.0
+"""Seconds after which a write that failed is tried again."""
 _TICK = 0.01
 """Seconds after which marks are written to a shared journal: so much work runs again where this process dies."""
 _LOG_EVERY = 10.0
@@ -60,12 +63,16 @@ class WorkLog:
         path = getattr(journal, "path", None)
         self.see: str | None = None if path is None else f"telstate dead list {quote(str(path))}"
         """The command that shows dead letters, for the lines of the log that tell of one; None for a journal that is no file."""
-        self._is_shared = abilities_of(journal).is_shared
+        abilities = abilities_of(journal)
+        self._is_shared = abilities.is_shared
+        self._done_with_next = abilities.done_with_next
+        self._riding: list[int] = []
+        """The marks that an append under way takes along."""
+        self._rides = 0
+        """How many appends took marks along."""
         self._marked = anyio.Event()
-        """On a shared journal: there is something to write."""
-        self.done: Callable[[int], None] = abilities_of(journal).done_now or (
-            self._mark if self._is_shared else self._marks.append
-        )
+        """There is something to write."""
+        self.done: Callable[[int], None] = abilities.done_now or self._mark
         """Mark work as done, by its number: see `Journal`."""
 
     def _mark(self, seq: int) -> None:
@@ -123,8 +130,35 @@ class WorkLog:
 
     @property
     def unwritten(self) -> list[int]:
-        """The marks that are not written yet."""
-        return list(self._marks)
+        """The marks that are not written yet, as far as is known."""
+        return [*self._riding, *self._marks]
+
+    async def append(self, entries: Sequence[Entry], after: int) -> Sequence[int]:
+        """Append to the journal as `_abilities.append`, and let the marks that there are go along, if the journal can do that.
+
+        Not while dead letters wait or are written: as in a flush, letters come first.
+        """
+        ride = self._done_with_next
+        if ride is None or not entries or not self._marks or self._letters or self._flushing.locked():
+            return await append(self._journal, entries, after)
+        self._riding = _taken(self._marks)
+        try:
+            ride(self._riding)
+            seqs = await append(self._journal, entries, after)
+        except BaseException:
+            self._marks[:0] = self._riding  # it may have written them: then they are written again
+            raise
+        finally:
+            self._riding = []
+        self._rides += 1
+        return seqs
+
+    async def end_commit(self) -> None:
+        """Write what there is, if no later append can take it along. Dead letters are written now: marks wait for them."""
+        if self._is_shared:
+            return  # they are written at the next tick, with those of other journals
+        if self._done_with_next is None or self._letters or self._forgotten:
+            await self.flush()
 
     async def add_now(self, letter: DeadLetter) -> None:
         """Write one letter; durable on return. If that fails, nothing is kept: the sender brings it again.
@@ -132,6 +166,8 @@ class WorkLog:
         Raises:
             JournalError: if it cannot be written.
         """
+        if self._letters:
+            await self.flush()  # those that were given up before it get their numbers before it
         try:
             await self._journal.add_dead_letters([letter])
         except JournalError:
@@ -142,13 +178,14 @@ class WorkLog:
     async def flush(self) -> None:
         """Write what there is. A failure is logged; what it concerns is written the next time."""
         async with self._flushing:  # on return all is written that was there before, also by a flush under way
-            if self._letters or self._marks or self._forgotten:
+            if self._letters or self._marks or self._forgotten or self._riding:
                 # A write cut off may be in the journal all the same, and would be made again.
                 with anyio.CancelScope(shield=self._is_running) as self._writing:
                     await self._flush()
 
     async def _flush(self) -> None:
         letters, marks, forgotten = _taken(self._letters), _taken(self._marks), _taken(self._forgotten)
+        marks += self._riding  # whoever flushes must know them to be written, and the append may fail yet
         self._has_failed = True
         try:
             with own_cancellation_only():
@@ -192,23 +229,22 @@ class WorkLog:
             self._writing.deadline = anyio.current_time() + within
 
     async def run(self) -> None:
-        """Write now and then what no commit took along; on a shared journal, at the next tick."""
+        """Write what no append took along, soon after it is there; on a shared journal, at the next tick."""
         while True:
-            if self._is_shared:
-                await self._wait_for_tick()
-            else:
-                await anyio.sleep(_FLUSH_EVERY)
-            await self.flush()
+            rides = self._rides
+            await self._wait()
+            if rides == self._rides or self._letters or self._forgotten:
+                await self.flush()
 
-    async def _wait_for_tick(self) -> None:
-        """Wait until there is something to write, and then for a tick: the journals of a process write at the same one."""
+    async def _wait(self) -> None:
+        """Wait until there is something to write, and then a little. The shared journals of a process write at the same tick."""
         if self._has_failed:
-            await anyio.sleep(_FLUSH_EVERY)
+            await anyio.sleep(_FLUSH_AGAIN)
             return
         if not (self._marks or self._letters or self._forgotten):  # some may have come during the last write
             self._marked = anyio.Event()
             await self._marked.wait()
-        await anyio.sleep(_TICK - monotonic() % _TICK)
+        await anyio.sleep(_TICK - monotonic() % _TICK if self._is_shared else _FLUSH_AFTER)
 
 
 def _taken(items: list[T]) -> list[T]:

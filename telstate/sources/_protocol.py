@@ -20,7 +20,7 @@ from telstate._asgi import begins_streams, confirms_sender
 from telstate.routing._log import Log, traceback_of
 from telstate.sources._connections import ConnectionLimit, peer_of
 
-__all__ = ["MAX_HEAD", "GuardedProtocol", "ServerGuard"]
+__all__ = ["MAX_HEAD", "GuardedProtocol", "Phase", "ServerGuard"]
 
 MAX_HEAD = 16 * 1024
 """The longest head of a request, in bytes: Daily's have less than one kilobyte. Also the most that is read from a connection at once."""
@@ -28,20 +28,22 @@ MAX_HEAD = 16 * 1024
 _CLOSE = (b"connection", b"close")
 
 
-class _Phase(Enum):
+class Phase(Enum):
     """What a connection waits for."""
 
     IDLE = "idle"
     HEAD = "head"
     BODY = "body"
     ANSWER = "answer"
+    CLOSING = "closing"
 
 
 _TIMEOUTS = {
-    _Phase.IDLE: 10.0,  # uvicorn closes it in order after 5 s; here it is cut off if the peer does not read
-    _Phase.HEAD: 10.0,
-    _Phase.BODY: 12.0,  # the receiver answers a slow body with 408 after 10 s
-    _Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it. Of a stream each part has so long
+    Phase.IDLE: 5.0,  # then it is closed in order, as uvicorn does it
+    Phase.CLOSING: 5.0,  # then it is cut off: the peer does not read
+    Phase.HEAD: 10.0,
+    Phase.BODY: 12.0,  # the receiver answers a slow body with 408 after 10 s
+    Phase.ANSWER: 30.0,  # the receiver answers within 10 s; the rest is for the peer to read it. Of a stream each part has so long
 }
 """Seconds."""
 _LAST_WORDS = 1.0
@@ -99,8 +101,9 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
     def __init__(self, guard: ServerGuard, **given: Any) -> None:
         super().__init__(**given)
         self._guard = guard
-        self._phase = _Phase.HEAD
+        self._phase = Phase.HEAD
         self._has_proved = False
+        self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.logger = guard.logger
         self._end_stream: Callable[[], None] | None = None
@@ -109,7 +112,7 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
     @property
     def is_answering(self) -> bool:
         """True from when a request is complete until its answer is sent."""
-        return self._phase is _Phase.ANSWER
+        return self._phase is Phase.ANSWER
 
     def give_way(self) -> None:
         """Close at once. uvicorn must not count it any more, though asyncio tells it only later."""
@@ -125,7 +128,8 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
             self._guard.note_full()
         if self._guard.connections.admit(self, peer_of(str(address[0]) if isinstance(address, tuple) else "")):
             super().connection_made(transport)
-            self._restart_timer()
+            self._set_deadline()
+            self._start_timer()
         else:
             transport.abort()
 
@@ -147,8 +151,8 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Start the deadline of a head with its first byte."""
-        if self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEAD)
+        if self._phase is Phase.IDLE:
+            self._enter(Phase.HEAD)
         super().data_received(data)
 
     # --- what uvicorn calls -------------------------------------------------------------------------------------------
@@ -160,14 +164,14 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         if self.cycle is not before and not self._has_proved:
             self.cycle.default_headers = [*self.cycle.default_headers, _CLOSE]
         if self.conn.their_state is h11.SEND_BODY:
-            self._enter(_Phase.BODY)
+            self._enter(Phase.BODY)
         elif self.conn.their_state is not h11.IDLE:
-            self._enter(_Phase.ANSWER)
+            self._enter(Phase.ANSWER)
 
     def on_response_complete(self) -> None:
         """Wait for the next request, which may be there already."""
         self._end_stream = None
-        self._enter(_Phase.IDLE)
+        self._enter(Phase.IDLE)
         self._guard.connections.note_answer(self)
         super().on_response_complete()
 
@@ -192,7 +196,8 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
     def _prove(self) -> None:
         if not self._has_proved:
             self._has_proved = True
-            self.cycle.default_headers = [header for header in self.cycle.default_headers if header != _CLOSE]
+            if self.cycle is not None:
+                self.cycle.default_headers = [header for header in self.cycle.default_headers if header != _CLOSE]
         self._guard.connections.prove(self)
 
     def _begin_stream(self, end: Callable[[], None]) -> Callable[[], None]:
@@ -202,15 +207,27 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     def _continue_stream(self) -> None:
         if self._end_stream is not None:
-            self._restart_timer()
+            self._set_deadline()
 
-    def _enter(self, phase: _Phase) -> None:
+    def _enter(self, phase: Phase) -> None:
         if phase is not self._phase:
             self._phase = phase
-            self._restart_timer()
+            self._set_deadline()
 
-    def _restart_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # Not `close`, which waits until the peer has read everything.
-        self._timer = self.loop.call_later(_TIMEOUTS[self._phase], self.transport.abort)
+    def _set_deadline(self) -> None:
+        """The timer goes on: it looks at the deadline at least as often as the shortest one could pass."""
+        self._deadline = self.loop.time() + _TIMEOUTS[self._phase]
+
+    def _start_timer(self) -> None:
+        left = self._deadline - self.loop.time()
+        self._timer = self.loop.call_later(min(left, *_TIMEOUTS.values()), self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        if self.loop.time() < self._deadline:
+            self._start_timer()
+        elif self._phase is Phase.IDLE:
+            self._enter(Phase.CLOSING)
+            self.timeout_keep_alive_handler()
+            self._start_timer()
+        else:
+            self.transport.abort()  # not `close`, which waits until the peer has read everything

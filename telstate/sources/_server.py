@@ -21,6 +21,7 @@ import uvicorn
 from telstate.routing._log import Log
 from telstate.routing._ports import EventSink
 from telstate.sources._descriptors import affordable_connections
+from telstate.sources._direct_protocol import DirectGuard, DirectProtocol
 from telstate.sources._listener import listen, send_at_once
 from telstate.sources._protocol import MAX_HEAD, GuardedProtocol, ServerGuard
 from telstate.sources._signatures import Secret
@@ -48,7 +49,7 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
     """Make a server that does not run the app's lifespan.
 
     Args:
-        app: an ASGI app.
+        app: a Starlette app; that of `webhook_app` has a direct way for what Daily sends.
         connections: how many may be open at a time; fewer if the process may not open as many files. Then one that has sent no
             verified request gives way to a new one. If all have sent one and are being answered, further requests get 503.
         backlog: how many may wait to be accepted.
@@ -57,10 +58,13 @@ def make_server(app: Any, *, connections: int, backlog: int) -> uvicorn.Server:
     if limit < connections:
         hint = "the limit of open files is low: raise `ulimit -n`"
         Log().warning("webhooks.few_connections", wanted=connections, possible=limit, hint=hint)
-    guard = ServerGuard(limit)
+    route = getattr(app.state, "direct_route", None)
+    protocol: Any = partial(GuardedProtocol, ServerGuard(limit))
+    if route is not None:
+        protocol = partial(DirectProtocol, DirectGuard(limit, route))
     config = uvicorn.Config(
         app,
-        http=partial(GuardedProtocol, guard),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=protocol,
         ws="none",  # with a library for them installed, an upgrade would leave our protocol and its limits
         log_config=None,
         access_log=False,

@@ -11,10 +11,12 @@ and is answered with 200. The event is in the journal before the answer is sent,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
+from functools import partial
 from time import time
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import anyio
 from starlette.applications import Starlette
@@ -23,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from telstate._asgi import PROXY_HEADERS, confirm_sender, is_local
+from telstate.calls._outcome import OutcomeKind
 from telstate.errors import JournalError, NotRunning, ParseError
 from telstate.events import Dialect
 from telstate.events._address_tests import LONGEST_UNSIGNED, is_trunk_test, is_unsigned_test
@@ -31,6 +34,7 @@ from telstate.routing._clock import SystemClock
 from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
 from telstate.sources._bodies import UnverifiedBodies
+from telstate.sources._plain_requests import PlainRequest
 from telstate.sources._request_kinds import KnownSecrets, is_signed, what_is_missing
 from telstate.sources._signatures import (
     PINLESS,
@@ -41,8 +45,9 @@ from telstate.sources._signatures import (
     SignatureHeaders,
     headers_of_url,
 )
+from telstate.sources._time_limits import TimeLimits
 
-__all__ = ["MAX_BODY", "webhook_app"]
+__all__ = ["MAX_BODY", "DirectRoute", "ReceiverAnswer", "webhook_app"]
 
 MAX_BODY = 64 * 1024
 """The longest body, in bytes: Daily's are a few kilobytes."""
@@ -64,7 +69,8 @@ _STATUS_HEADERS = {
     408: {"Connection": "close"},
     413: {"Connection": "close"},
 }
-_PATHS = ("/webhooks", "/pinless", "/sip-trunk")
+_PATHS = tuple(f"{path}{end}" for path in ("/webhooks", "/pinless", "/sip-trunk") for end in ("", "/"))
+"""With a trailing slash too: Daily counts a redirect as a failure."""
 _FOREIGN_HEADERS = (*PROXY_HEADERS, "origin", "referer")
 """Prefixes of headers that proxies and browsers add."""
 
@@ -122,15 +128,16 @@ def webhook_app(
         else:
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            # With a trailing slash too: Daily counts a redirect as a failure.
-            *(Route(f"{path}{end}", receiver.post, methods=["POST"]) for path in _PATHS for end in ("", "/")),
+            *(Route(path, receiver.post, methods=["POST"]) for path in _PATHS),
             Route("/ready", receiver.ready, methods=["GET"]),
             Route("/health", receiver.health, methods=["GET"]),
         ],
         lifespan=lifespan,
     )
+    app.state.direct_route = DirectRoute(receiver)
+    return app
 
 
 @runtime_checkable
@@ -140,6 +147,31 @@ class _SaysWhy(Protocol):
     @property
     def not_ready(self) -> str | None:
         """The reason, in words; None if it is ready."""
+
+
+class ReceiverAnswer(NamedTuple):
+    """What a request is answered with."""
+
+    status: int
+    body: bytes
+    """JSON."""
+    headers: Mapping[str, str] = {}
+
+
+class _Head(NamedTuple):
+    """What the receiver needs to know of a request besides its body."""
+
+    headers: Mapping[str, str]
+    """By their names in lower case."""
+    path: str
+    client: str | None
+    """The sender's address."""
+    confirm: Callable[[], None]
+    """Tells the server that the request is verified."""
+    is_local: Callable[[], bool]
+    """Returns whether the request comes from this machine, and was addressed to it."""
+    limit: Callable[[float], AbstractContextManager[object]]
+    """Makes a block that raises `TimeoutError` after so many seconds."""
 
 
 class _Rejected(Exception):
@@ -183,21 +215,42 @@ class _Receiver:
 
     async def post(self, request: Request) -> Response:
         """`POST /webhooks`, `/pinless` (Daily's `room_creation_api`) and `/sip-trunk`: its headers say what a request is, not its path."""
+        client = request.client and request.client.host
+        confirm, is_here = partial(confirm_sender, request.scope), partial(is_local, request.scope, _FOREIGN_HEADERS)
+        head = _Head(request.headers, request.url.path, client, confirm, is_here, anyio.fail_after)
         try:
             body = await self._read(request)
-            if is_unsigned_test(body):
-                return JSONResponse({"ok": True})
-            if is_trunk_test(body):
-                return self._answer_trunk_test(request, body)
-            kind = self._check(request, body)
-            confirm_sender(request.scope)
-            self._refuse_new_callers(kind)
-            return await self._receive(body, is_trunk=kind is TRUNK)
         except _Rejected as rejected:
-            self._note_refused(request, rejected)
-            # Only the log says what is wrong with a signature.
-            error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
-            return JSONResponse({"error": error}, rejected.status, rejected.headers)
+            answer = self.refuse(head, rejected)
+        else:
+            answer = await self.answer(head, body)
+        return Response(answer.body, answer.status, answer.headers, "application/json")
+
+    async def answer(self, head: _Head, body: bytes) -> ReceiverAnswer:
+        """Answer a request that has been read."""
+        try:
+            if is_unsigned_test(body):
+                return _OK
+            if is_trunk_test(body):
+                return self._answer_trunk_test(head, body)
+            kind = self._check(head, body)
+            head.confirm()
+            self._refuse_new_callers(kind)
+            return await self._receive(head, body, is_trunk=kind is TRUNK)
+        except _Rejected as rejected:
+            return self.refuse(head, rejected)
+
+    def check_size(self, headers: Mapping[str, str], size: int) -> None:
+        """Refuse a body that is longer than any of this sender's can be. An unsigned request can only be one of Daily's tests."""
+        if size > self._max_body:
+            raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
+        if size > LONGEST_UNSIGNED and self._secrets and not is_signed(headers):
+            raise _Rejected(401, what_is_missing(headers))
+
+    @property
+    def knows_secrets(self) -> bool:
+        """True if requests must be signed."""
+        return bool(self._secrets)
 
     async def health(self, _: Request) -> Response:
         """`GET /health`: the process lives. If it does not answer, restart it; no restart helps where only `/ready` fails."""
@@ -208,32 +261,35 @@ class _Receiver:
         reason = _why_not_ready(self._calls)
         return JSONResponse({"ok": True} if reason is None else {"ok": False, "error": reason}, 503 if reason else 200)
 
-    def _answer_trunk_test(self, request: Request, body: bytes) -> Response:
+    def _answer_trunk_test(self, head: _Head, body: bytes) -> ReceiverAnswer:
         """Answer the test of a new trunk. It carries no event, and Daily tells a secret that it makes itself only afterwards."""
         try:
-            self._check(request, body)
+            self._check(head, body)
         except _Rejected as rejected:
             hint = "the trunk's calls will be refused until its `hmac` is among the secrets"
-            self._log.warning("trunk.test_not_verified", path=request.url.path[:200], error=rejected.error, hint=hint)
-            return JSONResponse({"ok": True, "verified": False})  # `telstate trunk check` reads it
-        confirm_sender(request.scope)
-        return JSONResponse({"ok": True, "verified": True})
+            self._log.warning("trunk.test_not_verified", path=head.path[:200], error=rejected.error, hint=hint)
+            return _answer(ok=True, verified=False)  # `telstate trunk check` reads it
+        head.confirm()
+        return _answer(ok=True, verified=True)
 
-    def _note_refused(self, request: Request, rejected: _Rejected) -> None:
-        facts = {"path": request.url.path[:200], "status": rejected.status, "error": rejected.error}
-        self._log.warning("webhook.refused", client=request.client and request.client.host, **facts)
+    def refuse(self, head: _Head, rejected: _Rejected) -> ReceiverAnswer:
+        """Log why a request is refused, and answer it."""
+        facts = {"path": head.path[:200], "status": rejected.status, "error": rejected.error}
+        self._log.warning("webhook.refused", client=head.client, **facts)
+        # Only the log says what is wrong with a signature.
+        error = "not signed with a known secret, or too old" if rejected.status == 401 else rejected.error
+        return ReceiverAnswer(rejected.status, _json({"error": error}), rejected.headers)
 
     async def _read(self, request: Request) -> bytes:
-        """Read the body, within limits of size and time: the sender has not proved anything yet. An unsigned request can only be one
-        of Daily's tests, so almost nothing of it is read."""
-        may_be_long = is_signed(request.headers) or not self._secrets
+        """Read the body, within limits of size and time: the sender has not proved anything yet. Of an unsigned request almost nothing
+        is read."""
         stated = request.headers.get("content-length", "")
         try:
             if stated.isdecimal() and len(stated) < 20:
-                self._check_size(request, int(stated), may_be_long=may_be_long)
+                self.check_size(request.headers, int(stated))
             with self._bodies.reading(_READ_TIMEOUT) as body:
                 async for chunk in request.stream():
-                    self._check_size(request, body.size + len(chunk), may_be_long=may_be_long)
+                    self.check_size(request.headers, body.size + len(chunk))
                     self._bodies.add(body, chunk)
         except ClientDisconnect:
             raise _Rejected(400, "the connection broke before the body was complete") from None
@@ -243,25 +299,19 @@ class _Receiver:
             raise _Rejected(408, f"the body did not arrive within {_READ_TIMEOUT:.0f} seconds")
         return bytes(body.data)
 
-    def _check_size(self, request: Request, size: int, *, may_be_long: bool) -> None:
-        if size > self._max_body:
-            raise _Rejected(413, f"the body is longer than {self._max_body} bytes")
-        if size > LONGEST_UNSIGNED and not may_be_long:
-            raise _Rejected(401, what_is_missing(request.headers))
-
-    def _check(self, request: Request, body: bytes) -> SignatureHeaders:
+    def _check(self, head: _Head, body: bytes) -> SignatureHeaders:
         """Check who sent a request; return of which kind it is."""
         if not self._secrets:
-            if is_local(request.scope, _FOREIGN_HEADERS):
-                return headers_of_url(request.url.path)
+            if head.is_local():
+                return headers_of_url(head.path)
             raise _Rejected(401, "without a secret only requests from this machine are accepted: pass secrets=[…]")
         now, steady = self._clock(), self._steady.now()
         try:
-            return self._secrets.verify(request.headers, body, now, tolerance=self._tolerance)
+            return self._secrets.verify(head.headers, body, now, tolerance=self._tolerance)
         except BadSignature as error:
             if self._clock is time and abs(now - steady) > _CLOCKS_AGREE:
                 with suppress(BadSignature):
-                    return self._secrets.verify(request.headers, body, steady, tolerance=self._tolerance)
+                    return self._secrets.verify(head.headers, body, steady, tolerance=self._tolerance)
             raise _Rejected(401, str(error)) from None
 
     def _refuse_new_callers(self, kind: SignatureHeaders) -> None:
@@ -269,27 +319,27 @@ class _Receiver:
         if kind in (PINLESS, TRUNK) and getattr(self._calls, "is_stopping", False):  # a sink need not have it
             raise _Rejected(503, _why_not_ready(self._calls) or "it is stopping")
 
-    async def _receive(self, body: bytes, *, is_trunk: bool) -> Response:
+    async def _receive(self, head: _Head, body: bytes, *, is_trunk: bool) -> ReceiverAnswer:
         """Keep what came, and answer. Of a call on a trunk soon enough for Daily to retry while the caller hears ringback."""
         if not is_trunk:
-            return await self._keep(body, self._receive_timeout)
+            return await self._keep(head, body, self._receive_timeout)
         is_in_trouble = _why_not_ready(self._calls) is not None
         try:
             within = _TRUNK_TIMEOUT_IN_TROUBLE if is_in_trouble else _TRUNK_TIMEOUT
-            return await self._keep(body, min(within, self._receive_timeout))
+            return await self._keep(head, body, min(within, self._receive_timeout))
         except _Rejected as rejected:
             rejected.retry_after = 1
             raise
 
-    async def _keep(self, body: bytes, within: float) -> Response:
+    async def _keep(self, head: _Head, body: bytes, within: float) -> ReceiverAnswer:
         """Keep the event, or the unreadable body as a dead letter, and answer."""
         try:
-            with anyio.fail_after(within):
+            with head.limit(within):
                 try:
                     receipt = await self._calls.receive(body, Dialect.WEBHOOK)
                 except ParseError as error:
                     await self._calls.add_dead_letter(body, error, Dialect.WEBHOOK)
-                    return JSONResponse({"ok": True, "outcome": "dead letter"})
+                    return _answer(ok=True, outcome="dead letter")
         except TimeoutError:
             reason = _why_not_ready(self._calls)
             text = f"events could not be taken in for {within:g} seconds"
@@ -298,7 +348,56 @@ class _Receiver:
             raise _Rejected(503, f"events cannot be kept: {_why_not_ready(self._calls) or text_of(error)}") from error
         except JournalError as error:
             raise _Rejected(503, f"events cannot be kept: {mask(_reason_of(error))}") from error
-        return JSONResponse({"ok": True, "outcome": str(receipt.kind)})
+        return _KEPT.get(receipt.kind) or _answer(ok=True, outcome=str(receipt.kind))
+
+
+class DirectRoute:
+    """The way of a plain request from a connection of our server to the receiver: past ASGI, and the objects that it takes.
+
+    What comes this way is judged as any other request is.
+
+    Args:
+        receiver: of the app.
+    """
+
+    def __init__(self, receiver: _Receiver) -> None:
+        self._receiver = receiver
+        self._limits = TimeLimits()
+
+    def takes(self, request: PlainRequest) -> bool:
+        """Return True if the request may come this way. Without a secret, where it comes from matters: the app finds that out."""
+        return request.path in _PATHS and self._receiver.knows_secrets
+
+    async def answer(self, request: PlainRequest, client: str | None, confirm: Callable[[], None]) -> ReceiverAnswer:
+        """Answer it.
+
+        Args:
+            request: the request.
+            client: the sender's address.
+            confirm: called once the request is verified.
+        """
+        head = _Head(request.headers, request.path, client, confirm, _never, self._limits.within)
+        try:
+            self._receiver.check_size(request.headers, len(request.body))
+        except _Rejected as rejected:
+            return self._receiver.refuse(head, rejected)
+        return await self._receiver.answer(head, request.body)
+
+
+def _never() -> bool:
+    return False
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _answer(**content: Any) -> ReceiverAnswer:
+    return ReceiverAnswer(200, _json(content))
+
+
+_OK = _answer(ok=True)
+_KEPT: dict[str, ReceiverAnswer] = {kind: _answer(ok=True, outcome=str(kind)) for kind in OutcomeKind}
 
 
 def _reason_of(error: Exception) -> str:

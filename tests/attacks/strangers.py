@@ -59,6 +59,7 @@ ATTACKS: dict[str, Attack] = {
     "unsigned": Attack(_UNSIGNED, _UNSIGNED, 0.0),
     "live-without-token": Attack(_LIVE, _LIVE, 1.0),
     "live-slow-readers": Attack(_LIVE_ADMITTED, reads=False),
+    "forged": Attack(_FORGED % 9 + b'{"a": 10}', _FORGED % 9 + b'{"a": 10}', 0.0),
     "not-http": Attack(b"\x16\x03\x01\r\n\r\n"),
     "malformed-late": Attack(*_MALFORMED_AFTER_THE_ANSWER, 0.05),
     "upgrade": Attack(

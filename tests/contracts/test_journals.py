@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -25,6 +26,7 @@ from telstate.routing._ports import (
     ImmediateJournal,
     Journal,
     KeptLetter,
+    MarkingJournal,
     Record,
     SharedJournal,
 )
@@ -616,3 +618,22 @@ async def test_closing_a_handle_leaves_the_others_open(handles: Callable[[], Sha
         await one.append([entry(2)])
     assert await other.append([entry(2)]) == [2]
     assert [record.seq for record in await first_of(other, 2)] == [1, 2]
+
+
+# --- journals that mark with an append ----------------------------------------------------------------------------
+
+
+async def test_the_next_append_takes_marks_along(tmp_path: Path) -> None:
+    """Those given last, once; an append without entries takes none; a new handle on the journal knows them."""
+    journal: MarkingJournal = SqliteJournal(tmp_path / "calls.db")
+    await journal.open(SETTINGS)
+    await journal.append([entry(1), entry(2)])
+    journal.done_with_next([1])
+    journal.done_with_next([2, -1])
+    await journal.append([])
+    assert await journal.finished([1, 2, -1]) == set()
+    await journal.append([entry(3)])
+    assert await SqliteJournal(tmp_path / "calls.db").finished([1, 2, -1]) == {2, -1}
+    await journal.append([entry(4)])
+    assert await journal.finished([1, 2, -1, 3]) == {2, -1}
+    await journal.aclose()

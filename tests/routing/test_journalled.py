@@ -6,7 +6,9 @@ import json
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -258,9 +260,8 @@ async def test_marks_and_dead_letters_that_could_not_be_written_are_tried_again(
     assert "journal.marks_failed" in {log["event"] for log in logs}
 
 
-async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path) -> None:
     """After a while, not only with the next commit."""
-    monkeypatch.setattr("telstate.routing._work_log._FLUSH_EVERY", 0.05)
     path = tmp_path / "calls.db"
     router = Router()
 
@@ -271,6 +272,76 @@ async def test_marks_are_written_though_nothing_more_comes(tmp_path: Path, monke
     async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
         await calls.receive(js("dialout-connected"))
         await until(lambda: marks(path) == {1})
+
+
+class Counting(SqliteJournal):
+    """A journal that counts the transactions of marks alone."""
+
+    marked = 0
+
+    async def done(self, seqs: Sequence[int]) -> None:
+        """Count."""
+        self.marked += 1
+        await super().done(seqs)
+
+
+async def test_marks_go_along_with_the_next_append(tmp_path: Path) -> None:
+    """Events that come one after another need no transaction of marks between them; at the end all marks are written."""
+    path = tmp_path / "calls.db"
+    router, journal = Router(), Counting(path)
+
+    @router.on(DialoutEvent)
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async with Dispatcher(router, journal=journal) as calls:
+        began = time.monotonic()
+        for number in range(100):
+            await calls.receive(js("dialout-connected", f"s{number}"))
+        spent = time.monotonic() - began
+        assert len(marks(path)) > 50
+        assert journal.marked <= 1 + spent / 0.02
+        await until(lambda: marks(path) == set(range(1, 101)))
+    assert journal.marked < 10 + spent / 0.02
+
+
+async def test_an_append_that_fails_loses_no_marks(tmp_path: Path) -> None:
+    """They are written later, by another append or by themselves."""
+    path = tmp_path / "calls.db"
+    router, journal = Router(), SqliteJournal(path, busy=0.01)
+    router.on(DialoutEvent)(nothing)
+    async with Dispatcher(router, journal=journal) as calls:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            await calls.receive(js("dialout-connected"))
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JournalError, match="locked"):
+                await calls.receive(js("dialout-answered"))
+            assert calls._run.work_log.unwritten == [1]
+            other.execute("ROLLBACK")
+        await calls.receive(js("dialout-answered"))
+        await until(lambda: marks(path) == {1, 2})
+
+
+async def test_a_mark_waits_for_its_dead_letter(tmp_path: Path) -> None:
+    """Nobody looks again at what is marked: a crash between the two would lose the letter."""
+    path = tmp_path / "calls.db"
+    router = Router()
+
+    @router.on(DialoutEvent)
+    async def breaks() -> None:
+        raise ValueError("no")
+
+    class Full(SqliteJournal):
+        async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:  # noqa: ARG002
+            raise JournalError("full")
+
+    with structlog.testing.capture_logs():
+        async with Dispatcher(router, journal=Full(path)) as calls:
+            for number in range(20):
+                await calls.receive(js("dialout-connected", f"s{number}"))
+            await calls.idle()
+            await calls.receive(js("dialout-connected", "last"))
+            assert marks(path) == set()
 
 
 async def test_a_journal_that_cannot_be_used_leaves_the_router_free(tmp_path: Path) -> None:
@@ -452,7 +523,7 @@ async def test_a_journal_that_hangs_does_not_block_forever(tmp_path: Path, monke
             await calls.receive(js("dialout-connected"))
         answers.append("refused")
 
-    def hang(entries: Sequence[Entry]) -> list[int]:
+    def hang(entries: Sequence[Entry], done: Sequence[int]) -> list[int]:
         hangs.wait(20)
         raise sqlite3.OperationalError("disk I/O error")
 
@@ -479,7 +550,7 @@ _run._CLOSE_WITHIN = 0.2
 async def main():
     journal = SqliteJournal({str(tmp_path / "calls.db")!r})
     async with anyio.create_task_group() as group, Dispatcher(Router(), journal=journal, drain=0.1) as calls:
-        journal._append = lambda _: time.sleep(3600)
+        journal._append = lambda *_: time.sleep(3600)
         async def send():
             try:
                 await calls.receive({{"action": "dialout-connected", "sessionId": "s"}})

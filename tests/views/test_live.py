@@ -306,7 +306,7 @@ async def test_a_reader_that_reads_nothing_does_not_keep_the_server_from_stoppin
 @pytest.mark.long
 async def test_a_reader_that_reads_nothing_is_cut_off_and_a_quiet_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part of a stream has the deadline of an answer; heartbeats are parts."""
-    monkeypatch.setitem(protocol._TIMEOUTS, protocol._Phase.ANSWER, 0.6)
+    monkeypatch.setitem(protocol._TIMEOUTS, protocol.Phase.ANSWER, 0.6)
     monkeypatch.setattr(live_history, "_HEARTBEAT_AFTER", 0.1)
     async with Dispatcher(Router()) as calls, serving(calls, max_readers=2) as url:
         await calls.receive(js("dialout-connected"))
