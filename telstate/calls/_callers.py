@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
@@ -30,6 +31,7 @@ from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
 from telstate.events import DeadlinePassed, Direction, ForwardRefused, PinlessForwarded, SipTrunkIncoming
+from telstate.events._base import is_time
 from telstate.events._sessionless import WaitingCaller
 
 __all__ = ["Caller", "CallerState", "Callers"]
@@ -87,6 +89,7 @@ class Caller:
         "_lost",
         "_number",
         "_refused_at",
+        "_where",
         "amended",
         "call_domain",
         "call_id",
@@ -136,6 +139,8 @@ class Caller:
     _is_told: bool
     """True if `started_at` is Daily's time, not that of a receipt."""
     _expired: bool
+    _where: str | None
+    """`here` if they came from another partition, `elsewhere` if they were handed over to one; None if neither."""
     _lost: bool
     """True once they were reported as lost."""
 
@@ -164,6 +169,21 @@ class Caller:
     def forwarded_to(self) -> str | None:
         """The endpoint that they were forwarded to last."""
         return None if self._forward is None else self._forward[2]
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """True if they were forwarded to a room whose events are in another partition, which goes on with them."""
+        return self._where == ELSEWHERE
+
+    def held(self) -> dict[str, Any]:
+        """Return what another partition needs to go on with them, as JSON values."""
+        return {
+            "from": self.from_,
+            "to": self.to,
+            "callDomain": self.call_domain,
+            "startedAt": self.started_at,
+            "notes": dict(self.notes),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record of this caller as JSON values. Numbers are not masked."""
@@ -195,9 +215,10 @@ class Caller:
 
 
 _write = object.__setattr__
+HERE, ELSEWHERE = "here", "elsewhere"
 
-_TRUNK_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told")
-_DUMPED = (*(name for name in Caller.__slots__ if name not in _TRUNK_SLOTS), *_TRUNK_SLOTS)
+_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where")
+_DUMPED = (*(name for name in Caller.__slots__ if name not in _LATER_SLOTS), *_LATER_SLOTS)
 """The order of the values in a dump; what was added later stands last."""
 
 
@@ -272,7 +293,11 @@ class Callers:
 
     def unconnected(self) -> list[Caller]:
         """List the callers that got to no session, in order of first sight."""
-        found = [caller for _, caller in self.known.values() if caller.state is not CallerState.CONNECTED]
+        found = [
+            caller
+            for _, caller in self.known.values()
+            if caller.state is not CallerState.CONNECTED and not caller.is_elsewhere
+        ]
         return sorted(found, key=lambda caller: caller._number)
 
     def waiting(self) -> list[Caller]:
@@ -320,6 +345,10 @@ class Callers:
     def forward(self, event: PinlessForwarded, number: int, at: float | None, now: float) -> Caller:
         """Daily accepted to connect a caller to an endpoint."""
         caller = self._get(event.call_id, number, now)
+        if event.held is not None:
+            self._take_over(caller, event.held)
+        elif event.handed_over and caller._where == HERE and _is_same(caller.forwarded_to, event.sip_endpoint):
+            return caller  # a log of all partitions has both events
         forward = (at, number, bounded(event.sip_endpoint))
         before = caller._forward
         if before is None or _is_later(forward, before):
@@ -330,8 +359,27 @@ class Callers:
             self._forwarded.setdefault(plain_uri(forward[2]), {})[event.call_id] = None
             if caller.session_id is None:
                 self._start_limits(caller, now)
+            if event.handed_over:
+                _write(caller, "_where", ELSEWHERE)
+                self._stop_limits(caller.call_id)
             self._match(caller, None if before is None else before[2])
         return caller
+
+    def _take_over(self, caller: Caller, held: Mapping[str, Any]) -> None:
+        """Take over a caller who waited in another partition, with what that knows of them."""
+        _discard(self._waiting, _key(caller.from_), caller.call_id)
+        for name, key in (("from_", "from"), ("to", "to"), ("call_domain", "callDomain")):
+            value = held.get(key)
+            if getattr(caller, name) is None and isinstance(value, str):
+                _write(caller, name, bounded(value))
+        started_at, notes = held.get("startedAt"), held.get("notes")
+        if is_time(started_at):
+            _note_start(caller, started_at, is_told=True)
+        if isinstance(notes, dict) and not caller.notes:
+            with suppress(ValueError):
+                _write(caller, "notes", add_notes({}, notes))
+        _write(caller, "_where", HERE)
+        self._waiting.setdefault(_key(caller.from_), {})[caller.call_id] = None
 
     def refuse(self, event: ForwardRefused, number: int, at: float | None, now: float) -> Caller:
         """Daily refused to forward a caller. An accepted forward outweighs it: after that they are not on hold any more."""
@@ -534,7 +582,7 @@ class Callers:
         callers = [
             caller
             for caller in map(self._caller, self._waiting[number])
-            if not any(caller.call_id in links for links in firm)
+            if not caller.is_elsewhere and not any(caller.call_id in links for links in firm)
         ]
         dialins = [s for s in self._dialins(self._from.get(number, ())) if not self._is_taken(s.session_id, *firm)]
         found = _pairs(callers, dialins, self._could_be, self._limit.ttl)
@@ -615,7 +663,7 @@ class Callers:
             return
         self._taken.pop(session_id, None)
         _write(caller, "session_id", None)
-        if not caller._expired:
+        if not caller._expired and not caller.is_elsewhere:
             self._limit.start(caller.call_id, self._now)
         session = self._find(session_id)
         if session is not None and session.pinless_call_id == caller.call_id:
@@ -727,7 +775,7 @@ class Callers:
             self._from.clear()
             self._arrived.clear()
             self._into.clear()
-        return [caller for caller in dropped if caller.session_id is None]
+        return [caller for caller in dropped if caller.session_id is None and not caller.is_elsewhere]
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 
@@ -916,6 +964,10 @@ def _forwarded_before(
         return best[1]
     later = [entry for entry in after if entry[1].call_id not in found]
     return min(later, key=_rank)[1] if later else None
+
+
+def _is_same(one: str | None, other: str) -> bool:
+    return one is not None and plain_uri(one) == plain_uri(other)
 
 
 def _is_later(forward: tuple[float | None, int, str], other: tuple[float | None, int, str]) -> bool:

@@ -67,6 +67,10 @@ class Endpoints:
         # Not every observer receives the ready: an endpoint without it must not hide one that has it.
         return max(scopes, key=lambda endpoint: (endpoint.busy, endpoint.ready), default=None)
 
+    def all(self) -> list[Endpoint]:
+        """List all endpoints."""
+        return [endpoint for scopes in self._by_uri.values() for endpoint in scopes.values()]
+
     def set_ready(self, uri: str, scope: Scope, now: float) -> None:
         """Note that an endpoint can be dialled."""
         plain = plain_uri(uri)

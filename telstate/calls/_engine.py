@@ -40,6 +40,7 @@ from telstate.calls._interruptions import sessions_in_doubt
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
 from telstate.calls._parked_events import ParkedEvent
 from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
+from telstate.calls._requested_actions import RequestedAction
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
@@ -142,6 +143,18 @@ class Engine:
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint, with or without `sip:` and query."""
         return self._state.endpoints.find(uri)
+
+    def endpoints(self) -> list[Endpoint]:
+        """List all known SIP endpoints."""
+        return self._state.endpoints.all()
+
+    def request(self, request_id: str) -> RequestedAction | None:
+        """Find what another partition asked for, within its time to live."""
+        return self._state.requests.find(request_id)
+
+    def answered_requests(self) -> list[str]:
+        """List the ids of what other partitions asked for that was answered, within its time to live."""
+        return [one for one, (_, request) in self._state.requests.items() if request.is_answered]
 
     def waiting(self) -> list[Caller]:
         """List the callers on hold, also those that were forwarded and are not connected yet, in order of first sight."""
@@ -601,6 +614,10 @@ class Engine:
                 state.changed.append(session)
         return SourceOutcome(NOTED, event, doubtful)
 
+    def _on_action(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
+        """Another partition asks for something, or the answer to that is known."""
+        return Outcome(self._state.requests.apply(event, self._state.now), event, None)
+
     def _on_settings(self, event: SettingsChanged, rules: EventRules, now: float | None) -> Outcome:
         outcome = self._on_other(event, rules, now)
         try:
@@ -670,6 +687,7 @@ _HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Ou
     Subject.SOURCE: Engine._on_source,
     Subject.SETTINGS: Engine._on_settings,
     Subject.UNKNOWN: Engine._on_other,
+    Subject.ACTION: Engine._on_action,
 }
 _BY_SUBJECT = tuple(_HANDLERS[subject] for subject in Subject)
 """Indexed by a plain integer, which is faster than a dict of enums."""

@@ -19,6 +19,7 @@ from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
 from telstate.calls._recorder import LEGS_NOTED, note_departure
 from telstate.calls._registry import Registry
+from telstate.calls._requested_actions import RequestedActions
 from telstate.calls._room_endpoints import RoomEndpoints
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
@@ -61,6 +62,8 @@ class EngineState:
         self.timers = SessionTimers(settings)
         self.shared_signs = SharedSigns(settings.retention, settings.max_parked)
         self.interruptions = Interruptions(settings.retention, settings.max_parked)
+        self.requests = RequestedActions(settings.key_ttl, settings.max_parked)
+        """What other partitions asked for."""
         self.untold: dict[str, float | None] = {}
         """The ended sessions whose end Daily did not report: the end that is inferred, None if there is no sign of it."""
         self.lineup = EndpointLineup(self.registry.get)
@@ -80,6 +83,7 @@ class EngineState:
             (self.rooms.free, self.rooms.expire),
             (self.shared_signs, self.shared_signs.expire),
             (self.interruptions, self.interruptions.expire),
+            (self.requests, self.requests.expire),
             (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now))),
         )
         """What expires, and how it is forgotten, in this order."""
@@ -129,6 +133,7 @@ class EngineState:
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
         for expiring in (self.endpoints.free, self.rooms.free, self.shared_signs, self.interruptions):
             expiring.change(settings.retention, settings.max_parked)
+        self.requests.change(settings.key_ttl, settings.max_parked)
         self.timers.change(settings)
         self.callers.change(settings)
         self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
@@ -182,6 +187,7 @@ class EngineState:
             "lineups": len(self.lineup),
             "signs": len(self.shared_signs),
             "interruptions": len(self.interruptions),
+            "requests": len(self.requests),
             "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
@@ -204,6 +210,7 @@ class EngineState:
             "number": self.number,
             **{part: getattr(self, part).dump() for part in _PARTS},
             "interruptions": self.interruptions.dump(),
+            "requests": self.requests.dump(),
         }
 
     @classmethod
@@ -216,6 +223,7 @@ class EngineState:
         for part in _PARTS:
             getattr(state, part).load(dumped[part])
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
+        state.requests.load(dumped.get("requests", ()))
         state.far_legs.load()
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: one.ended_at if one.end_sign else None for one in untold}

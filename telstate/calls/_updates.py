@@ -10,7 +10,7 @@ from telstate.calls._endings import note_sign
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._notes import add_notes
-from telstate.calls._recorder import bounded, note_anomaly, note_life, note_warning, set_rare
+from telstate.calls._recorder import LEGS_NOTED, bounded, note_anomaly, note_life, note_warning, set_rare
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session, rare
 from telstate.calls._signs import Sign, add_sign
@@ -82,8 +82,16 @@ def _transferred(
     state.far_legs.transfer(session, event.to_endpoint, event.name.rpartition("-")[2], state.event_at)
 
 
-def _linked(state: EngineState, _: Session, event: SessionsLinked) -> None:
-    """Link two sessions once both are known. Until then the event is parked for the missing one."""
+def _linked(state: EngineState, session: Session, event: SessionsLinked) -> None:
+    """Link two sessions once both are known. Until then the event is parked for the missing one.
+
+    One of another partition never comes here, but its id stands in the record. A log of all partitions has both.
+    """
+    other = event.other_session_id
+    if event.elsewhere and state.registry.get(other) is None:
+        known = rare(session, "legs") or ()
+        if other not in known:
+            set_rare(session, "legs", [*known, other][:LEGS_NOTED])
     for session_id in (event.session_id, event.other_session_id):
         if state.registry.get(session_id) is None:
             state.early.park(state.number, event, session_id, state.clock, state.now, 0)

@@ -26,7 +26,7 @@ from telstate.control._dial_attempt import AttemptTimeouts, DialAttempt
 from telstate.control._error_mapping import error_type_of, is_permanent
 from telstate.control._pending_starts import PendingStarts
 from telstate.control._results import Answered, Attempt, DialOutcome, DialResult, NotAnswered
-from telstate.errors import Busy, DefinitionError, NotRunning, TemporarilyNotAvailable, UnknownResult
+from telstate.errors import Busy, DefinitionError, NotRunning, NotSupported, TemporarilyNotAvailable, UnknownResult
 from telstate.events import Presence
 from telstate.events._masking import mask
 from telstate.options import Dialout, PhoneDialout, SipDialout
@@ -184,7 +184,8 @@ class Dialer:
             An `Answered`, which is true, or a `NotAnswered`, which is false.
 
         Raises:
-            NotSupported: if the transport cannot carry an option, or needs a room. Nothing was sent.
+            NotSupported: if the transport cannot carry an option, or needs a room; or if another worker has the room's events: dial in a
+                handler of an event of that room. Nothing was sent.
             JournalError: if the call could not be kept in the journal; it was ended.
             NotRunning: if the dialer or the dispatcher was left; the call was ended.
             UnknownResult: if the transport's own task was cancelled; there may be a call.
@@ -193,6 +194,8 @@ class Dialer:
         _check_arguments(options, attempts, ring_timeout, key)
         if self._group is None or not self._open:
             raise NotRunning("a dialer dials inside its own block: `async with Dialer(calls) as dialer:`")
+        if (problem := self._calls.problem_with(room or self._room)) is not None:
+            raise NotSupported(f"{problem}. Nothing was sent")
         dial = _Dial()
         self._dials.add(dial)
         self._group.start_soon(self._run, dial, options, attempts, ring_timeout, room or self._room, key)

@@ -13,6 +13,9 @@ from telstate.events._in_call import (
     TransferTriggered,
 )
 from telstate.events._local import (
+    ActionAnswered,
+    ActionBegun,
+    ActionRequested,
     DeadlinePassed,
     DialoutRefused,
     DialoutRequested,
@@ -55,6 +58,9 @@ from telstate.events._telephony import (
 )
 
 __all__ = [
+    "ActionAnswered",
+    "ActionBegun",
+    "ActionRequested",
     "ClientLeft",
     "ConnectionChanged",
     "DeadlinePassed",

@@ -76,6 +76,8 @@ class Subject(IntEnum):
     """The settings of the engine."""
     UNKNOWN = 9
     """A type that this version of telstate does not know."""
+    ACTION = 10
+    """Something that another partition asked for."""
 
 
 BY_NAME: dict[str, type[Event]] = {}
@@ -144,7 +146,17 @@ class Event(BaseModel):
             cls.name = action
             cls._open_fields = tuple(
                 name
-                for name in ("sip_headers", "details", "settings", "notes", "participant", "trunk")
+                for name in (
+                    "sip_headers",
+                    "details",
+                    "settings",
+                    "notes",
+                    "participant",
+                    "trunk",
+                    "held",
+                    "argument",
+                    "failure",
+                )
                 if name in cls.model_fields
             )
             cls._texts = tuple(name for name, field in cls.model_fields.items() if Text in get_args(field.annotation))

@@ -13,6 +13,9 @@ from telstate.events._sessionless import SessionlessEvent
 from telstate.events._telephony import DialoutEvent
 
 __all__ = [
+    "ActionAnswered",
+    "ActionBegun",
+    "ActionRequested",
     "DeadlinePassed",
     "DialoutRefused",
     "DialoutRequested",
@@ -118,6 +121,8 @@ class SessionsLinked(_LocalEvent):
 
     action: Literal["sessions-linked"] = "sessions-linked"
     other_session_id: Id
+    elsewhere: bool | None = None
+    """True if the events of the other session are in another partition: this one never sees it."""
 
 
 class DeadlinePassed(_AttachedEvent):
@@ -170,6 +175,10 @@ class PinlessForwarded(SessionlessEvent):
     action: Literal["pinless-forwarded"] = "pinless-forwarded"
     call_id: Id
     sip_endpoint: Id
+    held: dict[str, Any] | None = None
+    """What is known of the caller, where they waited in another partition than that of the endpoint's room."""
+    handed_over: bool | None = None
+    """True if they were handed over so: the other partition goes on with them."""
 
 
 class ForwardRefused(SessionlessEvent):
@@ -194,3 +203,41 @@ class SourceGap(SessionlessEvent):
 
     action: Literal["source-gap"] = "source-gap"
     reason: Text | None = None
+
+
+class _ActionEvent(SessionlessEvent):
+    """Something about an action that a dispatcher of another partition asked for."""
+
+    _subject: ClassVar[Subject] = Subject.ACTION
+    local: ClassVar[bool] = True
+
+    request_id: Id
+    """The request's own id. Each is carried out once at most."""
+
+
+class ActionRequested(_ActionEvent):
+    """A dispatcher of another partition asked to act on a session of this one. Whoever owns this partition does it."""
+
+    action: Literal["action-requested"] = "action-requested"
+    verb: Id
+    """What to do, as the method of the dispatcher is called."""
+    target_id: Id
+    """The session."""
+    argument: dict[str, Any] | None = None
+    """The options, as they are sent to Daily; of a stop the reason."""
+    expires_at: Seconds
+    """Not begun after this time, in Unix seconds: nobody waits for it any more."""
+
+
+class ActionBegun(_ActionEvent):
+    """The owner is about to send what was requested. If no answer follows, nobody knows whether it was sent."""
+
+    action: Literal["action-begun"] = "action-begun"
+
+
+class ActionAnswered(_ActionEvent):
+    """What was requested was done, or was not."""
+
+    action: Literal["action-answered"] = "action-answered"
+    failure: dict[str, Any] | None = None
+    """Why not: the `type` and the `text` of the error, and what Daily answered. None if it was done."""

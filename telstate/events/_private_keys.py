@@ -75,6 +75,8 @@ _IDS = frozenset(
         ),
         *(
             "eventid",
+            "requestid",
+            "targetid",
             "meetingid",
             "mtgsessionid",
             "actiontraceid",

@@ -46,7 +46,10 @@ from telstate.events import (
 from telstate.events._masking import mask
 from telstate.events._sessionless import WaitingCaller
 from telstate.options import Dtmf, Refer, Transfer
+from telstate.routing._across import Across
+from telstate.routing._action_client import ActionClient
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
+from telstate.routing._handover import Handover
 from telstate.routing._log import Log, text_of
 from telstate.routing._ports import Control
 from telstate.routing._presence import Reconciler, is_gone
@@ -62,12 +65,23 @@ class CallControl:
         control: the way to Daily, if there is one.
         sequencer: has the sessions, and takes in what Daily accepted.
         reconciler: weighs Daily's word that a session is gone.
+        across: has the sessions of others, too.
+        client: asks those to act on them; None if there are no others.
     """
 
-    def __init__(self, control: Control | None, sequencer: Sequencer, reconciler: Reconciler) -> None:
+    def __init__(
+        self,
+        control: Control | None,
+        sequencer: Sequencer,
+        reconciler: Reconciler,
+        across: Across,
+        client: ActionClient | None = None,
+    ) -> None:
         self._control = control
         self._sequencer = sequencer
         self._reconciler = reconciler
+        self._across = across
+        self._client = client
         self._group: TaskGroup | None = None
         self._under_way: dict[str, list[anyio.Event]] = {}
         """Requests that Daily has not answered, by session or caller."""
@@ -88,6 +102,11 @@ class CallControl:
 
     async def stop(self, session: Session | str, reason: str | None = None) -> None:
         """End a session."""
+        if (far := self._far(session)) is not None:
+            if reason is not None:
+                check_notes(far.notes, {"reason": reason})
+            await self._ask(far, "stop", None if reason is None else {"reason": reason})
+            return
         known = self._live(session)
         if reason is not None:
             check_notes(known.notes, {"reason": reason})
@@ -99,19 +118,44 @@ class CallControl:
 
     async def send_dtmf(self, session: Session | str, tones: str | Dtmf) -> None:
         """Press keys."""
-        known = self._live(session)
         dtmf = tones if isinstance(tones, Dtmf) else Dtmf(tones=tones)
+        if (far := self._far(session)) is not None:
+            await self._ask(far, "send_dtmf", dtmf.body())
+            return
+        known = self._live(session)
         await self._on_session(known, partial(self._needed().send_dtmf, known, dtmf))
 
     async def transfer(self, session: Session | str, to: str | Transfer) -> None:
         """Transfer a session; Daily stays in its path."""
         transfer = to if isinstance(to, Transfer) else Transfer(to_end_point=to)
+        if (far := self._far(session)) is not None:
+            await self._ask(far, "transfer", transfer.body())
+            return
         await self._transfer(self._live(session), self._needed().transfer, transfer)
 
     async def refer(self, session: Session | str, to: str | Refer) -> None:
         """Transfer a session by REFER; Daily leaves its path."""
         refer = to if isinstance(to, Refer) else Refer(to_end_point=to)
+        if (far := self._far(session)) is not None:
+            await self._ask(far, "refer", refer.body())
+            return
         await self._transfer(self._live(session), self._needed().refer, refer)
+
+    def _far(self, session: Session | str) -> Session | None:
+        """Return a session that others have to act on; None if this dispatcher does.
+
+        Raises:
+            CallEnded: if it has ended.
+        """
+        far = self._across.far(session)
+        if far is not None and far.ended:
+            raise CallEnded(far)
+        return far
+
+    async def _ask(self, session: Session, verb: str, argument: dict[str, Any] | None) -> None:
+        assert self._client is not None  # noqa: S101
+        with self.tracking_request(session.session_id):
+            await self._client.ask(session, verb, argument)
 
     async def _transfer(self, session: Session, send: Callable[..., Awaitable[None]], target: Transfer | Refer) -> None:
         request = partial(self._on_session, session, partial(send, session, target))
@@ -126,21 +170,23 @@ class CallControl:
             raise TypeError(f"forward takes the caller's PinlessDialin event, not {type(caller).__name__}")
         if caller.call_id is None or caller.call_domain is None:
             raise ValueError("this caller cannot be forwarded: their request had no callId or no callDomain")
-        if self._is_forwarded(caller.call_id, sip_endpoint):
-            return
         request = partial(control.forward, caller.call_id, caller.call_domain, sip_endpoint)
+        room, own = self._across.room_of(sip_endpoint), self._sequencer.engine.caller(caller.call_id)
+        if _is_forwarded(own, sip_endpoint):
+            return
         forwarded = PinlessForwarded(call_id=caller.call_id, sip_endpoint=sip_endpoint)
-        await self._see_through(
-            caller.call_id, partial(self._forwarding, caller.call_id, sip_endpoint, request), forwarded
-        )
-
-    def _is_forwarded(self, call_id: str, sip_endpoint: str) -> bool:
-        """Return whether Daily accepted this already: a handler that runs again after a crash asks again."""
-        known = self._sequencer.engine.caller(call_id)
-        if known is None or known.forwarded_to is None:
-            return False
-        held = known.state in (CallerState.FORWARDED, CallerState.CONNECTED)
-        return held and plain_uri(known.forwarded_to) == plain_uri(sip_endpoint)
+        is_own = own is not None and not own.is_elsewhere
+        if room is None and (is_own or self._across.caller_elsewhere(caller.call_id) is None):
+            await self._see_through(
+                caller.call_id, partial(self._forwarding, caller.call_id, sip_endpoint, request), forwarded
+            )
+            return
+        handover = Handover(self._across, caller, forwarded, room)
+        if _is_forwarded(handover.known, sip_endpoint):  # and this program ended before all of them knew
+            await handover.tell()
+            return
+        sending = partial(self._forwarding, caller.call_id, sip_endpoint, request)
+        await self._see_through(caller.call_id, sending, handover.tell)
 
     async def _forwarding(self, call_id: str, sip_endpoint: str, request: Callable[[], Awaitable[None]]) -> None:
         """Send the request to forward a caller. Daily's refusal becomes an event; what can be tried again is none."""
@@ -156,8 +202,10 @@ class CallControl:
             raise
 
     async def _note_refusal(self, refused: ForwardRefused) -> None:
+        is_own = self._across.own_caller(refused.call_id) is not None
+        far = None if is_own else self._across.caller_elsewhere(refused.call_id)
         try:
-            await self._sequencer.submit_events(refused)
+            await (self._across.submit(refused) if far is None else self._across.publish(far, refused))
         except (JournalError, NotRunning) as error:  # the program gets Daily's error all the same
             hint = "the caller is lost when the hold limit passes"
             self._log.error("forward.refusal_not_kept", error=str(error), hint=hint)
@@ -188,8 +236,10 @@ class CallControl:
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    async def _see_through(self, key: str, request: Callable[[], Awaitable[None]], event: Event) -> None:
-        """Send a request, and take in the event once Daily accepted, in a task of its own.
+    async def _see_through(
+        self, key: str, request: Callable[[], Awaitable[None]], event: Event | Callable[[], Awaitable[None]]
+    ) -> None:
+        """Send a request, and take in the event once Daily accepted, in a task of its own. Or call a function that does.
 
         The caller may be cancelled meanwhile, perhaps by the very end that it asked for; but a request that was sent has an
         answer, and that must be known.
@@ -211,14 +261,18 @@ class CallControl:
             raise sent.error
 
     async def _send(
-        self, sent: _Request, tracking: ExitStack, request: Callable[[], Awaitable[None]], event: Event
+        self,
+        sent: _Request,
+        tracking: ExitStack,
+        request: Callable[[], Awaitable[None]],
+        event: Event | Callable[[], Awaitable[None]],
     ) -> None:
         sent.error = NotRunning("the dispatcher was left before Daily answered: it may have been done, or not")
         try:
             with tracking:
                 await request()
                 await forgive_cancellation(current_task())  # or what Daily accepted would not be kept
-                await self._sequencer.submit_events(event)
+                await (self._sequencer.submit_events(event) if isinstance(event, Event) else event())
             sent.error = None
         except Exception as error:
             sent.error = error
@@ -234,9 +288,10 @@ class CallControl:
             if sent.abandoned:
                 self._say_abandoned(sent, event)
 
-    def _say_abandoned(self, sent: _Request, event: Event) -> None:
+    def _say_abandoned(self, sent: _Request, event: Event | Callable[[], Awaitable[None]]) -> None:
         if sent.error is not None:
-            self._log.warning("call.request_failed", what=event.name, error=mask(text_of(sent.error)))
+            what = event.name if isinstance(event, Event) else PinlessForwarded.name
+            self._log.warning("call.request_failed", what=what, error=mask(text_of(sent.error)))
 
     async def _on_session(self, session: Session, request: Callable[[], Awaitable[None]], sure: bool = False) -> None:
         """Send a request about a session. Daily may know of its end before we do; that is the same as knowing it ourselves.
@@ -277,25 +332,32 @@ class CallControl:
             )
         return known
 
-    def annotation(self, subject: Session | Caller | WaitingCaller | str, notes: Mapping[str, Any]) -> SessionAnnotated:
-        """Make the event of notes about a session, or about a waiting caller.
+    def annotation(
+        self, subject: Session | Caller | WaitingCaller | str, notes: Mapping[str, Any]
+    ) -> tuple[SessionAnnotated, Session | Caller | None]:
+        """Make the event of notes about a session, or about a waiting caller; and return which of others' it is about.
 
         Raises:
             ValueError: if the notes are not JSON, or too long with those that are known.
             NoSuchSession: if neither is known.
         """
         if not isinstance(subject, (Caller, WaitingCaller)):
-            session = self.known(subject.session_id if isinstance(subject, Session) else subject)
-            return SessionAnnotated(session_id=session.session_id, notes=check_notes(session.notes, notes))
+            far = self._across.far(subject)
+            session = far or self.known(subject.session_id if isinstance(subject, Session) else subject)
+            return SessionAnnotated(session_id=session.session_id, notes=check_notes(session.notes, notes)), far
         engine = self._sequencer.engine
         caller = engine.caller(subject.call_id) if isinstance(subject, Caller) else engine.caller_of(subject)
+        place = None
+        if (caller is None or caller.is_elsewhere) and subject.call_id is not None:
+            place = self._across.caller_elsewhere(subject.call_id)
+            caller = place or caller
         if caller is None:
             raise NoSuchSession(
                 f"no caller with the call id {subject.call_id!r} is known here: they were on hold too long ago"
             )
         became = engine.session(caller.session_id or "")
         known = caller.notes if became is None else became.notes
-        return SessionAnnotated(call_id=caller.call_id, notes=check_notes(known, notes))
+        return SessionAnnotated(call_id=caller.call_id, notes=check_notes(known, notes)), place
 
     def _needed(self) -> Control:
         if self._control is None:
@@ -304,6 +366,14 @@ class CallControl:
                 " ClientControl(client), both in telstate.control"
             )
         return self._control
+
+
+def _is_forwarded(known: Caller | None, sip_endpoint: str) -> bool:
+    """Return whether Daily accepted this already: a handler that runs again after a crash asks again."""
+    if known is None or known.forwarded_to is None:
+        return False
+    held = known.state in (CallerState.FORWARDED, CallerState.CONNECTED)
+    return held and plain_uri(known.forwarded_to) == plain_uri(sip_endpoint)
 
 
 def _check_is_no_trunk(caller: object) -> None:

@@ -33,7 +33,7 @@ from telstate.routing._dead_letters import DeadLetters
 from telstate.routing._handlers import is_async, member_of
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, read_entry
-from telstate.routing._ports import Clock, Control, DeadLetter, Entry, Journal, Observer
+from telstate.routing._ports import Clock, Control, DeadLetter, Elsewhere, Entry, Journal, Observer
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router
 from telstate.routing._run import Run, Setup
@@ -67,6 +67,7 @@ class Dispatcher:
         log_transitions: log each transition, at level info.
         gate: a function that is asked before each handler starts. While it returns False none starts; what runs goes on, and events are
             stepped. For a program that may start handlers only while it holds a lease. It must not wait, nor raise.
+        elsewhere: what other dispatchers know, where many share the calls, and the way to act on their sessions. A worker gives it.
 
     The methods that act on a call take a session or its id, return once Daily has accepted, and raise:
         CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
@@ -76,6 +77,7 @@ class Dispatcher:
         ValueError, TypeError: if Daily takes no such argument. Nothing was sent.
         JournalError: if Daily accepted, but the journal could not keep that.
         DefinitionError: if the dispatcher has no `control`.
+        UnknownResult: where another dispatcher has the session (`elsewhere=`), also if that did not answer. It is never done twice.
         NotRunning: outside the `async with`.
     """
 
@@ -97,6 +99,7 @@ class Dispatcher:
         stop_on_signals: bool = False,
         log_transitions: bool = False,
         gate: Callable[[], bool] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         if journal is not None and not hasattr(journal, "append"):
             raise TypeError(f"journal= takes a journal, such as telstate.journals.SqliteJournal({journal!r})")
@@ -134,6 +137,7 @@ class Dispatcher:
             stop_on_signals=stop_on_signals,
             log_transitions=log_transitions,
             gate=gate,
+            elsewhere=elsewhere,
         )
         self._clock = self._setup.clock
         self._live = self._clock.timers
@@ -279,7 +283,10 @@ class Dispatcher:
 
     async def link(self, one: str, other: str) -> Outcome:
         """Say that two sessions are legs of one call. One of them may still be unknown."""
-        return await self.receive(SessionsLinked(session_id=one, other_session_id=other))
+        if self._setup.elsewhere is None:
+            return await self.receive(SessionsLinked(session_id=one, other_session_id=other))
+        self._run.check_open()
+        return await self._run.across.link(one, other)
 
     async def transfer_failed(self, session: Session | str, to: str, reason: str | None = None) -> Outcome:
         """Say that a transfer to this target did not happen, as your control or the target reported. No event of Daily's does.
@@ -296,7 +303,9 @@ class Dispatcher:
             NotRunning: outside the `async with`.
         """
         session_id = session if isinstance(session, str) else session.session_id
-        return await self.receive(TransferFailed(session_id=session_id, to_endpoint=to, reason=reason))
+        event = TransferFailed(session_id=session_id, to_endpoint=to, reason=reason)
+        far = self._run.across.far(session)
+        return await self.receive(event) if far is None else await self._run.across.publish(far, event)
 
     async def annotate(
         self, session: Session | Caller | PinlessDialin | SipTrunkIncoming | str, /, **notes: Any
@@ -316,7 +325,10 @@ class Dispatcher:
             NotRunning: outside the `async with`.
         """
         self._run.check_open()
-        (outcome,) = await self._sequencer.submit_events(self._run.call_control.annotation(session, notes))
+        event, place = self._run.call_control.annotation(session, notes)
+        if place is not None:
+            return await self._run.across.publish(place, event)
+        outcome = await self._run.across.submit(event)
         if outcome.anomalies:  # others were kept meanwhile, and these are too long now
             raise ValueError(outcome.anomalies[0])
         return outcome
@@ -379,7 +391,7 @@ class Dispatcher:
 
     def session(self, session_id: str) -> Session | None:
         """Find a session: live, or ended and within retention."""
-        return self._sequencer.engine.session(session_id)
+        return self._run.across.session(session_id)
 
     def sessions(self) -> list[Session]:
         """Return every known session, live or ended and within retention, in order of first sight."""
@@ -394,7 +406,7 @@ class Dispatcher:
 
         Also those that were forwarded and are not connected yet.
         """
-        return self._sequencer.engine.waiting()
+        return self._run.across.waiting()
 
     def caller(self, caller: str | Event) -> Caller | None:
         """Find a caller, on hold, or connected or lost and within retention.
@@ -406,15 +418,15 @@ class Dispatcher:
         if isinstance(caller, WaitingCaller):
             return engine.caller_of(caller)
         call_id = caller if isinstance(caller, str) else getattr(caller, "call_id", None)
-        return None if call_id is None else engine.caller(call_id)
+        return None if call_id is None else self._run.across.caller(call_id)
 
     def legs(self, any_id: str) -> list[Session]:
         """Return every leg of a call, by a session id or a SIP Call-ID."""
-        return self._sequencer.engine.legs(any_id)
+        return self._run.across.legs(any_id)
 
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint."""
-        return self._sequencer.engine.endpoint(uri)
+        return self._run.across.endpoint(uri)
 
     @property
     def last_event_id(self) -> str:
@@ -559,6 +571,13 @@ class Dispatcher:
     async def settled(self, session: Session) -> None:
         """Wait until Daily has answered every stop and transfer of a session: from then on it is known who ended it."""
         await self._run.call_control.settled(session.session_id)
+
+    def problem_with(self, room: str | None) -> str | None:
+        """Return why calls of a room cannot be started here, in words; None if they can. None for a room that nobody has named.
+
+        Where workers share the calls, the events of a room go to one of them. Whoever started a call elsewhere would not hear of it.
+        """
+        return None if self._setup.elsewhere is None else self._setup.elsewhere.problem_with(room)
 
     def tracking_request(self, session_id: str) -> AbstractContextManager[None]:
         """Around a request about a session that is made in another way, as a dialer's: `settled` then waits for it too."""

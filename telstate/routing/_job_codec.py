@@ -17,6 +17,7 @@ from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
 from telstate.events import (
+    ActionRequested,
     DeadlinePassed,
     Event,
     ForwardRefused,
@@ -58,8 +59,11 @@ def lane_of(job: Job) -> Hashable:
 def lane_key(event: Event | None) -> Hashable:
     """Return the key of the lane of an event without a session: its waiting caller's, else that of its room or client.
 
-    Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected.
+    Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected. A request of others
+    has a lane of its own: a handler of its session may run for as long as the call.
     """
+    if isinstance(event, ActionRequested):
+        return ("request", event.request_id)
     if isinstance(event, (WaitingCaller, PinlessForwarded, ForwardRefused, DeadlinePassed, SessionAnnotated)):
         if event.call_id is not None:
             return ("caller", event.call_id)

@@ -5,16 +5,18 @@ One suite of tests holds every journal (`tests/contracts`), one every control.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from telstate.calls._callers import Caller
+from telstate.calls._endpoints import Endpoint
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import ParseError
-from telstate.events import Dialect, Event
+from telstate.events import ActionAnswered, ActionRequested, Dialect, Event
 from telstate.options import Dtmf, Refer, Transfer
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Clock",
     "Control",
     "DeadLetter",
+    "Elsewhere",
     "Entry",
     "EventSink",
     "ImmediateJournal",
@@ -297,6 +300,51 @@ class Control(Protocol):
 
     async def forward(self, call_id: str, call_domain: str, sip_endpoint: str) -> None:
         """Connect a caller on hold to a SIP endpoint that is ready."""
+
+
+class Elsewhere(Protocol):
+    """What other dispatchers know, where many share the calls, and the way to act on their sessions.
+
+    A dispatcher asks it about what it does not know itself. All questions are answered at once, from memory.
+    """
+
+    def session(self, session_id: str) -> Session | None:
+        """Find a session of another dispatcher: as it was when that told of it last."""
+
+    def legs(self, ids: Collection[str]) -> list[Session]:
+        """Find the sessions of other dispatchers that are legs of one call with any of these session ids or SIP Call-IDs."""
+
+    def waiting(self) -> list[Caller]:
+        """List the callers on hold of other dispatchers."""
+
+    def caller(self, call_id: str) -> Caller | None:
+        """Find a caller of another dispatcher."""
+
+    def endpoint(self, uri: str) -> Endpoint | None:
+        """Find a SIP endpoint of another dispatcher."""
+
+    def watch_session(self, session_id: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call a function whenever more is known of a session. Returns a function that ends it."""
+
+    def watch_endpoint(self, uri: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call a function whenever more is known of an endpoint. Returns a function that ends it."""
+
+    def problem_with(self, room: str | None) -> str | None:
+        """Return why calls of a room cannot be started here, in words; None if they can: this dispatcher has its events."""
+
+    async def publish(self, place: Session | Caller | Endpoint, event: Event) -> int:
+        """Append an event to the journal of the dispatcher that knows a session, a caller or an endpoint. Returns its number.
+
+        Raises:
+            JournalError: if that could not keep it.
+        """
+
+    async def ask(self, session: Session, request: ActionRequested, within: float) -> ActionAnswered | None:
+        """Append a request to the journal of the dispatcher of a session, and wait for the answer; None if none came in time.
+
+        Raises:
+            JournalError: if that could not keep it.
+        """
 
 
 class Receipt(Protocol):

@@ -14,6 +14,9 @@ from anyio.abc import TaskGroup
 from telstate.calls._settings import Settings
 from telstate.errors import NotRunning
 from telstate.routing._abilities import abilities_of
+from telstate.routing._across import Across
+from telstate.routing._action_client import ActionClient
+from telstate.routing._action_server import CARRY_OUT, ActionServer
 from telstate.routing._backlog import Backlog
 from telstate.routing._call_control import CallControl
 from telstate.routing._checkpoints import Checkpoints
@@ -27,7 +30,7 @@ from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log, report_repeated
 from telstate.routing._memory_journal import MemoryJournal
 from telstate.routing._observers import Observers
-from telstate.routing._ports import Clock, Control, Journal
+from telstate.routing._ports import Clock, Control, Elsewhere, Journal
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
@@ -67,6 +70,7 @@ class Setup(NamedTuple):
     stop_on_signals: bool
     log_transitions: bool
     gate: Callable[[], bool] | None
+    elsewhere: Elsewhere | None = None
 
 
 class Run:
@@ -83,7 +87,8 @@ class Run:
         self._is_shared = abilities_of(journal).is_shared
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         self._interruption = Interruption()
-        handlers = self._handlers = HandlerTable(setup.router.walk(), calls, setup.clock, self._interruption)
+        own = [(CARRY_OUT, ())] if setup.elsewhere is not None else []
+        handlers = self._handlers = HandlerTable([*setup.router.walk(), *own], calls, setup.clock, self._interruption)
         gate = Gate(setup.gate) if setup.gate is not None else None
         self.backlog = Backlog(setup.pending_limit, gate)
         work_log = self.work_log = WorkLog(journal, setup.clock)
@@ -95,11 +100,14 @@ class Run:
         self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self._tender = Tender(journal, self.sequencer, self.checkpoints)
-        self.waiters = Waiters(self.sequencer, self.backlog)
+        self.across = Across(self.sequencer, setup.elsewhere)
+        self.waiters = Waiters(self.sequencer, self.backlog, setup.elsewhere)
         self.observers = Observers(self.sequencer)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
         self._wind_down = WindDown(setup.calls_end_within, setup.clock, self.sequencer)
-        self.call_control = CallControl(setup.control, self.sequencer, self.reconciler)
+        client = None if setup.elsewhere is None else ActionClient(self.sequencer, self.backlog, setup.elsewhere)
+        self.call_control = CallControl(setup.control, self.sequencer, self.reconciler, self.across, client)
+        self.actions = ActionServer(self.sequencer, self.call_control)
         self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes, self._deliveries)
         self._delivery = Delivery(
             handlers,

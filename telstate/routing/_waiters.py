@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from weakref import ref
 
 import anyio
@@ -16,6 +17,7 @@ from telstate.calls._table import RANK, TERMINAL, State
 from telstate.errors import Busy, CallEnded, NotRunning
 from telstate.events import DialinReady, Event
 from telstate.routing._backlog import Backlog
+from telstate.routing._ports import Elsewhere
 from telstate.routing._sequencer import Sequencer
 
 __all__ = ["Changes", "Waiters"]
@@ -24,10 +26,11 @@ _UNREAD_LIMIT = 10_000
 
 
 class Waiters:
-    """The tasks that wait for a step."""
+    """The tasks that wait for a step, or for news from elsewhere."""
 
-    def __init__(self, sequencer: Sequencer, backlog: Backlog) -> None:
+    def __init__(self, sequencer: Sequencer, backlog: Backlog, elsewhere: Elsewhere | None = None) -> None:
         self._sequencer = sequencer
+        self._elsewhere = elsewhere
         self._backlog = backlog
         self._waiters: dict[str, list[_Waiter]] = {}
         self._at_endpoints: dict[str, list[anyio.Event]] = {}
@@ -36,10 +39,8 @@ class Waiters:
 
     def wake(self, session: Session, outcome: Outcome) -> None:
         """A session was opened or rose: wake those that wait for it, and those that follow all."""
-        for waiter in self._waiters.get(session.session_id, ()):
-            if session.ended or RANK[session.state] >= RANK[waiter.target]:
-                waiter.session = session
-                waiter.woken.set()
+        if self._waiters:
+            self._wake(session)
         self.publish(outcome)
 
     def publish(self, outcome: Outcome) -> None:
@@ -74,18 +75,41 @@ class Waiters:
 
     async def wait_for(self, session_id: str, target: State) -> Session:
         """Wait until a session has reached a state, or passed it, and lives; for a terminal state, until it ended."""
-        session = self._sequencer.engine.session(session_id)
+        session = self._session(session_id)
         while session is None or not _has_reached(session, target):
             waiter = _Waiter(target)
             self._waiters.setdefault(session_id, []).append(waiter)
+            ends = self._watch(session_id)
             try:
                 await waiter.woken.wait()
             finally:
+                ends()
                 self._stop_waiting(session_id, waiter)
             if waiter.session is None:
                 raise NotRunning(f"the dispatcher was left before {session_id} was {target}")
             session = waiter.session  # it may have left memory since
         return session
+
+    def _session(self, session_id: str) -> Session | None:
+        session = self._sequencer.engine.session(session_id)
+        return self._elsewhere.session(session_id) if session is None and self._elsewhere is not None else session
+
+    def _watch(self, session_id: str) -> Callable[[], None]:
+        """Wake those that wait for a session by what others know of it, too. Returns a function that ends it."""
+        if self._elsewhere is None:
+            return _nothing
+        return self._elsewhere.watch_session(session_id, partial(self._look_elsewhere, session_id))
+
+    def _look_elsewhere(self, session_id: str) -> None:
+        session = self._session(session_id)
+        if session is not None:
+            self._wake(session)
+
+    def _wake(self, session: Session) -> None:
+        for waiter in self._waiters.get(session.session_id, ()):
+            if session.ended or RANK[session.state] >= RANK[waiter.target]:
+                waiter.session = session
+                waiter.woken.set()
 
     def _stop_waiting(self, session_id: str, waiter: _Waiter) -> None:
         waiters = self._waiters[session_id]
@@ -96,19 +120,27 @@ class Waiters:
     async def wait_ready(self, uri: str) -> Endpoint:
         """Wait until an endpoint is ready."""
         plain = plain_uri(uri)
-        while (endpoint := self._sequencer.engine.endpoint(uri)) is None or not endpoint.ready:
+        while (endpoint := self._ready(uri)) is None:
             if self._closed:
                 raise NotRunning(f"the dispatcher was left before {uri} was ready")
             woken = anyio.Event()
             waiting = self._at_endpoints.setdefault(plain, [])
             waiting.append(woken)
+            ends = _nothing if self._elsewhere is None else self._elsewhere.watch_endpoint(uri, woken.set)
             try:
                 await woken.wait()
             finally:
+                ends()
                 waiting.remove(woken)
                 if not waiting:
                     self._at_endpoints.pop(plain, None)
         return endpoint
+
+    def _ready(self, uri: str) -> Endpoint | None:
+        endpoint = self._sequencer.engine.endpoint(uri)
+        if (endpoint is None or not endpoint.ready) and self._elsewhere is not None:
+            endpoint = self._elsewhere.endpoint(uri)
+        return endpoint if endpoint is not None and endpoint.ready else None
 
     def changes(self) -> Changes:
         """Follow all changes from now on."""
@@ -119,6 +151,10 @@ class Waiters:
     def _forget(self, reader: ref[Changes]) -> None:
         """Drop a reader. The list is replaced: a step may be iterating over it when the reader is collected."""
         self._readers = [other for other in self._readers if other is not reader]
+
+
+def _nothing() -> None:
+    """There is nothing to end."""
 
 
 class _Waiter:

@@ -573,7 +573,7 @@ def test_empty_is_unknown_in_every_optional_field(name: str, empty: Any) -> None
         if field_name == "action":
             continue
         if field.is_required():
-            required[key] = needed.get(field_name, 5.0 if field_name == "due_at" else "x")
+            required[key] = needed.get(field_name, 5.0 if field_name in ("due_at", "expires_at") else "x")
         else:
             optional[key] = empty
     in_order = {"action": name, **required, **optional}

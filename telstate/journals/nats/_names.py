@@ -8,6 +8,7 @@
     telstate-default-dead       telstate-default.dead.<p>         dead letters
     telstate-default-state      telstate-default.state.<p>.head, .pointer, .piece.<save>.<n>     settings and checkpoints
     telstate-default-owners     telstate-default.own.w.<worker>, .own.p.<p>
+    telstate-default-views      telstate-default.view.<p>.<kind>.<id>     what is known in a partition, for all others
 
 `telstate` is the app and `default` the environment; both have these defaults. A subject of a receiver never becomes one of an
 owner, so permissions can keep the two apart. NATS has no wildcards inside a token: permissions list each stream by its name.
@@ -84,9 +85,14 @@ class Names:
         return f"{self.prefix}-owners"
 
     @property
+    def views(self) -> str:
+        """The stream of what the owners of partitions show to all others."""
+        return f"{self.prefix}-views"
+
+    @property
     def streams(self) -> tuple[str, ...]:
         """All of them."""
-        return self.events, self.marks, self.dead, self.state, self.owners
+        return self.events, self.marks, self.dead, self.state, self.owners, self.views
 
     # --- subjects -------------------------------------------------------------------------------------------------
 
@@ -142,6 +148,15 @@ class Names:
     def ownership(self) -> str:
         """All keys of workers and owners."""
         return f"{self.prefix}.own.>"
+
+    def view(self, partition: int | str, kind: str, token: str) -> str:
+        """What a partition shows: a session, a caller, an endpoint or the answer to a request. See `room_token`."""
+        return f"{self.prefix}.view.{partition}.{kind}.{token}"
+
+    @property
+    def shown(self) -> str:
+        """All that is shown."""
+        return f"{self.prefix}.view.>"
 
 
 def room_token(room: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 from telstate.errors import JournalError, NotRunning
 from telstate.journals.nats._connection import NatsConnection
@@ -31,15 +32,17 @@ class Partition:
         streams: theirs.
         number: which one.
         make: makes the dispatcher for a journal.
+        show: shows others what an open dispatcher knows, until it is cancelled.
         interrupted: called when a handler raised KeyboardInterrupt: the worker ends in order.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made in one place
         self,
         connection: NatsConnection,
         streams: Streams,
         number: int,
         make: Callable[[NatsJournal], Dispatcher],
+        show: Callable[[Dispatcher], Coroutine[Any, Any, None]],
         interrupted: Callable[[], None],
     ) -> None:
         self.number: int = number
@@ -50,6 +53,7 @@ class Partition:
         self._connection = connection
         self._streams = streams
         self._make = make
+        self._show = show
         self._interrupted = interrupted
         self.is_lost: bool = False
         """True once another worker owns it."""
@@ -109,7 +113,12 @@ class Partition:
         self._opening = self._make(self._journal)
         async with self._opening as calls:
             self.calls, self.problem = calls, None
-            await self._ending.wait()
+            showing = asyncio.ensure_future(self._show(calls))
+            try:
+                await self._ending.wait()
+            finally:
+                showing.cancel()
+                await asyncio.wait({showing})  # `gather` would bring its cancellation here
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

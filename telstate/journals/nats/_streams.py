@@ -16,7 +16,7 @@ from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, partition_of, room_token
 
-__all__ = ["StreamSettings", "Streams", "check_settings", "declare", "find"]
+__all__ = ["VIEWS_FOR", "StreamSettings", "Streams", "check_settings", "declare", "find"]
 
 _SERVER = 2, 12, 3
 """2.12 has atomic batches; before 2.12.3 a server that was paused could lose what a replicated stream had acknowledged."""
@@ -25,6 +25,8 @@ _DECLARE_WITHIN = 30.0
 _NANO = 1_000_000_000
 _REPEATS_WITHIN = timedelta(minutes=2)
 """For so long the server knows the `Nats-Msg-Id` of a publish that is sent again."""
+VIEWS_FOR = timedelta(hours=2)
+"""How long a partition shows what does not change any more; what lives is shown again before that."""
 _MAX_PARTITIONS = 10_000
 _VERSION = "1"
 """Of this layout of streams and subjects."""
@@ -299,7 +301,15 @@ def _others(names: Names, found: Streams) -> list[dict[str, Any]]:
         "max_msgs_per_subject": 1,
         "duplicate_window": repeats,
     }
-    return [marks, dead, state, owners]
+    views = {
+        **_common(names.views, found.replicas),
+        "description": "Sessions, callers, endpoints and answers, as their partitions know them",
+        "subjects": [names.shown],
+        "max_age": _nanoseconds(VIEWS_FOR),
+        "max_msgs_per_subject": 1,
+        "duplicate_window": repeats,
+    }
+    return [marks, dead, state, owners, views]
 
 
 def _common(name: str, replicas: int | None) -> dict[str, Any]:

@@ -12,16 +12,19 @@ import anyio
 
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
-from telstate.errors import DefinitionError, JournalError
+from telstate.errors import DefinitionError, JournalError, NotRunning
 from telstate.events import Presence
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted
 from telstate.journals.nats._journal import NatsJournal
 from telstate.journals.nats._lease import Lease
 from telstate.journals.nats._names import Names
+from telstate.journals.nats._other_partitions import OtherPartitions
 from telstate.journals.nats._ownership import Ownership
 from telstate.journals.nats._partition import Partition
+from telstate.journals.nats._showing import Showing
 from telstate.journals.nats._streams import Streams, StreamSettings, check_settings, declare, find
+from telstate.journals.nats._views import Views
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
 from telstate.routing._log import Log, text_of, traceback_of
@@ -36,6 +39,7 @@ _PAUSE = 1.0
 """Seconds before a new session begins."""
 _LOOK_EVERY = 5.0
 _SHORTEST_TTL = 1.0
+_KNOW_WITHIN = 10.0
 
 
 class PartitionStatus(NamedTuple):
@@ -117,7 +121,7 @@ class Worker:
             "slow_after": slow_after,
             "log_transitions": log_transitions,
         }
-        self._dispatcher(None, None)  # its arguments are checked now
+        self._dispatcher(None, None, None)  # its arguments are checked now
         self._limiter = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
         self._session: _Session | None = None
         self._stopping = asyncio.Event()
@@ -189,11 +193,15 @@ class Worker:
         if not self._stopping.is_set():
             await self._until_stopped(asyncio.sleep(_PAUSE))
 
-    def _dispatcher(self, journal: NatsJournal | None, lease: Lease | None) -> Dispatcher:
+    def _dispatcher(
+        self, journal: NatsJournal | None, lease: Lease | None, elsewhere: OtherPartitions | None
+    ) -> Dispatcher:
         """Make the dispatcher of a partition."""
         gate = None if lease is None else lease.is_valid
         reconcile = self._ask if self._reconcile is not None else None
-        return Dispatcher(self._router, journal=journal, gate=gate, reconcile=reconcile, **self._options)
+        return Dispatcher(
+            self._router, journal=journal, gate=gate, reconcile=reconcile, elsewhere=elsewhere, **self._options
+        )
 
     async def _ask(self, session: Session) -> Presence:
         """Ask the program's function about a session, when its turn comes."""
@@ -252,6 +260,7 @@ class _Session:
 
     def __init__(self, worker: Worker, connection: NatsConnection, streams: Streams, ttl: float) -> None:
         self._worker = worker
+        self._views = Views(connection, streams.names)
         self._connection = connection
         self._streams = streams
         self._dead = asyncio.Event()
@@ -286,7 +295,8 @@ class _Session:
         """
         await self._lease.begin()
         self._log.info("worker.started", lease=self._lease.id, ttl=self._lease.ttl)
-        tasks = [asyncio.ensure_future(one) for one in (self._ownership.watch(), self._ownership.run(), self.look())]
+        work = (self._views.run(), self._ownership.watch(), self._own(), self.look())
+        tasks = [asyncio.ensure_future(one) for one in work]
         ends = [asyncio.ensure_future(one.wait()) for one in (stopping, self._dead)]
         try:
             await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
@@ -304,6 +314,13 @@ class _Session:
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+
+    async def _own(self) -> None:
+        """Own partitions, until cancelled. What the others show is known before the first one opens, if that does not take long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_KNOW_WITHIN):
+                await self._views.synced.wait()
+        await self._ownership.run()
 
     async def _all_ended(self) -> None:
         while self._running:
@@ -327,15 +344,30 @@ class _Session:
 
     def _taken(self, number: int) -> None:
         before = self._running.get(number)
+        elsewhere = OtherPartitions(self._connection, self._streams, number, self._views, self._lease.id)
         made = Partition(
             self._connection,
             self._streams,
             number,
-            lambda journal: self._worker._dispatcher(journal, self._lease),
+            lambda journal: self._worker._dispatcher(journal, self._lease, elsewhere),
+            partial(self._show, number),
             self._worker.interrupt,
         )
         task = asyncio.ensure_future(self._run(made, None if before is None else before[1]))
         self._running[number] = made, task
+
+    async def _show(self, number: int, calls: Dispatcher) -> None:
+        """Show others what a partition knows. Whatever goes wrong, its handlers run."""
+        names = self._streams.names
+        while True:
+            try:
+                await Showing(self._connection, names, number, calls, self._views, self._lease.id).run()
+            except NotRunning:
+                return
+            except Exception as error:
+                hint = "others know the sessions of this partition as they were; it begins anew"
+                self._log.error("views.failed", partition=number, exception=traceback_of(error), hint=hint)
+            await asyncio.sleep(_PAUSE)
 
     async def _run(self, partition: Partition, before: asyncio.Task[None] | None) -> None:
         try:

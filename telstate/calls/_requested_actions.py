@@ -1,0 +1,52 @@
+"""What other partitions asked this one to do, so that each request is begun once, and answered once, whoever owns the partition."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from telstate.calls._expiring_dict import ExpiringDict
+from telstate.calls._outcome import OutcomeKind
+from telstate.events import ActionAnswered, ActionBegun, ActionRequested, Event
+
+__all__ = ["RequestedAction", "RequestedActions"]
+
+
+class RequestedAction(NamedTuple):
+    """How far a request is."""
+
+    is_begun: bool = False
+    is_answered: bool = False
+    failure: dict[str, Any] | None = None
+    """Why it was not done, once it is answered."""
+
+
+class RequestedActions(ExpiringDict[str, RequestedAction]):
+    """Requests by their id."""
+
+    __slots__ = ()
+
+    def apply(self, event: Event, now: float) -> OutcomeKind:
+        """Take in an event of a request. Of two owners that begin one, or answer it, the stream has one first."""
+        assert isinstance(event, (ActionRequested, ActionBegun, ActionAnswered))  # noqa: S101
+        known = self.find(event.request_id)
+        if isinstance(event, ActionRequested):
+            if known is not None:
+                return OutcomeKind.DUPLICATE
+            after = RequestedAction()
+        elif known is None:
+            return OutcomeKind.LATE
+        elif isinstance(event, ActionBegun):
+            if known.is_begun or known.is_answered:
+                return OutcomeKind.DUPLICATE
+            after = RequestedAction(is_begun=True)
+        else:
+            if known.is_answered:
+                return OutcomeKind.DUPLICATE
+            after = RequestedAction(known.is_begun, True, event.failure)
+        self.put(event.request_id, after, now)
+        self.trim()
+        return OutcomeKind.NOTED
+
+    def load(self, entries: Any) -> None:
+        """Restore what `dump` returned."""
+        super().load((key, due, RequestedAction(*request)) for key, due, request in entries)
