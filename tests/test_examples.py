@@ -26,9 +26,9 @@ import httpx
 import pytest
 from anyio.abc import Process
 
-from telstate import PinlessDialin, SipTrunkIncoming
+from telstate import Cause, Direction, PinlessDialin, SipTrunkIncoming, State
 from telstate.control import Room
-from telstate.testing import WebhookSender
+from telstate.testing import SimulatedCall, WebhookSender
 from telstate.testing._sender import body_of
 from tests.sources.live import installed
 
@@ -100,7 +100,8 @@ def code_lines(source: str, names: set[str]) -> int:
 
 def test_every_example_has_a_test_here() -> None:
     """Add a test with an example. (make_logs.py is run in tests/testing.)"""
-    names = {path.name for path in EXAMPLES.glob("[!_]*.py")} - {"make_logs.py"}
+    names = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("[!_]*.py")}
+    names -= {"make_logs.py", "cluster/handlers.py"}  # the workers of cluster/run.py run that
     assert {name for name in names if f'"{name}"' not in SOURCE and f"examples.{name[:-3]}" not in SOURCE} == set()
 
 
@@ -449,3 +450,39 @@ def test_the_pipecat_bot_greets_the_caller_and_leaves_with_them(capsys: pytest.C
     for line in source.splitlines():
         if line.strip().startswith("from pipecat"):
             exec(line.strip())  # noqa: S102 - the installed version has what main imports
+
+
+@pytest.mark.long
+def test_a_cluster_loses_workers_and_no_calls() -> None:
+    """In less than a minute: everything is as it was played, handled and replayed."""
+    done = run("cluster/run.py")
+    assert done.stderr == b""
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith("SIMULATED: nobody calls")
+    assert [line for line in lines if line.startswith("worker")] == [
+        "worker ann is killed: kill -9",
+        "worker ben is frozen for 6 s; its lease lasts 3 s",
+        "worker ben goes on",
+    ]
+    assert "ends handled: 300; missing: 0" in lines
+    assert "final states: 300 equal to a replay of the stream; different: 0" in lines
+    assert "states in the replay: 300 as played; different: 0" in lines
+    assert lines[-1] == "nothing was lost"
+
+
+def test_the_cluster_tells_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """An end that no handler finished, a state that the replay does not have, a call that the stream does not have."""
+    cluster = importlib.import_module("examples.cluster.run")
+    call = SimulatedCall("s", Direction.DIALIN, "lobby", {}, State.STOPPED, Cause.COMPLETED)
+    line = {"handler": "ended", "event": 7, "call": "s", "state": "stopped", "cause": "completed", "worker": 1}
+    began, finished = {**line, "what": "begin"}, {**line, "what": "finish"}
+    replayed = {"s": ("stopped", "completed")}
+    assert cluster.compare(1, {"s": call}, [began, finished], replayed)
+    assert cluster.compare(1, {"s": call}, [began, began, finished], replayed)
+    assert "ran twice: 1" in capsys.readouterr().out
+    assert not cluster.compare(1, {"s": call}, [began], replayed)
+    assert "missing: 1" in capsys.readouterr().out
+    assert not cluster.compare(1, {"s": call}, [began, {**finished, "state": "answered"}], replayed)
+    assert "a replay of the stream; different: 1" in capsys.readouterr().out
+    assert not cluster.compare(1, {"s": call}, [began, finished], {})
+    assert capsys.readouterr().out.endswith("SOMETHING WAS LOST\n")
