@@ -28,7 +28,7 @@ from anyio.abc import Process
 
 from telstate import Cause, Direction, PinlessDialin, SipTrunkIncoming, State
 from telstate.control import Room
-from telstate.testing import SimulatedCall, WebhookSender
+from telstate.testing import Sent, SimulatedCall, WebhookSender
 from telstate.testing._sender import body_of
 from tests.sources.live import installed
 
@@ -473,16 +473,16 @@ def test_a_cluster_loses_workers_and_no_calls() -> None:
 def test_the_cluster_tells_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
     """An end that no handler finished, a state that the replay does not have, a call that the stream does not have."""
     cluster = importlib.import_module("examples.cluster.run")
-    call = SimulatedCall("s", Direction.DIALIN, "lobby", {}, State.STOPPED, Cause.COMPLETED)
+    played = [Sent(0.0, {}, SimulatedCall("s", Direction.DIALIN, "lobby", {}, State.STOPPED, Cause.COMPLETED))]
     line = {"handler": "ended", "event": 7, "call": "s", "state": "stopped", "cause": "completed", "worker": 1}
     began, finished = {**line, "what": "begin"}, {**line, "what": "finish"}
     replayed = {"s": ("stopped", "completed")}
-    assert cluster.compare(1, {"s": call}, [began, finished], replayed)
-    assert cluster.compare(1, {"s": call}, [began, began, finished], replayed)
+    assert cluster.compare(played, [began, finished], replayed)
+    assert cluster.compare(played, [began, began, finished], replayed)
     assert "ran twice: 1" in capsys.readouterr().out
-    assert not cluster.compare(1, {"s": call}, [began], replayed)
+    assert not cluster.compare(played, [began], replayed)
     assert "missing: 1" in capsys.readouterr().out
-    assert not cluster.compare(1, {"s": call}, [began, {**finished, "state": "answered"}], replayed)
+    assert not cluster.compare(played, [began, {**finished, "state": "answered"}], replayed)
     assert "a replay of the stream; different: 1" in capsys.readouterr().out
-    assert not cluster.compare(1, {"s": call}, [began, finished], {})
+    assert not cluster.compare(played, [began, finished], {})
     assert capsys.readouterr().out.endswith("SOMETHING WAS LOST\n")

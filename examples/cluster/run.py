@@ -32,7 +32,7 @@ import anyio
 import httpx
 
 from telstate.events import Dialect
-from telstate.testing import Noise, SimulatedCall, WebhookSender, simulate
+from telstate.testing import Noise, Sent, WebhookSender, simulate
 
 SECRET = b64encode(b"simulated").decode()
 WORKERS = ("ann", "ben", "cem")
@@ -166,19 +166,16 @@ def as_it_ended(call: dict[str, Any]) -> tuple[str, str | None]:
 # --- the hour ---------------------------------------------------------------------------------------------------------
 
 
-async def play(url: str) -> tuple[int, dict[str, SimulatedCall]]:
-    """Post the webhooks of an hour as Daily does: signed, and again until they are accepted. Return how many, and the calls."""
+async def play(url: str, posted: list[Sent]) -> None:
+    """Post the webhooks of an hour as Daily does, signed, and again until they are accepted; add them to a list."""
     noise = Noise(repeated=0.05, swapped=0.05)
     start, begin = time() - 2 * HOUR, anyio.current_time()
-    posted, calls = 0, dict[str, SimulatedCall]()
     async with WebhookSender(f"{url}/webhooks", SECRET) as webhooks, WebhookSender(f"{url}/pinless", SECRET) as pinless:
         for sent in simulate(calls=CALLS, rooms=40, start=start, span=HOUR, dialects=[Dialect.WEBHOOK], noise=noise):
             await anyio.sleep_until(begin + (sent.at - start) / SPEED)
             if not await (webhooks if "type" in sent.payload else pinless).deliver(sent.payload):
                 raise RuntimeError("the receiver does not accept an event")
-            calls[sent.call.session_id] = sent.call
-            posted += 1
-    return posted, calls
+            posted.append(sent)
 
 
 async def lose_workers(killed: Service, frozen: Service) -> None:
@@ -196,22 +193,22 @@ async def lose_workers(killed: Service, frozen: Service) -> None:
 
 async def main() -> bool:
     """Return whether nothing was lost."""
+    posted = list[Sent]()
     print("SIMULATED: nobody calls, and Daily is not reached; the server, the receiver and the workers are real.")
     with TemporaryDirectory() as folder, ExitStack() as stack:
         cluster = Cluster(Path(folder), stack)
-        killed, frozen, _ = cluster.workers
+        killed, frozen, left = cluster.workers
         await cluster.wait_until_ready()
         print(f"a NATS server, a receiver and {len(WORKERS)} workers run")
         async with anyio.create_task_group() as group:
             group.start_soon(lose_workers, killed, frozen)
-            posted, calls = await play(cluster.receiver.url)
-        await cluster.wait_until_done(cluster.workers[1:])
-        return compare(posted, calls, cluster.written(), cluster.replay())
+            await play(cluster.receiver.url, posted)
+        await cluster.wait_until_done([frozen, left])
+        return compare(posted, cluster.written(), cluster.replay())
 
 
 def compare(
-    posted: int,
-    calls: dict[str, SimulatedCall],
+    posted: list[Sent],
     written: list[dict[str, Any]],
     replayed: dict[str, tuple[str, str | None]],
 ) -> bool:
@@ -220,11 +217,11 @@ def compare(
     ended = {line["call"] for line in finished if line["handler"] == "ended"}
     states = {line["call"]: as_it_ended(line) for line in finished}  # the last one of each call stays
     runs = Counter((line["handler"], line["event"]) for line in written if line["what"] == "begin")
-    played = {session_id: (call.state, call.cause) for session_id, call in calls.items()}
-    missing, differing = calls.keys() - ended, [one for one in played if states.get(one) != replayed.get(one)]
+    played = {sent.call.session_id: (sent.call.state, sent.call.cause) for sent in posted}
+    missing, differing = played.keys() - ended, [one for one in played if states.get(one) != replayed.get(one)]
     wrong = [one for one in played if replayed.get(one) != played[one]]
-    print(f"played: {len(calls)} calls, {posted} webhooks")
-    print(f"ends handled: {len(calls) - len(missing)}; missing: {len(missing)}")
+    print(f"played: {len(played)} calls, {len(posted)} webhooks")
+    print(f"ends handled: {len(played) - len(missing)}; missing: {len(missing)}")
     print(f"handlers that ran: {len(runs)}; ran twice: {sum(count > 1 for count in runs.values())}")
     print(f"final states: {len(played) - len(differing)} equal to a replay of the stream; different: {len(differing)}")
     print(f"states in the replay: {len(played) - len(wrong)} as played; different: {len(wrong)}")
