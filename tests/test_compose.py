@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,6 +78,9 @@ def test_its_commands_have_only_options_that_exist() -> None:
     copied = re.findall(r"^COPY (\S+)", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
     assert copied == ["handlers.py"]
     assert (FOLDER / "handlers.py").exists()
+    [installed] = re.findall(r"telstate\[([\w,]+)\]", (FOLDER / "Dockerfile").read_text())
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"cli", "nats", "rest", "serve"} == set(installed.split(",")) <= set(extras)
 
 
 def test_it_keeps_three_copies_on_three_nodes() -> None:
