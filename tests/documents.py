@@ -52,5 +52,7 @@ def write_programs(folder: Path) -> None:
     for block in blocks("python"):
         name = "_".join(block.readme.relative_to(ROOT).with_suffix("").parts)
         (folder / f"{name}_{block.line}.py").write_text("\n" * (block.line - 1) + block.text, encoding="utf-8")
-    for example in (ROOT / "examples").glob("[!_]*.py"):
-        (folder / f"examples_{example.name}").write_text(example.read_text(encoding="utf-8"), encoding="utf-8")
+    for example in (ROOT / "examples").rglob("[!_]*.py"):
+        (folder / "_".join(example.relative_to(ROOT).parts)).write_text(
+            example.read_text(encoding="utf-8"), encoding="utf-8"
+        )

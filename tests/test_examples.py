@@ -26,9 +26,9 @@ import httpx
 import pytest
 from anyio.abc import Process
 
-from telstate import PinlessDialin, SipTrunkIncoming
+from telstate import Cause, Direction, PinlessDialin, SipTrunkIncoming, State
 from telstate.control import Room
-from telstate.testing import WebhookSender
+from telstate.testing import Sent, SimulatedCall, WebhookSender
 from telstate.testing._sender import body_of
 from tests.sources.live import installed
 
@@ -39,13 +39,18 @@ DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def run(
-    program: str, *arguments: str, given: bytes = b"", code: int = 0, environment: dict[str, str] | None = None
+    program: str,
+    *arguments: str,
+    given: bytes = b"",
+    code: int = 0,
+    environment: dict[str, str] | None = None,
+    timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run an example as its docstring says, without an account."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments]
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("DAILY_", "TELSTATE_"))}
     done = subprocess.run(
-        command, input=given, capture_output=True, check=False, timeout=60, env=outside | (environment or {})
+        command, input=given, capture_output=True, check=False, timeout=timeout, env=outside | (environment or {})
     )
     assert done.returncode == code, done.stderr.decode()
     return done
@@ -100,7 +105,8 @@ def code_lines(source: str, names: set[str]) -> int:
 
 def test_every_example_has_a_test_here() -> None:
     """Add a test with an example. (make_logs.py is run in tests/testing.)"""
-    names = {path.name for path in EXAMPLES.glob("[!_]*.py")} - {"make_logs.py"}
+    names = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("[!_]*.py")}
+    names -= {"make_logs.py", "cluster/handlers.py"}  # the workers of cluster/run.py run that
     assert {name for name in names if f'"{name}"' not in SOURCE and f"examples.{name[:-3]}" not in SOURCE} == set()
 
 
@@ -449,3 +455,39 @@ def test_the_pipecat_bot_greets_the_caller_and_leaves_with_them(capsys: pytest.C
     for line in source.splitlines():
         if line.strip().startswith("from pipecat"):
             exec(line.strip())  # noqa: S102 - the installed version has what main imports
+
+
+@pytest.mark.long
+def test_a_cluster_loses_workers_and_no_calls() -> None:
+    """Everything is as it was played, handled and replayed. It takes half a minute, and longer beside other tests."""
+    done = run("cluster/run.py", timeout=150)
+    assert done.stderr == b""
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith("SIMULATED: nobody calls")
+    assert [line for line in lines if line.startswith("worker")] == [
+        "worker ann is killed: kill -9",
+        "worker ben is frozen for 6 s; its lease lasts 3 s",
+        "worker ben goes on",
+    ]
+    assert "ends handled: 300; missing: 0" in lines
+    assert "final states: 300 equal to a replay of the stream; different: 0" in lines
+    assert "states in the replay: 300 as played; different: 0" in lines
+    assert lines[-1] == "nothing was lost"
+
+
+def test_the_cluster_tells_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """An end that no handler finished, a state that the replay does not have, a call that the stream does not have."""
+    cluster = importlib.import_module("examples.cluster.run")
+    played = [Sent(0.0, {}, SimulatedCall("s", Direction.DIALIN, "lobby", {}, State.STOPPED, Cause.COMPLETED))]
+    line = {"handler": "ended", "event": 7, "call": "s", "state": "stopped", "cause": "completed", "worker": 1}
+    began, finished = {**line, "what": "begin"}, {**line, "what": "finish"}
+    replayed = {"s": ("stopped", "completed")}
+    assert cluster.compare(played, [began, finished], replayed)
+    assert cluster.compare(played, [began, began, finished], replayed)
+    assert "ran twice: 1" in capsys.readouterr().out
+    assert not cluster.compare(played, [began], replayed)
+    assert "missing: 1" in capsys.readouterr().out
+    assert not cluster.compare(played, [began, {**finished, "state": "answered"}], replayed)
+    assert "a replay of the stream; different: 1" in capsys.readouterr().out
+    assert not cluster.compare(played, [began, finished], {})
+    assert capsys.readouterr().out.endswith("SOMETHING WAS LOST\n")

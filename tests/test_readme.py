@@ -26,6 +26,7 @@ NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html", "conf"}
 RUN_ELSEWHERE = {
     "python -m pytest -q -n 4": ".ci/run",
     "python -m pytest -q -n auto -m long": ".ci/run",
+    "python examples/cluster/run.py": "tests/test_examples.py",
     "python -m tests.crash": "tests/crash/test_crash.py",
     "python -m tests.cluster": "tests/cluster/test_cluster.py",
     "python -m tests.soak": "tests/soak/test_soak.py",
