@@ -203,20 +203,21 @@ async def test_restarts_and_freezes_lose_and_repeat_nothing(nats_server: NatsSer
     """Messages are published all the while."""
     async with NatsConnection(nats_server.url) as connection:
         await declare(connection, names, SMALL)
-        sent, stopping = 0, False
+        sent, stopping, published_all = 0, False, False
 
         async def publish() -> None:
-            nonlocal sent
+            nonlocal sent, published_all
             while not stopping:
                 await connection.publish(names.events_own(1), b"%d" % sent, {"Nats-Msg-Id": f"n{sent}"})
                 sent += 1
+            published_all = True
 
         async with tail_of(connection, names) as tail, anyio.create_task_group() as group:
             group.start_soon(publish)
             found: list[bytes] = []
 
             async def collect() -> None:
-                while not stopping or len(found) < sent:
+                while not published_all or len(found) < sent:
                     found.extend(message.data for message in await tail.next(within=0.2))
 
             group.start_soon(collect)
