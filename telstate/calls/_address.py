@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote
 
-__all__ = ["is_anonymous", "plain_uri"]
+__all__ = ["is_anonymous", "is_one_address", "plain_uri"]
 
 _HAS_MORE = re.compile(r"[<>\"?;:%+()\s]").search
 """An address without these has nothing to leave out but the scheme."""
@@ -84,3 +84,8 @@ def _plain_number(text: str) -> str:
 
 def _plain_host(host: str) -> str:
     return _DEFAULT_PORT.sub("", host.partition(";")[0].lower())
+
+
+def is_one_address(one: object, other: object) -> bool:
+    """Return whether two values are two spellings of one address."""
+    return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)

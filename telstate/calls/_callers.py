@@ -23,7 +23,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
-from telstate.calls._address import plain_uri
+from telstate.calls._address import is_one_address, plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._notes import add_notes
 from telstate.calls._recorder import bounded, set_rare
@@ -347,7 +347,7 @@ class Callers:
         caller = self._get(event.call_id, number, now)
         if event.held is not None:
             self._take_over(caller, event.held)
-        elif event.handed_over and caller._where == HERE and _is_same(caller.forwarded_to, event.sip_endpoint):
+        elif event.handed_over and caller._where == HERE and is_one_address(caller.forwarded_to, event.sip_endpoint):
             return caller  # a log of all partitions has both events
         forward = (at, number, bounded(event.sip_endpoint))
         before = caller._forward
@@ -964,10 +964,6 @@ def _forwarded_before(
         return best[1]
     later = [entry for entry in after if entry[1].call_id not in found]
     return min(later, key=_rank)[1] if later else None
-
-
-def _is_same(one: str | None, other: str) -> bool:
-    return one is not None and plain_uri(one) == plain_uri(other)
 
 
 def _is_later(forward: tuple[float | None, int, str], other: tuple[float | None, int, str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from telstate.calls._address import is_anonymous, plain_uri
+from telstate.calls._address import is_anonymous, is_one_address
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._signs import load_sign
@@ -171,7 +171,7 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool
             new = True
         elif name == "call_client_id":
             fields["_evidence"] |= Evidence.BY_CLIENTS
-        elif name not in _MAY_DIFFER and not _same(known, bounded(value)):
+        elif name not in _MAY_DIFFER and not is_one_address(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
     return new
 
@@ -244,11 +244,6 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
     fields["_signs"] = tuple(load_sign(sign) for sign in frozen["_signs"])
     return session
-
-
-def _same(one: object, other: object) -> bool:
-    """Return whether two values are two spellings of one address."""
-    return isinstance(one, str) and isinstance(other, str) and plain_uri(one) == plain_uri(other)
 
 
 def bounded(value: Any) -> Any:

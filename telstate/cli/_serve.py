@@ -16,9 +16,10 @@ import anyio
 import typer
 
 from telstate._asgi import is_loopback
+from telstate.cli._daily_api import ApiUrl
 from telstate.cli._log_writer import LineWriter
 from telstate.cli._nats import NATS_HELP, read_address
-from telstate.cli._service import BACKLOG, daily_api, load_router, log_writer, open_socket, served
+from telstate.cli._service import BACKLOG, MaxDeliveries, daily_api, load_router, log_writer, open_socket, served
 from telstate.cli._terminal import VIEW_TOKEN, log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY
 from telstate.control._rest import RestControl
@@ -105,14 +106,7 @@ def serve(
             help="Seconds for which live calls may go on after SIGTERM, before it stops to listen.",
         ),
     ] = 0.0,
-    max_deliveries: Annotated[
-        int,
-        typer.Option(
-            min=2,
-            metavar="N",
-            help="So many times the process may end while an event's handlers run; then the event becomes a dead letter.",
-        ),
-    ] = 5,
+    max_deliveries: MaxDeliveries = 5,
     tolerance: Annotated[
         float, typer.Option(metavar="SECONDS", help="Seconds for which a signature is accepted.")
     ] = 7200.0,
@@ -142,7 +136,7 @@ def serve(
         str | None,
         typer.Option("--environment", metavar="NAME", help="With --nats: the environment, which is in the names too."),
     ] = None,
-    api_url: Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)] = DAILY,
+    api_url: ApiUrl = DAILY,
 ) -> None:
     """Receive Daily's webhooks, store them, and run handlers.
 

@@ -10,9 +10,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
+import typer
 
 from telstate.cli._log_writer import LineWriter
 from telstate.cli._terminal import misuse
@@ -20,9 +21,17 @@ from telstate.control._api import DailyApi
 from telstate.errors import DefinitionError
 from telstate.routing._router import Router
 
-__all__ = ["BACKLOG", "daily_api", "load_router", "log_writer", "open_socket", "served"]
+__all__ = ["BACKLOG", "MaxDeliveries", "daily_api", "load_router", "log_writer", "open_socket", "served"]
 
 BACKLOG = 1_024
+MaxDeliveries = Annotated[
+    int,
+    typer.Option(
+        min=2,
+        metavar="N",
+        help="So many times the process may end while an event's handlers run; then the event becomes a dead letter.",
+    ),
+]
 
 
 @asynccontextmanager

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from telstate.cli._daily_api import ApiUrl
 from telstate.cli._log_writer import LineWriter
 from telstate.cli._nats import NATS_HELP, read_address
-from telstate.cli._service import BACKLOG, daily_api, load_router, log_writer, open_socket, served
+from telstate.cli._service import BACKLOG, MaxDeliveries, daily_api, load_router, log_writer, open_socket, served
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.control._api import DAILY
 from telstate.control._rest import RestControl
@@ -77,14 +78,7 @@ def work(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Seconds that handlers have to finish after SIGTERM."),
     ] = 30.0,
-    max_deliveries: Annotated[
-        int,
-        typer.Option(
-            min=2,
-            metavar="N",
-            help="So many times the process may end while an event's handlers run; then the event becomes a dead letter.",
-        ),
-    ] = 5,
+    max_deliveries: MaxDeliveries = 5,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="With --port: the address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int | None,
@@ -92,7 +86,7 @@ def work(
             min=0, max=65535, metavar="PORT", help="Answer GET /health and /ready there; 0 takes a free port."
         ),
     ] = None,
-    api_url: Annotated[str, typer.Option("--api-url", envvar="TELSTATE_DAILY_API_URL", hidden=True)] = DAILY,
+    api_url: ApiUrl = DAILY,
 ) -> None:
     """Run handlers for a share of the events that `telstate serve --nats` publishes. Start as many workers as you like.
 

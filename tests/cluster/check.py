@@ -21,6 +21,7 @@ from telstate.routing._clock import SystemClock
 from telstate.routing._handlers import HandlerTable
 from tests.cluster.fleet import Fault
 from tests.cluster.worker import NAMES, router_of
+from tests.json_values import differences
 
 __all__ = ["Fold", "Report", "Run", "check", "fold_of", "runs_in"]
 
@@ -151,7 +152,7 @@ async def check(url: str | list[str], folder: Path, sent: Counter[bytes], faults
     report.expect_none("what is acknowledged is in the stream", list((sent - fold.payloads).elements()))
     for partition, (state, engine) in enumerate(zip(states, fold.engines, strict=True)):
         promise = f"the state of partition {partition} is the fold of the stream"
-        report.expect_none(promise, _differences(state["engine"], to_jsonable_python(engine.snapshot())))
+        report.expect_none(promise, differences(state["engine"], to_jsonable_python(engine.snapshot())))
     finished = {run.work for run in runs if run.end is not None}
     report.expect_none("every handler that is due has finished", sorted((fold.due | fold.retired) - finished))
     # A checkpoint is as of its last event, and more have retired since.
@@ -260,15 +261,3 @@ def _reason(before: Run, faults: list[Fault]) -> str:
 
 def _slack() -> float:
     return _SLACK * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    """The places where two JSON values differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted(one.keys() | other.keys()):
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}")
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for number, (left, right) in enumerate(zip(one, other, strict=True)):
-            yield from _differences(left, right, f"{path}[{number}]")
-    elif one != other:
-        yield f"{path}: {str(one)[:200]} is not {str(other)[:200]}"

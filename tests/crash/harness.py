@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from telstate.routing._clock import SystemClock
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._ports import KeptLetter, Record
 from tests.crash.child import ARCHIVE, FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
+from tests.json_values import differences
 
 __all__ = ["Report", "check", "torment"]
 
@@ -197,7 +198,7 @@ def check(folder: Path, report: Report, *, prunes: bool = False) -> None:
         "dead letters": len(kept.letters),
     }
     _check_events(kept, acks, report)
-    report.expect_none("the state at the end is the fold of the journal", _differences(end["engine"], fold.engine))
+    report.expect_none("the state at the end is the fold of the journal", differences(end["engine"], fold.engine))
     _check_runs(kept, fold, runs, report)
     _check_marks(kept, fold, report)
     report.expect_none(
@@ -251,15 +252,3 @@ def _check_marks(kept: _Kept, fold: _Fold, report: Report) -> None:
     failing = {(number, handler) for number, handler in fold.due if is_to_fail(f"{kept.id}:{number}", handler)}
     report.expect_none("a handler that raised is a dead letter", sorted(failing - letters))
     report.expect_none("nothing else is a dead letter", sorted(letters - failing))
-
-
-def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    """The places where two JSON values differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted(one.keys() | other.keys()):
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}")
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for number, (left, right) in enumerate(zip(one, other, strict=True)):
-            yield from _differences(left, right, f"{path}[{number}]")
-    elif one != other:
-        yield f"{path}: {str(one)[:200]} is not {str(other)[:200]}"
