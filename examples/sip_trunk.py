@@ -140,8 +140,7 @@ async def simulate() -> None:
                 daily.hang_up(event.call_id or "")
 
         api = DailyApi(daily.key, url=daily.url)
-        # Daily's times are whole seconds: of two events a moment apart, they may differ by a second.
-        async with backend(api, start_bot, secret=secret, listening=listening, connected_within=2.5) as calls:
+        async with backend(api, start_bot, secret=secret, listening=listening, connected_within=0.8) as calls:
             created = await Trunks(api).create(trunk)
             print(f"the carrier sends calls to {created.sip_uri}")
             for number in (patient, hasty):

@@ -9,7 +9,7 @@ The packages, one line each; imports go down this list only:
     journals/  where events are stored: in memory, in SQLite
     sources/   where events come from: webhooks, daily-python, pipecat, files
     control/   how to act on calls: REST, daily-python, pipecat, the dialer
-    views/     how to look at calls: reports, diagrams
+    views/     how to look at calls: reports, diagrams, the live board, metrics
     testing/   for tests: a fake clock, simulated calls, a fake Daily
     cli/       the command line: the only place with arguments, environment and process exit
 

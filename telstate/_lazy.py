@@ -18,17 +18,19 @@ def lazy_exports(package: str, exports: Mapping[str, str | tuple[str, str]]) -> 
 
     Args:
         package: the package's name.
-        exports: for each name, the module that defines it: inside the package, or its whole path. A pair if that needs an extra, which
-            comes second.
+        exports: for each name, the module that defines it: inside the package, or its whole path. `_module:` is the module itself. A pair
+            if that needs an extra, which comes second.
     """
 
     def load(name: str) -> Any:
         if name not in exports:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         export = exports[name]
-        module, extra = (export, None) if isinstance(export, str) else export
+        place, extra = (export, None) if isinstance(export, str) else export
+        module, itself, _ = place.partition(":")
         try:
-            value = getattr(import_module(module if "." in module else f"{package}.{module}"), name)
+            loaded = import_module(module if "." in module else f"{package}.{module}")
+            value = loaded if itself else getattr(loaded, name)
         except ModuleNotFoundError as error:
             missing = (error.name or "telstate").partition(".")[0]
             if extra is None or missing == "telstate":

@@ -7,6 +7,7 @@ TelstateError
 ├── CallEnded         a session ended before it reached the awaited state, or before it could be acted on
 ├── NotRunning        the dispatcher or the API client is not open
 ├── JournalError      the journal could not keep an event: nothing was accepted
+│   ├── EventTooLarge      the journal takes no event of that size: retrying does not help
 │   └── RevisionConflict   another process saved a checkpoint in the meantime
 ├── HandlerTimeout    a handler took longer than its `timeout=`, and was cancelled
 ├── NotSupported      the chosen way to Daily cannot carry this: use another one, or leave it out
@@ -35,6 +36,7 @@ __all__ = [
     "DailyError",
     "DefinitionError",
     "DialoutInProgress",
+    "EventTooLarge",
     "ForwardingFailed",
     "HandlerTimeout",
     "InvalidRequest",
@@ -110,6 +112,10 @@ class JournalError(TelstateError):
     """
 
     answers: tuple[Any, ...] = ()
+
+
+class EventTooLarge(JournalError):
+    """Raised when the journal takes no event of that size. Retrying does not help: the message says which limit is too low."""
 
 
 class RevisionConflict(JournalError):

@@ -64,6 +64,8 @@ class NatsServer:
         self, folder: Path, config: str = "", *, jetstream: str = "", user: str | None = None, port: int | None = None
     ) -> None:
         self.folder = folder
+        self.replicas = 1
+        """How many copies it can keep of a stream."""
         self._config = config
         self._jetstream = jetstream
         self._user = f"{user}@" if user else ""
@@ -190,6 +192,8 @@ class NatsCluster:
     def __init__(self, folder: Path, size: int = 3, config: str = "", *, jetstream: str = "") -> None:
         ports = free_ports(2 * size)
         clients, routes = ports[:size], ports[size:]
+        self.replicas = size
+        """How many copies they can keep of a stream."""
         urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         self.servers: list[NatsServer] = [
             NatsServer(
@@ -206,6 +210,11 @@ class NatsCluster:
     def urls(self) -> Sequence[str]:
         """How clients reach them."""
         return [server.url for server in self.servers]
+
+    @property
+    def url(self) -> str:
+        """The same in one text."""
+        return ",".join(self.urls)
 
     def __enter__(self) -> Self:
         for server in self.servers:

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
@@ -25,6 +26,7 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import Process
+from standardwebhooks import Webhook
 
 from telstate import Cause, Direction, PinlessDialin, SipTrunkIncoming, State
 from telstate.control import Room
@@ -104,9 +106,9 @@ def code_lines(source: str, names: set[str]) -> int:
 
 
 def test_every_example_has_a_test_here() -> None:
-    """Add a test with an example. (make_logs.py is run in tests/testing.)"""
+    """Add a test with an example. (make_logs.py is run in tests/testing, those of deploy in tests/deploy.)"""
     names = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("[!_]*.py")}
-    names -= {"make_logs.py", "cluster/handlers.py"}  # the workers of cluster/run.py run that
+    names -= {"make_logs.py", "deploy/handlers.py", "cluster/handlers.py"}  # the workers of cluster/run.py run that
     assert {name for name in names if f'"{name}"' not in SOURCE and f"examples.{name[:-3]}" not in SOURCE} == set()
 
 
@@ -136,7 +138,7 @@ def test_the_part_to_copy_does_not_use_the_fake(program: str) -> None:
 
 
 @pytest.mark.usefixtures("restored_logging")
-@pytest.mark.parametrize("program", SIMULATED)
+@pytest.mark.parametrize("program", [*SIMULATED, "campaign.py"])
 def test_with_a_key_it_needs_the_other_variables_too(
     program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +151,31 @@ def test_with_a_key_it_needs_the_other_variables_too(
     with pytest.raises(KeyError, match=r"^'[A-Z_]+'$"):
         runpy.run_path(str(EXAMPLES / program), run_name="__main__")
     assert "SIMULATED" not in capsys.readouterr().out
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_campaign_that_is_killed_five_times_reaches_nobody_twice() -> None:
+    """The fake in the other process is the witness. How many starts nobody can tell of depends on where the kills hit."""
+    first, *lines = run("campaign.py", timeout=240).stdout.decode().splitlines()
+    assert first.startswith("SIMULATED: without DAILY_API_KEY")
+    kills, results, promises = lines[:5], lines[5], lines[6:]
+    known = [
+        int(found[1]) for line in kills if (found := re.fullmatch("kill -9, when (\\d+) of 200 had a result", line))
+    ]
+    assert len(known) == 5
+    assert known == sorted(known)
+    outcomes = {outcome: int(count) for count, outcome in re.findall(r"(\d+) ([a-z]+)", results)}
+    assert sum(outcomes.values()) == 200
+    assert set(outcomes) <= {"answered", "unanswered", "unconfirmed", "cancelled", "unknown"}
+    assert outcomes["answered"] >= 100
+    assert promises == [
+        "numbers without exactly one result: 0",
+        "people who were reached twice: 0",
+        "numbers that were called again while a call went on: 0",
+        "numbers with more starts than planned: 0",
+        "people counted as reached whom nobody reached: 0",
+    ]
 
 
 SERVICES = [
@@ -418,6 +445,36 @@ def test_the_fastapi_app_receives_and_answers(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.wait()
+
+
+def test_the_receiver_of_notifications_verifies_and_keeps_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is not signed is refused. Its process is killed in `tests/crash`."""
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    monkeypatch.setenv("TELSTATE_NOTIFY_SECRET", secret)
+    monkeypatch.setenv("RECEIVED", str(tmp_path / "received.db"))
+    receiver = runpy.run_path(str(EXAMPLES / "notify_receiver.py"))
+    body = json.dumps({"type": "call.ended", "data": {"session": {"session_id": "s"}}})
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("msg_1", now, body),
+    }
+
+    async def post(**more: str) -> int:
+        transport = httpx.ASGITransport(receiver["app"])
+        async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
+            return (await client.post("/calls", content=body, headers={**headers, **more})).status_code
+
+    statuses = [asyncio.run(post()), asyncio.run(post()), asyncio.run(post(**{"webhook-id": "msg_2"}))]
+    assert statuses == [204, 204, 401]
+    assert capsys.readouterr().out == "call.ended s\ncall.ended s, again\n"
+    assert receiver["received"].execute("SELECT id, type, body FROM messages").fetchall() == [
+        ("msg_1", "call.ended", body)
+    ]
+    receiver["received"].close()
 
 
 async def _dial_in(spoken: list[str]) -> None:

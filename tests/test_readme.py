@@ -25,10 +25,15 @@ MAIN = ROOT / "README.md"
 NOT_PROGRAMS = {"text", "json", "jsonl", "toml", "html", "conf"}
 RUN_ELSEWHERE = {
     "python -m pytest -q -n 4": ".ci/run",
-    "python -m pytest -q -n auto -m long": ".ci/run",
+    "python -m pytest -q -n 3 -m long": ".ci/run",
+    "python examples/campaign.py": "tests/test_examples.py",
     "python examples/cluster/run.py": "tests/test_examples.py",
+    "telstate fake-daily --room garage --line '+12025550101 busy' --line '+12025550101 answers=4,talks=60'": "tests/cli/test_fake_daily.py",
     "python -m tests.crash": "tests/crash/test_crash.py",
+    "python -m tests.crash.campaigns": "tests/crash/test_campaigns.py",
     "python -m tests.cluster": "tests/cluster/test_cluster.py",
+    "python -m tests.cluster handover": "tests/cluster/test_cluster.py",
+    "python -m tests.cluster hour": "tests/cluster/test_cluster.py",
     "python -m tests.soak": "tests/soak/test_soak.py",
     "python -m tests.attacks": "tests/attacks/test_receiver.py",
     "python -m tests.benchmarks": "tests/benchmarks/test_benchmarks.py",

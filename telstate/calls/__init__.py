@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telstate.calls._callers import Caller, CallerState
+from telstate.calls._caller import Caller, CallerState
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._engine import Engine
 from telstate.calls._evidence import Cause, EndedBy, EndSource

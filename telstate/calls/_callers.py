@@ -8,7 +8,7 @@ event says that caller and dial-in are one, so it is derived:
 - Otherwise the one caller for whom Daily made a room is the one new dial-in of that room.
 - Otherwise the one waiting caller whose number is the `sip_from` of the one new dial-in is that dial-in.
 
-Where several callers or several dial-ins could be meant, none is linked.
+Where several callers or several dial-ins could be meant, none is linked. The dial-in to which somebody was transferred is nobody new.
 
 What is derived follows from the times of the events alone, so it is computed anew whenever one more event bears on it, and the order
 of arrival does not matter. A caller who gets to no session is lost: they gave up, or could not be forwarded.
@@ -16,14 +16,31 @@ of arrival does not matter. A caller who gets to no session is lost: they gave u
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from enum import StrEnum
-from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from telstate.calls._address import is_one_address, plain_uri
+from telstate.calls._address import is_anonymous, is_one_address, plain_uri
+from telstate.calls._caller import ELSEWHERE, HERE, Caller, CallerState, write
+from telstate.calls._caller_matching import (
+    AFTER_LIMIT,
+    LATE,
+    ROUNDING,
+    CouldBe,
+    began,
+    connected_time,
+    differ,
+    forwarded_before,
+    is_in_another_room,
+    is_near,
+    may_be_of_one,
+    pairs_of,
+    since_called,
+    slack_of,
+    waits_since,
+)
+from telstate.calls._caller_numbers import may_agree, number_key
+from telstate.calls._evidence import Evidence
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._notes import add_notes
 from telstate.calls._recorder import bounded, set_rare
@@ -34,192 +51,19 @@ from telstate.events import DeadlinePassed, Direction, ForwardRefused, PinlessFo
 from telstate.events._base import is_time
 from telstate.events._sessionless import WaitingCaller
 
-__all__ = ["Caller", "CallerState", "Callers"]
+__all__ = ["Callers"]
 
 HOLD_DEADLINE = "hold"
 """The deadline that only notifies."""
 HOLD_LIMIT = "hold-limit"
 """The limit after which a caller is lost."""
-
-_ROUNDING = 1.0
-"""Webhooks have whole seconds, so a connected may seem this much earlier than what caused it."""
-_ANSWER = 60.0
-"""Seconds by which Daily's answer to a forward may be later than the connection itself."""
-_NEW = 60.0
-"""Two dial-ins within so many seconds are both new: which of them is the caller is not known."""
-_LATE = 60.0
-"""Seconds by which a trunk's webhook without a time may be received after the caller connected."""
 _RINGBACK = 15.0
 """Seconds within which webhooks without a call id are about one call in a room. Daily gives up after 12."""
 _LONGEST_ROOM = 1000
 """Of a room's name in place of a call id, which is at most 1024 characters long."""
-
-
-class CallerState(StrEnum):
-    """What became of a caller on hold."""
-
-    WAITING = "waiting"
-    """On hold."""
-    FORWARDED = "forwarded"
-    """Daily accepted to connect them to an endpoint; no session is known to be them yet."""
-    CONNECTED = "connected"
-    """They became a session, which has their number, the called number and how long they waited."""
-    GAVE_UP = "gave-up"
-    """They never got to a session within `Settings.hold_limit`."""
-    FAILED = "failed"
-    """Daily refused to forward them."""
-    UNKNOWN = "unknown"
-    """The limit passed, and a dial-in may have been them, but that cannot be known."""
-
-
+_MOST_COMPARED = 64
+"""So many callers of one number or room, and as many of its dial-ins, are compared at most: those that called last."""
 _LOST = (CallerState.GAVE_UP, CallerState.FAILED)
-
-
-class Caller:
-    """A caller on hold (pinless dial-in) or in ringback (SIP trunk). Read-only.
-
-    From the request that Daily sends when somebody calls, and from what this program did with it.
-    """
-
-    __slots__ = (
-        "_domain_id",
-        "_expired",
-        "_forward",
-        "_is_told",
-        "_lost",
-        "_number",
-        "_refused_at",
-        "_where",
-        "amended",
-        "call_domain",
-        "call_id",
-        "ended_at",
-        "error",
-        "from_",
-        "notes",
-        "room",
-        "session_id",
-        "started_at",
-        "state",
-        "to",
-        "via_trunk",
-    )
-
-    call_id: str
-    """Daily's id of the waiting call. On a trunk, if Daily sent none: the name of the room, with the time where that is used again."""
-    from_: str | None
-    """The number of the caller."""
-    to: str | None
-    """The number that was called."""
-    call_domain: str | None
-    via_trunk: bool
-    """True if they called on a SIP trunk. Daily connects them to `room` by itself, so they are not forwarded."""
-    room: str | None
-    """The name of the room that Daily made for them (SIP trunk)."""
-    state: CallerState
-    started_at: float | None
-    """When they called, in Unix seconds: the event's time, else when it was received."""
-    ended_at: float | None
-    """When they were connected, or Daily refused to forward them. None if no event says when they left."""
-    error: str | None
-    """Daily's answer, if it refused to forward them."""
-    session_id: str | None
-    """The session that they became."""
-    notes: Mapping[str, Any]
-    """The program's notes."""
-    amended: bool
-    """True if they were reported as lost, and that is not the last word: they were forwarded or connected later."""
-
-    _number: int
-    """The number of the first event about them. Sorts callers by first sight, and stands in for unknown times."""
-    _forward: tuple[float | None, int, str] | None
-    """The last accepted forward: time, number of the event, endpoint."""
-    _refused_at: float | None
-    _domain_id: str | None
-    _is_told: bool
-    """True if `started_at` is Daily's time, not that of a receipt."""
-    _expired: bool
-    _where: str | None
-    """`here` if they came from another partition, `elsewhere` if they were handed over to one; None if neither."""
-    _lost: bool
-    """True once they were reported as lost."""
-
-    def __init__(self, call_id: str, number: int) -> None:
-        for name in self.__slots__:
-            _write(self, name, None)
-        _write(self, "call_id", call_id)
-        _write(self, "_number", number)
-        _write(self, "notes", {})
-        _write(self, "state", CallerState.WAITING)
-        for name in ("amended", "via_trunk", "_expired", "_is_told", "_lost"):
-            _write(self, name, False)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{name!r} cannot be changed: a caller is read-only")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{name!r} cannot be deleted: a caller is read-only")
-
-    @property
-    def held_s(self) -> float | None:
-        """How many seconds they waited; None if it is not known when that ended."""
-        return _between(self.started_at, self.ended_at)
-
-    @property
-    def forwarded_to(self) -> str | None:
-        """The endpoint that they were forwarded to last."""
-        return None if self._forward is None else self._forward[2]
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """True if they were forwarded to a room whose events are in another partition, which goes on with them."""
-        return self._where == ELSEWHERE
-
-    def held(self) -> dict[str, Any]:
-        """Return what another partition needs to go on with them, as JSON values."""
-        return {
-            "from": self.from_,
-            "to": self.to,
-            "callDomain": self.call_domain,
-            "startedAt": self.started_at,
-            "notes": dict(self.notes),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record of this caller as JSON values. Numbers are not masked."""
-        return {
-            "call_id": self.call_id,
-            "from": self.from_,
-            "to": self.to,
-            "state": self.state.value,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "held_s": self.held_s,
-        }
-
-    def __repr__(self) -> str:
-        return f"<Caller {self.call_id} {self.state}>"
-
-    def dump(self) -> list[Any]:
-        """Return all values as JSON values."""
-        return [getattr(self, name) for name in _DUMPED]
-
-    @classmethod
-    def load(cls, dumped: Iterable[Any]) -> Caller:
-        """Restore what `dump` returned, also after a round trip through JSON, and also before there were trunks."""
-        caller = cls("", 0)
-        for name, value in zip(_DUMPED, dumped, strict=False):
-            _write(caller, name, tuple(value) if isinstance(value, list) else value)
-        _write(caller, "state", CallerState(caller.state))
-        return caller
-
-
-_write = object.__setattr__
-HERE, ELSEWHERE = "here", "elsewhere"
-
-_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where")
-_DUMPED = (*(name for name in Caller.__slots__ if name not in _LATER_SLOTS), *_LATER_SLOTS)
-"""The order of the values in a dump; what was added later stands last."""
 
 
 class _Keys(NamedTuple):
@@ -230,9 +74,6 @@ class _Keys(NamedTuple):
     room: str
 
 
-_CouldBe = Callable[[Caller, Session], bool]
-
-
 class Callers:
     """All callers on hold, and those that got to a session or were lost, for their retention.
 
@@ -240,6 +81,7 @@ class Callers:
         settings: how long and how many are remembered, and the limits.
         find: returns the session of an id.
         sessions: returns all sessions.
+        is_transferred: returns True for the far leg of a transferred caller.
     """
 
     def __init__(
@@ -247,10 +89,12 @@ class Callers:
         settings: Settings,
         find: Callable[[str], Session | None],
         sessions: Callable[[], Iterator[Session]],
+        is_transferred: Callable[[Session], bool],
     ) -> None:
         self.known: ExpiringDict[str, Caller] = ExpiringDict(settings.retention, settings.max_parked)
         self._find = find
         self._sessions = sessions
+        self._is_transferred = is_transferred
         self._limit = Limit(settings.hold_limit)
         self._deadline = None if settings.hold_deadline is None else Limit(settings.hold_deadline)
         self._forwarded: dict[str, dict[str, None]] = {}
@@ -323,7 +167,7 @@ class Callers:
             return True
         caller = self._get(call_id, number, now)
         is_repeated = caller.via_trunk
-        _discard(self._waiting, _key(caller.from_), call_id)
+        _discard(self._waiting, number_key(caller.from_), call_id)
         known = {
             "from_": bounded(event.from_ or None),
             "to": bounded(event.to or None),
@@ -331,12 +175,13 @@ class Callers:
         }
         if isinstance(event, SipTrunkIncoming):
             known.update(room=event.room, _domain_id=event.domain_id)
-            _write(caller, "via_trunk", True)
+            write(caller, "via_trunk", True)
         for name, value in known.items():
-            if getattr(caller, name) is None and value is not None:
-                _write(caller, name, value)
+            before = getattr(caller, name)
+            if value is not None and (before is None or (is_anonymous(before) and not is_anonymous(value))):
+                write(caller, name, value)
         _note_start(caller, at, is_told=told_at is not None)
-        self._waiting.setdefault(_key(caller.from_), {})[call_id] = None
+        self._waiting.setdefault(number_key(caller.from_), {})[call_id] = None
         if caller.room is not None:
             self._rooms.setdefault(caller.room, {})[call_id] = None
         self._match(caller)
@@ -354,40 +199,40 @@ class Callers:
         if before is None or _is_later(forward, before):
             if before is not None:
                 _discard(self._forwarded, plain_uri(before[2]), event.call_id)
-            _write(caller, "_forward", forward)
-            _write(caller, "_expired", False)
+            write(caller, "_forward", forward)
+            write(caller, "_expired", False)
             self._forwarded.setdefault(plain_uri(forward[2]), {})[event.call_id] = None
             if caller.session_id is None:
                 self._start_limits(caller, now)
             if event.handed_over:
-                _write(caller, "_where", ELSEWHERE)
+                write(caller, "_where", ELSEWHERE)
                 self._stop_limits(caller.call_id)
             self._match(caller, None if before is None else before[2])
         return caller
 
     def _take_over(self, caller: Caller, held: Mapping[str, Any]) -> None:
         """Take over a caller who waited in another partition, with what that knows of them."""
-        _discard(self._waiting, _key(caller.from_), caller.call_id)
+        _discard(self._waiting, number_key(caller.from_), caller.call_id)
         for name, key in (("from_", "from"), ("to", "to"), ("call_domain", "callDomain")):
             value = held.get(key)
             if getattr(caller, name) is None and isinstance(value, str):
-                _write(caller, name, bounded(value))
+                write(caller, name, bounded(value))
         started_at, notes = held.get("startedAt"), held.get("notes")
         if is_time(started_at):
             _note_start(caller, started_at, is_told=True)
         if isinstance(notes, dict) and not caller.notes:
             with suppress(ValueError):
-                _write(caller, "notes", add_notes({}, notes))
-        _write(caller, "_where", HERE)
-        self._waiting.setdefault(_key(caller.from_), {})[caller.call_id] = None
+                write(caller, "notes", add_notes({}, notes))
+        write(caller, "_where", HERE)
+        self._waiting.setdefault(number_key(caller.from_), {})[caller.call_id] = None
 
     def refuse(self, event: ForwardRefused, number: int, at: float | None, now: float) -> Caller:
         """Daily refused to forward a caller. An accepted forward outweighs it: after that they are not on hold any more."""
         caller = self._get(event.call_id, number, now)
         error = bounded(event.error or "the forward was refused")
         if caller.error is None or (at or 0.0, error) < (caller._refused_at or 0.0, caller.error):
-            _write(caller, "error", error)
-            _write(caller, "_refused_at", at)
+            write(caller, "error", error)
+            write(caller, "_refused_at", at)
         self._match(caller)
         if caller.state is CallerState.FAILED:
             self._stop_limits(caller.call_id)
@@ -401,7 +246,7 @@ class Callers:
             return None
         if limit is self._limit:
             self._stop_limits(call_id)
-            _write(caller, "_expired", True)
+            write(caller, "_expired", True)
             self._settle(caller)
         else:
             limit.ends.pop(call_id)
@@ -419,7 +264,7 @@ class Callers:
         session = self._find(caller.session_id or "")
         if session is not None:
             add_notes(session.notes, notes)
-        _write(caller, "notes", add_notes(caller.notes, notes))
+        write(caller, "notes", add_notes(caller.notes, notes))
         if session is not None:
             set_rare(session, "caller_notes", caller.notes)
         return caller
@@ -428,7 +273,7 @@ class Callers:
         """Return True once for a caller that is lost."""
         if caller._lost or caller.state not in _LOST:
             return False
-        _write(caller, "_lost", True)
+        write(caller, "_lost", True)
         return True
 
     def _room_as_id(self, event: WaitingCaller, at: float | None) -> str | None:
@@ -465,8 +310,9 @@ class Callers:
     def see(self, session: Session, now: float) -> None:
         """Something may be new of a dial-in: it may be a caller."""
         facts = (
+            session._evidence & Evidence.CONNECTED_BY_DAILY,
             *(session.sip_from, session.sip_endpoint, session.room, session.domain_id),
-            *(session.connected_at, session.started_at),
+            *(session.connected_at, session.started_at, _is_cut(session), self._is_transferred(session)),
         )
         if self._seen.get(session.session_id) == facts:
             return
@@ -498,7 +344,7 @@ class Callers:
         if session.direction is not Direction.DIALIN:
             return _Keys("", "", "")
         endpoint = "" if session.sip_endpoint is None else plain_uri(session.sip_endpoint)
-        keys = _Keys(_key(session.sip_from), endpoint, session.room or "")
+        keys = _Keys(number_key(session.sip_from), endpoint, session.room or "")
         if self._keys.get(session_id) != keys:
             self._unindex(session_id)
             self._keys[session_id] = keys
@@ -512,9 +358,10 @@ class Callers:
     def _match(self, caller: Caller, endpoint_before: str | None = None) -> None:
         """Compute anew what may follow from a change of a caller."""
         endpoints = {plain_uri(uri) for uri in (caller.forwarded_to, endpoint_before) if uri is not None}
-        if _key(caller.from_):  # a dial-in from their number may be them, and so not the caller who was forwarded there
-            endpoints |= {self._keys[session_id].endpoint for session_id in self._from.get(_key(caller.from_), ())}
-        self._rematch(endpoints, set() if caller.room is None else {caller.room}, {_key(caller.from_)})
+        number = number_key(caller.from_)
+        if number:  # a dial-in from it may be them, and so not the caller who was forwarded there
+            endpoints |= {self._keys[session_id].endpoint for session_id in self._from.get(number, ())}
+        self._rematch(endpoints, set() if caller.room is None else {caller.room}, {number})
         self._settle(caller)
 
     def _rematch(self, endpoints: set[str], rooms: set[str], numbers: set[str]) -> None:
@@ -531,10 +378,10 @@ class Callers:
             return set()
         found: dict[str, str] = {}
         for session in self._dialins(self._arrived.get(endpoint, ())):
-            could_be = [caller for caller in forwarded if _is_near(caller, session, self._limit.ttl)]
+            could_be = [caller for caller in forwarded if is_near(caller, session, self._limit.ttl)]
             if self._has_number_of_a_caller(session):  # then they are not one of another number
-                could_be = [caller for caller in could_be if _may_agree(caller.from_, session.sip_from)]
-            caller = _forwarded_before(session, could_be, found, self._limit.ttl)
+                could_be = [caller for caller in could_be if may_agree(caller.from_, session.sip_from)]
+            caller = forwarded_before(session, could_be, found, self._limit.ttl)
             if caller is not None:
                 found[caller.call_id] = session.session_id
         return self._link_firmly(self._by_forward, forwarded, found)
@@ -547,11 +394,9 @@ class Callers:
         dialins = [
             s for s in self._dialins(self._into.get(room, ())) if not self._is_taken(s.session_id, self._by_forward)
         ]
-        found = _pairs(callers, dialins, self._could_be, self._limit.ttl)
-        left = [s for s in dialins if s.session_id not in found.values()]
-        if left and len(found) < len(callers):
-            others = [c for c in callers if c.call_id not in found and not c._is_told]
-            found |= _pairs(others, left, self._could_have_been, self._limit.ttl)
+        callers, found = self._pair_latest(
+            callers, dialins, (self._could_be, self._could_be_late, self._could_have_been)
+        )
         return self._link_firmly(self._by_room, callers, found)
 
     def _link_firmly(
@@ -562,7 +407,7 @@ class Callers:
         for caller in callers:
             before, after = links.get(caller.call_id), found.get(caller.call_id)
             if before != after:
-                touched.add((_key(caller.from_), caller.room or ""))
+                touched.add((number_key(caller.from_), caller.room or ""))
                 touched |= {(self._keys[s].number, self._keys[s].room) for s in (before, after) if s in self._keys}
                 links.pop(caller.call_id, None)
                 self._unlink(caller)
@@ -578,14 +423,20 @@ class Callers:
         """Find the callers of a number among the dial-ins that come from it."""
         if not number or number not in self._waiting:
             return
-        firm = (self._by_forward, self._by_room)
+        by_forward, by_room = self._by_forward, self._by_room
         callers = [
             caller
-            for caller in map(self._caller, self._waiting[number])
-            if not caller.is_elsewhere and not any(caller.call_id in links for links in firm)
+            for call_id in self._waiting[number]
+            if call_id not in by_forward
+            and call_id not in by_room
+            and not (caller := self._caller(call_id)).is_elsewhere
         ]
-        dialins = [s for s in self._dialins(self._from.get(number, ())) if not self._is_taken(s.session_id, *firm)]
-        found = _pairs(callers, dialins, self._could_be, self._limit.ttl)
+        dialins = [
+            session
+            for session in self._dialins(self._from.get(number, ()))
+            if not self._is_taken(session.session_id, by_forward, by_room) and not self._is_transferred(session)
+        ]
+        callers, found = self._pair_latest(callers, dialins, self._tests_of_numbers)
         for caller in callers:
             if caller.session_id is not None and found.get(caller.call_id) != caller.session_id:
                 self._unlink(caller)
@@ -595,36 +446,88 @@ class Callers:
             else:
                 self._settle(caller)
 
+    def _pair_latest(
+        self, callers: list[Caller], dialins: list[Session], tests: Iterable[CouldBe]
+    ) -> tuple[list[Caller], dict[str, str]]:
+        """Find the latest callers of a number or a room among its latest dial-ins; return whose sessions were looked for, and what was found.
+
+        Each event compares them all, so a number that calls all the time would take all the time there is.
+        """
+        if len(callers) <= _MOST_COMPARED:
+            return callers, self._pair(callers, dialins[-_MOST_COMPARED:], tests)
+        in_order = sorted(callers, key=began)
+        found = self._pair(in_order[-_MOST_COMPARED:], dialins[-_MOST_COMPARED:], tests)
+        # What the oldest of them are depends on who called before, who is not looked at: they stay what they are.
+        settled = {caller.call_id for caller in in_order[: -_MOST_COMPARED * 3 // 4]}
+        found = {one: session for one, session in found.items() if not {one, self._taken.get(session)} & settled}
+        return [caller for caller in callers if caller.call_id not in settled], found
+
+    def _pair(self, callers: list[Caller], dialins: list[Session], tests: Iterable[CouldBe]) -> dict[str, str]:
+        """Find callers among dial-ins by one test after the other: what one finds is not free for the next."""
+        found: dict[str, str] = {}
+        dialins = since_called(callers, dialins)
+        for could_be in tests:
+            others = [caller for caller in callers if caller.call_id not in found]
+            taken = set(found.values())
+            left = [session for session in dialins if session.session_id not in taken]
+            if not others or not left:
+                break
+            found |= pairs_of(others, left, could_be, self._limit.ttl + AFTER_LIMIT)
+        return found
+
     def _has_number_of_a_caller(self, session: Session) -> bool:
         """Return whether a dial-in can be a caller whose number it has."""
-        others = map(self._caller, self._waiting.get(_key(session.sip_from), ()))
+        others = map(self._caller, self._waiting.get(number_key(session.sip_from), ()))
         return any(self._could_be(other, session) for other in others)
 
     def _is_taken(self, session_id: str, *by: Mapping[str, str]) -> bool:
         """Return whether a session is a caller who was found by such evidence."""
-        call_id = self._taken.get(session_id, "")
-        return any(links.get(call_id) == session_id for links in by)
+        call_id = self._taken.get(session_id)
+        return call_id is not None and any(links.get(call_id) == session_id for links in by)
 
     def _could_be(self, caller: Caller, session: Session) -> bool:
         """Return whether a dial-in can be this caller: the time fits, and neither number, endpoint nor room contradict."""
-        return self._fits(caller, session, _ROUNDING)
+        return self._fits(caller, session, ROUNDING, ROUNDING)
+
+    def _could_be_late(self, caller: Caller, session: Session) -> bool:
+        """Return the same for a dial-in that seems to have connected after the limit."""
+        return self._fits(caller, session, ROUNDING, AFTER_LIMIT)
+
+    def _could_be_by_clocks(self, caller: Caller, session: Session) -> bool:
+        """Return the same for a dial-in that seems to have connected before they called, by another clock."""
+        return self._fits(caller, session, slack_of(caller, session), AFTER_LIMIT)
+
+    @property
+    def _tests_of_numbers(self) -> tuple[CouldBe, ...]:
+        return self._could_be, self._could_be_late, self._could_be_by_clocks
 
     def _could_have_been(self, caller: Caller, session: Session) -> bool:
         """Return the same where a trunk's webhook has no time of its own, so that it may have been received late."""
-        return caller.via_trunk and not caller._is_told and self._fits(caller, session, _LATE)
+        return caller.via_trunk and not caller._is_told and self._fits(caller, session, LATE, AFTER_LIMIT)
 
-    def _fits(self, caller: Caller, session: Session, earlier: float) -> bool:
-        """Return whether a dial-in can be this caller if it connected at most so many seconds before they are said to have called."""
+    def _could_have_begun(self, caller: Caller, session: Session) -> bool:
+        """Return the same for a dial-in of which nothing says when it began: its end, for example, may be long after that."""
+        return _is_cut(session) and self._fits(caller, session, ROUNDING, float("inf"))
+
+    def _fits(self, caller: Caller, session: Session, earlier: float, later: float) -> bool:
+        """Return whether a dial-in can be this caller.
+
+        Args:
+            caller: who waits.
+            session: the dial-in.
+            earlier: so many seconds may it have connected before they are said to have called.
+            later: so many seconds may it have connected after their limit.
+        """
         keys = self._keys.get(session.session_id)
-        if keys is None or _is_elsewhere(caller, session) or not _may_be_of_one(caller, session):
+        if keys is None or is_in_another_room(caller, session) or not may_be_of_one(caller, session):
             return False
         if caller._forward is not None and keys.endpoint not in ("", plain_uri(caller._forward[2])):
             return False
-        time = _time_of(session)
+        time = connected_time(session)
         began = caller.started_at if caller._forward is None else (caller.started_at or caller._forward[0])
         if time is None or began is None:
-            return caller._number < session.opened or earlier > _ROUNDING
-        until = max(began, (caller._forward and caller._forward[0]) or began) + self._limit.ttl
+            return caller._number < session.opened or earlier > ROUNDING
+        until = max(began, (caller._forward and caller._forward[0]) or began) + self._limit.ttl + later
         return began - earlier <= time <= until
 
     def _dialins(self, session_ids: Iterable[str]) -> list[Session]:
@@ -632,7 +535,8 @@ class Callers:
         sessions = [session for session_id in session_ids if (session := self._find(session_id)) is not None]
         fixed = [s for s in sessions if s.pinless_call_id is None or s.pinless_call_id in self.known]
         return sorted(
-            fixed, key=lambda s: (_time_of(s) or 0.0, 0 if _time_of(s) is not None else s.opened, s.session_id)
+            fixed,
+            key=lambda s: (connected_time(s) or 0.0, 0 if connected_time(s) is not None else s.opened, s.session_id),
         )
 
     def _caller(self, call_id: str) -> Caller:
@@ -651,7 +555,7 @@ class Callers:
             self._settle(self._caller(other))
         self._taken[session_id] = caller.call_id
         self._stop_limits(caller.call_id)
-        _write(caller, "session_id", session_id)
+        write(caller, "session_id", session_id)
         for name, value in _facts_of(caller).items():
             if rare(session, name) != value:
                 set_rare(session, name, value)
@@ -662,7 +566,7 @@ class Callers:
         if (session_id := caller.session_id) is None:
             return
         self._taken.pop(session_id, None)
-        _write(caller, "session_id", None)
+        write(caller, "session_id", None)
         if not caller._expired and not caller.is_elsewhere:
             self._limit.start(caller.call_id, self._now)
         session = self._find(session_id)
@@ -676,7 +580,7 @@ class Callers:
         if caller.session_id is not None:
             state = CallerState.CONNECTED
             session = self._find(caller.session_id)
-            ended_at = caller.ended_at if session is None else _time_of(session)
+            ended_at = caller.ended_at if session is None else connected_time(session)
         elif caller.error is not None and caller._forward is None:
             state, ended_at = CallerState.FAILED, caller._refused_at
         elif caller._expired:
@@ -684,20 +588,22 @@ class Callers:
         else:
             state = CallerState.WAITING if caller._forward is None else CallerState.FORWARDED
         if caller._lost and state not in _LOST:
-            _write(caller, "amended", True)
-        _write(caller, "state", state)
-        _write(caller, "ended_at", ended_at)
+            write(caller, "amended", True)
+        write(caller, "state", state)
+        write(caller, "ended_at", ended_at)
 
     def _may_have_connected(self, caller: Caller) -> bool:
         """Return whether a dial-in that nobody is known to be may have been this caller."""
-        key = _key(caller.from_)
+        key = number_key(caller.from_)
         of_number = self._keys if not key else (*self._from.get(key, ()), *self._from.get("", ()))
         candidates = (*of_number, *self._into.get(caller.room or "", ()))
+        tests = (*self._tests_of_numbers, self._could_have_been, self._could_have_begun)
         return any(
             session_id not in self._taken
             and (session := self._find(session_id)) is not None
             and session.pinless_call_id is None
-            and (self._could_be(caller, session) or self._could_have_been(caller, session))
+            and not self._is_transferred(session)
+            and any(could_be(caller, session) for could_be in tests)
             for session_id in candidates
         )
 
@@ -720,6 +626,19 @@ class Callers:
             for call_id, due in limit.due(now)
         ]
 
+    def overdue(self, now: float | None) -> list[DeadlinePassed]:
+        """Return the hold limits that passed by the times of the events: in a log without timers, at its end.
+
+        The times decide, not when the limits began: a log may have its lines in any order.
+        """
+        if now is None:
+            return []
+        return [
+            DeadlinePassed(call_id=call_id, deadline=HOLD_LIMIT, due_at=max(due, 0.0))
+            for call_id, due in self._limit.ends.items()
+            if (since := waits_since(self._caller(call_id))) is not None and since + self._limit.ttl <= now
+        ]
+
     def _start_limits(self, caller: Caller, now: float) -> None:
         """Begin to wait for a caller's session; a forward begins it anew, and the deadline is for those not forwarded yet."""
         self._limit.start(caller.call_id, now)
@@ -735,7 +654,12 @@ class Callers:
 
     def expire(self, now: float) -> list[Caller]:
         """Forget the callers that are due; return those that got to no session."""
-        return self._drop(call_id for call_id, _ in self.known.due(now))
+        due = [call_id for call_id, _ in self.known.due(now)]
+        for call_id in due:
+            if self._limit.ends.get(call_id, now) < now:  # in a log without timers
+                write(self._caller(call_id), "_expired", True)
+                self._settle(self._caller(call_id))
+        return self._drop(due)
 
     def trim(self) -> list[Caller]:
         """Forget the oldest callers above the limit; return those that got to no session."""
@@ -763,7 +687,7 @@ class Callers:
             self._stop_limits(caller.call_id)
             self._by_forward.pop(caller.call_id, None)
             self._by_room.pop(caller.call_id, None)
-            _discard(self._waiting, _key(caller.from_), caller.call_id)
+            _discard(self._waiting, number_key(caller.from_), caller.call_id)
             _discard(self._rooms, caller.room or "", caller.call_id)
             if caller._forward is not None:
                 _discard(self._forwarded, plain_uri(caller._forward[2]), caller.call_id)
@@ -800,7 +724,7 @@ class Callers:
         if not self.known:
             return
         for _, caller in self.known.values():
-            self._waiting.setdefault(_key(caller.from_), {})[caller.call_id] = None
+            self._waiting.setdefault(number_key(caller.from_), {})[caller.call_id] = None
             if caller.room is not None:
                 self._rooms.setdefault(caller.room, {})[caller.call_id] = None
             if caller._forward is not None:
@@ -832,138 +756,15 @@ def _note_start(caller: Caller, at: float | None, *, is_told: bool) -> None:
     if at is None or (caller._is_told and not is_told):
         return
     if caller.started_at is None or (is_told and not caller._is_told) or at < caller.started_at:
-        _write(caller, "started_at", at)
-        _write(caller, "_is_told", is_told)
+        write(caller, "started_at", at)
+        write(caller, "_is_told", is_told)
 
 
 def _is_one_call(caller: Caller, event: SipTrunkIncoming, at: float | None) -> bool:
     """Return whether a webhook of this time is about this caller, if neither has a call id."""
-    if _differ(caller._domain_id, event.domain_id):
+    if differ(caller._domain_id, event.domain_id):
         return False
     return at is None or caller.started_at is None or abs(caller.started_at - at) <= _RINGBACK
-
-
-def _is_elsewhere(caller: Caller, session: Session) -> bool:
-    """Return whether a session is in another room than the one that Daily made for a caller, or in another domain's."""
-    if caller.room is None:
-        return False
-    if session.room is not None and session.room != caller.room:
-        return True
-    return _differ(caller._domain_id, session.domain_id)
-
-
-def _differ(one: str | None, other: str | None) -> bool:
-    return one is not None and other is not None and one != other
-
-
-def _may_be_of_one(caller: Caller, session: Session) -> bool:
-    """Return whether the numbers can be of one caller. In the room that Daily made for them, only another number contradicts:
-    a carrier may show a number here and the name of a SIP user there."""
-    if _may_agree(caller.from_, session.sip_from):
-        return True
-    are_numbers = (_user(caller.from_).isdigit(), _user(session.sip_from).isdigit())
-    return caller.room is not None and caller.room == session.room and are_numbers in ((True, False), (False, True))
-
-
-def _pairs(callers: list[Caller], dialins: list[Session], could_be: _CouldBe, window: float) -> dict[str, str]:
-    """Find the callers among dial-ins in order of time: return the session of each who can be only one, and it only them.
-
-    A room or a number can have thousands of both within retention, so each dial-in is compared only with those around it.
-    """
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    pending = sorted(callers, key=_began, reverse=True)
-    waiting: list[Caller] = []
-    untimed = [place for place, session in enumerate(dialins) if _time_of(session) is None]
-    for place, session in enumerate(dialins):
-        waiting += _take_begun(pending, session)
-        waiting = [caller for caller in waiting if not _is_over(caller, session, window)]
-        candidates = [caller for caller in waiting if could_be(caller, session)]
-        if len(candidates) != 1:
-            continue
-        (caller,) = candidates
-        before = [*_soon(dialins, place, -1), *(dialins[one] for one in untimed if one < place)]
-        if any(one.session_id not in taken and could_be(caller, one) for one in before):
-            continue
-        later = [one for one in _soon(dialins, place, 1) if could_be(caller, one)]
-        others = [one for one in waiting if one is not caller]
-        if not later or _are_explained(later, [*others, *_take_begun(pending[:], later[-1])], could_be):
-            found[caller.call_id] = session.session_id
-            taken.add(session.session_id)
-            waiting = others
-    return found
-
-
-def _take_begun(pending: list[Caller], session: Session) -> list[Caller]:
-    """Take the callers off the end of `pending`, the latest first, who may have called before a dial-in."""
-    time, begun = _time_of(session), []
-    while pending and (time is None or _began(pending[-1])[0] <= time + _LATE):
-        begun.append(pending.pop())
-    return begun
-
-
-def _is_over(caller: Caller, session: Session, window: float) -> bool:
-    """Return whether a caller called so long before a dial-in that neither this nor a later one can be them."""
-    time, known = _time_of(session), (caller.started_at, caller._forward and caller._forward[0])
-    latest = max((at for at in known if at is not None), default=None)
-    return time is not None and latest is not None and latest + window < time
-
-
-def _soon(dialins: list[Session], place: int, step: int) -> Iterator[Session]:
-    """Yield the dial-ins after one, or with a step of -1 before it, that connected so soon that both are new. They are in order of time."""
-    one = dialins[place]
-    place += step
-    while 0 <= place < len(dialins):
-        other = dialins[place]
-        if not (_is_soon_after(one, other) if step > 0 else _is_soon_after(other, one)):
-            return
-        yield other
-        place += step
-
-
-def _are_explained(dialins: Iterable[Session], callers: list[Caller], could_be: _CouldBe) -> bool:
-    """Return whether there is another caller for each of these dial-ins."""
-    left = sorted(callers, key=_began)
-    for session in dialins:
-        caller = next((caller for caller in left if could_be(caller, session)), None)
-        if caller is None:
-            return False
-        left.remove(caller)
-    return True
-
-
-def _forwarded_before(
-    session: Session, forwarded: list[Caller], found: Mapping[str, str], window: float
-) -> Caller | None:
-    """Return the caller that a session on their endpoint is: the one forwarded to it last, and not another session already."""
-    time = _time_of(session)
-    before: list[tuple[tuple[float, int], Caller]] = []
-    after: list[tuple[tuple[float, int], Caller]] = []
-    for caller in forwarded:
-        assert caller._forward is not None  # noqa: S101 - it is among the forwarded
-        at, number, _ = caller._forward
-        if time is None or at is None:
-            rank = (0.0, number)
-            if number < session.opened:
-                before.append((rank, caller))
-            elif caller._number < session.opened:
-                after.append((rank, caller))
-            continue
-        rank = (at, number)
-        if caller.started_at is not None and caller.started_at > time + _ROUNDING:
-            continue  # they called later
-        if at <= time + _ROUNDING:
-            before.append((rank, caller))
-        elif at <= time + _ANSWER:
-            after.append((rank, caller))
-    free = [(rank, caller) for rank, caller in before if caller.call_id not in found]
-    agreeing = [entry for entry in free if entry[1].from_ is not None and _agree(entry[1].from_, session.sip_from)]
-    last = max(before, key=_rank, default=None)
-    best = max(agreeing, key=_rank, default=last if last in free else None)
-    if best is not None and (time is None or best[1]._forward[0] is None or time <= best[0][0] + window):  # type: ignore[index]
-        return best[1]
-    later = [entry for entry in after if entry[1].call_id not in found]
-    return min(later, key=_rank)[1] if later else None
 
 
 def _is_later(forward: tuple[float | None, int, str], other: tuple[float | None, int, str]) -> bool:
@@ -973,72 +774,9 @@ def _is_later(forward: tuple[float | None, int, str], other: tuple[float | None,
     return (forward[0], forward[2]) > (other[0], other[2])
 
 
-def _is_near(caller: Caller, session: Session, window: float) -> bool:
-    """Return whether a session is near in time to the last forward of a caller: what is not need not be looked at."""
-    at, time = None if caller._forward is None else caller._forward[0], _time_of(session)
-    return at is None or time is None or -_ANSWER <= time - at <= window
-
-
-def _rank(entry: tuple[tuple[float, int], Caller]) -> tuple[float, str]:
-    (at, number), caller = entry
-    return (at, caller.call_id) if at else (float(number), caller.call_id)
-
-
-def _began(caller: Caller) -> tuple[float, str]:
-    return (caller.started_at or 0.0, caller.call_id)
-
-
-def _time_of(session: Session) -> float | None:
-    """Return when a dial-in connected, as far as that is known."""
-    return session.started_at if session.connected_at is None else session.connected_at
-
-
-def _is_soon_after(session: Session, other: Session) -> bool:
-    """Return whether another dial-in connected so soon after this one that both are new."""
-    one, two = _time_of(session), _time_of(other)
-    return one is None or two is None or two - one <= _NEW
-
-
-_NOT_DIGITS = re.compile(r"[\s().\-/]|^\+")
-_SHORTEST = 7
-
-
-@lru_cache(maxsize=1024)  # every dial-in asks for its number while callers are on hold
-def _user(address: str | None) -> str:
-    """Return what names the caller in a number or SIP address: the digits of a number, else the user; empty if anonymous."""
-    if not address:
-        return ""
-    user = plain_uri(address).rpartition("<")[2].partition("@")[0].partition(";")[0].rstrip(">")
-    user = user.removeprefix("sip:").removeprefix("tel:")
-    digits = _NOT_DIGITS.sub("", user)
-    if digits.isdigit() and len(digits) >= _SHORTEST:
-        return digits.lstrip("0")
-    return "" if user.lower() in ("anonymous", "unknown", "unavailable", "restricted") else user.lower()
-
-
-def _key(address: str | None) -> str:
-    """Return under which key numbers are found that may agree: with and without the code of the country."""
-    user = _user(address)
-    return user[-_SHORTEST:] if user.isdigit() else user
-
-
-def _agree(one: str | None, other: str | None) -> bool:
-    """Return whether two known addresses are of one caller."""
-    first, second = _user(one), _user(other)
-    if not first or not second:
-        return False
-    if first.isdigit() and second.isdigit() and min(len(first), len(second)) >= _SHORTEST:
-        return first.endswith(second) or second.endswith(first)
-    return first == second
-
-
-def _may_agree(one: str | None, other: str | None) -> bool:
-    """Return whether two addresses can be of one caller. What is unknown or withheld can be anything."""
-    return not _user(one) or not _user(other) or _agree(one, other)
-
-
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else round(max(0.0, end - start), 3)
+def _is_cut(session: Session) -> bool:
+    """Return whether nothing says when a session began."""
+    return session.connected_at is None and session.answered_at is None
 
 
 def _discard(index: dict[str, dict[str, None]], key: str, value: str) -> None:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence
-from telstate.calls._session import Session, may_concern, signs_of
+from telstate.calls._session import Session, inferred_end, may_concern, signs_of
 from telstate.calls._shared_signs import client_key, room_key
-from telstate.calls._signs import Sign, add_sign, learned_at
+from telstate.calls._signs import CLOCKS_DIFFER, Sign, add_sign, learned_at, meeting_of
 from telstate.calls._table import EndSign
 from telstate.events import ClientLeft, MeetingEnded
 
@@ -29,8 +29,6 @@ __all__ = [
 ]
 
 _CLIENT_LEFT = EndSign.CLIENT_LEFT
-_LATELY = 60.0
-"""Seconds for which an ended session may still learn that our client's leaving ended it."""
 
 
 class Ending(NamedTuple):
@@ -54,14 +52,14 @@ def note_amended(state: EngineState, session: Session, before: Ending) -> None:
     if (session.cause, session.ended_by, session.end_source, session.ended_at) != before:
         vars(session)["amended"] = True
         state.changed.append(session)
-        if session.session_id in state.untold:
-            note_untold(state, session)
+    if session.session_id in state.untold:
+        note_untold(state, session)
 
 
 def note_untold(state: EngineState, session: Session) -> None:
-    """Remember a session whose end Daily did not report, and when it ended: only an earlier sign says more of it."""
-    at = session.ended_at if session.end_source is EndSource.INFERRED else None
-    state.untold[session.session_id] = at
+    """Remember a session whose end Daily did not report, and by when it had ended: only an earlier sign says more of it."""
+    end = inferred_end(session)
+    state.untold[session.session_id] = None if end is None else end.by
 
 
 def note_sign(session: Session, sign: Sign) -> None:
@@ -115,7 +113,8 @@ def give_shared_signs(state: EngineState, session: Session) -> None:
 def meeting_ended(state: EngineState, event: MeetingEnded, at: float | None) -> None:
     """A meeting ended, and all its calls: this is a sign of the end of each session that was in it."""
     if event.room is not None:
-        sign = Sign(EndSign.MEETING_ENDED, at, event.occurred_at is not None, state.now, event.domain_id)
+        of = (event.domain_id, event.started_at)
+        sign = Sign(EndSign.MEETING_ENDED, at, event.occurred_at is not None, state.now, of)
         _share(state, room_key(event.room), sign, event.room)
 
 
@@ -128,30 +127,32 @@ def client_left(state: EngineState, event: ClientLeft, at: float | None) -> None
 
 def _share(state: EngineState, key: str, sign: Sign, room: str | None = None) -> None:
     """Keep a sign for later sessions, and give it to all known ones whose end it may be: of one room, if it is given."""
-    state.shared_signs.add(key, sign, state.now)
-    for session in [*state.registry.live.values(), *_ended_later(state, sign.at), *_ended_lately(state, sign)]:
+    state.shared_signs.keep(key, sign, state.now)
+    for session in [*state.registry.live.values(), *_ended_later(state, sign), *_ended_lately(state, sign)]:
         if (room is None or session.room == room) and may_concern(session, sign):
             before = ending_of(session)
             note_sign(session, sign)
             conclude(state, session, before)
 
 
-def _ended_later(state: EngineState, at: float | None) -> Iterator[Session]:
-    """Iterate over the sessions whose end was not reported and may have been earlier, at this time."""
-    for session_id, ended_at in state.untold.items():
-        if at is None or ended_at is None or at < ended_at:
+def _ended_later(state: EngineState, sign: Sign) -> Iterator[Session]:
+    """Iterate over the sessions whose end was not reported and may have been before a sign."""
+    start = meeting_of(sign)[1] if sign.kind == EndSign.MEETING_ENDED else None
+    earliest = sign.at if start is None else start
+    for session_id, ended_by in state.untold.items():
+        if earliest is None or ended_by is None or earliest < ended_by:
             session = state.registry.get(session_id)
             if session is not None:
                 yield session
 
 
 def _ended_lately(state: EngineState, sign: Sign) -> Iterator[Session]:
-    """Iterate over the sessions whose end was reported within the last minute: our own leaving says who ended them."""
+    """Iterate over the sessions whose end was reported after our own leaving, which may be what ended them."""
     if sign.kind != _CLIENT_LEFT:
         return
-    ended = state.registry.ended
+    ended, since = state.registry.ended, min(state.now, state.now if sign.at is None else sign.at) - CLOCKS_DIFFER
     for due, session in reversed(ended.values()):
-        if due - ended.ttl < state.now - _LATELY:
+        if due - ended.ttl < since:
             break
         if session.session_id not in state.untold:
             yield session

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from telstate.calls._arrivals import note_ready, place, replace_endpoint
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endings import (
     client_left,
     ending_of,
@@ -36,6 +36,7 @@ from telstate.calls._endpoints import Endpoint, scope_of
 from telstate.calls._engine_state import EngineState
 from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
+from telstate.calls._intents import Intent
 from telstate.calls._interruptions import sessions_in_doubt
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
 from telstate.calls._parked_events import ParkedEvent
@@ -61,6 +62,7 @@ from telstate.events import (
     Presence,
     PresenceChecked,
     SessionAnnotated,
+    SessionsLinked,
     SettingsChanged,
     SourceGap,
 )
@@ -140,6 +142,28 @@ class Engine:
         """Return the record of a session: `session.to_dict()` with the other legs of its call."""
         return session.to_dict(legs=[leg.session_id for leg in self._state.registry.other_legs(session)])
 
+    def declared_legs(self, session_id: str) -> list[str]:
+        """List the ids of the sessions that were declared to be legs of one call with a session."""
+        return self._state.registry.declared(session_id)
+
+    def take_relinked(self) -> list[str]:
+        """Return the ids of the transferred sessions of which another session is the far leg since the last call."""
+        relinked = self._state.far_legs.relinked
+        if not relinked:
+            return []
+        taken = list(relinked)
+        relinked.clear()
+        return taken
+
+    def awaited_links(self) -> list[SessionsLinked]:
+        """List the links that the program declared and that wait for a session not yet known."""
+        links = (event for event in self._state.early.events() if isinstance(event, SessionsLinked))
+        return [link for link in links if not link.derived and not link.elsewhere]
+
+    def dialins_of(self, room: str) -> list[str]:
+        """List the ids of the dial-ins of a room, also of ended ones."""
+        return self._state.rooms.dialins_of(room)
+
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint, with or without `sip:` and query."""
         return self._state.endpoints.find(uri)
@@ -155,6 +179,14 @@ class Engine:
     def answered_requests(self) -> list[str]:
         """List the ids of what other partitions asked for that was answered, within its time to live."""
         return [one for one, (_, request) in self._state.requests.items() if request.is_answered]
+
+    def intent(self, name: str) -> Intent | None:
+        """Find what is known of a dialer's intent, within its time to live."""
+        return self._state.intents.find(name)
+
+    def intents(self) -> list[str]:
+        """List the names of all known intents."""
+        return list(self._state.intents)
 
     def waiting(self) -> list[Caller]:
         """List the callers on hold, also those that were forwarded and are not connected yet, in order of first sight."""
@@ -238,12 +270,13 @@ class Engine:
         if now is not None:
             state.advance(now)
         state.number = number
-        if event.webhook_id is not None:
-            state.told_by, is_repeated = Evidence.BY_WEBHOOK, self._is_repeated(event)
+        fields = event.__dict__  # pydantic makes every attribute slow
+        if fields["webhook_id"] is not None:
+            state.told_by, is_repeated = Evidence.BY_WEBHOOK, self._is_repeated(event, fields)
         else:
             is_repeated = False
             state.told_by = Evidence.BY_DAILY_JS if dialect is _DAILY_JS else _TOLD_BY.get(dialect, Evidence.BY_OTHERS)
-        outcome = self._on_repeated(event) if is_repeated else _BY_SUBJECT[rules.subject](self, event, rules, now)
+        outcome = self._on_repeated(event, now) if is_repeated else _BY_SUBJECT[rules.subject](self, event, rules, now)
         self.counts[outcome.kind] += 1
         if outcome.session is None:
             outcome.anomalies += event.anomalies
@@ -264,16 +297,23 @@ class Engine:
         return self._state.timers.grace
 
     def ends_due(self, now: float | None) -> list[DeadlinePassed]:
-        """Return the limits of signs of an end that are due at `now`, as `passed` does of all limits; None for all that run."""
-        return self._state.timers.ends_due(now)
+        """Return the limits of signs of an end that are due at `now`, as `passed` does of all limits.
+
+        None is for the end of a log without timers: then all signs count, and callers whose hold limit passed in its own time are lost.
+        """
+        limits = self._state.timers.ends_due(now)
+        return limits if now is not None else [*limits, *self._state.callers.overdue(self._state.clock)]
 
     def infer_ends(self, now: float | None) -> list[Outcome]:
-        """End the sessions with a sign of their end that is due at `now`, in a log without timers; None for all of them.
+        """End the sessions of `ends_due`, and return the outcomes. Callers who are lost have none: ask for `unconnected`.
 
         The log does not have these ends, so they do not count as received.
         """
         outcomes = []
-        for limit in self._state.timers.ends_due(now):
+        for limit in self.ends_due(now):
+            if limit.call_id is not None:
+                self._state.callers.pass_limit(limit, limit.call_id)
+                continue
             session = self._state.registry.live[limit.session_id or ""]
             rules = EVENT_RULES[DeadlinePassed].by_direction[session.direction]
             outcome = Outcome(MOVED, limit, session)
@@ -290,17 +330,22 @@ class Engine:
 
     # --- duplicates -----------------------------------------------------------------------------------------------
 
-    def _is_repeated(self, event: Event) -> bool:
+    def _is_repeated(self, event: Event, fields: Mapping[str, Any]) -> bool:
         """Return whether this webhook was received before, and remember it."""
-        keys, key = self._state.keys, _key_of(event)
+        keys, key = self._state.keys, _key_of(event, fields)
         if key in keys:
             return True
-        keys.put(key, True, self._state.now)
-        if len(keys) > self._state.settings.max_keys:
+        keys.add(key, True, self._state.now)
+        if keys.limit is not None and len(keys) > keys.limit:
             keys.trim()
         return False
 
-    def _on_repeated(self, event: Event) -> Outcome:
+    def _on_repeated(self, event: Event, now: float | None) -> Outcome:
+        state = self._state
+        if isinstance(event, WaitingCaller) and state.callers.of(event) is not None:
+            state.callers.hold(
+                event, state.number, now, state.now
+            )  # pipecat's runner may know the number, and the webhook not
         session_id = event.session_id or self._state.registry.match(event)
         session = self._state.registry.get(session_id) if session_id is not None else None
         if session is not None:
@@ -337,8 +382,10 @@ class Engine:
         session = self._state.registry.get(session_id)
         if session is not None:
             return self._step(session, event, rules, now)
-        if not isinstance(event, (DeadlinePassed, PresenceChecked)):
-            self._state.early.park(self._state.number, event, session_id, now, self._state.now, self._state.told_by)
+        if isinstance(event, (DeadlinePassed, PresenceChecked)):
+            # Its session has left memory, or is in another log.
+            return Outcome(LATE, event, None)
+        self._state.early.park(self._state.number, event, session_id, now, self._state.now, self._state.told_by)
         return Outcome(NOTED, event, None)
 
     def _park_unmatched(self, event: Event, now: float | None) -> Outcome:
@@ -429,7 +476,7 @@ class Engine:
         state, reported = self._state, event.__dict__
         at, by_daily = reported["occurred_at"], True
         if at is None:
-            at, by_daily = received_at, False
+            at, by_daily = _received_or_sent(received_at, reported["sent_at"]), False
         ending = ending_of(session) if session.ended else None
         evidence = session._evidence
         if rules.names_endpoint and evidence & Evidence.ENDPOINT_DERIVED:
@@ -450,7 +497,8 @@ class Engine:
                 forget_told(session)
         if state.shared_signs and (found & FACTS or evidence != session._evidence or (ending and rules.life)):
             give_shared_signs(state, session)
-        if event.__pydantic_extra__ or rules.nested_anomalies:
+        extras = event.__pydantic_extra__
+        if rules.nested_anomalies or (extras and not rules.known_keys.isdisjoint(extras)):
             for text in event.anomalies:
                 note_anomaly(session, f"{rules.name}: {text}")
         if rules.life and at is not None:
@@ -533,6 +581,8 @@ class Engine:
             released += state.unmatched.release(session.sip_call_id, belongs)
         for parked in sorted(released, key=lambda parked: parked.number):
             self._apply_parked(session, outcome, parked)
+        if outcome.opened and session.amended:
+            vars(session)["amended"] = False  # all of it is one step: no handler was given less
 
     def _apply_parked(self, session: Session, outcome: Outcome, parked: ParkedEvent) -> None:
         """Apply a parked event. It gets no second outcome: it had one when it arrived."""
@@ -593,7 +643,8 @@ class Engine:
         """End a meeting and its calls."""
         if event.room is not None:
             self._state.endpoints.close_room(event.room, event.domain_id)
-        meeting_ended(self._state, event, now if event.occurred_at is None else event.occurred_at)
+        at = event.occurred_at
+        meeting_ended(self._state, event, _received_or_sent(now, event.sent_at) if at is None else at)
         return self._on_other(event, rules, now)
 
     def _on_client(self, event: ClientLeft, rules: EventRules, now: float | None) -> Outcome:
@@ -617,6 +668,10 @@ class Engine:
     def _on_action(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
         """Another partition asks for something, or the answer to that is known."""
         return Outcome(self._state.requests.apply(event, self._state.now), event, None)
+
+    def _on_intent(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
+        """A dialer begins or ends something for an intent."""
+        return Outcome(self._state.intents.apply(event, self._state.now), event, None)
 
     def _on_settings(self, event: SettingsChanged, rules: EventRules, now: float | None) -> Outcome:
         outcome = self._on_other(event, rules, now)
@@ -666,15 +721,38 @@ class Engine:
         return engine
 
 
-def _key_of(event: Event) -> str:
-    """Return the key by which webhooks are deduplicated. Daily reuses some ids, so more than the id must agree for those."""
-    key = f"{event.action} {event.webhook_id}"
-    if type(event) is DialinReady:  # the id has only the second: two endpoints that are ready in one second share it
-        key = f"{key} {event.sip_endpoint}"
-    elif type(event) is DialinWarning or type(event) is DialoutWarning:  # all warnings of a session share one id
-        key = f"{key} {event.occurred_at} {event.error_msg}"
+def _received_or_sent(received_at: float | None, sent_at: float | None) -> float | None:
+    """Return the time of an event that has none of its own. A webhook that is delivered again arrives long after it was sent first."""
+    if sent_at is None or (received_at is not None and received_at <= sent_at):
+        return received_at
+    return sent_at
+
+
+def _key_of(event: Event, fields: Mapping[str, Any]) -> str:
+    """Return the key by which webhooks are deduplicated. Daily reuses some ids, so more than the id must agree for those.
+
+    Nearly all ids contain the session; one that does not may be used again for another session.
+    """
+    further, webhook_id, participant = _FURTHER_KEYS.get(type(event)), fields["webhook_id"], fields.get("participant")
+    session_id = fields.get("session_id") if participant is None else participant.__dict__["session_id"]
+    key = f"{fields['action']} {webhook_id}"
+    if session_id is not None and session_id not in webhook_id:
+        key = f"{key} {session_id}"
+    if participant is not None:  # one of the same id may join again
+        key = f"{key} {(participant.__pydantic_extra__ or {}).get('joined_at')}"
+    elif further is not None:
+        key = " ".join([key, *(str(fields[name]) for name in further)])
     return key if len(key) < _LONG_KEY else blake2b(key.encode("utf-8", "replace")).hexdigest()
 
+
+_FURTHER_KEYS: Mapping[type[Event], tuple[str, ...]] = {
+    MeetingEnded: ("room", "meeting_id"),
+    DialinReady: ("sip_endpoint",),  # the id has only the second: two endpoints that are ready in one second share it
+    **dict.fromkeys(
+        (DialinWarning, DialoutWarning), ("occurred_at", "error_msg")
+    ),  # all warnings of a session share one id
+}
+"""What else is in the key of some events, besides their type and id."""
 
 _HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Outcome]] = {
     Subject.SESSION: Engine._on_session,
@@ -688,6 +766,7 @@ _HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Ou
     Subject.SETTINGS: Engine._on_settings,
     Subject.UNKNOWN: Engine._on_other,
     Subject.ACTION: Engine._on_action,
+    Subject.INTENT: Engine._on_intent,
 }
 _BY_SUBJECT = tuple(_HANDLERS[subject] for subject in Subject)
 """Indexed by a plain integer, which is faster than a dict of enums."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from telstate.calls._callers import Caller, Callers
+from telstate.calls._caller import Caller
+from telstate.calls._callers import Callers
 from telstate.calls._endpoint_lineup import EndpointLineup
 from telstate.calls._endpoints import Endpoints
 from telstate.calls._evidence import Evidence
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._far_legs import FarLegs
+from telstate.calls._intents import Intents
 from telstate.calls._interruptions import Interruptions
 from telstate.calls._outcome import Unmatched
 from telstate.calls._parked_events import ParkedEvent, ParkedEvents
@@ -21,10 +23,11 @@ from telstate.calls._recorder import LEGS_NOTED, note_departure
 from telstate.calls._registry import Registry
 from telstate.calls._requested_actions import RequestedActions
 from telstate.calls._room_endpoints import RoomEndpoints
-from telstate.calls._session import Session
+from telstate.calls._session import Session, inferred_end
 from telstate.calls._settings import Settings
 from telstate.calls._shared_signs import SharedSigns
 from telstate.calls._timers import SessionTimers
+from telstate.events import Direction
 from telstate.events._base import YEAR_2100
 
 __all__ = ["EngineState"]
@@ -56,7 +59,7 @@ class EngineState:
         """Events that are about a session and do not name it."""
         self.changed: list[Session] = []
         """The sessions whose notes, amendment or doubt the current event changed."""
-        self.far_legs = FarLegs(self.registry, self.changed)
+        self.far_legs = FarLegs(self.registry, self.changed, self._see_dialin)
         """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
         self.timers = SessionTimers(settings)
@@ -64,14 +67,16 @@ class EngineState:
         self.interruptions = Interruptions(settings.retention, settings.max_parked)
         self.requests = RequestedActions(settings.key_ttl, settings.max_parked)
         """What other partitions asked for."""
+        self.intents = Intents(settings.intent_ttl, settings.max_intents)
+        """The ledger of dials."""
         self.untold: dict[str, float | None] = {}
-        """The ended sessions whose end Daily did not report: the end that is inferred, None if there is no sign of it."""
+        """The ended sessions whose end Daily did not report, each with the time by which it had ended; None without a sign of the end."""
         self.lineup = EndpointLineup(self.registry.get)
         """It follows from the sessions, so a snapshot does not have it."""
         self.rooms = RoomEndpoints(
             settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live
         )
-        self.callers = Callers(settings, self.registry.get, self.registry.all)
+        self.callers = Callers(settings, self.registry.get, self.registry.all, self.far_legs.is_transferred)
         self.departed: list[Session | Unmatched | Caller] = []
         """What left memory and was not reported yet."""
         self._expiring: tuple[tuple[ExpiringDict[Any, Any], Callable[[float], object]], ...] = (
@@ -84,11 +89,17 @@ class EngineState:
             (self.shared_signs, self.shared_signs.expire),
             (self.interruptions, self.interruptions.expire),
             (self.requests, self.requests.expire),
+            (self.intents, self.intents.expire),
             (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now))),
         )
         """What expires, and how it is forgotten, in this order."""
         self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
         self._clean_up_at = float("-inf")
+
+    def _see_dialin(self, session: Session) -> None:
+        """Something may be new of a session that may be a caller on hold."""
+        if self.callers.known and session.direction is Direction.DIALIN:
+            self.callers.see(session, self.now)
 
     def advance(self, now: float) -> None:
         """Set the time to `now`, unless it is later already, and forget what is due.
@@ -116,6 +127,8 @@ class EngineState:
         """Forget what is due, and compute when to do so next: nothing added later is due before that."""
         soonest = min(self.now + self._shortest_ttl, YEAR_2100)
         for entries, forget in self._expiring:
+            if not entries:  # as most are
+                continue
             due = entries.next_due()
             if due is not None and due <= self.now:
                 forget(self.now)
@@ -134,6 +147,7 @@ class EngineState:
         for expiring in (self.endpoints.free, self.rooms.free, self.shared_signs, self.interruptions):
             expiring.change(settings.retention, settings.max_parked)
         self.requests.change(settings.key_ttl, settings.max_parked)
+        self.intents.change(settings.intent_ttl, settings.max_intents)
         self.timers.change(settings)
         self.callers.change(settings)
         self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
@@ -188,6 +202,7 @@ class EngineState:
             "signs": len(self.shared_signs),
             "interruptions": len(self.interruptions),
             "requests": len(self.requests),
+            "intents": len(self.intents),
             "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
@@ -211,6 +226,7 @@ class EngineState:
             **{part: getattr(self, part).dump() for part in _PARTS},
             "interruptions": self.interruptions.dump(),
             "requests": self.requests.dump(),
+            "intents": self.intents.dump(),
         }
 
     @classmethod
@@ -224,8 +240,9 @@ class EngineState:
             getattr(state, part).load(dumped[part])
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
         state.requests.load(dumped.get("requests", ()))
+        state.intents.load(dumped.get("intents", ()))
         state.far_legs.load()
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
-        state.untold = {one.session_id: one.ended_at if one.end_sign else None for one in untold}
+        state.untold = {one.session_id: end.by if (end := inferred_end(one)) else None for one in untold}
         state.lineup.load(state.registry.all())
         return state

@@ -12,7 +12,7 @@ from telstate.calls._session import FACTS
 from telstate.calls._table import END_INFERRED, SILENCE_PASSED, TARGETS, Row, State, row_of
 from telstate.calls._updates import UPDATES
 from telstate.events import DialinConnected, Direction, Event
-from telstate.events._base import Subject
+from telstate.events._base import Subject, known_keys
 
 __all__ = ["END_VERDICTS", "EVENT_RULES", "SILENCE_VERDICTS", "EventRules", "SessionRules", "Verdict"]
 
@@ -38,6 +38,7 @@ class SessionRules:
 
     __slots__ = (
         "conditional",
+        "known_keys",
         "life",
         "local",
         "name",
@@ -69,6 +70,8 @@ class SessionRules:
         """True if it may name the endpoint of a dial-in."""
         self.nested_anomalies = event_type._subject is Subject.PARTICIPANT
         """True if an odd field can be in a nested object, not only among the event's own extras."""
+        self.known_keys = known_keys(event_type)
+        """The keys that are among the extras only if their value is odd."""
 
 
 class EventRules:

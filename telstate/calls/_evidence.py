@@ -8,6 +8,7 @@ Which event is which evidence is a column of the table (`_table.py`).
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from telstate.events import Direction
 
@@ -56,52 +57,68 @@ class EndSource(StrEnum):
 
 
 class Evidence:
-    """What was seen of a session, as bits. Plain integers: an IntFlag costs a microsecond per operation."""
+    """What was seen of a session, as bits. Plain integers: an IntFlag costs a microsecond per operation. Final: mypyc takes only constants."""
 
-    REQUESTED = 1
-    CONNECTED = 2
-    ANSWERED = 4
-    STOPPED = 8
-    ERROR = 16
-    REFUSED = 32
-    JOINED = 64
-    STOP_REQUESTED = 128
-    TRANSFER_REQUESTED = 512
-    TOLD = STOPPED | ERROR | REFUSED
+    REQUESTED: Final = 1
+    CONNECTED: Final = 2
+    ANSWERED: Final = 4
+    STOPPED: Final = 8
+    ERROR: Final = 16
+    REFUSED: Final = 32
+    JOINED: Final = 64
+    STOP_REQUESTED: Final = 128
+    TRANSFER_REQUESTED: Final = 512
+    TOLD: Final = STOPPED | ERROR | REFUSED
     """Daily reported the end."""
-    BY_DAILY_JS, BY_WEBHOOK, BY_DAILY_PYTHON, BY_OTHERS = 1 << 12, 1 << 13, 1 << 14, 1 << 15
+    BY_DAILY_JS: Final = 1 << 12
+    BY_WEBHOOK: Final = 1 << 13
+    BY_DAILY_PYTHON: Final = 1 << 14
+    BY_OTHERS: Final = 1 << 15
     """Which dialects reported events of the session."""
-    BY_DIALECTS = BY_DAILY_JS | BY_WEBHOOK | BY_DAILY_PYTHON | BY_OTHERS
-    BY_CLIENTS = 1 << 16
+    BY_DIALECTS: Final = BY_DAILY_JS | BY_WEBHOOK | BY_DAILY_PYTHON | BY_OTHERS
+    BY_CLIENTS: Final = 1 << 16
     """Several call clients reported events of the session."""
-    CONNECTED_BY_DAILY, ANSWERED_BY_DAILY, TOLD_BY_DAILY = 1 << 17, 1 << 18, 1 << 19
+    CONNECTED_BY_DAILY: Final = 1 << 17
+    ANSWERED_BY_DAILY: Final = 1 << 18
+    TOLD_BY_DAILY: Final = 1 << 19
     """The time of a step is Daily's own, not that of a receipt."""
-    ENDPOINT_DERIVED = 1 << 20
+    ENDPOINT_DERIVED: Final = 1 << 20
     """No event named its endpoint: it follows from what is known of its room. A bit, as many sessions have it."""
-    FAILURE, NOT_PICKED_UP = 1 << 21, 1 << 22
+    FAILURE: Final = 1 << 21
+    NOT_PICKED_UP: Final = 1 << 22
     """What the errors were of a session with one that says that the callee was busy, declined or did not answer: another one failed too,
     and that one. An ordinary error has neither."""
+    GIVEN_UP: Final = 1 << 23
+    """A dialer requested the stop, before the program itself did: it gave the call up, and may dial again."""
+    ERROR_TEXT: Final = 1 << 24
+    """The text that is known is that of an error."""
+
+
+# The names of an enum are slow to look up.
+_FAILED, _REFUSED, _TRANSFERRED, _COMPLETED, _UNANSWERED, _EXPIRED = Cause
+_LOCAL, _REMOTE, _SYSTEM, _UNKNOWN = EndedBy
+_ASSUMED = EndSource.ASSUMED
+_COMPLETED_BY = {Direction.DIALOUT: Evidence.ANSWERED, Direction.DIALIN: Evidence.CONNECTED | Evidence.JOINED}
 
 
 def cause_of(evidence: int, direction: Direction, source: EndSource, *, transferred: bool) -> Cause:
     """Derive why a session ended from the strongest evidence. Whether it was transferred follows from its transfers."""
     if evidence & Evidence.ERROR and evidence & (Evidence.FAILURE | Evidence.NOT_PICKED_UP) != Evidence.NOT_PICKED_UP:
-        return Cause.FAILED
+        return _FAILED
     if evidence & Evidence.REFUSED:
-        return Cause.REFUSED
+        return _REFUSED
     if transferred:
-        return Cause.TRANSFERRED
-    if source is EndSource.ASSUMED:
-        return Cause.EXPIRED
-    completed = Evidence.ANSWERED if direction is Direction.DIALOUT else Evidence.CONNECTED | Evidence.JOINED
-    return Cause.COMPLETED if evidence & completed else Cause.UNANSWERED
+        return _TRANSFERRED
+    if source is _ASSUMED:
+        return _EXPIRED
+    return _COMPLETED if evidence & _COMPLETED_BY[direction] else _UNANSWERED
 
 
 def ended_by_of(evidence: int, source: EndSource, *, client_left: bool) -> EndedBy:
     """Derive who ended a session from what this program did. Whether its leaving ended the session follows from the signs."""
     if evidence & Evidence.STOP_REQUESTED or client_left:
-        return EndedBy.LOCAL
-    if source is EndSource.ASSUMED:
-        return EndedBy.SYSTEM
+        return _LOCAL
+    if source is _ASSUMED:
+        return _SYSTEM
     controlled = Evidence.REQUESTED | Evidence.REFUSED | Evidence.TRANSFER_REQUESTED
-    return EndedBy.REMOTE if evidence & controlled else EndedBy.UNKNOWN
+    return _REMOTE if evidence & controlled else _UNKNOWN

@@ -1,9 +1,11 @@
 """Far legs: which session is the other end of a transfer.
 
-The far leg of a transfer is the earliest of these sessions whose first time is not before the acceptance:
+The far leg of a transfer is the earliest of these sessions whose first time is not before the acceptance, and not long after it:
 
 - a dial-out of the same room (or call client) to the address of the target
 - a dial-in that came by that address, if the target is an endpoint of ours
+
+Such a dial-in may be in another partition. Then what the rule needs to know of it comes as an event (`_legs_elsewhere.py`).
 
 Events may arrive in any order, so all known sessions are indexed by their address, also ended ones, while any session with a
 transfer is in memory; most programs never transfer a call. What a target needs of its far leg is kept with the target (`leg`,
@@ -13,35 +15,29 @@ session becomes known, it takes the place.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from telstate.calls._address import plain_uri
-from telstate.calls._evidence import Evidence
-from telstate.calls._recorder import bounded, set_rare
+from telstate.calls._caller_numbers import agree
+from telstate.calls._far_leg import (
+    FarLeg,
+    Window,
+    can_be_leg,
+    is_within,
+    known_leg,
+    leg_of,
+    order_of,
+    plain_address,
+    window_of,
+)
+from telstate.calls._recorder import bounded, link_elsewhere, set_rare
 from telstate.calls._registry import Registry
 from telstate.calls._session import Session, rare
-from telstate.calls._transfers import HANDED_OVER_WITHIN, TransferRecord, accepted_at, add_step, targets_of
-from telstate.events import Direction
+from telstate.calls._transfers import TransferRecord, add_step, targets_of
+from telstate.events import Direction, SessionsLinked
 
 __all__ = ["FarLegs"]
-
-_EARLIER = 1.0
-"""Seconds by which a far leg may seem to begin before the acceptance: webhooks round to whole seconds."""
-
-
-class _Leg(NamedTuple):
-    """A session that may be a far leg. A target keeps all but the domain."""
-
-    session_id: str
-    first: float | None
-    """The time of its first event."""
-    picked_up: bool
-    ended: bool
-    domain_id: str | None
-
-
-_Window = tuple[float, float]
-"""When the far leg of a transfer may begin: its earliest and its latest time."""
 
 
 class _Place:
@@ -49,20 +45,26 @@ class _Place:
 
     __slots__ = ("legs", "windows")
 
-    def __init__(self, legs: dict[str, _Leg]) -> None:
+    def __init__(self, legs: dict[str, FarLeg]) -> None:
         self.legs = legs
         """The sessions at the address."""
-        self.windows: dict[str, _Window] = {}
+        self.windows: dict[str, Window] = {}
         """The sessions that were transferred to it."""
 
 
 class FarLegs:
-    """All sessions by their address, and the transfers to these addresses."""
+    """All sessions by their address, and the transfers to these addresses.
 
-    def __init__(self, registry: Registry, amended: list[Session]) -> None:
+    Args:
+        registry: all sessions.
+        amended: where to report the sessions that were amended.
+        see: called with a session that may have become a far leg, or may be one no more.
+    """
+
+    def __init__(self, registry: Registry, amended: list[Session], see: Callable[[Session], None]) -> None:
         self._registry = registry
+        self._see = see
         self._amended = amended
-        """Where to report the sessions that were amended."""
         self._transferred: set[str] = set()
         """All sessions that were transferred. Without any, nothing is indexed."""
         self._at: dict[str, str] = {}
@@ -76,8 +78,24 @@ class FarLegs:
         For a transferred session whether it has ended, and its outcomes as they were then. None for one that may be a far leg.
         """
 
+        self.relinked: dict[str, None] = {}
+        """The transferred sessions of which another session is the far leg since somebody asked, if anybody does."""
+
     def __len__(self) -> int:
         return len(self._at)
+
+    def is_transferred(self, session: Session) -> bool:
+        """Return True if a session is the far leg of a transferred caller with the same number: they have called before."""
+        linked = self._registry.linked(session.session_id)
+        if not linked:  # as most
+            return False
+        nears = map(self._registry.get, linked)
+        return any(
+            near is not None
+            and session.session_id in _leg_ids(near)
+            and agree(near.sip_from if near.direction is Direction.DIALIN else near.destination, session.sip_from)
+            for near in nears
+        )
 
     def arrive(self, session: Session) -> None:
         """Index a session by its address. Call it when the address, the room or the call client becomes known."""
@@ -129,13 +147,14 @@ class FarLegs:
             return
         self._transferred.discard(session.session_id)
         if not self._transferred:
-            for index in (self._at, self._also_at, self._places, self.concerned):
+            for index in (self._at, self._also_at, self._places, self.concerned, self.relinked):
                 index.clear()
             return
         self.leave(session)
         for plain in rare(session, "transfers") or ():
             self._forget_target(session, plain)
         self.concerned.pop(session.session_id, None)
+        self.relinked.pop(session.session_id, None)
 
     def transfer(self, session: Session, to: str | None, step: str, at: float | None) -> None:
         """Record a step of a transfer of a session. `review` the session afterwards."""
@@ -145,7 +164,7 @@ class FarLegs:
         self._add(session)
         if replaced is not None:
             if leg := before.get(replaced, {}).get("leg"):
-                self._registry.withdraw_link(session.session_id, leg[0])
+                self._unlink(session, leg[0])
             self._forget_target(session, replaced)
         self.concerned.setdefault(session.session_id, None)
 
@@ -159,17 +178,36 @@ class FarLegs:
             place = self._places.get(key)
             if place is None:
                 continue
-            leg, before = _leg_of(session), place.legs.get(session.session_id)
+            leg, before = leg_of(session), place.legs.get(session.session_id)
             if leg == before:
                 continue
             place.legs[session.session_id] = leg
             nears = [
                 near
                 for near, window in place.windows.items()
-                if _is_in(window, leg.first) or (before is not None and _is_in(window, before.first))
+                if is_within(window, leg.first) or (before is not None and is_within(window, before.first))
             ]
             for near in nears:
-                self._consider(near, _plain_address(session) or "", leg)
+                self._consider(near, plain_address(session) or "", leg)
+
+    def show_elsewhere(self, near: Session, endpoint: str, shown: SessionsLinked) -> None:
+        """Take in what another partition shows of a dial-in at the target of a transfer. A log of all partitions has it itself."""
+        plain, session_id = plain_uri(endpoint), shown.other_session_id
+        target = targets_of(rare(near, "transfers")).get(plain)
+        if target is None or self._registry.get(session_id) is not None:
+            return
+        known = known_leg(target)
+        absent = [] if known is None else [known]
+        if known is not None and known.session_id == session_id and shown.withdrawn:
+            absent = []
+        elif not shown.withdrawn:
+            picked_up, ended = bool(shown.other_picked_up), bool(shown.other_ended)
+            leg = FarLeg(session_id, shown.other_started_at, picked_up, ended, None)
+            if known is not None and known.session_id == session_id:
+                absent = [known.with_more(leg)]
+            else:
+                absent.append(leg)
+        self._choose_for(near, plain, target, absent)
 
     def load(self) -> None:
         """Index all sessions of a registry that was restored. All of this follows from the sessions, so no snapshot has it."""
@@ -194,7 +232,7 @@ class FarLegs:
     def _renew_windows(self, session: Session) -> None:
         """Let a session be found by the addresses of its targets, and watch the sessions there."""
         for plain, target in targets_of(rare(session, "transfers")).items():
-            window = _window_of(session, target)
+            window = window_of(session, target)
             for key in _keys_of_target(session, plain):
                 place = self._places.get(key)
                 if place is None:
@@ -220,40 +258,39 @@ class FarLegs:
         session = self._registry.get(session_id)
         return session is not None and any(key in self._places for key in _keys_of_leg(session))
 
-    def _legs_at(self, key: str) -> dict[str, _Leg]:
+    def _legs_at(self, key: str) -> dict[str, FarLeg]:
         first = self._at.get(key)
         ids = () if first is None else (first, *self._also_at.get(key, ()))
-        return {leg: _leg_of(far) for leg in ids if (far := self._registry.get(leg)) is not None}
+        return {leg: leg_of(far) for leg in ids if (far := self._registry.get(leg)) is not None}
 
     # --- which session is the far leg -----------------------------------------------------------------------------
 
     def _choose(self, near: Session) -> None:
         """Choose the far leg of each target of a session."""
         for plain, target in targets_of(rare(near, "transfers")).items():
-            window = _window_of(near, target)
-            found = [
-                leg
-                for key in _keys_of_target(near, plain)
-                for leg in self._places[key].legs.values()
-                if _is_in(window, leg.first) and _fits(near, leg)
-            ]
-            known = _known_leg(target)
-            if known is not None and self._registry.get(known.session_id) is None and _is_in(window, known.first):
-                found.append(known)  # it has left memory
-            self._set_leg(near, plain, min(found, key=_order, default=None))
+            known = known_leg(target)
+            self._choose_for(near, plain, target, [] if known is None else [known])
 
-    def _consider(self, near_id: str, plain: str, leg: _Leg) -> None:
+    def _choose_for(self, near: Session, plain: str, target: dict[str, Any], absent: list[FarLeg]) -> None:
+        """Choose the far leg of one target, also among those that have left memory or are elsewhere."""
+        window = window_of(near, target)
+        found = [leg for key in _keys_of_target(near, plain) for leg in self._places[key].legs.values()]
+        found += [leg for leg in absent if self._registry.get(leg.session_id) is None]
+        fitting = [leg for leg in found if is_within(window, leg.first) and can_be_leg(near, leg)]
+        self._set_leg(near, plain, min(fitting, key=order_of, default=None))
+
+    def _consider(self, near_id: str, plain: str, leg: FarLeg) -> None:
         """Consider one session as far leg of another's transfer, after an event of it."""
         near = self._registry.get(near_id)
         target = targets_of(rare(near, "transfers")).get(plain) if near is not None else None
         if near is None or target is None:
             return
-        known = _known_leg(target)
+        known = known_leg(target)
         is_known = known is not None and known.session_id == leg.session_id
-        if not is_known and known is not None and _order(leg) > _order(known):
+        if not is_known and known is not None and order_of(leg) > order_of(known):
             return
-        fits = _is_in(_window_of(near, target), leg.first) and _fits(near, leg)
-        if fits and (known is None or _order(leg) <= _order(known)):
+        fits = is_within(window_of(near, target), leg.first) and can_be_leg(near, leg)
+        if fits and (known is None or order_of(leg) <= order_of(known)):
             self._set_leg(near, plain, leg)
         elif is_known:
             self._choose(near)
@@ -261,7 +298,7 @@ class FarLegs:
             return
         self._settle(near)
 
-    def _set_leg(self, near: Session, plain: str, leg: _Leg | None) -> None:
+    def _set_leg(self, near: Session, plain: str, leg: FarLeg | None) -> None:
         """Keep what is known of a far leg, and link it."""
         transfers = rare(near, "transfers")
         known = transfers[plain].get("leg")
@@ -272,13 +309,35 @@ class FarLegs:
         if kept is not None:
             target["leg"] = kept
         set_rare(near, "transfers", {**transfers, plain: target})
+        if (known and known[0]) != (kept and kept[0]):
+            self.relinked[near.session_id] = None
         if known and (leg is None or leg.session_id != known[0]):
-            self._registry.withdraw_link(near.session_id, known[0])
-        if leg is not None and self._registry.get(leg.session_id) is not None:
+            self._unlink(near, known[0])
+            self._see_again(known[0])
+        if leg is None:
+            return
+        if self._registry.get(leg.session_id) is not None:
             self._registry.derive_link(near.session_id, leg.session_id)
+        elif leg.session_id not in (rare(near, "legs") or ()):  # it has not left memory: it is elsewhere
+            link_elsewhere(near, leg.session_id, linked=True)
+
+    def _unlink(self, near: Session, leg_id: str) -> None:
+        """Withdraw the link to a session that is a far leg no more, unless another transfer of either makes the same link."""
+        far = self._registry.get(leg_id)
+        is_linked_back = far is not None and near.session_id in _leg_ids(far)
+        if not is_linked_back and leg_id not in _leg_ids(near):
+            self._registry.withdraw_link(near.session_id, leg_id)
+            link_elsewhere(near, leg_id, linked=False)
+
+    def _see_again(self, leg_id: str) -> None:
+        leg = self._registry.get(leg_id)
+        if leg is not None:
+            self._see(leg)
 
     def _settle(self, session: Session) -> None:
-        """Note whether the outcomes changed after the end."""
+        """Note whether the outcomes changed after the end, and let its far legs be seen."""
+        for leg_id in _leg_ids(session):
+            self._see_again(leg_id)
         before, records = self.concerned.get(session.session_id), session.transfers
         if session.ended and (before is None or (before[0] and before[1] != records)):
             vars(session)["amended"] = True
@@ -286,15 +345,9 @@ class FarLegs:
         self.concerned[session.session_id] = (session.ended, records)
 
 
-def _plain_address(session: Session) -> str | None:
-    """Return the address at which a session is: the endpoint of a dial-in, the destination of a dial-out."""
-    address = session.sip_endpoint if session.direction is Direction.DIALIN else session.destination
-    return plain_uri(address) if address else None
-
-
 def _keys_of_leg(session: Session) -> tuple[str, ...]:
     """Return the keys of a session as a possible far leg."""
-    plain = _plain_address(session)
+    plain = plain_address(session)
     if plain is None:
         return ()
     if session.direction is Direction.DIALIN:
@@ -316,38 +369,6 @@ def _keys_in_place(session: Session, plain: str) -> tuple[str, ...]:
     return (f"room {session.room} {plain}", f"client {session.call_client_id} {plain}")
 
 
-def _window_of(near: Session, target: dict[str, Any]) -> _Window:
-    """Return when the far leg may begin. A session that begins long after the end is another call's."""
-    accepted = accepted_at(target)
-    earliest = float("-inf") if accepted is None else accepted - _EARLIER
-    if not near.ended or near.ended_at is None:
-        return earliest, float("inf")
-    return earliest, near.ended_at + HANDED_OVER_WITHIN
-
-
-def _is_in(window: _Window, first: float | None) -> bool:
-    return first is None or window[0] <= first <= window[1]
-
-
-def _fits(near: Session, leg: _Leg) -> bool:
-    """Return whether a session at the address of a target can be its far leg, if the time fits."""
-    return leg.session_id != near.session_id and (
-        near.domain_id == leg.domain_id or near.domain_id is None or leg.domain_id is None
-    )
-
-
-def _leg_of(far: Session) -> _Leg:
-    if far.direction is Direction.DIALOUT:
-        return _Leg(far.session_id, far.started_at, far.was_answered, far.ended, far.domain_id)
-    picked_up = bool(far._evidence & (Evidence.CONNECTED | Evidence.JOINED))
-    return _Leg(far.session_id, far.started_at, picked_up, far.ended, None)  # our endpoints are unique
-
-
-def _known_leg(target: dict[str, Any]) -> _Leg | None:
-    leg = target.get("leg")
-    return None if leg is None else _Leg(leg[0], leg[1], leg[2], leg[3], None)
-
-
-def _order(leg: _Leg) -> tuple[float, str]:
-    """Sort far legs by their first time."""
-    return (float("inf") if leg.first is None else leg.first, leg.session_id)
+def _leg_ids(session: Session) -> set[str]:
+    """Return the ids of the far legs of a session's transfers."""
+    return {leg[0] for target in (rare(session, "transfers") or {}).values() if (leg := target.get("leg"))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._session import Session
 from telstate.calls._transition import Transition
 from telstate.events import Event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -82,6 +82,10 @@ class ParkedEvents:
     def unmatched(self) -> list[Unmatched]:
         """List all parked events."""
         return [Unmatched(parked.event, parked.received_at) for _, parked in self.entries.values()]
+
+    def events(self) -> Iterator[Event]:
+        """Iterate over all parked events, in order of arrival."""
+        return (parked.event for _, parked in self.entries.values())
 
     def dump(self) -> dict[str, Any]:
         """Return all as JSON values."""

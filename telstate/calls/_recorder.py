@@ -11,8 +11,9 @@ from telstate.calls._evidence import Evidence
 from telstate.calls._session import _EMPTY, Session, rare, set_state
 from telstate.calls._signs import load_sign
 from telstate.calls._table import TERMINAL, State
-from telstate.calls._transition import STEPS, Transition, path_of
+from telstate.calls._transition import STEPS, Transition, path_of, plain_of
 from telstate.events import Direction
+from telstate.events._json import is_unknown
 
 __all__ = [
     "AMENDED",
@@ -21,6 +22,7 @@ __all__ = [
     "Recorder",
     "bounded",
     "freeze",
+    "link_elsewhere",
     "note_anomaly",
     "note_departure",
     "note_life",
@@ -50,6 +52,7 @@ _TEXT_LIMIT = 1024
 _HEADER_LIMIT = 64
 _ANOMALY_LIMIT = 20
 _WARNING_LIMIT = 5
+_NO_TEXT = "a warning without text"
 
 
 class Recorder:
@@ -161,7 +164,9 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool
         if not value:  # nothing, or what a program gave an event of its own: empty is unknown
             continue
         known = fields[name]
-        if known is None:
+        if name == "sip_headers" and isinstance(value, dict):
+            new |= _record_headers(fields, value)
+        elif known is None:
             fields[name] = bounded(value)
             new = True
         elif known == value or (name in _MAY_BE_HIDDEN and is_anonymous(value)):
@@ -174,6 +179,16 @@ def _record_facts(session: Session, reported: Iterable[tuple[str, Any]]) -> bool
         elif name not in _MAY_DIFFER and not is_one_address(known, bounded(value)):
             note_anomaly(session, f"{name}: was {_short(known)}, then {_short(value)}")
     return new
+
+
+def _record_headers(fields: dict[str, Any], reported: Mapping[str, Any]) -> bool:
+    """Keep the first value of each header: an observer may know only some of them. Return whether there was a first value."""
+    known: Mapping[str, Any] = fields["sip_headers"] or {}
+    names = {name.lower() for name in known}
+    new = {name: value for name, value in reported.items() if not (is_unknown(value) or name.lower() in names)}
+    if new:
+        fields["sip_headers"] = bounded({**known, **new})
+    return bool(new)
 
 
 def _record_endpoint(session: Session, reported: dict[str, Any]) -> bool:
@@ -199,11 +214,12 @@ def note_anomaly(session: Session, text: str) -> None:
         vars(session)["anomalies"] += (text,)
 
 
-def note_warning(session: Session, text: str) -> None:
-    """Record the text of a warning once, and at most five different texts."""
-    text = bounded(text)
-    if text not in session.warnings and len(session.warnings) < _WARNING_LIMIT:
-        vars(session)["warnings"] += (text,)
+def note_warning(session: Session, text: str | None) -> None:
+    """Record the text of a warning once, and at most five different texts. Webhooks may have none for what another observer has in words."""
+    known = tuple(one for one in session.warnings if one != _NO_TEXT)
+    text = _NO_TEXT if text is None else bounded(text)
+    if (text != _NO_TEXT or not known) and text not in known and len(known) < _WARNING_LIMIT:
+        vars(session)["warnings"] = (*known, text)
 
 
 def set_rare(session: Session, name: str, value: Any) -> None:
@@ -223,15 +239,25 @@ def note_departure(session: Session, legs: Iterable[Session]) -> None:
     set_rare(session, "legs", [*(rare(session, "legs") or ()), *(leg.session_id for leg in legs)][:LEGS_NOTED])
 
 
+def link_elsewhere(session: Session, other: str, *, linked: bool) -> None:
+    """Keep or withdraw that a session of another partition, by its id, is a leg of a session's call."""
+    known = rare(session, "linked") or []
+    if linked is not (other in known):
+        set_rare(session, "linked", [*known, other][:LEGS_NOTED] if linked else [one for one in known if one != other])
+
+
 _PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))
 _read_plain_fields = itemgetter(*_PLAIN_FIELDS)
 SNAPSHOT_FIELDS = (*_PLAIN_FIELDS, "direction", "state", "transitions")
 """The names of the values that `freeze` returns."""
+_SEQUENCES = tuple(name for name, value in _EMPTY.items() if isinstance(value, tuple))
+"""The fields of tuples, which JSON has as lists."""
 
 
 def freeze(session: Session) -> tuple[Any, ...]:
     """Return all values of a session in the order of `SNAPSHOT_FIELDS`, without `context`. Fast: a snapshot has all sessions."""
-    return (*_read_plain_fields(session.__dict__), session.direction, session.state, session.transitions)
+    plain = _read_plain_fields(session.__dict__)
+    return (*plain, str(session.direction), str(session.state), plain_of(session._path))
 
 
 def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
@@ -241,7 +267,9 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     set_state(session, State(frozen.pop("state")))
     fields = vars(session)
     fields["_path"] = path_of(frozen.pop("transitions"))
-    fields.update((name, tuple(value) if isinstance(value, list) else value) for name, value in frozen.items())
+    fields.update(frozen)
+    for name in _SEQUENCES:
+        fields[name] = tuple(fields[name])
     fields["_signs"] = tuple(load_sign(sign) for sign in frozen["_signs"])
     return session
 

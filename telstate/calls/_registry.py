@@ -51,8 +51,10 @@ class Registry:
         return found[0] if len(found) == 1 else None
 
     def _of_direction(self, ids: Iterable[str], event: Event) -> Iterator[str]:
-        sessions = (self.get(session_id) for session_id in ids)
-        return (s.session_id for s in sessions if s is not None and event.direction in (None, s.direction))
+        for session_id in ids:
+            session = self.get(session_id)
+            if session is not None and event.direction in (None, session.direction):
+                yield session_id
 
     def _requested_by(self, event: Event) -> tuple[str, ...]:
         """Find the dial-outs to the event's destination, in its room or client, that had no event of Daily's yet."""
@@ -137,6 +139,14 @@ class Registry:
             if not self._links[this]:
                 del self._links[this]
 
+    def linked(self, session_id: str) -> tuple[str, ...]:
+        """Return the ids of the sessions that are linked to a session. Most have none."""
+        return tuple(self._links.get(session_id, ()))
+
+    def declared(self, session_id: str) -> list[str]:
+        """List the sessions that were declared to be legs of one call with a session."""
+        return sorted(other for other, declared in self._links.get(session_id, {}).items() if declared)
+
     def legs(self, any_id: str) -> list[Session]:
         """Find all legs of a call by a session id or a SIP Call-ID, in order of first sight."""
         return self._linked_to([any_id] if self.get(any_id) is not None else self._of_sip_call(any_id))
@@ -148,7 +158,7 @@ class Registry:
             session: may have left memory.
             most: how many to find.
         """
-        near: Iterable[str] = self._links.get(session.session_id, ())
+        near: Iterable[str] = self.linked(session.session_id)
         if session.sip_call_id is not None and session.sip_call_id in self._further_legs:
             near = chain(near, self._of_sip_call(session.sip_call_id))
         elif not near:
@@ -171,7 +181,7 @@ class Registry:
             if sip_call_id not in sip_calls:
                 sip_calls.add(sip_call_id)
                 to_visit.extend(islice(self._of_sip_call(sip_call_id), most))
-            to_visit.extend(self._links.get(session_id, ()))
+            to_visit.extend(self.linked(session_id))
         return sorted(legs.values(), key=lambda leg: leg.opened)
 
     def all(self) -> Iterator[Session]:
@@ -202,7 +212,7 @@ class Registry:
             "by_sip_call": dict(self._by_sip_call),
             "further_legs": {key: list(ids) for key, ids in self._further_legs.items()},
             "requested": [[list(key), list(ids)] for key, ids in self._requested.items()],
-            "links": [[key, declared] for key in self._links if (declared := self._declared(key))],
+            "links": [[key, declared] for key in self._links if (declared := self.declared(key))],
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -215,9 +225,6 @@ class Registry:
         self._further_legs = {key: dict.fromkeys(ids) for key, ids in dumped["further_legs"].items()}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
         self._links = {key: dict.fromkeys(others, True) for key, others in dumped["links"]}
-
-    def _declared(self, session_id: str) -> list[str]:
-        return sorted(other for other, declared in self._links[session_id].items() if declared)
 
 
 def destination_of(event: Event) -> str | None:

@@ -1,6 +1,7 @@
 """Replay: recorded lines in, outcomes out.
 
-It fires no timers: a telstate journal has them as events. In other logs only signs of an end count, in the log's own time; at its end, all of them.
+It fires no timers: a telstate journal has them as events. In other logs only signs of an end count, in the log's own time; at its end, all
+of them. At its end, too, callers on hold are lost whose limit passed in the log's own time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from telstate.calls._timers import Limit
 from telstate.errors import ParseError, TelstateError
 from telstate.events import SettingsChanged
 from telstate.events._dialects.journal import base_of
-from telstate.events._parse import parse_line
+from telstate.events._parse import ParsedLine, parse_line
 
 __all__ = ["Replay"]
 
@@ -50,8 +51,12 @@ class Replay:
         self.is_record: bool = False
         """Whether the last line was telstate's own record around an event: then `at` is the time of its receipt."""
 
-    def feed(self, raw: bytes) -> Outcome | None:
+    def feed(self, raw: bytes, parsed: ParsedLine | None = None) -> Outcome | None:
         """Take in one line, in any dialect. Its time is the line's own, if it carries one.
+
+        Args:
+            raw: the line.
+            parsed: what it was parsed as, if it was.
 
         Returns:
             The outcome of the event, or None for a line of a journal's own bookkeeping.
@@ -59,7 +64,7 @@ class Replay:
         Raises:
             ParseError: if the line cannot be read. Nothing has changed then: go on with the next.
         """
-        event, at, dialect, settings, _, is_record = parse_line(raw)
+        event, at, dialect, settings, _, is_record = parse_line(raw) if parsed is None else parsed
         self.at, self.dialect, self.is_record = at, dialect, is_record
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
@@ -80,7 +85,7 @@ class Replay:
         return None
 
     def finish(self) -> list[Outcome]:
-        """End the sessions with a sign of their end, at the end of a log. A journal is left as it is.
+        """End the sessions with a sign of their end, and the wait of callers whose limit passed, at the end of a log. A journal is left as it is.
 
         Returns:
             The outcomes, which carry what left memory.

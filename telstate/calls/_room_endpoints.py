@@ -57,6 +57,11 @@ class RoomEndpoints:
         """Note a dial-in of a room."""
         self._touch(room, now).sessions[session_id] = None
 
+    def dialins_of(self, room: str) -> list[str]:
+        """List the dial-ins of a room, also of ended ones."""
+        known = self._rooms.get(room)
+        return [] if known is None else list(known.sessions)
+
     def endpoint_of(self, room: str, domain_id: str | None) -> str | None:
         """Return the only known endpoint of a room; None if there is none, or several. An unknown domain can be any."""
         known = self._rooms.get(room)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 from telstate.calls._evidence import Cause, EndedBy, EndSource, Evidence, cause_of, ended_by_of
-from telstate.calls._signs import End, Sign, end_of, has_left_before, latest
+from telstate.calls._signs import End, Sign, end_of, has_left_before, latest, meeting_of
 from telstate.calls._table import STATE_EVIDENCE, EndSign, State
 from telstate.calls._transfers import TransferRecord, records_of, transferred_to
-from telstate.calls._transition import Transition, transitions_of
+from telstate.calls._transition import Transition, rows_of, transitions_of
 from telstate.events import Direction
 
 __all__ = ["FACTS", "Session"]
@@ -60,7 +61,10 @@ _EMPTY: dict[str, Any] = {
 }
 """The values of a new session. Each session starts with a copy. A dict of 43 values would take twice the memory of one of 42."""
 
-_CLIENT_LEFT, _MEETING_ENDED = EndSign.CLIENT_LEFT, EndSign.MEETING_ENDED  # the names of an enum are slow to look up
+# The names of an enum are slow to look up.
+_CLIENT_LEFT, _MEETING_ENDED = EndSign.CLIENT_LEFT, EndSign.MEETING_ENDED
+_TOLD, _INFERRED, _ASSUMED = EndSource
+_DIALIN, _DIALOUT = Direction
 _OF_OTHERS = frozenset({_CLIENT_LEFT, _MEETING_ENDED})
 """The signs of a client or a room, which concern only some of its sessions."""
 
@@ -194,6 +198,7 @@ class Session:
     """What few sessions have, as JSON values: see `rare`. A field of its own would cost every session memory.
 
     - `legs`: the legs of its call that left memory before it; once it has left memory itself, all other legs
+    - `linked`: legs of its call in other partitions, as far as these show it
     - `caller`, `pinless_call_id`, `called`, `held_since`, `caller_notes`: of the caller on hold that it was: their number, their
       call id, the number that they called, since when they waited, and the program's notes about them
     - `sip_to`: the SIP address that was called
@@ -230,9 +235,8 @@ class Session:
         return MappingProxyType(self._copy_notes())
 
     def _copy_notes(self) -> dict[str, Any]:
-        if self._rare is None:
-            return {}
-        return deepcopy({**(rare(self, "caller_notes") or {}), **(rare(self, "notes") or {})})
+        of_caller, own = rare(self, "caller_notes"), rare(self, "notes")
+        return deepcopy({**(of_caller or {}), **(own or {})}) if of_caller or own else {}
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -253,12 +257,12 @@ class Session:
         source = self.end_source
         if source is None:
             return None
-        if source is EndSource.TOLD:
+        if source is _TOLD:
             client_left = bool(self._signs) and has_left_before(
                 [sign for sign in self._signs if sign.kind == _CLIENT_LEFT and is_of_client(self, sign)], self._told_at
             )
         else:
-            client_left = self.end_sign is EndSign.CLIENT_LEFT
+            client_left = self.end_sign is _CLIENT_LEFT
         return ended_by_of(self._evidence, source, client_left=client_left)
 
     @property
@@ -267,8 +271,8 @@ class Session:
         if not self.ended:
             return None
         if self._evidence & Evidence.TOLD:
-            return EndSource.TOLD
-        return EndSource.ASSUMED if inferred_end(self) is None else EndSource.INFERRED
+            return _TOLD
+        return _ASSUMED if inferred_end(self) is None else _INFERRED
 
     @property
     def end_sign(self) -> EndSign | None:
@@ -322,7 +326,7 @@ class Session:
         return records_of(
             known,
             ended=self.ended,
-            end_known=self.end_source in (EndSource.TOLD, EndSource.INFERRED),
+            end_known=self.end_source in (_TOLD, _INFERRED),
             ended_at=self.ended_at,
             alive_at=self.alive_at,
             stopped_at=rare(self, "stopped_at") or (),
@@ -336,7 +340,7 @@ class Session:
 
     @property
     def _transferred(self) -> TransferRecord | None:
-        return None if self._rare is None else transferred_to(self.transfers)
+        return transferred_to(self.transfers) if rare(self, "transfers") else None
 
     @property
     def states_reported(self) -> tuple[State, ...]:
@@ -346,14 +350,14 @@ class Session:
     @property
     def setup_s(self) -> float | None:
         """How long it was set up. Dial-out: from the request to connected. Dial-in: from connected to media."""
-        if self.direction is Direction.DIALOUT:
+        if self.direction is _DIALOUT:
             return _seconds(self.requested_at, self.connected_at)
         return _seconds(self.connected_at, self.answered_at)
 
     @property
     def ring_s(self) -> float | None:
         """How long a dial-out was connected until it was answered or given up: it rang for most of that. None for a dial-in."""
-        if self.direction is Direction.DIALIN:
+        if self.direction is _DIALIN:
             return None
         answered = self.answered_at is not None or self.was_answered
         return _seconds(self.connected_at, self.answered_at if answered else self.ended_at)
@@ -396,17 +400,17 @@ class Session:
             legs: the ids of the other known sessions of its call. `Engine.record(session)` fills them in; a session that has
                 left memory (`on_retired`) knows them itself.
         """
-        departed = rare(self, "legs")
-        if departed is not None:
-            legs = dict.fromkeys((*departed, *(legs or ())))
+        departed, linked = rare(self, "legs"), rare(self, "linked")
+        if departed is not None or linked is not None:
+            legs = dict.fromkeys((*(departed or ()), *(linked or ()), *(legs or ())))
         return {
             "session_id": self.session_id,
-            "direction": self.direction.value,
-            "state": self.state.value,
-            "cause": self.cause and self.cause.value,
-            "ended_by": self.ended_by and self.ended_by.value,
-            "end_source": self.end_source and self.end_source.value,
-            "end_sign": self.end_sign and self.end_sign.value,
+            "direction": str(self.direction),
+            "state": str(self.state),
+            "cause": _text(self.cause),
+            "ended_by": _text(self.ended_by),
+            "end_source": _text(self.end_source),
+            "end_sign": _text(self.end_sign),
             "sip_call_id": self.sip_call_id,
             "room": self.room,
             "domain_id": self.domain_id,
@@ -445,10 +449,7 @@ class Session:
             "setup_s": self.setup_s,
             "ring_s": self.ring_s,
             "talk_s": self.talk_s,
-            "transitions": [
-                [step.source.value, step.target.value, "parked" if step.parked else step.event]
-                for step in self.transitions
-            ],
+            "transitions": rows_of(self._path),
         }
 
 
@@ -469,18 +470,21 @@ def signs_of(session: Session) -> tuple[Sign, ...]:
 def may_concern(session: Session, sign: Sign) -> bool:
     """Return whether a sign can say something about a session, as far as is known of the session by now."""
     if sign.kind == _MEETING_ENDED:
-        return _agree(sign.of, session.domain_id)
+        return _agree(meeting_of(sign)[0], session.domain_id)
     return sign.kind != _CLIENT_LEFT or is_of_client(session, sign)
 
 
 def is_of_client(session: Session, sign: Sign) -> bool:
-    """Return whether a call client that left is one that reported a session, or started it."""
+    """Return whether a call client that left is one that reported a session, or started it.
+
+    One without an id that is in a room reports that room with each event, so a session of another or unknown room is not its own.
+    """
     dialect, client_id, room = sign.of
     dialects = session._evidence & Evidence.BY_DIALECTS
     return (
         session.call_client_id == client_id
         and bool(dialects & dialect or (not dialects and client_id is not None))
-        and _agree(room, session.room)
+        and (room in (None, session.room) if client_id is None else _agree(room, session.room))
     )
 
 
@@ -507,6 +511,11 @@ def _agree(one: str | None, other: str | None) -> bool:
 _set_dict = Session.__dict__["__dict__"].__set__
 _set_direction = Session.__dict__["direction"].__set__
 set_state = Session.__dict__["state"].__set__
+
+
+def _text(value: StrEnum | None) -> str | None:
+    """Return the plain text of what may be unknown: `value` of an enum is slow."""
+    return None if value is None else str(value)
 
 
 def _seconds(start: float | None, end: float | None) -> float | None:

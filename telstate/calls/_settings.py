@@ -43,6 +43,11 @@ class Settings(BaseModel):
     retain_untimed: Count = 10_000
     """How many ended sessions stay known if the events carry no time, as in a plain log of daily-js."""
 
+    intent_ttl: Duration = 7 * 24 * _HOUR
+    """How long an intent of a dialer is remembered after its last event: `dial(…, intent=…)`. After it, it would be dialled again."""
+    max_intents: Count = 100_000
+    """How many intents are remembered at most. The oldest are forgotten first."""
+
     silence_before_answer: Duration = 600.0
     """Silence limit while a session is idle, and while a dial-out rings."""
     silence_before_media: Duration = 600.0

@@ -5,7 +5,7 @@ They are kept for retention, because a session of the room or client may become 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from telstate.calls._evidence import Evidence
@@ -25,7 +25,7 @@ class SharedSigns(ExpiringDict[str, tuple[Sign, ...]]):
 
     __slots__ = ()
 
-    def add(self, key: str, sign: Sign, now: float) -> None:
+    def keep(self, key: str, sign: Sign, now: float) -> None:
         """Keep a sign of a room or client."""
         self.put(key, latest_signs(self.find(key) or (), sign, _MAX_SIGNS), now)
         self.trim()
@@ -34,7 +34,7 @@ class SharedSigns(ExpiringDict[str, tuple[Sign, ...]]):
         """Find the signs of the room and the client of a session."""
         return [sign for key in _keys_of(session) for sign in self.find(key) or ()]
 
-    def load(self, entries: Iterable[tuple[str, float, Any]]) -> None:
+    def load(self, entries: Iterable[Sequence[Any]]) -> None:
         """Restore what `dump` returned."""
         super().load((key, due, tuple(map(load_sign, signs))) for key, due, signs in entries)
 

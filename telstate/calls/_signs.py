@@ -7,6 +7,8 @@ like the state: the same events in any order give the same answer.
 - The leaving of a participant whose stay is known (`joined_at`) holds unless a later stay is known.
 - Every other sign holds unless there was life after it. Without a time on either side it holds.
 - The earliest sign that holds is the end.
+- A sign may only say by when the call had ended: nobody is there any more when somebody asks, or the next caller comes much later. If it is the
+  earliest, the last sign of life is the end.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from telstate.calls._session import Session
 
 __all__ = [
+    "CLOCKS_DIFFER",
     "End",
     "Sign",
     "add_sign",
@@ -29,13 +32,16 @@ __all__ = [
     "latest_signs",
     "learned_at",
     "load_sign",
+    "meeting_of",
     "without",
 ]
 
-_CLOCKS_DIFFER = 5.0
+CLOCKS_DIFFER = 5.0
 """Seconds by which two clocks may differ: Daily's (webhooks round to whole seconds) and the local one."""
-_NEXT_CALLER_WITHIN = 600.0
-"""Seconds after the last sign of life for which the next caller on an endpoint says when the call before them ended."""
+_NEXT_WITHIN = 600.0
+"""Seconds after the last sign of life for which the next caller on an endpoint, or the next meeting in a room, says when a call before ended."""
+_SETTING_UP = 60.0
+"""Seconds after the last sign of life from which a meeting that begins is the next one, and not that of a call that is being set up."""
 _LEFT_WITHIN = 5.0
 """Seconds after our client's leaving within which a reported end is its consequence."""
 _MAX_SIGNS = 8
@@ -56,7 +62,8 @@ class Sign(NamedTuple):
     learned: float
     """When this program learned of it."""
     of: Any = None
-    """Of a participant who left: when they had joined. Of a client that left: which one. Of the next caller: their session."""
+    """Of a participant who left: when they had joined. Of a client that left: which one. Of the next caller: their session. Of a
+    meeting: its domain and when it began, see `meeting_of`."""
 
 
 class End(NamedTuple):
@@ -64,6 +71,9 @@ class End(NamedTuple):
 
     sign: EndSign
     at: float | None
+    """When it was."""
+    by: float | None
+    """By when it had been: later than `at` where the sign says only that."""
 
 
 def add_sign(signs: tuple[Sign, ...], sign: Sign, session: Session) -> tuple[Sign, ...]:
@@ -98,6 +108,12 @@ def load_sign(dumped: Iterable[Any]) -> Sign:
     return Sign(kind, at, by_daily, learned, tuple(of) if isinstance(of, list) else of)
 
 
+def meeting_of(sign: Sign) -> tuple[str | None, float | None]:
+    """Return the domain of a meeting that ended, and when it had begun. Older snapshots have only the domain."""
+    domain, start = sign.of if isinstance(sign.of, tuple) else (sign.of, None)
+    return domain, start
+
+
 def learned_at(signs: Iterable[Sign], session: Session) -> float | None:
     """Return when the first of the signs that hold was learned; None if none holds."""
     first = None
@@ -114,11 +130,8 @@ def without(signs: tuple[Sign, ...], kind: EndSign) -> tuple[Sign, ...]:
 
 def end_of(signs: Iterable[Sign], session: Session) -> End | None:
     """Return the end that the signs tell: the earliest that holds; None if none does."""
-    found = [(_time_of(sign, session), sign.kind) for sign in signs if _holds(sign, session)]
-    if not found:
-        return None
-    at, kind = min(found, key=lambda end: (end[0] is None, end[0], end[1]))
-    return End(EndSign(kind), at)
+    found = [_end_by(sign, session) for sign in signs if _holds(sign, session)]
+    return min(found, key=lambda end: (end.by is None, end.by, end.at != end.by, end.sign), default=None)
 
 
 def has_left_before(signs: Iterable[Sign], told_at: float | None) -> bool:
@@ -141,7 +154,7 @@ def _holds(sign: Sign, session: Session) -> bool:
         if session._joined is not None and session._joined > of:
             return False  # they joined again
         rejoined = session._joined_by_receipt
-        return rejoined is None or at is None or rejoined <= at + _CLOCKS_DIFFER
+        return rejoined is None or at is None or rejoined <= at + CLOCKS_DIFFER
     if kind == _GONE:
         return True
     if at is None:
@@ -156,17 +169,20 @@ def _lives_after(session: Session, at: float, *, by_daily: bool) -> bool:
     same, other = session._alive, session._alive_by_receipt
     if not by_daily:
         same, other = other, same
-    return (same is not None and same > at) or (other is not None and other > at + _CLOCKS_DIFFER)
+    return (same is not None and same > at) or (other is not None and other > at + CLOCKS_DIFFER)
 
 
-def _time_of(sign: Sign, session: Session) -> float | None:
-    """Return when a session ended according to a sign."""
-    last = session.alive_at
-    if sign.kind == _GONE:
-        return session.started_at if last is None else last
-    if sign.kind == _NEXT_CALLER and last is not None and sign.at is not None and sign.at > last + _NEXT_CALLER_WITHIN:
-        return last
-    return sign.at
+def _end_by(sign: Sign, session: Session) -> End:
+    """Return the end that one sign tells."""
+    kind, by, last = EndSign(sign.kind), sign.at, session.alive_at
+    if kind is _GONE:
+        return End(kind, session.started_at if last is None else last, by)
+    if last is None or by is None:
+        return End(kind, by, by)
+    is_next = kind is _NEXT_CALLER
+    if kind is _MEETING_ENDED and (start := meeting_of(sign)[1]) is not None and start > last + _SETTING_UP:
+        is_next, by = True, start  # it was in a meeting before that one
+    return End(kind, last if is_next and by > last + _NEXT_WITHIN else by, by)
 
 
 def _order(sign: Sign) -> tuple[bool, float, str, str]:

@@ -10,7 +10,7 @@ A session is one telephone leg between a caller or callee and a room. It has fiv
 
   * `idle`: the session is known, nothing has happened yet. Every session opens here with its first event; opening is not a
     transition.
-  * `connected`: a dial-out rings at the other end. A dial-in has arrived, and its media is being negotiated.
+  * `connected`: the network has accepted a dial-out, which may not ring yet. A dial-in has arrived, and its media is being negotiated.
   * `answered`: media flows. A dial-out reports this with `dialout-answered`. A dial-in has no such event: Daily's guide says
     to wait for `participant-joined`, so a dial-in is answered when the session's own participant joins.
   * `stopped`: the session ended. `error`: it failed. Both are terminal.
@@ -142,7 +142,7 @@ class Row(NamedTuple):
 ROWS: tuple[Row, ...] = (
     # events that move a session
     Row("dialin-connected", DIALIN, (IDLE,), CONNECTED, "the caller has arrived, media is being negotiated", Evidence.CONNECTED, "connected_at", life=True, once=True),
-    Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "it rings at the other end", Evidence.CONNECTED, "connected_at", life=True, once=True),
+    Row("dialout-connected", DIALOUT, (IDLE,), CONNECTED, "the network has accepted the call", Evidence.CONNECTED, "connected_at", life=True, once=True),
     Row("dialout-answered", DIALOUT, (IDLE, CONNECTED), ANSWERED, "the other end picked up; its connected may be late", Evidence.ANSWERED, "answered_at", life=True, once=True),
     Row("participant-joined", DIALIN, (IDLE, CONNECTED), ANSWERED, "Daily's only sign that a dial-in's media flows", Evidence.JOINED, "answered_at", life=True),
     Row("dialin-stopped", DIALIN, LIVE, STOPPED, "a caller may hang up at any time, even before connected is reported", Evidence.STOPPED, "_told_at", once=True),

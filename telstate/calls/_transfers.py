@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from telstate.calls._address import plain_uri
+from telstate.calls._signs import CLOCKS_DIFFER
 
 __all__ = [
     "HANDED_OVER_WITHIN",
@@ -41,8 +42,6 @@ _PICKED_UP = ("answered", "completed")
 
 HANDED_OVER_WITHIN = 60.0
 """Seconds after the acceptance within which a leg that is transferred ends."""
-_CLOCKS_DIFFER = 5.0
-"""Seconds by which two clocks may differ: Daily's (webhooks round to whole seconds) and the local one."""
 _MAX_TARGETS = 8
 _MAX_TIMES = 8
 
@@ -97,8 +96,10 @@ def latest_times(times: Iterable[float | None], at: float | None) -> list[float 
     return sorted({*times, at}, key=lambda time: float("inf") if time is None else time)[-_MAX_TIMES:]
 
 
-def targets_of(transfers: Mapping[str, Target]) -> dict[str, Target]:
-    """Return the targets by their plain address. Steps that named none belong to the target if there is only one."""
+def targets_of(transfers: Mapping[str, Target] | None) -> dict[str, Target]:
+    """Return the targets by their plain address; none for None. Steps that named none belong to the target if there is only one."""
+    if not transfers:
+        return {}
     if "" not in transfers or len(transfers) != 2:
         return dict(transfers)
     ((plain, target),) = ((plain, target) for plain, target in transfers.items() if plain)
@@ -144,7 +145,7 @@ def records_of(
             _has_failed(target, accepted)
             or (leg and leg[3])
             or place < last  # another target was accepted later
-            or (accepted is not None and alive_at is not None and alive_at > accepted + _CLOCKS_DIFFER)
+            or (accepted is not None and alive_at is not None and alive_at > accepted + CLOCKS_DIFFER)
             or any(_is_between(accepted, at, ended_at if ended else None) for at in stopped_at)
         ):
             return TransferOutcome.NOT_REACHED
@@ -186,10 +187,10 @@ def _has_failed(target: Target, accepted: float | None) -> bool:
     times = target["steps"].get("failed")
     if times is None:
         return False
-    return not times or accepted is None or accepted <= times[1] + _CLOCKS_DIFFER
+    return not times or accepted is None or accepted <= times[1] + CLOCKS_DIFFER
 
 
 def _is_between(accepted: float | None, stopped: float | None, ended: float | None) -> bool:
     """Return whether a stop was requested between the acceptance and the end, as far as the times are known."""
     after = accepted is None or stopped is None or accepted <= stopped
-    return after and (ended is None or stopped is None or stopped <= ended + _CLOCKS_DIFFER)
+    return after and (ended is None or stopped is None or stopped <= ended + CLOCKS_DIFFER)

@@ -7,12 +7,13 @@ cost memory, and the garbage collector would have to traverse it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 from telstate.calls._table import TARGETS, State
 
-__all__ = ["STEPS", "Transition", "path_of", "transitions_of"]
+__all__ = ["STEPS", "Transition", "path_of", "plain_of", "rows_of", "transitions_of"]
 
 
 class Transition(NamedTuple):
@@ -40,10 +41,25 @@ STEPS: Mapping[tuple[object, ...], tuple[Transition, bytes]] = {
 }
 """Each transition and its byte, by its values."""
 
+_ROWS = tuple((str(step.source), str(step.target), "parked" if step.parked else step.event) for step in _ALL)
 
+_PLAIN = tuple((str(step.source), str(step.target), step.event, step.parked) for step in _ALL)
+
+
+@lru_cache(maxsize=1024)  # nearly all sessions went one of a few paths
 def transitions_of(path: bytes) -> tuple[Transition, ...]:
     """Decode the transitions of a path."""
     return tuple(_ALL[number] for number in path)
+
+
+def rows_of(path: bytes) -> list[list[str]]:
+    """Decode the transitions of a path, as JSON values: from, to, and the event, or `parked`."""
+    return [list(_ROWS[number]) for number in path]
+
+
+def plain_of(path: bytes) -> tuple[tuple[str, str, str, bool], ...]:
+    """Decode the transitions of a path, as plain values: pydantic takes ten times as long to write enums and named tuples as JSON."""
+    return tuple(_PLAIN[number] for number in path)
 
 
 def path_of(transitions: Iterable[Iterable[object]]) -> bytes:

@@ -10,7 +10,15 @@ from telstate.calls._endings import note_sign
 from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._notes import add_notes
-from telstate.calls._recorder import LEGS_NOTED, bounded, note_anomaly, note_life, note_warning, set_rare
+from telstate.calls._recorder import (
+    LEGS_NOTED,
+    bounded,
+    link_elsewhere,
+    note_anomaly,
+    note_life,
+    note_warning,
+    set_rare,
+)
 from telstate.calls._registry import destination_of
 from telstate.calls._session import Session, rare
 from telstate.calls._signs import Sign, add_sign
@@ -88,6 +96,9 @@ def _linked(state: EngineState, session: Session, event: SessionsLinked) -> None
     One of another partition never comes here, but its id stands in the record. A log of all partitions has both.
     """
     other = event.other_session_id
+    if event.derived:
+        _show_elsewhere(state, session, event)
+        return
     if event.elsewhere and state.registry.get(other) is None:
         known = rare(session, "legs") or ()
         if other not in known:
@@ -97,6 +108,14 @@ def _linked(state: EngineState, session: Session, event: SessionsLinked) -> None
             state.early.park(state.number, event, session_id, state.clock, state.now, 0)
             return
     state.registry.link(event.session_id, event.other_session_id)
+
+
+def _show_elsewhere(state: EngineState, session: Session, event: SessionsLinked) -> None:
+    """Take in what another partition shows of a leg: that it is one, or what the transfer to it needs to know."""
+    if event.other_endpoint is None:
+        link_elsewhere(session, event.other_session_id, linked=not event.withdrawn)
+    else:
+        state.far_legs.show_elsewhere(session, event.other_endpoint, event)
 
 
 def _annotated(state: EngineState, session: Session, event: SessionAnnotated) -> None:
@@ -120,6 +139,8 @@ def _keep_notes(state: EngineState, session: Session, notes: Mapping[str, Any]) 
 def _stop_requested(state: EngineState, session: Session, event: StopRequested) -> None:
     """Keep why this program ended the call, and when: a transfer that was accepted before did not end it then."""
     set_rare(session, "stopped_at", latest_times(rare(session, "stopped_at") or (), state.event_at))
+    if event.by_dialer:
+        vars(session)["_evidence"] |= Evidence.GIVEN_UP
     if event.reason:
         _keep_notes(state, session, {"reason": event.reason})
 
@@ -152,7 +173,7 @@ def _presence_checked(state: EngineState, session: Session, event: PresenceCheck
 
 
 def _warned(_: EngineState, session: Session, event: DialinWarning | DialoutWarning) -> None:
-    note_warning(session, event.error_msg or "a warning without text")
+    note_warning(session, event.error_msg)
 
 
 def _stopped(_: EngineState, session: Session, event: DialinStopped | DialoutStopped) -> None:
@@ -161,14 +182,15 @@ def _stopped(_: EngineState, session: Session, event: DialinStopped | DialoutSto
 
 
 def _refused(_: EngineState, session: Session, event: DialoutRefused) -> None:
-    if event.error_msg is not None and not session._evidence & Evidence.ERROR:
+    if event.error_msg is not None and not session._evidence & Evidence.ERROR_TEXT:
         vars(session)["error_msg"] = bounded(event.error_msg)
 
 
 def _failed(state: EngineState, session: Session, event: DialinError | DialoutError) -> None:
-    """The text of an error outweighs any other. Its details may name the destination."""
-    if event.error_msg is not None:
+    """The first text of an error outweighs any other. Its details may name the destination."""
+    if event.error_msg is not None and not session._evidence & Evidence.ERROR_TEXT:
         vars(session)["error_msg"] = bounded(event.error_msg)
+        vars(session)["_evidence"] |= Evidence.ERROR_TEXT
     if isinstance(event, DialoutError) and event.error is not None and event.is_unanswered:
         failed_before = session.state is State.ERROR and not session._evidence & (
             Evidence.NOT_PICKED_UP | Evidence.REFUSED

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Unmatched
 from telstate.cli._filters import with_filters
@@ -191,7 +191,7 @@ class _CallsRun:
         if log.lines and log.invalid == log.lines:
             return HOW_TO_RECORD
         if not log.replay.engine.received:
-            return "The log is empty. Is it the right file? `telstate tail FILE` waits for what is still to come."
+            return "The log is empty. Is it the right file? `telstate tail -f FILE` waits for what is still to come."
         if not self._looked_at:
             return "No event is about a call that Daily gave an id to: `telstate replay` lists them."
         return (

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from typing import Any, TextIO
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Unmatched
 from telstate.cli._call_finding import journals_among, see_step, work_of

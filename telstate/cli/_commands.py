@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 from typer.main import get_group
 
 from telstate.cli._verb import Verb
@@ -24,6 +24,7 @@ _COMMANDS = {
         "Compare the calls of two logs: the first difference of each call, and the calls that only one of them has.",
     ),
     "tail": ("_tail.tail", "Show what happens to calls, one line per event."),
+    "board": ("_board.board", "Play a recorded log on the live board, in a browser."),
     "export": (
         "_export.export",
         "Write a journal or any other log as JSON Lines, in full: phone numbers and names are NOT masked.",
@@ -34,6 +35,14 @@ _COMMANDS = {
         "_simulate.simulate",
         "Simulate calls, as a log on standard output, in a file, or as signed webhooks to a service that is to be tried.",
     ),
+    "fake-daily": (
+        "_fake_daily.fake_daily",
+        "Run a fake of Daily: its REST API, webhooks, rooms and phone lines, for a backend in another process. Nothing reaches Daily.",
+    ),
+    "records": (
+        "_records.records",
+        "Write the records of calls into a database or into files, in full: phone numbers and names are NOT masked.",
+    ),
     "prune": ("_prune.prune", "Delete the old events of a journal, and give the disk space back."),
     "diagram": ("_diagram.diagram", "Draw the state machine, or the path of an event."),
     "serve": ("_serve.serve", "Receive Daily's webhooks, store them, and run handlers."),
@@ -41,9 +50,21 @@ _COMMANDS = {
         "_work.work",
         "Run handlers for a share of the events that `telstate serve --nats` publishes. Start as many workers as you like.",
     ),
+    "campaign": (
+        "_campaign.verbs",
+        "Call the people on a list, each at most so often, nobody again who was reached; see how far it is, pause, resume and stop it.",
+    ),
+    "config": (
+        "_config_show.verbs",
+        "Show the settings of `telstate serve` and `telstate work`, and where each came from.",
+    ),
     "dead": (
         "_dead.verbs",
-        "List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
+        "List, show, retry and drop dead letters: handlers that failed, payloads that could not be read, and notifications that were not accepted.",
+    ),
+    "doctor": (
+        "_doctor.doctor",
+        "Look at a whole installation: Daily's side, the running service, its journal, NATS, clocks, secrets, and where records go.",
     ),
     "webhook": (
         "_webhook.verbs",
@@ -70,13 +91,9 @@ class LazyCommands(TyperGroup):
         self.commands = _Commands(self.commands)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
-        """List the commands without making them."""
-        space = formatter.width - 6 - max(map(len, _COMMANDS))
-        rows = [
-            (name, TyperCommand(name, help=about).get_short_help_str(space)) for name, (_, about) in _COMMANDS.items()
-        ]
+        """List the commands without making them, each with all that is said of it."""
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl([(name, about) for name, (_, about) in _COMMANDS.items()])
 
 
 class _Commands(MutableMapping[str, Any]):

@@ -26,6 +26,7 @@ from telstate.events._masking import mask
 from telstate.journals import SqliteJournal
 from telstate.journals._export import parse_dead_letters
 from telstate.journals._sqlite import is_sqlite
+from telstate.routing._outbox import notification_in
 from telstate.routing._ports import KeptLetter
 from telstate.sources._log_lines import read_lines
 from telstate.views import Selection
@@ -36,7 +37,7 @@ __all__ = ["verbs"]
 
 verbs = typer.Typer(
     no_args_is_help=True,
-    help="List, show, retry and drop dead letters: handlers that failed and payloads that could not be read, kept for inspection.",
+    help="List, show, retry and drop dead letters: handlers that failed, payloads that could not be read, and notifications that were not accepted.",
 )
 
 _JOURNAL = "The service's journal (calls.db, or nats://HOST:4222/APP/ENVIRONMENT)"
@@ -202,7 +203,7 @@ def _row(kept: KeptLetter, *, numbers: bool) -> str:
     handler = letter.handler or ("all" if letter.seq else "none")
     error = " ".join(letter.detail.split())
     if not numbers:
-        names = list(names_in([letter.facts, _json_or_text(letter.payload)]))
+        names = names_in([letter.facts, _json_or_text(letter.payload)])
         handler, error = mask(handler), mask(error, names)
     error = cut(error, _LONGEST_ERROR) + (" (retry requested)" if kept.retry_requested else "")
     return _ROW.format(kept.number, _time(letter.at), *map(printable, (letter.reason, handler, error)))
@@ -228,6 +229,8 @@ def _as_dict(kept: KeptLetter) -> dict[str, Any]:
     payload = _json_or_text(letter.payload)
     if not letter.seq:
         return {**shown, "dialect": letter.dialect, "payload": payload}
+    if (message := notification_in(letter)) is not None:
+        return {**shown, "receiver": message.target, "id": message.id, "message": _json_or_text(message.body)}
     handlers = (letter.facts or {}).get("handlers")
     return {**shown, "handlers": handlers, "event": payload, "session": session_record(kept)}
 

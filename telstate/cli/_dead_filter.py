@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._recorder import thaw
 from telstate.errors import JournalError, ParseError
 from telstate.events import Event, parse
+from telstate.routing._outbox import notification_in
 from telstate.routing._ports import DeadLetter, KeptLetter
 from telstate.views import Selection
 
@@ -48,6 +50,8 @@ def _call_of(kept: KeptLetter) -> dict[str, Any]:
     session, caller = session_record(kept), ((letter.facts or {}).get("outcome") or {}).get("lost_caller")
     if session is not None:
         return session
+    if (message := notification_in(letter)) is not None:
+        return _record_in(message.body)
     if isinstance(caller, list):
         return Caller.load(caller).to_dict()
     event = _event_of(letter)
@@ -60,6 +64,12 @@ def _call_of(kept: KeptLetter) -> dict[str, Any]:
         "to": getattr(event, "to", None),
         "direction": event.direction,
     }
+
+
+def _record_in(body: bytes) -> dict[str, Any]:
+    """Return the record that a message tells of."""
+    record: dict[str, Any] = next(iter(json.loads(body)["data"].values()))
+    return record
 
 
 def _event_of(letter: DeadLetter) -> Event | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import Unmatched
 from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
@@ -36,9 +36,9 @@ def diff(
 ) -> None:
     """Compare the calls of two logs: the first difference of each call, and the calls that only one of them has.
 
-    Compared are the states, the events that led to them, cause and end, transfers, legs and durations. Times count from the start of the
-    call, so the same calls on another day do not differ. Numbers, names and texts are not compared, and neither is how often an
-    event was told: the log of a bot and that of the webhooks can be compared, and a log with its redacted copy.
+    It compares the states, the events that led to them, cause and end, transfers, legs and durations. Times count from the start of the
+    call, so the same calls on another day do not differ. It compares no numbers, names and texts, and not how often an event was
+    reported. So the log of a bot can be compared with that of the webhooks, and a log with its redacted copy.
 
     The exit code is 0 if they do not differ, 1 if they do, 2 for misuse.
 

@@ -19,13 +19,13 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from telstate.calls._callers import CallerState
+from telstate.calls._caller import CallerState
 from telstate.calls._evidence import Cause
 from telstate.calls._table import State
 from telstate.events import Direction
 from telstate.views import FIELDS, Condition, Selection
 
-__all__ = ["TIME", "with_filters"]
+__all__ = ["TIME", "time_of", "with_filters"]
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -125,15 +125,19 @@ def _selection(
             )
     return Selection(
         **{f"{name}s": tuple(values or ()) for name, values in several.items()},
-        since=None if since is None else _time(since, "--since"),
-        until=None if until is None else _time(until, "--until", end=True),
+        since=None if since is None else time_of(since, "--since"),
+        until=None if until is None else time_of(until, "--until", end=True),
         where=condition,
         anomalies=bool(anomalies),
     )
 
 
-def _time(text: str, option: str, *, end: bool = False) -> float:
-    """Read a time. At the end of a span, a date means the end of the day."""
+def time_of(text: str, option: str, *, end: bool = False) -> float:
+    """Read a time that an option gives, as Unix seconds. At the end of a span, a date means the end of the day.
+
+    Raises:
+        typer.BadParameter: if it is none.
+    """
     if found := _AGO.fullmatch(text):
         return time() - float(found[1]) * _SECONDS[found[2]]
     try:

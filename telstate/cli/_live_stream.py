@@ -26,6 +26,8 @@ _CONNECT_TIMEOUT = 10.0
 _SILENCE = 45.0
 """Seconds: three heartbeats of the service."""
 _LONGEST_MESSAGE = 32 * 1024 * 1024
+_LONGEST_ERROR, _LONGEST_ERROR_READ = 10_000, 5.0
+"""Bytes and seconds for which the body of a refusal is read: its status is enough."""
 _HOW_TO_SHOW = f"give the service's {VIEW_TOKEN} in that variable, or as --token"
 
 
@@ -201,12 +203,14 @@ def _refuse_secret() -> NoReturn:
 
 def _error_of(response: httpx.Response) -> str:
     """Return what a service says about a request that it does not answer."""
-    body = b""
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > 10_000:
-            break
+    import httpx  # noqa: PLC0415 - an extra
+
+    body, until = b"", time.monotonic() + _LONGEST_ERROR_READ
     try:
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _LONGEST_ERROR or time.monotonic() > until:
+                break
         return cut_text(str(json.loads(body)["error"]), 1_000)
-    except (ValueError, LookupError, TypeError):
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return response.reason_phrase

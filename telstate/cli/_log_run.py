@@ -10,12 +10,15 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
+from telstate.cli._collector import collect_less_often
 from telstate.cli._logs import LineReader, OtherLines, find_files, read_log, size_of
+from telstate.cli._read_ahead import parse_ahead, read_ahead
 from telstate.cli._terminal import Bar
+from telstate.events._parse import ParsedLine
 from telstate.sources._log_lines import STDIN, LogLine
 
 __all__ = ["Gone", "LogRun", "record_of", "rereadable"]
@@ -29,10 +32,12 @@ class LogRun:
     Args:
         names: the files and folders, in this order; `-` is standard input.
         settings: of the replay, in place of the log's own.
-        gone: called with each session, caller on hold and event when it leaves memory, and at the end with all that are left.
+        gone: called with each session, caller on hold and event that leaves memory, and at the end with all that are left. Some lines
+            later, unless there is `stepped`: what left memory does not change any more.
         refuse: called with each line that could not be read, and the reason.
         stepped: called with each line and the outcome of its event, before what left memory by it.
-        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it.
+        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it. Needs
+            `stepped`.
 
     Raises:
         OSError: if a file is missing, before anything is printed: half a report misleads.
@@ -52,7 +57,12 @@ class LogRun:
         """The files, those of folders included."""
         self.replay = Replay(settings or {})
         self._gone = gone
-        self._reader: LineReader[Outcome | None] = LineReader(self.replay.feed, refuse)
+        self._departed: list[Gone] = []
+        """What left memory and was not handed on yet."""
+        self._refuse = refuse
+        self._reader: LineReader[Outcome | None] = LineReader(self._feed, self._refuse_in_turn)
+        self._ahead: tuple[bytes, ParsedLine | None] = (b"", None)
+        """The line that is read now, and what it was parsed as before its turn."""
         self._stepped = stepped
         self._inferred = inferred
         self.lines = 0
@@ -70,20 +80,19 @@ class LogRun:
             OSError: if a file cannot be read.
             JournalError: if a database is not a journal, or is damaged.
         """
+        collect_less_often()
         with self._progress:
-            for line in read_log(self.names):
-                self.lines += 1
-                self._read(line)
-                self._progress.advance(line.size)
+            for lines in read_ahead(read_log(self.names), one_by_one=any(map(_is_stream, self.names))):
+                self._read(lines)
             self.other_lines = self._reader.noise()
             at_end()
             for end in self.replay.finish():
                 self._inferred(end)
-                self._hand_on(end)
+                self._departed += end.departed
+                self._hand_on()
             engine = self.replay.engine
-            left: list[Gone] = [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
-            for one in left:
-                self._gone(one)
+            self._departed += [*engine.sessions(), *engine.unconnected(), *engine.unmatched()]
+            self._hand_on()
 
     @property
     def invalid(self) -> int:
@@ -107,17 +116,34 @@ class LogRun:
             return None
         return [leg.session_id for leg in engine.legs(session.session_id) if leg is not session]
 
-    def _read(self, line: LogLine) -> None:
-        outcome = self._reader(line)
-        if outcome is not None:
+    def _read(self, lines: list[LogLine]) -> None:
+        self.lines += len(lines)
+        for line, parsed in zip(lines, parse_ahead(lines), strict=True):
+            self._ahead = line.raw, parsed
+            outcome = self._reader(line)
+            if outcome is None:
+                continue
+            self._departed += outcome.departed
             if self._stepped is not None:
                 self._stepped(line, outcome)
-            for end in self.replay.inferred:
-                self._inferred(end)
-            self._hand_on(outcome)
+                for end in self.replay.inferred:
+                    self._inferred(end)
+                self._hand_on()
+        self._hand_on()
+        self._progress.advance(sum(line.size for line in lines), len(lines))
 
-    def _hand_on(self, outcome: Outcome) -> None:
-        for gone in outcome.departed:
+    def _feed(self, raw: bytes) -> Outcome | None:
+        """Step with a line, or with what the reader found in it."""
+        line, parsed = self._ahead
+        return self.replay.feed(raw, parsed if raw is line else None)
+
+    def _refuse_in_turn(self, line: LogLine, reason: str) -> None:
+        self._hand_on()
+        self._refuse(line, reason)
+
+    def _hand_on(self) -> None:
+        departed, self._departed = self._departed, []
+        for gone in departed:
             self._gone(gone)
 
 

@@ -9,36 +9,39 @@ Credentials come from the environment, where other users of the machine cannot r
 
 from __future__ import annotations
 
-import os
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from telstate.cli._terminal import misuse
+from telstate.cli._variables import PREFIX, variable
 from telstate.errors import DefinitionError
 from telstate.journals.nats._names import DEFAULT_APP, DEFAULT_ENVIRONMENT, Names
 
 if TYPE_CHECKING:
+    from telstate.cli._config import ServiceConfig
     from telstate.journals.nats import NatsConnection
 
-__all__ = ["NATS_HELP", "NatsAddress", "is_nats", "read_address", "without_password"]
+__all__ = ["NatsAddress", "is_nats", "read_address", "without_password"]
 
 _SCHEMES = ("nats://", "tls://", "ws://", "wss://")
 _FORM = "nats://HOST:4222/APP/ENVIRONMENT"
-_VARIABLES = {
-    "user": "TELSTATE_NATS_USER",
-    "password": "TELSTATE_NATS_PASSWORD",
-    "token": "TELSTATE_NATS_TOKEN",
-    "credentials": "TELSTATE_NATS_CREDENTIALS",
-    "nkey_seed": "TELSTATE_NATS_NKEY",
-    "inbox_prefix": "TELSTATE_NATS_INBOX",
+_OPTIONS = {
+    "user": "nats_user",
+    "password": "nats_password",
+    "token": "nats_token",
+    "credentials": "nats_credentials",
+    "nkey_seed": "nats_nkey",
+    "inbox_prefix": "nats_inbox",
 }
-_CA, _CERTIFICATE, _KEY = "TELSTATE_NATS_CA", "TELSTATE_NATS_CERTIFICATE", "TELSTATE_NATS_KEY"
-NATS_HELP = (
-    f"Several servers have commas between them; tls:// encrypts. Credentials come from {_VARIABLES['user']} and"
-    f" {_VARIABLES['password']}, or {_VARIABLES['credentials']} (a file); the certificate authority from {_CA} (a file)."
-)
-"""For the help of an option."""
+"""The settings that say how a connection is made."""
+_CA, _CERTIFICATE, _KEY = "nats_ca", "nats_certificate", "nats_key"
+_PATHS = {"nats_credentials", "nats_nkey", _CA, _CERTIFICATE, _KEY}
+"""Those whose values are names of files."""
 
 
 class NatsAddress(NamedTuple):
@@ -50,18 +53,20 @@ class NatsAddress(NamedTuple):
     partition: int | None = None
     """None for all."""
 
-    def connection(self, name: str) -> NatsConnection:
-        """Make the connection, as the environment says; not open yet.
+    def connection(self, name: str, config: ServiceConfig | None = None) -> NatsConnection:
+        """Make the connection, not open yet.
 
         Args:
             name: what the server's monitoring shall call it.
+            config: the settings of a service; a command that has none asks the environment.
         """
         try:
             from telstate.journals.nats import NatsConnection  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             misuse(f"nats:// needs {error.name}: pip install 'telstate[nats]'")
-        given = {option: os.environ[variable] for option, variable in _VARIABLES.items() if os.environ.get(variable)}
-        return NatsConnection(self.servers, name=name, tls=_tls(), **given)
+        setting = _from_environment if config is None else partial(_from_config, config)
+        given = {option: value for option, name in _OPTIONS.items() if (value := setting(name))}
+        return NatsConnection(self.servers, name=name, tls=_tls(setting), **given)
 
     def __str__(self) -> str:
         """The address as commands take it, without a password."""
@@ -130,9 +135,18 @@ def _path(text: str, path: list[str]) -> tuple[str | None, str | None, int | Non
     return path[0], path[1], int(path[2]) if len(path) == 3 else None
 
 
-def _tls() -> ssl.SSLContext | None:
-    """Return how to check the server's certificate, where the environment says that; None for the system's way."""
-    authority, certificate, key = (os.environ.get(one) for one in (_CA, _CERTIFICATE, _KEY))
+def _from_environment(name: str) -> str | None:
+    return variable(f"{PREFIX}{name.upper()}", is_path=name in _PATHS)
+
+
+def _from_config(config: ServiceConfig, name: str) -> str | None:
+    value: str | SecretStr | None = getattr(config, name)
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _tls(setting: Callable[[str], str | None]) -> ssl.SSLContext | None:
+    """Return how to check the server's certificate, where a setting says that; None for the system's way."""
+    authority, certificate, key = map(setting, (_CA, _CERTIFICATE, _KEY))
     if not authority and not certificate:
         return None
     try:
@@ -140,5 +154,6 @@ def _tls() -> ssl.SSLContext | None:
         if certificate:
             context.load_cert_chain(certificate, key or None)
     except OSError as error:  # ssl.SSLError is one
-        misuse(f"{_CA}, {_CERTIFICATE} and {_KEY} name files in PEM form: {error}")
+        names = [f"{PREFIX}{name.upper()}" for name in (_CA, _CERTIFICATE, _KEY)]
+        misuse(f"{names[0]}, {names[1]} and {names[2]} name files in PEM form: {error}")
     return context

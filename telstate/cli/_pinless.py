@@ -10,32 +10,33 @@ from typing import Annotated, Any
 import typer
 
 from telstate.cli._daily_api import (
-    ApiUrl,
+    DailyAccess,
     JsonFlag,
     checked,
-    given_secret,
+    daily_access,
     print_secret,
-    run,
     secret_option,
     unknown_secret,
 )
+from telstate.cli._shared_options import taking
 from telstate.cli._terminal import tidy_exit
 from telstate.cli._verb import Verb
-from telstate.control import DAILY, DailyApi, DialinAddress, DialinConfigs, PinlessChange, PinlessNumbers
+from telstate.control import DailyApi, DialinAddress, DialinConfigs, PinlessChange, PinlessNumbers
 from telstate.control._dialin_address import digits_of
 from telstate.errors import DailyError, printable
 
-__all__ = ["verbs"]
+__all__ = ["all_numbers", "verbs"]
 
 verbs = typer.Typer(
     no_args_is_help=True,
     help="Let a URL learn of a number's callers, who are on hold until they are forwarded. The API key is read from DAILY_API_KEY.",
 )
 
-_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105 - the variable's name, not its value
+_SECRET = "pinless_secret"  # noqa: S105 - the setting's name, not its value
 
 
 @verbs.command("set", cls=Verb)
+@taking(daily=daily_access)
 def set_(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="A number that you bought, such as +12025550100.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="The URL that learns of its callers: …/pinless.")],
@@ -45,7 +46,7 @@ def set_(
         bool, typer.Option("--new-secrets", help="Go on although Daily then makes new secrets for other numbers.")
     ] = False,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Let a URL learn of a number's callers. Other numbers stay as they are.
 
@@ -57,8 +58,8 @@ def set_(
             return await PinlessNumbers(api).set(number, url, secret, new_secrets=new_secrets)
 
     with tidy_exit():
-        secret = given_secret(secret_file, _SECRET)
-        done = run(api_url, change)
+        secret = daily.secret(secret_file, _SECRET)
+        done = daily.run(change)
         address = done.address
         hmac = unknown_secret(address.hmac, secret) if done.new_secret else None
         if as_json:
@@ -75,18 +76,19 @@ def set_(
 
 
 @verbs.command(cls=Verb)
+@taking(daily=daily_access)
 def show(
     number: Annotated[
         str | None, typer.Argument(metavar="NUMBER", help="The number; by default all of the domain.")
     ] = None,
     *,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Show where the calls of each number go: to a URL, or by PIN to a room. Exits with 1 if the number is not among them."""
     with tidy_exit():
         found = [
-            one for one in run(api_url, _all) if number is None or digits_of(one.phone_number) == digits_of(number)
+            one for one in daily.run(all_numbers) if number is None or digits_of(one.phone_number) == digits_of(number)
         ]
         if as_json:
             for one in found:
@@ -102,7 +104,7 @@ def show(
         raise typer.Exit(1)
 
 
-async def _all(api: DailyApi) -> list[DialinAddress]:
+async def all_numbers(api: DailyApi) -> list[DialinAddress]:
     """Return the numbers of the domain's list, and those that have a config of their own."""
     listed = list(await PinlessNumbers(api).list())
     try:

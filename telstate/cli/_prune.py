@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+import time
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 import typer
 
+from telstate.cli._filters import TIME, time_of
 from telstate.cli._terminal import misuse, tidy_exit
 from telstate.journals._offline import prune_before
 
 __all__ = ["prune"]
-
-_DEFAULT = timedelta(days=30)
 
 
 def prune(
     journal: Annotated[str, typer.Argument(metavar="JOURNAL", help="A service's journal (calls.db).")],
     *,
     before: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-            metavar="DATE",
-            help="Prune events before this time, in UTC: 2026-10-01 or 2026-10-01T12:00:00. [default: 30 days ago]",
-        ),
-    ] = None,
+        str,
+        typer.Option(metavar="TIME", help=f"Prune events before this time: {TIME}"),
+    ] = "30d",
     archive: Annotated[
         str | None,
         typer.Option(
@@ -46,10 +41,10 @@ def prune(
     """
     with tidy_exit():
         Path(journal).stat()  # a name that is mistyped
-        limit = before.replace(tzinfo=UTC) if before is not None else datetime.now(UTC) - _DEFAULT
-        if limit > datetime.now(UTC):
+        limit = time_of(before, "--before")
+        if limit > time.time():
             misuse("--before is in the future")
-        pruned = anyio.run(prune_before, journal, limit.timestamp(), archive)
+        pruned = anyio.run(prune_before, journal, limit, archive)
         done = "deleted" if archive is None else f"moved to {archive}"
         sys.stdout.write(
             f"{pruned.events} event{'' if pruned.events == 1 else 's'} {done};"

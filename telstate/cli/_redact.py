@@ -16,6 +16,7 @@ from telstate.cli._log_run import rereadable
 from telstate.cli._logs import find_files, read_log, size_of
 from telstate.cli._selected_lines import SelectedLines
 from telstate.cli._terminal import Bar, announce_stdin, say, tidy_exit
+from telstate.cli._variables import variable
 from telstate.errors import JournalError, ParseError
 from telstate.events._json import load
 from telstate.events._pseudonyms import Pseudonyms
@@ -67,9 +68,9 @@ def redact(
     With --number, --room, --since and the like, only the events of the selected calls are written, each call whole, as by `telstate
     export`.
 
-    The log is read twice, and once more to select calls. From a database, or from streams in NATS, come the events of its export; what a
-    prune left of earlier calls is left out. The lines keep their form. Those that are no JSON object are replaced as a whole: of an
-    application's log, redact what `telstate export` writes.
+    The log is read twice, and once more to select calls. Of a journal or of streams in NATS it redacts the export, without what a
+    prune left of earlier calls. The lines keep their form. A line that is no JSON object is replaced as a whole, so redact an
+    application's log after `telstate export`.
 
     Examples: telstate redact calls.db -o for-the-ticket.jsonl.gz, or: telstate redact calls.db --session 5b0c4e72 --key my-secret
     """
@@ -80,7 +81,7 @@ def redact(
             if chosen is not None and (nothing := chosen.find()) is not None:
                 say(nothing)
                 raise typer.Exit(1)
-            redaction = Redaction(Pseudonyms(_key(key)))
+            redaction = Redaction(Pseudonyms(_key(key or variable("TELSTATE_REDACT_KEY"))))
             progress = Bar(_twice(size_of(names)))
             with progress:
                 for line in read_log(names):

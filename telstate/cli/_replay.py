@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import Unmatched
 from telstate.calls._session import Session
 from telstate.cli._filters import with_filters
@@ -68,7 +68,7 @@ def replay(
     connected to media (dial-in). RING lasts from there until the answer or the end, TALK from the answer to the end. Unknown times are
     blank. Callers on hold that got to no session have rows too. A session whose end Daily did not report ends by a sign of it (its
     participant left, the meeting ended, …), which stands below its row. A replay has no timers: only a journal records that a
-    silence limit passed.
+    silence limit passed. Callers on hold gave up if the log goes on for longer than their limit.
 
     With --number, --room, --since and the like, only calls that have all of that are shown, and events without a session are not; the last
     line still counts all events.

@@ -7,34 +7,47 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import typer
+from pydantic import SecretStr
 
 from telstate._asgi import is_loopback
-from telstate.cli._daily_api import ApiUrl
+from telstate.cli._collector import collect_less_often
+from telstate.cli._config import COMMAND_LINE, RECEIVE, SERVE, ServiceConfig, all_uses, days_of, variable_of
+from telstate.cli._config_flags import configured
 from telstate.cli._log_writer import LineWriter
-from telstate.cli._nats import NATS_HELP, read_address
-from telstate.cli._service import BACKLOG, MaxDeliveries, daily_api, load_router, log_writer, open_socket, served
-from telstate.cli._terminal import VIEW_TOKEN, log_to_stderr, misuse, tidy_exit
-from telstate.control._api import DAILY
-from telstate.control._rest import RestControl
+from telstate.cli._nats import read_address
+from telstate.cli._notify import notifier_of, refuse_notify
+from telstate.cli._service import (
+    BACKLOG,
+    acting_on_calls,
+    daily_api,
+    load_router,
+    log_writer,
+    metrics_routes,
+    open_socket,
+    served,
+    shown,
+)
+from telstate.cli._systemd import ServiceManager
+from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.errors import NotRunning
 from telstate.journals import SqliteJournal
 from telstate.routing._dispatcher import Dispatcher
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from telstate.cli._config_sources import Loaded
     from telstate.journals.nats import Publisher
 
-__all__ = ["serve"]
+__all__ = ["run_service", "serve"]
 
-_SECRET = "TELSTATE_WEBHOOK_SECRET"  # noqa: S105 - the variable's name, not its value
-_PINLESS_SECRET = "TELSTATE_PINLESS_SECRET"  # noqa: S105
-_TRUNK_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105
 _USAGE = "give MODULE:ROUTER, as in `telstate serve app:router`"
 _CONNECTIONS = 500
 _READERS = 32
@@ -43,117 +56,44 @@ _FILES = 8_000
 _FLUSH_WITHIN = 2.0
 """Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_NOT_WITH_NATS = {
-    "program": "MODULE:ROUTER",
-    "journal": "--journal",
-    "keep": "--keep",
-    "archive": "--archive",
-    "calls_end_within": "--calls-end-within",
-    "max_deliveries": "--max-deliveries",
-    "view_token": "--view-token",
-    "view_numbers": "--view-numbers",
-}
-"""What concerns handlers and a journal of its own, by parameter."""
-_COLLECT_AFTER = 10_000
-"""New objects after which the garbage collector runs. The requests in flight are more than the 700 of Python's default, and would be
-looked at again and again: that takes a fifth of the time of a webhook."""
 
 
-def serve(
-    context: typer.Context,
-    program: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODULE:ROUTER", help="The router with the handlers to run; without it, events are only stored."
-        ),
-    ] = None,
-    *,
-    journal: Annotated[
-        str, typer.Option(metavar="FILE", help="The SQLite database that stores events; created if missing.")
-    ] = "calls.db",
-    keep: Annotated[
-        str,
-        typer.Option(
-            metavar="DAYS",
-            help="Days for which the journal keeps events of calls that are over; `all` keeps everything.",
-        ),
-    ] = "30",
-    archive: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Move older events there, as JSON Lines, in place of deleting them; compressed if the name ends in .gz.",
-        ),
-    ] = None,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one.")
-    ] = 8080,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SECRET",
-            help=f"The webhook's hmac, in base64; may be repeated. Better in {_SECRET} (several with commas between them):"
-            f" every user of this machine can read arguments. Pinless dial-in and SIP trunks may have others: {_PINLESS_SECRET},"
-            f" {_TRUNK_SECRET}.",
-        ),
-    ] = None,
-    calls_end_within: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Seconds for which live calls may go on after SIGTERM, before it stops to listen.",
-        ),
-    ] = 0.0,
-    max_deliveries: MaxDeliveries = 5,
-    tolerance: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Seconds for which a signature is accepted.")
-    ] = 7200.0,
-    view_token: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKEN",
-            help=f"What `telstate tail URL` and other readers of /live must send. Better in {VIEW_TOKEN}: every user of this machine can"
-            " read arguments.",
-        ),
-    ] = None,
-    view_numbers: Annotated[
-        bool, typer.Option("--view-numbers", help="Show readers of /live phone numbers, SIP users and names in full.")
-    ] = False,
-    nats: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TELSTATE_NATS",
-            metavar="URL",
-            help=f"Publish events to NATS instead, nats://HOST:4222, where `telstate work` runs the handlers. {NATS_HELP}",
-        ),
-    ] = None,
-    app: Annotated[
-        str | None, typer.Option("--app", metavar="NAME", help="With --nats: the app, whose streams have its name.")
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option("--environment", metavar="NAME", help="With --nats: the environment, which is in the names too."),
-    ] = None,
-    api_url: ApiUrl = DAILY,
-) -> None:
+@configured(SERVE)
+def serve(loaded: Loaded) -> None:
     """Receive Daily's webhooks, store them, and run handlers.
 
     It listens for POST on /webhooks, /pinless and /sip-trunk, and answers once an event is verified and stored; handlers run
     after that.
 
-    GET /live sends what happens to calls as it happens, to `telstate tail URL`. It needs a token; without a secret and a token it is open to
-    this machine.
+    GET /metrics has metrics for Prometheus, if telstate[metrics] is installed; /health says that the process lives, /ready whether new calls may
+    come here. They need no secret, so let no proxy show them to strangers.
+
+    A browser that opens /board sees what all calls do now, what needs attention first, and each call step by step. GET /live sends what happens
+    as it happens, to `telstate tail URL`. Both ask for a token; without a secret and a token they are open to this machine.
 
     With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API.
 
-    On SIGTERM it accepts no more requests, and handlers have 30 seconds to finish; unfinished ones run again at the next
-    start. With --calls-end-within live calls go on first. The log goes to standard error, unless the program configures logging or structlog. Not on Windows.
+    After a restart it asks Daily, with that key, whether sessions are still in their rooms: events of the time between may be missing.
+
+    On SIGTERM it accepts no more requests, and handlers have --drain seconds to finish; unfinished ones run again at the next
+    start. With --calls-end-within live calls go on first. systemd is told when it is ready and, with WatchdogSec=, that it lives. The
+    log goes to standard error, unless the program configures logging or structlog. Not on Windows.
 
     With --nats it keeps nothing and runs nothing: it answers once the stream has the event. Start as many of them as you like.
 
+    Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with their names.
+
     Examples: telstate serve app:router, or: telstate serve --nats nats://one:4222,two:4222 --environment production
+    """
+    run_service(loaded)
+
+
+def run_service(loaded: Loaded, work: Callable[[Dispatcher], Awaitable[None]] | None = None) -> None:
+    """Run a service: until a signal, or as long as a command's work in it takes.
+
+    Args:
+        loaded: the settings.
+        work: what a command does in it; its end is that of the service. A signal cancels it.
     """
     if find_spec("fcntl") is None:
         misuse(
@@ -162,48 +102,39 @@ def serve(
         )
     try:
         from telstate.sources._server import connection_limit, make_server  # noqa: PLC0415 - an extra
-        from telstate.sources._webhooks import webhook_app  # noqa: PLC0415
-        from telstate.views._live import live_app  # noqa: PLC0415
     except ModuleNotFoundError as error:
         misuse(f"serve needs {error.name}: pip install 'telstate[serve]'")
+    config = loaded.config
     with tidy_exit():
-        _check_options(context, nats, app, stage)
-        router = load_router(program, _USAGE)
+        _check(loaded)
+        _check_secrets(loaded)
+        router = load_router(config.program if config.nats is None else None, _USAGE)
         writer = log_writer()
         log_to_stderr(writer)
-        api = daily_api(api_url) if nats is None else None
+        api = daily_api(config) if config.nats is None else None
         calls: Dispatcher | Publisher
-        if nats is not None:
-            calls, where = _publisher(nats, app, stage)
+        if config.nats is not None:
+            calls, where = _publisher(config)
         else:
-            control = RestControl(api) if api is not None else None
-            limits: dict[str, Any] = {"max_deliveries": max_deliveries, "calls_end_within": calls_end_within}
-            calls = Dispatcher(router, journal=_journal(journal, keep, archive), control=control, **limits)
-            where = f"journal {journal}"
-        secrets, pinless, trunk = [*(secret or []), *_listed(_SECRET)], _listed(_PINLESS_SECRET), _listed(_TRUNK_SECRET)
-        is_secured = bool(secrets or pinless or trunk)
-        _allow_many_connections()
-        # Where Daily sends, strangers do too, and a proxy may make them look local.
-        view: dict[str, Any] = {
-            "token": view_token or os.environ.get(VIEW_TOKEN) or None,
-            "allow_local": not is_secured,
-        }
-        view["max_readers"] = max(1, min(_READERS, connection_limit(_CONNECTIONS) // 4))
-        try:
-            webhooks = webhook_app(
-                calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, tolerance=tolerance
+            calls = Dispatcher(
+                router,
+                journal=_journal(config.journal, config.keep, config.archive),
+                notify=notifier_of(config),
+                calls_end_within=config.calls_end_within,
+                **acting_on_calls(config, api),
+                **config.limits(),
             )
-            if isinstance(calls, Dispatcher):
-                webhooks.routes.extend(live_app(calls, **view, numbers=view_numbers).routes)
-        except ValueError as error:
-            misuse(str(error))
-        if not is_secured and not is_loopback(host):
-            misuse(f"without a secret it listens only on this machine: give --secret or {_SECRET}, or leave out --host")
+            where = f"journal {config.journal}, board at /board"
+        _allow_many_connections()
+        webhooks = _app(calls, config, readers=max(1, min(_READERS, connection_limit(_CONNECTIONS) // 4)))
         server = make_server(webhooks, connections=_CONNECTIONS, backlog=BACKLOG)
-        with open_socket(host, port) as listening:
+        with open_socket(config.listen_host, config.listen_port) as listening:
             try:
-                how: dict[str, Any] = {"where": where, "writer": writer, "calls_go_on": calls_end_within > 0}
-                _collect_less_often()
+                how: dict[str, Any] = {"where": where, "writer": writer, "calls_go_on": config.calls_end_within > 0}
+                if work is not None and isinstance(calls, Dispatcher):
+                    how["work"] = partial(work, calls)
+                gc.collect()
+                collect_less_often()
                 asyncio.run(_serve(calls, api or nullcontext(), server, listening, **how))
             finally:
                 writer.flush(_FLUSH_WITHIN)
@@ -218,24 +149,37 @@ async def _serve(
     where: str,
     writer: LineWriter,
     calls_go_on: bool,
+    work: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until a signal, then let handlers finish. While the journal is read, `/health` answers, and events wait."""
-    stop = _Stop(server, calls, calls_go_on=calls_go_on)
+    manager = ServiceManager(os.environ)
+    stop = _Stop(server, calls, manager, writer, calls_go_on=calls_go_on)
     stop.listen()
+    informed = manager.informed(lambda: calls.not_ready, lambda: _is_alive(calls, manager.watchdog_s))
     try:
-        async with api, served(server, listening) as serving, calls:
+        async with api, served(server, listening) as serving, informed, calls:
             host, port = listening.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            writer.write(f"telstate: listening on http://{shown}:{port}, {where}")
-            await _until_stopped(server, serving)
+            address = f"[{host}]" if ":" in host else host
+            writer.write(f"telstate: listening on http://{address}:{port}, {where}")
+            await (_until_stopped(server, serving) if work is None else work())
     except NotRunning:
         if not stop.signals:  # else one came while it started
             raise
+    else:
+        if stop.signals:
+            writer.write("telstate: stopped in order")
     finally:
         # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
+
+
+def _is_alive(calls: Dispatcher | Publisher, watchdog_s: float | None) -> bool:
+    """Return False where only a restart can help: the journal answers nothing. One that refuses events, as on a full disk, goes on by itself."""
+    if watchdog_s is None or not isinstance(calls, Dispatcher):
+        return True
+    return calls.vitals().appending_s < watchdog_s
 
 
 async def _until_stopped(server: Any, serving: asyncio.Future[None]) -> None:
@@ -261,61 +205,129 @@ class _Stop:
     Args:
         server: stops to listen when the dispatcher's block ends.
         calls: the dispatcher, or a publisher.
+        manager: is told of the first signal.
+        writer: of the log, in which a silence would look like a kill.
         calls_go_on: live calls may go on first.
     """
 
-    def __init__(self, server: Any, calls: Dispatcher | Publisher, *, calls_go_on: bool) -> None:
+    def __init__(
+        self,
+        server: Any,
+        calls: Dispatcher | Publisher,
+        manager: ServiceManager,
+        writer: LineWriter,
+        *,
+        calls_go_on: bool,
+    ) -> None:
         self._server = server
         self._calls = calls
+        self._manager = manager
+        self._writer = writer
         self._patience = 2 if calls_go_on else 1
         self.signals = 0
 
     def listen(self) -> None:
         """Handle signals from now on."""
         for number in _SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._handle)
+            asyncio.get_running_loop().add_signal_handler(number, self._handle, number)
 
-    def _handle(self) -> None:
+    def _handle(self, number: signal.Signals) -> None:
         self.signals += 1
+        self._writer.write(f"telstate: {number.name} asks it to stop")
+        self._manager.stopping()
         self._calls.shut_down()
         if not isinstance(self._calls, Dispatcher):
             self._server.should_exit = True
         if self.signals > self._patience:
             self._server.force_exit = True
             self._calls.shut_down()  # ends the draining
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+            for one in _SIGNALS:
+                signal.signal(one, signal.SIG_DFL)
 
 
-def _check_options(context: typer.Context, nats: str | None, app: str | None, stage: str | None) -> None:
-    """Refuse what would have no effect, and looks as if it had."""
-    if nats is None:
-        if app is not None or stage is not None:
+def _check(loaded: Loaded) -> None:
+    """Refuse flags that would have no effect. Settings from elsewhere may be there for other processes."""
+    given = {name for name, origin in loaded.origins.items() if origin.kind == COMMAND_LINE}
+    if loaded.config.nats is None:
+        if given & {"app", "environment"}:
             misuse("--app and --environment name streams in NATS: give --nats URL with them")
         return
-    for name, shown in _NOT_WITH_NATS.items():
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+    for name, _, use in all_uses():
+        if name in given and RECEIVE not in use.by:
             misuse(
-                f"with --nats (or TELSTATE_NATS) it only publishes, so {shown} has no effect: leave it out, and run handlers"
-                " with `telstate work`"
+                f"with --nats (or TELSTATE_NATS) it only publishes, so {use.flag or use.metavar} has no effect: leave it out, and run"
+                " handlers with `telstate work`"
             )
+    refuse_notify(loaded.config)
 
 
-def _publisher(nats: str, app: str | None, stage: str | None) -> tuple[Publisher, str]:
+def _check_secrets(loaded: Loaded) -> None:
+    """Refuse secrets and tokens that cannot be right, with the place where each stands."""
+    from telstate.sources._signatures import Secret  # noqa: PLC0415 - an extra
+    from telstate.views._live_access import checked_token  # noqa: PLC0415
+
+    checks: dict[str, Callable[[str], object]] = {
+        **dict.fromkeys(("webhook_secret", "pinless_secret", "trunk_secret"), Secret),
+        **({} if loaded.config.nats else dict.fromkeys(("view_token", "view_numbers_token"), checked_token)),
+    }
+    for name, check in checks.items():
+        given: Sequence[SecretStr] | SecretStr | None = getattr(loaded.config, name)
+        for one in (given,) if isinstance(given, SecretStr) else given or ():
+            try:
+                check(one.get_secret_value())
+            except ValueError as error:
+                misuse(f"{loaded.place(name)}: {error}")
+
+
+def _publisher(config: ServiceConfig) -> tuple[Publisher, str]:
     """Make a publisher; return what to call its stream, too."""
-    address = read_address(nats, app=app, environment=stage)
+    address = read_address(config.nats or "", app=config.app, environment=config.environment)
     if address.partition is not None:
         misuse(f"{address}: a receiver publishes to all partitions: leave the last part of the address out")
-    connection = address.connection("telstate receiver")
+    connection = address.connection("telstate receiver", config)
     from telstate.journals.nats import Publisher  # noqa: PLC0415 - an extra
 
     return Publisher(connection, address.names), f"stream {address.names.events} of {connection.where}"
 
 
-def _listed(variable: str) -> list[str]:
-    """Return the secrets in an environment variable."""
-    return os.environ.get(variable, "").replace(",", " ").split()
+def _app(calls: Dispatcher | Publisher, config: ServiceConfig, readers: int) -> Starlette:
+    """Make the app with all its addresses.
+
+    Args:
+        calls: gets the events.
+        config: the settings.
+        readers: how many may read the live stream.
+    """
+    from telstate.sources._webhooks import webhook_app  # noqa: PLC0415 - an extra
+    from telstate.views import board_app  # noqa: PLC0415
+
+    kinds = (config.webhook_secret, config.pinless_secret, config.trunk_secret)
+    secrets, pinless, trunk = ([one.get_secret_value() for one in kind] for kind in kinds)
+    is_secured = any(kinds)
+    # Where Daily sends, strangers do too, and a proxy may make them look local.
+    view: dict[str, Any] = {
+        "token": shown(config.view_token),
+        "numbers_token": shown(config.view_numbers_token),
+        "allow_local": not is_secured,
+        "max_readers": readers,
+    }
+    limits: dict[str, Any] = {
+        "tolerance": config.signature_tolerance,
+        "max_body": config.max_body,
+        "receive_timeout": config.receive_timeout,
+    }
+    try:
+        webhooks = webhook_app(calls, secrets=secrets, pinless_secrets=pinless, trunk_secrets=trunk, **limits)
+        webhooks.routes.extend(metrics_routes(calls, webhooks))
+        if isinstance(calls, Dispatcher):
+            webhooks.routes.extend(board_app(calls, **view, numbers=config.view_numbers).routes)
+    except ValueError as error:
+        misuse(str(error))
+    if not is_secured and not is_loopback(config.listen_host):
+        misuse(
+            f"without a secret it listens only on this machine: give --secret or {variable_of('webhook_secret')}, or leave out --host"
+        )
+    return webhooks
 
 
 def _journal(path: str, keep: str, archive: str | None) -> SqliteJournal:
@@ -325,28 +337,7 @@ def _journal(path: str, keep: str, archive: str | None) -> SqliteJournal:
         misuse(f"--journal is a SQLite database, so not {path}: use `telstate export` to get JSON Lines")
     if archive is not None and keep == "all":
         misuse("--archive is for events that are older than --keep, and `all` keeps everything: leave one of them out")
-    return SqliteJournal(path, _days(keep), archive=archive)
-
-
-def _days(keep: str) -> timedelta | None:
-    """Read `--keep`."""
-    if keep == "all":
-        return None
-    try:
-        days = timedelta(days=float(keep))
-    except (ValueError, OverflowError):
-        days = timedelta(-1)
-    if days < timedelta():
-        misuse(f"--keep takes a number of days, or `all`, not {keep!r}")
-    return days
-
-
-def _collect_less_often() -> None:
-    """Let the garbage collector leave alone what was imported, and wait for more objects, unless the program has set it up."""
-    if gc.isenabled() and gc.get_threshold()[0] < _COLLECT_AFTER:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+    return SqliteJournal(path, days_of(keep), archive=archive)
 
 
 def _allow_many_connections() -> None:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from telstate.cli._export import write_file
+from telstate.cli._shared_options import noise_of, taking
 from telstate.cli._terminal import misuse, tidy_exit
+from telstate.cli._variables import variable
 from telstate.events import Dialect
 from telstate.sources._log_lines import STDIN
 
 if TYPE_CHECKING:
-    from telstate.testing import Sent, WebhookSender
+    import httpx
+
+    from telstate.testing import Noise, Sent, WebhookSender
 
 __all__ = ["SCENARIOS", "simulate"]
 
@@ -28,13 +32,11 @@ SCENARIOS = (
 _SECONDS_A_CALL = 96.0
 """Between two calls: 300 in eight hours, as `telstate.testing.simulate` has them."""
 _START = 1_790_000_000.0
+_STARTS_WITHIN = 5.0
+"""Seconds that a receiver may take until it listens."""
 
 
-def _share(option: str, text: str) -> typer.models.OptionInfo:
-    option_info: typer.models.OptionInfo = typer.Option(option, min=0, max=1, metavar="SHARE", help=text)
-    return option_info
-
-
+@taking(noise=noise_of)
 def simulate(
     scenario: Annotated[
         list[str] | None,
@@ -50,13 +52,11 @@ def simulate(
         list[Dialect] | None,
         typer.Option(
             "--dialect",
-            help="Who tells of a call: webhook, daily-js, daily-python or journal. Of several each call has one. [default: webhook]",
+            metavar="FORM",
+            help="The form of the events: webhook, daily-js, daily-python or journal. May be repeated: then each call has one of them. [default: webhook]",
         ),
     ] = None,
-    drop: Annotated[float, _share("--drop", "The share of events that are lost: 0.01 is one in a hundred.")] = 0.0,
-    dup: Annotated[float, _share("--dup", "The share of events that come twice.")] = 0.0,
-    shuffle: Annotated[float, _share("--shuffle", "The share of events that later ones overtake.")] = 0.0,
-    delay: Annotated[float, _share("--delay", "The share of events that come up to 15 minutes late.")] = 0.0,
+    noise: Noise,
     rate: Annotated[
         float | None,
         typer.Option(min=0.01, metavar="N", help="Events a second, in real time. [default: as fast as possible]"),
@@ -105,10 +105,10 @@ def simulate(
         misuse("--to posts webhooks: leave out --dialect and --output")
     start = _START if to is None else time.time() - (calls + 100) * _SECONDS_A_CALL
     with tidy_exit():
-        sent = _simulated(scenario, (drop, dup, shuffle, delay), seed=seed, calls=calls, start=start, dialects=dialects)
+        sent = _simulated(scenario, noise, seed=seed, calls=calls, start=start, dialects=dialects)
         paced = sent if rate is None else _paced(sent, rate)
         if to is not None:
-            _post(paced, to, secret)
+            _post(paced, to, secret or variable("TELSTATE_WEBHOOK_SECRET"))
         elif output != STDIN:
             write_file((one.line().rstrip(b"\n") for one in paced), output, force=force)
         else:
@@ -120,20 +120,18 @@ def simulate(
 
 def _simulated(
     scenarios: list[str] | None,
-    shares: tuple[float, float, float, float],
+    noise: Noise,
     *,
     seed: int,
     calls: int,
     start: float,
     dialects: list[Dialect],
 ) -> Iterator[Sent]:
-    from telstate.testing import SCRIPTS, Noise  # noqa: PLC0415 - no other command needs it
+    from telstate.testing import SCRIPTS  # noqa: PLC0415 - no other command needs it
     from telstate.testing import simulate as run  # noqa: PLC0415
 
     wanted = {name.replace("-", "_") for name in scenarios or ()}
     scripts = {script: weight for script, weight in SCRIPTS.items() if not wanted or script.__name__ in wanted}
-    lost, repeated, swapped, delayed = shares
-    noise = Noise(lost=lost, repeated=repeated, swapped=swapped, delayed=delayed)
     span = calls * _SECONDS_A_CALL
     return run(seed, calls=calls, start=start, span=span, dialects=dialects, noise=noise, scripts=scripts)
 
@@ -164,7 +162,7 @@ def _post(sent: Iterable[Sent], url: str, secret: str | None) -> None:
 
     posted, refusals = anyio.run(_post_all, sent, *senders)
     refused = sum(refusals.values())
-    answers = ", ".join(f"{number} with {status}" for status, number in sorted(refusals.items()))
+    answers = ", ".join(f"{number:,} with {status}" for status, number in sorted(refusals.items()))
     sys.stdout.write(f"{posted:,} events posted to {url}{f'; {refused:,} refused: {answers}' if refused else ''}\n")
     if refused:
         raise typer.Exit(1)
@@ -181,16 +179,32 @@ async def _post_all(
             await stack.enter_async_context(sender)
         for one in sent:
             try:
-                answer = await (webhooks if "type" in one.payload else pinless).post(one.payload)
+                sender = webhooks if "type" in one.payload else pinless
+                answer = await _answered(sender, one, 0.0 if posted else _STARTS_WITHIN)
             except httpx.HTTPError as error:
                 reason = str(error) or type(error).__name__
                 misuse(
-                    f"the receiver cannot be reached after {posted:,} events ({reason}): is it running, and is the URL right?"
+                    f"the receiver gave no answer after {posted:,} events ({reason}): is it running, is the URL right, what does its /ready say?"
                 )
             posted += 1
             if answer.status_code != 200:
                 refusals[answer.status_code] = refusals.get(answer.status_code, 0) + 1
     return posted, refusals
+
+
+async def _answered(sender: WebhookSender, sent: Sent, patience: float) -> httpx.Response:
+    """Post one event. Where nobody listens, try again for so many seconds: the receiver may have been started just before."""
+    import anyio  # noqa: PLC0415 - only here
+    import httpx  # noqa: PLC0415
+
+    until = anyio.current_time() + patience
+    while True:
+        try:
+            return await sender.post(sent.payload)
+        except httpx.ConnectError:
+            if anyio.current_time() >= until:
+                raise
+            await anyio.sleep(0.1)
 
 
 def _pinless_url(url: str) -> str:

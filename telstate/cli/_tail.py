@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from telstate.cli._live_tail import LiveTail
 from telstate.cli._logs import LineReader, find_files, read_log
 from telstate.cli._nats import is_nats
 from telstate.cli._terminal import VIEW_TOKEN, announce_stdin, misuse, say, tidy_exit
+from telstate.cli._variables import variable
 from telstate.errors import printable
 from telstate.events import SourceGap
 from telstate.journals._sqlite import is_sqlite
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from telstate.cli._nats_log import StreamFollower
     from telstate.journals._journal_follower import JournalFollower
 
-__all__ = ["tail"]
+__all__ = ["check_can_be_followed", "follower_of", "lines_now", "tail", "until_interrupted"]
+
+_HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]{1,5}/?")
 
 
 @with_filters
@@ -90,18 +94,20 @@ def tail(
         is_live = any(map(is_url, names))
         if is_live and len(names) > 1:
             misuse("give the address of one service, and no file with it")
+        for name in names:
+            _check_is_no_address(name)
         if as_csv:
             sys.stdout.write(csv_row(OUTCOME_FIELDS) + "\n")
         if is_live:
-            stream = LiveStream(names[0], token or os.environ.get(VIEW_TOKEN) or None)
-            with _until_interrupted():
+            stream = LiveStream(names[0], token or variable(VIEW_TOKEN))
+            with until_interrupted():
                 LiveTail(stream, selection, form, numbers=numbers).run()
             return
         run = _TailRun(selection, form, numbers=numbers)
         if follow:
             for name in names:
-                _check_can_be_followed(name)
-            with _until_interrupted():
+                check_can_be_followed(name)
+            with until_interrupted():
                 run.follow(names)
             return
         announce_stdin(names)
@@ -137,7 +143,7 @@ class _TailRun:
     def follow(self, names: list[str]) -> None:
         """Print everything there is, file by file, then what is added to any of them."""
         with ExitStack() as stack:
-            followers = {name: stack.enter_context(closing(_follower(name))) for name in names}
+            followers = {name: stack.enter_context(closing(follower_of(name))) for name in names}
             for follower in followers.values():
                 self._catch_up(follower)
             reported: set[str] = set()
@@ -162,12 +168,8 @@ class _TailRun:
                 )
 
     def _catch_up(self, follower: Follower | JournalFollower | StreamFollower) -> None:
-        at_end = False
-        while not at_end:
-            for item in follower.look():
-                raw = item.to_json() if isinstance(item, SourceGap) else item
-                self._take(LogLine("", 0, raw, 0) if isinstance(raw, bytes) else raw)
-            at_end = follower.at_end
+        for line in lines_now(follower):
+            self._take(line)
 
     def _take(self, line: LogLine) -> None:
         outcome = self._reader(line)
@@ -189,7 +191,8 @@ class _TailRun:
         _write_error(self._errors.invalid(line.file, line.number, error))
 
 
-def _follower(name: str) -> Follower | JournalFollower | StreamFollower:
+def follower_of(name: str) -> Follower | JournalFollower | StreamFollower:
+    """Return what reads a log, and what is added to it, one look at a time."""
     if is_nats(name):
         from telstate.cli._nats_log import StreamFollower  # noqa: PLC0415 - few logs are streams
 
@@ -201,7 +204,26 @@ def _follower(name: str) -> Follower | JournalFollower | StreamFollower:
     return JournalFollower(name)
 
 
-def _check_can_be_followed(name: str) -> None:
+def lines_now(follower: Follower | JournalFollower | StreamFollower) -> Iterator[LogLine]:
+    """Yield the lines that are there and were not read yet. A gap is a line, too."""
+    at_end = False
+    while not at_end:
+        for item in follower.look():
+            raw = item.to_json() if isinstance(item, SourceGap) else item
+            yield LogLine("", 0, raw, 0) if isinstance(raw, bytes) else raw
+        at_end = follower.at_end
+
+
+def _check_is_no_address(name: str) -> None:
+    """Say what is missing where somebody gives a host and a port, and there is no such file."""
+    if _HOST_AND_PORT.fullmatch(name) and not os.path.exists(name):
+        misuse(
+            f"{name}: there is no such file. The address of a running service begins with http:// or https://: telstate tail http://{name}"
+        )
+
+
+def check_can_be_followed(name: str) -> None:
+    """Refuse to follow what nothing is added to."""
     if name == STDIN:
         misuse("standard input is printed as it comes, until it ends: leave out --follow")
     if os.path.isdir(name):
@@ -217,7 +239,7 @@ def _write_error(text: str) -> None:
 
 
 @contextmanager
-def _until_interrupted() -> Iterator[None]:
+def until_interrupted() -> Iterator[None]:
     """Ctrl-C and SIGTERM are the normal end of following, not a failure."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -21,10 +22,23 @@ from telstate.sources._log_lines import STDIN
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["VIEW_TOKEN", "Bar", "announce_stdin", "log_to_stderr", "misuse", "say", "tidy_exit", "width"]
+__all__ = [
+    "VIEW_NUMBERS_TOKEN",
+    "VIEW_TOKEN",
+    "Bar",
+    "announce_stdin",
+    "cannot_listen",
+    "log_to_stderr",
+    "misuse",
+    "say",
+    "tidy_exit",
+    "width",
+]
 
 VIEW_TOKEN = "TELSTATE_VIEW_TOKEN"  # noqa: S105 - the variable's name, not its value
 """Is what readers of a service's live stream send."""
+VIEW_NUMBERS_TOKEN = "TELSTATE_VIEW_NUMBERS_TOKEN"  # noqa: S105
+"""The same, of readers who see numbers and names in full."""
 _BAR_AFTER = 0.5
 """Seconds before the progress bar appears: a short log needs none."""
 
@@ -48,6 +62,17 @@ def tidy_exit() -> Iterator[None]:
         misuse(mask(str(error)))
     except OSError as error:
         misuse(f"cannot read {error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def cannot_listen(host: str, port: int, error: Exception) -> NoReturn:
+    """End the command because nothing can listen on an address: say why, and what to do."""
+    number = getattr(error, "errno", None)
+    do = {
+        EADDRINUSE: "another process listens there. Stop it, or use another port",
+        EACCES: "ports below 1024 are reserved for root. Use another port",
+        EADDRNOTAVAIL: "this machine has no such address",
+    }.get(number or 0)
+    misuse(f"cannot listen on {host}:{port}: {do or getattr(error, 'strerror', None) or error}")
 
 
 def misuse(message: str) -> NoReturn:
@@ -111,11 +136,13 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
 
-    def advance(self, size: int) -> None:
-        """Count one more line of `size` bytes."""
-        self._lines += 1
+    def advance(self, size: int, lines: int = 1) -> None:
+        """Count further lines, of so many bytes together."""
+        if not self._shown:
+            return
+        self._lines += lines
         self._bytes += size
-        if not self._shown or self._lines % 256:
+        if self._lines // 256 == (self._lines - lines) // 256:
             return
         if self._progress is None:
             if time.monotonic() - self._started < _BAR_AFTER:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,18 +12,19 @@ import typer
 from pydantic import SecretStr
 
 from telstate.cli._daily_api import (
-    ApiUrl,
+    DailyAccess,
     JsonFlag,
     checked,
-    given_secret,
+    daily_access,
     print_secret,
-    run,
     secret_option,
     unknown_secret,
 )
+from telstate.cli._shared_options import taking
 from telstate.cli._terminal import misuse, tidy_exit
+from telstate.cli._variables import variable
 from telstate.cli._verb import Verb
-from telstate.control import DAILY, Trunk, TrunkCheck, Trunks
+from telstate.control import Trunk, TrunkCheck, Trunks
 from telstate.errors import printable
 from telstate.options import SipTrunk, TrunkAccess, TrunkNotification
 
@@ -37,7 +37,7 @@ verbs = typer.Typer(
     help="Create, list, show, update, delete and check SIP trunks, by which your carrier sends calls to Daily. The API key is read from DAILY_API_KEY.",
 )
 
-_SECRET = "TELSTATE_TRUNK_SECRET"  # noqa: S105 - the variable's name, not its value
+_SECRET = "trunk_secret"  # noqa: S105 - the setting's name, not its value
 _PASSWORD = "TELSTATE_TRUNK_PASSWORD"  # noqa: S105 - the variable's name, not its value
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The trunk's id, as `list` shows it.")]
 _Allow = Annotated[
@@ -62,6 +62,7 @@ _Expires = Annotated[
 
 
 @verbs.command(cls=Verb)
+@taking(daily=daily_access)
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A part of the trunk's address, such as support.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="The URL that learns of each call: …/sip-trunk.")],
@@ -75,14 +76,14 @@ def create(
     exp_offset: _Expires = None,
     secret_file: _SecretFile = None,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Create a trunk, and print the address for your carrier. The service must already be running: Daily tests the URL at once.
 
     Without a secret of your own, Daily generates one, which is printed only once: start the service again with it. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
-        secret = given_secret(secret_file, _SECRET)
+        secret = daily.secret(secret_file, _SECRET)
         access = _access(allow, username, password_file, is_open=is_open, exp_offset=exp_offset)
         if access is None:
             misuse(
@@ -97,7 +98,7 @@ def create(
                 room_template=_template(room_template),
                 description=description,
             )
-        trunk = _ask(api_url, lambda trunks: trunks.create(wanted))
+        trunk = _ask(daily, lambda trunks: trunks.create(wanted))
         hmac = unknown_secret(trunk.hmac, secret)
         if as_json:
             sys.stdout.write(json.dumps({**_as_dict(trunk), "hmac": hmac}) + "\n")
@@ -107,10 +108,11 @@ def create(
 
 
 @verbs.command("list", cls=Verb)
-def list_(*, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
+@taking(daily=daily_access)
+def list_(*, as_json: JsonFlag = False, daily: DailyAccess) -> None:
     """List the domain's trunks, one line each."""
     with tidy_exit():
-        found = _ask(api_url, lambda trunks: trunks.list())
+        found = _ask(daily, lambda trunks: trunks.list())
         if as_json:
             for trunk in found:
                 sys.stdout.write(json.dumps(_as_dict(trunk)) + "\n")
@@ -124,13 +126,15 @@ def list_(*, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
 
 
 @verbs.command(cls=Verb)
-def show(trunk_id: _Id, *, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
+@taking(daily=daily_access)
+def show(trunk_id: _Id, *, as_json: JsonFlag = False, daily: DailyAccess) -> None:
     """Show a trunk, without its secrets."""
     with tidy_exit():
-        _print(_ask(api_url, lambda trunks: trunks.get(trunk_id)), as_json=as_json)
+        _print(_ask(daily, lambda trunks: trunks.get(trunk_id)), as_json=as_json)
 
 
 @verbs.command(cls=Verb)
+@taking(daily=daily_access)
 def update(
     trunk_id: _Id,
     *,
@@ -145,37 +149,40 @@ def update(
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Let the trunk take calls, or not.")] = None,
     secret_file: _SecretFile = None,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Change a trunk. What is not given stays; but of --allow, --username and --open, give all that shall hold."""
     with tidy_exit():
         access = _access(allow, username, password_file, is_open=is_open, exp_offset=exp_offset)
         if access is None and exp_offset is not None:
             misuse("--exp-offset is changed together with who may call: give --allow, --username or --open too")
+        secret = daily.secret(secret_file, _SECRET)
 
         async def change(trunks: Trunks) -> Trunk:
             with checked():
                 return await trunks.update(
                     trunk_id,
-                    notification=await _notification(trunks, trunk_id, url, secret_file),
+                    notification=await _notification(trunks, trunk_id, url, secret) if url or secret_file else None,
                     trunk_config=access,
                     room_template=_template(room_template),
                     description=description,
                     enabled=enable,
                 )
 
-        _print(_ask(api_url, change), as_json=as_json)
+        _print(_ask(daily, change), as_json=as_json)
 
 
 @verbs.command(cls=Verb)
-def delete(trunk_id: _Id, *, api_url: ApiUrl = DAILY) -> None:
+@taking(daily=daily_access)
+def delete(trunk_id: _Id, *, daily: DailyAccess) -> None:
     """Delete a trunk: your carrier's calls to it are refused from then on."""
     with tidy_exit():
-        _ask(api_url, lambda trunks: trunks.delete(trunk_id))
+        _ask(daily, lambda trunks: trunks.delete(trunk_id))
         sys.stdout.write(f"{trunk_id} deleted\n")
 
 
 @verbs.command(cls=Verb)
+@taking(daily=daily_access)
 def check(
     trunk_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="The trunk's id; by default all trunks of the domain.")
@@ -183,7 +190,7 @@ def check(
     *,
     secret_file: _SecretFile = None,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Check that calls get through: the trunk is enabled, and its URL answers a signed test, which is sent from this machine.
 
@@ -192,10 +199,10 @@ def check(
 
     async def look(trunks: Trunks) -> list[TrunkCheck]:
         ids = [trunk_id] if trunk_id is not None else [one.id for one in await trunks.list()]
-        return [await trunks.check(one, secret=given_secret(secret_file, _SECRET)) for one in ids]
+        return [await trunks.check(one, secret=daily.secret(secret_file, _SECRET)) for one in ids]
 
     with tidy_exit():
-        found = _ask(api_url, look)
+        found = _ask(daily, look)
         if not found:
             sys.stderr.write("telstate: the domain has no trunk: telstate trunk create NAME URL --allow ADDRESS\n")
         for one in found:
@@ -224,14 +231,10 @@ def _report(found: TrunkCheck, *, as_json: bool) -> None:
     sys.stdout.write(line + "\n")
 
 
-async def _notification(
-    trunks: Trunks, trunk_id: str, url: str | None, secret_file: Path | None
-) -> TrunkNotification | None:
+async def _notification(trunks: Trunks, trunk_id: str, url: str | None, secret: SecretStr | None) -> TrunkNotification:
     """Return what to change of it: for a new secret alone, Daily is asked for the URL."""
-    if url is None and secret_file is None:
-        return None
     known = url or (await trunks.get(trunk_id)).webhook_url or ""
-    return TrunkNotification(webhook_url=known, hmac=given_secret(secret_file, _SECRET))
+    return TrunkNotification(webhook_url=known, hmac=secret)
 
 
 def _access(
@@ -242,7 +245,7 @@ def _access(
         return None
     credential = None
     if username is not None:
-        text = password_file.read_text().rstrip("\r\n") if password_file else os.environ.get(_PASSWORD, "")
+        text = password_file.read_text().rstrip("\r\n") if password_file else variable(_PASSWORD) or ""
         if not text:
             misuse(f"--username needs a password: --password-file FILE, or put it into {_PASSWORD}")
         credential = {"username": username, "password": SecretStr(text)}
@@ -268,8 +271,8 @@ def _template(file: Path | None) -> dict[str, Any] | None:
     return template
 
 
-def _ask(url: str, work: Callable[[Trunks], Awaitable[T]]) -> T:
-    return run(url, lambda api: work(Trunks(api)))
+def _ask(daily: DailyAccess, work: Callable[[Trunks], Awaitable[T]]) -> T:
+    return daily.run(lambda api: work(Trunks(api)))
 
 
 def _print(trunk: Trunk, *, as_json: bool) -> None:

@@ -6,25 +6,25 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
 from telstate.cli._daily_api import (
-    SECRET,
-    ApiUrl,
+    WEBHOOK_SECRET,
+    DailyAccess,
     JsonFlag,
-    given_secret,
+    daily_access,
     print_secret,
-    run,
     secret_option,
     unknown_secret,
 )
+from telstate.cli._shared_options import taking
 from telstate.cli._terminal import tidy_exit
 from telstate.cli._verb import Verb
-from telstate.control import DAILY, NEEDED, DailyApi, Webhook, Webhooks, watch
+from telstate.control import NEEDED, DailyApi, Webhook, Webhooks, watch
 
-__all__ = ["verbs"]
+__all__ = ["problems_of", "verbs"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ _Uuid = Annotated[str, typer.Argument(metavar="UUID", help="The webhook's id, as
 
 
 @verbs.command(cls=Verb)
+@taking(daily=daily_access)
 def create(
     url: Annotated[str, typer.Argument(metavar="URL", help="The URL that Daily sends events to.")],
     *,
@@ -46,17 +47,17 @@ def create(
             "--event", metavar="TYPE", help="An event type, instead of all that telstate needs; may be repeated."
         ),
     ] = None,
-    secret_file: Annotated[Path | None, secret_option(SECRET)] = None,
+    secret_file: Annotated[Path | None, secret_option(WEBHOOK_SECRET)] = None,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Create a webhook for all events that telstate needs. The service must already be running: Daily tests the URL at once.
 
     Without a secret of your own, Daily generates one, which is printed only once. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
-        secret = given_secret(secret_file)
-        webhook = _ask(api_url, lambda hooks: hooks.create(url, event or NEEDED, secret))
+        secret = daily.secret(secret_file)
+        webhook = _ask(daily, lambda hooks: hooks.create(url, event or NEEDED, secret))
         hmac = unknown_secret(webhook.hmac, secret)
         if as_json:
             sys.stdout.write(json.dumps({**_as_dict(webhook), "hmac": hmac}) + "\n")
@@ -66,10 +67,11 @@ def create(
 
 
 @verbs.command("list", cls=Verb)
-def list_(*, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
+@taking(daily=daily_access)
+def list_(*, as_json: JsonFlag = False, daily: DailyAccess) -> None:
     """List the domain's webhooks, one line each."""
     with tidy_exit():
-        found = _ask(api_url, lambda hooks: hooks.list())
+        found = _ask(daily, lambda hooks: hooks.list())
         if as_json:
             for webhook in found:
                 sys.stdout.write(json.dumps(_as_dict(webhook)) + "\n")
@@ -84,6 +86,7 @@ def list_(*, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
 
 
 @verbs.command(cls=Verb)
+@taking(daily=daily_access)
 def check(
     uuid: Annotated[
         str | None, typer.Argument(metavar="UUID", help="The webhook's id; by default all webhooks of the domain.")
@@ -93,7 +96,7 @@ def check(
         float | None, typer.Option(min=1, metavar="SECONDS", help="Check repeatedly, and print changes.")
     ] = None,
     as_json: JsonFlag = False,
-    api_url: ApiUrl = DAILY,
+    daily: DailyAccess,
 ) -> None:
     """Check that Daily sends all that telstate needs.
 
@@ -101,7 +104,7 @@ def check(
     """
 
     def report(webhook: Webhook) -> bool:
-        problems = _problems_of(webhook)
+        problems = "; ".join(f"{problem.text}: {problem.do}" for problem in problems_of(webhook))
         line = json.dumps(_as_dict(webhook)) if as_json else f"{webhook.uuid}: {problems or 'ok'} ({webhook.url})"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()  # with --every, the next line comes much later
@@ -116,8 +119,8 @@ def check(
 
     with tidy_exit():
         if every is not None:
-            run(api_url, check_forever)
-        found = _ask(api_url, look)
+            daily.run(check_forever)
+        found = _ask(daily, look)
         if not found:
             sys.stderr.write(
                 "telstate: the domain has no webhook, so no call is reported: telstate webhook create URL\n"
@@ -128,32 +131,40 @@ def check(
 
 
 @verbs.command(cls=Verb)
-def reactivate(uuid: _Uuid, *, as_json: JsonFlag = False, api_url: ApiUrl = DAILY) -> None:
+@taking(daily=daily_access)
+def reactivate(uuid: _Uuid, *, as_json: JsonFlag = False, daily: DailyAccess) -> None:
     """Make Daily send again to a webhook whose state is FAILED. Daily tests the URL first; events since the failure are lost."""
     with tidy_exit():
-        webhook = _ask(api_url, lambda hooks: hooks.reactivate(uuid))
+        webhook = _ask(daily, lambda hooks: hooks.reactivate(uuid))
         sys.stdout.write(json.dumps(_as_dict(webhook)) if as_json else f"{webhook.uuid} is {webhook.state}")
         sys.stdout.write("\n")
 
 
-def _ask(url: str, work: Callable[[Webhooks], Awaitable[T]]) -> T:
-    return run(url, lambda api: work(Webhooks(api)))
+def _ask(daily: DailyAccess, work: Callable[[Webhooks], Awaitable[T]]) -> T:
+    return daily.run(lambda api: work(Webhooks(api)))
 
 
-def _problems_of(webhook: Webhook) -> str:
-    """What is wrong with it and what to do; empty if nothing is."""
+class WebhookProblem(NamedTuple):
+    """What is wrong with a webhook, and what to do."""
+
+    text: str
+    do: str
+
+
+def problems_of(webhook: Webhook) -> list[WebhookProblem]:
+    """Return what is wrong with it; empty if nothing is."""
     problems = []
     if webhook.silent:
-        problems.append(
-            f"it is {webhook.state}, Daily sends nothing, and events are being lost: check that its URL answers with 200,"
-            f" then telstate webhook reactivate {webhook.uuid}"
-        )
+        text = f"it is {webhook.state}, Daily sends nothing, and events are being lost"
+        do = f"check that its URL answers with 200, then telstate webhook reactivate {webhook.uuid}"
+        problems.append(WebhookProblem(text, do))
     if lacking := webhook.lacks():
-        problems.append(
-            f"it lacks {', '.join(lacking)}: create one that has all by telstate webhook create URL, then delete"
-            f" this one (DELETE /webhooks/{webhook.uuid} of Daily's API)"
+        do = (
+            "create one that has all by telstate webhook create URL, then delete this one"
+            f" (DELETE /webhooks/{webhook.uuid} of Daily's API)"
         )
-    return "; ".join(problems)
+        problems.append(WebhookProblem(f"it lacks {', '.join(lacking)}", do))
+    return problems
 
 
 def _as_dict(webhook: Webhook) -> dict[str, Any]:

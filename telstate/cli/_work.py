@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from telstate.cli._daily_api import ApiUrl
+from telstate.cli._config import WORK
+from telstate.cli._config_flags import configured
 from telstate.cli._log_writer import LineWriter
-from telstate.cli._nats import NATS_HELP, read_address
-from telstate.cli._service import BACKLOG, MaxDeliveries, daily_api, load_router, log_writer, open_socket, served
+from telstate.cli._nats import read_address
+from telstate.cli._notify import refuse_notify
+from telstate.cli._service import (
+    BACKLOG,
+    acting_on_calls,
+    daily_api,
+    load_router,
+    log_writer,
+    metrics_routes,
+    open_socket,
+    served,
+)
+from telstate.cli._systemd import ServiceManager
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
-from telstate.control._api import DAILY
-from telstate.control._rest import RestControl
 
 if TYPE_CHECKING:
+    from telstate.cli._config_sources import Loaded
     from telstate.journals.nats import Worker
 
 __all__ = ["work"]
@@ -31,63 +41,8 @@ _FLUSH_WITHIN = 2.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def work(
-    program: Annotated[str, typer.Argument(metavar="MODULE:ROUTER", help="The router with the handlers to run.")],
-    *,
-    nats: Annotated[
-        str,
-        typer.Option(envvar="TELSTATE_NATS", metavar="URL", help=f"The servers, nats://HOST:4222. {NATS_HELP}"),
-    ],
-    app: Annotated[
-        str | None, typer.Option("--app", metavar="NAME", help="The app, whose streams have its name.")
-    ] = None,
-    stage: Annotated[
-        str | None, typer.Option("--environment", metavar="NAME", help="The environment, which is in the names too.")
-    ] = None,
-    partitions: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="How many units of work can move between workers, 256 by default. For the first start: it cannot be changed.",
-        ),
-    ] = None,
-    replicas: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="How many servers of a cluster keep each stream, for the first start: 1, 3 or 5."
-        ),
-    ] = None,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="BYTES", help="How large the stream of events may be, for the first start; 2 GiB by default."
-        ),
-    ] = None,
-    keep: Annotated[
-        float | None,
-        typer.Option(metavar="DAYS", help="How long events are kept, for the first start; 7 days by default."),
-    ] = None,
-    ttl: Annotated[
-        float,
-        typer.Option(
-            min=1, metavar="SECONDS", help="Others take its partitions over so long after it crashed, and no sooner."
-        ),
-    ] = 10.0,
-    drain: Annotated[
-        float,
-        typer.Option(min=0, metavar="SECONDS", help="Seconds that handlers have to finish after SIGTERM."),
-    ] = 30.0,
-    max_deliveries: MaxDeliveries = 5,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="With --port: the address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="Answer GET /health and /ready there; 0 takes a free port."
-        ),
-    ] = None,
-    api_url: ApiUrl = DAILY,
-) -> None:
+@configured(WORK)
+def work(loaded: Loaded) -> None:
     """Run handlers for a share of the events that `telstate serve --nats` publishes. Start as many workers as you like.
 
     Each room belongs to one worker at a time, so the events of a session are handled in order. A worker that joins gets a fair share;
@@ -95,38 +50,50 @@ def work(
 
     The first one declares the streams. All later ones take them as they are.
 
-    With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API.
+    With DAILY_API_KEY in the environment, handlers can act on calls (`calls.stop(session)` and so on) through Daily's REST API, and
+    Daily is asked whether a session is still in its room before silence ends it.
 
     On SIGTERM it hands its partitions over at once, except that handlers which run have --drain seconds to finish. Live calls
     need not end first: another worker goes on with them. A second signal cuts the handlers off; they run again elsewhere.
 
-    GET /health says how far each partition is behind, /ready whether this worker does its share.
+    GET /health says that it lives, and how far each partition is behind; /ready whether this worker does its share; /metrics has metrics for
+    Prometheus, if telstate[metrics] is installed.
+
+    Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with their names.
 
     Example: telstate work app:router --nats nats://one:4222,two:4222 --environment production --port 8081
     """
+    config = loaded.config
     with tidy_exit():
-        address = read_address(nats, app=app, environment=stage)
+        if config.nats is None:
+            misuse("it needs the servers: give --nats URL, or set TELSTATE_NATS")
+        if config.program is None:
+            misuse(f"it needs a program with handlers: {_USAGE}")
+        address = read_address(config.nats, app=config.app, environment=config.environment)
         if address.partition is not None:
             misuse("a worker takes its share of all partitions: leave the number out of the address")
-        router = load_router(program, _USAGE)
+        refuse_notify(config)
+        router = load_router(config.program, _USAGE)
         writer = log_writer()
         log_to_stderr(writer)
-        connection = address.connection("telstate work")
+        connection = address.connection("telstate work", config)
         from telstate.journals.nats import StreamSettings, Worker  # noqa: PLC0415 - an extra
 
-        api = daily_api(api_url)
+        days = config.stream_keep
+        keep = None if days is None else timedelta(days=days)
+        api = daily_api(config)
         worker = Worker(
             router,
             connection,
             names=address.names,
-            streams=StreamSettings(partitions, replicas, max_bytes, None if keep is None else timedelta(days=keep)),
-            ttl=ttl,
-            drain=drain,
-            control=None if api is None else RestControl(api),
-            max_deliveries=max_deliveries,
+            streams=StreamSettings(config.stream_partitions, config.stream_replicas, config.stream_max_bytes, keep),
+            ttl=config.lease_ttl,
+            **acting_on_calls(config, api),
+            **config.limits(),
         )
+        port = config.health_port
         server = None if port is None else _server(worker)
-        listening = None if port is None else open_socket(host, port)
+        listening = None if port is None else open_socket(config.listen_host, port)
         try:
             asyncio.run(_work(worker, api or nullcontext(), server, listening, where=str(address), writer=writer))
         finally:
@@ -143,7 +110,8 @@ async def _work(
     writer: LineWriter,
 ) -> None:
     """Work until a signal."""
-    _listen_to_signals(worker)
+    manager = ServiceManager(os.environ)
+    _listen_to_signals(worker, manager, writer)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(api)
         shown = ""
@@ -151,24 +119,29 @@ async def _work(
             await stack.enter_async_context(served(server, stack.enter_context(listening)))
             address, number = listening.getsockname()[:2]
             shown = f", health on http://{f'[{address}]' if ':' in address else address}:{number}"
+        # A server that is away is no reason for a restart, so the event loop's turning is all that counts.
+        await stack.enter_async_context(manager.informed(lambda: worker.not_ready, lambda: True))
         writer.write(f"telstate: working for {where}{shown}")
         await worker.run()
+    writer.write("telstate: stopped in order")
 
 
-def _listen_to_signals(worker: Worker) -> None:
+def _listen_to_signals(worker: Worker, manager: ServiceManager, writer: LineWriter) -> None:
     """Hand over at the first signal, cut handlers off at the second; the third one has the system's default effect."""
     signals = 0
 
-    def handle() -> None:
+    def handle(number: signal.Signals) -> None:
         nonlocal signals
         signals += 1
+        writer.write(f"telstate: {number.name} asks it to stop")
+        manager.stopping()
         worker.shut_down()
         if signals > 1:
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+            for one in _SIGNALS:
+                signal.signal(one, signal.SIG_DFL)
 
     for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, handle)
+        asyncio.get_running_loop().add_signal_handler(number, handle, number)
 
 
 def _server(worker: Worker) -> Any:
@@ -176,28 +149,18 @@ def _server(worker: Worker) -> Any:
     if find_spec("uvicorn") is None or find_spec("starlette") is None:
         misuse("--port needs a server: pip install 'telstate[serve]'")
     from starlette.applications import Starlette  # noqa: PLC0415 - an extra
-    from starlette.requests import Request  # noqa: PLC0415
-    from starlette.responses import JSONResponse, Response  # noqa: PLC0415
-    from starlette.routing import Route  # noqa: PLC0415
 
+    from telstate.sources._probes import probe_routes  # noqa: PLC0415
     from telstate.sources._server import make_server  # noqa: PLC0415
 
-    async def health(_: Request) -> Response:
-        return JSONResponse(_health(worker))
-
-    async def ready(_: Request) -> Response:
-        reason = worker.not_ready
-        return JSONResponse({"ok": True} if reason is None else {"ok": False, "error": reason}, 503 if reason else 200)
-
-    app = Starlette(routes=[Route("/health", health), Route("/ready", ready)])
-    return make_server(app, connections=_CONNECTIONS, backlog=BACKLOG)
+    probes = probe_routes(lambda: worker.not_ready, lambda: _health(worker))
+    return make_server(Starlette(routes=[*probes, *metrics_routes(worker)]), connections=_CONNECTIONS, backlog=BACKLOG)
 
 
 def _health(worker: Worker) -> dict[str, Any]:
     """How far the worker is, and each of its partitions."""
     each = worker.partitions()
     return {
-        "ok": True,
         "owned": len(each),
         "open": sum(one.is_open for one in each),
         "behind": sum(one.behind or 0 for one in each),

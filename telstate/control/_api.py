@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from types import TracebackType
@@ -29,7 +30,7 @@ from telstate.routing._log import Log
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["DAILY", "DailyApi"]
+__all__ = ["DAILY", "DailyApi", "unix_seconds"]
 
 DAILY = "https://api.daily.co/v1"
 """Source: docs.daily.co/reference/rest-api."""
@@ -66,11 +67,18 @@ class _Try(NamedTuple):
     """False if it is certain that nothing reached Daily."""
     ok: bool = True
     """False if the answer says that it is not ok, with any status."""
+    date: float | None = None
+    """When the server sent it, by the server's clock; Unix seconds."""
 
     @property
     def is_inconclusive(self) -> bool:
         """True if neither Daily nor a gateway said whether the request was carried out."""
         return self.status is None or self.status >= 500
+
+    def without_end(self, body: bytes, problem: str) -> _Try:
+        """Return what is known if the body came in part: a refusal is one without it, of anything else nothing is known."""
+        is_refusal = self.status is not None and 300 <= self.status < 500
+        return self._replace(body=body) if is_refusal else _Try(problem=problem)
 
 
 class Answer(NamedTuple):
@@ -80,6 +88,8 @@ class Answer(NamedTuple):
     """Decoded from JSON; None if it is empty."""
     repeated: bool
     """As `DailyError.repeated`."""
+    date: float | None
+    """When Daily sent it, by Daily's clock: Unix seconds, without their fraction. None if the answer does not say."""
 
 
 class DailyApi:
@@ -202,7 +212,7 @@ class DailyApi:
                     tried = tried._replace(problem="the answer is not JSON")
                 else:
                     if method == "GET" or _is_ok(value):
-                        return Answer(value, repeated)
+                        return Answer(value, repeated, tried.date)
                     tried = tried._replace(ok=False)
             is_temporary = tried.is_inconclusive or tried.status == 429
             may_retry = not tried.sent or (is_temporary and safe)
@@ -236,14 +246,18 @@ class DailyApi:
         if content is not None:
             headers["Content-Type"] = "application/json"
         request = {"content": content, "headers": headers, "timeout": timeout}
+        tried, body = _Try(), bytearray()
         try:
             with anyio.fail_after(2 * timeout) as scope:
                 async with client.stream(method, self._url + path, **request) as response:  # type: ignore[arg-type]
-                    tried = _Try(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
+                    pause, date = (
+                        _seconds(response.headers.get("Retry-After")),
+                        unix_seconds(response.headers.get("Date")),
+                    )
+                    tried = _Try(response.status_code, retry_after=pause, date=date)
                     encoding = response.headers.get("Content-Encoding", "identity")
                     if encoding.strip().lower() not in ("identity", ""):
                         return tried._replace(problem=f"the answer is compressed ({encoding}), which was not asked for")
-                    body = bytearray()
                     async for chunk in response.aiter_raw():
                         body += chunk
                         if len(body) > _LONGEST_ANSWER:
@@ -254,11 +268,11 @@ class DailyApi:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             return _Try(problem=str(error) or type(error).__name__, sent=False)
         except TimeoutError:
-            return _Try(problem=f"no complete answer within {2 * timeout:g} seconds")
+            return tried.without_end(bytes(body), f"no complete answer within {2 * timeout:g} seconds")
         except httpx.TimeoutException:
-            return _Try(problem=f"no answer within {timeout:g} seconds")
+            return tried.without_end(bytes(body), f"no answer within {timeout:g} seconds")
         except httpx.HTTPError as error:
-            return _Try(problem=str(error) or type(error).__name__)
+            return tried.without_end(bytes(body), str(error) or type(error).__name__)
         except httpx.InvalidURL:
             raise DefinitionError(f"{path!r} cannot be the path of a URL") from None
 
@@ -342,8 +356,16 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
     if re.fullmatch(r"\d{1,9}", retry_after, re.ASCII):
         return float(retry_after)
+    until = unix_seconds(retry_after)
+    return 0.0 if until is None else max(0.0, until - time.time())
+
+
+def unix_seconds(date: str | None) -> float | None:
+    """Read a date of HTTP (RFC 9110, 5.6.7); None if it is none."""
+    if date is None:
+        return None
     try:
-        until = parsedate_to_datetime(retry_after)
-        return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        read = parsedate_to_datetime(date)
+        return read.replace(tzinfo=read.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError):
-        return 0.0
+        return None

@@ -7,32 +7,46 @@ confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
 
-from telstate.calls._evidence import Cause, EndSource
+from telstate.calls._evidence import Cause, EndSource, Evidence
 from telstate.calls._session import Session
 from telstate.calls._table import State
 from telstate.control._call_transport import CallTransport
 from telstate.control._pending_starts import PendingStart, PendingStarts
 from telstate.control._results import Attempt, DialOutcome
-from telstate.errors import CallEnded, DailyError, JournalError, NotRunning, UnknownResult
-from telstate.events import DialoutRefused, DialoutRequested, Direction, StopRequested
+from telstate.errors import (
+    CallEnded,
+    DailyError,
+    DefinitionError,
+    JournalError,
+    NotRunning,
+    NotSupported,
+    UnknownResult,
+)
+from telstate.events import Direction, SessionAnnotated, StopRequested
 from telstate.events._masking import mask
 from telstate.options import Dialout
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._log import Log, text_of
 from telstate.routing._presence import is_gone
+from telstate.routing._room_calls import RoomCalls
+from telstate.routing._starting import refused_event, requested_event
 
 __all__ = ["AttemptTimeouts", "DialAttempt"]
 
 _DENIALS = 2
 """How often Daily must say that there is no such call before that is believed: a start that was just accepted may not be known to
 all of Daily's parts yet. After an accepted stop, once is enough."""
+
+_HEARD_LATE = 30.0
+"""Seconds of silence after which Daily may send an answer so late that nobody waits for it."""
 
 
 class AttemptTimeouts(NamedTuple):
@@ -53,10 +67,11 @@ class DialAttempt:
         calls: receives the attempt's events, and knows when it is answered.
         transport: starts and stops the call.
         options: whom to call, with a user id.
-        room: the room that dials.
+        place: the room that dials.
         pending_starts: finds the call if the start gets no answer.
         timeouts: how long to wait.
         unique_user_id: True if the user id was made for this start, so that nobody else has it.
+        notes: what its session is to have as notes.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -64,27 +79,40 @@ class DialAttempt:
         calls: Dispatcher,
         transport: CallTransport,
         options: Dialout,
-        room: str | None,
+        place: RoomCalls,
         pending_starts: PendingStarts,
         timeouts: AttemptTimeouts,
         unique_user_id: bool = True,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         self._calls = calls
         self._clock = calls.clock
         self._transport = transport
         self._options = options
-        self._room = room
+        self._place = place
+        self._room = place.room
         self._pending_starts = pending_starts
         self._timeouts = timeouts
         self._user_id = options.user_id or ""
         self._unique_user_id = unique_user_id
+        self._notes = dict(notes or {})
         self._log = Log()
         self._start = PendingStart(self._user_id, options.destination, sum(calls.counts.values()))
+        for session in () if unique_user_id else self._known_sessions():
+            if session.user_id == self._user_id:
+                self._start.exclude(session.session_id)
         self.session_id: str | None = None
         """Daily's id, once it is known."""
+        self.started_at: float | None = None
+        """When it began, in Unix seconds."""
+        self.is_over: bool = True
+        """False once there may be a call that has not ended."""
         self.error: DailyError | None = None
         """Why the start was refused, or why the outcome is unknown."""
+        self.is_unsent: bool = False
+        """True if nothing was sent, as the transport cannot carry it."""
         self._stop_error = "no event of its end came"
+        self._is_searching = self._is_given_up = False
         self._shields: list[anyio.CancelScope] = []
         self._is_abandoned = False
 
@@ -92,18 +120,98 @@ class DialAttempt:
         """Start the call and wait for the answer. A cancellation ends the call first, however long that takes."""
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._pending_starts.add(self._start)
+        self.started_at = self._clock.now()
+        self.is_over = False
         try:
             # A start that was sent must be completed, or a phone rings for nobody.
             with self._shielded():
                 not_started = await self._send_start()
             if not_started is not None:
                 return not_started
+            await self._note()
             return await self._wait_for_answer(ring_timeout)
         except BaseException:
             await self.end_call()
             raise
         finally:
             self._pending_starts.remove(self._start)
+
+    async def resume(self, started_at: float, ring_timeout: float, heard_until: float | None = None) -> Attempt:
+        """Find the call of a start that an earlier process has made, or was about to, and wait for its answer. Nothing is started.
+
+        Args:
+            started_at: when that process kept it.
+            ring_timeout: from then on; 0 to end the call once it is found.
+            heard_until: until when events were taken in, if nobody did so since. Daily sends again what it could not deliver.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._start.after_event = 0
+        self._pending_starts.add(self._start)
+        self.started_at = started_at
+        self.is_over = False
+        try:
+            self._is_searching = True
+            self.session_id = await self._find_call()
+            self._is_searching = False
+            if self.session_id is None:
+                return self._unknown(
+                    "dial.unknown",
+                    "the process that dialled ended before it knew what came of this start, and no call of it was found; it is not"
+                    " dialled again. Check the room",
+                )
+            self._pending_starts.confirm(self._start, self.session_id)
+            session = self._session()
+            if session is None or session.requested_at is None:
+                await self._place.keep(requested_event(self.session_id, self._options, self._room))
+            await self._note()
+            if self._is_given_up or not ring_timeout:
+                return await self._wait_for_answer(0.0)
+            now = self._clock.now() or started_at
+            left = max(0.0, ring_timeout - max(0.0, now - started_at))
+            if heard_until is None:
+                return await self._wait_for_answer(left)
+            found = await self._wait_for_answer(max(left, self._timeouts.find_within))
+            return await self._hear_late(found, heard_until, now)
+        except BaseException:
+            await self.end_call()
+            raise
+        finally:
+            self._pending_starts.remove(self._start)
+
+    async def _hear_late(self, found: Attempt, heard_until: float, since: float) -> Attempt:
+        """Give Daily the time to report an answer that it could not deliver while nobody listened.
+
+        It pauses longer after each failure, about as long as it has tried by then. So after a longer silence it is not known when to stop waiting.
+        """
+        session = self._session()
+        if found.outcome not in (DialOutcome.UNANSWERED, DialOutcome.FAILED) or session is None:
+            return found
+        if session.ended_at is not None and session.ended_at <= heard_until:
+            return found
+        now = self._clock.now() or since
+        with self._clock.move_on_after(max(0.0, since + self._timeouts.find_within - now)):
+            for seconds in self._find_intervals():
+                if self.was_answered:
+                    return self.result(DialOutcome.ANSWERED)
+                await self._clock.sleep(seconds)
+        if since - heard_until <= max(self._timeouts.find_within, _HEARD_LATE):
+            return found
+        return self._unknown(
+            "dial.not_heard",
+            f"the process was away for up to {since - heard_until:.0f} s while this call went on, and an answer in that time may not have"
+            " been reported yet; it is not dialled again",
+        )
+
+    def give_up_when_found(self) -> bool:
+        """If it searches for the call of an earlier process, let it end that call once it is found. Returns False if it does not search."""
+        self._is_given_up = self._is_searching
+        return self._is_searching
+
+    async def _note(self) -> None:
+        """Write the notes on its session, in whichever room that is."""
+        if self._notes and self.session_id is not None:
+            with self._unkept_is_logged("session-annotated"):
+                await self._place.keep(SessionAnnotated(session_id=self.session_id, notes=self._notes))
 
     def abandon(self) -> None:
         """Let a cancellation through at once: ending the call has taken too long, for example because the journal's disk hangs."""
@@ -117,11 +225,15 @@ class DialAttempt:
         session = self._session()
         return session is not None and session.was_answered
 
-    async def end_call(self) -> None:
-        """End the call, even during a cancellation. If that fails, log it."""
+    async def end_call(self) -> bool:
+        """End the call, even during a cancellation. If that fails, log it. Returns True once it is certain that it is over."""
         with self._shielded():
-            if self.session_id is not None and not await self._hang_up():
+            if self.session_id is None:
+                return self.is_over
+            self.is_over = await self._hang_up()
+            if not self.is_over:
                 self._log.error("dial.not_ended", **self._log_fields())
+        return self.is_over
 
     @contextmanager
     def _shielded(self) -> Iterator[None]:
@@ -141,7 +253,14 @@ class DialAttempt:
     async def _send_start(self) -> Attempt | None:
         """Send the start, once. Returns None if there is a call now, whose session id is then known."""
         try:
-            session_id = await self._transport.start(self._options, self._room)
+            if self._place.is_elsewhere:
+                session_id, refusal = await self._place.start(self._options)
+                if session_id is None or refusal is not None:
+                    self.session_id, self.error = session_id, refusal
+                    return self.result(DialOutcome.REFUSED, str(refusal))
+                is_kept = True
+            else:
+                session_id, is_kept = await self._transport.start(self._options, self._room), False
         except UnknownResult as error:
             self.error = error
             self._log.warning("dial.start_unanswered", error=mask(text_of(error)), **self._log_fields())
@@ -149,11 +268,15 @@ class DialAttempt:
             if found is None:
                 hint = "there may be a call; it is not dialled again"
                 self._log.error("dial.unknown", hint=hint, **self._log_fields())
-                return self._attempt(DialOutcome.UNKNOWN, str(error))
-            session_id, self.error = found, None
+                return self.result(DialOutcome.UNKNOWN, str(error))
+            session_id, self.error, is_kept = found, None, False
         except DailyError as error:
             self.error = error
+            self.is_over = True
             return await self._refused(error)
+        except (NotSupported, DefinitionError, ValueError, TypeError):
+            self.is_over = self.is_unsent = True
+            raise
         except anyio.get_cancelled_exc_class():
             # Cancelled by asyncio, which ignores shields, or by what the transport waited for: there may still be a call.
             self.session_id = await self._find_call()
@@ -163,39 +286,52 @@ class DialAttempt:
             raise
         self.session_id = session_id
         self._pending_starts.confirm(self._start, session_id)
-        await self._calls.receive(self._requested(session_id))
+        if not is_kept:
+            await self._place.keep(requested_event(session_id, self._options, self._room))
         return None
 
     async def _refused(self, error: DailyError) -> Attempt:
-        refused = DialoutRefused.new(error.info or error.error or str(error), **self._event_fields())
-        await self._calls.receive(refused)
+        refused = refused_event(error, self._options, self._room)
+        await self._place.keep(refused)
         self.session_id = refused.session_id  # only now: if the event is not kept, there is no call to end
-        return self._attempt(DialOutcome.REFUSED, str(error))
-
-    def _requested(self, session_id: str) -> DialoutRequested:
-        return DialoutRequested(session_id=session_id, **self._event_fields())
-
-    def _event_fields(self) -> dict[str, Any]:
-        fields = {"destination": self._options.destination, "user_id": self._user_id}
-        return fields if self._room is None else fields | {"room": self._room}
+        return self.result(DialOutcome.REFUSED, str(error))
 
     async def _find_call(self) -> str | None:
-        """Search for the call of a start without an answer, in events and in the room's presence."""
-        intervals = list(self._timeouts.find_intervals)
+        """Search for the call of a start without an answer, in events and in the room's presence. Neither waits for the other."""
+        found: str | None = None
         with self._clock.move_on_after(self._timeouts.find_within):
-            while True:
-                for session in self._calls.live():  # the dialer's reader of changes may lag, or be cancelled already
-                    self._pending_starts.observe(session)
+            async with anyio.create_task_group() as group:
                 if self._unique_user_id:
-                    await self._check_presence()
-                if (found := self._pending_starts.find(self._start)) is not None:
-                    return found
-                self._start.changed = anyio.Event()
-                with self._clock.move_on_after(intervals.pop(0) if len(intervals) > 1 else intervals[0]):
-                    await self._start.changed.wait()
-                if (found := self._pending_starts.find(self._start)) is not None:
-                    return found
-        return None
+                    group.start_soon(self._watch_presence)
+                found = await self._find_in_events()
+                group.cancel_scope.cancel()
+        return found
+
+    async def _find_in_events(self) -> str:
+        for seconds in self._find_intervals():
+            for session in self._known_sessions():  # the dialer's reader of changes may lag, or be cancelled already
+                self._pending_starts.observe(session)
+            self._start.changed = anyio.Event()
+            if (found := self._pending_starts.find(self._start)) is not None:
+                return found
+            with self._clock.move_on_after(seconds):
+                await self._start.changed.wait()
+            if (found := self._pending_starts.find(self._start)) is not None:
+                return found
+        raise AssertionError
+
+    async def _watch_presence(self) -> None:
+        for seconds in self._find_intervals():
+            await self._check_presence()
+            await self._clock.sleep(seconds)
+
+    def _find_intervals(self) -> Iterator[float]:
+        """Yield the pauses of the search; the last one repeats."""
+        intervals = self._timeouts.find_intervals
+        return chain(intervals, repeat(intervals[-1]))
+
+    def _known_sessions(self) -> list[Session]:
+        return [*self._calls.sessions(), *self._place.sessions()]
 
     async def _check_presence(self) -> None:
         try:
@@ -225,17 +361,17 @@ class DialAttempt:
         except TimeoutError:
             return await self._ring_timed_out()
         await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, nobody waits for this call: end it
-        return self._attempt(DialOutcome.ANSWERED)
+        return self.result(DialOutcome.ANSWERED)
 
     def _attempt_of_ended(self, session: Session) -> Attempt:
         """Return the attempt of a call that ended before `wait_for` could see the answer."""
         if self.was_answered:
-            return self._attempt(DialOutcome.ANSWERED)
+            return self.result(DialOutcome.ANSWERED)
         if _was_stopped_by_program(session) or session.cause is Cause.TRANSFERRED:
-            return self._attempt(DialOutcome.STOPPED)
+            return self.result(DialOutcome.STOPPED)
         if session.cause is Cause.FAILED:
-            return self._attempt(DialOutcome.FAILED, session.error_msg)
-        return self._attempt(DialOutcome.UNANSWERED)
+            return self.result(DialOutcome.FAILED, session.error_msg)
+        return self.result(DialOutcome.UNANSWERED, session.error_msg)
 
     async def _ring_timed_out(self) -> Attempt:
         """End the call, unless it is answered at the last moment."""
@@ -247,7 +383,7 @@ class DialAttempt:
             ended = await self._hang_up(unless_answered=True)
         if self.was_answered:  # at the last moment: they are not called again, even if their call was ended
             await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, nobody waits for this call: end it
-            return self._attempt(DialOutcome.ANSWERED)
+            return self.result(DialOutcome.ANSWERED)
         if not ended:
             return self._unknown(
                 "dial.not_ended",
@@ -260,12 +396,12 @@ class DialAttempt:
                 "no event of this call arrived, so it is not known whether it was answered; it was ended. Check that Daily's"
                 " webhooks reach this program (`telstate webhook check`), or that the call client's events do",
             )
-        return self._attempt(DialOutcome.STOPPED if stopped_by_program else DialOutcome.UNANSWERED)
+        return self.result(DialOutcome.STOPPED if stopped_by_program else DialOutcome.UNANSWERED)
 
     def _unknown(self, event: str, text: str) -> Attempt:
         self.error = UnknownResult(text)
         self._log.error(event, error=text, **self._log_fields())
-        return self._attempt(DialOutcome.UNKNOWN, text)
+        return self.result(DialOutcome.UNKNOWN, text)
 
     # --- end ------------------------------------------------------------------------------------------------------
 
@@ -312,17 +448,27 @@ class DialAttempt:
             await self._clock.sleep(seconds)  # Daily needs the time: two denials at one moment count as one
 
     async def _stop(self, session: Session) -> None:
+        by_dialer = None if _was_stopped_by_program(session) else True
         with self._calls.tracking_request(session.session_id):
             await self._transport.stop(session)
             with self._unkept_is_logged("stop-requested"):
-                await self._calls.receive(StopRequested(session_id=session.session_id))
+                await self._place.keep(StopRequested(session_id=session.session_id, by_dialer=by_dialer))
 
     async def _report_gone(self) -> bool:
-        """Record that Daily knows no such call, though no event said so: this wakes all that wait for the end."""
+        """Record that Daily knows no such call, though no event said so: this wakes all that wait for the end.
+
+        Where another worker has the room, it is over only when that worker shows it: an answer before that may not be known here yet.
+        """
         assert self.session_id is not None  # noqa: S101
         with self._unkept_is_logged("presence-checked"):
-            await self._calls.report_gone(self.session_id)
-        return True
+            await self._place.report_gone(self.session_id)
+        if not self._place.is_elsewhere:
+            return True
+        with suppress(TimeoutError, CallEnded, NotRunning):
+            await self._calls.wait_for(self.session_id, State.STOPPED, self._timeouts.find_within)
+        session = self._session()
+        self._stop_error = "no worker has shown its end: its room has no owner"
+        return session is not None and session.ended
 
     @contextmanager
     def _unkept_is_logged(self, event: str) -> Iterator[None]:
@@ -343,8 +489,12 @@ class DialAttempt:
         """Return a session for a call whose start could not be recorded, so that it can be stopped."""
         return Session(session_id, Direction.DIALOUT, room=self._room)
 
-    def _attempt(self, outcome: DialOutcome, error: str | None = None) -> Attempt:
-        return Attempt(outcome, self.session_id, self._user_id, error)
+    def result(self, outcome: DialOutcome, error: str | None = None) -> Attempt:
+        """Return what is known of it now."""
+        session = self._session()
+        rang = session is not None and (session.connected_at is not None or session.was_answered)
+        times = (self.started_at, self._clock.now())
+        return Attempt(outcome, self.session_id, self._user_id, error, self._options.destination, *times, rang)
 
     def _log_fields(self) -> dict[str, str | None]:
         return {"session_id": self.session_id, "room": self._room, "user_id": mask(self._user_id)}
@@ -356,5 +506,6 @@ def _is_over(session: Session) -> bool:
 
 
 def _was_stopped_by_program(session: Session) -> bool:
-    """Return whether the program asked for the end; to be checked before the attempt itself does."""
-    return session.stop_requested or session.transfer_requested
+    """Return whether the program asked for the end, and not a dialer that gave the call up, in this process or in an earlier one."""
+    given_up = bool(session._evidence & Evidence.GIVEN_UP)
+    return session.transfer_requested or (session.stop_requested and not given_up)

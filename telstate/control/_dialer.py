@@ -5,7 +5,7 @@
 
 Each attempt is one start; the next one begins only when the call before is certainly over. If nobody answers, that is a result.
 Exceptions are for misuse, for a journal that fails, and for a dialer that is left. Cancelling `dial` ends the call. If the process
-is killed, its calls go on: the journal has them, but no dialer resumes them.
+is killed, its calls go on. A dial with an `intent=` is taken up by the next `dial` of that intent, which knows its starts from the journal.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from collections.abc import Hashable, Sequence
 from random import Random
 from types import TracebackType
 from typing import Any, Self, cast
-from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
+from pydantic import TypeAdapter, ValidationError
 
-from telstate.calls._session import Session
-from telstate.control._call_limiter import CallLimiter, CallSlot
+from telstate.control._call_limiter import CallLimiter
+from telstate.control._call_slots import CallSlots
 from telstate.control._call_transport import CallTransport
 from telstate.control._dial_attempt import AttemptTimeouts, DialAttempt
-from telstate.control._error_mapping import error_type_of, is_permanent
+from telstate.control._dial_run import DialPlan, DialRun, DialTools
+from telstate.control._intent_turn import IntentTurn
 from telstate.control._pending_starts import PendingStarts
-from telstate.control._results import Answered, Attempt, DialOutcome, DialResult, NotAnswered
-from telstate.errors import Busy, DefinitionError, NotRunning, NotSupported, TemporarilyNotAvailable, UnknownResult
-from telstate.events import Presence
-from telstate.events._masking import mask
+from telstate.control._results import Confirm, DialResult
+from telstate.errors import DefinitionError, NotRunning, UnknownResult
+from telstate.events._base import Id
 from telstate.options import Dialout, PhoneDialout, SipDialout
 from telstate.routing._cancellation import current_task, is_cancelled
 from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._log import Log, text_of
+from telstate.routing._handlers import is_async
+from telstate.routing._log import Log
+from telstate.routing._room_calls import RoomCalls
 
 __all__ = ["Dialer"]
 
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 _PER_ROOM = 5
 """Daily's default for `max_sip_pstn_sessions_per_room` (docs.daily.co/docs/guides/features/dial-in-dial-out)."""
 _PAUSES = (2.0, 10.0, 30.0)
@@ -44,9 +47,6 @@ _FIND_WITHIN = 30.0
 _FIND_INTERVALS = (1.0, 2.0, 4.0, 5.0)
 _STOP_TIMEOUTS = (2.0, 4.0, 8.0)
 _CHECK_SLOTS_EVERY = 30.0
-_LONGEST_PAUSE = 60.0
-_JITTER = 0.25
-"""Pauses vary by this share: a thousand dials that were refused together should not retry together."""
 
 
 class _Dial:
@@ -57,8 +57,12 @@ class _Dial:
         self.done = anyio.Event()
         self.result: DialResult | None = None
         self.error: Exception | None = None
-        self.attempt: DialAttempt | None = None
-        """The current attempt."""
+        self.run: DialRun | None = None
+
+    @property
+    def winner(self) -> DialAttempt | None:
+        """The attempt that reached somebody."""
+        return None if self.run is None else self.run.winner
 
 
 class Dialer:
@@ -114,16 +118,17 @@ class Dialer:
         self._clock = calls.clock
         self._transport = cast("CallTransport", calls.control)
         self._room = room
-        self._limiter = CallLimiter(per_room, per_key)
+        self._per_room = per_room
+        self._per_key = per_key
         self._pauses = tuple(pauses)
         self._timeouts = AttemptTimeouts(find_within, tuple(find_intervals), tuple(stop_timeouts))
-        self._check_slots_every = check_slots_every
         self._random = random or Random()  # noqa: S311 - it varies pauses
         self._pending_starts = PendingStarts()
-        self._slots: dict[str, CallSlot] = {}
-        """The slots of live sessions, by session id."""
+        limiter = CallLimiter(per_room, per_key)
+        self._slots = CallSlots(calls, self._transport, limiter, self._pending_starts, check_slots_every)
         self._dials: set[_Dial] = set()
         self._group: TaskGroup | None = None
+        self._tools: DialTools | None = None
         self._open = False
         self._log = Log()
 
@@ -134,8 +139,11 @@ class Dialer:
             raise NotRunning("enter `async with Dispatcher(…) as calls:` before its dialer")
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._follow_sessions)
-        self._group.start_soon(self._check_slots)
+        self._group.start_soon(self._slots.follow)
+        self._group.start_soon(self._slots.check)
+        pending, timeouts, pauses = self._pending_starts, self._timeouts, self._pauses
+        shared = (self._calls, self._transport, self._slots, pending, timeouts, pauses, self._random)
+        self._tools = DialTools(*shared, self._group)
         self._open = True
         return self
 
@@ -161,12 +169,15 @@ class Dialer:
 
     async def dial(
         self,
-        options: Dialout,
+        options: Dialout | Sequence[Dialout],
         *,
         attempts: int = 3,
         ring_timeout: float = 30.0,
         room: str | None = None,
         key: Hashable = None,
+        intent: str | None = None,
+        until: float | anyio.Event | None = None,
+        confirm: Confirm | None = None,
     ) -> DialResult:
         """Call somebody. Returns when the call is answered, or when no further attempt may be made.
 
@@ -174,31 +185,64 @@ class Dialer:
         `DialOutcome.UNKNOWN`: it is not known whether there is a call.
 
         Args:
-            options: whom to call. Without a `user_id` each attempt gets a new one.
-            attempts: how many starts to make at most; refused starts count.
+            options: whom to call. Without a `user_id` each attempt gets a new one. Several are called at once: the first answer that
+                counts wins, and the other calls are ended.
+            attempts: how many starts to make at most, to each of them; refused starts count.
             ring_timeout: seconds from an accepted start to the answer; then the call is ended.
             room: the room that dials, if not the dialer's.
             key: whose limit `per_key` counts: a customer, a trunk, a caller id. All dials without a key share one limit.
+            intent: a name of yours for what this call is for, as `order-4711`. Its starts and its result are kept in the journal, so
+                that it is reached at most once, over restarts and over workers, with `attempts` starts in all: see the README.
+            until: seconds after which it returns with what there is, or an event at which it does. A call that is not answered by
+                then is ended.
+            confirm: an async function that is given the session and the attempt of an answer, and returns a `Verdict`: whether it counts,
+                or was a voicemail, a menu, or a trunk that answers for the person. An answer that does not count is ended, and dialled
+                again within the same budget. It is cancelled when the call ends.
 
         Returns:
             An `Answered`, which is true, or a `NotAnswered`, which is false.
 
         Raises:
-            NotSupported: if the transport cannot carry an option, or needs a room; or if another worker has the room's events: dial in a
-                handler of an event of that room. Nothing was sent.
-            JournalError: if the call could not be kept in the journal; it was ended.
+            NotSupported: if the transport cannot carry an option, or needs a room; or if workers share the calls, and no room is
+                named. Nothing was sent.
+            JournalError: if the call could not be kept in the journal; it was ended. Or if another worker has the room, and the
+                request could not be kept; nothing was sent.
             NotRunning: if the dialer or the dispatcher was left; the call was ended.
             UnknownResult: if the transport's own task was cancelled; there may be a call.
             DefinitionError: if an argument makes no sense.
         """
-        _check_arguments(options, attempts, ring_timeout, key)
+        targets = tuple(options) if isinstance(options, (list, tuple)) else (cast("Dialout", options),)
+        _check_arguments(targets, attempts, ring_timeout, key)
+        _check_more_arguments(targets, intent, until, confirm)
+        plan = DialPlan(targets, self._place(room), attempts, ring_timeout, key, until, self._turn(intent), confirm)
+        return await self._carry_out(plan)
+
+    def _place(self, room: str | None) -> RoomCalls:
+        """Return the room that dials."""
+        self._check_open()
+        return self._calls.room_calls(room or self._room)
+
+    def _turn(self, intent: str | None) -> IntentTurn | None:
+        if intent is None:
+            return None
+        return IntentTurn(self._calls.intent_ledger(intent), self._clock, self._check_open())
+
+    def _check_open(self) -> TaskGroup:
+        """Return what runs its tasks.
+
+        Raises:
+            NotRunning: outside the dialer's block.
+        """
         if self._group is None or not self._open:
             raise NotRunning("a dialer dials inside its own block: `async with Dialer(calls) as dialer:`")
-        if (problem := self._calls.problem_with(room or self._room)) is not None:
-            raise NotSupported(f"{problem}. Nothing was sent")
+        return self._group
+
+    async def _carry_out(self, plan: DialPlan) -> DialResult:
+        """Dial as planned, in a task of its own; return the result, and raise as `dial`."""
+        group = self._check_open()
         dial = _Dial()
         self._dials.add(dial)
-        self._group.start_soon(self._run, dial, options, attempts, ring_timeout, room or self._room, key)
+        group.start_soon(self._run, dial, plan)
         try:
             with self._calls.awaiting_events():
                 await dial.done.wait()
@@ -216,23 +260,18 @@ class Dialer:
 
     def sizes(self) -> dict[str, int]:
         """Return how many dials run, how many starts are open, and how many slots are in use."""
-        return {"dials": len(self._dials), "starts": len(self._pending_starts), "slots": len(self._limiter)}
+        return {"dials": len(self._dials), "starts": len(self._pending_starts), "slots": len(self._slots)}
 
     # --- one dial -------------------------------------------------------------------------------------------------
 
-    async def _run(  # noqa: PLR0917 - a task group passes nothing by name
-        self,
-        dial: _Dial,
-        options: Dialout,
-        attempts: int,
-        ring_timeout: float,
-        room: str | None,
-        key: Hashable,
-    ) -> None:
+    async def _run(self, dial: _Dial, plan: DialPlan) -> None:
+        assert self._tools is not None  # noqa: S101
+        self._slots.far_rooms.hold(plan.place)
         try:
             # As a handler it can act while the dispatcher drains, and the pending limit never makes it wait.
             with self._calls.as_handler(), dial.scope:
-                dial.result = await self._dial(dial, options, attempts, ring_timeout, room, key)
+                dial.run = DialRun(self._tools, plan)
+                dial.result = await dial.run.run()
         except Exception as error:
             dial.error = error
         except anyio.get_cancelled_exc_class() as error:
@@ -245,82 +284,19 @@ class Dialer:
         finally:
             if dial.result is None and dial.error is None:
                 dial.error = NotRunning("the dialer was left before the call was answered; the call was ended")
+            self._slots.far_rooms.release(plan.place.room)
             self._dials.discard(dial)
             dial.done.set()
-
-    async def _dial(  # noqa: PLR0917
-        self,
-        dial: _Dial,
-        options: Dialout,
-        attempts: int,
-        ring_timeout: float,
-        room: str | None,
-        key: Hashable,
-    ) -> DialResult:
-        made: list[DialAttempt] = []
-        results: list[Attempt] = []
-        while True:
-            slot = await self._limiter.acquire(room, key)
-            if _last_answered(made) is not None:
-                slot.release()
-                return self._result(made, results, options)
-            if not self._calls.is_open:
-                slot.release()
-                raise NotRunning("the dispatcher takes no more events, so the call could not be followed: not started")
-            identified = _with_user_id(options)
-            attempt = dial.attempt = DialAttempt(
-                self._calls,
-                self._transport,
-                identified,
-                room,
-                self._pending_starts,
-                self._timeouts,
-                unique_user_id=identified is not options,
-            )
-            made.append(attempt)
-            try:
-                results.append(await attempt.run(ring_timeout))
-            finally:
-                self._assign(slot, attempt.session_id)
-                if identified is options:  # other calls with this user id might have been this attempt's
-                    for session in self._calls.live():
-                        self._observe(session)
-            is_last = len(results) == attempts or _is_final(results[-1], attempt)
-            if not is_last:
-                await self._clock.sleep(self._pause(len(results), attempt))
-            if is_last or _last_answered(made) is not None:
-                return self._result(made, results, options)
-
-    def _result(self, made: list[DialAttempt], results: list[Attempt], options: Dialout) -> DialResult:
-        """Return the result by what is known now: an attempt whose answer was reported late had counted as unanswered."""
-        results = [
-            result._replace(outcome=DialOutcome.ANSWERED, error=None) if attempt.was_answered else result
-            for result, attempt in zip(results, made, strict=True)
-        ]
-        answered = _last_answered(made)
-        deciding = -1 if answered is None or results[-1].outcome is DialOutcome.UNKNOWN else answered
-        attempt, outcome = made[deciding], results[deciding].outcome
-        session = self._calls.session(attempt.session_id) if attempt.session_id is not None else None
-        if outcome is DialOutcome.ANSWERED:
-            assert session is not None  # noqa: S101 - or it would not be known as answered
-            return Answered(session, tuple(results), options.destination)
-        return NotAnswered(outcome, session, tuple(results), options.destination, attempt.error)
-
-    def _pause(self, made: int, attempt: DialAttempt) -> float:
-        """Return the seconds before the next attempt. Daily may ask for more."""
-        pause = self._pauses[min(made, len(self._pauses)) - 1] * self._random.uniform(1 - _JITTER, 1 + _JITTER)
-        requested = attempt.error.retry_after if isinstance(attempt.error, TemporarilyNotAvailable) else 0.0
-        return max(pause, min(requested, _LONGEST_PAUSE))
 
     # --- cancellation ---------------------------------------------------------------------------------------------
 
     def _cancel(self, dial: _Dial) -> None:
         """Cancel a dial that nobody waits for any more."""
-        if dial.result and dial.attempt is not None and self._group is not None:
+        if dial.result and dial.winner is not None and self._group is not None:
             # Answered at the moment of the cancellation: the dial is not done before the call is ended.
             dial.done = anyio.Event()
             self._dials.add(dial)
-            self._group.start_soon(self._end_answered, dial, dial.attempt)
+            self._group.start_soon(self._end_answered, dial, dial.winner)
         dial.scope.cancel()
 
     async def _end_answered(self, dial: _Dial, attempt: DialAttempt) -> None:
@@ -338,79 +314,18 @@ class Dialer:
                 for dial in tuple(self._dials):
                     await dial.done.wait()
             for dial in self._dials:
-                if dial.attempt is not None:
-                    dial.attempt.abandon()
-
-    # --- slots ----------------------------------------------------------------------------------------------------
-
-    def _assign(self, slot: CallSlot, session_id: str | None) -> None:
-        """Give a slot to the attempt's session until that ends; release it if there is none."""
-        session = self._calls.session(session_id) if session_id is not None else None
-        if session is None or session.ended or session.session_id in self._slots:
-            slot.release()
-        else:
-            self._slots[session.session_id] = slot
-            self._limiter.remove_other(session.session_id)  # counted as another's if its events came first
-
-    async def _follow_sessions(self) -> None:
-        """Keep track of which sessions live, until the dispatcher closes."""
-        while True:
-            try:
-                changes = self._calls.changes()
-            except NotRunning:  # the dispatcher was shut down, and this dialer is about to be left
-                return
-            for session_id in (*self._slots, *self._limiter.others):
-                if (known := self._calls.session(session_id)) is None or known.ended:
-                    self._forget(session_id)
-            for session in self._calls.live():
-                self._observe(session)
-            try:
-                async for outcome in changes:
-                    if outcome.session is not None:
-                        self._observe(outcome.session)
-            except Busy:
-                continue  # this reader fell behind: look at all sessions, and follow again
-            return
-
-    def _observe(self, session: Session) -> None:
-        self._pending_starts.observe(session)
-        if session.ended:
-            self._forget(session.session_id)
-        elif session.room is not None and session.session_id not in self._slots and session not in self._pending_starts:
-            self._limiter.add_other(session.session_id, session.room)
-
-    def _forget(self, session_id: str) -> None:
-        self._limiter.remove_other(session_id)
-        if (slot := self._slots.pop(session_id, None)) is not None:
-            slot.release()
-
-    async def _check_slots(self) -> None:
-        """While a dial waits for a slot, check whether the sessions that hold slots still exist."""
-        while True:
-            await self._clock.sleep(self._check_slots_every)
-            rooms, keys = self._limiter.waiting_rooms, self._limiter.waiting_keys
-            holding = [one for one, slot in self._slots.items() if slot.room in rooms or slot.key in keys]
-            holding += self._limiter.others_in(rooms)
-            if rooms:
-                shown = {"rooms": [*rooms][:20], "behind": holding[:20], "sessions": len(holding)}
-                self._log.info("dialer.waiting", **shown)
-            for session_id in holding:
-                await self._check_exists(session_id)
-
-    async def _check_exists(self, session_id: str) -> None:
-        session = self._calls.session(session_id)
-        try:
-            if session is None or session.ended:
-                return
-            if await self._transport.reconcile(session) is Presence.GONE:
-                await self._calls.report_gone(session_id)
-        except Exception as error:
-            self._log.info("dial.no_presence", session_id=session_id, error=mask(text_of(error)))
+                if dial.run is not None:
+                    dial.run.abandon()
 
 
-def _check_arguments(options: Any, attempts: Any, ring_timeout: Any, key: Any) -> None:
-    if not isinstance(options, (SipDialout, PhoneDialout)):
-        raise DefinitionError(f"dial takes a SipDialout or a PhoneDialout, not {type(options).__name__}")
+def _check_arguments(targets: tuple[Any, ...], attempts: Any, ring_timeout: Any, key: Any) -> None:
+    for options in targets:
+        if not isinstance(options, (SipDialout, PhoneDialout)):
+            raise DefinitionError(
+                f"dial takes a SipDialout or a PhoneDialout, not {type(options).__name__}; or a list of them"
+            )
+    if not targets or len({options.destination for options in targets}) < len(targets):
+        raise DefinitionError("dial takes one destination, or several that are different")
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         raise DefinitionError(f"attempts={attempts!r} must be a whole number of at least 1")
     if not isinstance(ring_timeout, (int, float)) or not ring_timeout > 0:
@@ -421,19 +336,28 @@ def _check_arguments(options: Any, attempts: Any, ring_timeout: Any, key: Any) -
         raise DefinitionError(f"key={key!r} must be hashable: a string, a number, or a tuple of those") from error
 
 
-def _with_user_id(options: Dialout) -> Dialout:
-    return options if options.user_id is not None else options.model_copy(update={"user_id": str(uuid4())})
+def _is_id(value: Any) -> bool:
+    """Return whether an event can carry a text as it is. Of another one the ledger would never be found."""
+    try:
+        return isinstance(value, str) and _ID.validate_python(value) == value
+    except ValidationError:
+        return False
 
 
-def _last_answered(made: list[DialAttempt]) -> int | None:
-    """Return the index of the last attempt that is known to be answered by now: an answered number is not called again."""
-    return max((index for index, attempt in enumerate(made) if attempt.was_answered), default=None)
-
-
-def _is_final(result: Attempt, attempt: DialAttempt) -> bool:
-    """Return whether there must be no further start after this attempt."""
-    if result.outcome is DialOutcome.REFUSED:
-        return attempt.error is not None and is_permanent(attempt.error)
-    if result.outcome is DialOutcome.FAILED:
-        return is_permanent(error_type_of(result.error or "")(result.error or ""))
-    return result.outcome is not DialOutcome.UNANSWERED
+def _check_more_arguments(targets: tuple[Dialout, ...], intent: Any, until: Any, confirm: Any) -> None:
+    if confirm is not None and not is_async(confirm):
+        raise DefinitionError(f"confirm= takes an async function that returns a Verdict, not {confirm!r}")
+    if intent is not None and not _is_id(intent):
+        raise DefinitionError(
+            f"intent={intent!r:.100} must be a name of 1 to 1024 characters without spaces at its ends, for example 'order-4711'"
+        )
+    if intent is not None and any(options.user_id is not None for options in targets):
+        raise DefinitionError(
+            "with intent= leave user_id out: the calls of an intent are found by the user ids that the dialer makes"
+        )
+    if (
+        until is not None
+        and not isinstance(until, anyio.Event)
+        and not (isinstance(until, (int, float)) and until >= 0)
+    ):
+        raise DefinitionError(f"until={until!r} must be a number of seconds from 0 on, or an anyio.Event")

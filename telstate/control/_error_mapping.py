@@ -25,7 +25,7 @@ from telstate.errors import (
     cut_text,
 )
 
-__all__ = ["ADVICE", "Meaning", "error_type_of", "is_permanent", "meaning_of", "one_line"]
+__all__ = ["ADVICE", "Meaning", "error_type_of", "is_about_setup", "is_permanent", "meaning_of", "one_line"]
 
 _SHOWN = 500
 """How many characters of Daily's text an error shows."""
@@ -38,7 +38,7 @@ ADVICE: dict[_ErrorType, str] = {
     DialoutInProgress: "Wait until it ends, or stop it first.",
     RoomFull: "Wait until a session of the room ends, or ask Daily to raise max_sip_pstn_sessions_per_room.",
     NoSuchSession: "It has ended, or the session id or the room belongs to another call.",
-    NotHosting: "Somebody has to be in the room: let the bot join first.",
+    NotHosting: "Somebody has to be in the room: let the bot join first. Check the room's name, too.",
     ForwardingFailed: "The caller has hung up, or the endpoint was not ready (wait for dialin-ready) or is in use.",
     NotAllowed: "Check that Daily has enabled this for the account, and that the room has it enabled (enable_dialout); a call"
     " client needs an owner's token.",
@@ -123,6 +123,11 @@ _COMPILED_UNTYPED = tuple((re.compile(text, re.IGNORECASE), advice) for text, ad
 
 _PERMANENT = (NotAllowed, DialoutInProgress, InvalidRequest, NotSupported)
 """Without `NotHosting`: the bot may be about to join, and trying again rings nobody's phone."""
+_SETUP = (NotAllowed, NotHosting, DialoutInProgress)
+_SETUP_STATUSES = frozenset({401, 402, 403, 404})
+"""Of a text that is not known: the key, the account and its payment, the room. Source: docs.daily.co/docs/rest-api/errors."""
+_ABROAD = re.compile(r"\binternational\b", re.IGNORECASE)
+"""The domain may not call that country: other numbers may be called."""
 
 
 class Meaning(NamedTuple):
@@ -157,6 +162,13 @@ def is_permanent(error: DailyError | NotSupported) -> bool:
     if isinstance(error, _PERMANENT):
         return True
     return type(error) is DailyError and error.status is not None and 400 <= error.status < 500
+
+
+def is_about_setup(error: DailyError | NotSupported) -> bool:
+    """Return whether the key, the account or the room is at fault, and not the number: any other number would be refused as well."""
+    if isinstance(error, _SETUP):
+        return not _ABROAD.search(str(error))
+    return type(error) is DailyError and error.status in _SETUP_STATUSES
 
 
 def one_line(text: str) -> str:

@@ -36,7 +36,7 @@ class PendingStart:
         """Its session, once confirmed."""
         self.changed = anyio.Event()
         """Set when the candidates change."""
-        self._after_event = after_event
+        self.after_event: int = after_event
         self._candidates: set[str] = set()
         self._excluded: set[str] = set()
 
@@ -44,7 +44,7 @@ class PendingStart:
         """Consider a dial-out session with this user id."""
         destination = session.destination
         elsewhere = destination is not None and plain_uri(destination) != plain_uri(self.destination)
-        if session.opened > self._after_event and not elsewhere:
+        if session.opened > self.after_event and not elsewhere:
             self.add_candidate(session.session_id)
 
     def add_candidate(self, session_id: str) -> None:

@@ -9,11 +9,12 @@ One serves all rooms of a domain. The session says which room it is in, if its e
 from __future__ import annotations
 
 from telstate.calls._session import Session
+from telstate.calls._table import State
 from telstate.control._api import DailyApi
 from telstate.control._call_transport import RoomParticipant, presence_if_absent
 from telstate.control._rooms import Rooms
 from telstate.control._telephony import START_TIMEOUT, Telephony
-from telstate.errors import NotSupported
+from telstate.errors import DailyError, NotSupported
 from telstate.events import Direction, Presence
 from telstate.options import Dialout, Dtmf, Refer, Transfer
 from telstate.routing._clock import SystemClock
@@ -23,6 +24,9 @@ __all__ = ["RestControl"]
 
 _PRESENCE_LAG = 30.0
 """Seconds without being listed after which a participant is not in the room: twice the lag that Daily documents."""
+_LONGEST_CALL, _LONGEST_RING = 24 * 3600.0, 600.0
+"""Seconds without an event after which a session is gone whose room is not there any more, as if nobody could be asked: the default silence
+limits. Not sooner: a room may expire before its call, and the key may be of another domain."""
 
 
 class RestControl:
@@ -87,14 +91,28 @@ class RestControl:
         """Check whether a session still exists: for a dispatcher's `reconcile=`.
 
         A participant of the room is alive. A session that is no participant is gone only if media has flowed for a while, or if no
-        event came for ten minutes: it is not documented whether Daily lists a call that still rings.
+        event came for ten minutes: it is not documented whether Daily lists a call that still rings. If Daily does not know the room, one
+        that was answered is gone after a day without an event, and any other one after ten minutes.
+
+        Raises:
+            DailyError: if Daily cannot be asked, or does not know the room (status 404) and it is too early to say more.
         """
         room = session.room or self._room
         if room is None:
             return Presence.UNKNOWN
-        if any(one.session_id == session.session_id for one in await self._rooms.presence(room)):
+        try:
+            present = await self._rooms.presence(room)
+        except DailyError as error:
+            if error.status == 404 and self._silent_for_long(session):
+                return Presence.GONE
+            raise
+        if any(one.session_id == session.session_id for one in present):
             return Presence.ALIVE
         return presence_if_absent(session, _PRESENCE_LAG, self._clock.now())
+
+    def _silent_for_long(self, session: Session) -> bool:
+        limit, now = _LONGEST_CALL if session.state is State.ANSWERED else _LONGEST_RING, self._clock.now()
+        return now is not None and session.heard_at is not None and now - session.heard_at >= limit
 
     def _require_room(self, room: str | None) -> str:
         if room := room or self._room:

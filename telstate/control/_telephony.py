@@ -122,7 +122,7 @@ class Telephony:
 
     async def _post(self, path: str, body: Any, **options: Any) -> tuple[dict[str, Any], bool]:
         """Send a request. Returns Daily's answer, and whether the request was sent more than once."""
-        answer, repeated = await self._api.send("POST", path, body, **options)
+        answer, repeated, _ = await self._api.send("POST", path, body, **options)
         if not isinstance(answer, dict):
             raise UnknownResult(
                 f"POST {path}: Daily's answer is not a JSON object: check before you send it again", status=200

@@ -1,4 +1,7 @@
-"""Asks a trunk's receiver as Daily does before it creates the trunk: a signed `sip_trunk.test`, which must be answered with 2xx.
+"""Asks a receiver as Daily does before it creates a trunk: a signed `sip_trunk.test`, which must be answered with 2xx.
+
+It carries no event. telstate's receiver judges a request by the headers that sign it, so the same test, signed as a webhook or as a pinless
+dial-in, shows whether it knows those secrets.
 
 Source: docs.daily.co/reference/rest-api/sip-trunk/notification. No page shows the body of the test; ours has the envelope of a call.
 """
@@ -9,7 +12,7 @@ import base64
 import hmac
 import json
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -22,7 +25,10 @@ from telstate.errors import DefinitionError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["PROBE_TIMEOUT", "TrunkProbe", "probe"]
+__all__ = ["PROBE_TIMEOUT", "ProbeKind", "TrunkProbe", "probe"]
+
+ProbeKind = Literal["webhook", "pinless", "siptrunk"]
+"""Whose headers sign a test: `X-Webhook-Signature`, `X-Pinless-Signature` or `X-Siptrunk-Signature`."""
 
 PROBE_TIMEOUT = 12.0
 """Seconds for which Daily keeps a caller in ringback."""
@@ -59,7 +65,14 @@ class TrunkProbe(NamedTuple):
         return f"answers {self.status}, where Daily needs 2xx: check the path of the URL, and the log of the service"
 
 
-async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) -> TrunkProbe:  # noqa: ASYNC109
+async def probe(
+    url: str,
+    secret: SecretStr,
+    trunk_name: str,
+    timeout: float,  # noqa: ASYNC109
+    *,
+    kind: ProbeKind = "siptrunk",
+) -> TrunkProbe:
     """Send the test. Nothing that the receiver does raises an error.
 
     Args:
@@ -67,6 +80,7 @@ async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) ->
         secret: signs the test; base64.
         trunk_name: the trunk's name, for the body.
         timeout: seconds for the whole answer.
+        kind: whose headers sign it.
 
     Raises:
         DefinitionError: if the secret is not base64.
@@ -82,19 +96,19 @@ async def probe(url: str, secret: SecretStr, trunk_name: str, timeout: float) ->
             "event_ts": round(time.time(), 3),
         }
     ).encode()
-    started = time.monotonic()
+    started, came = time.monotonic(), "nothing"
     try:
         _ = urlsplit(url).port  # httpx passes an impossible one on
-        headers = {"Content-Type": "application/json", **_signature(secret, body)}
+        headers = {"Content-Type": "application/json", **_signature(secret, body, kind)}
         with anyio.fail_after(timeout):
             async with (
                 httpx.AsyncClient(timeout=timeout) as client,
                 client.stream("POST", url, content=body, headers=headers) as response,
             ):
-                seconds = time.monotonic() - started
+                seconds, came = time.monotonic() - started, f"only the status {response.status_code}"
                 return TrunkProbe(response.status_code, seconds, verified=await _verified(response))
     except TimeoutError:
-        failure = f"nothing came within {timeout:g} seconds"
+        failure = f"{came} came within {timeout:g} seconds"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         failure = one_line(str(error)).rstrip(".") or type(error).__name__
     return TrunkProbe(None, time.monotonic() - started, failure)
@@ -115,9 +129,10 @@ async def _verified(response: httpx.Response) -> bool | None:
     return verified if isinstance(verified, bool) else None
 
 
-def _signature(secret: SecretStr, body: bytes) -> dict[str, str]:
+def _signature(secret: SecretStr, body: bytes, kind: ProbeKind) -> dict[str, str]:
     """Sign as Daily does. (`telstate.sources` verifies it; the parts at the edge do not know each other.)"""
-    timestamp = str(int(time.time() * 1000))
+    now = time.time()
+    timestamp = f"{now:.3f}" if kind == "webhook" else str(int(now * 1000))
     try:
         key = base64.b64decode(secret.get_secret_value(), validate=True)
     except ValueError:
@@ -125,4 +140,4 @@ def _signature(secret: SecretStr, body: bytes) -> dict[str, str]:
     if not key:
         raise DefinitionError("the secret that signs the test must be base64 and not empty: it is the trunk's `hmac`")
     digest = base64.b64encode(hmac.digest(key, timestamp.encode() + b"." + body, "sha256"))
-    return {"X-Siptrunk-Timestamp": timestamp, "X-Siptrunk-Signature": digest.decode()}
+    return {f"X-{kind}-Timestamp".title(): timestamp, f"X-{kind}-Signature".title(): digest.decode()}

@@ -29,6 +29,8 @@ __all__ = [
     "event_types",
     "invalid_fields",
     "is_time",
+    "known_keys",
+    "seconds_of",
 ]
 
 Id = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
@@ -78,6 +80,8 @@ class Subject(IntEnum):
     """A type that this version of telstate does not know."""
     ACTION = 10
     """Something that another partition asked for."""
+    INTENT = 11
+    """An intent that a dialer was given, and its starts."""
 
 
 BY_NAME: dict[str, type[Event]] = {}
@@ -194,17 +198,31 @@ def event_types() -> dict[str, type[Event]]:
 
 def invalid_fields(cls: type[BaseModel], extras: dict[str, Any]) -> tuple[str, ...]:
     """Report known keys among the extras: they are there only because their values are invalid."""
-    known = _known_keys(cls)
+    known = known_keys(cls)
     if known.isdisjoint(extras):
         return ()
     return tuple(f"{key} came as {shorten(value)}" for key, value in extras.items() if key in known)
 
 
 @cache
-def _known_keys(cls: type[BaseModel]) -> frozenset[str]:
+def known_keys(cls: type[BaseModel]) -> frozenset[str]:
+    """Return the keys of all fields of a model."""
     return frozenset(field.alias or name for name, field in cls.model_fields.items())
+
+
+def seconds_of(value: Any) -> float | None:
+    """Return Unix seconds, or a duration, that came as a number or as the text of one, as webhooks have them; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if type(value) in _NUMBERS and 0 <= value < YEAR_2100 else None
 
 
 def is_time(value: Any) -> TypeGuard[float]:
     """Return True for a number that is valid as Unix seconds."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < YEAR_2100
+    return type(value) in _NUMBERS and 0 <= value < YEAR_2100
+
+
+_NUMBERS = (float, int)  # no bool, which is an int

@@ -44,7 +44,12 @@ def initials(name: str) -> str:
 def mask_known_names(text: str, names: Iterable[str | None]) -> str:
     """Mask these names in a text, whole and by their words."""
     for name in names:
-        if name and len(name) > 1 and (pattern := _pattern_of(name[:256])) is not None:
+        if (
+            name
+            and len(name) > 1
+            and _may_mention(text, name[:256])
+            and (pattern := _pattern_of(name[:256])) is not None
+        ):
             text = pattern.sub(lambda found: initials(found[0]), text)
     return text
 
@@ -68,14 +73,37 @@ def mask_names_in(text: str, shown: Callable[[str], str] = initials) -> str:
     return _BEHIND_KEY.sub(lambda found: _without_value(found, shown), text)
 
 
+def _may_mention(text: str, name: str) -> bool:
+    """Return False if a text certainly does not mention a name, as most do not: to see that takes no pattern."""
+    forms = _lower_forms_of(name)
+    if forms is None or not text.isascii():  # a pattern knows more about other scripts than `lower`
+        return True
+    text = text.lower()
+    for form in forms:  # noqa: SIM110 - `any` would cost each text of a record as much as all else here
+        if form in text:
+            return True
+    return False
+
+
+@lru_cache(maxsize=256)
+def _lower_forms_of(name: str) -> tuple[str, ...] | None:
+    return tuple(form.lower() for form in _forms_of(name)) if name.isascii() else None
+
+
 @lru_cache(maxsize=256)
 def _pattern_of(name: str) -> re.Pattern[str] | None:
+    forms = _forms_of(name)
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, forms))})(?![^\W_])", re.IGNORECASE) if forms else None
+
+
+def _forms_of(name: str) -> tuple[str, ...]:
+    """Return what is searched for: the name and its words, also as JSON and Python escape them, the longest first."""
     words = {word for word in re.findall(r"[^\W\d_][^\s<>\"@,;()]*", name) if len(word) >= _SHORTEST}
     whole = name.strip()
     if not any(c.isalpha() for c in whole):
-        return None
-    forms = sorted({whole, ascii(whole)[1:-1], *words, *(ascii(word)[1:-1] for word in words)}, key=len, reverse=True)
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, forms))})(?![^\W_])", re.IGNORECASE)
+        return ()
+    forms = {whole, ascii(whole)[1:-1], *words, *(ascii(word)[1:-1] for word in words)}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _without_name(found: re.Match[str], shown: Callable[[str], str]) -> str:

@@ -97,6 +97,11 @@ def is_empty(value: Any) -> bool:
     return not value.strip() if isinstance(value, str) else isinstance(value, (dict, list)) and not value
 
 
+def is_unknown(value: Any) -> bool:
+    """Return True for what is no value: null, and what `is_empty`."""
+    return value is None or is_empty(value)
+
+
 def is_unclean(value: Any) -> bool:
     """Return True if `value` contains a secret, NaN or an infinity: not JSON, though JavaScript and Python both write them."""
     if isinstance(value, dict):

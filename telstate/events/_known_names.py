@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,35 +18,42 @@ _DEEPEST = 50
 """Levels in which names are looked for."""
 
 
-def names_in(value: Any, depth: int = 0) -> Iterator[str]:
-    """Yield the display names in a JSON value: those behind their keys, and those before addresses."""
+def names_in(value: Any) -> list[str]:
+    """Return the display names in a JSON value: those behind their keys, and those before addresses."""
+    found: list[str] = []
+    _collect(value, found, 0)
+    return found
+
+
+def _collect(value: Any, found: list[str], depth: int) -> None:
     if isinstance(value, str):
         if (name := before_address(value)) is not None:
-            yield name
+            found.append(name)
     elif not value or isinstance(value, (int, float)) or depth > _DEEPEST:
         return
     elif isinstance(value, (list, tuple)):
         for item in value:
-            if not _is_plain(item):
-                yield from names_in(item, depth + 1)
-    elif isinstance(value, Mapping):
+            if not isinstance(item, str) or "<" in item:  # nearly all items are plain texts
+                _collect(item, found, depth + 1)
+    elif isinstance(value, _MAPPINGS):
         for key, item in value.items():
-            if item:
-                yield from _names_behind(key, item, depth)
+            if isinstance(item, str):
+                if item and _is_name_key(key):
+                    found.append(item)
+                elif "<" in item:
+                    _collect(item, found, depth + 1)
+            elif item and not isinstance(item, (int, float)):
+                _collect_behind(key, item, found, depth)
 
 
-def _names_behind(key: str, value: Any, depth: int) -> Iterable[str]:
-    spelling = spelling_of(key)
-    if isinstance(value, str) and spelling in NAME_KEYS:
-        return (value,)
-    if spelling == _HEADERS and isinstance(value, Mapping):
-        return (one for name, one in value.items() if isinstance(one, str) and may_hold_name(name))
-    return () if _is_plain(value) else names_in(value, depth + 1)
+def _collect_behind(key: str, value: Any, found: list[str], depth: int) -> None:
+    if isinstance(value, _MAPPINGS) and spelling_of(key) == _HEADERS:
+        found += [one for name, one in value.items() if isinstance(one, str) and may_hold_name(name)]
+    else:
+        _collect(value, found, depth + 1)
 
 
-def _is_plain(value: Any) -> bool:
-    """Return True for what holds no names by itself, as nearly all values of a record: texts without an address in brackets, and numbers."""
-    return "<" not in value if isinstance(value, str) else isinstance(value, (int, float))
+_MAPPINGS = (dict, Mapping)  # a dict is quicker to recognise
 
 
 def before_address(text: str) -> str | None:
@@ -59,6 +66,11 @@ def may_hold_name(header: str) -> bool:
     """Return True for a SIP header that may hold the name of a person: what it means is up to its sender."""
     spelling = spelling_of(header)
     return _HOLDS_NAME(spelling) is not None and (spelling.endswith("callerid") or not spelling.endswith("id"))
+
+
+@lru_cache(maxsize=1024)
+def _is_name_key(key: str) -> bool:
+    return spelling_of(key) in NAME_KEYS
 
 
 @lru_cache(maxsize=1024)

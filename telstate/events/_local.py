@@ -16,10 +16,19 @@ __all__ = [
     "ActionAnswered",
     "ActionBegun",
     "ActionRequested",
+    "ActionWithdrawn",
+    "AttemptBegun",
+    "AttemptEnded",
+    "CampaignPaused",
+    "CampaignResumed",
+    "CampaignStopped",
     "DeadlinePassed",
     "DialoutRefused",
     "DialoutRequested",
     "ForwardRefused",
+    "IntentClaimed",
+    "IntentHeld",
+    "IntentReleased",
     "PinlessForwarded",
     "Presence",
     "PresenceChecked",
@@ -85,6 +94,8 @@ class StopRequested(_LocalEvent):
     action: Literal["stop-requested"] = "stop-requested"
     reason: Text | None = None
     """Why, in the program's words. The session keeps it as its note `reason`."""
+    by_dialer: bool | None = None
+    """True if a dialer gave the call up, and may dial again; None if the program ended it."""
 
 
 class TransferRequested(_LocalEvent):
@@ -117,12 +128,24 @@ class TransferFailed(_LocalEvent):
 
 
 class SessionsLinked(_LocalEvent):
-    """The program declared that two sessions are legs of one call."""
+    """Two sessions are legs of one call: the program declared it, or it follows from what several partitions know."""
 
     action: Literal["sessions-linked"] = "sessions-linked"
     other_session_id: Id
     elsewhere: bool | None = None
     """True if the events of the other session are in another partition: this one never sees it."""
+    derived: bool | None = None
+    """True if no program declared it. What is derived may be withdrawn."""
+    withdrawn: bool | None = None
+    """True if what was derived holds no more."""
+    other_endpoint: Text | None = None
+    """The SIP endpoint of ours by which the other session came: it may be the far leg of a transfer to that."""
+    other_started_at: Seconds | None = None
+    """The time of the first event of such a far leg, in Unix seconds."""
+    other_picked_up: bool | None = None
+    """True if the far leg picked up."""
+    other_ended: bool | None = None
+    """True if the far leg has ended."""
 
 
 class DeadlinePassed(_AttachedEvent):
@@ -216,13 +239,13 @@ class _ActionEvent(SessionlessEvent):
 
 
 class ActionRequested(_ActionEvent):
-    """A dispatcher of another partition asked to act on a session of this one. Whoever owns this partition does it."""
+    """A dispatcher of another partition asked to act on a session of this one, or to start a call in a room. Whoever owns this partition does it."""
 
     action: Literal["action-requested"] = "action-requested"
     verb: Id
     """What to do, as the method of the dispatcher is called."""
     target_id: Id
-    """The session."""
+    """The session; of a start the room."""
     argument: dict[str, Any] | None = None
     """The options, as they are sent to Daily; of a stop the reason."""
     expires_at: Seconds
@@ -241,3 +264,92 @@ class ActionAnswered(_ActionEvent):
     action: Literal["action-answered"] = "action-answered"
     failure: dict[str, Any] | None = None
     """Why not: the `type` and the `text` of the error, and what Daily answered. None if it was done."""
+    started_id: Id | None = None
+    """Of a start: the session of the call, or that of the refusal."""
+
+
+class ActionWithdrawn(_ActionEvent):
+    """Who requested it waits no more. If it was not begun before, it never is."""
+
+    action: Literal["action-withdrawn"] = "action-withdrawn"
+
+
+class _IntentEvent(SessionlessEvent):
+    """Something that a dialer does for an intent: see `Dialer.dial`."""
+
+    _subject: ClassVar[Subject] = Subject.INTENT
+    local: ClassVar[bool] = True
+
+    intent: Id
+    """The name that the program gave it."""
+
+
+class IntentClaimed(_IntentEvent):
+    """A dialer begins to dial for an intent, or still does."""
+
+    action: Literal["intent-claimed"] = "intent-claimed"
+    claim: Id
+    """Names this turn of this dialer."""
+    expires_at: Seconds
+    """When others may claim it, in Unix seconds, unless it is claimed again."""
+    takes_over: bool | None = None
+    """True if whoever claimed it before has certainly ended: their process did."""
+
+
+class AttemptBegun(_IntentEvent):
+    """A dialer is about to start a call for an intent. If no end follows, nobody knows whether it was sent."""
+
+    action: Literal["attempt-begun"] = "attempt-begun"
+    claim: Id
+    user_id: Id
+    """The `userId` of the start."""
+    destination: Text
+
+
+class AttemptEnded(_IntentEvent):
+    """What came of a start for an intent."""
+
+    action: Literal["attempt-ended"] = "attempt-ended"
+    user_id: Id
+    outcome: Id
+    """A `DialOutcome`; or `withdrawn`, if the start does not count."""
+    ended_session_id: Id | None = None
+    """Its session, if there is one."""
+    error: Text | None = None
+    ended_at: Seconds | None = None
+    rang: bool | None = None
+    verdict: Text | None = None
+    """What answered, in the program's words."""
+
+
+class IntentReleased(_IntentEvent):
+    """A dialer stops dialling for an intent."""
+
+    action: Literal["intent-released"] = "intent-released"
+    claim: Id
+    outcome: Id | None = None
+    """The `DialOutcome` that ends the intent; None if it may be dialled again."""
+
+
+class IntentHeld(_IntentEvent):
+    """Somebody still needs an intent: it is remembered for its whole time to live from now on."""
+
+    action: Literal["intent-held"] = "intent-held"
+
+
+class CampaignPaused(_IntentEvent):
+    """A campaign starts no more calls until it is resumed. Its `intent` is the campaign's name."""
+
+    action: Literal["campaign-paused"] = "campaign-paused"
+
+
+class CampaignResumed(_IntentEvent):
+    """A campaign that was paused goes on. Its `intent` is the campaign's name."""
+
+    action: Literal["campaign-resumed"] = "campaign-resumed"
+
+
+class CampaignStopped(_IntentEvent):
+    """A campaign starts no more calls, ever. Its `intent` is the campaign's name."""
+
+    action: Literal["campaign-stopped"] = "campaign-stopped"

@@ -18,7 +18,7 @@ from telstate.events._short_way import read_daily_js
 from telstate.events._short_webhook import read_webhook
 from telstate.events._validation import event_from
 
-__all__ = ["ParsedLine", "parse", "parse_line"]
+__all__ = ["ParsedLine", "begins_as_usual", "parse", "parse_line"]
 
 
 ParsedLine: TypeAlias = tuple[Event | None, float | None, Dialect, dict[str, Any] | None, bytes | None, bool]
@@ -55,7 +55,7 @@ def parse(raw: Raw, dialect: Dialect | str | None = None) -> Event:
     Raises:
         ParseError: if it is not a JSON object, or its type or an id that it needs is missing or invalid.
     """
-    event, *_ = parse_line(raw, dialect)
+    event = parse_line(raw, dialect)[0]
     if event is None:
         raise ParseError("payload", "an event", "a header or a mark of a journal", "journal")
     return event
@@ -72,12 +72,18 @@ def parse_line(raw: Raw, dialect: Dialect | str | None = None) -> ParsedLine:
         found, read = short_way
         event = read(data)
         if event is not None:
-            return event, event.sent_at or event.occurred_at, found, None, None, False
+            fields = event.__dict__  # pydantic makes every attribute slow
+            return event, fields["sent_at"] or fields["occurred_at"], found, None, None, False
     if data.startswith(_RECORD_START) and (dialect is None or dialect == "journal"):
         line = _parse_record(data)
         if line is not None:
             return line
     return _decode(data, dialect)
+
+
+def begins_as_usual(data: bytes) -> bool:
+    """Return whether a line begins as one of a dialect usually does, or as telstate's own records."""
+    return data[:_START] in _SHORT_WAYS or data.startswith(_RECORD_START)
 
 
 def _parse_record(data: bytes) -> ParsedLine | None:

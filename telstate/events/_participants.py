@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from telstate.events._base import Event, Id, Subject, Text, invalid_fields, is_time
+from telstate.events._base import Event, Id, Subject, Text, invalid_fields, seconds_of
 
 __all__ = ["Participant", "ParticipantEvent", "ParticipantJoined", "ParticipantLeft"]
 
@@ -36,9 +36,7 @@ class ParticipantEvent(Event):
     def joined_at(self) -> float | None:
         """When the participant joined, in Unix seconds, if the dialect has it (webhooks). It tells their stays apart."""
         extra = self.participant.__pydantic_extra__
-        if not extra or (joined := extra.get("joined_at")) is None:
-            return None
-        return joined if is_time(joined) else None
+        return seconds_of(extra.get("joined_at")) if extra else None
 
     @property
     def sip_call_id(self) -> None:

@@ -77,6 +77,10 @@ _IDS = frozenset(
             "eventid",
             "requestid",
             "targetid",
+            "startedid",
+            "endedsessionid",
+            "intent",
+            "claim",
             "meetingid",
             "mtgsessionid",
             "actiontraceid",
@@ -99,8 +103,17 @@ _WORDS = frozenset(
 _ADDRESSES = frozenset(
     {
         *("destination", "origin", "callerid", "sipfrom", "caller", "called", "callee", "from", "to", "phonenumber"),
-        *("transferredto", "transfers", "target", "toendpoint", "fromendpoint", "forwardedto", "sipuri", "sipendpoint"),
-        *("sipto", "uri", "phone", "msisdn", "contact"),
+        *(
+            "transferredto",
+            "transfers",
+            "target",
+            "toendpoint",
+            "fromendpoint",
+            "otherendpoint",
+            "forwardedto",
+            "sipuri",
+        ),
+        *("sipendpoint", "sipto", "uri", "phone", "msisdn", "contact"),
     }
 )
 _TIMES = re.compile(
@@ -110,7 +123,7 @@ _TIMES = re.compile(
 _NO_NAMES = frozenset({"roomname", "filename", "hostname", "domainname", "eventname", "typename", "trunkname"})
 _THINGS = frozenset({"room", "domain", "trunk"})
 _SECRET = re.compile(r"(?:apikey|token|secret|password|passwd|authorization|credential|hmac|cookie)s?$").search
-_TONES = frozenset({"tone", "tones", "digits", "pin", "dtmf"})
+_TONES = frozenset({"tone", "tones", "digits", "pin", "dtmf", "extension"})
 _KEPT_WHOLE = frozenset({"settings"})
 
 

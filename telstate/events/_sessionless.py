@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from telstate.events._base import Event, Id, Subject, Text
+from telstate.events._base import Event, Id, Subject, Text, seconds_of
 
 __all__ = [
     "ClientLeft",
@@ -74,6 +74,12 @@ class MeetingEnded(SessionlessEvent):
 
     action: Literal["meeting-ended"] = "meeting-ended"
     meeting_id: Text | None = None
+
+    @property
+    def started_at(self) -> float | None:
+        """When the meeting began, in Unix seconds, if the webhook says so: a room has one meeting after the other."""
+        extra = self.__pydantic_extra__
+        return seconds_of(extra.get("start_ts")) if extra else None
 
 
 class ClientLeft(SessionlessEvent):

@@ -46,12 +46,12 @@ def read_daily_python(data: bytes) -> Event | None:
         told: dict[str, Any] = _validate_json(data, by_alias=True, by_name=False)
     except ValidationError:
         return None
-    handler = told.pop("handler")
-    if handler in _NESTED:
-        return _of_nested(handler, told.pop("data"), told)
+    action = _NESTED.get(told.pop("handler"))
+    if action is not None:
+        return _of_nested(action, told.pop("data"), told)
     event: Event = told.pop("data")
     extras, given = event.__pydantic_extra__, event.__pydantic_fields_set__
-    if (extras and not _UNUSUAL.isdisjoint(extras)) or not is_clean(event):
+    if (extras and not _UNUSUAL.isdisjoint(extras)) or not is_clean(event, extras):
         return None
     if told:
         if not given.isdisjoint(told):
@@ -62,16 +62,19 @@ def read_daily_python(data: bytes) -> Event | None:
     return event
 
 
-_NESTED = frozenset({"on_dialin_ready", "on_participant_joined", "on_participant_left"})
+_NESTED = {
+    "on_dialin_ready": "dialin-ready",
+    "on_participant_joined": "participant-joined",
+    "on_participant_left": "participant-left",
+}
 """Their data are no object, or one that is nested in another way than the event."""
 
 
-def _of_nested(handler: str, data: Any, told: dict[str, Any]) -> Event | None:
+def _of_nested(action: str, data: Any, told: dict[str, Any]) -> Event | None:
     """Make an event of an endpoint or a participant."""
-    if handler == "on_dialin_ready":
-        return make_event({"action": "dialin-ready", "sip_endpoint": data, **told})
-    data, reason = daily_python.participant_and_reason(data)
+    if action == "dialin-ready":
+        return make_event({"action": action, "sip_endpoint": data, **told})
+    data, reason = daily_python.arguments_of(data)
     if reason is not None:
         told["reason"] = reason
-    action = handler.removeprefix("on_").replace("_", "-")
     return make_event({"action": action, "participant": daily_python.participant_of(data), **told})

@@ -62,6 +62,7 @@ MODELS = _models()
 DAILY_JS_KEYS = frozenset(
     field["validation_alias"] for model in MODELS.values() for field in model["schema"]["fields"].values()
 )
+_MAY_HOLD_ANY_JSON = {cls: cls._open_fields for cls in event_types().values() if cls._open_fields}
 _VALIDATOR = validator_of(MODELS, "action")
 _validate_json, _validate_python = _VALIDATOR.validate_json, _VALIDATOR.validate_python
 
@@ -72,8 +73,10 @@ def read_daily_js(data: bytes) -> Event | None:
         event: Event = _validate_json(data, by_alias=True, by_name=False)
     except ValidationError:
         return None
-    may_hold_any_json = event.__pydantic_extra__ or event._open_fields
-    return event if not may_hold_any_json or is_clean(event) else None
+    extras = event.__pydantic_extra__  # looked up once: pydantic makes every attribute of an event slow
+    if extras or type(event) in _MAY_HOLD_ANY_JSON:
+        return event if is_clean(event, extras) else None
+    return event
 
 
 def make_event(fields: dict[str, Any]) -> Event | None:
@@ -82,21 +85,27 @@ def make_event(fields: dict[str, Any]) -> Event | None:
         event: Event = _validate_python(fields, by_alias=False, by_name=True)
     except ValidationError:
         return None
-    return event if is_clean(event) else None
+    return event if is_clean(event, event.__pydantic_extra__) else None
 
 
-def is_clean(event: Event) -> bool:
-    """Look for what needs the long way wherever an event can hold arbitrary JSON, and forget what is empty there."""
-    if event.__pydantic_extra__ and is_unclean(event.__pydantic_extra__):
+def is_clean(event: Event, extras: dict[str, Any] | None) -> bool:
+    """Look for what needs the long way wherever an event can hold arbitrary JSON, and forget what is empty there.
+
+    Args:
+        event: new.
+        extras: its extras.
+    """
+    if extras and is_unclean(extras):
         return False
     fields = event.__dict__
-    for name in event._open_fields:
+    for name in _MAY_HOLD_ANY_JSON.get(type(event), ()):
         value = fields[name]
         if value is None:
             continue
         if name == "participant":
-            if value.user_name == "":
-                value.__dict__["user_name"] = None
+            known = value.__dict__
+            if known["user_name"] == "":
+                known["user_name"] = None
             value = value.__pydantic_extra__
         elif not value:
             event._forget_empty()

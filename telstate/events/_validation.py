@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_snake
 from telstate.errors import ParseError
 from telstate.events._base import BY_NAME, Event
 from telstate.events._dialects import Dialect
-from telstate.events._json import is_empty
+from telstate.events._json import is_empty, is_unknown
 from telstate.events._participants import Participant
 from telstate.events._sessionless import UnknownEvent
 
@@ -76,7 +76,7 @@ def _invalid_optional(error: ValidationError, cls: type[Event], dialect: Dialect
         else:
             path = path[:1]
         field = next((f for name, f in holder.model_fields.items() if (f.alias or name) == path[-1]), None)
-        empty = detail["input"] is None or is_empty(detail["input"])
+        empty = is_unknown(detail["input"])
         is_id = path[-1] in ("sessionId", "session_id")
         if field is None or field.is_required() or (is_id and not empty):
             key = to_snake(path[-1]) if dialect is Dialect.WEBHOOK else path[-1]

@@ -8,14 +8,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
 from telstate.errors import JournalError
-from telstate.journals._file_lock import WalLock
+from telstate.journals._file_lock import WalLock, is_locked
 from telstate.routing._log import Log
 
 __all__ = [
+    "JournalNotMade",
     "connect",
     "create_or_check",
     "explained",
@@ -32,6 +34,9 @@ _APPLICATION_ID = 0x7E157A7E
 _SCHEMA_VERSION = 3
 _READABLE = (2, 3)
 """Schema 2 had no bases. Opening such a journal for writing adds them."""
+_MADE_WITHIN = 5.0
+"""Seconds for which a reader waits while a service makes the journal: it syncs a few times."""
+_LOOK_EVERY = 0.02
 _BASES = """
 CREATE TABLE bases (seq INTEGER PRIMARY KEY, at REAL NOT NULL, oldest INTEGER NOT NULL, known TEXT NOT NULL,
                     active INTEGER NOT NULL DEFAULT 0);
@@ -51,12 +56,20 @@ CREATE TABLE pieces (key TEXT NOT NULL, revision INTEGER NOT NULL, place INTEGER
 {_BASES}"""
 
 
+class JournalNotMade(JournalError):
+    """Raised when a database is still empty: a start was cut short, or takes long."""
+
+
 def is_sqlite(path: str | os.PathLike[str]) -> bool:
-    """Return True for a SQLite database, by its first bytes. A pipe is left alone: its bytes can be read only once."""
+    """Return True for a SQLite database, by its first bytes; also for an empty file that a service is making one of.
+
+    A pipe is left alone: its bytes can be read only once.
+    """
     if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
+        begin = file.read(16)
+    return begin == b"SQLite format 3\0" if begin else is_locked(Path(path)) is True
 
 
 def connect(path: Path, *, busy: float) -> sqlite3.Connection:
@@ -119,6 +132,11 @@ def read_only(path: Path) -> sqlite3.Connection:
     """Open a journal for reading, also while another process writes it.
 
     SQLite creates files next to it even then. Where it cannot, no other process writes either, so the file is read as it is.
+    One that a service is making is waited for.
+
+    Raises:
+        JournalNotMade: if it stays empty.
+        JournalError: if it is another database, or of another version, or cannot be read here.
     """
     if not path.exists():
         raise JournalError(f"there is no journal {path}")
@@ -170,13 +188,31 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _open_checked(uri: str, path: Path) -> sqlite3.Connection:
+    until, is_last = monotonic() + _MADE_WITHIN, False
+    while True:
+        try:
+            return _open_once(uri, path)
+        except JournalNotMade:
+            if is_last:
+                raise
+        is_last = is_locked(path) is False or monotonic() >= until
+        sleep(0.0 if is_last else _LOOK_EVERY)
+
+
+def _open_once(uri: str, path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
     try:
+        _check_made(database, path)
         _check(database, path)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _check_made(database: sqlite3.Connection, path: Path) -> None:
+    if _is_empty(database):
+        raise JournalNotMade(f"{path} is empty: a service makes a journal of it when it starts. Try again then")
 
 
 def _is_empty(database: sqlite3.Connection) -> bool:

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar, cast
 
-import anyio
+from telstate.routing._new_event import new_event
 
 __all__ = ["DiskThread"]
 
@@ -30,7 +30,7 @@ class _Work:
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
-        self.done = anyio.Event()
+        self.done = new_event()
         self.schedule = _scheduler()
         self.value: Any = None
         self.error: BaseException | None = None
@@ -50,7 +50,6 @@ class DiskThread:
         Raises:
             RuntimeError: if the thread cannot be started: the system allows no more. The call was not made.
         """
-        await anyio.lowlevel.checkpoint_if_cancelled()
         work = _Work(call)
         with self._starting:
             if not self._running:  # started first: if it cannot be, nothing waits for it, and the next call tries again

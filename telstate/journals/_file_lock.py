@@ -15,9 +15,11 @@ from threading import Lock
 
 from telstate.errors import JournalError
 
-__all__ = ["FileLock", "WalLock", "identity_of"]
+__all__ = ["FileLock", "WalLock", "identity_of", "is_locked"]
 
 _OFFSET = 1 << 62
+_LOCK = "hhqqi0q"
+"""`struct flock` of Linux."""
 
 _locked: set[tuple[int, int]] = set()
 """Device and inode of each file that this process has locked. Closing a file drops SQLite's own locks on it, as POSIX wants it,
@@ -50,7 +52,9 @@ class FileLock:
             except OSError as error:
                 if error.errno in (EACCES, EAGAIN) and error.filename is None:
                     raise in_use from None
-                raise JournalError(f"{path} cannot be opened for writing: {error.strerror}") from error
+                raise JournalError(
+                    f"{path} cannot be opened for writing: {error.strerror}. Let this user write it and its folder, or use another file"
+                ) from error
             self._identity = identity_of(os.fstat(self._file))
             _locked.add(self._identity)
 
@@ -100,6 +104,33 @@ class WalLock:
             self._file = None
 
 
+def is_locked(path: Path) -> bool | None:
+    """Return whether a process holds the lock. It is not taken for that. None where the system does not say (all but Linux).
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
+    with _guard:
+        if identity_of(path.stat()) in _locked:
+            return True
+        try:
+            import fcntl  # noqa: PLC0415 - Windows has none
+        except ModuleNotFoundError:
+            return None
+        if not hasattr(fcntl, "F_OFD_GETLK"):
+            return None
+        file = os.open(path, os.O_RDONLY)
+        try:
+            found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _lock_of(fcntl.F_WRLCK))
+        finally:
+            os.close(file)
+        return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
+
+
+def _lock_of(kind: int) -> bytes:
+    return struct.pack(_LOCK, kind, os.SEEK_SET, _OFFSET, 1, 0)
+
+
 def identity_of(status: os.stat_result) -> tuple[int, int]:
     """Return what names a file for good: its device and inode."""
     return status.st_dev, status.st_ino
@@ -114,6 +145,6 @@ def _lock(file: int) -> None:
             " Reading works (telstate replay, tail, export)"
         ) from None
     if hasattr(fcntl, "F_OFD_SETLK"):  # Linux: not dropped when this process opens and closes the file elsewhere
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, _OFFSET, 1, 0))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _lock_of(fcntl.F_WRLCK))
     else:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OFFSET)

@@ -24,7 +24,8 @@ __all__ = ["JournalFollower"]
 
 
 class JournalFollower:
-    """Reads what is new in a journal, one look at a time. A look never waits, and keeps no writer waiting.
+    """Reads what is new in a journal, one look at a time. A look keeps no writer waiting, and waits only for a journal
+    that is being made.
 
     Args:
         path: the database.

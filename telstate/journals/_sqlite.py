@@ -13,10 +13,11 @@ import json
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, TypeVar
 
 import anyio
@@ -24,6 +25,8 @@ import anyio.to_thread
 
 from telstate.errors import JournalError
 from telstate.events._dialects.journal import base_line, header_line, wrap
+from telstate.journals import _campaign_requests as campaign_requests
+from telstate.journals import _outbox as outbox
 from telstate.journals import _pruning as pruning
 from telstate.journals import _queries as queries
 from telstate.journals._archive import Archive, ArchiveEnd
@@ -40,8 +43,19 @@ from telstate.journals._database import (
 from telstate.journals._disk_thread import DiskThread
 from telstate.journals._file_lock import FileLock, WalLock
 from telstate.journals._file_watch import FileWatch
+from telstate.routing._campaign_wishes import campaign_event
 from telstate.routing._checkpoint_codec import decode_checkpoint
-from telstate.routing._ports import Base, DeadLetter, Entry, KeptLetter, Record
+from telstate.routing._ports import (
+    Base,
+    CampaignRequest,
+    DeadLetter,
+    Entry,
+    JournalUsage,
+    KeptLetter,
+    KeptNotification,
+    Notification,
+    Record,
+)
 
 __all__ = ["SqliteJournal", "base_of_journal", "beginning", "is_sqlite", "lines", "lines_left", "query"]
 
@@ -79,6 +93,7 @@ class SqliteJournal:
 
     Raises:
         ValueError: if `keep` is negative.
+        TypeError: if it is no timedelta.
     """
 
     def __init__(
@@ -89,8 +104,10 @@ class SqliteJournal:
         archive: str | os.PathLike[str] | None = None,
         busy: float = 5.0,
     ) -> None:
+        if keep is not None and not isinstance(keep, timedelta):
+            raise TypeError(f"keep= takes a timedelta, such as timedelta(days=7), or None, not {keep!r}")
         if keep is not None and keep < timedelta():
-            raise ValueError(f"keep: expected a duration or None, got {keep}")
+            raise ValueError(f"keep= takes a timedelta from 0 on, or None, not {keep!r}")
         self.path: Path = Path(path)
         self._keep = None if keep is None else keep.total_seconds()
         self._archive = None if archive is None else Archive(archive)
@@ -107,6 +124,7 @@ class SqliteJournal:
         self._asked_at = 0.0
         """When `tend` last asked for a checkpoint."""
         self._done_with_next: Sequence[int] = ()
+        self._usage: JournalUsage | None = None
 
     @property
     def id(self) -> str:
@@ -122,6 +140,11 @@ class SqliteJournal:
     def checkpoint_every(self) -> int | None:
         """How many events to step between two checkpoints, at least."""
         return _CHECKPOINT_EVERY
+
+    @property
+    def usage(self) -> JournalUsage | None:
+        """How much it keeps, as of the last look, which `tend` takes; None before the first."""
+        return self._usage
 
     async def open(self, settings: dict[str, Any]) -> None:
         """Open the database for appending. A new one keeps `settings` in its header.
@@ -204,6 +227,57 @@ class SqliteJournal:
         """Forget dead letters. Works while another process has the journal open."""
         rows = [(number,) for number in numbers]
         await self._change("DELETE FROM dead_letters WHERE number = ?", rows, shared=True)
+
+    async def request_campaign(self, campaign: str, wish: str) -> None:
+        """Ask something of a campaign: `pause`, `resume` or `stop`. Works while another process has the journal open.
+
+        The process that runs the campaign does it within seconds, else the next one that does. No name is checked: a campaign may be paused
+        before its first run.
+
+        Raises:
+            ValueError: if the wish is something else.
+            JournalError: if it could not be kept.
+        """
+        campaign_event(campaign, wish)  # it is checked here, where somebody is told
+        await self._disk.run(lambda: self._change_shared(partial(campaign_requests.add, campaign=campaign, wish=wish)))
+
+    async def campaign_requests(self, campaign: str) -> list[CampaignRequest]:
+        """Return what was asked of a campaign and not dropped, in order."""
+        return await self._query(partial(campaign_requests.of_campaign, campaign=campaign))
+
+    async def drop_campaign_requests(self, numbers: Sequence[int]) -> None:
+        """Forget what was asked: it was done."""
+        await self._disk.run(lambda: self._change_shared(partial(campaign_requests.drop, numbers=numbers)))
+
+    async def outbox_seq(self) -> int:
+        """Return the highest number of an event whose messages were added; 0 before the first."""
+        return await self._query(outbox.seq)
+
+    async def add_messages(self, messages: Sequence[Notification]) -> None:
+        """Keep messages, without waiting for the disk: marks that are added later do not reach it without them."""
+        if messages:
+            await self._disk.run(lambda: self._change_outbox(partial(outbox.add, messages=messages)))
+
+    async def first_messages(self, target: str, limit: int) -> list[KeptNotification]:
+        """Return the first message of each lane of a target, those due first in front."""
+        return await self._query(partial(outbox.first, target=target, limit=limit))
+
+    async def postpone_message(self, number: int, attempts: int, due_at: float) -> None:
+        """Try a message again later."""
+        change = partial(outbox.postpone, number=number, attempts=attempts, due_at=due_at)
+        await self._disk.run(lambda: self._change_outbox(change))
+
+    async def hasten_messages(self, target: str, now: float) -> None:
+        """Try the first message of each lane of a target now."""
+        await self._disk.run(lambda: self._change_outbox(partial(outbox.hasten, target=target, now=now)))
+
+    async def remove_messages(self, numbers: Sequence[int]) -> None:
+        """Forget messages. The next ones of their lanes are due."""
+        await self._disk.run(lambda: self._change_outbox(partial(outbox.remove, numbers=numbers)))
+
+    async def count_messages(self) -> dict[str, int]:
+        """Return how many messages wait for each target."""
+        return await self._query(outbox.count)
 
     async def tend(self, now: float | None) -> bool:
         """Check the files, as each write does too, and delete or archive some of what is older than `keep`.
@@ -299,7 +373,12 @@ class SqliteJournal:
     def _open(self, settings: dict[str, Any]) -> None:
         if self._lock is not None:
             raise JournalError(f"{self.path} is open already: one journal serves one dispatcher")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(
+                f"the folder {self.path.parent} cannot be made: {error.strerror}. Make it, and let this user write there, or use another file"
+            ) from error
         self._lock = FileLock(self.path)
         try:
             with explained(self.path):
@@ -333,6 +412,14 @@ class SqliteJournal:
             transaction(database),
         ):
             database.executemany(statement, rows)
+
+    def _change_shared(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        with self._writable(shared=True) as database, transaction(database):
+            change(database)
+
+    def _change_outbox(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        with self._writable() as database, _unsynced(database), transaction(database):
+            change(database)
 
     def _begin_saving(self, key: str, revision: int | None) -> None:
         with self._writable() as database, transaction(database):
@@ -389,8 +476,16 @@ class SqliteJournal:
             self._watch.is_shrinking()
 
     def _check_files(self) -> None:
-        with self._writable():
-            pass
+        with self._writable() as database:
+            self._usage = self._look_at_usage(database)
+
+    def _look_at_usage(self, database: sqlite3.Connection) -> JournalUsage:
+        first = database.execute("SELECT min(seq) FROM events").fetchone()[0]
+        with suppress(OSError):
+            wal = self.path.with_name(f"{self.path.name}-wal")
+            size = self.path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+            return JournalUsage(size, 0 if first is None else self._seq + 1 - first, disk_usage(self.path.parent).free)
+        return JournalUsage(None, None, None)
 
     @contextmanager
     def _writable(self, *, shared: bool = False) -> Iterator[sqlite3.Connection]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from telstate.routing._clock import LogClock, SystemClock
     from telstate.routing._dead_letters import DeadLetters
     from telstate.routing._dispatcher import Dispatcher
+    from telstate.routing._log_context import SessionLogFilter
     from telstate.routing._payload import Payload
     from telstate.routing._ports import (
         Clock,
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
         Entry,
         EventSink,
         ImmediateJournal,
+        Instrument,
         Journal,
+        JournalUsage,
         KeptLetter,
+        KeptNotification,
         MarkingJournal,
+        Measured,
+        Messenger,
+        Notification,
         Observer,
+        OutboxJournal,
+        OutgoingMessages,
         Receipt,
         Record,
         SharedJournal,
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from telstate.routing._presence import Reconcile
     from telstate.routing._retry import Retry
     from telstate.routing._router import Router
+    from telstate.routing._vitals import Vitals
 else:
     __getattr__ = _lazy_exports(
         __name__,
@@ -43,19 +53,29 @@ else:
             "Entry": "_ports",
             "EventSink": "_ports",
             "ImmediateJournal": "_ports",
+            "Instrument": "_ports",
             "Journal": "_ports",
+            "JournalUsage": "_ports",
             "KeptLetter": "_ports",
+            "KeptNotification": "_ports",
             "LogClock": "_clock",
             "MarkingJournal": "_ports",
+            "Messenger": "_ports",
+            "Notification": "_ports",
+            "Measured": "_ports",
             "Observer": "_ports",
+            "OutboxJournal": "_ports",
+            "OutgoingMessages": "_ports",
             "Payload": "_payload",
             "Receipt": "_ports",
             "Reconcile": "_presence",
             "Record": "_ports",
             "Retry": "_retry",
             "Router": "_router",
+            "SessionLogFilter": "_log_context",
             "SharedJournal": "_ports",
             "SystemClock": "_clock",
+            "Vitals": "_vitals",
         },
     )
 
@@ -69,17 +89,27 @@ __all__ = [
     "Entry",
     "EventSink",
     "ImmediateJournal",
+    "Instrument",
     "Journal",
+    "JournalUsage",
     "KeptLetter",
+    "KeptNotification",
     "LogClock",
     "MarkingJournal",
+    "Measured",
+    "Messenger",
+    "Notification",
     "Observer",
+    "OutboxJournal",
+    "OutgoingMessages",
     "Payload",
     "Receipt",
     "Reconcile",
     "Record",
     "Retry",
     "Router",
+    "SessionLogFilter",
     "SharedJournal",
     "SystemClock",
+    "Vitals",
 ]

@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from telstate.errors import JournalError
 from telstate.routing._cancellation import own_cancellation_only
-from telstate.routing._ports import Base, Entry, Journal, Record
+from telstate.routing._ports import Base, CampaignRequest, Entry, Journal, JournalUsage, Notification, Record
 
-__all__ = ["Abilities", "abilities_of", "append", "in_transit_of"]
+__all__ = ["Abilities", "abilities_of", "append", "in_transit_of", "usage_of"]
+
+
+_PATIENCE = 2.5
 
 
 class Abilities(NamedTuple):
@@ -28,11 +31,21 @@ class Abilities(NamedTuple):
     """Of a `TendedJournal`, as are `keep_base` and `base`."""
     keep_base: Callable[[Base], Awaitable[None]] | None
     base: Callable[[], Awaitable[Base | None]] | None
+    add_messages: Callable[[Sequence[Notification]], Awaitable[None]] | None
+    """Of an `OutboxJournal`."""
+    campaign_requests: Callable[[str], Awaitable[list[CampaignRequest]]] | None
+    """Of a `CampaignJournal`, as is `drop_campaign_requests`."""
+    drop_campaign_requests: Callable[[Sequence[int]], Awaitable[None]] | None
 
     @property
     def is_shared(self) -> bool:
         """True if others append to the journal, too."""
         return self.tail is not None
+
+    @property
+    def patience(self) -> float:
+        """How much longer than usual to wait between two looks at what mostly has no news: a process may own hundreds of shared journals."""
+        return _PATIENCE if self.is_shared else 1.0
 
 
 def abilities_of(journal: Journal) -> Abilities:
@@ -44,6 +57,12 @@ def in_transit_of(journal: Journal) -> float | None:
     """Return how much older than now the next record of a journal may be: see `SharedJournal`. 0 where nobody else appends."""
     in_transit: float | None = getattr(journal, "in_transit", 0.0)
     return in_transit if abilities_of(journal).is_shared else 0.0
+
+
+def usage_of(journal: Journal) -> JournalUsage:
+    """Return how much a journal keeps, as far as it says."""
+    usage: JournalUsage | None = getattr(journal, "usage", None)
+    return usage or JournalUsage(None, None, None)
 
 
 async def append(journal: Journal, entries: Sequence[Entry], after: int) -> Sequence[int]:

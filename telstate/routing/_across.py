@@ -5,13 +5,14 @@ Without an `Elsewhere` there is only its own, at no cost.
 
 from __future__ import annotations
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._engine import Engine
+from telstate.calls._intents import Intent
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import Session, rare
 from telstate.events import Event, SessionsLinked
-from telstate.routing._ports import Elsewhere
+from telstate.routing._ports import Elsewhere, Place
 from telstate.routing._sequencer import Sequencer
 
 __all__ = ["Across"]
@@ -53,7 +54,7 @@ class Across:
         legs = {leg.session_id: leg for leg in own}
         ids = {any_id, *legs}
         for leg in own:
-            ids.update(rare(leg, "legs") or ())
+            ids.update((*(rare(leg, "legs") or ()), *(rare(leg, "linked") or ())))
             if leg.sip_call_id is not None:
                 ids.add(leg.sip_call_id)
         for leg in self.elsewhere.legs(ids):
@@ -83,6 +84,10 @@ class Across:
         """Find a caller of others."""
         return None if self.elsewhere is None else self.elsewhere.caller(call_id)
 
+    def own_intent(self, name: str) -> Intent | None:
+        """Find an intent whose ledger this dispatcher keeps."""
+        return self._engine.intent(name)
+
     def endpoint(self, uri: str) -> Endpoint | None:
         """Find a SIP endpoint."""
         endpoint = self._engine.endpoint(uri)
@@ -100,8 +105,8 @@ class Across:
         """Append an event to this dispatcher's own journal, and step it."""
         return (await self._sequencer.submit_events(event))[0]
 
-    async def publish(self, place: Session | Caller | Endpoint, event: Event) -> Outcome:
-        """Append an event to the journal of whoever knows a session, a caller or an endpoint. What comes of it is decided there."""
+    async def publish(self, place: Place, event: Event) -> Outcome:
+        """Append an event to the journal of whoever has a place. What comes of it is decided there."""
         assert self.elsewhere is not None  # noqa: S101
         outcome = Outcome(OutcomeKind.NOTED, event, place if isinstance(place, Session) else None)
         outcome.seq = await self.elsewhere.publish(place, event)
@@ -109,10 +114,14 @@ class Across:
         return outcome
 
     async def link(self, one: str, other: str) -> Outcome:
-        """Make two sessions legs of one call. Each that is known, wherever that is, gets an event that names the other."""
+        """Make two sessions legs of one call. Each that is known, wherever that is, gets an event that names the other.
+
+        One that is not known yet is awaited where the other is, or here if neither is known.
+        """
         links: list[tuple[Session | None, SessionsLinked]] = []
         for session_id, leg in ((one, other), (other, one)):
-            event = SessionsLinked(session_id=session_id, other_session_id=leg, elsewhere=True)
+            is_known = True if self.session(leg) is not None else None  # else it waits there until it is
+            event = SessionsLinked(session_id=session_id, other_session_id=leg, elsewhere=is_known)
             if (far := self.far(session_id)) is not None:
                 links.append((far, event))
             elif self._engine.session(session_id) is not None:

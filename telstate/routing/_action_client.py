@@ -18,10 +18,12 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.events import ActionRequested
+from telstate.events import ActionAnswered, ActionRequested
+from telstate.options import Dialout
 from telstate.routing._backlog import Backlog
 from telstate.routing._ports import Elsewhere
 from telstate.routing._sequencer import Sequencer
+from telstate.routing._starting import START, start_argument
 
 __all__ = ["ActionClient"]
 
@@ -55,27 +57,48 @@ class ActionClient:
         Raises:
             Exception: what the action raised there. UnknownResult: if no answer came.
         """
+        answer = await self._answer(session, verb, session.session_id, argument)
+        if answer.failure is not None:
+            raise _error_of(answer.failure, session)
+
+    async def start(self, room: str, options: Dialout) -> tuple[str | None, DailyError | None]:
+        """Ask for a start in a room, and wait for the answer.
+
+        Returns:
+            The session of the call, or that of the refusal and why. Neither session nor call if nobody sent it.
+
+        Raises:
+            Exception: what the start raised there, if that was no refusal. UnknownResult: if no answer came.
+        """
+        answer = await self._answer(room, START, room, start_argument(options))
+        error = None if answer.failure is None else _error_of(answer.failure)
+        if error is not None and (isinstance(error, UnknownResult) or not isinstance(error, DailyError)):
+            raise error
+        return answer.started_id, error
+
+    async def _answer(
+        self, place: Session | str, verb: str, target_id: str, argument: Mapping[str, Any] | None
+    ) -> ActionAnswered:
         request = ActionRequested(
             request_id=uuid4().hex,
             verb=verb,
-            target_id=session.session_id,
+            target_id=target_id,
             argument=None if argument is None else dict(argument),
             expires_at=(self._sequencer.now() or 0.0) + _BEGIN_WITHIN,
         )
         with self._backlog.awaiting_events():
-            answer = await self._elsewhere.ask(session, request, _ANSWER_WITHIN)
+            answer = await self._elsewhere.ask(place, request, _ANSWER_WITHIN)
         if answer is None:
             raise UnknownResult(
-                f"{verb}: the owner of {session.session_id} did not answer for {_ANSWER_WITHIN:g} seconds: it may have been done, or not"
+                f"{verb}: the owner of {target_id} did not answer for {_ANSWER_WITHIN:g} seconds: it may have been done, or not"
             )
-        if answer.failure is not None:
-            raise _error_of(answer.failure, session)
+        return answer
 
 
-def _error_of(failure: Mapping[str, Any], session: Session) -> Exception:
+def _error_of(failure: Mapping[str, Any], session: Session | None = None) -> Exception:
     """Make the error that the action raised, of the same type and with the same text."""
     name, text = str(failure.get("type")), str(failure.get("text"))
-    if name == CallEnded.__name__:
+    if name == CallEnded.__name__ and session is not None:
         return CallEnded(session)
     if (kind := _OF_DAILY.get(name)) is not None:
         error = kind(text, status=failure.get("status"), error=failure.get("error"), info=failure.get("info"))

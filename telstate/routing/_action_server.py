@@ -17,13 +17,14 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.events import ActionAnswered, ActionBegun, ActionRequested
+from telstate.events import ActionAnswered, ActionBegun, ActionRequested, Event
 from telstate.events._masking import mask
 from telstate.options import Dtmf, Refer, Transfer
 from telstate.routing._call_control import CallControl
 from telstate.routing._handlers import Hook, Registration, register
 from telstate.routing._log import Log, text_of
 from telstate.routing._sequencer import Sequencer
+from telstate.routing._starting import START, options_from, refused_event, requested_event
 
 __all__ = ["CARRY_OUT", "ActionServer"]
 
@@ -44,23 +45,57 @@ class ActionServer:
     async def carry_out(self, event: ActionRequested) -> None:
         """Carry out a request, unless that was begun before."""
         request = self._sequencer.engine.request(event.request_id)
-        if request is None or request.is_answered:
+        if request is None or request.is_over:
+            return
+        if event.verb == START and not request.is_begun:
+            await self._start(event)
             return
         failure: Exception | None
         if request.is_begun:
             failure = UnknownResult(
                 f"{event.verb}: its owner ended before the answer: it may have been done, or not. It is not done again"
             )
-        elif (self._sequencer.now() or 0.0) > event.expires_at:
-            failure = TemporarilyNotAvailable(f"{event.verb}: it waited for too long; nothing was sent, try again")
-        else:
-            begun = ActionBegun(request_id=event.request_id)
-            (outcome,) = await self._sequencer.submit_events(begun)
-            if outcome.kind is not OutcomeKind.NOTED:
-                return  # another owner was faster, and answers
+        elif (failure := self._too_late(event)) is None:
+            if not await self._begin(event):
+                return
             failure = await self._try(event)
-        answer = ActionAnswered(request_id=event.request_id, failure=None if failure is None else _failure_of(failure))
-        await self._sequencer.submit_events(answer)
+        await self._sequencer.submit_events(_answer(event, failure))
+
+    def _too_late(self, event: ActionRequested) -> TemporarilyNotAvailable | None:
+        if (self._sequencer.now() or 0.0) <= event.expires_at:
+            return None
+        return TemporarilyNotAvailable(f"{event.verb}: it waited for too long; nothing was sent, try again")
+
+    async def _begin(self, event: ActionRequested) -> bool:
+        """Append that it is about to be sent. Returns False if another owner was faster, and answers, or nobody waits any more."""
+        (outcome,) = await self._sequencer.submit_events(ActionBegun(request_id=event.request_id))
+        return outcome.kind is OutcomeKind.NOTED
+
+    async def _start(self, event: ActionRequested) -> None:
+        """Start a call, once. What comes of it is kept together with the answer."""
+        try:
+            options = options_from(event.argument or {})
+        except NotSupported as error:
+            await self._sequencer.submit_events(_answer(event, error))
+            return
+        if (late := self._too_late(event)) is not None:
+            await self._sequencer.submit_events(_answer(event, late))
+            return
+        if not await self._begin(event):
+            return
+        failure: Exception | None = None
+        kept: list[Event] = []
+        try:
+            kept.append(requested_event(await self._control.start(options, event.target_id), options, event.target_id))
+        except UnknownResult as error:
+            failure = error
+        except DailyError as error:
+            failure = error
+            kept.append(refused_event(error, options, event.target_id))
+        except Exception as error:
+            failure = error
+        started_id = kept[0].session_id if kept else None
+        await self._sequencer.submit_events(*kept, _answer(event, failure, started_id))
 
     async def _try(self, event: ActionRequested) -> Exception | None:
         try:
@@ -96,6 +131,11 @@ async def _carry_out(event: ActionRequested, calls: Any) -> None:
 
 CARRY_OUT: Registration = register(_carry_out, Hook.EVENT, event=ActionRequested)
 """Carries out requests as a handler does its work: it runs again after a crash, waits for the lease, and is marked as done."""
+
+
+def _answer(event: ActionRequested, failure: Exception | None, started_id: str | None = None) -> ActionAnswered:
+    told = None if failure is None else _failure_of(failure)
+    return ActionAnswered(request_id=event.request_id, failure=told, started_id=started_id)
 
 
 def _failure_of(error: Exception) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from time import monotonic
 
 import anyio
 
@@ -58,6 +59,10 @@ class Backlog:
         """How many of the pending wait only for a turn of the event loop: no suspended handler is before them in their lane."""
         self.awaiting: int = 0
         """How many handlers wait for an event that is still to come: `receive` must not wait for them."""
+        self.waits: int = 0
+        """How often somebody had to wait for a place."""
+        self.waited: float = 0.0
+        """For how many seconds in all."""
         self.watched: bool = False
         """True if a task waits for `relieve`."""
         self._senders: OrderedDict[anyio.Event, None] = OrderedDict()
@@ -65,6 +70,10 @@ class Backlog:
         self._closing = False
         self.is_resting: bool = False
         """True once no job begins any more: nobody waits for that then."""
+        self.is_leaving: bool = False
+        """True once the dispatcher takes nothing more, and lets handlers finish."""
+        self.left: int = 0
+        """How many of the pending jobs are left to the next start: their handlers cannot finish in this one."""
 
     # --- the limit ------------------------------------------------------------------------------------------------
 
@@ -87,15 +96,18 @@ class Backlog:
         """Wait until the backlog is below its limit. Those that wait go on in order, as many as there are places."""
         if self._closing or not self.is_full:
             return
-        place = anyio.Event()
+        place, began = anyio.Event(), monotonic()
         self._senders[place] = None
         self.watched = True
+        self.waits += 1
         try:
             await place.wait()
         except BaseException:
             if self._senders.pop(place, place) is place:
                 self.release(1)  # it had its place already: the next one takes it
             raise
+        finally:
+            self.waited += monotonic() - began
         self.reserved -= 1
 
     def release(self, places: int) -> None:
@@ -108,7 +120,7 @@ class Backlog:
         """The backlog is smaller: wake those that waited for that."""
         while self._senders and not self.is_full:
             self._admit()
-        if self._emptied is not None and (self._closing or not self.pending):
+        if self._emptied is not None and (self._closing or self.pending <= self.left):
             self._emptied.set()
             self._emptied = None
         self.watched = bool(self._senders) or self._emptied is not None
@@ -117,13 +129,18 @@ class Backlog:
         self._senders.popitem(last=False)[0].set()
         self.reserved += 1
 
+    def leave(self, jobs: int) -> None:
+        """So many jobs are left to the next start: nobody waits for them."""
+        self.left += jobs
+        self.relieve()
+
     async def empty(self) -> None:
-        """Wait until no job waits or runs.
+        """Wait until no job waits or runs, but for those that are left to the next start.
 
         Raises:
             NotRunning: if the lanes close first; nobody runs what is left then.
         """
-        while self.pending:
+        while self.pending > self.left:
             if self._closing:
                 raise NotRunning("the dispatcher was left before all handlers had finished")
             self._emptied = self._emptied or anyio.Event()

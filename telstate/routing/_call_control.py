@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from telstate.calls._address import plain_uri
-from telstate.calls._callers import Caller, CallerState
+from telstate.calls._caller import Caller, CallerState
 from telstate.calls._notes import check_notes
 from telstate.calls._session import Session
 from telstate.calls._table import State
@@ -45,7 +45,7 @@ from telstate.events import (
 )
 from telstate.events._masking import mask
 from telstate.events._sessionless import WaitingCaller
-from telstate.options import Dtmf, Refer, Transfer
+from telstate.options import Dialout, Dtmf, Refer, Transfer
 from telstate.routing._across import Across
 from telstate.routing._action_client import ActionClient
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
@@ -115,6 +115,16 @@ class CallControl:
         sure = known.direction is Direction.DIALOUT
         event = StopRequested(session_id=known.session_id, reason=reason)
         await self._see_through(known.session_id, partial(self._on_session, known, request, sure), event)
+
+    async def start(self, options: Dialout, room: str) -> str:
+        """Start a dial-out in a room; return its session id."""
+        start = getattr(self._needed(), "start", None)
+        if start is None:
+            raise DefinitionError(
+                "the worker that owns the room's partition has a control that starts no calls: give each Worker a RestControl(api)"
+            )
+        session_id: str = await start(options, room)
+        return session_id
 
     async def send_dtmf(self, session: Session | str, tones: str | Dtmf) -> None:
         """Press keys."""

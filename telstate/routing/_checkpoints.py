@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 import anyio
@@ -20,7 +21,7 @@ from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._checkpoint_codec import VERSION, decode_checkpoint, encode_checkpoint
 from telstate.routing._job_codec import encode_job
 from telstate.routing._lanes import Lanes
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log, failure_of
 from telstate.routing._ports import Base, Journal
 from telstate.routing._sequencer import Sequencer
 from telstate.routing._work_log import WorkLog
@@ -30,6 +31,8 @@ __all__ = ["Checkpoint", "Checkpoints"]
 _KEY = "engine"
 _AT_MOST = 8
 """Times the journal's own number of events between two checkpoints, however much there is to save: a start has ten seconds."""
+_SOONER = 20
+"""A checkpoint for which there was no quiet moment is tried again after this share of the events."""
 _BYTES_PER_EVENT = 12
 """So many bytes of a checkpoint, which is compressed, take as long to write as one event takes to step."""
 
@@ -44,7 +47,7 @@ class Checkpoint(NamedTuple):
     jobs: list[dict[str, Any]]
     """What is not done: see `encode_job`."""
     marks: list[int]
-    """What is done and was not marked yet."""
+    """What is done and was not marked yet, or is not due here yet."""
 
 
 class Stepped(Protocol):
@@ -78,6 +81,8 @@ class Checkpoints:
         """What a save that was cut off may have written."""
         self._saved = 0
         """The last event that a checkpoint has."""
+        self.saved_at: float | None = None
+        """When this run saved one last, by the monotonic clock; None before."""
         self.due_at: float = math.inf if self._every is None else self._every
         """The number of the event at which the next one is due."""
         self._due = anyio.Event()
@@ -127,28 +132,41 @@ class Checkpoints:
         """Return True if a checkpoint was saved, or begun at, that has this event; also before the first event."""
         return seq == self._saved
 
+    @property
+    def behind(self) -> int | None:
+        """How many events a start would have to read, as of now; None if this journal needs no checkpoints."""
+        return None if self._every is None else max(0, self._sequencer.seq - self._saved)
+
     def begin_at(self, seq: int) -> None:
         """The engine has come from the checkpoint of this event."""
         self._saved = seq
         self.due_at = math.inf if self._every is None else seq + self._every
 
-    async def save(self) -> None:
-        """Save a checkpoint in place of the last, if anything came since. A failure is logged: only the next start is slower."""
-        await self.save_as_of(self._sequencer)
+    async def save(self, *, is_last: bool = False) -> None:
+        """Save a checkpoint in place of the last, if anything came since. A failure is logged: only the next start is slower.
 
-    async def save_as_of(self, stepped: Stepped) -> None:
+        Args:
+            is_last: no handler runs any more.
+        """
+        await self.save_as_of(self._sequencer, is_last=is_last)
+
+    async def save_as_of(self, stepped: Stepped, *, is_last: bool = False) -> None:
         """Save one of a recovery that is under way; otherwise as `save`."""
         if self._every is None or stepped.seq <= self._saved:
             return
         try:
-            await self._work_log.settle()  # what is done is no job any more, so what came of it must be kept by then
+            if (
+                not await self._work_log.settle()
+            ):  # what is done is no job any more, so what came of it must be kept by then
+                self.due_at = stepped.seq + self._every // _SOONER
+                return
             seq, snapshot, base = stepped.seq, self._snapshot(stepped), self._base(stepped)
             state = await anyio.to_thread.run_sync(encode_checkpoint, snapshot)
             with own_cancellation_only():
                 await self._replace(state)
                 if self._keep_base is not None:
-                    await self._keep_base(base._replace(state=state))
-            self._saved = seq
+                    await self._keep_base(base._replace(state=state, is_last=is_last))
+            self._saved, self.saved_at = seq, monotonic()
             self.due_at = seq + max(self._every, min(len(state) // _BYTES_PER_EVENT, _AT_MOST * self._every))
         except RevisionConflict as error:
             hint = "another process writes this journal's checkpoints: stop one of the two"
@@ -158,7 +176,7 @@ class Checkpoints:
             self.due_at = stepped.seq + self._every
         except Exception as error:
             hint = "it is tried again; until then a start takes longer"
-            self._log.error("checkpoint.failed", exception=traceback_of(error), hint=hint)
+            self._log.error("checkpoint.failed", **failure_of(error), hint=hint)
             self.due_at = stepped.seq + self._every
 
     def _base(self, stepped: Stepped) -> Base:
@@ -175,7 +193,7 @@ class Checkpoints:
             "seq": stepped.seq,
             "engine": _without_collecting(stepped.engine.snapshot),
             "work": [encode_job(job) for job in self._lanes.unfinished()],
-            "marks": self._work_log.unwritten,
+            "marks": [*self._work_log.unwritten, *self._work_log.done_before],
         }
 
     async def _replace(self, state: bytes) -> None:

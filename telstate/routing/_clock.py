@@ -10,13 +10,16 @@ import anyio
 __all__ = ["LogClock", "SystemClock"]
 
 
+_READINGS = 3
+
+
 class SystemClock:
     """The time of day when it was made, plus what a monotonic clock says has passed since: it never falls, and never jumps."""
 
     timers = True
 
     def __init__(self) -> None:
-        self._zero = time() - monotonic()
+        self._zero = _zero()
 
     def now(self) -> float:
         """Return Unix seconds."""
@@ -42,6 +45,13 @@ class SystemClock:
     def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:
         """Return a cancel scope with a timeout."""
         return anyio.move_on_after(seconds)
+
+
+def _zero() -> float:
+    """Return the time of day when the monotonic clock stood at zero. The process may be paused between two readings, so the best counts."""
+    readings = ((monotonic(), time(), monotonic()) for _ in range(_READINGS))
+    before, wall, after = min(readings, key=lambda reading: reading[2] - reading[0])
+    return wall - (before + after) / 2
 
 
 class LogClock:

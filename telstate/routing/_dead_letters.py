@@ -8,12 +8,14 @@ from contextlib import aclosing
 import anyio
 
 from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._deliveries import Deliveries
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import JobContext, job_of_letter, lane_of
 from telstate.routing._lanes import Lanes
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log, failure_of
+from telstate.routing._outbox import Outbox, notification_in
 from telstate.routing._payload import read_entry
 from telstate.routing._ports import Journal, KeptLetter
 from telstate.routing._sequencer import Sequencer
@@ -30,7 +32,8 @@ _LOG_EVERY = 10.0
 class DeadLetters:
     """The dead letters of a dispatcher: `calls.dead_letters`.
 
-    Handlers that raised or ended the process, events beyond a lane's limit, and payloads that are not events.
+    Handlers that raised or ended the process, events beyond a lane's limit, payloads that are not events, and messages that a receiver
+    outside did not accept.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -41,8 +44,11 @@ class DeadLetters:
         work_log: WorkLog,
         lanes: Lanes,
         deliveries: Deliveries,
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox
         self._journal = journal
+        self._every = _LOOK_EVERY * abilities_of(journal).patience
         self._deliveries = deliveries
         self._handlers = handlers
         self._sequencer = sequencer
@@ -91,9 +97,9 @@ class DeadLetters:
                     await self._take_up()
             except Exception as error:
                 hint = "it looks for them again soon"
-                self._log_of_failures.error("dead_letters.failed", exception=traceback_of(error), hint=hint)
+                self._log_of_failures.error("dead_letters.failed", **failure_of(error), hint=hint)
             self.starting = False
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(self._every)
 
     async def _take_up(self) -> None:
         # One look at a time: an older list would make it forget what a newer one has found.
@@ -115,6 +121,8 @@ class DeadLetters:
         try:
             if not self._deliveries.may_be_retried(kept.number):
                 await self._withdraw(kept)
+            elif notification_in(kept.letter) is not None:
+                self._send(kept)
             elif kept.letter.seq:
                 self._put(kept)
             else:
@@ -145,6 +153,11 @@ class DeadLetters:
             return
         job.letter = kept.number
         self._lanes.put(lane_of(job), job, force=True)
+
+    def _send(self, kept: KeptLetter) -> None:
+        if self._outbox is None or not self._outbox.retry(kept):
+            hint = "it is sent when a program starts that has the receiver"
+            self._log.error("dead_letter.without_receiver", number=kept.number, handler=kept.letter.handler, hint=hint)
 
     async def _receive(self, kept: KeptLetter) -> None:
         """Take in a payload that no journal has as an event yet."""

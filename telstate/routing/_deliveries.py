@@ -23,7 +23,7 @@ from telstate.errors import RevisionConflict
 from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._lanes import Job
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log, failure_of
 from telstate.routing._ports import Journal
 
 __all__ = ["Deliveries"]
@@ -102,7 +102,7 @@ class Deliveries:
             finished = await self._journal.finished([*last.order, *last.released])
         except Exception as error:
             hint = "what was unfinished runs again as after a first crash"
-            self._log.error("deliveries.unreadable", exception=traceback_of(error), hint=hint)
+            self._log.error("deliveries.unreadable", **failure_of(error), hint=hint)
             return
         self._kept, self._last, self._is_written = _read(state), last, bool(last)
         last.released = [number for number in last.released if number not in finished]
@@ -234,7 +234,7 @@ class Deliveries:
             self._log.info("deliveries.conflict", error=str(error), hint=hint)
         except Exception as error:
             hint = "handlers run all the same; should one of them end the process, that is not counted"
-            self._log.error("deliveries.not_written", exception=traceback_of(error), hint=hint)
+            self._log.error("deliveries.not_written", **failure_of(error), hint=hint)
 
     async def _save(self, state: bytes) -> None:
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
+from telstate.events import PresenceChecked
 from telstate.routing._checkpoints import Checkpoints
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._job_codec import lane_key, retirement_of
@@ -61,7 +62,7 @@ class Delivery:
                     self._give_up(key, job)
             else:
                 self._done(seq)
-            if event.local or session is None:
+            if session is None or type(event) is PresenceChecked:  # nothing else is a question, or a reason for one
                 self._reconciler.see(outcome)
             if seq >= self._checkpoints.due_at:
                 self._checkpoints.wake()
@@ -80,7 +81,9 @@ class Delivery:
         for gone in departed:
             if isinstance(gone, Session):
                 job = retirement_of(gone, self._handlers)
-                if not job.handlers:
+                if job.seq in self._work_log.done_before:
+                    self._work_log.done_before.discard(job.seq)
+                elif not job.handlers:
                     self._done(job.seq)
                 elif not self._lanes.put(gone.session_id, job):
                     self._give_up(gone.session_id, job)

@@ -16,7 +16,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import Session
@@ -28,15 +28,29 @@ from telstate.events._json import clean
 from telstate.events._masking import mask
 from telstate.events._sessionless import WaitingCaller
 from telstate.options import Dtmf, Refer, Transfer
+from telstate.routing._abilities import abilities_of
 from telstate.routing._clock import SystemClock
 from telstate.routing._dead_letters import DeadLetters
 from telstate.routing._handlers import is_async, member_of
+from telstate.routing._intent_ledger import IntentLedger
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, read_entry
-from telstate.routing._ports import Clock, Control, DeadLetter, Elsewhere, Entry, Journal, Observer
+from telstate.routing._ports import (
+    Clock,
+    Control,
+    DeadLetter,
+    Elsewhere,
+    Entry,
+    Instrument,
+    Journal,
+    Messenger,
+    Observer,
+)
 from telstate.routing._presence import Reconcile
-from telstate.routing._router import Router
+from telstate.routing._room_calls import RoomCalls
+from telstate.routing._router import Router, check_router
 from telstate.routing._run import Run, Setup
+from telstate.routing._vitals import Vitals
 
 __all__ = ["Dispatcher"]
 
@@ -68,6 +82,8 @@ class Dispatcher:
         gate: a function that is asked before each handler starts. While it returns False none starts; what runs goes on, and events are
             stepped. For a program that may start handlers only while it holds a lease. It must not wait, nor raise.
         elsewhere: what other dispatchers know, where many share the calls, and the way to act on their sessions. A worker gives it.
+        notify: sends messages about calls to receivers outside, such as a `telstate.control.Notifier`. The journal keeps them until they
+            are sent: a `SqliteJournal` or a `MemoryJournal`.
 
     The methods that act on a call take a session or its id, return once Daily has accepted, and raise:
         CallEnded: if the session has ended. Nothing was sent then, unless only Daily knew.
@@ -100,7 +116,9 @@ class Dispatcher:
         log_transitions: bool = False,
         gate: Callable[[], bool] | None = None,
         elsewhere: Elsewhere | None = None,
+        notify: Messenger | None = None,
     ) -> None:
+        check_router(router)
         if journal is not None and not hasattr(journal, "append"):
             raise TypeError(f"journal= takes a journal, such as telstate.journals.SqliteJournal({journal!r})")
         if reconcile is not None and not is_async(reconcile):
@@ -121,6 +139,8 @@ class Dispatcher:
             raise ValueError(f"slow_after= takes seconds above 0, not {slow_after!r}")
         if journal is not None and clock is not None and not clock.timers:
             raise ValueError("a recorded log needs no second journal: use the log's clock without journal=")
+        if notify is not None:
+            _check_notify(journal, clock)
         self._setup = Setup(
             router=router,
             journal=journal,
@@ -138,6 +158,7 @@ class Dispatcher:
             log_transitions=log_transitions,
             gate=gate,
             elsewhere=elsewhere,
+            notify=notify,
         )
         self._clock = self._setup.clock
         self._live = self._clock.timers
@@ -192,6 +213,16 @@ class Dispatcher:
     def clock(self) -> Clock:
         """The clock that governs everything that waits."""
         return self._clock
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal that it was given; None if it has only a `MemoryJournal`, which forgets what is done."""
+        return self._setup.journal
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force: inside the `async with` those of the journal, if it has any."""
+        return self._sequencer.engine.settings
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -282,7 +313,14 @@ class Dispatcher:
         return answers
 
     async def link(self, one: str, other: str) -> Outcome:
-        """Say that two sessions are legs of one call. One of them may still be unknown."""
+        """Say that two sessions are legs of one call. They may still be unknown: each is awaited for `Settings.parked_ttl` seconds.
+
+        Where many dispatchers share the calls, that holds wherever they become known.
+
+        Raises:
+            JournalError: if that could not be kept.
+            NotRunning: outside the `async with`.
+        """
         if self._setup.elsewhere is None:
             return await self.receive(SessionsLinked(session_id=one, other_session_id=other))
         self._run.check_open()
@@ -408,6 +446,10 @@ class Dispatcher:
         """
         return self._run.across.waiting()
 
+    def unconnected(self) -> list[Caller]:
+        """Return every caller who is in no session, in order of first sight: on hold, or lost and within retention."""
+        return self._sequencer.engine.unconnected()
+
     def caller(self, caller: str | Event) -> Caller | None:
         """Find a caller, on hold, or connected or lost and within retention.
 
@@ -512,6 +554,22 @@ class Dispatcher:
         self._run.check_open()
         return self._run.observers.add(observer)
 
+    def instrument(self, instrument: Instrument) -> None:
+        """Let an object measure or trace every event and every handler, from the next `async with` on.
+
+        `telstate.views.PrometheusMetrics` and `telstate.views.trace_calls` use it.
+
+        Raises:
+            DefinitionError: inside the `async with`: what ran so far would be missing.
+        """
+        if self._run.is_running:
+            raise DefinitionError("switch metrics and traces on before `async with`: what ran so far would be missing")
+        self._setup = self._setup._replace(instruments=(*self._setup.instruments, instrument))
+
+    def vitals(self) -> Vitals:
+        """Return how it is, in numbers: what waits, how full its limits are, what its journal keeps. What the metrics show."""
+        return self._run.vitals()
+
     def awaiting_events(self) -> AbstractContextManager[None]:
         """Around what a handler waits for that comes by events, as `wait_for` does by itself.
 
@@ -572,16 +630,19 @@ class Dispatcher:
         """Wait until Daily has answered every stop and transfer of a session: from then on it is known who ended it."""
         await self._run.call_control.settled(session.session_id)
 
-    def problem_with(self, room: str | None) -> str | None:
-        """Return why calls of a room cannot be started here, in words; None if they can. None for a room that nobody has named.
+    def room_calls(self, room: str | None) -> RoomCalls:
+        """Return what a dialer needs of a room, whichever worker has its events. None for the room of a call client.
 
-        Where workers share the calls, the events of a room go to one of them. Whoever started a call elsewhere would not hear of it.
+        Raises:
+            NotSupported: if workers share the calls, and no room is named.
         """
-        return None if self._setup.elsewhere is None else self._setup.elsewhere.problem_with(room)
+        run = self._run
+        return RoomCalls(room, self.receive, run.across, run.reconciler, run.client)
 
-    def tracking_request(self, session_id: str) -> AbstractContextManager[None]:
-        """Around a request about a session that is made in another way, as a dialer's: `settled` then waits for it too."""
-        return self._run.call_control.tracking_request(session_id)
+    def intent_ledger(self, intent: str) -> IntentLedger:
+        """Return the ledger of an intent, in which a dialer keeps its starts: see `Dialer.dial`."""
+        run = self._run
+        return IntentLedger(intent, run.id, self.receive, run.across, lambda: self._sequencer.now() or 0.0)
 
     async def report_gone(self, session_id: str) -> None:
         """End a session that Daily certainly does not know any more, though no event says so.
@@ -591,6 +652,20 @@ class Dispatcher:
             NotRunning: if the dispatcher was left.
         """
         await self._run.reconciler.report_gone(session_id)
+
+    def tracking_request(self, session_id: str) -> AbstractContextManager[None]:
+        """Around a request about a session that is made in another way, as a dialer's: `settled` then waits for it too."""
+        return self._run.call_control.tracking_request(session_id)
+
+
+def _check_notify(journal: Journal | None, clock: Clock | None) -> None:
+    if clock is not None and not clock.timers:
+        raise ValueError("notify= is for live calls: nobody is told about those of a recorded log")
+    if journal is not None and abilities_of(journal).add_messages is None:
+        raise DefinitionError(
+            f"notify= needs a journal that keeps messages until they are sent, which {type(journal).__name__} does not: use a"
+            " SqliteJournal"
+        )
 
 
 def _in_order(outcomes: Sequence[Outcome], errors: list[tuple[int, ParseError]]) -> list[Outcome | ParseError]:

@@ -23,11 +23,12 @@ from telstate.events import Direction, Event, UnknownEvent, event_types
 from telstate.routing._handler_timeout import checked_timeout, with_timeout
 from telstate.routing._interruption import Interruption
 from telstate.routing._log import Log, display_names, of_session, traceback_of
-from telstate.routing._ports import Clock
+from telstate.routing._ports import Clock, HandlerRun
 from telstate.routing._retry import Retry, checked, retrying
 
 __all__ = [
     "NEWS",
+    "Around",
     "BoundHandler",
     "Filters",
     "Handler",
@@ -42,8 +43,7 @@ __all__ = [
 ]
 
 Handler = Callable[..., Coroutine[Any, Any, object]]
-Run = Callable[[Any], Coroutine[Any, Any, object]]
-"""Takes a `Job`, or a failure for a handler of errors: what has the handler's arguments as attributes."""
+Around = Callable[[str, HandlerRun], HandlerRun | None]
 
 
 class Hook(IntEnum):
@@ -132,7 +132,7 @@ class BoundHandler(NamedTuple):
     """A handler with its middlewares around it, ready to run."""
 
     name: str
-    run: Run
+    run: HandlerRun
     """Takes a job, and passes on what the handler wants."""
     registration: Registration
     live_only: bool
@@ -150,6 +150,7 @@ class HandlerTable:
         calls: what handlers get as `calls`.
         clock: governs the pauses between retries.
         interruption: learns of a KeyboardInterrupt of a filter.
+        around: each puts something around a handler, given its name and what runs it; None leaves that as it is. The last one is outermost.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class HandlerTable:
         calls: Any,
         clock: Clock,
         interruption: Interruption | None = None,
+        around: Iterable[Around] = (),
     ) -> None:
         self._interruption = interruption or Interruption()
         names = Counter[str]()
@@ -165,6 +167,8 @@ class HandlerTable:
             _bind_all(_unique(registration.name, names), registration, around, calls, clock)
             for registration, around in registrations
         ]
+        for wrap in around:
+            self._all = [one._replace(run=wrap(one.name, one.run) or one.run) for one in self._all]
         self._has_filters = any(handler.has_filters for handler in self._all)
         self._on: dict[str, dict[OutcomeKind, tuple[BoundHandler, ...]]] = {}
         for handler in self._of(Hook.EVENT):
@@ -282,7 +286,7 @@ def _with_calls(registration: Registration, calls: Any) -> tuple[Handler, tuple[
     return partial(registration.handler, calls=calls), tuple(name for name in registration.wants if name != "calls")
 
 
-def _bind(handler: Handler, wants: tuple[str, ...]) -> Run:
+def _bind(handler: Handler, wants: tuple[str, ...]) -> HandlerRun:
     """Take the arguments that a handler wants off a job. What most handlers want is spelled out: that is three times as fast."""
     if not wants:
         return lambda _: handler()
@@ -295,7 +299,7 @@ def _bind(handler: Handler, wants: tuple[str, ...]) -> Run:
     return lambda job: handler(**{name: getattr(job, name) for name in wants})
 
 
-def _wrap(middleware: Handler, wants: tuple[str, ...], inner: Run, name: str) -> Run:
+def _wrap(middleware: Handler, wants: tuple[str, ...], inner: HandlerRun, name: str) -> HandlerRun:
     def run(job: Any) -> Coroutine[Any, Any, object]:
         more = {"handler": name, "call_next": lambda: inner(job)}
         return middleware(**{want: more[want] if want in more else getattr(job, want) for want in wants})

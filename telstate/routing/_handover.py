@@ -7,7 +7,7 @@ handed over again: forwarded to a third dispatcher's room, or back.
 
 from __future__ import annotations
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endpoints import Endpoint
 from telstate.events import Event, PinlessDialin, PinlessForwarded
 from telstate.routing._across import Across

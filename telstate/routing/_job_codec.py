@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind

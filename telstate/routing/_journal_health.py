@@ -38,6 +38,8 @@ class JournalHealth:
         self._failed_since: float | None = None
         self._reason = ""
         self._refused = 0
+        self.refused: int = 0
+        """How many events were not taken in since the journal was opened."""
         self._appending_since: float | None = None
         self._said_hangs = 0.0
         self._log = Log(burst=1, every=_SAY_EVERY)
@@ -62,6 +64,7 @@ class JournalHealth:
         """
         self._reason = text_of(error)
         self._refused += events
+        self.refused += events
         if self._failed_since is None:
             self._failed_since = monotonic()
         hint = "events are refused until it can; the senders are asked to retry"
@@ -81,14 +84,14 @@ class JournalHealth:
         """Why events cannot be kept now, in words; None if they can."""
         if self._failed_since is not None:
             return f"the journal cannot keep events: {self._reason}"
-        seconds = self._seconds_appending()
+        seconds = self.appending_s
         if seconds >= _HANGS_AFTER:
             return f"the journal has not answered for {seconds:.0f} seconds: its disk or its server hangs, or is much too slow"
         return None
 
     def look(self) -> None:
         """Log an append that hangs. Called now and then."""
-        seconds = self._seconds_appending()
+        seconds = self.appending_s
         if seconds >= _HANGS_AFTER and monotonic() - self._said_hangs >= _SAY_EVERY:
             self._said_hangs = monotonic()
             hint = "its disk or its server hangs, or is much too slow; events wait"
@@ -111,5 +114,7 @@ class JournalHealth:
             return
         self.kept()
 
-    def _seconds_appending(self) -> float:
+    @property
+    def appending_s(self) -> float:
+        """How long the append that is under way has taken so far, in seconds; 0 if none is."""
         return 0.0 if self._appending_since is None else monotonic() - self._appending_since

@@ -22,6 +22,7 @@ from telstate.routing._backlog import Backlog
 from telstate.routing._cancellation import current_task, wait_forgiving
 from telstate.routing._gate import Gate
 from telstate.routing._log import Log
+from telstate.routing._new_event import WaitEvent, new_event
 
 __all__ = ["Job", "JobRunner", "Lane", "Lanes"]
 
@@ -115,7 +116,7 @@ class Lanes:
         self._spare: list[Lane] = []
         """Lanes without work, for reuse: making one costs as much as running a handler."""
         self._ready: deque[Lane] = deque()
-        self._idle: list[anyio.Event] = []
+        self._idle: list[WaitEvent] = []
         self._waking = False
         self._closing = False
         self.is_resting: bool = False
@@ -213,9 +214,18 @@ class Lanes:
 
     def longest(self) -> tuple[str, float] | None:
         """Return the name of the handler that has run longest, and its seconds; None if none waits for anything."""
-        running = [lane for lane in self._lanes.values() if lane.handler is not None]
+        running = [lane for lane in list(self._lanes.values()) if lane.handler is not None]
         first = min(running, key=lambda lane: lane.since, default=None)
         return None if first is None or first.handler is None else (first.handler, monotonic() - first.since)
+
+    @property
+    def running_handlers(self) -> int:
+        """How many handlers wait for something."""
+        return sum(lane.handler is not None for lane in list(self._lanes.values()))
+
+    def depths(self) -> list[int]:
+        """Return how many events wait or run in each lane that has any."""
+        return [len(lane.jobs) + (lane.current is not None) for lane in list(self._lanes.values())]
 
     def rest(self) -> None:
         """Begin no job any more. What runs goes on, and what comes is kept: somebody else begins it."""
@@ -286,7 +296,7 @@ class Lanes:
             if self._closing or len(self._idle) >= _IDLE_WORKERS:
                 return
             lane = job = rest = None  # a worker that waits must not keep what it did last
-            woken = anyio.Event()
+            woken = new_event()
             self._idle.append(woken)
             await wait_forgiving(woken.wait(), task)
             if not woken.is_set():

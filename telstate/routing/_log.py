@@ -20,7 +20,7 @@ from traceback import format_exception
 from typing import Any
 
 from telstate.calls._session import Session
-from telstate.errors import cut_text, printable, printable_lines
+from telstate.errors import TelstateError, cut_text, printable, printable_lines
 from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_cut
 from telstate.routing._log_limit import LineLimit
@@ -29,6 +29,7 @@ __all__ = [
     "Log",
     "configured_structlog",
     "display_names",
+    "failure_of",
     "of_session",
     "report_repeated",
     "repr_of",
@@ -174,6 +175,18 @@ def traceback_of(error: BaseException, names: Iterable[str | None] = ()) -> str:
         return f"a {type(error).__name__} whose traceback cannot be read"
 
 
+def failure_of(error: BaseException, names: Iterable[str | None] = ()) -> dict[str, str]:
+    """What a line says of a failure: the sentence of an error of telstate's own, and the traceback of any other, which nobody foresaw.
+
+    Args:
+        error: what was raised.
+        names: display names that are known, see `display_names`.
+    """
+    if isinstance(error, TelstateError):
+        return {"error": mask_cut(text_of(error), _LONGEST_TEXT, names)}
+    return {"exception": traceback_of(error, names)}
+
+
 def display_names(session: Session | None, event: object = None) -> list[str]:
     """The display names that texts about a session or an event may mention."""
     known = [
@@ -181,14 +194,19 @@ def display_names(session: Session | None, event: object = None) -> list[str]:
         for one in (session, event)
     ]
     known.append(getattr(event, "model_extra", None) or {})
-    return list(names_in(known))
+    return names_in(known)
 
 
 def of_session(session: Session | None) -> dict[str, str | None]:
     """The facts that every line about a session carries. No numbers, no addresses."""
     if session is None:
-        return {"session_id": None, "sip_call_id": None, "direction": None}
-    return {"session_id": session.session_id, "sip_call_id": session.sip_call_id, "direction": str(session.direction)}
+        return {"session_id": None, "sip_call_id": None, "direction": None, "room": None}
+    return {
+        "session_id": session.session_id,
+        "sip_call_id": session.sip_call_id,
+        "direction": str(session.direction),
+        "room": session.room,
+    }
 
 
 def _masked(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 from telstate.errors import JournalError, RevisionConflict
-from telstate.routing._ports import DeadLetter, Entry, KeptLetter, Record
+from telstate.routing._log import Log
+from telstate.routing._memory_outbox import MemoryOutbox
+from telstate.routing._ports import DeadLetter, Entry, JournalUsage, KeptLetter, KeptNotification, Notification, Record
 
 __all__ = ["MemoryJournal"]
 
@@ -33,6 +35,7 @@ class MemoryJournal:
         self._checkpoints: dict[str, tuple[bytes, int]] = {}
         self._dead_letters: dict[int, KeptLetter] = {}
         self._last_dead_letter = 0
+        self._outbox = MemoryOutbox()
 
     @property
     def id(self) -> str:
@@ -48,6 +51,11 @@ class MemoryJournal:
     def checkpoint_every(self) -> int | None:
         """None: nothing is ever recovered from here, so a checkpoint is of no use."""
         return None
+
+    @property
+    def usage(self) -> JournalUsage:
+        """How much it keeps: what is unfinished."""
+        return JournalUsage(None, len(self._unfinished), None)
 
     async def open(self, settings: dict[str, Any]) -> None:
         """Make ready to append.
@@ -135,6 +143,36 @@ class MemoryJournal:
         """Forget dead letters."""
         for number in numbers:
             self._dead_letters.pop(number, None)
+
+    async def outbox_seq(self) -> int:
+        """Return 0: nothing is ever recovered from here."""
+        return 0
+
+    async def add_messages(self, messages: Sequence[Notification]) -> None:
+        """Keep messages: the last 10 000 for each target."""
+        for dropped in self._outbox.add(messages):
+            hint = "the receiver is away, and memory keeps no more: a SqliteJournal would"
+            Log().error("notify.dropped", target=dropped.target, id=dropped.id, hint=hint)
+
+    async def first_messages(self, target: str, limit: int) -> list[KeptNotification]:
+        """Return the first message of each lane of a target, those due first in front."""
+        return self._outbox.first(target, limit)
+
+    async def postpone_message(self, number: int, attempts: int, due_at: float) -> None:
+        """Try a message again later."""
+        self._outbox.postpone(number, attempts, due_at)
+
+    async def hasten_messages(self, target: str, now: float) -> None:
+        """Try the first message of each lane of a target now."""
+        self._outbox.hasten(target, now)
+
+    async def remove_messages(self, numbers: Sequence[int]) -> None:
+        """Forget messages."""
+        self._outbox.remove(numbers)
+
+    async def count_messages(self) -> dict[str, int]:
+        """Return how many messages wait for each target."""
+        return self._outbox.count()
 
     async def aclose(self) -> None:
         """Forget everything."""

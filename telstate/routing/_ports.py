@@ -5,14 +5,15 @@ One suite of tests holds every journal (`tests/contracts`), one every control.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import anyio
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endpoints import Endpoint
+from telstate.calls._intents import Intent
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import ParseError
@@ -21,17 +22,29 @@ from telstate.options import Dtmf, Refer, Transfer
 
 __all__ = [
     "Base",
+    "CampaignJournal",
+    "CampaignRequest",
     "Clock",
     "Control",
     "DeadLetter",
     "Elsewhere",
     "Entry",
     "EventSink",
+    "HandlerRun",
     "ImmediateJournal",
+    "Instrument",
     "Journal",
+    "JournalUsage",
     "KeptLetter",
+    "KeptNotification",
     "MarkingJournal",
+    "Measured",
+    "Messenger",
+    "Notification",
     "Observer",
+    "OutboxJournal",
+    "OutgoingMessages",
+    "Place",
     "Receipt",
     "Record",
     "SharedJournal",
@@ -109,6 +122,34 @@ class KeptLetter(NamedTuple):
     """True if somebody asked to try it again."""
 
 
+class Notification(NamedTuple):
+    """A message to one receiver outside: what it is to be told about a call."""
+
+    target: str
+    """The receiver, by its name."""
+    id: str
+    """The same for each repetition, and after a restart."""
+    lane: str
+    """Messages of one lane reach a receiver one after another: those about one session, or one caller."""
+    seq: int
+    """The number of the work that it is about: see `Journal`."""
+    at: float
+    """When that happened, in Unix seconds."""
+    body: bytes
+
+
+class KeptNotification(NamedTuple):
+    """A message that a journal keeps until it is sent or given up."""
+
+    number: int
+    """Its number in the journal. Numbers rise."""
+    message: Notification
+    attempts: int
+    """How often it was tried."""
+    due_at: float
+    """When it is to be tried next, in Unix seconds."""
+
+
 class Base(NamedTuple):
     """A checkpoint from which a pruned journal can be read, as its first event once was."""
 
@@ -122,6 +163,19 @@ class Base(NamedTuple):
     """The lowest number that it needs: of what is known, and of work that is not done."""
     state: bytes
     """The checkpoint, as it was saved."""
+    is_last: bool = False
+    """True if nothing was finished since it was taken: the dispatcher is being left."""
+
+
+class JournalUsage(NamedTuple):
+    """How much a journal keeps. What it does not know is None."""
+
+    size_bytes: int | None
+    """On the disk, with everything that belongs to it."""
+    records: int | None
+    """How many events, at most: a journal that prunes itself leaves gaps, which count too."""
+    free_bytes: int | None
+    """What its disk has left."""
 
 
 class Journal(Protocol):
@@ -132,7 +186,8 @@ class Journal(Protocol):
 
     `read` and `dead_letters` also work without `open`, on a journal that another process is writing.
 
-    Optional abilities have protocols of their own: `ImmediateJournal`, `MarkingJournal`, `SharedJournal` and `TendedJournal`.
+    Optional abilities have protocols of their own: `ImmediateJournal`, `MarkingJournal`, `OutboxJournal`, `SharedJournal` and
+    `TendedJournal`. A journal that has a property `usage` (a `JournalUsage`, answered from memory) shows it in the metrics.
     """
 
     @property
@@ -258,6 +313,105 @@ class TendedJournal(Journal, Protocol):
         """Return the checkpoint that stands for the events that were removed; None if none were."""
 
 
+class OutboxJournal(Journal, Protocol):
+    """A journal that keeps messages to receivers outside until they are sent.
+
+    Like a mark, a message may wait for the disk. But where a mark is durable, the messages that were added before it are, too.
+    """
+
+    async def outbox_seq(self) -> int:
+        """Return the highest number of an event whose messages were added; 0 before the first."""
+
+    async def add_messages(self, messages: Sequence[Notification]) -> None:
+        """Keep messages, in this order. One whose target and id it has already is left out."""
+
+    async def first_messages(self, target: str, limit: int) -> list[KeptNotification]:
+        """Return the first message of each lane of a target, those due first in front."""
+
+    async def postpone_message(self, number: int, attempts: int, due_at: float) -> None:
+        """Try a message again later."""
+
+    async def hasten_messages(self, target: str, now: float) -> None:
+        """Try the first message of each lane of a target now."""
+
+    async def remove_messages(self, numbers: Sequence[int]) -> None:
+        """Forget messages: they were sent, or given up. The next ones of their lanes are due."""
+
+    async def count_messages(self) -> dict[str, int]:
+        """Return how many messages wait for each target."""
+
+
+class CampaignRequest(NamedTuple):
+    """What another process asked of a campaign."""
+
+    number: int
+    wish: str
+    """One of `CAMPAIGN_WISHES`."""
+
+
+class CampaignJournal(Journal, Protocol):
+    """A journal by which other processes ask something of a campaign. Whoever runs that looks for it, and makes it an event."""
+
+    async def campaign_requests(self, campaign: str) -> list[CampaignRequest]:
+        """Return what was asked of a campaign and not dropped, in order."""
+
+    async def drop_campaign_requests(self, numbers: Sequence[int]) -> None:
+        """Forget what was asked: it was done."""
+
+
+class OutgoingMessages(Protocol):
+    """The messages of a dispatcher, as a `Messenger` works them off."""
+
+    @property
+    def clock(self) -> Clock:
+        """Governs the pauses between attempts."""
+
+    async def waiting(self) -> dict[str, int]:
+        """Return how many messages wait for each target."""
+
+    async def first(self, target: str, limit: int) -> list[KeptNotification]:
+        """Return the first message of each lane of a target, those due first in front."""
+
+    async def sent(self, kept: KeptNotification) -> None:
+        """Forget a message: it has arrived."""
+
+    async def postpone(self, kept: KeptNotification, seconds: float) -> None:
+        """Try a message again after so many seconds."""
+
+    async def hasten(self, target: str) -> None:
+        """Try now what waits for its next attempt."""
+
+    async def give_up(self, kept: KeptNotification, reason: str, detail: str) -> None:
+        """Make a message a dead letter."""
+
+
+class Messenger(Protocol):
+    """What tells others outside about calls: see `telstate.control.Notifier`. A dispatcher keeps its messages until they are sent."""
+
+    def wants(self, kind: str, record: Mapping[str, Any]) -> Sequence[str]:
+        """Return the names of the receivers that want a message. It must not wait.
+
+        Args:
+            kind: `call.started`, `call.answered`, `call.ended`, `call.retired` or `caller.lost`.
+            record: of the session or the caller.
+        """
+
+    def wants_kind(self, kind: str) -> bool:
+        """Return whether any receiver may want messages of a kind: a record takes time to make."""
+
+    def has(self, target: str) -> bool:
+        """Return whether there is a receiver of this name."""
+
+    def posted(self, targets: Collection[str]) -> None:
+        """There are new messages for these receivers."""
+
+    async def run(self, messages: OutgoingMessages) -> None:
+        """Send messages until cancelled."""
+
+    async def drain(self) -> None:
+        """Wait until what is due is sent, except to receivers that fail."""
+
+
 class Clock(Protocol):
     """The time, and all waiting for it: deadlines, timeouts, pauses between retries."""
 
@@ -302,6 +456,10 @@ class Control(Protocol):
         """Connect a caller on hold to a SIP endpoint that is ready."""
 
 
+Place: TypeAlias = Session | Caller | Endpoint | str
+"""What one dispatcher has, where many share the calls; a text is the name of a room."""
+
+
 class Elsewhere(Protocol):
     """What other dispatchers know, where many share the calls, and the way to act on their sessions.
 
@@ -329,21 +487,38 @@ class Elsewhere(Protocol):
     def watch_endpoint(self, uri: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Call a function whenever more is known of an endpoint. Returns a function that ends it."""
 
-    def problem_with(self, room: str | None) -> str | None:
-        """Return why calls of a room cannot be started here, in words; None if they can: this dispatcher has its events."""
+    def intent(self, name: str) -> tuple[Intent, int] | None:
+        """Find an intent whose ledger another dispatcher keeps, and the number of the last event of that which it has."""
 
-    async def publish(self, place: Session | Caller | Endpoint, event: Event) -> int:
-        """Append an event to the journal of the dispatcher that knows a session, a caller or an endpoint. Returns its number.
+    def watch_intent(self, name: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call a function whenever more is known of an intent. Returns a function that ends it."""
+
+    def has_room(self, room: str) -> bool:
+        """Return whether another dispatcher has the events of a room."""
+
+    def sessions_in(self, room: str) -> list[Session]:
+        """List the sessions of a room, live or ended, as far as other dispatchers have told."""
+
+    def watch_room(self, room: str, changed: Callable[[Session], None]) -> Callable[[], None]:
+        """Call a function with each session of a room of which more is known. Returns a function that ends it."""
+
+    async def publish(self, place: Place, event: Event) -> int:
+        """Append an event to the journal of the dispatcher that has a place. Returns its number.
 
         Raises:
             JournalError: if that could not keep it.
         """
 
-    async def ask(self, session: Session, request: ActionRequested, within: float) -> ActionAnswered | None:
-        """Append a request to the journal of the dispatcher of a session, and wait for the answer; None if none came in time.
+    async def ask(self, place: Session | str, request: ActionRequested, within: float) -> ActionAnswered | None:
+        """Append a request to the journal of the dispatcher of a session, or of a room, and wait for the answer.
+
+        What nobody has begun in that time is withdrawn, and never begun. The answer then says so.
+
+        Returns:
+            None if nobody knows whether it was carried out.
 
         Raises:
-            JournalError: if that could not keep it.
+            JournalError: if that could not keep it. Nothing is carried out then.
         """
 
 
@@ -386,3 +561,55 @@ class Observer(Protocol):
 
     def closed(self) -> None:
         """The dispatcher was left, or `stepped` raised: no outcome comes any more."""
+
+
+HandlerRun = Callable[[Any], Coroutine[Any, Any, object]]
+"""Runs a handler for a job, which has what handlers are given as attributes: `event`, `session`, `outcome`."""
+
+
+class Instrument(Protocol):
+    """What measures or traces dispatchers: see `Dispatcher.instrument`. One instrument may serve several of them."""
+
+    def opened(self, calls: Any) -> None:
+        """A dispatcher has restored what its journal knows, and begins."""
+
+    def closed(self, calls: Any) -> None:
+        """A dispatcher was left. Its handlers have finished, or are cut off now."""
+
+    def stepped(self, calls: Any, outcome: Outcome, received_at: float | None, dialect: str) -> None:
+        """An event was stepped. Called before any of its handlers runs; it must not wait, and should be quick.
+
+        If it raises, that is logged, and the event goes on.
+
+        Args:
+            calls: the dispatcher.
+            outcome: what became of it. It has no `event_id` yet.
+            received_at: when the event was received, in Unix seconds.
+            dialect: its spelling.
+        """
+
+    def around(self, handler: str, run: HandlerRun) -> HandlerRun:
+        """Return what runs a handler from now on, in place of `run`. It must pass on what that raises.
+
+        Args:
+            handler: its name.
+            run: runs it, with its middlewares, retries and timeout.
+        """
+
+    def published(self, event: Event, dialect: str) -> None:
+        """A publisher has stored an event in a stream. Another process steps it."""
+
+
+class Measured(Protocol):
+    """What an instrument can measure: a `Dispatcher`, or a worker or a publisher of `telstate.journals.nats`."""
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it should get no new calls now; None if it may."""
+
+    def instrument(self, instrument: Instrument) -> None:
+        """Let an object measure it, from its next start on.
+
+        Raises:
+            DefinitionError: while it runs.
+        """

@@ -23,7 +23,7 @@ from telstate.events._masking import mask
 from telstate.routing._cancellation import current_task, forgive_cancellation, is_cancelled
 from telstate.routing._interruption import Interruption
 from telstate.routing._isolated import Isolated
-from telstate.routing._log import Log, display_names, text_of, traceback_of
+from telstate.routing._log import Log, display_names, failure_of, text_of
 from telstate.routing._ports import Clock
 from telstate.routing._sequencer import Sequencer
 
@@ -176,8 +176,8 @@ class Reconciler:
             if (running is not None and running.closed) or is_cancelled():
                 raise
             self._interruption.note(error, "reconcile")
-            exception = traceback_of(error, display_names(session))
-            self._log.warning("reconcile.failed", session_id=session.session_id, exception=exception)
+            failure = failure_of(error, display_names(session))
+            self._log.warning("reconcile.failed", session_id=session.session_id, **failure)
             return Presence.UNKNOWN
 
     async def _keep(self, presence: Presence, *session_ids: str) -> bool:

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
@@ -28,8 +28,9 @@ from telstate.routing._handlers import BoundHandler, HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log
+from telstate.routing._outbox import Outbox
 from telstate.routing._payload import read_record
-from telstate.routing._ports import Base, Entry, Journal, Record
+from telstate.routing._ports import Base, Entry, Journal, Notification, Record
 from telstate.routing._work_log import WorkLog
 
 __all__ = ["Recovered", "Recovery"]
@@ -51,6 +52,14 @@ class Recovered(NamedTuple):
     """The last event that the engine took in."""
 
 
+class _Found(NamedTuple):
+    """Work, and what others outside are to be told about it."""
+
+    job: Job | None
+    """None for messages alone."""
+    messages: list[Notification]
+
+
 class Recovery:
     """Restores what a journal knows.
 
@@ -60,11 +69,19 @@ class Recovery:
         work_log: learns which work has no handler.
         lanes: take the work that is to be done again.
         deliveries: know which work must not run again.
+        outbox: makes the messages that were not written; None if nobody outside is told.
     """
 
-    def __init__(
-        self, journal: Journal, handlers: HandlerTable, work_log: WorkLog, lanes: Lanes, deliveries: Deliveries
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        journal: Journal,
+        handlers: HandlerTable,
+        work_log: WorkLog,
+        lanes: Lanes,
+        deliveries: Deliveries,
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox
         self._deliveries = deliveries
         self._journal = journal
         self._handlers = handlers
@@ -76,12 +93,14 @@ class Recovery:
         """The number of the last event that the engine took in."""
         self._base: Base | None = None
         """Of a pruned journal whose base cannot be read."""
-        self._found: list[Job] = []
+        self._found: list[_Found] = []
         """Work that may be done already: retirements are looked up many at once."""
         self._is_handed_over = False
         """True if the owner before has left the journal in order: then it is known which handlers have begun."""
         self._appended: frozenset[int] = frozenset()
         """On a shared journal: what this start has appended, and reads back."""
+        self._marked: set[int] = set()
+        """What the checkpoint says is done, though it may not be marked."""
         self._has_gap = False
         """True if an unfinished event says that events may have been missed."""
         self._log = Log()
@@ -106,7 +125,19 @@ class Recovery:
             self._find_retired(self.engine.advance(at - (in_transit_of(self._journal) or 0.0)))
             await self._settle()
         await self._append_start(settings, at)
+        await self._find_done_before()
         return Recovered(self.engine, self.seq)
+
+    async def _find_done_before(self) -> None:
+        """Find the sessions that are known here, and whose on_retired has run: it must not run again when they leave memory here.
+
+        The clock of the machine that ran it was ahead of ours, or ours has been set back since.
+        """
+        ended = [-session.opened for session in self.engine.sessions() if session.ended]
+        self._work_log.done_before = await self._are_finished(ended)
+
+    async def _are_finished(self, seqs: list[int]) -> set[int]:
+        return await self._journal.finished(seqs) | self._marked.intersection(seqs)
 
     async def _begin_at_base(self, checkpoints: Checkpoints) -> bool:
         """Go on from the checkpoint that stands for the events that a journal has pruned; return False if it has pruned none."""
@@ -155,10 +186,11 @@ class Recovery:
             return False
         self.engine, self.seq = engine, checkpoint.seq
         checkpoints.begin_at(checkpoint.seq)
+        self._marked = set(checkpoint.marks)
         for number in checkpoint.marks:
             self._work_log.done(int(number))
         # A dead letter that was being tried again is a job of work that is done: the letter is still there.
-        finished = await self._journal.finished([job.seq for job in jobs]) | set(checkpoint.marks)
+        finished = await self._are_finished([job.seq for job in jobs])
         for job in jobs:
             if job.seq not in finished:
                 self._do_again(job)
@@ -186,7 +218,12 @@ class Recovery:
         report_at, stepped = anyio.current_time() + _REPORT_EVERY, 0
         async with aclosing(self._journal.read(after)) as records:
             async for record in records:
-                await self._step(record)
+                outcome = self._step(record)
+                if outcome is not None and not record.done:
+                    is_new = self._is_handed_over or record.seq in self._appended
+                    await self._find_work(outcome, record.seq, redelivered=not is_new)
+                if len(self._found) >= _AT_ONCE:
+                    await self._settle()
                 stepped += 1
                 if not stepped % _YIELD_EVERY:
                     await anyio.lowlevel.checkpoint()
@@ -198,26 +235,27 @@ class Recovery:
                     report_at = anyio.current_time() + _REPORT_EVERY
         await self._settle()
 
-    async def _step(self, record: Record) -> None:
+    def _step(self, record: Record) -> Outcome | None:
+        """Take in one record; return its outcome, if it can be read."""
         self.seq = record.seq
         try:
             event = read_record(record)
         except ParseError as error:  # an event that was read once must not keep the program from starting
             self._work_log.give_up_unreadable(record, error)
-            return
+            return None
         outcome = self.engine.receive(event, record.at, record.seq, record.dialect)
-        if not record.done:
-            is_new = self._is_handed_over or record.seq in self._appended
-            await self._find_work(outcome, record.seq, redelivered=not is_new)
-        self._find_retired(outcome.departed)
-        if len(self._found) >= _AT_ONCE:
-            await self._settle()
+        if record.done and outcome.departed:
+            self._find_retired(outcome.departed)
+        return outcome
 
     async def _find_work(self, outcome: Outcome, seq: int, *, redelivered: bool) -> None:
-        """Note the work that an outcome calls for."""
+        """Note the work that an outcome calls for, and that of what left memory with it."""
         outcome.journal_id, outcome.seq, outcome.redelivered = self._journal.id, seq, redelivered
         handlers = await self._handlers_of(outcome, seq)
-        self._found.append(Job(seq, handlers, outcome.event, outcome.session, outcome))
+        messages = [] if self._outbox is None else self._outbox.messages_of(outcome, self.engine)
+        self._found.append(_Found(Job(seq, handlers, outcome.event, outcome.session, outcome), []))
+        self._find_retired(outcome.departed)
+        self._found.append(_Found(None, messages))  # behind those of what left memory, as in a step
 
     async def _handlers_of(self, outcome: Outcome, seq: int) -> tuple[BoundHandler, ...]:
         """Return the handlers that an outcome calls for. A filter that ends the process must not do so at every start."""
@@ -234,7 +272,8 @@ class Recovery:
     def _find_retired(self, departed: tuple[Session | Unmatched | Caller, ...]) -> None:
         for gone in departed:
             if isinstance(gone, Session) and not self._is_remainder(gone):
-                self._found.append(retirement_of(gone, self._handlers))
+                messages = [] if self._outbox is None else self._outbox.last_messages_of(gone, self.engine)
+                self._found.append(_Found(retirement_of(gone, self._handlers), messages))
 
     def _is_remainder(self, session: Session) -> bool:
         """Return True for a session of which a pruned journal has only the last events: it was retired long ago."""
@@ -243,9 +282,13 @@ class Recovery:
     async def _settle(self) -> None:
         """Do again what was found, in order, without the retirements whose handlers are known to have run."""
         found, self._found = self._found, []
-        finished = await self._journal.finished([job.seq for job in found if job.seq < 0])
-        for job in found:
-            if job.seq not in finished:
+        finished = await self._are_finished([job.seq for job, _ in found if job is not None and job.seq < 0])
+        for job, messages in found:
+            if job is not None and job.seq in finished:
+                continue
+            if self._outbox is not None:
+                self._outbox.post(messages)
+            if job is not None:
                 self._do_again(job)
 
     def _do_again(self, job: Job) -> None:
@@ -270,13 +313,13 @@ class Recovery:
         seqs = await append(self._journal, [Entry(now, Dialect.DAILY_JS, None, event) for event in events], self.seq)
         if self._is_shared:
             self._appended = frozenset(seqs)
-            await self._fold(self.seq)
+            if seqs:
+                await self._fold(self.seq)
             return
         for seq, event in zip(seqs, events, strict=True):
             self.seq = seq
             outcome = self.engine.receive(event, now, seq, Dialect.DAILY_JS)
             await self._find_work(outcome, seq, redelivered=False)
-            self._find_retired(outcome.departed)
         await self._settle()
 
     def _has_missed_events(self) -> bool:

@@ -21,7 +21,7 @@ from telstate.routing._handler_timeout import checked_timeout
 from telstate.routing._handlers import NEWS, Handler, Hook, Registration, filters_of, names_of, register
 from telstate.routing._retry import Retry
 
-__all__ = ["Router"]
+__all__ = ["Router", "check_router"]
 
 H = TypeVar("H", bound=Handler)
 
@@ -251,6 +251,12 @@ class Router:
             yield (registration if registration.timeout is not None else registration._replace(timeout=timeout)), around
         for router in self._included:
             yield from router.walk(around, timeout)
+
+
+def check_router(router: object) -> None:
+    """Raise TypeError if something else stands where a router belongs: a list of handlers, or a module that has one."""
+    if not isinstance(router, Router):
+        raise TypeError(f"expected a telstate.Router with the handlers first, got {router!r}")
 
 
 def _refuse(decorator: str, bare: object) -> None:

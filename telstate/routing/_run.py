@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from types import TracebackType
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
@@ -25,20 +26,23 @@ from telstate.routing._deliveries import Deliveries
 from telstate.routing._delivery import Delivery
 from telstate.routing._gate import Gate
 from telstate.routing._handlers import HandlerTable
+from telstate.routing._instruments import Instruments
 from telstate.routing._interruption import Interruption
 from telstate.routing._lanes import Job, Lanes
 from telstate.routing._log import Log, report_repeated
 from telstate.routing._memory_journal import MemoryJournal
 from telstate.routing._observers import Observers
-from telstate.routing._ports import Clock, Control, Elsewhere, Journal
+from telstate.routing._outbox import Outbox
+from telstate.routing._ports import Clock, Control, Elsewhere, Instrument, Journal, Messenger
 from telstate.routing._presence import Reconcile, Reconciler
 from telstate.routing._recovery import Recovery
 from telstate.routing._router import Router
 from telstate.routing._runner import Runner
 from telstate.routing._self_checks import SelfChecks
-from telstate.routing._sequencer import Sequencer
+from telstate.routing._sequencer import Listener, Sequencer
 from telstate.routing._tender import Tender
 from telstate.routing._trial import Trial
+from telstate.routing._vitals import Vitals, vitals_of
 from telstate.routing._waiters import Waiters
 from telstate.routing._wind_down import WindDown
 from telstate.routing._work_log import WorkLog
@@ -71,6 +75,8 @@ class Setup(NamedTuple):
     log_transitions: bool
     gate: Callable[[], bool] | None
     elsewhere: Elsewhere | None = None
+    notify: Messenger | None = None
+    instruments: Sequence[Instrument] = ()
 
 
 class Run:
@@ -83,21 +89,29 @@ class Run:
 
     def __init__(self, calls: Any, setup: Setup) -> None:
         self._setup = setup
+        self.id: str = uuid4().hex
+        """Names this run."""
         self._journal = journal = setup.journal or MemoryJournal()
         self._is_shared = abilities_of(journal).is_shared
         burst = max(1, min(_BURST, setup.lane_limit // 2))  # half a lane may wait for a turn when the other half comes
         self._interruption = Interruption()
         own = [(CARRY_OUT, ())] if setup.elsewhere is not None else []
-        handlers = self._handlers = HandlerTable([*setup.router.walk(), *own], calls, setup.clock, self._interruption)
+        self._instruments = Instruments(setup.instruments, calls)
+        registrations, around = [*setup.router.walk(), *own], self._instruments.around
+        handlers = self._handlers = HandlerTable(registrations, calls, setup.clock, self._interruption, around)
         gate = Gate(setup.gate) if setup.gate is not None else None
         self.backlog = Backlog(setup.pending_limit, gate)
         work_log = self.work_log = WorkLog(journal, setup.clock)
+        self._outbox = None if setup.notify is None else Outbox(journal, setup.notify, work_log, setup.clock)
         self.sequencer = Sequencer(journal, setup.clock, setup.settings, self.backlog, work_log, at_once=burst)
         runner = Runner(handlers.errors, work_log, self.backlog, self._interruption, gate)
         self.lanes = Lanes(runner, self.backlog, work_log.finished, setup.lane_limit, gate)
         self._deliveries = Deliveries(journal, setup.max_deliveries)
         self._trial = Trial(self._deliveries, self.lanes, work_log)
-        self.checks = SelfChecks(setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after)
+        patience = abilities_of(journal).patience
+        self.checks = SelfChecks(
+            setup.clock, self.sequencer, self.backlog, self.lanes, setup.slow_after, patience=patience
+        )
         self.checkpoints = Checkpoints(journal, self.sequencer, work_log, self.lanes)
         self._tender = Tender(journal, self.sequencer, self.checkpoints)
         self.across = Across(self.sequencer, setup.elsewhere)
@@ -105,10 +119,13 @@ class Run:
         self.observers = Observers(self.sequencer)
         self.reconciler = Reconciler(setup.reconcile, self.sequencer, setup.clock, self._interruption)
         self._wind_down = WindDown(setup.calls_end_within, setup.clock, self.sequencer)
-        client = None if setup.elsewhere is None else ActionClient(self.sequencer, self.backlog, setup.elsewhere)
-        self.call_control = CallControl(setup.control, self.sequencer, self.reconciler, self.across, client)
+        elsewhere = setup.elsewhere
+        self.client = None if elsewhere is None else ActionClient(self.sequencer, self.backlog, elsewhere)
+        self.call_control = CallControl(setup.control, self.sequencer, self.reconciler, self.across, self.client)
         self.actions = ActionServer(self.sequencer, self.call_control)
-        self.dead_letters = DeadLetters(journal, handlers, self.sequencer, work_log, self.lanes, self._deliveries)
+        self.dead_letters = DeadLetters(
+            journal, handlers, self.sequencer, work_log, self.lanes, self._deliveries, self._outbox
+        )
         self._delivery = Delivery(
             handlers,
             self.lanes,
@@ -151,6 +168,7 @@ class Run:
             self.is_running = False
             self._started.set()
             raise
+        self._instruments.open(self.sequencer)
         self._setup.router.start()
         self._group = group = await anyio.create_task_group().__aenter__()
         self._hurry = anyio.CancelScope()
@@ -174,6 +192,8 @@ class Run:
         ):
             group.start_soon(task)
         group.start_soon(self.lanes.name_slow_handlers, self._setup.slow_after)
+        if self._outbox is not None:
+            group.start_soon(self._outbox.run)
         self.accepts = True
         self._started.set()
         self.reconciler.open(group)
@@ -197,9 +217,13 @@ class Run:
             raise
         try:
             await self._deliveries.load()
-            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes, self._deliveries)
+            stepped: Listener = self._delivery.stepped
+            if self._outbox is not None:
+                await self._outbox.load()
+                stepped = self._outbox.before(stepped, lambda: self.sequencer.engine)
+            recovery = Recovery(journal, self._handlers, self.work_log, self.lanes, self._deliveries, self._outbox)
             engine, seq = await recovery.run(settings, self.checkpoints, self._setup.clock.now())
-            self.sequencer.open(engine, seq, self._delivery.stepped, asks=self.reconciler.asks)
+            self.sequencer.open(engine, seq, stepped, asks=self.reconciler.asks)
             await self._trial.prepare()
         except BaseException:
             await self._let_go()
@@ -249,9 +273,11 @@ class Run:
         try:
             if not self._hurry.cancel_called:
                 self._hurry.deadline = anyio.current_time() + self._setup.drain
-            self._draining = True
+            self._draining = self.backlog.is_leaving = True
             with self._hurry:
                 await (self._let_finish() if self._is_shared else self.idle())
+                if self._outbox is not None:
+                    await self._outbox.drain()
         finally:
             self._draining = False
             cut_off = self.lanes.running()
@@ -263,6 +289,7 @@ class Run:
             self._group.cancel_scope.cancel()
             self.waiters.close()
             self.observers.close()
+            self._instruments.close()
             self.sequencer.close(_CLOSE_WITHIN)
             self.work_log.close(_CLOSE_WITHIN)
             try:
@@ -286,7 +313,7 @@ class Run:
     async def _close_journal(self, cut_off: list[Job]) -> None:
         """Write what is left, and a last checkpoint. A disk that hangs must not keep the program from ending."""
         with anyio.move_on_after(_CLOSE_WITHIN, shield=True) as scope:
-            await self.checkpoints.save()
+            await self.checkpoints.save(is_last=True)
             await self.work_log.flush()
             is_complete = self.checkpoints.has(self.sequencer.seq) and not self.work_log.unwritten
             await self._deliveries.end(self.sequencer.seq if is_complete else None, cut_off)
@@ -322,7 +349,7 @@ class Run:
         elif self._body is not None and self._hurry is not None:
             if self._body.cancel_called or self._leaving:
                 self._hurry.cancel()
-            self._body.cancel()
+            self._end_body()
 
     async def _watch_signals(self) -> None:
         if not self._setup.stop_on_signals:
@@ -340,7 +367,11 @@ class Run:
     async def _watch_wind_down(self) -> None:
         await self._calls_go_on.wait()
         await self._wind_down.over()
+        self._end_body()
+
+    def _end_body(self) -> None:
         if self._body is not None:
+            self.backlog.is_leaving = True
             self._body.cancel()
 
     async def _watch_interruption(self) -> None:
@@ -358,6 +389,11 @@ class Run:
         return not self._leaving or self._hurry.cancel_called
 
     # --- where it stands ------------------------------------------------------------------------------------------
+
+    def vitals(self) -> Vitals:
+        """Return how it is, in numbers."""
+        parts = (self.sequencer, self.backlog, self.lanes, self.work_log, self.checkpoints, self._outbox)
+        return vitals_of(self._journal, *parts)
 
     @property
     def is_open(self) -> bool:
@@ -406,7 +442,7 @@ class Run:
                 raise NotRunning("the dispatcher was not entered, or was left before all handlers had finished")
             if self.sequencer.busy or self.dead_letters.starting:
                 await anyio.sleep(0.001)  # the disk is slower than that
-            elif self.backlog.pending:
+            elif self.backlog.pending > self.backlog.left:
                 await self.backlog.empty()
             elif self.call_control.busy:
                 await self.call_control.idle()

@@ -16,6 +16,7 @@ import anyio
 
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
+from telstate.errors import NotRunning
 from telstate.routing._backlog import Backlog
 from telstate.routing._cancellation import forgive_cancellation, is_cancelled
 from telstate.routing._gate import Gate
@@ -138,9 +139,18 @@ class Runner:
         except BaseException as error:  # it may raise whatever there is: only our own cancellation ends a worker
             if running is not None and running.closed:
                 raise  # nobody runs this worker any more
+            if self._backlog.is_leaving and _needs_more_time(error):
+                await self._leave(lane, handler)
             await self._raised(job, handler, error)
         finally:
             lane.scope = None
+
+    async def _leave(self, lane: Lane, handler: BoundHandler) -> None:
+        """A handler cannot finish, as the dispatcher is being left: it did not fail, and runs again at the next start, like one that is cut off."""
+        self._log.info("handler.left", handler=handler.name, hint="it runs again at the next start")
+        lane.handler = None  # nobody waits for it
+        self._backlog.leave(1 + len(lane.jobs))
+        await anyio.sleep_forever()
 
     async def _raised(self, job: Job, handler: BoundHandler, error: BaseException) -> None:
         """A handler raised. If it was cut off, it goes on as our cancellation; anything else is a failure of the handler."""
@@ -204,6 +214,13 @@ class Runner:
             see=see,
             exception=traceback_of(error, display_names(session, outcome and outcome.event)),
         )
+
+
+def _needs_more_time(error: BaseException) -> bool:
+    """Return whether all that went wrong is that a dispatcher takes nothing more."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(NotRunning)[1] is None
+    return isinstance(error, NotRunning)
 
 
 class _Failure(NamedTuple):

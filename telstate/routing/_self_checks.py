@@ -38,14 +38,18 @@ class SelfChecks:
         backlog: knows how many events wait.
         lanes: know which handlers run for long.
         slow_after: seconds after which a handler is slow; a loop that is blocked is named after one second at most.
+        patience: how much longer than a second to wait between two looks while the journal keeps events.
     """
 
-    def __init__(self, clock: Clock, sequencer: Sequencer, backlog: Backlog, lanes: Lanes, slow_after: float) -> None:
+    def __init__(
+        self, clock: Clock, sequencer: Sequencer, backlog: Backlog, lanes: Lanes, slow_after: float, *, patience: float
+    ) -> None:
         self._clocks = ClockWatch(clock) if isinstance(clock, SystemClock) else None
         self._sequencer = sequencer
         self._backlog = backlog
         self._lanes = lanes
         self._blocked_after = min(slow_after, _BLOCKED_AFTER)
+        self._every = _EVERY * patience
         self._log = Log(burst=1, every=_SAY_EVERY)
 
     @property
@@ -58,7 +62,7 @@ class SelfChecks:
         """Look, again and again."""
         looks = 0
         while True:
-            await anyio.sleep(_EVERY)
+            await anyio.sleep(_EVERY if self._sequencer.health.has_failed else self._every)
             looks += 1
             self._sequencer.health.look()
             self._look_at_backlog()

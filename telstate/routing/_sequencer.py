@@ -14,24 +14,28 @@ from contextlib import aclosing
 
 import anyio
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session
 from telstate.calls._settings import Settings
 from telstate.calls._timers import PRESENCE, SILENCE
-from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.errors import EventTooLarge, JournalError, NotRunning, ParseError
 from telstate.events import DeadlinePassed, Dialect, Event, Presence, PresenceChecked, SettingsChanged
 from telstate.routing._abilities import abilities_of, in_transit_of
 from telstate.routing._backlog import Backlog
 from telstate.routing._clock import SystemClock
 from telstate.routing._journal_health import JournalHealth
 from telstate.routing._log import Log
+from telstate.routing._new_event import new_event
 from telstate.routing._payload import encode, read_record
 from telstate.routing._ports import Clock, Entry, Journal, Record
 from telstate.routing._work_log import WorkLog
 
-__all__ = ["Listener", "Sequencer"]
+__all__ = ["Listener", "Receive", "Sequencer"]
+
+Receive = Callable[[Event, float | None, int | None, str | None], Outcome]
+"""Steps an event: `Engine.receive`."""
 
 Listener = Callable[[Outcome | None, tuple[Session | Unmatched | Caller, ...]], None]
 """Learns of each step: its outcome (None where only time passed), and what left memory with it."""
@@ -57,7 +61,7 @@ class _Submission:
     def __init__(self, entries: Sequence[Entry], at: float | None = None) -> None:
         self.entries = entries
         self.at = at
-        self.done = anyio.Event()
+        self.done = new_event()
         self.outcomes: list[Outcome] = []
         self.error: Exception | None = None
 
@@ -115,10 +119,11 @@ class Sequencer:
         self._listener: Listener = _ignore
         self._unobserved: Listener = _ignore
         """The listener, without the observer before it."""
+        self._receive: Receive = self.engine.receive
         self._asks = False
         self._queue: dict[_Submission, None] = {}
         """In order; a dict, so that one can leave from the middle."""
-        self._filled = anyio.Event()
+        self._filled = new_event()
         self._commit_scope: anyio.CancelScope | None = None
         self._own: dict[int, tuple[_Submission, Event]] = {}
         """On a shared journal: own entries that the tail has not brought yet."""
@@ -144,6 +149,7 @@ class Sequencer:
             asks: True if somebody can be asked whether a silent session is still there, before a limit ends it.
         """
         self.engine, self.seq, self.journal_id = engine, seq, self._journal.id
+        self._receive = engine.receive
         self._listener = self._unobserved = listener
         self._asks = asks
         self.now = _never_falling(engine.now, self._clock)
@@ -162,6 +168,15 @@ class Sequencer:
                 observe(outcome)
 
         self._listener = listen
+
+    def measure(self, around: Callable[[Receive], Receive]) -> None:
+        """Put something around the engine's `receive`. Without it a step costs nothing more."""
+        self._receive = around(self._receive)
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for their commit."""
+        return sum(len(submission.entries) for submission in list(self._queue))
 
     @property
     def is_shared(self) -> bool:
@@ -260,11 +275,14 @@ class Sequencer:
         """Commit what was submitted since the last commit, in one append, again and again."""
         try:
             while True:
-                await self._filled.wait()
+                if self._filled.is_set():
+                    await anyio.lowlevel.checkpoint()  # cancelled meanwhile, it begins no further commit
+                else:
+                    await self._filled.wait()
                 await self._backlog.yield_to_handlers(self._runnable_limit)
                 batch = self._take()
                 if not self._queue:
-                    self._filled = anyio.Event()
+                    self._filled = new_event()
                 if batch:
                     await self._commit_shielded(batch)
         finally:
@@ -324,7 +342,7 @@ class Sequencer:
     def _appended(self, submission: _Submission, entry: Entry, seq: int) -> None:
         """The journal has an entry. A journal of our own has nothing before it that was not stepped; a shared one may."""
         if self._tail is None:
-            submission.add(self._step(entry.event, entry.at, seq, entry.dialect))
+            self._step(entry.event, entry.at, seq, entry.dialect, submission)
         elif (outcome := self._early.pop(seq, None)) is not None:
             submission.add(outcome)
         elif seq > self.seq:
@@ -364,21 +382,23 @@ class Sequencer:
             self._work_log.give_up_unreadable(record, error)
             self.seq = record.seq
             return
-        outcome = self._step(event, record.at, record.seq, record.dialect)
-        if submission is not None:
-            submission.add(outcome)
-        elif self._commit_scope is not None:
+        outcome = self._step(event, record.at, record.seq, record.dialect, submission)
+        if submission is None and self._commit_scope is not None:
             self._early[record.seq] = outcome
             if len(self._early) > _EARLY_LIMIT:  # the append hangs
                 del self._early[next(iter(self._early))]
 
     # --- stepping -------------------------------------------------------------------------------------------------
 
-    def _step(self, event: Event, at: float | None, seq: int, dialect: str) -> Outcome:
-        """Step one record. Nothing here waits, and only a bug raises."""
-        outcome = self.engine.receive(event, at, seq, dialect)
+    def _step(
+        self, event: Event, at: float | None, seq: int, dialect: str, submission: _Submission | None = None
+    ) -> Outcome:
+        """Step one record, for a submission if it is of one. Nothing here waits, and only a bug raises."""
+        outcome = self._receive(event, at, seq, dialect)
         outcome.journal_id, outcome.seq = self.journal_id, seq
         self.seq = seq
+        if submission is not None:
+            submission.add(outcome)  # before the listener, which wakes a worker: an answer does not wait for handlers
         if type(event) is SettingsChanged:
             self._rearm()
         self._listener(outcome, outcome.departed)
@@ -474,7 +494,8 @@ class Sequencer:
 
 
 def _not_kept(error: Exception) -> JournalError:
-    return JournalError(f"the journal could not keep the event, so it was not taken in: {error}")
+    kind = EventTooLarge if isinstance(error, EventTooLarge) else JournalError
+    return kind(f"the journal could not keep the event, so it was not taken in: {error}")
 
 
 def _fail(batch: Sequence[_Submission], error: Exception) -> None:

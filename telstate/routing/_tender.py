@@ -7,7 +7,7 @@ import anyio
 from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._checkpoints import Checkpoints
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log, failure_of
 from telstate.routing._ports import Journal
 from telstate.routing._sequencer import Sequencer
 
@@ -29,7 +29,8 @@ class Tender:
     """
 
     def __init__(self, journal: Journal, sequencer: Sequencer, checkpoints: Checkpoints) -> None:
-        self._tend = abilities_of(journal).tend
+        abilities = abilities_of(journal)
+        self._tend, self._every = abilities.tend, _EVERY * abilities.patience
         self._sequencer = sequencer
         self._checkpoints = checkpoints
         self._failed = 0
@@ -38,7 +39,7 @@ class Tender:
     async def run(self) -> None:
         """Go on until cancelled. A failure is logged, and tried again."""
         while self._tend is not None:
-            await anyio.sleep(_EVERY)
+            await anyio.sleep(self._every)
             try:
                 with own_cancellation_only():
                     if await self._tend(self._sequencer.now()):
@@ -47,5 +48,5 @@ class Tender:
             except Exception as error:
                 if self._failed % _LOG_EVERY == 0:
                     hint = "if its files are gone, events are refused until the program is started again"
-                    self._log.error("journal.failed", error=str(error), exception=traceback_of(error), hint=hint)
+                    self._log.error("journal.failed", **failure_of(error), hint=hint)
                 self._failed += 1

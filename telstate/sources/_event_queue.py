@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.errors import EventTooLarge, JournalError, NotRunning, ParseError
 from telstate.events import Dialect, Event, SourceGap
 from telstate.events._json import to_bytes
 from telstate.routing._id_scopes import IdScope
@@ -222,6 +222,10 @@ class EventQueue:
                 await self._calls.receive(item.payload, Dialect.DAILY_PYTHON)
             except ParseError as error:
                 self._log_unreadable(item.handler, error)
+            except EventTooLarge as error:
+                self._log.error(
+                    "source.event_lost", error=str(error), hint="no retry helps: raise the limit that it names"
+                )
             except JournalError as error:
                 hint = f"the event is retried in {pause:g} s; nothing is lost while the queue has room"
                 self._log.error("source.journal_failed", error=str(error), waiting=len(self._queue), hint=hint)

@@ -65,8 +65,8 @@ def _lines(name: str, file: io.BufferedReader) -> Iterator[LogLine]:
     while chunk := source.readline(MAX_LINE + 1):
         number += 1
         size += len(chunk)
-        too_long = len(chunk) > MAX_LINE and not chunk.endswith(b"\n")
         whole = chunk.endswith(b"\n")
+        too_long = not whole and len(chunk) > MAX_LINE
         while too_long and not whole and (rest := source.readline(MAX_LINE)):
             size += len(rest)
             whole = rest.endswith(b"\n")

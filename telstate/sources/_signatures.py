@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 __all__ = [
+    "AHEAD",
     "PINLESS",
     "TOLERANCE",
     "TRUNK",
@@ -29,7 +30,7 @@ __all__ = [
 TOLERANCE = 2 * 3600.0
 """Seconds for which a signature is valid. Daily documents no limit; it may sign a retry with its first timestamp, and retries for
 up to an hour. telstate remembers the id of every webhook for this long, so a replayed request is a duplicate."""
-_AHEAD = 300.0
+AHEAD = 300.0
 """How many of these seconds may lie in the future: the sender's clock may be ahead of ours."""
 _MILLISECONDS_FROM = 1e11
 """A timestamp this large is in milliseconds, as pinless dial-in and trunks send it: in seconds it would be the year 5138."""
@@ -96,7 +97,7 @@ class Secret:
             key = b""
         if not key:
             raise ValueError(
-                "a secret is base64, as Daily shows it in `hmac`: of a webhook, a pinless number or a SIP trunk"
+                "a secret is base64, as Daily shows it in `hmac`: of a webhook, a pinless number or a SIP trunk. `openssl rand -base64 32` makes one"
             )
         self._key = key
 
@@ -144,9 +145,15 @@ def verify(
     if not any(matches):
         raise WrongSignature("the signature does not match: another secret, or another body")
     age = now - _seconds(timestamp)
-    ahead = min(_AHEAD, tolerance)
-    if not -ahead <= age <= tolerance - ahead:
-        raise BadSignature(f"the signature is {age:.0f} seconds old; the limit is {tolerance - ahead:.0f}")
+    ahead = min(AHEAD, tolerance)
+    if age > tolerance - ahead:
+        raise BadSignature(
+            f"the signature is {age:.0f} seconds old; the limit is {tolerance - ahead:.0f}. Is this machine's clock right?"
+        )
+    if not age >= -ahead:
+        raise BadSignature(
+            f"the signature lies {-age:.0f} seconds in the future; the limit is {ahead:.0f}. Is this machine's clock right?"
+        )
 
 
 def _seconds(timestamp: str) -> float:

@@ -12,21 +12,22 @@ and is answered with 200. The event is in the journal before the answer is sent,
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
 from time import time
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from telstate._asgi import PROXY_HEADERS, confirm_sender, is_local
 from telstate.calls._outcome import OutcomeKind
-from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.errors import EventTooLarge, JournalError, NotRunning, ParseError
 from telstate.events import Dialect
 from telstate.events._address_tests import LONGEST_UNSIGNED, is_trunk_test, is_unsigned_test
 from telstate.events._masking import mask
@@ -35,6 +36,7 @@ from telstate.routing._log import Log, text_of
 from telstate.routing._ports import EventSink
 from telstate.sources._bodies import UnverifiedBodies
 from telstate.sources._plain_requests import PlainRequest
+from telstate.sources._probes import probe_routes, why_not_ready
 from telstate.sources._request_kinds import KnownSecrets, is_signed, what_is_missing
 from telstate.sources._signatures import (
     PINLESS,
@@ -108,13 +110,15 @@ def webhook_app(
 
     Raises:
         ValueError: if a secret is not base64, or a number is not positive.
-        TypeError: if secrets are not a list.
+        TypeError: if secrets are not a list, or `calls` takes in no events.
     """
+    if not hasattr(calls, "receive"):
+        raise TypeError(f"expected a Dispatcher (or a publisher to a stream) that takes in the events, got {calls!r}")
     if not tolerance > 0 or max_body < 1 or not receive_timeout > 0:
         raise ValueError("tolerance=, max_body= and receive_timeout= must be above 0")
     known = KnownSecrets(secrets, pinless_secrets, trunk_secrets)
     if not known:
-        hint = "only unsigned requests from this machine are accepted: pass secrets=[…]"
+        hint = "only unsigned requests from this machine are accepted: pass secrets=[…] (telstate serve: TELSTATE_WEBHOOK_SECRET)"
         Log().warning("webhooks.without_secret", hint=hint)
     receiver = _Receiver(
         calls, known, tolerance=tolerance, max_body=max_body, receive_timeout=receive_timeout, clock=clock
@@ -131,22 +135,13 @@ def webhook_app(
     app = Starlette(
         routes=[
             *(Route(path, receiver.post, methods=["POST"]) for path in _PATHS),
-            Route("/ready", receiver.ready, methods=["GET"]),
-            Route("/health", receiver.health, methods=["GET"]),
+            *probe_routes(partial(why_not_ready, calls)),
         ],
         lifespan=lifespan,
     )
     app.state.direct_route = DirectRoute(receiver)
+    app.state.answers = receiver.answers  # for `telstate.views.PrometheusMetrics`
     return app
-
-
-@runtime_checkable
-class _SaysWhy(Protocol):
-    """A sink that says why it is not ready, as a dispatcher does."""
-
-    @property
-    def not_ready(self) -> str | None:
-        """The reason, in words; None if it is ready."""
 
 
 class ReceiverAnswer(NamedTuple):
@@ -210,6 +205,8 @@ class _Receiver:
         self._clock = clock
         self._steady = SystemClock()
         """The time by the wall clock at the start and a monotonic clock since: a wall clock that is wrong for a while refuses nobody."""
+        self.answers: Counter[int] = Counter({200: 0, 401: 0, 503: 0})
+        """How many requests were answered, by status."""
         self._bodies = UnverifiedBodies(max(_UNVERIFIED, 4 * max_body))
         self._log = Log(burst=1, every=60.0)  # anybody can cause these lines
 
@@ -230,15 +227,18 @@ class _Receiver:
         """Answer a request that has been read."""
         try:
             if is_unsigned_test(body):
-                return _OK
-            if is_trunk_test(body):
-                return self._answer_trunk_test(head, body)
-            kind = self._check(head, body)
-            head.confirm()
-            self._refuse_new_callers(kind)
-            return await self._receive(head, body, is_trunk=kind is TRUNK)
+                answer = _OK
+            elif is_trunk_test(body):
+                answer = self._answer_trunk_test(head, body)
+            else:
+                kind = self._check(head, body)
+                head.confirm()
+                self._refuse_new_callers(kind)
+                answer = await self._receive(head, body, is_trunk=kind is TRUNK)
         except _Rejected as rejected:
             return self.refuse(head, rejected)
+        self.answers[answer.status] += 1
+        return answer
 
     def check_size(self, headers: Mapping[str, str], size: int) -> None:
         """Refuse a body that is longer than any of this sender's can be. An unsigned request can only be one of Daily's tests."""
@@ -252,21 +252,12 @@ class _Receiver:
         """True if requests must be signed."""
         return bool(self._secrets)
 
-    async def health(self, _: Request) -> Response:
-        """`GET /health`: the process lives. If it does not answer, restart it; no restart helps where only `/ready` fails."""
-        return JSONResponse({"ok": True})
-
-    async def ready(self, _: Request) -> Response:
-        """`GET /ready`: whether new calls may come here, and why not."""
-        reason = _why_not_ready(self._calls)
-        return JSONResponse({"ok": True} if reason is None else {"ok": False, "error": reason}, 503 if reason else 200)
-
     def _answer_trunk_test(self, head: _Head, body: bytes) -> ReceiverAnswer:
         """Answer the test of a new trunk. It carries no event, and Daily tells a secret that it makes itself only afterwards."""
         try:
             self._check(head, body)
         except _Rejected as rejected:
-            hint = "the trunk's calls will be refused until its `hmac` is among the secrets"
+            hint = "the trunk's calls will be refused until its `hmac` is among the secrets; `telstate doctor` sends such a test, too"
             self._log.warning("trunk.test_not_verified", path=head.path[:200], error=rejected.error, hint=hint)
             return _answer(ok=True, verified=False)  # `telstate trunk check` reads it
         head.confirm()
@@ -274,6 +265,7 @@ class _Receiver:
 
     def refuse(self, head: _Head, rejected: _Rejected) -> ReceiverAnswer:
         """Log why a request is refused, and answer it."""
+        self.answers[rejected.status] += 1
         facts = {"path": head.path[:200], "status": rejected.status, "error": rejected.error}
         self._log.warning("webhook.refused", client=head.client, **facts)
         # Only the log says what is wrong with a signature.
@@ -304,7 +296,10 @@ class _Receiver:
         if not self._secrets:
             if head.is_local():
                 return headers_of_url(head.path)
-            raise _Rejected(401, "without a secret only requests from this machine are accepted: pass secrets=[…]")
+            raise _Rejected(
+                401,
+                "without a secret only requests from this machine are accepted: pass secrets=[…] (telstate serve: TELSTATE_WEBHOOK_SECRET)",
+            )
         now, steady = self._clock(), self._steady.now()
         try:
             return self._secrets.verify(head.headers, body, now, tolerance=self._tolerance)
@@ -317,13 +312,13 @@ class _Receiver:
     def _refuse_new_callers(self, kind: SignatureHeaders) -> None:
         """While the service stops, let Daily's retry find one that stays. Of the calls that go on here webhooks tell."""
         if kind in (PINLESS, TRUNK) and getattr(self._calls, "is_stopping", False):  # a sink need not have it
-            raise _Rejected(503, _why_not_ready(self._calls) or "it is stopping")
+            raise _Rejected(503, why_not_ready(self._calls) or "it is stopping")
 
     async def _receive(self, head: _Head, body: bytes, *, is_trunk: bool) -> ReceiverAnswer:
         """Keep what came, and answer. Of a call on a trunk soon enough for Daily to retry while the caller hears ringback."""
         if not is_trunk:
             return await self._keep(head, body, self._receive_timeout)
-        is_in_trouble = _why_not_ready(self._calls) is not None
+        is_in_trouble = why_not_ready(self._calls) is not None
         try:
             within = _TRUNK_TIMEOUT_IN_TROUBLE if is_in_trouble else _TRUNK_TIMEOUT
             return await self._keep(head, body, min(within, self._receive_timeout))
@@ -341,11 +336,13 @@ class _Receiver:
                     await self._calls.add_dead_letter(body, error, Dialect.WEBHOOK)
                     return _answer(ok=True, outcome="dead letter")
         except TimeoutError:
-            reason = _why_not_ready(self._calls)
+            reason = why_not_ready(self._calls)
             text = f"events could not be taken in for {within:g} seconds"
             raise _Rejected(503, text if reason is None else f"{text}: {reason}") from None
         except NotRunning as error:
-            raise _Rejected(503, f"events cannot be kept: {_why_not_ready(self._calls) or text_of(error)}") from error
+            raise _Rejected(503, f"events cannot be kept: {why_not_ready(self._calls) or text_of(error)}") from error
+        except EventTooLarge as error:
+            raise _Rejected(413, f"an event of this size cannot be kept: {mask(_reason_of(error))}") from error
         except JournalError as error:
             raise _Rejected(503, f"events cannot be kept: {mask(_reason_of(error))}") from error
         return _KEPT.get(receipt.kind) or _answer(ok=True, outcome=str(receipt.kind))
@@ -404,10 +401,3 @@ def _reason_of(error: Exception) -> str:
     """Return why an event cannot be kept, as the journal says it."""
     cause = error.__cause__
     return text_of(cause if isinstance(cause, Exception) else error)
-
-
-def _why_not_ready(calls: EventSink) -> str | None:
-    """Return why no new calls should come, in words; None if they may. A sink other than a dispatcher need only say if it is open."""
-    if isinstance(calls, _SaysWhy):
-        return calls.not_ready
-    return None if calls.is_open else "events are not accepted: it has not started, or is stopping"

@@ -16,17 +16,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from shutil import which
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from telstate.errors import NotRunning
 from telstate.sources._signatures import WEBHOOK, Secret
+from telstate.testing._bot_runner import RUNNER
 from telstate.testing._domain import SimulatedDomain
 from telstate.testing._faults import Fault, FaultRules
+from telstate.testing._generator import Noise
 from telstate.testing._incoming import IncomingCalls
-from telstate.testing._phone_lines import PhoneLine, PhoneLines
+from telstate.testing._phone_lines import Answerer, LinePlan, PhoneLine, PhoneLines
 from telstate.testing._rooms import Leg
+from telstate.testing._routes import API
 from telstate.testing._server import FakeServer, ReceivedRequest
+from telstate.testing._simulation import Simulation
 from telstate.testing._trunk_calls import TrunkCall
 from telstate.testing._webhook_delivery import SentWebhook, WebhookTarget
 
@@ -50,16 +55,25 @@ class FakeDaily(IncomingCalls):
         secret: signs the requests to `webhook` and `pinless`; base64, None to send no signatures.
         pinless: a URL that receives callers on hold.
         key: the API key that requests must carry.
+        host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
         line: the line of numbers that are not in `lines`.
         joins: when a dialled party joins the room: at the `answer`, or when it `ring`s. Nothing documents which.
         registers: seconds until the SIP endpoints of a hosted room are ready.
+        presence: what a room's presence says: who is there (`on`), that nobody is (`none`), or nothing, as it is refused (`off`).
         presence_lag: seconds by which presence is behind; Daily documents up to 15.
         pauses: seconds before each retry of a webhook that was not answered with 200. Daily waits up to 15 minutes.
         ringback: seconds for which a trunk's caller hears ringback; without a 2xx by then the call is rejected.
+        noise: which share of the webhooks is lost, late or sent twice.
+        seed: of the random numbers for that.
+        bot: what the stand-in for a bot runner starts: a command (a list of words), or a URL that it posts to; None: a bot that only joins.
+            By default, callers on hold go to that stand-in if there is a bot, and neither `pinless` nor REST says otherwise.
+        bot_joins: seconds from a bot's start until it is in its room.
+        bot_in_new_rooms: True to start a bot for each room that REST makes.
+        watch: is called with a line of text about each thing that happens, in the fake's thread; numbers and names are in full.
 
     Raises:
-        ValueError: if the secret is not base64, or an option is out of its range.
+        ValueError: if the secret is not base64, an option is out of its range, or there is no such command.
     """
 
     def __init__(
@@ -69,32 +83,54 @@ class FakeDaily(IncomingCalls):
         *,
         pinless: str | None = None,
         key: str = KEY,
+        host: str = "127.0.0.1",
         port: int = 0,
-        line: PhoneLine | None = None,
+        line: LinePlan | None = None,
         joins: Literal["answer", "ring"] = "answer",
         registers: float = 0.0,
+        presence: Literal["on", "none", "off"] = "on",
         presence_lag: float = 0.0,
         pauses: Sequence[float] = _PAUSES,
         ringback: float = 12.0,
+        noise: Noise | None = None,
+        seed: int = 0,
+        bot: str | Sequence[str] | None = None,
+        bot_joins: float = 0.0,
+        bot_in_new_rooms: bool = False,
+        watch: Callable[[str], None] | None = None,
     ) -> None:
+        if presence not in ("on", "none", "off"):
+            raise ValueError(f"presence= is 'on', 'none' or 'off', not {presence!r}")
         if joins not in ("answer", "ring") or registers < 0 or presence_lag < 0 or not ringback > 0:
             raise ValueError(
                 "joins= is 'answer' or 'ring', registers= and presence_lag= are seconds from 0 on, ringback= above 0"
             )
+        if not bot_joins >= 0 or not _can_start(bot):
+            raise ValueError(
+                f"bot= is a command that exists, as a list of words, or a URL, and bot_joins= seconds from 0 on, not {bot!r}"
+            )
         self.key: str = key
-        self.lines: PhoneLines = PhoneLines(line or PhoneLine())
-        """What numbers and SIP URIs do: a `PhoneLine`, or one for each dial, the last for all further ones."""
+        self.lines: PhoneLines = PhoneLines(PhoneLine() if line is None else line)
+        """What numbers and SIP URIs do: a `PhoneLine`; one for each dial, the last for all further ones; or a script of `lines`."""
         self._secret = Secret(secret) if secret is not None else None
         self._webhook = webhook
         self._pinless = pinless
         self._options: dict[str, Any] = {
+            "bot": bot,
+            "bot_joins": bot_joins,
+            "bot_in_new_rooms": bot_in_new_rooms,
+            "watch": watch,
             "key": key,
+            "host": host,
             "port": port,
             "joins": joins,
             "registers": registers,
+            "presence": presence,
             "presence_lag": presence_lag,
             "pauses": tuple(pauses),
             "ringback": ringback,
+            "noise": noise or Noise(),
+            "seed": seed,
         }
         self._running: FakeServer | None = None
         self._is_open = False
@@ -104,14 +140,18 @@ class FakeDaily(IncomingCalls):
             raise NotRunning("a FakeDaily can be entered once: make another one")
         target = WebhookTarget(self._webhook, self._secret, headers=WEBHOOK) if self._webhook is not None else None
         self._running = FakeServer(self.lines, target, **self._options)
-        self._running.start()
+        domain, bots = self._running.domain, self._running.bots
+        if self._pinless is None and self._options["bot"] is not None:
+            self._pinless = self.bot_runner + "/daily-dialin-webhook"
+        simulation = Simulation(self, domain.unix, lambda room, body: bots.start(domain.room(room), body))
+        self._running.start(simulation.routes())
         self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop everything, within a second; then raise the fake's own errors, if there were any."""
+        """Stop everything, within a second, and commands of bots within five; then raise the fake's own errors, if there were any."""
         self._is_open = False
         self._server.stop()
         if self._server.errors:
@@ -120,7 +160,12 @@ class FakeDaily(IncomingCalls):
     @property
     def url(self) -> str:
         """The base URL of the REST API: `DailyApi(daily.key, url=daily.url)`."""
-        return f"http://127.0.0.1:{self._server.port}/v1"
+        return f"{self._server.address}{API}"
+
+    @property
+    def bot_runner(self) -> str:
+        """The URL of the stand-in for a bot runner, which has pipecat's paths: `/start`, and `/daily-dialin-webhook` for a number."""
+        return f"{self._server.address}{RUNNER}"
 
     # --- the simulated world ----------------------------------------------------------------------------------------
 
@@ -228,6 +273,17 @@ class FakeDaily(IncomingCalls):
                 return leg
         raise KeyError(session_id)
 
+    def simulated_answerer(self, session_id: str) -> Answerer | None:
+        """Return who or what is on the line of a dial-out: a person, a voicemail, a menu, or the carrier's trunk. None before the answer.
+
+        This is the truth of the simulation. Daily tells it nobody, in no event and no answer: there, a program's bot has to hear it.
+        Use it where a test stands in for that bot, as in `confirm=` of a `Dialer`.
+
+        Raises:
+            KeyError: if there was never such a session.
+        """
+        return self.session(session_id).answered_by
+
     def live(self, destination: str | None = None) -> list[Leg]:
         """Return the sessions that have not ended; only those to a destination, if one is given."""
         return [leg for leg in self.sessions if leg.live and destination in (None, leg.destination)]
@@ -277,3 +333,9 @@ class FakeDaily(IncomingCalls):
         if self._running is None:
             raise NotRunning("a FakeDaily can only be used inside its `with`")
         return self._running
+
+
+def _can_start(bot: str | Sequence[str] | None) -> bool:
+    if bot is None or isinstance(bot, str):
+        return bot is None or bot.startswith(("http://", "https://"))
+    return bool(bot) and which(bot[0]) is not None

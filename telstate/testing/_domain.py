@@ -281,9 +281,11 @@ class SimulatedDomain:
     def _answer(self, leg: Leg) -> None:
         if leg.line.rings is not None:
             self._ring(leg)  # due at the same moment, it comes first
-        leg.answered_at, leg.state = time.monotonic(), State.ANSWERED
+        leg.answered_at, leg.state, leg.answered_by = time.monotonic(), State.ANSWERED, leg.line.answered_by
         self._send(leg, "answered")
         self._join(leg)
+        if leg.line.put_through is not None:
+            self._plan(leg, leg.line.put_through, lambda: setattr(leg, "answered_by", "person"))
         if leg.line.talks is not None:
             self._plan(leg, leg.line.talks, lambda: self.end(leg, "remote"))
 
@@ -481,6 +483,10 @@ class SimulatedDomain:
         people: list[Bot | Leg] = [*self.bots, *self.legs]
         there = [one for one in people if one.room == room]
         return presence(there, time.monotonic() - lag, self._unix)
+
+    def unix(self, at: float) -> float:
+        """Return Unix seconds for a time by `time.monotonic`."""
+        return self._unix + at
 
     # --- reporting --------------------------------------------------------------------------------------------------
 

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import re
 from collections import UserDict
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
+from random import Random
 from typing import Any, Self
 
 import anyio
 
-__all__ = ["App", "ConnectionBroken", "Fault", "FaultRules", "cut", "drip", "flood", "hang", "instead", "lost"]
+__all__ = [
+    "App",
+    "ConnectionBroken",
+    "Fault",
+    "FaultRules",
+    "cut",
+    "drip",
+    "flood",
+    "hang",
+    "instead",
+    "lost",
+    "sometimes",
+]
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -137,3 +150,28 @@ async def flood(app: App, scope: _Message, receive: _Receive, send: _Send) -> No
         group.start_soon(pour)
         await hang(app, scope, receive, send)
         group.cancel_scope.cancel()
+
+
+def sometimes(shares: Sequence[tuple[float, Fault]], *, seed: int = 0) -> Fault:
+    """Apply a fault to a share of the requests: `daily.rules["*"] = faults.sometimes([(0.05, faults.lost)])`.
+
+    Args:
+        shares: each fault with its share, from 0 to 1; together at most 1.
+        seed: of the random numbers. Requests that come at once may meet them in another order.
+
+    Raises:
+        ValueError: if a share is below 0, or they are more than 1 together.
+    """
+    rng = Random(seed)  # noqa: S311 - a simulation
+    if any(share < 0 for share, _ in shares) or sum(share for share, _ in shares) > 1:
+        raise ValueError(f"shares are from 0 to 1, and at most 1 together, not {[share for share, _ in shares]}")
+
+    async def fault(app: App, scope: _Message, receive: _Receive, send: _Send) -> None:
+        drawn = rng.random()
+        for share, one in shares:
+            if drawn < share:
+                return await one(app, scope, receive, send)
+            drawn -= share
+        return await app(scope, receive, send)
+
+    return fault

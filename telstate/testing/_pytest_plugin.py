@@ -46,14 +46,18 @@ def telstate_control() -> FakeControl:
 
 
 @pytest.fixture
-def telstate_replay() -> Callable[[Lines], Engine]:
-    """A function that feeds a log, or events, and returns the engine: `telstate_replay(Path("call.jsonl")).sessions()`."""
+def telstate_replay() -> Callable[..., Engine]:
+    """A function that feeds a log, or events, and returns the engine: `telstate_replay(Path("call.jsonl")).sessions()`.
 
-    def replay(lines: Lines) -> Engine:
+    Fields of `telstate.Settings` may be given by name. Sessions leave an engine two hours after their end, by the time of the log, so a log
+    of a day needs `retention=86_400` for all of them.
+    """
+
+    def replay(lines: Lines, **settings: float) -> Engine:
         from telstate.calls._replay import Replay  # noqa: PLC0415
         from telstate.testing._ladders import as_lines  # noqa: PLC0415
 
-        fed = Replay()
+        fed = Replay(settings)
         for line in as_lines(_read(lines)):
             fed.feed(line)
         fed.finish()

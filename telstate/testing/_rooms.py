@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from telstate.calls._table import State
 from telstate.events import Direction
-from telstate.testing._phone_lines import PhoneLine
+from telstate.testing._phone_lines import Answerer, PhoneLine
 
 __all__ = ["Bot", "EndedAs", "Leg", "Meeting", "SimulatedEndpoint", "SimulatedRoom"]
 
@@ -54,6 +54,8 @@ class Leg:
     ringing_at: float | None = None
     answered_at: float | None = None
     """For a dial-in, when media flowed."""
+    answered_by: Answerer | None = None
+    """For a dial-out, who or what is on the line since it was answered. SIMULATED: Daily tells it nobody."""
     joined_at: float | None = None
     left_at: float | None = None
     ended_at: float | None = None

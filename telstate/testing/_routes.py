@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -24,14 +24,15 @@ from telstate.testing._faults import cut
 from telstate.testing._phone_lines import PhoneLine, PhoneLines
 from telstate.testing._pin_calls import check_pin_dialin
 from telstate.testing._refusals import Refusal, RequestRefused
-from telstate.testing._requests import invalid, json_object
-from telstate.testing._rooms import Leg
+from telstate.testing._requests import Handler, answering, invalid, json_object
+from telstate.testing._rooms import Leg, SimulatedRoom
 from telstate.testing._subscriptions import Subscriptions
 from telstate.testing._trunks import SimulatedTrunks
 
-__all__ = ["Routes"]
+__all__ = ["API", "Routes", "room_properties"]
 
-Handler = Callable[[Request], Awaitable[Response]]
+API = "/v1"
+"""Daily's REST API is below this path."""
 
 _NUMBER = re.compile(r"\+[1-9]\d{1,14}", re.ASCII)
 _CODECS = {"audio": {"OPUS", "G722", "PCMU", "PCMA"}, "video": {"H264", "VP8"}}
@@ -56,6 +57,8 @@ _RANGES = {"waitBeforeExtensionDialSec": (0, 60), "digitDurationMs": (50, 2000)}
 _NO_SESSION = Refusal(404, "not-found", "No session running")
 _NO_DIALOUT = Refusal(404, "not-found", "No dialout to stop")
 _WRONG_ID = Refusal(404, "not-found", "invalid sessionId")
+_NO_PRESENCE = Refusal(403, "authorization-error", "presence is not available")
+"""SIMULATED: for tests of programs that must do without."""
 _NOT_FORWARDED = Refusal(404, "not-found", "Call Forwarding Failed")
 
 
@@ -69,6 +72,8 @@ class Routes:
         trunks: its SIP trunks.
         numbers: its phone numbers.
         key: the API key.
+        made: is called with each room that is made.
+        presence: as in `FakeDaily`.
         presence_lag: seconds by which presence is behind.
     """
 
@@ -81,6 +86,8 @@ class Routes:
         numbers: DialinNumbers,
         *,
         key: str,
+        made: Callable[[SimulatedRoom], object],
+        presence: Literal["on", "none", "off"],
         presence_lag: float,
     ) -> None:
         self._domain = domain
@@ -89,10 +96,12 @@ class Routes:
         self._trunks = trunks
         self._numbers = numbers
         self._key = key
+        self._made = made
+        self._presence_is = presence
         self._lag = presence_lag
 
     def all(self) -> list[Route]:
-        """Return all routes, under /v1; all need the key."""
+        """Return all routes, under `API`; all need the key."""
         room, hooks, trunks, numbers = "/rooms/{name}", self._subscriptions, self._trunks, self._numbers
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/rooms", self._make),
@@ -126,23 +135,9 @@ class Routes:
             ("PUT", "/domain-dialin-config/{id}", numbers.update),
             ("DELETE", "/domain-dialin-config/{id}", numbers.delete),
         ]
-        return [Route(f"/v1{path}", self._authorized(handler), methods=[method]) for method, path, handler in table]
-
-    def _authorized(self, handler: Handler) -> Handler:
-        """Check the key, and turn refusals into answers."""
-
-        async def answer(request: Request) -> Response:
-            given = request.headers.get("Authorization")
-            if given is None:
-                return _refusal(Refusal(400, "authorization-header-error", "bad Authorization header format"))
-            if given != f"Bearer {self._key}":
-                return _refusal(Refusal(401, "authentication-error"))
-            try:
-                return await handler(request)
-            except RequestRefused as refused:
-                return _refusal(refused.refusal)
-
-        return answer
+        return [
+            Route(f"{API}{path}", answering(handler, self._key), methods=[method]) for method, path, handler in table
+        ]
 
     # --- rooms ------------------------------------------------------------------------------------------------------
 
@@ -151,9 +146,10 @@ class Routes:
         name = body.get("name") or uuid4().hex[:20]
         if not isinstance(name, str):
             raise invalid("name must be a string")
-        properties = _properties(body)
+        properties = room_properties(body)
         check_pin_dialin(properties, time.time())
         room = self._domain.make(name, properties, str(body.get("privacy", "public")))
+        self._made(room)
         return JSONResponse(room.to_json())
 
     async def _rooms(self, request: Request) -> Response:  # noqa: ARG002
@@ -164,7 +160,7 @@ class Routes:
         return JSONResponse(self._domain.room(request.path_params["name"]).to_json())
 
     async def _change(self, request: Request) -> Response:
-        room, properties = self._domain.room(request.path_params["name"]), _properties(await _body(request))
+        room, properties = self._domain.room(request.path_params["name"]), room_properties(await _body(request))
         check_pin_dialin({**room.properties, **properties}, time.time())
         return JSONResponse(self._domain.change(room.name, properties).to_json())
 
@@ -175,7 +171,10 @@ class Routes:
 
     async def _presence(self, request: Request) -> Response:
         name, user_id = self._domain.room(request.path_params["name"]).name, request.query_params.get("userId")
-        present = [one for one in self._domain.present(name, self._lag) if user_id in (None, one["userId"])]
+        if self._presence_is == "off":
+            raise RequestRefused(_NO_PRESENCE)
+        everybody = self._domain.present(name, self._lag) if self._presence_is == "on" else []
+        present = [one for one in everybody if user_id in (None, one["userId"])]
         limit = request.query_params.get("limit", str(len(present)))
         if not limit.isdecimal():
             raise invalid("limit must be a number")
@@ -280,10 +279,6 @@ class _CutAnswer(Response):
         await cut(self, scope, receive, send)
 
 
-def _refusal(refusal: Refusal) -> Response:
-    return JSONResponse({"error": refusal.error, "info": refusal.info}, refusal.status)
-
-
 async def _body(request: Request) -> dict[str, Any]:
     """Return the request's body, after a check of its types and ranges."""
     body = await json_object(request)
@@ -316,7 +311,12 @@ def _needed(body: dict[str, Any], name: str) -> str:
     return str(body[name])
 
 
-def _properties(body: dict[str, Any]) -> dict[str, Any]:
+def room_properties(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties in a body that makes or changes a room.
+
+    Raises:
+        RequestRefused: if they are not valid.
+    """
     properties = body.get("properties", {})
     if not isinstance(properties, dict):
         raise invalid("properties must be an object")

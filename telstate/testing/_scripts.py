@@ -112,8 +112,10 @@ def _hang_up(call: SimulatedCall, at: float, cause: Cause) -> SimulatedCall:
 def _connect(rng: Random, call: SimulatedCall, at: float) -> float:
     """Make the endpoint ready and connect the caller, sometimes after a while on hold; return when."""
     if rng.random() < 0.3:
-        on_hold = {"From": _number(rng), "To": _number(rng), "callId": new_id(rng), "callDomain": "daily.example"}
+        number = _number(rng)
+        on_hold = {"From": number, "To": _number(rng), "callId": new_id(rng), "callDomain": "daily.example"}
         call.add(at, "pinless-dialin", **on_hold)
+        call.facts["sipFrom"] = f"sip:{number}@carrier.example"  # by which the dial-in is known to be them
         at += rng.uniform(1, 4)
     call.add(at, "dialin-ready")
     at += rng.uniform(0.3, 2)

@@ -38,7 +38,7 @@ class WebhookSender:
         retry: Daily's `retryType`.
         pauses: seconds before each retry, for `exponential`; small numbers make tests fast.
         clock: returns Unix seconds, for the timestamps of signatures.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer to begin; the whole may take twice as long.
         headers: the signature headers, if the path does not decide.
     """
 
@@ -59,6 +59,7 @@ class WebhookSender:
         self._pauses = tuple(pauses) if retry == "exponential" else ()
         self._breaks = retry == "circuit-breaker"
         self._clock = clock
+        self._timeout = timeout
         # Without proxies of the environment: the receiver is a local one.
         self._client = httpx.AsyncClient(timeout=timeout, verify=_ssl_context(), trust_env=False)
         self.failed_count: int = 0
@@ -122,9 +123,13 @@ class WebhookSender:
         signed = sign(self._secret, timestamp, body, self._headers) if self._secret is not None else {}
         given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
         self.tries += 1
-        return await self._client.post(
-            self._url, content=body, headers={"content-type": "application/json", **signed, **given}
-        )
+        with anyio.move_on_after(
+            2 * self._timeout
+        ):  # httpx waits as long for each part of an answer, which may never end
+            return await self._client.post(
+                self._url, content=body, headers={"content-type": "application/json", **signed, **given}
+            )
+        raise httpx.ReadTimeout(f"no complete answer within {2 * self._timeout:g} seconds")
 
 
 @cache

@@ -9,10 +9,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from random import Random
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import uvicorn
@@ -20,23 +21,28 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from telstate.errors import NotRunning
 from telstate.events import Dialect
 from telstate.sources._listener import listen
+from telstate.testing._bot_runner import BotRunner
 from telstate.testing._dialin_numbers import DialinNumbers
 from telstate.testing._domain import DomainEvent, SimulatedDomain
 from telstate.testing._faults import ConnectionBroken, Fault, FaultRules
+from telstate.testing._generator import Noise
+from telstate.testing._happenings import event_line, request_line, undelivered_line
 from telstate.testing._phone_lines import PhoneLines
 from telstate.testing._pin_calls import PinCalls
-from telstate.testing._routes import Routes
+from telstate.testing._routes import API, Routes
+from telstate.testing._simulation import SIMULATION
 from telstate.testing._spelling import spell
 from telstate.testing._subscriptions import Subscriptions
 from telstate.testing._trunk_calls import TrunkCalls
 from telstate.testing._trunks import SimulatedTrunks
-from telstate.testing._webhook_delivery import WebhookDelivery, WebhookTarget
+from telstate.testing._webhook_delivery import SentWebhook, WebhookDelivery, WebhookTarget
 
 __all__ = ["FakeServer", "ReceivedRequest"]
 
@@ -67,13 +73,21 @@ class FakeServer:
     Args:
         lines: what numbers do.
         target: receives every event, besides the webhooks created through REST.
+        bot: as in `BotRunner`.
+        bot_joins: as in `BotRunner`.
+        bot_in_new_rooms: a bot is started for each room that REST makes.
+        watch: is called with a line about each thing that happens.
         key: the API key.
+        host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
         joins: as in `SimulatedDomain`.
         registers: as in `SimulatedDomain`.
+        presence: as in `FakeDaily`.
         presence_lag: seconds by which presence is behind.
         pauses: seconds before each retry of a webhook.
         ringback: seconds for which a trunk's caller hears ringback.
+        noise: what happens to webhooks on the way.
+        seed: of the random numbers for that.
     """
 
     def __init__(
@@ -81,41 +95,59 @@ class FakeServer:
         lines: PhoneLines,
         target: WebhookTarget | None,
         *,
+        bot: str | Sequence[str] | None,
+        bot_joins: float,
+        bot_in_new_rooms: bool,
+        watch: Callable[[str], None] | None,
         key: str,
+        host: str,
         port: int,
         joins: Literal["answer", "ring"],
         registers: float,
+        presence: Literal["on", "none", "off"],
         presence_lag: float,
         pauses: Sequence[float],
         ringback: float,
+        noise: Noise,
+        seed: int,
     ) -> None:
         self.seen: list[ReceivedRequest] = []
         self.faults: deque[Fault] = deque()
         self.errors: list[BaseException] = []
         self.subscriptions = Subscriptions()
         self.domain = SimulatedDomain(lines, report=self._send, later=self._later, joins=joins, registers=registers)
-        self.delivery = WebhookDelivery(pauses, self.errors.append)
+        self._watch = watch or _ignore
+        self._noise = noise
+        self._random = Random(seed)  # noqa: S311 - a simulation
+        self.delivery = WebhookDelivery(pauses, self.errors.append, self._delivered)
         self.numbers = DialinNumbers()
         self.pin_calls = PinCalls(self.domain)
         trunks = SimulatedTrunks()
         how = {"ringback": ringback, "registers": registers}
         self.trunk_calls = TrunkCalls(self.domain, trunks, self.delivery, self._later, **how)
         self._target = target
-        routes = Routes(
-            self.domain, lines, self.subscriptions, trunks, self.numbers, key=key, presence_lag=presence_lag
-        )
+        self.bots = BotRunner(self.domain, bot, joins=bot_joins, key=key, watch=self._watch, fail=self.errors.append)
+        answers: dict[str, Any] = {"key": key, "presence": presence, "presence_lag": presence_lag}
+        answers["made"] = (lambda room: self.bots.start(room, {})) if bot_in_new_rooms else _ignore
+        routes = Routes(self.domain, lines, self.subscriptions, trunks, self.numbers, **answers)
         paths = routes.all()
-        self.rules = FaultRules(route.path.removeprefix("/v1") for route in paths)
-        self._app = Starlette(routes=paths, exception_handlers={HTTPException: _not_found})
-        self._socket = listen("127.0.0.1", port, backlog=1024)
-        self.port: int = self._socket.getsockname()[1]
+        self.rules = FaultRules(route.path.removeprefix(API) for route in paths)
+        self._app = Starlette(routes=[*paths, *self.bots.routes()], exception_handlers={HTTPException: _not_found})
+        self._socket = listen(host, port, backlog=1024)
+        self.address: str = _address(self._socket)
+        self.bots.api_url = f"{self.address}{API}"
         self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._leaving: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, name="FakeDaily", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread; requests are answered from now on."""
+    def start(self, more: Iterable[Route] = ()) -> None:
+        """Start the thread; requests are answered from now on.
+
+        Args:
+            more: routes beside Daily's, which no fault concerns.
+        """
+        self._app.routes.extend(more)
         self._thread.start()
         self._loop = self._started.result()
 
@@ -179,6 +211,7 @@ class FakeServer:
             await asyncio.sleep(0.001)
         self._started.set_result(loop)
         await self._leaving.wait()
+        await self.bots.aclose()
         await self.delivery.aclose()
         server.should_exit = True
         await serving
@@ -194,6 +227,8 @@ class FakeServer:
     def _send(self, happened: DomainEvent) -> None:
         event, line = happened.event, happened.line
         kind = event.name.replace("-", ".", 1)
+        leg = self.domain.leg(event.facts.get("sessionId"))
+        self._watch(event_line(happened, None if leg is None else leg.answered_by))
         if kind in line.loses:
             return
         targets = [*([self._target] if self._target is not None else []), *self.subscriptions.targets(kind)]
@@ -201,41 +236,74 @@ class FakeServer:
         for target in targets:
             if payload is None:
                 raise AssertionError(f"the fake has no webhook for {event.name}")
-            times, delay = 2 if kind in line.twice else 1, line.delays.get(kind)
+            if self._random.random() < self._noise.lost:
+                continue
+            times = 2 if kind in line.twice or self._random.random() < self._noise.repeated else 1
+            delay = line.delays.get(kind, self._lateness())
             self.delivery.send(target, kind, payload, after=happened.after, delay=delay, times=times)
+
+    def _lateness(self) -> float | None:
+        """Return by how much the network delays a webhook; None: it keeps its place behind the earlier ones of its session."""
+        if self._random.random() < self._noise.swapped:
+            return self._random.uniform(0.5, 10)
+        if self._random.random() < self._noise.delayed:
+            return self._random.uniform(min(10, self._noise.delay), self._noise.delay)
+        return None
+
+    def _delivered(self, webhook: SentWebhook) -> None:
+        if not webhook.delivered:
+            self._watch(undelivered_line(webhook))
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answered: list[int] = []
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered.append(message["status"])
+            await send(message)
+
+        received = None
         try:
-            receive = await self._record(scope, receive)
+            received, receive = await self._record(scope, receive)
             if (fault := self._fault(scope["path"])) is not None:
-                await fault(self._app, scope, receive, send)
+                await fault(self._app, scope, receive, sending)
             else:
-                await self._app(scope, receive, send)
-        except (ConnectionBroken, ClientDisconnect, asyncio.CancelledError):
+                await self._app(scope, receive, sending)
+        except ConnectionBroken:
+            answered.clear()
+            raise
+        except (ClientDisconnect, asyncio.CancelledError):
             raise
         except BaseException as error:  # pytest's failures are not an Exception
             self.errors.append(error)
             raise
+        finally:
+            if received is not None and not (received.method == "GET" and received.path.startswith(SIMULATION)):
+                status = answered[0] if answered else None
+                self._watch(request_line(received.method, received.path, received.body, status))
 
     def _fault(self, path: str) -> Fault | None:
+        if not path.startswith(API):
+            return None
         if self.faults:
             return self.faults.popleft()
         rules = list(self.rules.items())
-        return next((fault for pattern, fault in rules if fnmatchcase(path.removeprefix("/v1"), pattern)), None)
+        return next((fault for pattern, fault in rules if fnmatchcase(path.removeprefix(API), pattern)), None)
 
-    async def _record(self, scope: Scope, receive: Receive) -> Receive:
+    async def _record(self, scope: Scope, receive: Receive) -> tuple[ReceivedRequest, Receive]:
         request = Request(scope, receive)
         body = await request.body()
         given = request.headers.get("Authorization", "")
-        self.seen.append(ReceivedRequest(request.method, request.url.path, given, _decoded(body), time.monotonic()))
+        received = ReceivedRequest(request.method, request.url.path, given, _decoded(body), time.monotonic())
+        self.seen.append(received)
         messages: deque[Message] = deque([{"type": "http.request", "body": body, "more_body": False}])
 
         async def again() -> MutableMapping[str, Any]:
             return messages.popleft() if messages else await receive()
 
-        return again
+        return received, again
 
 
 class _LoopbackServer(uvicorn.Server):
@@ -272,6 +340,17 @@ class _UnloggedProtocol(H11Protocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.logger = _SILENT_LOGGER
+
+
+def _address(listening: socket.socket) -> str:
+    """Return the URL by which this machine reaches a socket."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is replaced
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _ignore(_: object) -> None:
+    """Do nothing."""
 
 
 def _decoded(body: bytes) -> Any:

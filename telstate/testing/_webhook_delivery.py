@@ -62,11 +62,15 @@ class WebhookDelivery:
     Args:
         pauses: seconds before each retry.
         fail: is called with errors that are bugs, not failures of a receiver.
+        tell: is called with each webhook that was delivered or given up.
     """
 
-    def __init__(self, pauses: Sequence[float], fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, pauses: Sequence[float], fail: Callable[[BaseException], None], tell: Callable[[SentWebhook], None]
+    ) -> None:
         self._pauses = tuple(pauses)
         self._fail = fail
+        self._tell = tell
         self._senders: dict[tuple[object, ...], _LimitedSender] = {}
         self._last: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._due: dict[asyncio.Task[None], str] = {}
@@ -144,7 +148,7 @@ class WebhookDelivery:
         then: Callable[[bool], None],
     ) -> None:
         delivered = await self._sender(target).persist(body, within, wanted)
-        self.sent.append(SentWebhook(time.monotonic(), target.url, kind, body, delivered))
+        self._note(target, kind, body, delivered=delivered)
         then(delivered)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -170,9 +174,14 @@ class WebhookDelivery:
         sender = self._sender(target)
         for _ in range(times):
             delivered = target.is_active and await sender.deliver(body)
-            self.sent.append(SentWebhook(time.monotonic(), target.url, kind, body, delivered))
+            self._note(target, kind, body, delivered=delivered)
             if target.hook is not None and target.is_active:
                 _update(target.hook, sender, delivered=delivered)
+
+    def _note(self, target: WebhookTarget, kind: str, body: dict[str, Any], *, delivered: bool) -> None:
+        webhook = SentWebhook(time.monotonic(), target.url, kind, body, delivered)
+        self.sent.append(webhook)
+        self._tell(webhook)
 
     def _sender(self, target: WebhookTarget) -> _LimitedSender:
         if (sender := self._senders.get(target.key)) is None:

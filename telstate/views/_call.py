@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from telstate.calls._callers import Caller, CallerState
+from telstate.calls._caller import Caller, CallerState
 from telstate.calls._evidence import Cause
 from telstate.calls._session import Session
 from telstate.events import Direction

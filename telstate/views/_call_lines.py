@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endings import holds_sign
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome

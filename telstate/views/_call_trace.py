@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from telstate.calls._address import plain_uri
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import OutcomeKind
 from telstate.calls._session import Session
 from telstate.calls._table import EndSign, State

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from telstate.calls._address import plain_uri
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endings import holds_sign
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, OutcomeKind

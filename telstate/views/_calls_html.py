@@ -187,20 +187,27 @@ def _times_chart(totals: CallTotals) -> str:
     ]
     for place, (span, stats) in enumerate(spans):
         x = _LEFT + place * step
-        answered, rest = stats.answered * scale, (stats.calls - stats.answered) * scale
-        shapes.append(
-            f"<g><title>{span}: {counted(stats.calls, 'call')}, {stats.answered} answered</title>"
-            f'<rect class="yes" x="{x + 1:.1f}" y="{ground - answered:.1f}" width="{step - 2:.1f}" height="{answered:.1f}"/>'
-            f'<rect class="no" x="{x + 1:.1f}" y="{ground - answered - rest:.1f}" width="{step - 2:.1f}" height="{rest:.1f}"/></g>'
-        )
+        undecided = stats.calls - stats.decided
+        parts = {"yes": stats.answered, "no": stats.decided - stats.answered, "undecided": undecided}
+        said = f", {undecided} not decided" if undecided else ""
+        shapes.append(f"<g><title>{span}: {counted(stats.calls, 'call')}, {stats.answered} answered{said}</title>")
+        top = float(ground)
+        for part, number in parts.items():
+            top -= number * scale
+            shapes.append(
+                f'<rect class="{part}" x="{x + 1:.1f}" y="{top:.1f}" width="{step - 2:.1f}" height="{number * scale:.1f}"/>'
+            )
+        shapes.append("</g>")
         if place % every == 0:
             shapes.append(f'<text x="{x + 1:.1f}" y="{_HEIGHT - 6}">{span}</text>')
+    is_open = any(stats.decided < stats.calls for _, stats in spans)
+    still = '<i class="undecided"></i>on hold, or still ringing' if is_open else ""
     untimed = f" ({counted(totals.untimed, 'call')} without a time are not in this chart)" if totals.untimed else ""
     return (
         f"<h2>Calls by {name}, UTC</h2>"
         f'<div class="scroll" tabindex="0" role="region" aria-label="Calls by {name}"><svg viewBox="0 0 {width:.0f} {_HEIGHT}" role="img"'
         f' aria-label="Calls by {name}: at most {most}">{"".join(shapes)}</svg></div>'
-        f'<p class="legend"><i class="yes"></i>answered<i class="no"></i>not{untimed}</p>'
+        f'<p class="legend"><i class="yes"></i>answered<i class="no"></i>not{still}{untimed}</p>'
     )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from telstate.calls._callers import Caller, CallerState
+from telstate.calls._caller import Caller, CallerState
 from telstate.calls._engine import Engine
 from telstate.calls._evidence import EndedBy
 from telstate.calls._session import Session
@@ -170,7 +170,7 @@ class CallsTable:
             "states": states_of(session),
         }
         yield self._row(cells)
-        names = list(names_in([session.display_name and {"display_name": session.display_name}, session.sip_from]))
+        names = names_in([session.display_name and {"display_name": session.display_name}, session.sip_from])
         notes = (self._text(note, names) for note in notes_of(session, self._address))
         yield from (f"    {note}" for note in (*self._in_full(cells), *notes))
 

@@ -116,7 +116,7 @@ class Condition:
             constant = _NAMES[name.lower()]
             return lambda _: constant
         raise ValueError(
-            f"there is no field {name!r}; there are {', '.join(sorted(self._fields))}. Put texts into quotes, as in cause == 'busy'"
+            f"there is no field {name!r}; there are {', '.join(sorted(self._fields))}. Put texts into quotes, as in cause == 'failed'"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._session import Session
 from telstate.calls._table import EndSign
 from telstate.calls._transfers import TransferOutcome

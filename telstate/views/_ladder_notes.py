@@ -8,6 +8,7 @@ from telstate.calls._evidence import EndedBy, EndSource
 from telstate.calls._outcome import OutcomeKind
 from telstate.events import DeadlinePassed, DialinReady, PresenceChecked, UnknownEvent
 from telstate.views._call_trace import CallTrace, KnownEnd, Seen
+from telstate.views._findings import spoken
 from telstate.views._shown import Shown
 from telstate.views._text import utc_time
 from telstate.views._words import SIGNS
@@ -121,7 +122,9 @@ class NoteWriter:
         if at is None or happened_at is None or abs(at - happened_at) <= _APART:
             return None
         apart = at - happened_at
-        return f"happened {_at(happened_at)}, received {abs(apart):.0f} s {'later' if apart > 0 else 'earlier'}"
+        return (
+            f"happened {_at(happened_at)}, received {spoken(round(abs(apart)))} {'later' if apart > 0 else 'earlier'}"
+        )
 
     def _remember(self, seen: Seen) -> None:
         event = seen.event

@@ -87,7 +87,7 @@ def label_of(seen: Seen, shown: Shown, tag: Callable[[str], str]) -> str:
     show: Callable[[Any, Shown], str] = _DETAILS.get(event.name, _caller if _is_new_caller(event) else _no_detail)
     detail = show(event, shown)
     if isinstance(event, SessionsLinked):
-        detail = f" with {tag(event.other_session_id)}"
+        detail = f" {'no more ' if event.withdrawn else ''}with {tag(event.other_session_id)}"
     elif isinstance(event, DeadlinePassed):
         detail = f": {shown.text(event.deadline)}"
         if seen.at is None or abs(seen.at - event.due_at) >= 1:

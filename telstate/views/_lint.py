@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._evidence import Cause, EndSource
 from telstate.calls._outcome import Outcome, Unmatched
 from telstate.calls._session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from telstate.calls._callers import Caller, CallerState
+from telstate.calls._caller import Caller, CallerState
 from telstate.views._findings import Found, Rule, Severity, address, quoted, spoken
 
 __all__ = ["CALLER_RULES", "CallerSeen"]

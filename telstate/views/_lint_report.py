@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections import Counter
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._session import Session
 from telstate.events import Direction
 from telstate.events._masking import mask_address, mask_name

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from time import monotonic
+from typing import Protocol
 
 import anyio
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.routing._dispatcher import Dispatcher
 from telstate.views._live_messages import HEARTBEAT, LiveEvent, message, record_message
 
-__all__ = ["LiveHistory"]
+__all__ = ["Companion", "LiveHistory"]
 
 _VERSION = 1
 """Of the messages. It rises when a client that reads them would misread the new ones."""
@@ -30,6 +31,31 @@ _KEPT = 300.0
 """Seconds after the last reader left."""
 _HEARTBEAT_AFTER = 15.0
 """Seconds without a message."""
+
+
+class Companion(Protocol):
+    """Adds its own messages to the stream of one reader. None of them has an event's id."""
+
+    every: float
+    """Seconds after which it is asked what is due."""
+
+    async def begin(self) -> None:
+        """The stream begins."""
+
+    def end(self) -> None:
+        """The reader left."""
+
+    def greeting(self) -> Iterator[bytes]:
+        """Yield what comes after `hello`."""
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Yield what comes after the live calls as they are now."""
+
+    def before(self, event: LiveEvent) -> Iterator[bytes]:
+        """Yield what comes before an outcome."""
+
+    def due(self) -> Iterator[bytes]:
+        """Yield what is due now."""
 
 
 class LiveHistory:
@@ -82,24 +108,30 @@ class LiveHistory:
         self._stop_observing()
         self.closed()
 
-    async def read(self, last_event_id: str | None, is_ended: Callable[[], bool]) -> AsyncGenerator[bytes]:
+    async def read(
+        self, last_event_id: str | None, is_ended: Callable[[], bool], companion: Companion | None = None
+    ) -> AsyncGenerator[bytes]:
         """Yield the messages of one reader, until something ends it: then the last message says why.
 
         Args:
             last_event_id: the last event that the reader has seen already; None if it has seen none.
             is_ended: returns True if the reader's server stops. Call `wake` then.
+            companion: adds its own messages.
         """
+        if companion is not None:
+            await companion.begin()
         self._readers += 1
         try:
             place = None if last_event_id is None else self._place_after(last_event_id)
             is_resumed = place is not None
             facts = {"version": _VERSION, "numbers": self._numbers, "resumed": is_resumed}
             yield message("hello", {**facts, "missed": last_event_id is not None and not is_resumed})
+            for part in () if companion is None else companion.greeting():
+                yield part
             if place is None:
                 place, position = self._end, self._calls.last_event_id
-                known: list[Session | Caller] = [*self._calls.live(), *self._calls.waiting()]
-                for one in known:
-                    yield record_message(self._calls, one, numbers=self._numbers)
+                for part in self._snapshot(companion):
+                    yield part
                 yield message("live", {}, position)
             while not (self.is_over or is_ended()):
                 if place < self._first:
@@ -109,14 +141,30 @@ class LiveHistory:
                 if place < self._end:
                     event = self._events[place - self._first]
                     place += 1
+                    for part in () if companion is None else companion.before(event):
+                        yield part
                     for part in self._messages(event):
                         yield part
-                elif not await self._has_news():
+                elif companion is not None:
+                    await self._has_news(companion.every)
+                elif not await self._has_news(_HEARTBEAT_AFTER):
                     yield HEARTBEAT
+                if companion is not None:
+                    for part in companion.due():
+                        yield part
             yield message("end", {"reason": "stopping", "text": "the service stops"})
         finally:
             self._readers -= 1
             self._left_at = self._clock()
+            if companion is not None:
+                companion.end()
+
+    def _snapshot(self, companion: Companion | None) -> Iterator[bytes]:
+        """Yield the calls as they are now."""
+        known: list[Session | Caller] = [*self._calls.live(), *self._calls.waiting()]
+        for one in known:
+            yield record_message(self._calls, one, numbers=self._numbers)
+        yield from () if companion is None else companion.snapshot()
 
     def _messages(self, event: LiveEvent) -> Iterator[bytes]:
         """Yield the records of the other sessions that an event changed, as they are by now, then its outcome.
@@ -130,9 +178,9 @@ class LiveHistory:
             yield record_message(self._calls, session, numbers=self._numbers)
         yield encoded
 
-    async def _has_news(self) -> bool:
-        """Wait for the next outcome. Return False where none came for a while."""
-        with anyio.move_on_after(_HEARTBEAT_AFTER):
+    async def _has_news(self, within: float) -> bool:
+        """Wait for the next outcome. Return False where none came within so many seconds."""
+        with anyio.move_on_after(within):
             await self._news.wait()
             return True
         return False

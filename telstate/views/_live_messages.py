@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.errors import printable
@@ -27,13 +27,15 @@ class LiveEvent:
         outcome: what became of the event.
     """
 
-    __slots__ = ("_data", "_encoded", "_event_id", "changed", "seq")
+    __slots__ = ("_data", "_encoded", "_event_id", "caller", "changed", "seq", "session")
 
     def __init__(self, calls: Dispatcher, outcome: Outcome) -> None:
         event, session = outcome.event, outcome.session
         at = event.occurred_at or event.sent_at or calls.clock.now()
         caller = (outcome.lost_caller or calls.caller(event)) if session is None else None
         self.seq = outcome.seq
+        self.session = session
+        self.caller = caller
         self._event_id = outcome.event_id
         self._data: dict[str, Any] = {
             "outcome": outcome_as_dict(outcome, at, numbers=True),

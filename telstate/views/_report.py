@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from telstate.calls._callers import Caller, CallerState
+from telstate.calls._caller import Caller, CallerState
 from telstate.calls._engine import Engine
 from telstate.calls._evidence import EndedBy
 from telstate.calls._outcome import OutcomeKind, Unmatched
@@ -16,7 +16,7 @@ from telstate.errors import shorten
 from telstate.events import Direction, Event
 from telstate.events._known_names import names_in
 from telstate.events._masking import mask, mask_address, mask_name
-from telstate.views._masked import mask_record
+from telstate.views._masked import mask_record, mask_session
 from telstate.views._session_text import counted, notes_of, other_end, states_of, without_scheme
 from telstate.views._text import cut, printable, utc_time
 from telstate.views._words import duration
@@ -46,7 +46,8 @@ class JsonReport:
 
     def session(self, session: Session, legs: Iterable[str] | None = None) -> str:
         """A session that left memory, or that is left at the end with the other legs of its call: `session.to_dict()`."""
-        return self._line("session", session.to_dict(legs=legs))
+        record = session.to_dict(legs=legs)
+        return _encode({"session": record if self._numbers else mask_session(record)})
 
     def caller(self, caller: Caller) -> str:
         """A caller on hold who got to no session: `caller.to_dict()`."""
@@ -74,7 +75,11 @@ class JsonReport:
         return self._line("summary", summary)
 
     def _line(self, kind: str, record: dict[str, Any]) -> str:
-        return json.dumps({kind: record if self._numbers else mask_record(record)})
+        return _encode({kind: record if self._numbers else mask_record(record)})
+
+
+_encode = json.JSONEncoder(check_circular=False).encode
+"""As `json.dumps`, for what holds no value twice."""
 
 
 _WIDE = 170
@@ -122,7 +127,7 @@ class TextReport:
             duration(session.talk_s),
             states_of(session),
         )
-        names = list(names_in([session.display_name and {"display_name": session.display_name}, session.sip_from]))
+        names = names_in([session.display_name and {"display_name": session.display_name}, session.sip_from])
         notes = notes_of(session, self._address)
         return "\n".join([row, *(f"{_INDENT}{self._text(note, names)}" for note in notes)])
 

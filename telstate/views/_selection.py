@@ -137,6 +137,7 @@ def same_number(one: str, other: str) -> bool:
 
 def number_key(address: str) -> str:
     """Return what is the same in the spellings of an international number or a SIP address."""
+    address = _as_ascii(address)
     return _digits(address) or plain_uri(address)
 
 

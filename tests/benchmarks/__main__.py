@@ -1,18 +1,20 @@
-"""`python -m tests.benchmarks [--events N] [--rounds N] [--sessions N] [--json]`: takes three minutes by default."""
+"""`python -m tests.benchmarks [--events N] [--rounds N] [--sessions N] [--seconds S] [--folder PATH] [--json]`: everything beside its peers.
+
+It takes ten minutes by default.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
-import time
-from importlib.metadata import version
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import costs, targets
-from tests.benchmarks.harness import Result, measure
+from tests.benchmarks import costs, replay, targets, webhooks
+from tests.benchmarks.harness import Result, about, measure
+from tests.benchmarks.recovery import recovery
 from tests.benchmarks.targets import Figure
 
 
@@ -22,6 +24,15 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=50_000, help="how many events the log has")
     parser.add_argument("--rounds", type=int, default=7, help="how often each peer runs")
     parser.add_argument("--sessions", type=int, default=1_000_000, help="the highest number of live sessions")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="for which each HTTP service is loaded in each round"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()),
+        help="for the databases of the HTTP services: on the disk",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     # Memory first: later, the heap is fragmented.
@@ -31,8 +42,16 @@ def main() -> None:
     at_levels = costs.cost_at(levels, min(20_000, options.events))
     figures = [
         *targets.of_peers({result.name: result.ratio for result in results}),
-        *targets.of_costs(*sizes, at_levels[-1] / at_levels[0], costs.import_ratio(options.rounds)),
+        *targets.of_costs(*sizes, at_levels[-1] / at_levels[0]),
+        *targets.of_processes(
+            costs.starts(options.rounds),
+            {cost.name: cost.ratio for cost in replay.measure_log_of(2 * options.events, options.rounds)},
+            recovered := recovery(2 * options.events, min(3, options.rounds)),
+        ),
     ]
+    seen = webhooks.measure(options.rounds, options.seconds, options.folder)
+    served = webhooks.medians(seen)
+    figures += webhooks.figures(seen)
     waited = costs.latency(min(20_000, options.events))
     measured = {
         **about(),
@@ -42,21 +61,16 @@ def main() -> None:
         "figures": [{**figure._asdict(), "met": figure.met} for figure in figures],
         "microseconds_at_live_sessions": dict(zip(map(str, levels), at_levels, strict=True)),
         "latency_microseconds": waited._asdict(),
+        "recovery": recovered._asdict(),
+        "services": [one._asdict() for one in served],
+        "sync_us": webhooks.sync_us(options.folder),
     }
-    sys.stdout.write((json.dumps(measured) if options.json else report(measured, results, figures)) + "\n")
+    sys.stdout.write((json.dumps(measured) if options.json else report(measured, results, served, figures)) + "\n")
 
 
-def about() -> dict[str, Any]:
-    """When and on what it was measured."""
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        "pydantic": version("pydantic"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def report(measured: dict[str, Any], results: list[Result], figures: list[Figure]) -> str:
+def report(
+    measured: dict[str, Any], results: list[Result], served: list[webhooks.Measured], figures: list[Figure]
+) -> str:
     """The measurements as text."""
     lines = [
         f"{measured['date']}, Python {measured['python']}, pydantic {measured['pydantic']}, {measured['machine']}",
@@ -64,7 +78,7 @@ def report(measured: dict[str, Any], results: list[Result], figures: list[Figure
         "",
         *(f"{result.name:<34}{result.microseconds:>9.2f} µs{result.ratio:>8.2f} x the floor" for result in results),
         "",
-        *(row(figure) for figure in figures),
+        webhooks.report(served, figures),
         "",
         *(
             f"{cost:.1f} µs an event at {int(at):,} live sessions"
@@ -75,12 +89,6 @@ def report(measured: dict[str, Any], results: list[Result], figures: list[Figure
         ),
     ]
     return "\n".join(lines)
-
-
-def row(figure: Figure) -> str:
-    """One figure as text."""
-    aimed = "" if figure.target is None else f"   target {figure.target:g}, {'met' if figure.met else 'MISSED'}"
-    return f"{figure.what:<52}{figure.value:>9.2f} {figure.unit}{aimed}"
 
 
 if __name__ == "__main__":

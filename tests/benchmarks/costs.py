@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import statistics
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -15,9 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from telstate import Dispatcher, Engine, Event, Outcome, OutcomeKind, Router, parse
-from tests.benchmarks.harness import lines_of
+from tests.benchmarks.harness import cpu_of, lines_of
 
-__all__ = ["Latency", "bytes_per_session", "collection_ms", "cost_at", "import_ratio", "latency"]
+__all__ = ["Latency", "Starts", "bytes_per_session", "collection_ms", "cost_at", "latency", "starts"]
 
 _NOW = 1_790_000_000.0
 
@@ -125,21 +123,38 @@ class One(pydantic.BaseModel):
 """telstate's dependencies. pydantic imports most of its modules with the first model, and every user has one."""
 
 
-def import_ratio(rounds: int = 7) -> float:
-    """How much longer `import telstate` takes than its dependencies: the median of several turns, after one that compiles."""
+class Starts(NamedTuple):
+    """How much CPU a process takes, to one that imports what telstate depends on: medians of interleaved rounds."""
+
+    imported: float
+    """It imports telstate, which imports the rest when that is used first."""
+    used: float
+    """It makes an event and a dispatcher."""
+    help: float
+    """It shows the help of the command line."""
+
+
+_USED = """
+import telstate
+telstate.parse('{"action": "left-meeting"}')
+telstate.Dispatcher(telstate.Router())
+"""
+
+
+def starts(rounds: int = 7) -> Starts:
+    """Measure, after one round that compiles."""
+    python = [sys.executable, "-c"]
+    commands = (
+        [*python, LIBRARIES],
+        [*python, "import telstate"],
+        [*python, _USED],
+        [sys.executable, "-m", "telstate", "--help"],
+    )
     with TemporaryDirectory() as folder:
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        times = [
-            (_time_of("import telstate", environment), _time_of(LIBRARIES, environment)) for _ in range(rounds + 1)
-        ]
-    return statistics.median(ours / theirs for ours, theirs in times[1:])
-
-
-def _time_of(statement: str, environment: dict[str, str]) -> float:
-    program = f"import time\nstarted = time.perf_counter()\n{statement}\nprint(time.perf_counter() - started)"
-    command = [sys.executable, "-c", program]
-    return float(subprocess.run(command, capture_output=True, check=True, timeout=60, env=environment).stdout)
+        compiled = {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+        taken = [[cpu_of(command, compiled) for command in commands] for _ in range(rounds + 1)][1:]
+    ratios = [[one / theirs for one in ours] for theirs, *ours in taken]
+    return Starts(*map(statistics.median, zip(*ratios, strict=True)))
 
 
 class Latency(NamedTuple):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import platform
+import resource
 import statistics
+import subprocess
 import time
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from telstate import Dialect
 from telstate.testing import simulate
 from tests.benchmarks.peers import PEERS
 
-__all__ = ["FLOOR", "Result", "dialect_of", "lines_of", "logs_of", "measure", "once"]
+__all__ = ["FLOOR", "Result", "about", "cpu_of", "dialect_of", "lines_of", "logs_of", "measure", "once"]
 
 Logs = Mapping[Dialect, list[bytes]]
 
@@ -42,6 +47,14 @@ def lines_of(events: int, dialect: Dialect = Dialect.DAILY_JS) -> list[bytes]:
     """A simulated log: interleaved dial-in and dial-out calls with everything that can happen to them."""
     sent = simulate(1, calls=events, span=events * _SECONDS_A_CALL, dialects=[dialect])
     return [one.line().rstrip() for one in islice(sent, events)]
+
+
+def cpu_of(command: list[str], environment: Mapping[str, str]) -> float:
+    """Seconds of CPU that a process takes, its start included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env={**os.environ, **environment})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def logs_of(events: int) -> Logs:
@@ -94,3 +107,13 @@ def measure(events: int, rounds: int, names: Collection[str] = tuple(PEERS)) -> 
         )
         for name, spent in times.items()
     ]
+
+
+def about() -> dict[str, Any]:
+    """When and on what it was measured."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "pydantic": version("pydantic"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }

@@ -14,6 +14,8 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 from statemachine import State as Configuration
@@ -22,9 +24,11 @@ from statemachine.exceptions import TransitionNotAllowed
 from transitions.extensions.asyncio import AsyncMachine
 
 from telstate import Dispatcher, Event, OutcomeKind, Replay, Router, parse
+from telstate.calls._session import Session
 from telstate.calls._table import ROWS, State
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Journal
+from telstate.views import JsonReport, PrometheusMetrics, trace_calls
 
 __all__ = ["PEERS"]
 
@@ -56,14 +60,33 @@ def _counting() -> tuple[Router, Counter]:
     return router, handler
 
 
-async def telstate_live(lines: Lines) -> int:
+async def telstate_live(lines: Lines, *switch_on: Callable[[Dispatcher], object]) -> int:
     """Everything on: types, correlation, duplicates, anomalies, causes, limits, lanes. Nothing on the disk."""
     router, handler = _counting()
-    async with Dispatcher(router) as calls:
+    calls = Dispatcher(router)
+    for switch in switch_on:
+        switch(calls)
+    async with calls:
         for line in lines:
             await calls.receive(line)
         await calls.idle()
     return handler.calls
+
+
+async def telstate_metrics(lines: Lines) -> int:
+    """The same with metrics."""
+    return await telstate_live(lines, PrometheusMetrics)
+
+
+async def telstate_traces(lines: Lines) -> int:
+    """With traces, every span of which is recorded by OpenTelemetry's SDK, and exported nowhere."""
+    return await telstate_live(lines, lambda calls: trace_calls(calls, TracerProvider()))
+
+
+async def telstate_both(lines: Lines) -> int:
+    """With metrics, and with traces of which the sampler takes one in a hundred."""
+    provider = TracerProvider(ParentBased(TraceIdRatioBased(0.01)))
+    return await telstate_live(lines, PrometheusMetrics, lambda calls: trace_calls(calls, provider))
 
 
 BATCH = 500
@@ -133,6 +156,20 @@ async def telstate_replay(lines: Lines) -> int:
     replay = Replay()
     for line in lines:
         replay.feed(line)
+    return replay.engine.received
+
+
+async def telstate_replay_json(lines: Lines) -> int:
+    """The same, with the records of the sessions: what `telstate replay --json` prints."""
+    replay, report = Replay(), JsonReport()
+    for line in lines:
+        outcome = replay.feed(line)
+        assert outcome is not None
+        for gone in outcome.departed:
+            if isinstance(gone, Session):
+                report.session(gone)
+    for session in replay.engine.sessions():
+        report.session(session)
     return replay.engine.received
 
 
@@ -460,10 +497,14 @@ PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
     "pydantic floor": pydantic_floor,
     "telstate, webhook, live": telstate_live,
     "telstate, webhook, replay": telstate_replay,
+    "telstate, webhook, replay as JSON": telstate_replay_json,
     "telstate, webhook, parse": telstate_parse,
     "telstate, daily-python, parse": telstate_parse,
     "telstate, daily-js, parse": telstate_parse,
     "telstate, live": telstate_live,
+    "telstate, webhook, live with metrics": telstate_metrics,
+    "telstate, webhook, live with metrics and sampled traces": telstate_both,
+    "telstate, webhook, live with all traces": telstate_traces,
     "telstate, replay": telstate_replay,
     "telstate, in batches": telstate_in_batches,
     "telstate, 256 in flight": telstate_in_memory,

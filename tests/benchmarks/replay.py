@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
@@ -21,8 +18,9 @@ from typing import NamedTuple
 from telstate import Dialect
 from telstate.testing import simulate
 from tests.benchmarks import replay_by_hand
+from tests.benchmarks.harness import cpu_of
 
-__all__ = ["Cost", "measure", "write_log"]
+__all__ = ["Cost", "measure", "measure_log_of", "write_log"]
 
 BY_HAND = "a script by hand"
 _SECONDS_A_CALL = 96.0
@@ -56,7 +54,7 @@ def measure(log: Path, rounds: int) -> list[Cost]:
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, command in ways.items():
-            spent[name].append(_cpu_of(command))
+            spent[name].append(cpu_of(command, {"PYTHONHASHSEED": "0"}))
     return [
         Cost(
             name,
@@ -67,11 +65,12 @@ def measure(log: Path, rounds: int) -> list[Cost]:
     ]
 
 
-def _cpu_of(command: list[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def measure_log_of(events: int, rounds: int) -> list[Cost]:
+    """Measure with a simulated log."""
+    with TemporaryDirectory() as folder:
+        log = Path(folder, "webhooks.jsonl")
+        write_log(log, events)
+        return measure(log, rounds)
 
 
 def main() -> None:
@@ -81,10 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        log = Path(folder, "webhooks.jsonl")
-        write_log(log, options.events)
-        costs = measure(log, options.rounds)
+    costs = measure_log_of(options.events, options.rounds)
     if options.json:
         sys.stdout.write(json.dumps({"events": options.events, "costs": [one._asdict() for one in costs]}) + "\n")
         return

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from telstate import Event, Router, Session
-from tests.benchmarks.__main__ import about, row
-from tests.benchmarks.targets import Figure
+from tests.benchmarks.harness import about
+from tests.benchmarks.targets import Figure, row
 from tests.benchmarks.webhook_load import SECRET, Load
 
 __all__ = [
+    "BY_HAND",
     "CONNECTIONS",
     "PEERS",
+    "TELSTATE",
     "Measured",
     "Round",
     "Rounds",

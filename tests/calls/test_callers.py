@@ -151,6 +151,31 @@ def test_the_answer_to_the_forward_may_be_slower_than_the_connection() -> None:
     assert caller(engine, "q").state == "forwarded"
 
 
+@pytest.mark.parametrize("number", [None, "anonymous", FROM])
+def test_an_answer_just_after_the_connection_outweighs_a_forward_of_long_before(number: str | None) -> None:
+    """Whoever was forwarded first has hung up, whether their numbers are unknown or the same."""
+    steps = [(1.0, hold("p", number)), (5.0, forwarded("p")), (40.0, hold("q", number)), (45.5, forwarded("q"))]
+    steps.append((45.7, connected("a", number, timestamp="45")))
+    for order in permutations(steps):
+        engine = Engine()
+        at(engine, (0, ready()), *order)
+        assert (session(engine).pinless_call_id, caller(engine).state) == ("q", "forwarded")
+
+
+@pytest.mark.parametrize("known", ["number", "forward"])
+@pytest.mark.parametrize(("ahead", "links"), [(4.9, True), (5.1, False)])
+def test_the_local_clock_may_be_ahead_of_daily_s(known: str, ahead: float, links: bool) -> None:
+    """By five seconds, as everywhere: a caller on hold has only the time of the receipt. Daily-js has no other clock."""
+    steps = [(10.0 + ahead, hold())] + [(10.5 + ahead, forwarded())] * (known == "forward")
+    for order in permutations([*steps, (11.0 + ahead, connected(timestamp="10"))]):
+        engine = Engine()
+        at(engine, (0, ready()), *order)
+        assert (session(engine).pinless_call_id, session(engine).held_s) == (("p", 0.0) if links else (None, None))
+    engine = Engine()
+    at(engine, (12, hold()), (10, js("dialin-connected", "a", sipFrom=FROM)))
+    assert session(engine).pinless_call_id is None
+
+
 def test_what_is_known_of_a_caller_may_come_late() -> None:
     """The forward is known before the request that it answers."""
     engine = Engine()
@@ -158,6 +183,16 @@ def test_what_is_known_of_a_caller_may_come_late() -> None:
     assert (session(engine).pinless_call_id, session(engine).caller) == ("p", None)
     at(engine, (1, hold()))
     assert (session(engine).caller, session(engine).called, session(engine).held_s) == (FROM, TO, 5.0)
+
+
+@pytest.mark.parametrize("hidden", ["", None, "anonymous", "sip:anonymous@anonymous.invalid"])
+def test_what_is_hidden_of_a_caller_yields_to_what_is_known(hidden: str | None) -> None:
+    """In any order, also where they have become a session."""
+    history = [(0.0, hold("p", hidden)), (0.5, hold("p")), (1.0, forwarded()), (5.0, connected("a", None))]
+    for order in permutations(history):
+        engine = Engine()
+        at(engine, (0, ready()), *order)
+        assert (caller(engine).from_, session(engine).caller) == (FROM, FROM)
 
 
 def test_a_repeated_request_changes_nothing() -> None:
@@ -247,6 +282,18 @@ def test_a_dialin_without_number_may_have_been_the_caller(number: str | None) ->
     assert session(engine).caller is None
     assert all(getattr(outcome, "lost_caller", None) is None for outcome in pass_time(engine, 700))
     assert caller(engine).state == "unknown"
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_dialin_whose_beginning_is_lost_may_have_been_the_caller(begins: bool) -> None:
+    """Its end was long after the limit, and nothing says when it connected."""
+    end = webhook("dialin.stopped", "a", room="r", sip_from=f"sip:{FROM}@carrier.example", timestamp="900")
+    steps = [(0.0, hold()), (900.0, end)] + [(800.0, connected(timestamp="800"))] * begins
+    for order in permutations(steps):
+        engine = Engine()
+        at(engine, *order)
+        engine.infer_ends(None)
+        assert caller(engine).state == ("gave-up" if begins else "unknown")
 
 
 def test_a_forward_outweighs_the_number() -> None:
@@ -339,6 +386,60 @@ def test_one_who_connects_later_becomes_the_session() -> None:
     at(engine, (1201, connected(timestamp="1190")))
     assert (caller(engine).state, caller(engine).amended) == ("connected", True)
     assert engine.unconnected() == []
+
+
+ROOMS = {"forward": [(0.0, ready()), (1.0, forwarded())], "number": [(0.0, ready()), (0.0, ready(OTHER))]}
+"""What is known of the room: the endpoint that the caller was forwarded to, or only that it has two."""
+
+
+@pytest.mark.parametrize("known", ROOMS)
+@pytest.mark.parametrize("seconds", [600.9, 605.0, 650.0])
+def test_whatever_the_journal_has_first_wins(known: str, seconds: float) -> None:
+    """The limit was due, but not appended: the times of the events do not say that it was first."""
+    engine = Engine()
+    at(engine, (0, hold()), *ROOMS[known], (seconds, connected(timestamp=str(int(seconds)))))
+    assert (caller(engine).state, session(engine).pinless_call_id) == ("connected", "p")
+    assert pass_time(engine, 1000) == []
+
+
+@pytest.mark.parametrize("known", ROOMS)
+def test_one_who_connects_after_a_short_limit_becomes_the_session(known: str) -> None:
+    """They were reported as lost: the record is amended."""
+    engine = Engine(Settings(hold_limit=30))
+    at(engine, (0, hold()), *ROOMS[known])
+    (outcome,) = pass_time(engine, 31)
+    assert outcome.lost_caller is caller(engine)
+    at(engine, (40, connected(timestamp="40")))
+    assert (caller(engine).state, caller(engine).amended, session(engine).held_s) == ("connected", True, 40.0)
+
+
+def test_who_waits_comes_before_one_whose_limit_passed() -> None:
+    """They call again: the dial-in is their second call."""
+    for order in permutations([(0.0, hold("p")), (610.0, hold("q")), (615.0, connected(timestamp="615"))]):
+        engine = Engine()
+        at(engine, (0, ready()), *order)
+        assert (session(engine).pinless_call_id, caller(engine).state) == ("q", "waiting")
+
+
+def test_a_log_without_timers_goes_on_past_the_limit() -> None:
+    """At its end, by the times of its events, whatever their order. A journal has the limit itself."""
+    for order in permutations(
+        [(0.0, hold()), (5.0, hold("q")), (6.0, connected("b", "+12025550143")), (603.0, ready())]
+    ):
+        engine = Engine()
+        at(engine, *order)
+        assert engine.infer_ends(None) == []
+        assert [one.state for one in engine.unconnected() if one.call_id == "p"] == ["gave-up"]
+        assert [one.state for one in engine.unconnected() if one.call_id == "q"] == ["waiting"]
+
+
+def test_a_caller_who_leaves_memory_in_a_log_without_timers_gave_up() -> None:
+    """Their limit is shorter than the retention."""
+    engine = Engine()
+    outcome = at(engine, (0, hold()), (10_000, ready()))
+    (gone,) = outcome.departed
+    assert isinstance(gone, Caller)
+    assert gone.state == "gave-up"
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])

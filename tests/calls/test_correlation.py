@@ -123,6 +123,17 @@ def test_a_known_session_learns_its_sip_call_id_later() -> None:
     assert state_of(engine, "a") is State.ANSWERED
 
 
+def test_what_was_parked_amends_no_session_that_it_opens_with() -> None:
+    """Its handlers are called after all of it. What comes later amends it."""
+    engine = Engine()
+    feed(engine, joined("a"), js("dialin-stopped", "a"), at=1.0)
+    session = engine.session("a")
+    assert session is not None
+    assert (session.cause, session.amended) == ("completed", False)
+    feed(engine, js("dialin-error", "a", errorMsg="x"), at=2.0)
+    assert (session.cause, session.amended) == ("failed", True)
+
+
 def test_parked_events_are_applied_in_order_of_arrival() -> None:
     """Whether they waited for the session id or for the SIP Call-ID."""
     engine = Engine()

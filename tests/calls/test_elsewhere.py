@@ -9,18 +9,22 @@ from telstate.events import (
     ActionAnswered,
     ActionBegun,
     ActionRequested,
+    ActionWithdrawn,
     DeadlinePassed,
     DialinConnected,
     DialinReady,
     PinlessForwarded,
     SessionsLinked,
+    TransferInitiated,
     parse,
 )
+from telstate.journals.nats._view import answer_from, show_answer
 
 NOTED, DUPLICATE, LATE = OutcomeKind.NOTED, OutcomeKind.DUPLICATE, OutcomeKind.LATE
 ASKED = ActionRequested(request_id="r", verb="stop", target_id="s", expires_at=50.0)
 BEGUN = ActionBegun(request_id="r")
 DONE = ActionAnswered(request_id="r")
+WITHDRAWN = ActionWithdrawn(request_id="r")
 FAILED = ActionAnswered(request_id="r", failure={"type": "NotAllowed", "text": "no"})
 URI, OTHER = "sip:room.0@x", "sip:other.0@x"
 HELD = PinlessDialin(call_id="c", call_domain="d", from_="+12025550142", to="+12025550100")
@@ -71,6 +75,28 @@ def test_a_request_is_begun_once_and_answered_once() -> None:
     assert kinds(ASKED, FAILED, BEGUN) == [NOTED, NOTED, DUPLICATE]
 
 
+def test_a_request_that_was_withdrawn_is_never_begun() -> None:
+    """Unless it was begun before. It may also be stored after it was withdrawn: its answer was lost."""
+    assert kinds(ASKED, WITHDRAWN, BEGUN, DONE, ASKED) == [NOTED, NOTED, DUPLICATE, DUPLICATE, DUPLICATE]
+    assert kinds(ASKED, BEGUN, WITHDRAWN, DONE) == [NOTED, NOTED, LATE, NOTED]
+    assert kinds(ASKED, BEGUN, DONE, WITHDRAWN) == [NOTED, NOTED, NOTED, LATE]
+    assert kinds(WITHDRAWN, ASKED, BEGUN) == [NOTED, DUPLICATE, DUPLICATE]
+    engine = fed(ASKED, WITHDRAWN)
+    assert engine.answered_requests() == []
+    assert Engine.restore(json.loads(json.dumps(engine.snapshot()))).request("r") == engine.request("r")
+
+
+def test_the_answer_to_a_start_names_the_session() -> None:
+    """Also in what other processes are shown."""
+    request = fed(ASKED, BEGUN, ActionAnswered(request_id="r", started_id="s")).request("r")
+    assert request is not None
+    assert request.started_id == "s"
+    assert answer_from(show_answer(request), "r") == ActionAnswered(request_id="r", started_id="s")
+    refused = fed(ASKED, BEGUN, FAILED).request("r")
+    assert refused is not None
+    assert answer_from(show_answer(refused), "r") == FAILED
+
+
 def test_a_request_survives_a_restart_and_leaves_nothing_behind() -> None:
     """Its first answer counts."""
     for events, begun, failure in (((ASKED, BEGUN), True, None), ((ASKED, BEGUN, FAILED, DONE), True, FAILED.failure)):
@@ -102,6 +128,67 @@ def test_a_link_to_another_partition_stands_in_the_record() -> None:
     session = both.session("a")
     assert session is not None
     assert both.record(session)["legs"] == ["b"]
+
+
+TRANSFER = TransferInitiated(session_id="a", to_endpoint=OTHER, occurred_at=11.0)
+
+
+def shown(session_id: str = "far", *, at: float = 12.0, withdrawn: bool | None = None, **more: bool) -> SessionsLinked:
+    """What another partition shows of a dial-in that came by the other endpoint."""
+    return SessionsLinked(
+        session_id="a",
+        other_session_id=session_id,
+        elsewhere=True,
+        derived=True,
+        withdrawn=withdrawn,
+        other_endpoint=OTHER,
+        other_started_at=at,
+    ).model_copy(update={f"other_{name}": value for name, value in more.items()})
+
+
+def transfer(*events: Event) -> tuple[str, list[str]]:
+    """What became of a transfer to another partition, and the legs; also after a restart."""
+    engine = fed(connected("a"), TRANSFER, *events)
+    found = [
+        (one.transfers[0].outcome.value, of.record(one)["legs"])
+        for of in (engine, Engine.restore(json.loads(json.dumps(engine.snapshot()))))
+        if (one := of.session("a")) is not None
+    ]
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_a_far_leg_of_another_partition_decides_on_the_outcome() -> None:
+    """By the rules of one that is here: the earliest in time, answered or ended. What is older than known changes nothing back."""
+    assert transfer() == ("pending", [])
+    assert transfer(shown()) == ("pending", ["far"])
+    assert transfer(shown(picked_up=True)) == transfer(shown(picked_up=True, ended=True)) == ("reached", ["far"])
+    assert transfer(shown(ended=True)) == ("not-reached", ["far"])
+    assert transfer(shown(picked_up=True), shown()) == ("reached", ["far"])
+    assert transfer(shown(ended=True), shown("early", at=11.5)) == ("pending", ["early"])
+    assert transfer(shown("early", at=11.5), shown(ended=True)) == ("pending", ["early"])
+    assert transfer(shown(at=9.0, picked_up=True)) == ("pending", [])
+    assert transfer(shown(picked_up=True), shown(at=9.0)) == ("pending", [])
+
+
+def test_what_another_partition_shows_can_be_withdrawn() -> None:
+    """Its endpoint was a guess; and a link that follows from others."""
+    assert transfer(shown(picked_up=True), shown(withdrawn=True)) == ("pending", [])
+    assert transfer(shown(picked_up=True), shown("other", withdrawn=True)) == ("reached", ["far"])
+    link = SessionsLinked(session_id="a", other_session_id="x", elsewhere=True, derived=True)
+    assert transfer(link) == ("pending", ["x"])
+    assert transfer(link, link, link.model_copy(update={"withdrawn": True})) == ("pending", [])
+
+
+def test_a_log_of_all_partitions_has_the_far_leg_itself() -> None:
+    """What its partition showed of it says nothing more then. Nor does it where no transfer led there."""
+    far = DialinConnected(session_id="far", sip_endpoint=OTHER, occurred_at=12.0)
+    assert transfer(far, shown(ended=True)) == ("reached", ["far"])
+    assert transfer(shown(ended=True), far) == ("reached", ["far"])
+    engine = fed(connected("a"), shown(picked_up=True))
+    session = engine.session("a")
+    assert session is not None
+    assert (session.transfers, engine.record(session)["legs"]) == ((), [])
 
 
 # --- callers ----------------------------------------------------------------------------------------------------------

@@ -450,6 +450,49 @@ def test_a_next_caller_who_comes_late_says_little_about_the_end_before() -> None
         assert end(known(engine)) == ("stopped", "completed", "inferred", "next-caller", ended_at)
 
 
+LEFT = person("left", "a", 1, 499)
+GONE: list[Record] = [
+    (520.0, {"action": "presence-checked", "sessionId": "a", "presence": one}) for one in ("unknown", "gone")
+]
+
+
+@pytest.mark.parametrize(
+    ("vague", "kind"),
+    [
+        ([hook("dialin.connected", 1200, "b")], "next-caller"),
+        ([meeting(1300, start_ts=T + 1200)], "meeting-ended"),
+        (GONE, "gone"),
+    ],
+)
+def test_a_sign_that_says_only_by_when_a_call_had_ended_leaves_a_better_one(vague: list[Record], kind: str) -> None:
+    """Alone, the last sign of life counts. A participant who left before is the end, whichever of the two is known first."""
+    engine = run(READY, *DIALIN, *vague)
+    pass_time(engine, 2000)
+    assert end(known(engine)) == ("stopped", "completed", "inferred", kind, 1)
+    for order in ([LEFT, *vague], [*vague, LEFT]):
+        engine = run(READY, *DIALIN, *order)
+        pass_time(engine, 2000)
+        assert end(known(engine)) == ("stopped", "completed", "inferred", "participant-left", 500)
+
+
+def test_a_meeting_that_began_later_was_not_that_of_the_call() -> None:
+    """Its own meeting's end is lost. It had ended when the next one began, or, after ten minutes without life, with the last of that."""
+    for start, ended_at in ((0, 900), (61, 900), (62, 62), (601, 601), (602, 1)):
+        engine = run(*DIALIN, meeting(900, start_ts=T + start))
+        pass_time(engine, 1000)
+        assert end(known(engine)) == ("stopped", "completed", "inferred", "meeting-ended", ended_at)
+
+
+def test_an_earlier_end_amends_one_that_followed_from_a_later_meeting() -> None:
+    """In every order, also over a snapshot."""
+    records = [meeting(1500, start_ts=T + 1200), meeting(500)]
+    for order in permutations(records):
+        engine = run(*DIALIN, order[0])
+        pass_time(engine, 1600)
+        engine = run(order[1], engine=Engine.restore(json.loads(json.dumps(engine.snapshot()))))
+        assert end(known(engine)) == ("stopped", "completed", "inferred", "meeting-ended", 500)
+
+
 def test_life_after_the_next_caller_keeps_a_session() -> None:
     """Then the endpoint takes two, whatever Daily says."""
     for order in permutations((*CALLERS[:2], hook("dialin.warning", 50))):
@@ -610,6 +653,34 @@ def test_a_client_that_leaves_many_rooms_does_not_forget_the_first() -> None:
         engine = run(*order)
         pass_time(engine, 500)
         assert end(known(engine))[3:] == ("client-left", 90)
+
+
+def test_a_nameless_client_in_a_room_has_left_no_session_of_another_place() -> None:
+    """It reports its room with each event; a session without one was reported by another client. In any order."""
+    for order in permutations((*PYTHON, (90.0, called("left", room="r")))):
+        engine = run(*order)
+        assert (known(engine).uncertain, engine.ends_due(None)) == (False, [])
+
+
+def test_a_named_client_has_left_its_sessions_whatever_is_known_of_their_room() -> None:
+    """Its name is enough."""
+    mine = [
+        (0.0, called("dialin_connected", "a", callClientId="k")),
+        (90.0, called("left", callClientId="k", room="r")),
+    ]
+    for order in permutations(mine):
+        engine = run(*order)
+        pass_time(engine, 200)
+        assert end(known(engine))[3:] == ("client-left", 90)
+
+
+def test_our_leaving_may_be_reported_long_after_the_end() -> None:
+    """Times decide who ended it, never arrival."""
+    told = (*PYTHON, (91.0, called("dialin_stopped", "a")))
+    later = (500.0, called("dialin_connected", "b"))
+    for order in permutations((told, ((90.2, called("left")),), (later,))):
+        engine = run(*(record for records in order for record in records))
+        assert (known(engine).end_source, known(engine).ended_by) == ("told", "local")
 
 
 def test_many_bots_that_leave_cost_each_only_its_own_sessions() -> None:

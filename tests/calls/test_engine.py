@@ -148,6 +148,29 @@ def test_rule_1_warnings_with_one_id_differ_by_time_and_text() -> None:
     assert only(engine).warnings == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (webhook("dialin.connected", "a", id="w"), webhook("dialin.connected", "b", id="w")),
+        (webhook("participant.left", "a", id="w", joined_at=5), webhook("participant.left", "b", id="w", joined_at=5)),
+        (webhook("participant.left", "a", id="w", joined_at=5), webhook("participant.left", "a", id="w", joined_at=9)),
+        (webhook("meeting.ended", None, id="w", room="r"), webhook("meeting.ended", None, id="w", room="s")),
+        (
+            webhook("meeting.ended", None, id="w", room="r"),
+            webhook("meeting.ended", None, id="w", room="r", meeting_id="m"),
+        ),
+    ],
+)
+def test_rule_1_an_id_of_another_session_stay_or_meeting_is_another_event(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """No redelivery differs in these."""
+    engine = Engine()
+    kinds = [feed(engine, payload).kind for payload in (one, other, one, other)]
+    assert DUPLICATE not in kinds[:2]
+    assert kinds[2:] == [DUPLICATE, DUPLICATE]
+
+
 def test_rule_1_a_second_lifecycle_event_without_id_is_a_duplicate() -> None:
     """A client and a webhook report one session; what only the second one reports is kept."""
     engine = Engine()

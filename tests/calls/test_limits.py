@@ -156,6 +156,19 @@ def test_a_limit_with_another_time_does_not_cancel_the_running_one() -> None:
     assert passing(engine, 6.0) == [("ring", "a", OutcomeKind.NOTED)]
 
 
+@pytest.mark.parametrize(
+    "told", [js("deadline-passed", "a", deadline="ring", dueAt=30.0), js("presence-checked", "a", presence="gone")]
+)
+def test_what_is_told_of_a_session_that_has_left_memory_is_late(told: dict[str, object]) -> None:
+    """A worker that was frozen may tell it a second time: no handler of deadlines may run for that."""
+    engine = Engine(Settings(ring_deadline=30, retention=60, key_ttl=60, parked_ttl=60))
+    feed(engine, js("dialout-connected", "a"), at=0.0)
+    assert passing(engine, 30.0) == [("ring", "a", OutcomeKind.NOTED)]
+    feed(engine, js("dialout-stopped", "a"), at=31.0)
+    outcome = feed(engine, told, at=100.0)
+    assert (outcome.kind, outcome.session) == (OutcomeKind.LATE, None)
+
+
 def test_nothing_passes_before_a_time_is_known() -> None:
     """Limits count from the first time that is given."""
     engine = Engine(Settings(ring_deadline=5))

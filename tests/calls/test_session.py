@@ -7,7 +7,9 @@ import pydoc
 import re
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,6 +228,30 @@ def test_an_error_after_a_stopped_amends_the_session() -> None:
     """It changes the cause."""
     _, session = engine_of(js("dialin-stopped"), js("dialin-error"))
     assert session.amended
+
+
+@pytest.mark.parametrize(
+    ("reports", "text"),
+    [
+        ([js("dialin-error", errorMsg="SDP failed"), webhook("dialin.error", error_msg="no codec")], "SDP failed"),
+        ([webhook("dialin.error", error_msg=""), js("dialin-error", errorMsg="SDP failed")], "SDP failed"),
+        ([js("dialout-refused", errorMsg="not allowed"), js("dialout-error", errorMsg="SDP failed")], "SDP failed"),
+        ([js("dialout-error", errorMsg="SDP failed"), js("dialout-refused", errorMsg="not allowed")], "SDP failed"),
+        ([js("dialout-refused", errorMsg="not allowed"), js("dialout-error")], "not allowed"),
+        ([js("dialout-error"), js("dialout-refused", errorMsg="not allowed")], "not allowed"),
+    ],
+)
+def test_the_first_text_of_an_error_is_kept(reports: list[dict[str, Any]], text: str) -> None:
+    """It outweighs that of a refusal in any order. An error without text leaves what is known."""
+    assert engine_of(*reports)[1].error_msg == text
+
+
+@pytest.mark.parametrize("texts", list(permutations(["codec", "", "video"])))
+def test_a_warning_without_text_yields_to_one_with_text(texts: tuple[str, ...]) -> None:
+    """Webhooks report dial-out warnings without a text, and another observer has it in words."""
+    warnings = [js("dialout-warning", errorMsg=text) for text in texts]
+    assert sorted(engine_of(*warnings)[1].warnings) == ["codec", "video"]
+    assert engine_of(webhook("dialout.warning"))[1].warnings == ("a warning without text",)
 
 
 def test_a_record_knows_legs_that_left_memory_before_it() -> None:

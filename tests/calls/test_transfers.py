@@ -258,6 +258,21 @@ def test_which_dial_out_is_the_far_leg(time: float, room: str | None, is_far_leg
     ]
 
 
+@pytest.mark.parametrize(("time", "outcome"), [(660, REACHED), (661, NOT_REACHED)])
+@pytest.mark.parametrize("target", [DESK, URI])
+def test_a_session_long_after_the_acceptance_is_another_call(
+    target: str, time: float, outcome: TransferOutcome
+) -> None:
+    """The caller talks on with the bot, which dials the target later; or somebody else comes to the endpoint."""
+    dialout = js("dialout-answered", "far", destination=DESK, room=ROOM)
+    dialin = js("dialin-connected", "far", sipEndpoint=URI)
+    far = at(time, dialout if target == DESK else dialin)
+    for order in permutations([step("triggered", 60, target), far, at(1200, js("dialin-stopped", "a"))]):
+        engine = run(*CALL, *order)
+        assert known(engine).transfers == ((target, outcome),)
+        assert len(engine.legs("a")) == (2 if outcome is REACHED else 1)
+
+
 def test_the_earliest_is_the_far_leg() -> None:
     """The link to a later one is withdrawn, unless the program declared it."""
 
@@ -378,3 +393,16 @@ def test_without_any_time() -> None:
     assert known(engine).transfers == ((DESK, HANDED_OVER),)
     feed(engine, js("stop-requested", "a"))
     assert (known(engine).transfers, known(engine).cause) == (((DESK, NOT_REACHED),), Cause.COMPLETED)
+
+
+def test_a_link_that_two_transfers_make_stays_until_both_are_withdrawn() -> None:
+    """Each is transferred to where the other is. In the end the second is too early to be the first one's far leg."""
+    records = (
+        at(150, js("dialin-connected", "a", sipEndpoint=URI)),
+        step("initiated", 41, OTHER),
+        leg("dialout.warning", 83, "b", destination=OTHER),
+        step("triggered", 31, URI, "b"),
+    )
+    for order in permutations(records):
+        engine = run(*order)
+        assert [one.session_id for one in engine.legs("a") if one.session_id != "a"] == ["b"]

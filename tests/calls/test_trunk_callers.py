@@ -235,6 +235,16 @@ def test_a_caller_who_hangs_up_in_ringback_is_lost() -> None:
     assert (caller(engine).state, caller(engine).amended) == ("connected", True)
 
 
+@pytest.mark.parametrize("has_time", [True, False])
+def test_daily_s_whole_seconds_do_not_shorten_the_limit(*, has_time: bool) -> None:
+    """Daily says that they called at 10, which is 10.9 here: at 611 the limit is due, and not appended. They connect a moment before."""
+    engine = Engine()
+    first, last = (incoming(), connected()) if not has_time else (told(incoming(), 10.9), told(connected(), 611.7))
+    at(engine, (10.95, first), (611.8, last))
+    assert (caller(engine).state, session(engine).pinless_call_id) == ("connected", "p")
+    assert not [outcome for outcome in pass_time(engine, 1000) if outcome.lost_caller]
+
+
 def test_a_forward_to_the_room_outweighs_it() -> None:
     """A caller on hold was forwarded to the room's endpoint: the dial-in there is them, in any order, and the trunk's is the next."""
     history = [
@@ -293,10 +303,10 @@ def test_a_busy_room_costs_each_event_little(monkeypatch: pytest.MonkeyPatch) ->
     engine, compared = Engine(), 0
     fits = Callers._fits
 
-    def counted(callers: Callers, caller: Caller, session: Session, earlier: float) -> bool:
+    def counted(callers: Callers, caller: Caller, session: Session, earlier: float, later: float) -> bool:
         nonlocal compared
         compared += 1
-        return fits(callers, caller, session, earlier)
+        return fits(callers, caller, session, earlier, later)
 
     monkeypatch.setattr(Callers, "_fits", counted)
     for n in range(60):

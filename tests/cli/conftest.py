@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tests.cli.doctor_setup import service, stand_in
+
+__all__ = ["service", "stand_in"]
+
 
 @pytest.fixture(autouse=True)
 def unconfigured() -> Iterator[None]:

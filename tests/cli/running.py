@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from telstate.cli import app
@@ -20,6 +23,9 @@ ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "examples" / "logs"
 CALL = b'{"action":"dialout-connected","sessionId":"s","destination":"+12025550100"}\n'
 STOP = b'{"action":"dialout-stopped","sessionId":"s"}\n'
+
+# A process makes its commands once. The runner would make them for each run, which takes longer than many a command.
+mock.patch("typer.testing._get_command", cache(get_command)).start()
 
 
 class Run(NamedTuple):

@@ -128,7 +128,7 @@ def test_sort_and_limit_leave_the_totals_alone() -> None:
 @pytest.mark.parametrize(
     ("given", "options", "said", "code"),
     [
-        (b"", [], "The log is empty. Is it the right file?", 0),
+        (b"", [], "The log is empty. Is it the right file? `telstate tail -f FILE` waits", 0),
         (b"nope\n{}\n", [], "No line could be read as an event", 1),
         (b'{"action":"left-meeting"}\n', [], "No event is about a call that Daily gave an id to", 0),
         (CALL + STOP, ["--room", "r"], "None of 1 call has all of what you asked for: give fewer filters", 0),

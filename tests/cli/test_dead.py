@@ -220,6 +220,7 @@ def test_dead_letters_are_dropped_while_a_service_runs(journal: Path) -> None:
     assert b"0 dead letters" in telstate("dead", "list", journal).stdout
 
 
+@pytest.mark.long
 def test_replay_reads_a_database_while_a_service_writes_it(journal: Path) -> None:
     """Another program's database is refused in one line."""
     (session,) = [line["session"] for line in json_lines(telstate("replay", journal, "--json")) if "session" in line]

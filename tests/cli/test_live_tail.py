@@ -8,18 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from telstate.cli import _live_stream
 from tests.cli.running import environment, telstate
 from tests.cli.test_serve import SECRET, event, sent, serving
 from tests.cli.test_tail import tail
+from tests.threaded_server import ThreadedServer
 
 TOKEN = "0123456789abcdef0123"
 ENV = {"TELSTATE_WEBHOOK_SECRET": SECRET, "TELSTATE_VIEW_TOKEN": TOKEN}
@@ -31,6 +32,14 @@ def answered(number: int) -> dict[str, object]:
     made = event(number)
     made["payload"]["destination"] = NUMBER
     return made
+
+
+@pytest.mark.parametrize("more", [(), ("--follow",)])
+def test_an_address_without_a_scheme_is_told_what_is_missing(more: tuple[str, ...]) -> None:
+    """It would be the name of a file, and a follower would wait for that for ever."""
+    run = telstate("tail", "127.0.0.1:8391", *more)
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert b"telstate tail http://127.0.0.1:8391" in run.stderr
 
 
 @pytest.mark.long
@@ -168,15 +177,8 @@ def answering(status: int, kind: str, body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
+    with ThreadedServer(Handler) as server:
+        yield server.url
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -187,6 +189,25 @@ def test_another_service_is_told_from_one_of_telstate(name: str) -> None:
         run = telstate("tail", url)
     assert run.returncode == 2
     assert message in run.stderr.decode()
+
+
+def test_a_refusal_whose_body_does_not_end_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its status is enough."""
+    monkeypatch.setattr(_live_stream, "_LONGEST_ERROR_READ", 0.1)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+
+    with ThreadedServer(Handler) as server:
+        run = telstate("tail", server.url)
+    assert run.returncode == 2
+    assert b"refuses: Forbidden" in run.stderr
 
 
 @pytest.mark.long

@@ -60,13 +60,18 @@ def peak_of(*arguments: object) -> int:
         ("lint", "LOG"),
         ("redact", "LOG", "--output", OUT, "--force"),
         ("diff", "LOG", "LOG"),
+        ("records", "LOG", "--into", f"sqlite:///{OUT}"),
     ],
     ids=lambda verb: " ".join(verb[:1] + verb[2:3]),
 )
 def test_a_log_of_200_mb_takes_less_than_100_mb(verb: tuple[str, ...], logs: list[Path], tmp_path: Path) -> None:
     """As far as the growth from a log to one four times as long tells: a verb that keeps the calls fails."""
-    small, large = (peak_of(*({"LOG": log, OUT: tmp_path / "out"}.get(word, word) for word in verb)) for log in logs)
+    small, large = (peak_of(*_filled(verb, log, tmp_path / log.stem)) for log in logs)
     sizes = [log.stat().st_size for log in logs]
     growth = (large - small) / (sizes[1] - sizes[0])
     expected = large + growth * (LONG - sizes[1])
     assert expected < MOST, f"{small / MB:.1f} MB for {sizes[0] / MB:.0f} MB, {large / MB:.1f} for {sizes[1] / MB:.0f}"
+
+
+def _filled(verb: tuple[str, ...], log: Path, out: Path) -> list[str]:
+    return [word.replace("LOG", str(log)).replace(OUT, str(out)) for word in verb]

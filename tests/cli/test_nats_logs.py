@@ -15,6 +15,7 @@ from telstate import DialoutAnswered, Dispatcher, Event, Router
 from telstate.errors import ParseError
 from telstate.events import Dialect
 from telstate.journals.nats import Names, NatsConnection, NatsJournal, Publisher, StreamSettings, declare
+from tests.cli.records_rows import differences_from_replay
 from tests.cli.running import command, environment, json_lines, telstate
 from tests.nats_server import NatsServer
 
@@ -105,6 +106,15 @@ def test_a_command_says_the_same_of_streams_as_of_their_export(
     if verb[0] not in {"lint", "ladder", "redact"}:  # these know more of a journal, or have its marks as lines
         assert found == output(*verb, source=exported)
     assert len(found) > 200
+
+
+def test_records_of_streams_are_those_of_a_replay(service: Service, tmp_path: Path) -> None:
+    """In a database; again changes nothing."""
+    database = f"sqlite:///{tmp_path / 'records.db'}"
+    for _ in range(2):
+        assert telstate("records", service.url, "--into", database).returncode == 0
+        replayed = telstate("replay", service.url, "--json", "--numbers").stdout.splitlines()
+        assert differences_from_replay(database, replayed) == []
 
 
 def test_all_partitions_together_are_the_partitions(service: Service) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ URL = "https://example.com/pinless"
 
 
 @pytest.fixture
-def daily() -> Iterator[FakeDaily]:
+def daily(daily: FakeDaily) -> FakeDaily:
     """A domain with another number and a SIP address."""
-    with FakeDaily() as fake:
-        entries = [{"phone_number": OTHER, "room_creation_api": "https://other"}, {"room_creation_api": "https://sip"}]
-        rest(fake, "POST", "/", {"properties": {"pinless_dialin": entries}})
-        yield fake
+    entries = [{"phone_number": OTHER, "room_creation_api": "https://other"}, {"room_creation_api": "https://sip"}]
+    rest(daily, "POST", "/", {"properties": {"pinless_dialin": entries}})
+    return daily
 
 
 def rest(daily: FakeDaily, method: str, path: str, body: Any = None) -> Any:

@@ -189,7 +189,11 @@ def test_a_service_shows_none_in_its_log_and_its_answers(service: tuple[Path, di
     assert "\x1b" not in outputs["log"]
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [one if one[0] == "replay" else pytest.param(one, marks=pytest.mark.long) for one in COMMANDS],
+    ids=" ".join,
+)
 def test_no_command_shows_any(service: tuple[Path, dict[str, str]], arguments: tuple[str, ...]) -> None:
     """Of a journal and of its export; with --numbers all are shown."""
     folder, _ = service

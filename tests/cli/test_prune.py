@@ -47,6 +47,8 @@ def test_it_refuses_a_journal_in_use_and_what_is_none(tmp_path: Path) -> None:
     assert (run.returncode, b"is not a service's journal" in run.stderr) == (2, True)
     assert not (tmp_path / "none.db").exists()
     assert b"in the future" in telstate("prune", path, "--before", "2999-01-01").stderr
+    said = b"'yesterday' is no time: give 2026-10-01, 2026-10-01T14:30 (UTC), or 2h, 30m, 1d ago"
+    assert said in telstate("prune", path, "--before", "yesterday").stderr
 
 
 def test_unfinished_work_stops_it(tmp_path: Path) -> None:

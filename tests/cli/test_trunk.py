@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,6 @@ from tests.control.receiving import SECRET, Receiver
 PASSWORD = "hunter2 of the carrier"
 UNSET = dict.fromkeys(("TELSTATE_TRUNK_PASSWORD", "TELSTATE_TRUNK_SECRET"))
 ALLOWED = ("--allow", "203.0.113.7")
-
-
-@pytest.fixture
-def daily() -> Iterator[FakeDaily]:
-    """Daily's trunk endpoints."""
-    with FakeDaily() as fake:
-        yield fake
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A service that learns of calls."""
-    with Receiver() as listening:
-        yield listening
 
 
 def trunk(daily: FakeDaily | None, *arguments: object, **more: str) -> TextRun:

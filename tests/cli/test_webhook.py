@@ -7,7 +7,6 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,20 +18,6 @@ from telstate.testing._daily import KEY
 from telstate.testing._faults import instead, lost
 from tests.cli.running import command, environment, telstate
 from tests.control.receiving import SECRET, Receiver
-
-
-@pytest.fixture
-def daily() -> Iterator[FakeDaily]:
-    """Daily's webhook endpoints."""
-    with FakeDaily() as fake:
-        yield fake
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A service that webhooks can be sent to."""
-    with Receiver() as listening:
-        yield listening
 
 
 class TextRun(NamedTuple):

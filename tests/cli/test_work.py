@@ -17,6 +17,8 @@ import pytest
 from telstate.journals.nats import Names, NatsConnection, Publisher, find
 from tests.calls import js
 from tests.cli.running import command, environment, telstate
+from tests.cli.test_systemd import Systemd
+from tests.deploy.sandbox import wait_until
 from tests.nats_server import NatsServer
 
 PROGRAM = """
@@ -35,12 +37,14 @@ NAMES = Names("telstate", "production")
 
 
 @contextmanager
-def working(folder: Path, server: NatsServer, *arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def working(
+    folder: Path, server: NatsServer, *arguments: object, **env: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A worker, and the address of its health."""
     (folder / "app.py").write_text(PROGRAM)
     options = ("--nats", f"{server.url}/telstate/production", "--port", "0", *arguments)
     process = subprocess.Popen(
-        command("work", "app:router", *options), cwd=folder, env=environment(), stderr=subprocess.PIPE
+        command("work", "app:router", *options), cwd=folder, env=environment(env), stderr=subprocess.PIPE
     )
     try:
         assert process.stderr is not None
@@ -94,6 +98,11 @@ def test_it_runs_handlers_and_hands_over_when_it_is_stopped(nats_server: NatsSer
         assert [one["partition"] for one in health["partitions"]] == list(range(8))
         publish(nats_server, js("dialout-connected", "a"), js("dialout-answered", "a"))
         assert seen(tmp_path, 2) == ["dialout-connected a", "dialout-answered a"]
+        metrics = httpx.get(f"{url}/metrics").text
+        assert "telstate_partitions_owned 8.0" in metrics
+        assert 'telstate_partition_behind_records{partition="7"} 0.0' in metrics
+        assert 'telstate_sessions_live{direction="dialout",state="answered"} 1.0' in metrics
+        assert 'telstate_handler_seconds_count{event="dialout-answered",handler="app.note"} 1.0' in metrics
         with working(tmp_path, nats_server, "--ttl", 20) as (second, other):
             until_ready(url, 4)
             until_ready(other, 4)
@@ -114,6 +123,9 @@ def test_it_runs_handlers_and_hands_over_when_it_is_stopped(nats_server: NatsSer
             )
             second.send_signal(signal.SIGTERM)
             assert second.wait(10) == 0
+            assert second.stderr is not None
+            said = [line for line in second.stderr if line.startswith(b"telstate:")]
+            assert said == [b"telstate: SIGTERM asks it to stop\n", b"telstate: stopped in order\n"]
 
 
 @pytest.mark.long
@@ -179,3 +191,23 @@ def test_misuse_is_named(
     run = telstate("work", "work_app:router", *arguments)
     assert run.returncode == 2
     assert said in run.stderr.decode()
+
+
+@pytest.mark.long
+def test_systemd_hears_that_it_is_ready_once_it_has_its_share(nats_server: NatsServer, tmp_path: Path) -> None:
+    """While there is no server the status says so. It lives all the same: a restart would not help."""
+    systemd = Systemd(str(tmp_path / "notify"))
+    with systemd.socket:
+        nats_server.kill()
+        variables = {**systemd.environment, "WATCHDOG_USEC": "4000000"}
+        del variables["PATH"]
+        with working(tmp_path, nats_server, "--partitions", 4, **variables) as (process, url):
+            status = "STATUS=it has no lease, so no handler starts: the server does not answer"
+            for _ in range(3):
+                wait_until(lambda: (heard := systemd.heard()) and heard[0] == ["WATCHDOG=1", status], lambda: status)
+            nats_server.start()
+            wait_until(lambda: ["READY=1", "WATCHDOG=1", "STATUS=ready"] in systemd.heard(), lambda: "it was not ready")
+            assert httpx.get(f"{url}/ready").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: ["STOPPING=1"] in systemd.heard(), lambda: "it did not stop")
+            assert process.wait(20) == 0

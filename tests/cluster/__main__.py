@@ -1,6 +1,7 @@
 """`python -m tests.cluster [--storms 10] [--seed N] [--nodes 3] [--sync] [--ttl 3] [--seconds 20] [--sessions 300]
 
-`--script kill,freeze,term,join,outage,pause` measures what each fault costs.
+`--script kill,freeze,term,join,outage,pause` measures what each fault costs. `python -m tests.cluster hour` plays calls for an hour, and
+`… handover` measures workers that come and go: see hour.py and handover.py.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.cluster import handover, hour
 from tests.cluster.check import Report
-from tests.cluster.storm import FAULTS, Storm
+from tests.cluster.dials import storm_of_dials
+from tests.cluster.links import storm_of_links
+from tests.cluster.storm import Storm
+from tests.cluster.torment import FAULTS
 from tests.nats_server import NatsCluster, NatsServer
 
 
@@ -31,6 +36,12 @@ def main() -> int:
     parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--script", default="", help="faults with time to recover between them, and what each cost")
     parser.add_argument("--folder", type=Path, help="write there and keep the files; by default they are deleted")
+    parser.add_argument(
+        "--links", action="store_true", help="calls that reach from room to room, in place of single ones"
+    )
+    parser.add_argument(
+        "--dials", action="store_true", help="workers that dial for intents, and a fake Daily as the witness"
+    )
     options = parser.parse_args()
     broken = False
     for seed in range(options.seed, options.seed + options.storms):
@@ -49,6 +60,32 @@ def storm(folder: Path, seed: int, options: argparse.Namespace) -> Report:
     more = "sync_interval: always" if options.sync else ""
     made = NatsCluster if options.nodes > 1 else NatsServer
     with made(folder / "nats", jetstream=more) as server:
+        if options.dials:
+            return storm_of_dials(
+                folder,
+                seed,
+                server,
+                ttl=options.ttl,
+                partitions=options.partitions,
+                workers=options.workers,
+                intents=options.sessions // 5,
+                seconds=options.seconds,
+                faults=tuple(options.faults.split(",")),
+                progress=progress,
+            )
+        if options.links:
+            return storm_of_links(
+                folder,
+                seed,
+                server,
+                ttl=options.ttl,
+                partitions=options.partitions,
+                workers=options.workers,
+                calls=options.sessions // 5,
+                seconds=options.seconds,
+                faults=tuple(options.faults.split(",")),
+                progress=progress,
+            )
         return Storm(
             folder,
             seed,
@@ -78,4 +115,6 @@ def summary(report: Report) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    others = {"hour": hour.main, "handover": handover.main}
+    chosen = others.get("".join(sys.argv[1:2]))
+    sys.exit(main() if chosen is None else chosen(sys.argv[2:]))

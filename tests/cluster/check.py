@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -24,11 +23,6 @@ from tests.cluster.worker import NAMES, router_of
 from tests.json_values import differences
 
 __all__ = ["Fold", "Report", "Run", "check", "fold_of", "runs_in"]
-
-MARKED_WITHIN = 0.01
-"""Seconds within which finished work is marked, on an idle machine."""
-_SLACK = 0.1
-"""Seconds more on one that is not: the processes of a storm share its cores with the server and the harness. More under more load."""
 
 Work = tuple[int, str]
 """The number of an event or a retirement, and the handler."""
@@ -72,6 +66,8 @@ def runs_in(folder: Path) -> list[Run]:
                 what, number, handler, lane, at, again = json.loads(line)
             except ValueError:
                 continue  # torn by a kill
+            if what == "marked":
+                continue
             if what == "start":
                 if (number, handler) in open_runs:  # it was cut off, and runs in this process once more
                     found.append(Run(pid, (number, handler), lane, *open_runs.pop((number, handler))))
@@ -81,6 +77,20 @@ def runs_in(folder: Path) -> list[Run]:
                 found.append(Run(pid, (number, handler), lane, begun[0], at, begun[2]))
         found += [Run(pid, work, "?", *begun) for work, begun in open_runs.items()]
     return sorted(found, key=lambda run: run.start)
+
+
+def marks_in(folder: Path) -> dict[int, float]:
+    """Read when the server first answered that work is marked, by its number."""
+    found: dict[int, float] = {}
+    for path in folder.glob("runs-*.jsonl"):
+        for line in path.read_bytes().splitlines():
+            if line.startswith(b'["marked"'):
+                try:
+                    _, number, _, _, at, _ = json.loads(line)
+                except ValueError:
+                    continue  # torn by a kill
+                found[number] = min(at, found.get(number, at))
+    return found
 
 
 @dataclass
@@ -164,8 +174,9 @@ async def check(url: str | list[str], folder: Path, sent: Counter[bytes], faults
     report.expect_none("a session's events are handled in order", _out_of_order(runs))
     overlaps = list(_overlaps(runs, faults))
     report.expect_none("no handlers of a session overlap", [one for one, frozen in overlaps if not frozen])
-    extra = list(_extra(runs, faults))
-    report.expect_none("only what ran or was just finished runs again", [run for run, reason in extra if not reason])
+    marks = marks_in(folder)
+    extra = list(_extra(runs, marks, faults))
+    report.expect_none("what is marked does not run again", [run for run, reason in extra if not reason])
     report.facts |= {
         "events": fold.records,
         "sessions": len(fold.sessions),
@@ -173,6 +184,7 @@ async def check(url: str | list[str], folder: Path, sent: Counter[bytes], faults
         "retired": len(fold.retired),
         "deadlines": sum(fold.deadlines.values()),
         "extra runs": len(extra),
+        "ms until marked": _until_marked(runs, marks),
         "overlaps inside a freeze": sum(frozen for _, frozen in overlaps),
         "faults": dict(Counter(fault.kind for fault in faults)),
     }
@@ -229,7 +241,14 @@ def _was_frozen(run: Run, end: float, faults: list[Fault]) -> bool:
     )
 
 
-def _extra(runs: list[Run], faults: list[Fault]) -> Iterator[tuple[Run, str]]:
+def _until_marked(runs: list[Run], marks: dict[int, float]) -> str:
+    """The time from the end of a handler that does nothing to the answer that its work is marked: in the middle and at the 99th percentile."""
+    retired = [run for run in runs if run.work[1] == "retired" and run.end is not None and run.work[0] in marks]
+    waits = sorted(1000 * (marks[run.work[0]] - (run.end or 0.0)) for run in retired)
+    return "-" if not waits else f"{waits[len(waits) // 2]:.0f} and {waits[int(0.99 * (len(waits) - 1))]:.0f}"
+
+
+def _extra(runs: list[Run], marks: dict[int, float], faults: list[Fault]) -> Iterator[tuple[Run, str]]:
     """Every run after the first of its work, and what explains it; an empty string if nothing does.
 
     The handlers of one event run again together: none of them is marked before all have finished.
@@ -239,25 +258,10 @@ def _extra(runs: list[Run], faults: list[Fault]) -> Iterator[tuple[Run, str]]:
     for run in runs:
         number = run.work[0]
         if run.work in seen:
-            before = [one for one in earlier[number] if one.pid != run.pid] or earlier[number]
-            yield run, next(filter(None, (_reason(one, faults) for one in before)), "")
+            if marks.get(number, run.start) >= run.start:
+                yield run, "it was not marked yet"
+            else:  # a frozen owner marks what it finished after another one has taken over
+                frozen = any(_was_frozen(one, marks[number], faults) for one in earlier[number])
+                yield run, "it was marked after a freeze" if frozen else ""
         seen.add(run.work)
         earlier[number].append(run)
-
-
-def _reason(before: Run, faults: list[Fault]) -> str:
-    if before.end is None:
-        return "it was cut off"
-    for fault in faults:
-        if fault.pid not in {0, before.pid}:
-            continue
-        unmarked_since = fault.begin - MARKED_WITHIN - _slack()
-        if unmarked_since <= before.end <= fault.end + _slack():
-            return f"it finished at a {fault.kind}"
-        if before.start <= fault.end and fault.begin <= before.end:
-            return f"it ran at a {fault.kind}"
-    return ""
-
-
-def _slack() -> float:
-    return _SLACK * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

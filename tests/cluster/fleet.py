@@ -8,13 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["ROOT", "Fault", "Fleet", "Member"]
+from tests.nats_server import NatsCluster, NatsServer
+
+__all__ = ["OLDEST", "ROOT", "WORKER", "Fault", "Fleet", "Member", "fleet_of_storm"]
 
 ROOT = Path(__file__).parents[2]
+OLDEST = 6.0
+"""Times to live by which an event may be old when it comes in a storm: longer than any fault. A real journal says two minutes."""
+WORKER = "tests.cluster.worker"
+"""The module that workers run."""
 
 
 class Fault(NamedTuple):
@@ -30,12 +37,12 @@ class Fault(NamedTuple):
 class Member:
     """A worker process."""
 
-    def __init__(self, folder: Path, urls: str, *more: str) -> None:
+    def __init__(self, folder: Path, urls: str, *more: str, module: str) -> None:
         self._folder = folder
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (folder / "log.jsonl").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cluster.worker", str(folder), urls, *more],
+                [sys.executable, "-m", module, str(folder), urls, *more],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
@@ -69,16 +76,17 @@ class Fleet:
         folder: for their files.
         urls: of the servers.
         more: arguments of each.
+        module: what they run.
     """
 
-    def __init__(self, folder: Path, urls: str, *more: str) -> None:
-        self._folder, self._urls, self._more = folder, urls, more
+    def __init__(self, folder: Path, urls: str, *more: str, module: str = WORKER) -> None:
+        self._folder, self._urls, self._more, self._module = folder, urls, more, module
         self.members: list[Member] = []
         self.faults: list[Fault] = []
 
     def join(self) -> Member:
         """Start one more."""
-        member = Member(self._folder, self._urls, *self._more)
+        member = Member(self._folder, self._urls, *self._more, module=self._module)
         self.members.append(member)
         return member
 
@@ -125,8 +133,37 @@ class Fleet:
             assert time.monotonic() < give_up, [member.state for member in self.members]
             time.sleep(0.02)
 
+    @contextmanager
+    def running(self, workers: int, partitions: int, within: float = 30.0) -> Iterator[None]:
+        """Start so many, and wait until every partition is open in one. At the end of the block all end in order, and after an error at once."""
+        try:
+            for _ in range(workers):
+                self.join()
+            self.wait_shared(partitions, within)
+            yield
+            for member in list(self.members):
+                self.terminate(member)
+        finally:
+            self.end()
+
     def end(self) -> None:
         """Leave none behind."""
         for member in self.members:
             member.process.kill()
             member.process.wait()
+
+
+def fleet_of_storm(
+    folder: Path, server: NatsServer | NatsCluster, ttl: float, partitions: int, *more: str, module: str = WORKER
+) -> Fleet:
+    """Make the workers of a storm.
+
+    Args:
+        folder: for their files.
+        server: running.
+        ttl, partitions: of the workers.
+        more: other arguments of each.
+        module: what they run.
+    """
+    storm = ("--ttl", ttl, "--in-transit", OLDEST * ttl, "--partitions", partitions, "--replicas", server.replicas)
+    return Fleet(folder, server.url, *map(str, storm), *more, module=module)

@@ -12,25 +12,20 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from telstate import JournalError, parse
+from telstate import parse
 from telstate.journals.nats import NatsConnection, find
-from telstate.journals.nats._names import room_token
-from telstate.journals.nats._records import message_of
 from telstate.routing._ports import Entry
 from tests.cluster.check import Report, check, fold_of, runs_in
-from tests.cluster.fleet import Fault, Fleet, Member
+from tests.cluster.fleet import OLDEST, fleet_of_storm
+from tests.cluster.publishing import publish_until_stored
+from tests.cluster.torment import APART, FAULTS, Torment
 from tests.cluster.worker import NAMES, SETTINGS
 from tests.nats_server import NatsCluster, NatsServer
 
-__all__ = ["FAULTS", "Storm", "calls_of"]
+__all__ = ["Storm", "calls_of"]
 
-FAULTS = ("kill", "freeze", "term", "join", "outage", "pause")
 _TWICE = 0.1
 _RINGS_LONG = 0.3
-_OLDEST = 6.0
-"""Times to live by which an event may be old when it comes: longer than any fault. A real journal says two minutes."""
-_APART = 3.0
-"""Times to live between two faults of a script."""
 _DRAIN_WITHIN = 90.0
 _PUBLISHERS = 8
 
@@ -83,12 +78,8 @@ class Storm:
         self._script, self._retires = script, retires
         self._progress = progress
         if script:
-            self._seconds = (len(script) + 1) * _APART * ttl
-        self._urls = ",".join(server.urls) if isinstance(server, NatsCluster) else server.url
-        replicas = 3 if isinstance(server, NatsCluster) else 1
-        more: tuple[str, ...] = ("--ttl", str(ttl), "--partitions", str(partitions), "--replicas", str(replicas))
-        more += ("--in-transit", str(_OLDEST * ttl))
-        self.fleet = Fleet(folder, self._urls, *more)
+            self._seconds = (len(script) + 1) * APART * ttl
+        self.fleet = fleet_of_storm(folder, server, ttl, partitions)
         self.sent: Counter[bytes] = Counter()
         """What was acknowledged, by payload."""
         self.published: dict[int, float] = {}
@@ -97,29 +88,26 @@ class Storm:
 
     def run(self) -> Report:
         """Let it rage, heal everything, and compare."""
-        try:
-            for _ in range(self._workers):
-                self.fleet.join()
-            self.fleet.wait_shared(self._partitions)
+        with self.fleet.running(self._workers, self._partitions):
             asyncio.run(self._rage())
             self._drain()
-            asyncio.run(check(self._urls, self._folder, self.sent, self.fleet.faults, self.report))
-            self.report.facts["worst start"] = round(self.worst_start(), 2)
-            self.report.facts["gaps"] = self.gaps()
-        finally:
-            self.fleet.end()
+        asyncio.run(check(self._server.url, self._folder, self.sent, self.fleet.faults, self.report))
+        self.report.facts["worst start"] = round(self.worst_start(), 2)
+        self.report.facts["gaps"] = self.gaps()
         return self.report
 
     # --- publishing -----------------------------------------------------------------------------------------------
 
     async def _rage(self) -> None:
-        async with NatsConnection(self._urls, name="publisher") as connection:
+        async with NatsConnection(self._server.url, name="publisher") as connection:
             await self._publish_all(connection)
 
     async def _publish_all(self, connection: NatsConnection) -> None:
         calls = [self._call(number) for number in range(self._sessions)]
         begin = time.monotonic()
-        faults = asyncio.create_task(asyncio.to_thread(self._torment, begin + self._seconds))
+        torment = Torment(self._rng, self.fleet, self._server, self._ttl, self._workers, self._progress)
+        work = (torment.follow, self._script) if self._script else (torment.rage, begin + self._seconds, self._faults)
+        faults = asyncio.create_task(asyncio.to_thread(*work))
         limit = asyncio.Semaphore(_PUBLISHERS * 8)
 
         async def publish(number: int) -> None:
@@ -135,19 +123,17 @@ class Storm:
 
     async def _publish(self, connection: NatsConnection, room: str, payloads: list[dict[str, Any]]) -> None:
         """Publish the events of a call, one in ten twice: half of those as a retry of ours, half as a repetition of Daily's."""
-        subject = NAMES.received(room_token(room))
         for payload in payloads:
             data = json.dumps(payload).encode()
             message_id = uuid4().hex
             sent = time.monotonic()
             entry = Entry(time.time(), "daily-js", data, parse(payload))
-            seq = await self._until_stored(connection, message_of(subject, entry, message_id, "storm"))
+            seq = await publish_until_stored(connection, room, entry, message_id)
             self.sent[data] += 1
             self.published[seq] = sent
             if self._rng.random() < _TWICE:
                 again = self._rng.random() < 0.5
-                message = message_of(subject, entry, message_id if again else uuid4().hex, "storm")
-                stored = await self._until_stored(connection, message)
+                stored = await publish_until_stored(connection, room, entry, message_id if again else None)
                 if again and stored != seq:
                     self.report.broken.append(f"a publish that was tried again was stored twice: {seq} and {stored}")
                 self.sent[data] += not again
@@ -157,77 +143,8 @@ class Storm:
                 2 * SETTINGS.ring_deadline if rings and SETTINGS.ring_deadline else self._rng.random() * 0.5
             )
 
-    async def _until_stored(self, connection: NatsConnection, message: Any) -> int:
-        while True:
-            try:
-                return await connection.publish(*message)
-            except JournalError:
-                await asyncio.sleep(0.2)
-
-    # --- faults ---------------------------------------------------------------------------------------------------
-
-    def _torment(self, until: float) -> None:
-        """Do one thing after another, each when the last is over."""
-        for kind in self._script:
-            time.sleep(_APART / 2 * self._ttl)
-            self._progress(kind)
-            getattr(self, f"_{kind}")()
-            time.sleep(_APART / 2 * self._ttl)
-        while not self._script and time.monotonic() < until:
-            kind = self._rng.choice(self._faults)
-            self._progress(kind)
-            getattr(self, f"_{kind}")()
-            time.sleep(self._rng.uniform(0.2, 1.0) * self._ttl)
-
-    def _some(self) -> Member:
-        return self._rng.choice(self.fleet.members)
-
-    def _kill(self) -> None:
-        self.fleet.kill(self._some())
-        self._replace()
-
-    def _term(self) -> None:
-        self.fleet.terminate(self._some())
-        self._replace()
-
-    def _freeze(self) -> None:
-        self.fleet.freeze(self._some(), (2.5 if self._script else self._rng.uniform(0.3, 2.5)) * self._ttl)
-
-    def _join(self) -> None:
-        begin = time.monotonic()
-        if len(self.fleet.members) <= self._workers:
-            member = self.fleet.join()
-            if self._script:
-                member.wait_running()
-                self.fleet.faults.append(Fault("join", member.pid, begin, time.monotonic()))
-        else:
-            self.fleet.terminate(self._some())
-
-    def _replace(self) -> None:
-        if len(self.fleet.members) < self._workers and not self._script:
-            self.fleet.join()
-
-    def _server_of(self) -> NatsServer:
-        return self._rng.choice(self._server.servers) if isinstance(self._server, NatsCluster) else self._server
-
-    def _outage(self) -> None:
-        """Kill a server, and start it again."""
-        server, begin = self._server_of(), time.monotonic()
-        server.kill()
-        time.sleep(self._rng.uniform(0.1, 0.8) * self._ttl)
-        server.start()
-        self.fleet.server_fault("outage", begin)
-
-    def _pause(self) -> None:
-        """Freeze a server: connections stay, and nothing answers."""
-        server, begin = self._server_of(), time.monotonic()
-        server.pause()
-        time.sleep(self._rng.uniform(0.3, 1.5) * self._ttl)
-        server.resume()
-        self.fleet.server_fault("pause", begin)
-
     def _drain(self) -> None:
-        """Wait until everything that is due has finished, and for the retirements; then end all workers in order."""
+        """Wait until everything that is due has finished, and for the retirements."""
         give_up = time.monotonic() + _DRAIN_WITHIN
         while missing := asyncio.run(self._missing()):
             if time.monotonic() > give_up:
@@ -235,12 +152,10 @@ class Storm:
                 break
             time.sleep(1.0)
         if self._retires:
-            time.sleep(SETTINGS.retention + _OLDEST * self._ttl + 1.0)
-        for member in list(self.fleet.members):
-            self.fleet.terminate(member)
+            time.sleep(SETTINGS.retention + OLDEST * self._ttl + 1.0)
 
     async def _missing(self) -> set[tuple[int, str]]:
-        async with NatsConnection(self._urls) as connection:
+        async with NatsConnection(self._server.url) as connection:
             fold = await fold_of(connection, await find(connection, NAMES))
         return fold.due - {run.work for run in runs_in(self._folder) if run.end is not None}
 
@@ -250,7 +165,7 @@ class Storm:
         """What each fault of a script cost: the worst start of the events that were published around it."""
         if not self._script:
             return []
-        margin = _APART / 2 * self._ttl
+        margin = APART / 2 * self._ttl
         return [
             (fault.kind, round(self.worst_start(fault.begin - margin, fault.end + margin), 2))
             for fault in self.fleet.faults

@@ -13,16 +13,21 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import random
+from typing import Any
 from zlib import crc32
 
 import structlog
 
 from telstate import DeadlinePassed, Event, Outcome, OutcomeKind, Router, Session, Settings
-from telstate.journals.nats import Names, NatsConnection, StreamSettings, Worker, _journal
+from telstate.journals.nats import Names, NatsConnection, NatsJournal, StreamSettings, Worker, _journal
+from telstate.routing import Control
+from telstate.testing import FakeControl
+from tests.journals.nats import histories
 
-__all__ = ["NAMES", "SETTINGS", "Runs", "router_of"]
+__all__ = ["NAMES", "SETTINGS", "Runs", "arguments_of", "router_of", "run_worker"]
 
 NAMES = Names("storm", "tests")
 SETTINGS = Settings(retention=2.0, key_ttl=2.0, parked_ttl=2.0, ring_deadline=1.0)
@@ -39,6 +44,19 @@ class Runs:
         """Add a line."""
         line = json.dumps([what, number, handler, lane, time.monotonic(), again])
         os.write(self._file, line.encode() + b"\n")
+
+    def watch_marks(self) -> None:
+        """Add a line for all work that is marked from now on in this process, once the server has answered."""
+        done = NatsJournal.done
+
+        async def noted(journal: NatsJournal, seqs: Sequence[int]) -> None:
+            is_lost = journal.lost is not None
+            await done(journal, seqs)
+            if not is_lost:  # else nothing was written
+                for number in seqs:
+                    self.write("marked", number, "", "", again=False)
+
+        NatsJournal.done = noted  # type: ignore[method-assign,assignment]
 
 
 def router_of(runs: Runs | None, seconds: float = 0.005) -> Router:
@@ -80,19 +98,22 @@ def router_of(runs: Runs | None, seconds: float = 0.005) -> Router:
     return router
 
 
-async def work(options: argparse.Namespace) -> None:
-    """Work until SIGTERM."""
+async def run_worker(
+    router: Router, options: argparse.Namespace, settings: Settings, control: Control | None = None, **more: Any
+) -> None:
+    """Run a router's handlers until SIGTERM; say again and again which partitions are open."""
     folder: Path = options.folder
-    _journal.IN_TRANSIT = options.in_transit
-    runs = Runs(folder / f"runs-{os.getpid()}.jsonl")
     streams = StreamSettings(options.partitions, options.replicas, 1 << 28)
     worker = Worker(
-        router_of(runs, options.seconds),
+        router,
         NatsConnection(options.urls, name=f"worker-{os.getpid()}"),
         names=NAMES,
         streams=streams,
         ttl=options.ttl,
-        settings=SETTINGS,
+        settings=settings,
+        control=control or FakeControl(),
+        drain=5.0,  # a handler that forwards a caller waits for their room for as long as it takes
+        **more,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.shut_down)
     running = asyncio.ensure_future(worker.run())
@@ -108,9 +129,27 @@ async def work(options: argparse.Namespace) -> None:
     running.result()
 
 
-def main() -> None:
-    """Run."""
+async def work(options: argparse.Namespace) -> None:
+    """Be a worker of a storm."""
+    _journal.IN_TRANSIT = options.in_transit
+    if options.links:
+        await run_worker(histories.handlers(), options, histories.SETTINGS)
+        return
+    runs = Runs(options.folder / f"runs-{os.getpid()}.jsonl")
+    runs.watch_marks()
+    await run_worker(router_of(runs, options.seconds), options, SETTINGS)
+
+
+def arguments_of(arguments: Sequence[str], *more: str) -> argparse.Namespace:
+    """Read what a worker's process is started with, and let its log go to standard error, as JSON Lines.
+
+    Args:
+        arguments: of the process.
+        more: options that have to be given beside those of every worker.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.worker", description=__doc__)
+    for name in more:
+        parser.add_argument(name, required=True)
     parser.add_argument("folder", type=Path)
     parser.add_argument("urls")
     parser.add_argument("--ttl", type=float, default=3.0)
@@ -118,7 +157,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--in-transit", type=float, default=12.0, help="how old an event may be: longer than any fault")
     parser.add_argument("--seconds", type=float, default=0.005, help="how long handlers take, about")
-    options = parser.parse_args()
+    parser.add_argument("--links", action="store_true", help="run the handlers of a storm of links")
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -128,8 +167,8 @@ def main() -> None:
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    asyncio.run(work(options))
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(work(arguments_of(sys.argv[1:])))

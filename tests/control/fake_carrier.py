@@ -17,7 +17,7 @@ from telstate.errors import DailyError, NoSuchSession, UnknownResult
 from telstate.events import DialoutAnswered, DialoutConnected, DialoutError, DialoutEvent, DialoutStopped, Presence
 from telstate.options import Dialout, Dtmf, Refer, Transfer
 from telstate.routing._ports import Clock
-from telstate.testing import PhoneLine, Refusal
+from telstate.testing import LinePlan, PhoneLine, Refusal
 from telstate.testing._phone_lines import PhoneLines
 
 __all__ = ["FakeCarrier", "FakeLeg"]
@@ -70,11 +70,11 @@ class FakeCarrier:
         clock: Clock,
         *,
         start_timeout: float = 20.0,
-        line: PhoneLine | None = None,
+        line: LinePlan | None = None,
         joins: Literal["answer", "ring"] = "answer",
         presence_lag: float = 0.0,
     ) -> None:
-        self.lines = PhoneLines(line or PhoneLine())
+        self.lines = PhoneLines(PhoneLine() if line is None else line)
         self.sessions: list[FakeLeg] = []
         """All calls, in order."""
         self.participants: tuple[RoomParticipant, ...] = ()

@@ -1,22 +1,28 @@
-"""A receiver of webhooks that keeps what it receives, and answers as a test wants."""
+"""A receiver of webhooks that keeps what it receives, and answers as a test wants; and a fake of Daily that sends them."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from base64 import b64encode
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SECRET", "Receiver"]
+import pytest
+
+from tests.threaded_server import ThreadedServer
+
+if TYPE_CHECKING:
+    from telstate.testing import FakeDaily
+
+__all__ = ["SECRET", "Receiver", "daily", "receiver"]
 
 SECRET = b64encode(b"a secret of ours").decode()
 
 
-class Receiver:
-    """Listens on a port of this machine, in its own thread.
+class Receiver(ThreadedServer):
+    """Listens on a port of this machine, in threads of its own.
 
     Attributes:
         answers: the status of each answer.
@@ -48,20 +54,21 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(receiver.says)
 
-            def log_message(self, *arguments: object) -> None:
-                """Log nothing."""
+        super().__init__(Handler)
+        self.url += "/receiver"
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}/receiver"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """One that listens."""
+    with Receiver() as listening:
+        yield listening
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+
+@pytest.fixture
+def daily() -> Iterator[FakeDaily]:
+    """A fake of Daily over HTTP."""
+    from telstate.testing import FakeDaily  # most tests need none, and it takes a while to import
+
+    with FakeDaily() as fake:
+        yield fake

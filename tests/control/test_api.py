@@ -13,6 +13,7 @@ import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,10 +21,10 @@ import structlog
 from pydantic import SecretStr
 
 from telstate.control import DailyApi
-from telstate.errors import DailyError, DefinitionError, NotRunning, TemporarilyNotAvailable, UnknownResult
+from telstate.errors import DailyError, DefinitionError, NotAllowed, NotRunning, TemporarilyNotAvailable, UnknownResult
 from telstate.testing import FakeDaily
 from telstate.testing._daily import KEY
-from telstate.testing._faults import Fault, cut, drip, flood, hang, instead
+from telstate.testing._faults import App, Fault, cut, drip, flood, hang, instead
 from tests.control.receiving import Receiver
 
 QUICK = (0.01, 0.02)
@@ -186,6 +187,23 @@ async def test_timeouts(daily: FakeDaily, fault: Fault) -> None:
     error = await error_of(daily, "POST", fault, timeout=0.2)
     assert "within 0." in str(error)
     assert time.monotonic() - began < 10
+
+
+def as_refusal(fault: Fault) -> Fault:
+    """Make a fault of which the status is 401."""
+
+    async def refuse(app: App, scope: Any, receive: Any, send: Any) -> None:
+        await fault(app, scope, receive, lambda one: send({**one, "status": 401} if "status" in one else one))
+
+    return refuse
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("fault", [drip, cut])
+async def test_a_refusal_is_one_without_the_end_of_its_body(daily: FakeDaily, fault: Fault, method: str) -> None:
+    """Its status says that nothing was done: it is not unknown, and not asked again."""
+    error = await error_of(daily, method, as_refusal(fault), timeout=0.1)
+    assert (type(error), error.status, len(daily.seen)) == (NotAllowed, 401, 1)
 
 
 TWICE = gzip.compress(gzip.compress(b"[" + b" " * 50_000_000 + b"]"))

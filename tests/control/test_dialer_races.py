@@ -189,7 +189,7 @@ async def test_a_call_of_somebody_else_takes_a_slot_once_the_start_is_over() -> 
     async with dialer_on(carrier) as dialer:
         result = await dialer.dial(PhoneDialout(phone_number=NUMBER, user_id="u"))
         assert result.outcome is DialOutcome.REFUSED
-        assert dialer._limiter.others == ("theirs",)
+        assert dialer._slots._limiter.others == ("theirs",)
 
 
 async def test_two_starts_with_one_session_have_one_slot() -> None:
@@ -415,12 +415,12 @@ async def test_a_dialer_that_fell_behind_releases_the_slots_of_ended_sessions(mo
         callers = [f"caller-{number}" for number in range(5)]
         for caller in callers:
             await carrier.calls.receive(DialinConnected(session_id=caller, room=ROOM))
-        await until(lambda: len(dialer._limiter.others) == 5)
+        await until(lambda: len(dialer._slots._limiter.others) == 5)
         behind = True
         for caller in callers:
             await carrier.calls.receive(DialinStopped(session_id=caller, room=ROOM))
-        assert len(dialer._limiter.others) == 5
-        await until(lambda: not dialer._limiter.others)
+        assert len(dialer._slots._limiter.others) == 5
+        await until(lambda: not dialer._slots._limiter.others)
         behind = False
         with anyio.fail_after(3):
             assert outcomes(await dialer.dial(OPTIONS, attempts=1, ring_timeout=0.1)) == ["unanswered"]

@@ -11,7 +11,7 @@ import pytest
 from telstate import Engine, Presence, Session, SourceGap
 from telstate.control import DailyApi, RestControl, RoomParticipant
 from telstate.control import _rest as module
-from telstate.errors import NotSupported
+from telstate.errors import DailyError, NotSupported
 from telstate.events import DialoutAnswered, DialoutConnected
 from telstate.options import Dtmf, PhoneDialout, Refer, Transfer
 from telstate.testing import FakeClock, FakeDaily, PhoneLine
@@ -129,6 +129,21 @@ async def test_reconcile(daily: FakeDaily) -> None:
             assert await control.reconcile(dialout(silent_for=silent)) is presence
         assert await control.reconcile(dialout(session_id, answered_ago=35.0)) is Presence.ALIVE
         assert await control.reconcile(dialout(session_id)) is Presence.ALIVE
+
+
+@pytest.mark.anyio
+async def test_reconcile_where_the_room_is_not_there_any_more(daily: FakeDaily) -> None:
+    """Nobody can be asked then. The session does not stay for ever: it is gone when silence would end it without a question."""
+    async with rest(daily, "deleted") as control:
+        for early in (dialout(answered_ago=86_399.0), dialout(silent_for=599.0), session_of("dialout-answered")):
+            with pytest.raises(DailyError, match="does not exist") as refused:
+                await control.reconcile(early)
+            assert refused.value.status == 404
+        for late in (dialout(answered_ago=86_400.0), dialout(silent_for=600.0)):
+            assert await control.reconcile(late) is Presence.GONE
+        daily.rules["/rooms/*/presence"] = instead(500)
+        with pytest.raises(DailyError):
+            await control.reconcile(dialout(answered_ago=86_400.0))
 
 
 @pytest.mark.long

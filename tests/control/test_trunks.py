@@ -330,6 +330,30 @@ async def test_check_of_a_receiver_that_is_gone_or_slow(daily: FakeDaily, monkey
     assert gone.probe.status is None
 
 
+async def test_check_of_a_receiver_whose_answer_does_not_end(daily: FakeDaily) -> None:
+    """It says what came."""
+
+    tests = 0
+
+    async def drip(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal tests
+        if scope["type"] == "http":
+            tests += 1
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send(
+                {"type": "http.response.body", "more_body": tests > 1}
+            )  # Daily, which asks first, shall be content
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    async with serving(drip) as url, trunks_of(daily) as trunks:
+        notification = TrunkNotification(webhook_url=f"{url}/sip-trunk", hmac=SecretStr(SECRET))
+        access = TrunkAccess(allowed_ips=("203.0.113.7",))
+        trunk = await trunks.create(SipTrunk(trunk_name="a", notification=notification, trunk_config=access))
+        found = await trunks.check(trunk.id, timeout=0.2)
+    assert "did not answer: only the status 200 came within 0.2 seconds" in found.problems[0]
+
+
 async def test_check_of_who_may_call(daily: FakeDaily, receiver: Receiver) -> None:
     """A trunk that is open is a warning, whichever way it is; one that is disabled is a problem."""
     async with trunks_of(daily) as trunks:

@@ -1,4 +1,4 @@
-"""`python -m tests.crash [--kills 300] [--seed N] [--prune] [--folder PATH]`."""
+"""`python -m tests.crash [--kills 300] [--seed N] [--prune] [--notify] [--folder PATH]`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.crash.harness import Report, torment
+from tests.crash.receiver import Receiver
 
 
 def main() -> int:
@@ -18,12 +20,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--folder", type=Path, help="write there and keep the files; by default they are deleted")
     parser.add_argument("--prune", action="store_true", help="let the journal prune itself all the time")
+    parser.add_argument("--notify", action="store_true", help="tell a receiver about all calls, and kill it too")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     with tempfile.TemporaryDirectory(prefix="telstate-crash-") as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        report = torment(folder, options.kills, options.seed, progress, prunes=options.prune)
+        with Receiver(folder) if options.notify else nullcontext() as receiver:
+            how = {"prunes": options.prune, "receiver": receiver}
+            report = torment(folder, options.kills, options.seed, progress, **how)
     sys.stderr.write("\n")
     sys.stdout.write(summary(report))
     return int(bool(report.broken))

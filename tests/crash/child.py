@@ -1,4 +1,4 @@
-"""The process that is killed: `python -m tests.crash.child FOLDER SEED [--backend NAME] [--prune] [--finish]`.
+"""The process that is killed: `python -m tests.crash.child FOLDER SEED [--backend NAME] [--prune] [--notify URL] [--finish]`.
 
 It feeds simulated calls to a dispatcher, and records what was acknowledged and which handlers finished, each with one
 `os.write`, which a SIGKILL does not undo. It begins where the acknowledgements of the last process end.
@@ -23,6 +23,7 @@ import anyio
 import structlog
 
 from telstate import Dispatcher, Event, Outcome, OutcomeKind, Router, Session, Settings, State
+from telstate.control import Notifier, NotifyTarget
 from telstate.journals import SqliteJournal, _sqlite
 from telstate.routing import _tender
 from telstate.testing import Noise, simulate
@@ -194,14 +195,20 @@ async def ask_for_checkpoints(calls: Dispatcher) -> None:
         calls._run.checkpoints._due.set()
 
 
-async def run(folder: Path, seed: int, *, prunes: bool, finish: bool) -> None:
+def notifier_to(url: str) -> Notifier:
+    """Tell the receiver of a test about every call."""
+    return Notifier(NotifyTarget(url, os.environ["TELSTATE_NOTIFY_SECRET"], name="receiver"), allow=["127.0.0.1"])
+
+
+async def run(folder: Path, seed: int, *, prunes: bool, finish: bool, notify: str | None) -> None:
     """Run until killed. With `finish`, complete the chunk of each feeder, and write down the state at the end."""
     after = {ack["feeder"]: (ack["chunk"], ack["place"]) for ack in lines_of(folder / "acks.jsonl")}
     acks, runs = Log(folder / "acks.jsonl"), Log(folder / "runs.jsonl")
     router = router_of(
         lambda event_id, handler, redelivered: runs.write(id=event_id, handler=handler, again=redelivered)
     )
-    calls = Dispatcher(router, journal=journal_in(folder, prunes=prunes), settings=SETTINGS)
+    notifier = None if notify is None else notifier_to(notify)
+    calls = Dispatcher(router, journal=journal_in(folder, prunes=prunes), settings=SETTINGS, notify=notifier)
     async with calls:
         os.write(1, b"ready\n")
         async with anyio.create_task_group() as group:
@@ -211,6 +218,8 @@ async def run(folder: Path, seed: int, *, prunes: bool, finish: bool) -> None:
                     begin = after.get(feeder, (0, -1))
                     feeders.start_soon(lambda f=feeder, b=begin: feed(calls, acks, seed, f, b, finish=finish))  # type: ignore[misc]
             await anyio.sleep(SETTINGS.retention + 0.2)
+            while notifier is not None and await calls._run._outbox.waiting():  # type: ignore[union-attr]  # noqa: ASYNC110
+                await anyio.sleep(0.05)
             group.cancel_scope.cancel()
     engine = calls._sequencer.engine
     (folder / "end.json").write_text(json.dumps({"now": engine.now, "engine": engine.snapshot()}))
@@ -223,6 +232,7 @@ def main() -> None:
     parser.add_argument("seed", type=int)
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     parser.add_argument("--prune", action="store_true", help="let the journal prune itself all the time")
+    parser.add_argument("--notify", metavar="URL", help="tell a receiver about every call")
     parser.add_argument("--finish", action="store_true", help="complete what was begun, and write down the state")
     options = parser.parse_args()
     structlog.configure(
@@ -231,7 +241,7 @@ def main() -> None:
     )
     if options.prune:
         prune_all_the_time()
-    how = {"prunes": options.prune, "finish": options.finish}
+    how = {"prunes": options.prune, "finish": options.finish, "notify": options.notify}
     anyio.run(lambda: run(options.folder, options.seed, **how), backend=options.backend)
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import anyio
 from pydantic_core import to_jsonable_python
 
-from telstate import Replay, Session
+from telstate import Outcome, Replay, Session, State
 from telstate.events._dialects.journal import header_line, unwrap, wrap
 from telstate.journals._pruning import pruned_below
 from telstate.journals._sqlite import archive_end, query
@@ -27,11 +27,14 @@ from telstate.routing._clock import SystemClock
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._ports import KeptLetter, Record
 from tests.crash.child import ARCHIVE, FEEDERS, SETTINGS, digest, is_to_fail, journal_in, lines_of, router_of
+from tests.crash.receiver import SECRET, Receiver
 from tests.json_values import differences
 
 __all__ = ["Report", "check", "torment"]
 
 ROOT = Path(__file__).parents[2]
+_KILLS_OF_RECEIVER = 0.5
+"""How often the receiver is killed, for each kill of the child."""
 _DURING_START = 0.2
 """The share of kills during the start, when the child recovers."""
 _LIVES, _LIVES_PRUNING = 0.5, 2.5
@@ -66,7 +69,13 @@ class Report:
 
 
 def torment(
-    folder: Path, kills: int, seed: int, progress: Callable[[int], None] = lambda _: None, *, prunes: bool = False
+    folder: Path,
+    kills: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    prunes: bool = False,
+    receiver: Receiver | None = None,
 ) -> Report:
     """Kill the child so many times, let it finish, and check everything.
 
@@ -76,10 +85,14 @@ def torment(
         seed: decides what is sent and when the child is killed; not how far it is then.
         progress: called after each kill with their number.
         prunes: let the journal move events to an archive meanwhile.
+        receiver: is told about every call, and killed at random too.
     """
     rng, more = Random(seed), ["--prune"] if prunes else []
+    more += [] if receiver is None else ["--notify", receiver.url]
     report = Report(kills)
     for number in range(kills):
+        if receiver is not None and rng.random() < _KILLS_OF_RECEIVER:
+            receiver.kill()
         with _child(folder, seed, *more, "--backend", rng.choice(["asyncio", "trio"])) as child:
             if rng.random() < _DURING_START:
                 time.sleep(rng.uniform(0.3, 1.0))
@@ -87,6 +100,8 @@ def torment(
                 assert child.stdout is not None
                 child.stdout.readline()  # "ready", or nothing if it died
                 time.sleep(rng.uniform(0.05, _LIVES_PRUNING if prunes else _LIVES))
+            if receiver is not None:
+                receiver.keep_alive()  # it may be away while the child runs, or both are gone at once
             died = child.poll()
             child.kill()
         if died is not None:
@@ -99,6 +114,8 @@ def torment(
         report.broken.append(f"it could not finish: {_end_of_log(folder)}")
     else:
         check(folder, report, prunes=prunes)
+        if receiver is not None:
+            check_messages(folder, report, receiver, prunes=prunes)
     return report
 
 
@@ -108,7 +125,7 @@ def _child(folder: Path, seed: int, *more: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.crash.child", str(folder), str(seed), *more],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "TELSTATE_NOTIFY_SECRET": SECRET},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -157,10 +174,14 @@ def _archived(folder: Path) -> list[Record]:
 class _Fold:
     """What should have happened: all events folded again, and the handlers that are due, as (number, handler)."""
 
+    told: list[tuple[str, str, int]]
+    """The messages that are due: the call, the kind, and the number of the work."""
+
     def __init__(self, kept: _Kept, now: float) -> None:
         replay, handlers = Replay(), HandlerTable(router_of(lambda *_: None).walk(), None, SystemClock())
         self.due: set[tuple[int, str]] = set()
         self.retired: set[int] = set()
+        self.told = []
         seq = 0
         replay.feed(header_line(kept.id, SETTINGS.model_dump()))
         for record in (*kept.archived, *kept.records):
@@ -169,11 +190,21 @@ class _Fold:
                 seq += 1
                 self.due |= {(seq, _short(handler.name)) for handler in handlers.find(outcome)}
                 self._retire(outcome.departed)
+                self._tell(outcome, record.seq)
         self._retire(replay.engine.advance(now))
         self.engine = to_jsonable_python(replay.engine.snapshot())
 
+    def _tell(self, outcome: Outcome, seq: int) -> None:
+        if (session := outcome.session) is not None:
+            answered = any(move.target is State.ANSWERED for move in outcome.moves)
+            kinds = {"call.started": outcome.opened, "call.answered": answered, "call.ended": outcome.ended}
+            self.told += [(session.session_id, kind, seq) for kind, holds in kinds.items() if holds]
+        if outcome.lost_caller is not None:
+            self.told.append((outcome.lost_caller.call_id, "caller.lost", seq))
+
     def _retire(self, departed: Iterable[object]) -> None:
         gone = {-session.opened for session in departed if isinstance(session, Session)}
+        self.told += [(one.session_id, "call.retired", one.opened) for one in departed if isinstance(one, Session)]
         self.retired |= gone
         self.due |= {(number, "retired") for number in gone}
 
@@ -203,6 +234,30 @@ def check(folder: Path, report: Report, *, prunes: bool = False) -> None:
     _check_marks(kept, fold, report)
     report.expect_none(
         "a kill causes no errors in the log", [line for line in log if line.get("event", "").startswith(_TROUBLE)]
+    )
+
+
+def check_messages(folder: Path, report: Report, receiver: Receiver, *, prunes: bool = False) -> None:
+    """Compare what the receiver got, verified and kept with what it should have been told."""
+    kept = anyio.run(partial(_read, folder, prunes=prunes))
+    fold = _Fold(kept, json.loads((folder / "end.json").read_text())["now"])
+    got = receiver.messages()
+    ids = {message_id for message_id, _, _ in got}
+    due = {f"msg_{kept.id}_{seq}_{kind.replace('.', '-')}": (call, kind) for call, kind, seq in fold.told}
+    report.facts |= {"told": len(due), "told again": receiver.repeats()}
+    report.expect_none("everybody is told", sorted(due.keys() - ids))
+    report.expect_none("nothing else is told", sorted(ids - due.keys()))
+    report.expect_none("every signature is valid", range(receiver.refused()))
+    order: dict[str, list[str]] = {}
+    for call, kind, _ in fold.told:
+        order.setdefault(call, []).append(kind)
+    told: dict[str, list[str]] = {}
+    for _, kind, body in got:
+        record = next(iter(json.loads(body)["data"].values()))
+        told.setdefault(record.get("session_id") or record["call_id"], []).append(kind)
+    report.expect_none(
+        "the messages of a call come in order",
+        [(call, kinds) for call, kinds in told.items() if order.get(call) != kinds],
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.harness import torment
+from tests.crash.receiver import Receiver
 
 
 @pytest.mark.long
@@ -27,3 +28,15 @@ def test_a_kill_breaks_no_promise(tmp_path: Path, kills: int, seed: int) -> None
     assert report.facts["run again"] > 0
     assert report.facts["retired"] > 0
     assert report.facts["dead letters"] > 0
+
+
+@pytest.mark.long
+def test_a_kill_of_either_side_loses_no_notification(tmp_path: Path) -> None:
+    """A receiver that verifies everything is told of all there is, in order for each call, and repetitions keep their ids."""
+    with Receiver(tmp_path) as receiver:
+        receiver.wait_ready()
+        report = torment(tmp_path, 8, 14, receiver=receiver)
+        assert receiver.kills > 1
+    assert report.broken == []
+    assert report.facts["told"] > 100
+    assert report.facts["told again"] > 0

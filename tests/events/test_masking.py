@@ -168,6 +168,7 @@ def test_known_names_are_masked_anywhere() -> None:
         "no customer L•••, A••• L•••; adapter"
     )
     assert mask("KeyError: '\\xc5sa'", ["Åsa"]) == "KeyError: '\\x•••'"
+    assert mask("\u017fam hung up", ["Sam"]) == "\u017f••• hung up"
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,22 @@ def test_participants_in_three_dialects() -> None:
     assert left.occurred_at == 15.5
 
 
+@pytest.mark.parametrize(
+    ("handler", "argument"),
+    [
+        ("on_dialin_ready", "sip:a@b"),
+        ("on_dialin_connected", {"sessionId": "s", "sipFrom": "sip:c@d"}),
+        ("on_dialout_connected", {"participantId": "s"}),
+        ("on_participant_joined", {"id": "s", "info": {"userName": "Ann"}}),
+        ("on_dtmf_event", {"sessionId": "s", "tone": "1"}),
+        ("on_network_connection_status_updated", {"connection": "signalling", "status": "interrupted"}),
+    ],
+)
+def test_the_only_argument_of_a_handler_may_stand_in_a_list(handler: str, argument: Any) -> None:
+    """A recorder of all handlers writes their arguments."""
+    assert parse({"handler": handler, "data": [argument]}) == parse({"handler": handler, "data": argument})
+
+
 def test_a_pinless_dialin_is_detected_by_its_keys() -> None:
     """The waiting caller's webhook has no envelope."""
     event = parse({"To": "+1", "From": "+2", "callId": "c", "callDomain": "d", "sipHeaders": {}})
@@ -249,6 +265,18 @@ def test_nested_mappings_of_other_kinds() -> None:
     payload = MappingProxyType({"session_id": "s"})
     assert parse({"type": "dialout.stopped", "payload": payload}).session_id == "s"
     assert parse({"handler": "on_dialout_stopped", "data": UserDict(sessionId="s")}).session_id == "s"
+
+
+@pytest.mark.parametrize("read", [json.dumps, dict])
+def test_times_of_a_participant_may_be_texts(read: Any) -> None:
+    """As all times of webhooks."""
+    payload = {"session_id": "s", "joined_at": "1790000002", "duration": "88"}
+    left = parse(
+        read({"version": "1", "type": "participant.left", "id": "i", "event_ts": 1790000200.0, "payload": payload})
+    )
+    assert isinstance(left, ParticipantLeft)
+    assert (left.joined_at, left.occurred_at) == (1_790_000_002.0, 1_790_000_090.0)
+    assert round_trip(left) == left
 
 
 @pytest.mark.parametrize(

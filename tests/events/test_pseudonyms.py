@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telstate.calls._address import plain_uri
-from telstate.calls._callers import _agree
+from telstate.calls._caller_numbers import agree
 from telstate.events._pseudonyms import Pseudonyms
 from telstate.events._redaction import Redaction
 
@@ -37,7 +37,7 @@ def test_numbers_agree_as_before(one: str, other: str) -> None:
         if max(len(a.lstrip("+")), len(b.lstrip("+"))) <= 12:
             assert (SHOWN.number(a) == SHOWN.number(b)) is (a == b)
             if may_be_one(a, b):
-                assert _agree(SHOWN.number(a), SHOWN.number(b)) is _agree(a, b)
+                assert agree(SHOWN.number(a), SHOWN.number(b)) is agree(a, b)
 
 
 @given(NUMBERS)

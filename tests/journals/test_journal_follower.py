@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from telstate import Replay, Settings
 from telstate.errors import JournalError
 from telstate.events import SourceGap
 from telstate.journals import SqliteJournal
+from telstate.journals._database import JournalNotMade, connect, create_or_check, is_sqlite
+from telstate.journals._file_lock import FileLock
+from telstate.journals._inspection import inspect
 from telstate.journals._journal_follower import JournalFollower
 from telstate.journals._sqlite import lines
 from telstate.routing._ports import Entry
@@ -84,4 +91,45 @@ async def test_what_was_pruned_unread_is_a_gap(tmp_path: Path) -> None:
     gap, *rest = catch_up(follower)
     assert gap == SourceGap(reason="the journal was pruned beyond what was read")
     assert len(rest) == 2
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("is_database", [False, True], ids=["an empty file", "an empty database"])
+async def test_a_journal_that_is_being_made_is_waited_for(is_database: bool, tmp_path: Path) -> None:
+    """A reader that starts with the service may come between its first two steps."""
+    path = tmp_path / "calls.db"
+    lock = FileLock(path)
+    if is_database:
+        connect(path, busy=1.0).close()
+    assert path.stat().st_size > 0 or not is_database
+    assert is_sqlite(path)
+    began = threading.Event()
+
+    def make() -> None:
+        began.wait()
+        time.sleep(0.1)
+        with closing(connect(path, busy=1.0)) as database:
+            create_or_check(database, Settings().model_dump())
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    began.set()
+    found = await anyio.to_thread.run_sync(JournalFollower(path).look)
+    thread.join()
+    lock.release()
+    assert found == list(lines(path))
+
+
+async def test_a_journal_whose_making_was_cut_short_is_named(tmp_path: Path) -> None:
+    """Nobody makes it any more, so nobody waits for it. A service takes it."""
+    path = tmp_path / "calls.db"
+    connect(path, busy=1.0).close()
+    began = time.monotonic()
+    with pytest.raises(JournalNotMade, match="is empty: a service makes a journal of it when it starts"):
+        list(lines(path))
+    assert time.monotonic() - began < 4.0
+    facts = inspect(path)
+    assert (facts.events, facts.is_written) == (0, False)
+    journal = await journal_with(path, "connected")
+    assert len(catch_up(JournalFollower(path))) == 2
     await journal.aclose()

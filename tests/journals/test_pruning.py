@@ -224,8 +224,11 @@ async def test_none_keeps_everything(tmp_path: Path) -> None:
         await rest(calls)
         assert await journal.tend(clock.now()) is False
     assert (await seqs_of(journal))[0] == 1
-    with pytest.raises(ValueError, match="keep: expected a duration or None"):
+    with pytest.raises(ValueError, match="keep= takes a timedelta from 0 on"):
         SqliteJournal(path, timedelta(seconds=-1))
+    days: Any = 7
+    with pytest.raises(TypeError, match=r"keep= takes a timedelta, such as timedelta\(days=7\), or None, not 7"):
+        SqliteJournal(path, days)
 
 
 @pytest.mark.long

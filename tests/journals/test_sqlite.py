@@ -444,8 +444,11 @@ async def test_one_process_writes_a_file_under_any_name(tmp_path: Path, name: st
 
 async def test_a_file_that_cannot_be_opened_is_a_journal_error(tmp_path: Path) -> None:
     """With the system's reason."""
-    with pytest.raises(JournalError, match="cannot be opened for writing: Is a directory"):
+    with pytest.raises(JournalError, match=r"cannot be opened for writing: Is a directory\. Let this user write"):
         await SqliteJournal(tmp_path).open({})
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match=r"the folder \S+ cannot be made: (Not a directory|File exists)\. Make it"):
+        await SqliteJournal(tmp_path / "file" / "folder" / "calls.db").open({})
 
 
 _ON_WINDOWS = """

@@ -32,7 +32,7 @@ class Fact:
     direction: str = "dialin"
     room: str = ""
     since: float | None = None
-    """Of a webhook about a participant who left: when they had joined."""
+    """Of a webhook about a participant who left: when they had joined. Of a meeting that ended: when it began, if that is reported."""
 
     @property
     def by_daily(self) -> bool:
@@ -116,7 +116,8 @@ def _known(name: str, sessions: dict[str, _Session], rest: list[Fact], endpoints
         cause = "failed" if session.has("error") else "completed" if took_place else "unanswered"
         found = Known(state, cause, "told", None, told[0])
     elif signs:
-        at, kind = min(signs)
+        by, _, kind = min(signs, key=lambda sign: (sign[0], sign[0] != sign[1], sign[2]))
+        at = next(at for one, at, sign in signs if (one, sign) == (by, kind))
         found = Known("stopped", "completed" if took_place else "unanswered", "inferred", kind, at)
     else:
         state = "answered" if answered else "connected" if connected else "idle"
@@ -131,9 +132,10 @@ def _known(name: str, sessions: dict[str, _Session], rest: list[Fact], endpoints
 
 def _signs(
     name: str, sessions: dict[str, _Session], rest: list[Fact], endpoints: dict[str, int]
-) -> list[tuple[float, str]]:
-    """The signs that hold, each with the time of the end that it tells."""
-    session, found = sessions[name], []
+) -> list[tuple[float, float, str]]:
+    """The signs that hold, each with the time by which the call had ended, and the time of the end that it tells."""
+    session = sessions[name]
+    found: list[tuple[float, float, str]] = []
     stays = [f.at if f.since is None else f.since for f in session.facts if f.kind in ("joined", "left") and f.by_daily]
     for fact in session.facts:
         if fact.kind != "left":
@@ -144,21 +146,31 @@ def _signs(
         else:
             holds = not _lives_after(session, fact.at, by_daily=False)
         if holds:
-            found.append((fact.at, "participant-left"))
+            found.append((fact.at, fact.at, "participant-left"))
     began = min(fact.at for fact in session.facts)
     for fact in rest:
         was_in_it = fact.kind == "meeting-ended" and fact.room == session.room and began <= fact.at
         if was_in_it and not _lives_after(session, fact.at, by_daily=True):
-            found.append((fact.at, "meeting-ended"))
+            found.append((*_end_with_meeting(session, fact), "meeting-ended"))
         is_only_observer = {one.by for one in session.facts} == {fact.by}
         if fact.kind == "client-left" and is_only_observer and not _lives_after(session, fact.at, by_daily=False):
-            found.append((fact.at, "client-left"))
+            found.append((fact.at, fact.at, "client-left"))
     following = _next_caller(name, sessions, endpoints)
     if following is not None and not _lives_after(session, following[0], by_daily=following[1]):
-        last = session.last
-        late = last is not None and following[0] > last + 600
-        found.append((last if late and last is not None else following[0], "next-caller"))
+        found.append((following[0], _before(session, following[0]), "next-caller"))
     return found
+
+
+def _before(session: _Session, following: float) -> float:
+    """When a call ended that had ended by the time of what follows: then, unless nothing was heard of it for long."""
+    return following if session.last is None or following <= session.last + 600 else session.last
+
+
+def _end_with_meeting(session: _Session, ended: Fact) -> tuple[float, float]:
+    """By when a call had ended, and when it ended: with the meeting, or before that began."""
+    if ended.since is None or session.last is None or ended.since <= session.last + 60:
+        return ended.at, ended.at
+    return ended.since, _before(session, ended.since)
 
 
 def _lives_after(session: _Session, at: float, *, by_daily: bool) -> bool:
@@ -191,7 +203,9 @@ def facts(draw: st.DrawFn) -> tuple[list[Fact], dict[str, int]]:
     for name in draw(st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True)):
         drawn += draw(_facts_of(name))
     for _ in range(draw(st.integers(0, 2))):
-        drawn.append(Fact("meeting-ended", draw(_TIMES), _WEBHOOK, room=draw(_ROOMS)))
+        at, lasted = draw(_TIMES), draw(st.none() | st.integers(0, 1000))
+        since = None if lasted is None else max(at - lasted, 0.0)
+        drawn.append(Fact("meeting-ended", at, _WEBHOOK, room=draw(_ROOMS), since=since))
     for client in ("k", "l"):
         drawn += [Fact("client-left", draw(_TIMES) + 0.25, client) for _ in range(draw(st.integers(0, 2)))]
     return drawn, endpoints
@@ -253,7 +267,8 @@ def payload_of(fact: Fact) -> dict[str, Any]:
 def _webhook(fact: Fact) -> dict[str, Any]:
     key = f"{fact.kind}-{fact.session}-{fact.at}-{fact.since}-{fact.room}"
     if fact.kind == "meeting-ended":
-        return {"type": "meeting.ended", "id": key, "payload": {"room": fact.room, "end_ts": START + fact.at}}
+        start = {} if fact.since is None else {"start_ts": START + fact.since}
+        return {"type": "meeting.ended", "id": key, "payload": {"room": fact.room, "end_ts": START + fact.at, **start}}
     fields: dict[str, Any] = {"session_id": fact.session, "room": fact.room}
     if fact.kind in ("joined", "left"):
         since = fact.at if fact.since is None else fact.since

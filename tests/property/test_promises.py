@@ -213,7 +213,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.advance(now)  # what had no time is counted from here
         for session in self.engine.live():
             self.receive_stop(session, now)
-        self.engine.advance(now + 7200)
+        self.engine.advance(now + max(self.engine.settings.retention, self.engine.settings.intent_ttl))
         sizes = self.engine.sizes()
         assert set(sizes.values()) == {0}, sizes
 

@@ -59,10 +59,12 @@ class History:
     records: list[tuple[Event, float]] = field(default_factory=list)
 
     def far_leg(self, target: str) -> FarLeg | None:
-        """Find the earliest session at the target that begins after the latest acceptance, and not long after the end."""
+        """Find the earliest session at the target that begins after the latest acceptance, and not long after that or the end."""
         accepted = [time for step, to, time in self.steps if to == target and step in ACCEPTED]
         earliest = max(accepted) - 1 if accepted else 0
-        latest = 10_000 if self.ended is None else self.ended + 60
+        latest = max(accepted) + 600 if accepted else 10_000
+        if self.ended is not None:
+            latest = min(latest, self.ended + 60)
         found = [
             (min(leg.steps.values()), leg.session_id, leg)
             for leg in self.legs

@@ -172,6 +172,7 @@ async def test_log_transitions_logs_each_transition_without_numbers() -> None:
         "session_id": "s",
         "sip_call_id": "c",
         "direction": "dialout",
+        "room": None,
     }
     assert logs == [
         {**line, "source": "idle", "target": "answered", "cause": None},
@@ -798,6 +799,7 @@ async def test_cancelling_the_task_of_a_handler_that_finished_changes_nothing() 
     assert len(tasks) == 2
 
 
+@pytest.mark.long
 async def test_memory_is_bounded_in_a_flood_of_events() -> None:
     """Ten times as many as may be pending. Every event is stepped, and every handler runs."""
     router = Router()
@@ -1204,6 +1206,8 @@ def test_a_dispatcher_is_made_without_an_event_loop(tmp_path: Path) -> None:
     Dispatcher(Router(), journal=SqliteJournal(tmp_path / "calls.db"))
     with pytest.raises(TypeError, match=r"such as telstate.journals.SqliteJournal\('calls.db'\)"):
         Dispatcher(Router(), journal=cast("Any", "calls.db"))
+    with pytest.raises(TypeError, match=r"expected a telstate.Router with the handlers first, got \[<function"):
+        Dispatcher(cast("Any", [js]))
     with pytest.raises(DefinitionError, match="takes an async function that returns a Presence"):
         Dispatcher(Router(), reconcile=cast("Any", print))
 

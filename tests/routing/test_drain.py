@@ -282,3 +282,33 @@ anyio.run(main, backend={anyio_backend_name!r})
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == -signal.SIGTERM
     assert len(await marks(tmp_path / "calls.db")) == 1
+
+
+async def test_a_handler_that_cannot_finish_any_more_runs_again_at_the_next_start(tmp_path: Path) -> None:
+    """Because what it uses takes nothing more: that is no failure of its own, and nobody waits for the rest of the drain's time."""
+    router, ran, leaving = Router(), [], anyio.Event()
+
+    @router.on(DialoutEvent)
+    async def dial(session: Session) -> None:
+        ran.append(session.session_id)
+        if len(ran) <= 2:  # in the first process
+            await leaving.wait()
+            raise NotRunning("not started")
+
+    path, began = tmp_path / "calls.db", time.monotonic()
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(router, journal=SqliteJournal(path), drain=60) as calls:
+            await calls.receive(js("dialout-connected", "a"))
+            await calls.receive(js("dialout-connected", "b"))
+            await calls.receive(js("dialout-answered", "b"))
+            await until(lambda: len(ran) == 2)
+            calls.shut_down()
+            leaving.set()
+            await anyio.sleep_forever()
+    assert time.monotonic() - began < 30
+    assert await marks(path) == [False, False, False]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == []
+    async with Dispatcher(router, journal=SqliteJournal(path)) as calls:
+        await calls.idle()
+        assert await calls.dead_letters.list() == []
+    assert sorted(ran) == ["a", "a", "b", "b", "b"]

@@ -94,6 +94,23 @@ async def test_many_receives_share_a_commit_and_step_in_its_order(tmp_path: Path
     assert opened == list(range(1, 101))
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio wakes tasks in no order
+async def test_an_answer_does_not_wait_for_handlers(tmp_path: Path) -> None:
+    """Who waits for the commit goes on before a worker that has waited for work begins the handlers."""
+    router, order = Router(), list[str]()
+
+    @router.on(DialoutEvent)
+    async def handle(event: DialoutEvent) -> None:
+        order.append(f"handler of {event.session_id}")
+
+    async with Dispatcher(router, journal=SqliteJournal(tmp_path / "calls.db")) as calls:
+        for session_id in "abc":
+            await calls.receive(js("dialout-connected", session_id))
+            order.append(f"answer to {session_id}")
+            await calls.idle()
+    assert order == [f"{what} {session_id}" for session_id in "abc" for what in ("answer to", "handler of")]
+
+
 @pytest.mark.both_loops
 async def test_a_cancelled_receive_is_kept_or_not_but_never_half(tmp_path: Path) -> None:
     """A commit that has begun is finished: the journal and the state agree."""

@@ -91,7 +91,7 @@ async def send_in_bursts(calls: Dispatcher, clock: FakeClock, day: list[Sent]) -
 
 
 @every_journal
-@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [400, pytest.param(5_000, marks=pytest.mark.long)])
 async def test_all_calls_end_though_every_sixth_loses_its_end(kind: str, count: int, tmp_path: Path) -> None:
     """Calls that lost their end expire, by the system; the others end as they truly did."""
     path, clock, router = tmp_path / "calls", FakeClock(), Router()

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import structlog
 
-from telstate import Engine, parse
-from telstate.routing._log import Log, display_names, of_session, report_repeated, text_of, traceback_of
+from telstate import Engine, JournalError, parse
+from telstate.routing._log import Log, display_names, failure_of, of_session, report_repeated, text_of, traceback_of
 from tests.calls import SESSION, feed, js
 
 NUMBER = "+12025550101"
@@ -116,6 +116,15 @@ def test_a_traceback_stands_below_its_line(caplog: pytest.LogCaptureFixture) -> 
     assert lines[-1] == "KeyError: '+12•••••••01'"
 
 
+def test_an_error_of_telstates_own_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """It says what to do. Only what nobody foresaw has a traceback."""
+    for error in (JournalError(f"the disk is full, said Ann of {NUMBER}"), OSError("what is this")):
+        Log().error("checkpoint.failed", **failure_of(error, ["Ann"]), hint="it is tried again")
+    own, other = caplog.messages
+    assert own == "checkpoint.failed error='the disk is full, said A••• of +12•••••••01' hint='it is tried again'"
+    assert other.splitlines() == ["checkpoint.failed hint='it is tried again'", "OSError: what is this"]
+
+
 def test_text_from_outside_cannot_pass_for_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """Line ends and control characters are escaped."""
     Log().warning("payload.refused", field="a\nERROR telstate all is lost\x1b[31m")
@@ -136,11 +145,12 @@ def test_exceptions_without_a_readable_text_are_named() -> None:
     assert text_of(ValueError("half \ud83d of an emoji")) == "half ? of an emoji"
 
 
-def test_the_facts_of_a_session_are_its_ids_and_its_direction() -> None:
+def test_the_facts_of_a_session_are_its_ids_its_direction_and_its_room() -> None:
     """No numbers, no addresses; the same keys without a session."""
     session = feed(Engine(), js("dialout-connected")).session
-    assert of_session(session) == {"session_id": SESSION, "sip_call_id": None, "direction": "dialout"}
-    assert of_session(None) == {"session_id": None, "sip_call_id": None, "direction": None}
+    facts = {"session_id": SESSION, "sip_call_id": None, "direction": "dialout", "room": None}
+    assert of_session(session) == facts
+    assert of_session(None) == dict.fromkeys(facts)
 
 
 def test_repeated_lines_are_counted_and_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -204,7 +204,8 @@ async def test_a_question_without_an_answer_times_out_and_is_retried(monkeypatch
         async with Dispatcher(Router(), clock=clock, reconcile=reconcile) as calls:
             await calls.receive(js("dialout-connected"))
             await clock.advance(601)
-            await anyio.sleep(0.1)
+            await until(lambda: logs)
+            await rest(calls)
             assert len(calls.live()) == 1
             assert reconcile.open.total() == 0
             reconcile.gate = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -10,7 +11,7 @@ import pytest
 import structlog
 from pydantic_core import to_json
 
-from telstate import Dispatcher, Event, JournalError, Outcome, OutcomeKind, Router
+from telstate import Dispatcher, Event, JournalError, Outcome, OutcomeKind, Router, Session, Settings
 from telstate.events import DeadlinePassed, Dialect
 from telstate.routing._ports import Entry
 from telstate.testing import FakeClock
@@ -301,3 +302,44 @@ async def test_a_journal_that_knows_better_says_whether_it_takes_events() -> Non
         journal.full = False
         await calls._sequencer.health.probe()
         assert calls.not_ready is None
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+@pytest.mark.parametrize("new_events", [False, True])
+async def test_a_retirement_runs_once_though_the_next_owners_clocks_are_behind(crashed: bool, new_events: bool) -> None:
+    """Machines' clocks differ. What an owner has retired is still known to those whose clocks are behind, and leaves their memory later."""
+    log, retired = SharedLog(checkpoint_every=10_000), list[tuple[str, str]]()
+    settings = Settings(retention=60, key_ttl=60, parked_ttl=60)
+
+    def owner(name: str, now: float) -> tuple[Dispatcher, Crashing, FakeClock]:
+        router, clock, journal = Router(), FakeClock(1_790_000_000.0 + now), Crashing(log)
+
+        @router.on_retired()
+        async def note(session: Session) -> None:
+            retired.append((name, session.session_id))
+
+        return Dispatcher(router, journal=journal, clock=clock, settings=settings), journal, clock
+
+    zeroth, _, _ = owner("zeroth", 0)
+    async with zeroth:
+        publish(log, "s", action="dialout-stopped")
+        await until(lambda: zeroth.session("s") is not None)
+    first, journal, clock = owner("first", 1)
+    with structlog.testing.capture_logs():
+        async with first:
+            await clock.advance(69)
+            await until(lambda: log.done >= {-1})
+            journal.crashed = crashed
+    for name, now in (("second", 55), ("third", 57)):
+        calls, _, clock = owner(name, now)
+        async with calls:
+            assert calls.session("s") is not None
+            if new_events:  # so that there is a checkpoint in which the session is known
+                publish(log, name)
+                await until(partial(calls.session, name))
+    calls, _, clock = owner("last", 58)
+    async with calls:
+        await clock.advance(20)
+        await until(lambda: calls.session("s") is None)
+        await until(lambda: not calls.sizes()["pending"])
+    assert retired == [("first", "s")]

@@ -79,17 +79,18 @@ class GatedJournal(SqliteJournal):
 
 
 class FailingJournal(SqliteJournal):
-    """A journal whose disk is full for some attempts."""
+    """A journal that fails for some attempts, as when its disk is full."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, error: Exception = OSError(28, "No space left on device")) -> None:  # noqa: B008 - it is raised only
         super().__init__(path)
         self.failures = 0
+        self._error = error
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[int]:
         """Fail, or append."""
         if self.failures:
             self.failures -= 1
-            raise OSError(28, "No space left on device")
+            raise self._error
         return await super().append(entries)
 
 

@@ -14,6 +14,7 @@ import trio
 
 from telstate import Dispatcher, NotRunning, OutcomeKind, Router
 from telstate.journals import SqliteJournal
+from telstate.journals.nats._errors import MessageTooLarge
 from telstate.sources import _event_queue as module
 from telstate.sources._event_queue import EventQueue
 from tests.calls import js
@@ -170,6 +171,21 @@ async def test_a_failing_journal_loses_nothing(tmp_path: Path) -> None:
             assert journal.failures == 0
     assert await kept(tmp_path / "calls") == [f"s{number}" for number in range(20)]
     assert len(logged(logs, "source.journal_failed")) == 2
+
+
+async def test_an_event_that_no_journal_takes_does_not_stop_the_others(tmp_path: Path) -> None:
+    """No retry helps: the log says that it is lost."""
+    journal = FailingJournal(tmp_path / "calls", MessageTooLarge("larger than the server's max_payload"))
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router(), journal=journal) as calls:
+            queue = EventQueue(calls, None, 100)
+            queue.open()
+            journal.failures = 1
+            put(queue, 0)
+            await until(lambda: logged(logs, "source.event_lost"))
+            put(queue, 1)
+            await queue.aclose()
+    assert await kept(tmp_path / "calls") == ["s1"]
 
 
 async def test_leaving_delivers_what_waits() -> None:

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from telstate import Dispatcher, Event, OutcomeKind, Router
+from telstate import Dispatcher, Event, OutcomeKind, Router, State
 from telstate.journals import SqliteJournal
 from telstate.sources import attach_pipecat
 from telstate.sources._callbacks import EVENTS, STATE
@@ -134,16 +134,13 @@ async def test_every_event_is_delivered() -> None:
 async def test_sessions_are_uncertain_after_the_bot_left(name: str, arguments: tuple[str, ...]) -> None:
     """An orderly leave comes as `on_left`, an ejection as a state."""
     transport = transport_of()
-    async with Dispatcher(Router()) as calls:
-        await calls.receive({"handler": "on_dialout_answered", "data": {"sessionId": "s"}})
-        async with attach_pipecat(calls, transport):
-            await transport._on_call_state_updated("joined")
-            await anyio.sleep(0.05)
-            session = calls.session("s")
-            assert session is not None
-            assert not session.uncertain
-            await getattr(transport, f"_{name}")(*arguments)
-            await until(lambda: session.uncertain)
+    async with Dispatcher(Router()) as calls, attach_pipecat(calls, transport):
+        await transport._on_call_state_updated("joined")
+        await transport._on_dialout_answered({"sessionId": "s"})
+        session = await calls.wait_for("s", State.ANSWERED, timeout=20)
+        assert not session.uncertain
+        await getattr(transport, f"_{name}")(*arguments)
+        await until(lambda: session.uncertain)
 
 
 async def test_interrupted_signalling_makes_its_sessions_uncertain_and_so_does_its_return() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -462,6 +462,8 @@ async def test_wrong_options_raise_at_once() -> None:
         webhook_app(Dispatcher(Router()), secrets=SECRET)
     with pytest.raises(ValueError, match="base64"):
         webhook_app(Dispatcher(Router()), secrets=["no base64!"])
+    with pytest.raises(TypeError, match="expected a Dispatcher"):
+        webhook_app(cast("Any", Router()), secrets=[SECRET])
 
 
 async def test_neither_bodies_nor_numbers_nor_secrets_are_in_the_log(

@@ -18,7 +18,7 @@ from telstate.calls._evidence import Cause
 from telstate.control import DailyApi
 from telstate.errors import NotRunning, UnknownResult
 from telstate.events import parse
-from telstate.testing import CallRejected, FakeDaily, PhoneLine, Refusal, refusals
+from telstate.testing import CallRejected, FakeDaily, PhoneLine, Refusal, faults, refusals
 from telstate.testing._faults import cut, hang, instead
 from telstate.testing._phone_lines import DIALIN_FAILED
 from tests.testing.world import ROOM, SECRET, World, watched
@@ -908,3 +908,18 @@ async def test_endpoints_in_several_rooms() -> None:
             endpoint = world.calls.endpoint(uri)
             assert endpoint is not None
             assert endpoint.session_id == session_id
+
+
+async def test_faults_by_chance() -> None:
+    """A share of the requests meets each; the rest is carried out."""
+    with pytest.raises(ValueError, match="at most 1 together"):
+        faults.sometimes([(0.7, cut), (0.7, hang)])
+    with FakeDaily() as daily:
+        headers = {"Authorization": f"Bearer {daily.key}"}
+        async with httpx.AsyncClient(base_url=daily.url, headers=headers, trust_env=False) as rest:
+            daily.rules["/rooms"] = faults.sometimes([(0.3, instead(503)), (0.2, instead(429))], seed=7)
+            met = [(await rest.get("/rooms")).status_code for _ in range(40)]
+            assert set(met) == {200, 429, 503}
+            assert 10 < met.count(200) < 30
+            daily.rules["/rooms"] = faults.sometimes([(0.3, instead(503)), (0.2, instead(429))], seed=7)
+            assert [(await rest.get("/rooms")).status_code for _ in range(40)] == met

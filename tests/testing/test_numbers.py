@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,20 +13,6 @@ from telstate.testing import CallRejected, FakeDaily
 from tests.control.receiving import SECRET, Receiver
 
 NUMBER, OTHER = "+12025550100", "+12025550101"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A receiver of callers, or of webhooks."""
-    with Receiver() as listening:
-        yield listening
-
-
-@pytest.fixture
-def daily() -> Iterator[FakeDaily]:
-    """A domain."""
-    with FakeDaily() as fake:
-        yield fake
 
 
 def rest(daily: FakeDaily, method: str, path: str, body: Any = None) -> httpx.Response:

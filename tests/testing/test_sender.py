@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import anyio
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from telstate.sources._signatures import PINLESS, TRUNK, WEBHOOK, Secret, verify
@@ -65,6 +68,25 @@ async def test_no_answer_is_a_failure() -> None:
         assert sender.failed_count == 2
         with pytest.raises(httpx.ConnectError):
             await sender.post(b"")
+
+
+async def test_an_answer_that_drips_without_end_is_a_failure() -> None:
+    """Each part of it comes in time."""
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b"."
+            await anyio.sleep(0.02)
+
+    async def answer(_: Request) -> Response:
+        return StreamingResponse(drip())
+
+    app = Starlette(routes=[Route("/", answer, methods=["POST"])])
+    async with serving(app) as url, WebhookSender(f"{url}/", SECRET, pauses=(), timeout=0.2) as sender:
+        with anyio.fail_after(5):
+            with pytest.raises(httpx.ReadTimeout, match=r"no complete answer within 0.4 seconds"):
+                await sender.post({})
+            assert not await sender.deliver({})
 
 
 async def test_each_kind_is_signed_in_its_own_headers() -> None:

@@ -17,13 +17,6 @@ NUMBER, CALLER = "+12025550100", "+12025550142"
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """The receiver of the trunk's calls."""
-    with Receiver() as listening:
-        yield listening
-
-
-@pytest.fixture
 def hook() -> Iterator[Receiver]:
     """The receiver of the domain's webhooks."""
     with Receiver() as listening:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._replay import Replay
 from telstate.calls._session import Session
 from telstate.views._call_lines import CallLines

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import subprocess
 from base64 import b64decode, b64encode
 from hashlib import sha256
@@ -20,9 +19,9 @@ from telstate.views._call import WholeCall
 from telstate.views._call_totals import CallTotals
 from telstate.views._calls_html import CallsHtml, ListedCall
 from tests.calls import feed, js
+from tests.views.browser import chromium_path
 
 HOSTILE = '</script><img src=x onerror=alert(1)><!--<script>&\u2028\u202e"'
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 class Page(HTMLParser):
@@ -106,6 +105,17 @@ def test_nothing_from_the_log_is_markup() -> None:
     assert shown[0]["call_id"] == HOSTILE.replace("\u2028", "\ufffd").replace("\u202e", "\ufffd")
 
 
+def test_who_still_rings_is_not_drawn_as_not_answered() -> None:
+    """Nor who is on hold: nothing is decided yet."""
+    chart = Page(report(js("dialout-connected", sessionId="rings"), js("dialin-stopped", sessionId="over")))
+    parts = ("yes", "no", "undecided")
+    rects = [attributes for tag, attributes in chart.tags if tag == "rect" and "y" in attributes]
+    heights = {str(one["class"]): float(one["height"] or 0) for one in rects if one.get("class") in parts}
+    assert heights["undecided"] == heights["no"] > heights["yes"] == 0
+    assert "1 not decided" in report(js("dialout-connected", sessionId="rings"))
+    assert "still ringing" not in report(js("dialin-stopped", sessionId="over"))
+
+
 def test_the_policy_allows_its_own_style_and_script_only() -> None:
     """By their hashes; nothing is loaded from anywhere."""
     text = report(*LOG)
@@ -147,7 +157,6 @@ def test_the_page_says_what_its_list_leaves_out() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_chromium_shows_the_calls(tmp_path: Path) -> None:
     """Its script runs under its policy, lists the calls, and opens the one that the address names. No error, nothing hostile runs."""
     path = tmp_path / "report.html"
@@ -155,7 +164,7 @@ def test_chromium_shows_the_calls(tmp_path: Path) -> None:
     run = subprocess.run(
         [
             *(
-                str(CHROMIUM),
+                chromium_path(),
                 "--headless=new",
                 "--no-sandbox",
                 "--disable-gpu",

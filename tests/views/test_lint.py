@@ -84,18 +84,15 @@ def test_nothing_is_wrong_with_good_calls() -> None:
 @pytest.mark.parametrize("dialect", ["daily-js", "webhook", "daily-python", "journal"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_quiet_day_has_no_false_alarm(dialect: str, seed: int) -> None:
-    """Over a good network there are only failed calls, unanswered ones, warnings of Daily, and what is on hold at the end.
-
-    Those on hold are callers of the simulation with a number of their own, so no session can be found for them.
-    """
+    """Over a good network there are only failed calls, unanswered ones, and warnings of Daily."""
     sent = simulate(seed, calls=150, dialects=[dialect])
-    assert codes(one.line() for one in sent) <= {"T201", "T203", "T206", "T208"}
+    assert codes(one.line() for one in sent) <= {"T201", "T203", "T206"}
 
 
 def test_two_observers_on_a_quiet_day_raise_no_alarm() -> None:
     """Each call is told by two of the dialects."""
     sent = simulate(5, calls=150, dialects=["daily-js", "webhook", "daily-python"], twice=1.0)
-    assert codes(one.line() for one in sent) <= {"T201", "T203", "T206", "T208"}
+    assert codes(one.line() for one in sent) <= {"T201", "T203", "T206", "T207", "T208"}
 
 
 def test_a_bad_day_is_told_from_a_good_one() -> None:

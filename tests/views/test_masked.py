@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from telstate.views._masked import mask_name, mask_record
+from telstate import Direction, Engine, parse
+from telstate.calls._session import Session
+from telstate.testing import simulate
+from telstate.views._masked import _FROM_TELSTATE, mask_name, mask_record, mask_session
 
 
 def test_a_record_is_masked_by_its_keys() -> None:
@@ -72,3 +75,44 @@ def test_what_is_private_is_masked_by_what_its_key_says() -> None:
         "session_id": ["+12•••••••00"],
         "notes": {"+12•••••••00": "called", "count": 12025550100},
     }
+
+
+def test_what_telstate_says_of_a_session_stays_whatever_the_caller_is_called() -> None:
+    """A program reads it. The name is masked in all that others wrote."""
+    record = {
+        **Session("c2ce6f44", Direction.DIALIN).to_dict(),
+        "state": "stopped",
+        "display_name": "Stopped Ada",
+        "error": "Ada stopped it",
+        "events": 12025550100,
+        "transitions": [["connected", "stopped", "dialin-stopped"]],
+    }
+    assert mask_session(record) == {**record, "display_name": "S••• A•••", "error": "A••• s••• it"}
+
+
+def test_a_session_is_masked_as_any_other_record() -> None:
+    """Only quicker."""
+    assert Session("c2ce6f44", Direction.DIALIN).to_dict().keys() >= _FROM_TELSTATE
+    engine = Engine()
+    for one in simulate(1, calls=200, dialects=["webhook"]):
+        engine.receive(parse(one.line()))
+    records = [session.to_dict(legs=()) for session in engine.sessions()]
+    assert any(record["display_name"] for record in records)
+    assert [mask_session(record) for record in records] == [mask_record(record) for record in records]
+
+
+def test_a_name_that_is_known_is_masked_where_it_is_a_key() -> None:
+    """Of a SIP header or a note: others have chosen those. telstate's own keys stay, also if somebody has their name."""
+    masked = mask_record(
+        {
+            "error": "Ann Miller hung up",
+            "display_name": "Error",
+            "sip_headers": {"X-Name": "Ann Miller", "X-Ann Miller": "1", "X-Customer-Id": "7"},
+            "notes": {"name": "Ann Miller", "Ann Miller": {"Ann Miller": 2}, "asked by": ["Ann Miller"]},
+        }
+    )
+    assert "Ann" not in str(masked)
+    assert "Miller" not in str(masked)
+    assert masked["sip_headers"]["X-Customer-Id"] == "7"
+    assert list(masked) == ["error", "display_name", "sip_headers", "notes"]
+    assert list(masked["notes"]) == ["name", "A••• M•••", "asked by"]

@@ -1,7 +1,7 @@
 """daily-python and pipecat: the name of a handler and the dict it was called with.
 
 The dicts name no event, so a recorder adds the handler: `{"handler": "on_dialout_answered", "data": {…}}`. For a handler
-with two arguments, `data` is the list of both.
+with two arguments, `data` is the list of both; a recorder of all handlers may write such a list for one argument, too.
 Source: the serialiser and the type list of daily-python 0.36; pipecat passes the same dicts on.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from telstate.events._base import BY_NAME
 
-__all__ = ["KEYS", "PARTICIPANTS", "UNUSUAL_KEYS", "matches", "participant_and_reason", "participant_of", "translate"]
+__all__ = ["KEYS", "PARTICIPANTS", "UNUSUAL_KEYS", "arguments_of", "matches", "participant_of", "translate"]
 
 KEYS = {"message": "errorMsg"}
 _OLD_KEYS = {**KEYS, "participantId": "sessionId"}
@@ -40,7 +40,7 @@ def translate(payload: dict[str, Any]) -> dict[str, Any]:
     handler = payload.get("handler")
     data = payload.get("data")
     action = _action(handler, data)
-    data, reason = participant_and_reason(data)
+    data, reason = arguments_of(data)
     if reason is not None:
         payload = {"reason": reason, **payload}
     event: dict[str, Any] = {key: value for key, value in payload.items() if key not in ("handler", "data")}
@@ -86,10 +86,12 @@ def _action(handler: Any, data: Any) -> str | None:
     return action if known is not None and not known.local else None
 
 
-def participant_and_reason(data: Any) -> tuple[Any, str | None]:
-    """Take apart the two arguments of `on_participant_left`."""
+def arguments_of(data: Any) -> tuple[Any, str | None]:
+    """Take apart the arguments of a handler, if the recorder kept them as a list: the two of `on_participant_left`, or the only one."""
     if isinstance(data, list) and len(data) == 2 and isinstance(data[1], str):
         return data[0], data[1]
+    if isinstance(data, list) and len(data) == 1:
+        return data[0], None
     return data, None
 
 
@@ -97,11 +99,12 @@ def participant_of(data: Any) -> Any:
     """daily-python writes `id` and an `info` in camelCase where daily-js writes flat snake_case."""
     if not isinstance(data, dict) or "id" not in data:
         return data
-    participant = {key: value for key, value in data.items() if key != "id"}
+    participant = data.copy()
+    session_id = participant.pop("id")
     info = data.get("info")
     if isinstance(info, dict):
         for theirs, ours in _INFO.items():
             if theirs in info:
                 participant[ours] = info[theirs]
-    participant["session_id"] = data["id"]
+    participant["session_id"] = session_id
     return participant

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from telstate.events._base import BY_NAME, is_time
-from telstate.events._json import is_empty
+from telstate.events._base import BY_NAME, seconds_of
+from telstate.events._json import is_empty, is_unknown
 
 __all__ = ["KEYS", "NO_WEBHOOKS", "PARTICIPANTS", "ROOM_KEYS", "is_pinless", "matches", "participant_time", "translate"]
 
@@ -108,7 +108,7 @@ def _respell_caller(fields: dict[str, Any]) -> dict[str, Any]:
 def _with_titles(event: dict[str, Any]) -> dict[str, Any]:
     """Write `to` and `from` as Daily's pinless webhook does, unless both spellings have a value."""
     for key in ("to", "from"):
-        if key in event and _is_unknown(event.get(key.title())):
+        if key in event and is_unknown(event.get(key.title())):
             event[key.title()] = event.pop(key)
     return event
 
@@ -120,11 +120,11 @@ def _trunk_caller(payload: dict[str, Any]) -> dict[str, Any]:
     if inner is None or isinstance(inner, dict):
         event.pop("payload", None)
     if isinstance(inner, dict):
-        event.update((key, value) for key, value in inner.items() if key not in event or not _is_unknown(value))
+        event.update((key, value) for key, value in inner.items() if key not in event or not is_unknown(value))
     event = _with_titles(_respell_caller(_respell(event)))
     event = {"roomUrl" if key == "room_url" else key: value for key, value in event.items()}
     event.update(_room(event.pop("room", None), event.pop("roomUrl", None)))
-    if _is_unknown(event.get("webhookId")) and (own := _own_id(event)) is not None:
+    if is_unknown(event.get("webhookId")) and (own := _own_id(event)) is not None:
         event["webhookId"] = own
     return {**event, "action": "sip-trunk-incoming"}
 
@@ -135,16 +135,16 @@ def _room(room: Any, url: Any) -> dict[str, Any]:
     name = room
     if isinstance(room, dict):
         name, own_url = room.get("name"), room.get("url")
-        url = url if _is_unknown(own_url) else own_url
+        url = url if is_unknown(own_url) else own_url
         rest = {key: value for key, value in room.items() if key not in ("name", "url")}
-        if not isinstance(name, str) and not _is_unknown(name):
+        if not isinstance(name, str) and not is_unknown(name):
             rest["name"], name = name, None
     elif isinstance(room, str) and "/" in room:
         name, url = None, room
-    if _is_unknown(name):
+    if is_unknown(name):
         name = _last_segment(url)
     found = {"room": name, "roomUrl": url, "roomDetails": rest}
-    return {key: value for key, value in found.items() if not _is_unknown(value)}
+    return {key: value for key, value in found.items() if not is_unknown(value)}
 
 
 def _last_segment(url: Any) -> str | None:
@@ -163,17 +163,16 @@ def _own_id(event: dict[str, Any]) -> str | None:
     return f"{room} {at}" if isinstance(room, str) and isinstance(at, (str, int, float)) and not is_empty(at) else None
 
 
-def _is_unknown(value: Any) -> bool:
-    return value is None or is_empty(value)
-
-
 NO_WEBHOOKS = frozenset({"left-meeting", "network-connection"})
 """What only a call client knows."""
 PARTICIPANTS = ("participant-joined", "participant-left")
 
 
 def _respell(fields: dict[str, Any]) -> dict[str, Any]:
-    return {KEYS.get(key, key): value for key, value in fields.items()}
+    event = {KEYS.get(key, key): value for key, value in fields.items()}
+    if "end_ts" in fields and "timestamp" in fields:  # whichever comes last
+        event["occurredAt"] = fields["timestamp"] if is_unknown(fields["end_ts"]) else fields["end_ts"]
+    return event
 
 
 def _action(kind: Any) -> str | None:
@@ -200,9 +199,9 @@ def _participant(action: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 def participant_time(action: str, fields: dict[str, Any]) -> float | None:
     """Return when a participant joined or left. Invalid times stay with the participant as they came."""
-    joined, stayed = fields.get("joined_at"), fields.get("duration")
-    if not is_time(joined):
+    joined, stayed = seconds_of(fields.get("joined_at")), seconds_of(fields.get("duration"))
+    if joined is None:
         return None
-    if is_time(stayed):
+    if stayed is not None:
         return joined + stayed
     return joined if action == "participant-joined" else None

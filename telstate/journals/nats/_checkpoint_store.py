@@ -1,14 +1,16 @@
 """The checkpoints of one partition: pieces, and one pointer to them, which also says who owns the partition.
 
 All saves compare and set that one pointer, and whoever opens the partition rewrites it. So the next save of an owner before is
-refused, whatever it wants to save.
+refused, whatever it wants to save. What is small is in the pointer itself: a partition that changes hands waits for each question.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +23,8 @@ __all__ = ["CheckpointStore"]
 
 _PIECE = 512 * 1024
 """Bytes: NATS takes messages of up to a megabyte."""
+_SMALL = 4 * 1024
+"""Bytes of a checkpoint that the pointer has itself."""
 _TRIES = 3
 _ENGINE = "engine"
 _BASE = "base"
@@ -35,6 +39,8 @@ class _Kept:
     save: str
     """Part of the subjects of its pieces."""
     pieces: int
+    state: str | None = None
+    """The checkpoint in base64, if it is small. There are no pieces then."""
 
 
 @dataclass(slots=True)
@@ -49,7 +55,7 @@ class _Pointer:
     base: dict[str, Any] | None = None
 
     def to_json(self) -> bytes:
-        kept = {key: [one.revision, one.save, one.pieces] for key, one in self.kept.items()}
+        kept = {key: [one.revision, one.save, one.pieces, one.state] for key, one in self.kept.items()}
         fields = {
             "v": 1,
             "writer": self.writer,
@@ -92,6 +98,7 @@ class CheckpointStore:
         self._seq = 0
         """The sequence number of the pointer that we wrote last."""
         self._saves = 0
+        self._is_swept = False
         self._saving = asyncio.Lock()
 
     @property
@@ -120,7 +127,6 @@ class CheckpointStore:
                 if (await self._read_pointer())[0].writer != self._writer:
                     continue  # it was saved meanwhile
                 self._pointer, self._seq = await self._read_pointer()
-            await self._sweep()
             return
 
     async def look(self) -> None:
@@ -161,18 +167,29 @@ class CheckpointStore:
         if current != revision:
             raise RevisionConflict(f"checkpoint {key!r} has revision {current}, not {revision}: it was saved since")
 
-    async def keep_base(self, base: Base) -> None:
-        """Keep what a checkpoint of the engine, just saved, says about the events before it."""
+    async def keep_base(self, base: Base, marks: int = 0) -> None:
+        """Keep what a checkpoint of the engine, just saved, says about the events before it.
+
+        Args:
+            base: what it says.
+            marks: where the marks end now. If nothing was finished since the checkpoint was taken, it has them all.
+        """
         async with self._saving:
             known = json.dumps(sorted(base.known), separators=(",", ":")).encode()
             kept = await self._write_pieces(base.seq, known)
             fields = {"seq": base.seq, "at": base.at, "oldest": base.oldest}
-            await self._update(
-                lambda pointer: replace(pointer, writer=self._writer, kept={**pointer.kept, _BASE: kept}, base=fields),
-                _BASE,
-            )
+
+            def change(pointer: _Pointer) -> _Pointer:
+                changed = replace(pointer, writer=self._writer, kept={**pointer.kept, _BASE: kept}, base=fields)
+                if base.is_last:
+                    changed.marks = changed.marks_then = marks
+                return changed
+
+            await self._update(change, _BASE)
 
     async def _write_pieces(self, revision: int, state: bytes) -> _Kept:
+        if len(state) <= _SMALL:
+            return _Kept(revision, "", 0, b64encode(state).decode())
         self._saves += 1
         save = f"{self._writer}-{self._saves}"
         pieces = [state[start : start + _PIECE] for start in range(0, len(state) or 1, _PIECE)]
@@ -199,7 +216,7 @@ class CheckpointStore:
                 if self._pointer == pointer:
                     break
         if key in before.kept:
-            await self._remove(before.kept[key].save)
+            await self._remove(before.kept[key])
 
     async def _set(self, pointer: _Pointer, expected: int) -> None:
         self._seq = await self._connection.publish(self._subject, pointer.to_json(), expect_last=expected)
@@ -209,19 +226,25 @@ class CheckpointStore:
         found = await self._connection.last(self._stream, self._subject)
         return (_Pointer(), 0) if found is None else (_Pointer.from_json(found.data), found.seq)
 
-    async def _remove(self, save: str) -> None:
-        await self._connection.ask(
-            f"STREAM.PURGE.{self._stream}", {"filter": self._names.piece(self._partition, save, "*")}
-        )
+    async def _remove(self, kept: _Kept) -> None:
+        """Let pieces be removed. Nobody waits for that: what stays is swept."""
+        if kept.pieces:
+            subject = self._names.piece(self._partition, kept.save, "*")
+            with suppress(JournalError):
+                await self._connection.send(f"STREAM.PURGE.{self._stream}", {"filter": subject})
 
-    async def _sweep(self) -> None:
-        """Remove pieces that saves left behind which were cut short."""
-        listed = await self._connection.ask(
-            f"STREAM.INFO.{self._stream}", {"subjects_filter": self._names.piece(self._partition, "*", "*")}
-        )
-        saves = {subject.split(".")[-2] for subject in listed["state"].get("subjects") or ()}
-        for save in saves - {kept.save for kept in self._pointer.kept.values()}:
-            await self._remove(save)
+    async def sweep(self) -> None:
+        """Remove, once, pieces that saves left behind which were cut short."""
+        if self._is_swept:
+            return
+        async with self._saving:
+            listed = await self._connection.ask(
+                f"STREAM.INFO.{self._stream}", {"subjects_filter": self._names.piece(self._partition, "*", "*")}
+            )
+            saves = {subject.split(".")[-2] for subject in listed["state"].get("subjects") or ()}
+            for save in saves - {kept.save for kept in self._pointer.kept.values()}:
+                await self._remove(_Kept(0, save, 1))
+            self._is_swept = True
 
     # --- loading --------------------------------------------------------------------------------------------------
 
@@ -239,6 +262,8 @@ class CheckpointStore:
 
     async def _read_pieces(self, kept: _Kept) -> bytes | None:
         """Return a state; None if it was replaced while it was read."""
+        if kept.state is not None:
+            return b64decode(kept.state)
         pieces = []
         for number in range(kept.pieces):
             found = await self._connection.last(self._stream, self._names.piece(self._partition, kept.save, number))

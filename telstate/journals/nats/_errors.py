@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from telstate.errors import JournalError
+from telstate.errors import EventTooLarge, JournalError
 
-__all__ = ["NatsNotPermitted", "NatsRefused", "NatsUnavailable", "StreamFull"]
+__all__ = ["MessageTooLarge", "NatsNotPermitted", "NatsRefused", "NatsUnavailable", "StreamFull"]
 
 
 class NatsUnavailable(JournalError):
@@ -21,6 +21,10 @@ class NatsRefused(JournalError):
     def __init__(self, message: str, code: int = 0) -> None:
         self.code = code
         super().__init__(message)
+
+
+class MessageTooLarge(NatsRefused, EventTooLarge):
+    """Raised at once when a message is larger than the server's `max_payload`. It was not sent."""
 
 
 class StreamFull(NatsRefused):

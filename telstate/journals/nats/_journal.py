@@ -39,7 +39,7 @@ _HEARTBEAT = 2.0
 _PURGE_ABOVE = 0.5
 _PROBE = bytes(4096)
 _SKIP_AT_ONCE = 500
-_LOOK_EVERY = 2.0
+_LOOK_EVERY = 5.0
 """Seconds without an event after which a reader looks whether the server came back without its last ones."""
 _CHECKPOINTS_APART = 10.0
 """Seconds between two checkpoints that only make room, at least."""
@@ -317,7 +317,8 @@ class NatsJournal:
         """Return the marks that matter to the events after a sequence number, and to what was unfinished then."""
         if not self._is_open:
             await self._store.look()
-        needs_all = not self._store.base_seq or after < self._store.base_seq
+        # Whoever only looks has no checkpoint, which knows what was marked before it.
+        needs_all = not self._is_open or not self._store.base_seq or after < self._store.base_seq
         if self._finished is not None and (self._has_all_marks or not needs_all):
             return self._finished
         found = await self._marks.read(0 if needs_all else self._store.marks)
@@ -350,7 +351,7 @@ class NatsJournal:
         """Take note of a checkpoint that was just saved; where the stream is rather full, remove the events before it."""
         self._check_open()
         try:
-            await self._store.keep_base(base)
+            await self._store.keep_base(base, self._marks.position)
         except PartitionLost as error:
             self.lose(str(error))
             raise
@@ -381,6 +382,8 @@ class NatsJournal:
 
     async def tend(self, now: float | None) -> bool:  # noqa: ARG002 - only what is full matters
         """Return True if a checkpoint is wanted, to make room in a stream that is rather full."""
+        if self._lost is None and self._is_open:
+            await self._store.sweep()
         time = asyncio.get_running_loop().time()
         if self._lost is not None or not self._connection.is_connected or time < self._asked_at + _CHECKPOINTS_APART:
             return False

@@ -26,7 +26,10 @@ from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._names import Names
 from telstate.routing._log import Log, text_of
 
-__all__ = ["Lease"]
+__all__ = ["JOINING", "LEAVING", "SHARING", "Lease"]
+
+JOINING, SHARING, LEAVING = "joining", "sharing", "leaving"
+"""What a worker says in its key: whether it takes partitions that others give, not yet or not any more."""
 
 _STARTS_FOR = 0.5
 """The part of the time to live for which handlers may start. The rest is for those that have started just before."""
@@ -73,12 +76,14 @@ class Lease:
         self._revision = 0
         self._unanswered = 0
         self._is_over = False
+        self._says = JOINING
         self._ticked = _now()
         self._caller: asyncio.AbstractEventLoop | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._begun: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending: asyncio.Event | None = None
+        self._news: asyncio.Event | None = None
+        """Set when the key is to be written now."""
         self._thread = Thread(target=self._run, name="telstate lease", daemon=True)
         self._log = Log(burst=2, every=10.0)
 
@@ -113,11 +118,19 @@ class Lease:
         self._is_over, self._until = True, 0.0
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._loop is not None and self._ending is not None:
-            with suppress(RuntimeError):  # its loop has ended
-                self._loop.call_soon_threadsafe(self._ending.set)
+        self._write_soon()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, self.ttl)
+
+    def say(self, state: str) -> None:
+        """Let all others know whether this worker takes partitions: `SHARING` or `LEAVING`."""
+        self._says = state
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self._loop is not None and self._news is not None:
+            with suppress(RuntimeError):  # its loop has ended
+                self._loop.call_soon_threadsafe(self._news.set)
 
     def _tick(self) -> None:
         """Show that the worker's loop turns."""
@@ -153,7 +166,7 @@ class Lease:
             caller.call_soon_threadsafe(tell)
 
     async def _live(self) -> None:
-        self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
         if self._is_over:
             return
         connection = self._connect()
@@ -172,11 +185,12 @@ class Lease:
             await connection.aclose()
 
     async def _sleep(self, seconds: float) -> bool:
-        """Sleep; return True if the lease is over. Its key says so then, as far as that is possible."""
-        assert self._ending is not None  # noqa: S101
+        """Sleep, unless the key is to be written now; return True if the lease is over. Its key says so then, if that is possible."""
+        assert self._news is not None  # noqa: S101
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._ending.wait()
+                await self._news.wait()
+        self._news.clear()
         return self._is_over
 
     async def _stay_alive(self, connection: NatsConnection) -> NatsConnection:
@@ -224,7 +238,13 @@ class Lease:
         self._until = sent + _STARTS_FOR * self.ttl
 
     async def _write(self, connection: NatsConnection, *, alive: bool) -> int:
-        value = {"alive": alive, "ttl": self.ttl, "host": socket.gethostname(), "pid": os.getpid()}
+        value = {
+            "alive": alive,
+            "state": self._says,
+            "ttl": self.ttl,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
         answer_within = self.ttl / _RENEWALS
         data = json.dumps(value).encode()
         return await connection.publish(

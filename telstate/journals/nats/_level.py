@@ -43,15 +43,25 @@ class StreamLevel:
         Raises:
             JournalError: if the server does not answer.
         """
-        if not now and asyncio.get_running_loop().time() < self._asked_at + _ASK_EVERY:
-            return self.part
-        async with self._asking:
-            if now or asyncio.get_running_loop().time() >= self._asked_at + _ASK_EVERY:
-                self._asked_at = asyncio.get_running_loop().time()
-                info = await self._connection.ask(f"STREAM.INFO.{self._stream}")
-                self._bytes, self._max_bytes = info["state"]["bytes"], info["config"]["max_bytes"]
-                self._last_seq = info["state"]["last_seq"]
+        loop = asyncio.get_running_loop()
+        stale = loop.time() if now else loop.time() - _ASK_EVERY
+        if self._asked_at <= stale:
+            async with self._asking:
+                if self._asked_at <= stale:  # else somebody has asked while this one waited
+                    self._asked_at = loop.time()
+                    info = await self._connection.ask(f"STREAM.INFO.{self._stream}")
+                    self._bytes, self._max_bytes = info["state"]["bytes"], info["config"]["max_bytes"]
+                    self._last_seq = info["state"]["last_seq"]
         return self.part
+
+    async def last_seq(self) -> int:
+        """Return the number of the stream's last message.
+
+        Raises:
+            JournalError: if the server does not answer.
+        """
+        await self.look(now=True)
+        return self._last_seq
 
     async def has_reached(self, seq: int) -> bool:
         """Return True if the stream has had a message of this number. After a restart the server may have lost it."""

@@ -41,6 +41,8 @@ class Marks:
     async def read(self, after: int = 0) -> set[int]:
         """Return what is marked, from the messages after a sequence number of the stream of marks."""
         found: set[int] = set()
+        if 0 < self.position <= after:
+            return found  # nothing was marked since
         async for message in read_all(self._connection, self._stream, self._subject, after):
             found.update(json.loads(message.data))
         return found

@@ -4,39 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from time import time
 from typing import TypeVar
 from uuid import uuid4
 
-from telstate.calls._callers import Caller, CallerState
+from pydantic_core import from_json
+
+from telstate.calls._caller import Caller, CallerState
 from telstate.calls._endpoints import Endpoint
+from telstate.calls._intents import Intent
 from telstate.calls._session import Session
 from telstate.errors import JournalError
-from telstate.events import ActionAnswered, ActionRequested, Dialect, Event
+from telstate.events import ActionAnswered, ActionRequested, ActionWithdrawn, Dialect, Event
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsUnavailable
+from telstate.journals.nats._marks import read_all
 from telstate.journals.nats._records import message_of
 from telstate.journals.nats._streams import Streams
 from telstate.journals.nats._view import (
     ANSWER,
     CALLER,
+    INTENT,
     SESSION,
     Key,
     View,
     answer_from,
     caller_from,
     endpoint_from,
+    intent_from,
     key_of_endpoint,
     session_from,
 )
 from telstate.journals.nats._views import Views
 from telstate.routing._log import Log
-from telstate.routing._ports import Entry
+from telstate.routing._ports import Entry, Place
 
 __all__ = ["OtherPartitions"]
 
 _PUBLISH_WITHIN = 15.0
+_BEGUN = b'"action":"action-begun"'
 T = TypeVar("T")
 _WAITING = (CallerState.WAITING, CallerState.FORWARDED)
 
@@ -110,34 +117,57 @@ class OtherPartitions:
         """Call a function with each news of an endpoint. Returns a function that ends it."""
         return self._views.watch(key_of_endpoint(uri), lambda _: changed())
 
-    def problem_with(self, room: str | None) -> str | None:
-        """Return why calls of a room cannot be started here, in words; None if they can."""
-        if room is None:
-            return "a room's events go to one partition, so the room has to be named: dial(…, room=…)"
-        partition = self._streams.partition(room)
-        if partition == self._partition:
-            return None
-        return (
-            f"the events of the room {room!r} are in partition {partition}, and this is partition {self._partition}: dial in a handler of an"
-            " event of that room"
-        )
+    def intent(self, name: str) -> tuple[Intent, int] | None:
+        """Find an intent of another partition, and the number of the last event of that which it has."""
+        view = self._find((INTENT, name))
+        intent = self._read(view, intent_from)
+        return None if view is None or intent is None else (intent, view.seq)
+
+    def watch_intent(self, name: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call a function with each news of an intent. Returns a function that ends it."""
+        return self._views.watch((INTENT, name), lambda _: changed())
+
+    def has_room(self, room: str) -> bool:
+        """Return whether another partition has the events of a room."""
+        return self._streams.partition(room) != self._partition
+
+    def sessions_in(self, room: str) -> list[Session]:
+        """List the sessions of a room that its partition has shown: those that live, and those of the last two hours."""
+        found = (self._read(self._find((SESSION, one)), session_from) for one in self._views.rooms.sessions(room))
+        return [session for session in found if session is not None]
+
+    def watch_room(self, room: str, changed: Callable[[Session], None]) -> Callable[[], None]:
+        """Call a function with each session of a room of which there is news. Returns a function that ends it."""
+
+        def read(view: View) -> None:
+            if (session := self._read(view, session_from)) is not None:
+                changed(session)
+
+        return self._views.rooms.watch(room, read)
 
     # --- acting ---------------------------------------------------------------------------------------------------
 
-    async def publish(self, place: Session | Caller | Endpoint, event: Event) -> int:
-        """Append an event to the partition that shows a session, a caller or an endpoint. Returns its number.
+    async def publish(self, place: Place, event: Event) -> int:
+        """Append an event to the partition that shows a session, a caller or an endpoint, or that of a room. Returns its number.
 
         Raises:
             JournalError: if that failed; where no answer came, it may be there all the same.
         """
         return await self._append(self._partition_of(place), event)
 
-    async def ask(self, session: Session, request: ActionRequested, within: float) -> ActionAnswered | None:
-        """Append a request to the partition of a session, and wait for the answer; None if none came in time.
+    async def ask(self, place: Session | str, request: ActionRequested, within: float) -> ActionAnswered | None:
+        """Append a request to the partition of a session, or of a room, and wait for the answer.
+
+        What nobody has begun in that time is withdrawn. Returns None if nobody knows whether it was carried out.
 
         Raises:
-            JournalError: if it cannot be stored.
+            JournalError: if it cannot be stored: it is never carried out.
         """
+        if not self._connection.is_connected:
+            raise NatsUnavailable(
+                f"there is no connection to NATS at {self._connection.where}: nothing was sent, try again"
+            )
+        partition, seq = self._partition_of(place), 0
         answered: asyncio.Future[View] = asyncio.get_running_loop().create_future()
         key = (ANSWER, request.request_id)
         ends = self._views.watch(key, lambda view: _settle(answered, view))
@@ -146,15 +176,37 @@ class OtherPartitions:
         try:
             async with asyncio.timeout(within):
                 with suppress(NatsUnavailable):  # it may be there all the same, and then it is answered
-                    await self._append(self._partition_of(session), request)
-                failure = answer_from((await answered).content)
-                return ActionAnswered(request_id=request.request_id, failure=failure)
+                    seq = await self._append(partition, request)
+                return answer_from((await answered).content, request.request_id)
         except TimeoutError:
-            return None
+            return await self._withdraw(partition, request, seq)
         finally:
             ends()
 
-    def _partition_of(self, place: Session | Caller | Endpoint) -> int:
+    async def _withdraw(self, partition: int, request: ActionRequested, seq: int) -> ActionAnswered | None:
+        """Withdraw a request. Of that and its beginning, what the stream has first counts."""
+        try:
+            end = await self._append(partition, ActionWithdrawn(request_id=request.request_id))
+            if not seq or await self._was_begun(partition, request.request_id, seq, end):
+                return None
+        except JournalError:
+            return None
+        text = f"{request.verb}: no worker that owns partition {partition} has begun it, so it was withdrawn: nothing was sent, try again"
+        return ActionAnswered(request_id=request.request_id, failure={"type": "TemporarilyNotAvailable", "text": text})
+
+    async def _was_begun(self, partition: int, request_id: str, after: int, before: int) -> bool:
+        subject = self._streams.names.events_of(partition)
+        async with aclosing(read_all(self._connection, self._streams.names.events, subject, after)) as messages:
+            async for message in messages:
+                if message.seq >= before:
+                    return False
+                if _BEGUN in message.data and from_json(message.data).get("requestId") == request_id:
+                    return True
+        return False
+
+    def _partition_of(self, place: Place) -> int:
+        if isinstance(place, str):
+            return self._streams.partition(place)
         view = self._views.find(_key_of(place))
         if view is None:
             raise JournalError(f"{place!r} is not known any more: its partition shows it no longer")

@@ -2,13 +2,16 @@
 
 Every worker computes its own share from what all keys say; nobody leads. A worker takes what is free up to its share, and gives
 partitions back only while another has less than everybody should have: each hand-over stops some sessions' handlers for a moment.
+
+That moment is short because a few partitions are handed over at a time, also by a worker that ends: the others go on meanwhile. All at
+once would take no longer in all, but each of them would stand still for all of that time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -17,7 +20,7 @@ from zlib import crc32
 from telstate.errors import JournalError, RevisionConflict
 from telstate.journals.nats._connection import NatsConnection, Stored
 from telstate.journals.nats._errors import NatsUnavailable
-from telstate.journals.nats._lease import Lease
+from telstate.journals.nats._lease import LEAVING, SHARING, Lease
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._tail import Tail
 from telstate.routing._log import Log, text_of
@@ -25,6 +28,9 @@ from telstate.routing._log import Log, text_of
 __all__ = ["Ownership", "Shares"]
 
 _TAKE_AT_ONCE = 16
+_GIVE_AT_ONCE = 8
+_SLOW = 0.2
+"""Seconds after which a partition that is handed over counts no more: it waits for its handlers, and the next need not."""
 _LOOKS = 8
 """Looks in one time to live."""
 _REMEMBER_DEAD = 3600.0
@@ -37,6 +43,7 @@ class _Worker(NamedTuple):
 
     revision: int
     ttl: float
+    state: str
     since: float
     """When this revision was seen first."""
 
@@ -86,8 +93,8 @@ class Ownership:
         self._taken, self._surplus, self._lost = taken, surplus, lost
         self._owned: dict[int, int] = {}
         """By partition, the revision of its key."""
-        self._leaving: set[int] = set()
-        """Partitions that are handed over, until their key says so."""
+        self._leaving: dict[int, float] = {}
+        """Partitions that are handed over, until their key says so, and since when."""
         self._is_leaving = False
         self._workers: dict[str, _Worker] = {}
         self._owners: dict[int, _Owner] = {}
@@ -156,10 +163,10 @@ class Ownership:
                 self._see_owner(int(name), _Owner("", found.seq))
 
     def _see_worker(self, name: str, value: dict[str, Any], revision: int) -> None:
-        known = self._workers.pop(name, None)
-        if value["alive"]:
-            self._workers[name] = _Worker(revision, float(value["ttl"]), monotonic())
-        if (known is None) == value["alive"]:  # it came, or went
+        known, state = self._workers.pop(name, None), str(value.get("state", SHARING)) if value["alive"] else None
+        if state is not None:
+            self._workers[name] = _Worker(revision, float(value["ttl"]), state, monotonic())
+        if (known and known.state) != state:  # it came, went, or wants something else
             self._changed.set()
 
     async def _forget_dead(self) -> None:
@@ -197,15 +204,28 @@ class Ownership:
             JournalError: if the server refuses.
         """
         await self._synced.wait()
-        await asyncio.sleep(self._lease.ttl / _GATHER)
+        await self._gather()
         while True:
             self._changed.clear()
             await self._bury()
-            if self._lease.is_valid() and not self._is_leaving:
+            if self._is_leaving:
+                self._give(self._kept())
+            elif self._lease.is_valid():
                 await self._balance()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):  # `wait_for` can swallow a cancellation
                     await self._changed.wait()
+
+    async def _gather(self) -> None:
+        """Wait for others that start at the same time. Only after that others give partitions to this worker, which would not be taken."""
+        give_up = monotonic() + self._lease.ttl / _GATHER
+        while not self._is_leaving and monotonic() < give_up:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(give_up - monotonic()):
+                    await self._changed.wait()
+            self._changed.clear()
+        if not self._is_leaving:
+            self._lease.say(SHARING)
 
     async def _bury(self) -> None:
         """Declare dead whose key has not changed for its time to live, while it could be seen to change."""
@@ -227,9 +247,13 @@ class Ownership:
             self._changed.set()
 
     def _living(self) -> set[str]:
-        """The workers that share the partitions. One that leaves does not count itself."""
-        others = self._workers.keys() - {self._lease.id}
+        """The workers that share the partitions, without those that leave."""
+        others = {name for name, worker in self._workers.items() if worker.state != LEAVING and name != self._lease.id}
         return others if self._is_leaving else others | {self._lease.id}
+
+    def _kept(self) -> list[int]:
+        """The partitions of this worker that are not handed over yet."""
+        return [one for one in sorted(self._owned) if one not in self._leaving]
 
     def shares(self) -> Shares:
         """Compute what this worker should take and give back now."""
@@ -237,8 +261,9 @@ class Ownership:
         holds, free, unknown = dict.fromkeys(living, 0), [], []
         for partition in range(self._partitions):
             owner = self._owners.get(partition, _Owner("", 0)).worker
-            if owner not in holds:
-                free.append(partition)
+            if owner not in living:
+                if owner not in self._workers:  # else its owner has not given it yet
+                    free.append(partition)
             elif owner == self._lease.id and partition not in self._owned and partition not in self._leaving:
                 unknown.append(partition)  # the answer was lost when its key was written
             else:
@@ -247,8 +272,9 @@ class Ownership:
         # What others need for the floor is theirs, or a worker would take back what it has just given them.
         others_have_enough = all(count >= floor for name, count in holds.items() if name != self._lease.id)
         room = max(0, (ceiling if others_have_enough else floor) - len(self._owned))
-        kept = [one for one in sorted(self._owned) if one not in self._leaving]
-        surplus = _surplus_of(self._lease.id, holds, floor) if not free else 0
+        wanting = {name for name in living if name == self._lease.id or self._workers[name].state == SHARING}
+        surplus = _surplus_of(self._lease.id, {name: holds[name] for name in wanting}, floor) if not free else 0
+        kept = self._kept()
         return Shares([*unknown, *self._in_own_order(free)[:room]], kept[: max(0, min(surplus, len(kept) - floor))])
 
     def _in_own_order(self, partitions: Iterable[int]) -> list[int]:
@@ -261,8 +287,14 @@ class Ownership:
             if not self._lease.is_valid() or self._is_leaving:
                 return
             await asyncio.gather(*map(self._take, take[first : first + _TAKE_AT_ONCE]))
-        for partition in give:
-            self._leaving.add(partition)
+        self._give(give)
+
+    def _give(self, partitions: Sequence[int]) -> None:
+        """Hand over some of these partitions: the rest when these are released."""
+        now = monotonic()
+        under_way = sum(now - since < _SLOW for since in self._leaving.values())
+        for partition in partitions[: max(0, _GIVE_AT_ONCE - under_way)]:
+            self._leaving[partition] = now
             self._surplus(partition)
 
     async def _take(self, partition: int) -> None:
@@ -293,15 +325,17 @@ class Ownership:
     # --- giving back ----------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Take nothing more: this worker is about to end."""
+        """Take nothing more, and give everything back: this worker is about to end."""
         self._is_leaving = True
+        self._lease.say(LEAVING)
+        self._changed.set()
 
     async def release(self, partition: int) -> None:
         """Give a partition back, whose journal is closed: anybody may take it. If that fails, it is taken again."""
         revision = self._owned.pop(partition, None)
         if revision is None:
             return
-        self._leaving.add(partition)
+        self._leaving.setdefault(partition, monotonic())
         try:
             data = json.dumps({"worker": ""}).encode()
             revision = await self._connection.publish(
@@ -313,7 +347,8 @@ class Ownership:
         except JournalError as error:
             self._log.warning("partition.not_released", partition=partition, error=str(error))
         finally:
-            self._leaving.discard(partition)
+            self._leaving.pop(partition, None)
+            self._changed.set()
 
 
 def _surplus_of(name: str, holds: dict[str, int], floor: int) -> int:

@@ -13,7 +13,7 @@ from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._journal import NatsJournal
 from telstate.journals.nats._streams import Streams
 from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._log import Log, text_of, traceback_of
+from telstate.routing._log import Log, failure_of, text_of
 
 __all__ = ["Partition"]
 
@@ -61,6 +61,8 @@ class Partition:
         """For how long it has not come to the event that was its last at that time, as of the last look."""
         self._goal: tuple[int, float, int] | None = None
         """The last event of an earlier look, its time, and the last event that was stepped then."""
+        self._looked_at = 0
+        """The last event of all partitions when the goal was asked for."""
         self._opening: Dispatcher | None = None
         self._journal: NatsJournal | None = None
         self._ending = asyncio.Event()
@@ -102,7 +104,7 @@ class Partition:
         except Exception as error:
             if not self._ending.is_set() or not isinstance(error, JournalError):
                 hint = "the partition is opened again; its events wait in the stream"
-                self._log.error("partition.failed", partition=self.number, exception=traceback_of(error), hint=hint)
+                self._log.error("partition.failed", partition=self.number, **failure_of(error), hint=hint)
             return text_of(error)
         finally:
             self.calls = self._opening = None
@@ -123,9 +125,14 @@ class Partition:
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def hand_over(self) -> None:
-        """Let what runs finish, and leave the rest to the next owner. A second call cuts off what still runs."""
-        if self._ending.is_set() or self.calls is None:  # nothing runs in one that is not open yet
+        """Let what runs finish, and leave the rest to the next owner."""
+        if self.calls is None:  # nothing runs in one that is not open yet
             self._cut_off()
+        self._ending.set()
+
+    def cut_off(self) -> None:
+        """Hand it over without waiting for what runs: the next owner runs that again."""
+        self._cut_off()
         self._ending.set()
 
     def drop(self, reason: str) -> None:
@@ -153,16 +160,23 @@ class Partition:
         """How many events were not read yet, as far as its reader knows; None while it is not open."""
         return None if self.calls is None or self._journal is None else self._journal.behind
 
-    async def look(self) -> None:
+    async def look(self, end: int) -> None:
         """Ask the server how far it is. One that stands still, though its events are there, is opened again.
+
+        Args:
+            end: the last event of all partitions. While there is no new one, nothing is asked.
 
         Raises:
             JournalError: if the server does not answer.
         """
         if self.calls is None:
-            self._goal = None
+            self._goal, self._looked_at = None, 0
             return
         if self._goal is None or self.stepped >= self._goal[0]:
+            if end == self._looked_at:
+                self.seconds_behind = 0.0
+                return
+            self._looked_at = end
             last = await self._connection.last(
                 self._streams.names.events, self._streams.names.events_of(self.number), within=_ANSWER_WITHIN
             )

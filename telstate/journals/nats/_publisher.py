@@ -17,17 +17,18 @@ from uuid import uuid4
 
 import anyio
 
-from telstate.errors import JournalError, NotRunning, ParseError
+from telstate.errors import DefinitionError, JournalError, NotRunning, ParseError
 from telstate.events import Dialect, Event
 from telstate.events._masking import mask
 from telstate.journals.nats._connection import Message, NatsConnection
-from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, StreamFull
+from telstate.journals.nats._errors import MessageTooLarge, NatsNotPermitted, NatsRefused, StreamFull
 from telstate.journals.nats._names import Names, room_token
 from telstate.journals.nats._records import UNREADABLE, message_of
 from telstate.routing._clock import SystemClock
+from telstate.routing._instruments import Instruments
 from telstate.routing._log import Log, text_of
 from telstate.routing._payload import Payload, is_own, read_entry
-from telstate.routing._ports import Entry
+from telstate.routing._ports import Entry, Instrument
 
 __all__ = ["Published", "Publisher"]
 
@@ -70,9 +71,10 @@ class Publisher:
         self._connection = connection
         self._names = names
         self._clock = SystemClock()
-        self._is_open = self._is_stopping = self._is_own = False
+        self._is_open = self._is_connecting = self._is_stopping = self._is_own = False
         self._problem: str | None = "it has not looked yet"
         self._full_until = self._kept_at = 0.0
+        self._instruments = Instruments((), self)
         self._looking: asyncio.Task[None] | None = None
         self._log = Log(burst=1, every=10.0)
 
@@ -86,7 +88,11 @@ class Publisher:
             JournalError: if no server answers, or none lets this user in or publish.
         """
         self._is_own = not self._connection.is_connected
-        await self._connection.open()
+        self._is_connecting = True
+        try:
+            await self._connection.open()
+        finally:
+            self._is_connecting = False
         self._is_open, self._is_stopping = True, False
         try:
             await self._look()
@@ -129,6 +135,8 @@ class Publisher:
     @property
     def not_ready(self) -> str | None:
         """Why it should get no events now, in words; None if it is ready. What `/ready` shows."""
+        if self._is_connecting:
+            return f"no NATS server has answered at {self._connection.where} yet"
         if not self._is_open:
             return "it is not connected: it has not started, or has stopped"
         if self._is_stopping:
@@ -154,8 +162,9 @@ class Publisher:
 
         Raises:
             ParseError: if it is not an event, or one that only the owner of a partition may write. Nothing was published.
+            EventTooLarge: if it is larger than the server's `max_payload`.
             JournalError: if the stream is full, has no leader, or does not answer, for 30 seconds. In the last case it may have the
-                event all the same.
+                event all the same. At once, if no stream has been seen yet.
             NotRunning: outside the `async with`.
         """
         entry = read_entry(payload, dialect, self._clock.now(), live=True)
@@ -164,7 +173,19 @@ class Publisher:
             expected = "an event of Daily's: what only this side knows is written by the owner of its partition"
             raise ParseError("action", expected, event.action)
         token = room_token(scope or _scope_of(event) or self._park(event))
-        return Published(await self._publish(self._message(token, entry, _BY)))
+        published = Published(await self._publish(self._message(token, entry, _BY)))
+        self._instruments.published(event, entry.dialect)
+        return published
+
+    def instrument(self, instrument: Instrument) -> None:
+        """Let an object count what is published, as `Dispatcher.instrument`. It sees each event once a stream has it.
+
+        Raises:
+            DefinitionError: inside the `async with`.
+        """
+        if self._is_open:
+            raise DefinitionError("switch metrics on before `async with`: what was published so far would be missing")
+        self._instruments = Instruments([*self._instruments, instrument], self)
 
     async def add_dead_letter(self, payload: bytes, error: ParseError, dialect: Dialect | str) -> None:
         """Publish a payload that could not be read. The stream has it on return, and an owner makes it a dead letter.
@@ -183,8 +204,13 @@ class Publisher:
     async def _publish(self, message: Message) -> int:
         if not self._is_open:
             raise NotRunning("a publisher publishes inside its `async with` only")
+        within = _WITHIN if self._kept_at else 0.0  # where there never was a stream, a wait would make senders wait
         try:
-            found = await self._connection.publish(*message, within=_WITHIN, answer_within=_ANSWER_WITHIN)
+            found = await self._connection.publish(*message, within=within, answer_within=_ANSWER_WITHIN)
+        except MessageTooLarge as error:  # all others can be kept
+            hint = "raise max_payload on the server"
+            self._log.error("publisher.too_large", size=len(message.data), error=str(error), hint=hint)
+            raise
         except JournalError as error:
             self._failed(error)
             raise

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from time import time
 from typing import Any
+from uuid import uuid4
 
 from telstate.errors import DefinitionError, ParseError
 from telstate.events import Dialect
@@ -19,12 +21,13 @@ from telstate.journals.nats._connection import NatsConnection, Stored
 from telstate.journals.nats._letters import Letters
 from telstate.journals.nats._marks import read_all
 from telstate.journals.nats._names import Names
-from telstate.journals.nats._records import is_unreadable, record_of
+from telstate.journals.nats._records import is_unreadable, message_of, record_of
 from telstate.journals.nats._settings import header_of_all
 from telstate.journals.nats._streams import Streams, find
 from telstate.journals.nats._tail import Tail
+from telstate.routing._campaign_wishes import campaign_event
 from telstate.routing._payload import is_own
-from telstate.routing._ports import KeptLetter, Record
+from telstate.routing._ports import Entry, KeptLetter, Record
 
 __all__ = ["StreamLog"]
 
@@ -142,6 +145,21 @@ class StreamLog:
         """Forget letters."""
         for partition, some in (await self._by_partition(numbers)).items():
             await Letters(self._connection, self._streams, partition).drop(some)
+
+    # --- campaigns ------------------------------------------------------------------------------------------------
+
+    async def request_campaign(self, campaign: str, wish: str) -> None:
+        """Ask something of a campaign: `pause`, `resume` or `stop`. It is an event of its ledger, which its workers follow.
+
+        No name is checked: a campaign may be paused before its first run.
+
+        Raises:
+            ValueError: if the wish is something else.
+            JournalError: if the stream could not keep it.
+        """
+        entry = Entry(time(), Dialect.DAILY_JS, None, campaign_event(campaign, wish))
+        subject = self._names.events_own(self._streams.partition(campaign))
+        await self._connection.publish(*message_of(subject, entry, uuid4().hex, "campaign"))
 
     async def _by_partition(self, numbers: Iterable[int]) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {}

@@ -10,7 +10,7 @@ from telstate.events._json import to_bytes
 
 __all__ = ["header_of_all", "settings_of_one"]
 
-_BOUNDS = ("max_keys", "max_ended", "max_parked")
+_BOUNDS = ("max_keys", "max_ended", "max_parked", "max_intents")
 _PARTITIONS = "partitions"
 
 

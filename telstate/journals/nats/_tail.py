@@ -8,12 +8,12 @@ messages when its queue is full.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 from telstate.errors import JournalError
-from telstate.journals.nats._connection import Listening, NatsConnection, Stored
+from telstate.journals.nats._connection import NatsConnection, Stored
 from telstate.journals.nats._errors import NatsRefused, StreamFull
 from telstate.routing._log import Log
 
@@ -67,7 +67,7 @@ class Tail:
         """The last message that arrived."""
         self._found: list[Stored] = []
         self._news = asyncio.Event()
-        self._listening: Listening | None = None
+        self._hears_no_more: Callable[[], None] | None = None
         self._consumer = self._inbox = ""
         self._count = 0
         self._asked = 0
@@ -93,9 +93,8 @@ class Tail:
         await self._connection.open()
         self.begun += 1
         self._count, self._asked = 0, 0
-        self._inbox = self._connection.new_inbox()
-        self._consumer = self._inbox.rpartition(".")[2]
-        self._listening = await self._connection.listen(self._inbox, partial(self._take, self.begun))
+        self._consumer, self._inbox = self._connection.new_reader()
+        self._hears_no_more = self._connection.hear(self._consumer, partial(self._take, self.begun))
         self._has_begun = True
         try:
             name = f"CONSUMER.CREATE.{self._stream}.{self._consumer}"
@@ -202,10 +201,10 @@ class Tail:
         if begun != self.begun:
             return  # it was on its way to the consumer before
         self._heard = asyncio.get_running_loop().time()
-        self._news.set()
         if not reply.startswith("$JS.ACK."):
             self._heed(headers)
             return
+        self._news.set()
         tokens = reply.split(".")
         seq, count, nanoseconds, pending = tokens[-4:] if len(tokens) == 9 else tokens[7:11]
         self._asked -= 1
@@ -219,16 +218,19 @@ class Tail:
     def _heed(self, headers: Mapping[str, str]) -> None:
         """The server says something about what was asked for: mostly that it has ended."""
         status = headers.get("Status")
+        if status == "100":  # a heartbeat
+            return
+        self._news.set()
         if status == "408":  # it has expired: what did not come by then does not come any more
             self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._asked)))
-        elif status != "100":  # anything but a heartbeat: the consumer or its server is gone
+        else:  # the consumer or its server is gone
             self._has_begun = False
 
     async def _end(self) -> None:
-        listening, self._listening = self._listening, None
-        if listening is None:
+        end, self._hears_no_more = self._hears_no_more, None
+        if end is None:
             return
-        await listening.stop()
+        end()
         with suppress(JournalError):
             await self._connection.send(f"CONSUMER.DELETE.{self._stream}.{self._consumer}")
 

@@ -1,4 +1,4 @@
-"""A view: what the owner of a partition shows of one session, caller, endpoint or answer to all other processes, as JSON.
+"""A view: what the owner of a partition shows of one session, caller, endpoint, intent or answer to all other processes, as JSON.
 
 A view has the number of the last event that the owner had stepped. Whoever steps the same events comes to the same views, so of two
 views with one key the one with the higher number is newer, whoever published it, and in whatever order they arrive.
@@ -6,40 +6,51 @@ views with one key the one with the higher number is newer, whoever published it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from telstate.calls._address import plain_uri
-from telstate.calls._callers import Caller
+from telstate.calls._caller import Caller
 from telstate.calls._endpoints import Endpoint
+from telstate.calls._far_leg import plain_address
+from telstate.calls._intents import Intent, intent_of
+from telstate.calls._legs_elsewhere import chosen_legs
 from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._requested_actions import RequestedAction
 from telstate.calls._session import Session, rare
+from telstate.events import ActionAnswered, Direction
 from telstate.journals.nats._connection import Stored
 
 __all__ = [
     "ANSWER",
     "CALLER",
     "ENDPOINT",
+    "INTENT",
     "SESSION",
     "Key",
+    "SessionFacts",
+    "Ties",
     "View",
     "answer_from",
     "caller_from",
     "endpoint_from",
+    "facts_of",
+    "intent_from",
     "key_of_endpoint",
-    "legs_from",
     "session_from",
     "show_answer",
     "show_caller",
     "show_endpoint",
+    "show_intent",
     "show_session",
+    "ties_of",
     "view_of",
     "write_view",
 ]
 
-SESSION, CALLER, ENDPOINT, ANSWER = "session", "caller", "endpoint", "answer"
+SESSION, CALLER, ENDPOINT, ANSWER, INTENT = "session", "caller", "endpoint", "answer", "intent"
 
 Key = tuple[str, str]
 """The kind of a view, and the id of what it shows."""
@@ -65,6 +76,17 @@ class View(NamedTuple):
     """JSON; empty if there is no such thing any more."""
 
 
+class Ties(NamedTuple):
+    """What ties a session to others: they are legs of one call, or one is where the other was transferred to."""
+
+    sip_call_id: str | None
+    legs: list[str]
+    """The ids of legs that were declared, left memory, or are the far legs of its transfers. Which others name it is in their views."""
+    endpoint: str | None = None
+    """The plain address of the endpoint by which a dial-in came."""
+    started_at: float | None = None
+
+
 def view_of(stored: Stored) -> View:
     """Read a message of the stream.
 
@@ -85,15 +107,21 @@ def write_view(key: str, seq: int, by: str, content: bytes) -> bytes:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def show_session(session: Session, legs: list[Session]) -> bytes:
-    """Write a session, and the ids of the other legs of its call. Most values of most sessions are unknown, and left out."""
+def show_session(session: Session, declared: Iterable[str]) -> bytes:
+    """Write a session, and which others it says are legs of its call. Most values of most sessions are unknown, and left out."""
     values = zip(SNAPSHOT_FIELDS, freeze(session), strict=True)
     fields = {name: value for name, value in values if name in _ALWAYS or value != _EMPTY[name]}
-    ids = dict.fromkeys([*(rare(session, "legs") or ()), *(leg.session_id for leg in legs)])
-    ids.pop(session.session_id, None)
-    if ids:
-        fields["legs"] = list(ids)[:_LEGS]
+    if ids := ties_of(session, declared).legs:
+        fields["legs"] = ids[:_LEGS]
     return to_json(fields)
+
+
+def ties_of(session: Session, linked: Iterable[str]) -> Ties:
+    """Return what ties a session to others, as its own partition knows it, with the ids of those that are linked there."""
+    ids = dict.fromkeys((*(rare(session, "legs") or ()), *chosen_legs(session), *linked))
+    ids.pop(session.session_id, None)
+    endpoint = plain_address(session) if session.direction is Direction.DIALIN else None
+    return Ties(session.sip_call_id, list(ids), endpoint, session.started_at)
 
 
 def session_from(content: bytes) -> Session:
@@ -103,10 +131,22 @@ def session_from(content: bytes) -> Session:
     return thaw(fields.keys(), fields.values())
 
 
-def legs_from(content: bytes) -> tuple[str | None, list[str]]:
-    """Read the SIP Call-ID of a session, and the ids of the other legs that its partition knows."""
-    fields = from_json(content)
-    return fields.get("sip_call_id"), fields.get("legs", [])
+class SessionFacts(NamedTuple):
+    """By what a session is found."""
+
+    ties: Ties
+    room: str | None
+
+
+def facts_of(view: View) -> SessionFacts | None:
+    """Read by what a session is found; None if the view is of something else, or of nothing any more."""
+    if view.key[0] != SESSION or not view.content:
+        return None
+    fields = from_json(view.content)
+    endpoint = fields.get("sip_endpoint") if fields["direction"] == Direction.DIALIN else None
+    plain = plain_uri(endpoint) if endpoint else None
+    ties = Ties(fields.get("sip_call_id"), fields.get("legs", []), plain, fields.get("started_at"))
+    return SessionFacts(ties, fields.get("room"))
 
 
 # --- callers, endpoints, answers --------------------------------------------------------------------------------------------
@@ -134,14 +174,28 @@ def endpoint_from(content: bytes) -> Endpoint:
 
 
 def show_answer(request: RequestedAction) -> bytes:
-    """Write the answer to a request."""
-    return to_json(request.failure)
+    """Write the answer to a request: why it was not carried out, or null; of a start, that and the session in an object."""
+    if request.started_id is None:
+        return to_json(request.failure)
+    return to_json({"started_id": request.started_id, "failure": request.failure})
 
 
-def answer_from(content: bytes) -> dict[str, Any] | None:
-    """Read why a request was not carried out; None if it was."""
-    failure: dict[str, Any] | None = from_json(content)
-    return failure
+def answer_from(content: bytes, request_id: str) -> ActionAnswered:
+    """Read the answer to a request."""
+    answer: dict[str, Any] | None = from_json(content)
+    if answer is not None and "started_id" in answer:
+        return ActionAnswered(request_id=request_id, **answer)
+    return ActionAnswered(request_id=request_id, failure=answer)
+
+
+def show_intent(intent: Intent) -> bytes:
+    """Write an intent."""
+    return to_json(intent)
+
+
+def intent_from(content: bytes) -> Intent:
+    """Read an intent."""
+    return intent_of(from_json(content))
 
 
 def key_of_endpoint(uri: str) -> Key:

@@ -12,10 +12,12 @@ from itertools import islice
 
 from telstate.errors import JournalError
 from telstate.journals.nats._connection import NatsConnection, Stored
+from telstate.journals.nats._leg_views import LegViews
 from telstate.journals.nats._names import Names
+from telstate.journals.nats._room_views import RoomViews
 from telstate.journals.nats._streams import VIEWS_FOR
 from telstate.journals.nats._tail import Tail
-from telstate.journals.nats._view import CALLER, SESSION, Key, View, legs_from, view_of
+from telstate.journals.nats._view import CALLER, SESSION, Key, SessionFacts, Ties, View, facts_of, view_of
 from telstate.routing._log import Log, traceback_of
 
 __all__ = ["Views"]
@@ -41,15 +43,16 @@ class Views:
         self._names = names
         self._known: dict[Key, View] = {}
         """In the order in which they were published last."""
+        self._of_partition: dict[int, dict[Key, None]] = {}
+        """What each partition shows, so that a takeover need not look through what all of them show."""
         self._callers: dict[str, None] = {}
-        self._of_sip_call: dict[str, dict[str, None]] = {}
-        """The ids of the sessions with a SIP Call-ID."""
-        self._naming: dict[str, dict[str, None]] = {}
-        """The ids of the sessions whose views name a session as another leg."""
-        self._near: dict[str, tuple[str | None, list[str]]] = {}
-        """The SIP Call-ID of a session, and the other legs that its view names, where there is either."""
+        self.ties: LegViews = LegViews()
+        """What ties sessions to each other."""
         self._watchers: dict[Key, dict[Callable[[View], None], None]] = {}
+        self.rooms: RoomViews = RoomViews()
+        """The sessions of rooms."""
         self._owners: dict[int, Callable[[View], None]] = {}
+        self._legs_watchers: dict[int, Callable[[str], None]] = {}
         self.synced: asyncio.Event = asyncio.Event()
         """Set once it has read what there was."""
         self._log = Log(burst=2, every=10.0)
@@ -85,14 +88,13 @@ class Views:
     def _read(self, stored: Stored) -> None:
         try:
             view = view_of(stored)
-            if view.key[0] == SESSION and view.content:
-                legs_from(view.content)
+            facts = facts_of(view)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._log.warning("views.unreadable", subject=stored.subject, error=str(error))
             return
-        self._take(view)
+        self._take(view, facts)
 
-    def _take(self, view: View) -> None:
+    def _take(self, view: View, facts: SessionFacts | None) -> None:
         known = self._known.get(view.key)
         if known is not None and known.partition == view.partition and known.seq > view.seq:
             # It was on its way for long, from an owner before. The stream has it as the last one now, so the owner repeats theirs.
@@ -101,41 +103,38 @@ class Views:
             return
         if known is not None and known.partition != view.partition and not view.content:
             return  # a caller who was handed over is shown by the other partition
+        before = self.ties.ties(view.key[1])
         self._forget(view.key)
         self._known[view.key] = view
-        self._index(view)
+        self._of_partition.setdefault(view.partition, {})[view.key] = None
+        self._index(view, facts)
         for watch in list(self._watchers.get(view.key, ())):
             watch(view)
+        if facts is not None:
+            self.rooms.tell(facts.room, view)
+            self._tell_legs(view.key[1], before, facts.ties)
         if (tell := self._owners.get(view.partition)) is not None:
             tell(view)
 
-    def _index(self, view: View) -> None:
+    def _index(self, view: View, facts: SessionFacts | None) -> None:
         kind, name = view.key
         if kind == CALLER and view.content:
             self._callers[name] = None
-        if kind != SESSION or not view.content:
+        if facts is None:
             return
-        sip_call_id, legs = legs_from(view.content)
-        if sip_call_id is None and not legs:
-            return
-        self._near[name] = sip_call_id, legs
-        if sip_call_id is not None:
-            self._of_sip_call.setdefault(sip_call_id, {})[name] = None
-        for leg in legs:
-            self._naming.setdefault(leg, {})[name] = None
+        self.rooms.put(name, facts)
+        self.ties.put(name, facts.ties)
 
     def _forget(self, key: Key) -> None:
-        if self._known.pop(key, None) is None:
+        if (view := self._known.pop(key, None)) is None:
             return
+        self._of_partition[view.partition].pop(key)
         kind, name = key
         if kind == CALLER:
             self._callers.pop(name, None)
-        sip_call_id, legs = self._near.pop(name, (None, [])) if kind == SESSION else (None, [])
-        for index, value in ((self._of_sip_call, sip_call_id), *((self._naming, leg) for leg in legs)):
-            if value is not None and (names := index.get(value)) is not None:
-                names.pop(name, None)
-                if not names:
-                    del index[value]
+        elif kind == SESSION:
+            self.rooms.forget(name)
+            self.ties.forget(name)
 
     def _forget_old(self) -> None:
         """Forget what the stream does not have any more."""
@@ -165,7 +164,8 @@ class Views:
 
     def of_partition(self, partition: int) -> list[View]:
         """List what a partition shows."""
-        return [view for view in self._known.values() if view.partition == partition and view.content]
+        views = (self._known[key] for key in self._of_partition.get(partition, ()))
+        return [view for view in views if view.content]
 
     def callers(self) -> Iterator[View]:
         """Iterate over all callers that are shown."""
@@ -178,12 +178,9 @@ class Views:
         while to_visit:
             name = to_visit.pop()
             view = self.find((SESSION, name))
-            near = [*self._of_sip_call.get(name, ()), *self._naming.get(name, ())]
             if view is not None:
                 found[name] = view
-                sip_call_id, legs = self._near.get(name, (None, []))
-                near += legs if sip_call_id is None else [*legs, sip_call_id]
-            for other in near:
+            for other in self.ties.near(name):
                 if other not in seen:
                     seen.add(other)
                     to_visit.append(other)
@@ -201,6 +198,26 @@ class Views:
         watchers.pop(changed, None)
         if not watchers:
             self._watchers.pop(key, None)
+
+    def watch_legs(self, partition: int, changed: Callable[[str], None]) -> Callable[[], None]:
+        """Call a function with the id of each session of a partition whose call has legs in others, when one of its legs is shown."""
+        self._legs_watchers[partition] = changed
+
+        def end() -> None:
+            if self._legs_watchers.get(partition) == changed:
+                del self._legs_watchers[partition]
+
+        return end
+
+    def _tell_legs(self, session_id: str, before: Ties, after: Ties) -> None:
+        legs = self.ties.tell(session_id, before, after)
+        if len(legs) < 2:
+            return
+        views = [view for leg in legs if (view := self.find((SESSION, leg))) is not None]
+        if len({view.partition for view in views}) > 1:
+            for view in views:
+                if (tell := self._legs_watchers.get(view.partition)) is not None:
+                    tell(view.key[1])
 
     def own(self, partition: int, tell: Callable[[View], None]) -> Callable[[], None]:
         """Call a function with each view of a partition that arrives: its owner's. Returns a function that ends it."""

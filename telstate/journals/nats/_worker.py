@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsNotPermitted
 from telstate.journals.nats._journal import NatsJournal
 from telstate.journals.nats._lease import Lease
+from telstate.journals.nats._level import level_of
+from telstate.journals.nats._linking import Linking
 from telstate.journals.nats._names import Names
 from telstate.journals.nats._other_partitions import OtherPartitions
 from telstate.journals.nats._ownership import Ownership
@@ -27,10 +29,10 @@ from telstate.journals.nats._streams import Streams, StreamSettings, check_setti
 from telstate.journals.nats._views import Views
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
-from telstate.routing._log import Log, text_of, traceback_of
-from telstate.routing._ports import Control
+from telstate.routing._log import Log, failure_of, text_of, traceback_of
+from telstate.routing._ports import Control, Instrument
 from telstate.routing._presence import Reconcile
-from telstate.routing._router import Router
+from telstate.routing._router import Router, check_router
 
 __all__ = ["PartitionStatus", "Worker"]
 
@@ -38,6 +40,8 @@ _QUESTIONS_AT_ONCE = 16
 _PAUSE = 1.0
 """Seconds before a new session begins."""
 _LOOK_EVERY = 5.0
+_BEHIND_AFTER = 15.0
+"""Seconds after which a partition that is behind is a reason not to be ready. It is looked at every five."""
 _SHORTEST_TTL = 1.0
 _KNOW_WITHIN = 10.0
 
@@ -64,8 +68,8 @@ class Worker:
         worker = Worker(router, NatsConnection("nats://localhost"))
         await worker.run()
 
-    Each partition has one owner at a time, who holds a lease. A worker that ends in order hands its partitions over at once, 256 of them
-    within a second; what runs may finish first, within `drain`. After a crash others take over when its lease has expired. While the server
+    Each partition has one owner at a time, who holds a lease. A worker that ends in order hands its partitions over, a few at a time, while the
+    others go on; what runs may finish first, within `drain`. After a crash others take over when its lease has expired. While the server
     is away, no handler starts, and those that run go on. On asyncio only.
 
     Args:
@@ -100,6 +104,7 @@ class Worker:
         slow_after: float = 5.0,
         log_transitions: bool = False,
     ) -> None:
+        check_router(router)
         if ttl < _SHORTEST_TTL:
             raise ValueError(f"ttl= takes seconds from {_SHORTEST_TTL:g} on, not {ttl!r}")
         if reconcile is not None and not is_async(reconcile):
@@ -121,6 +126,7 @@ class Worker:
             "slow_after": slow_after,
             "log_transitions": log_transitions,
         }
+        self._instruments: list[Instrument] = []
         self._dispatcher(None, None, None)  # its arguments are checked now
         self._limiter = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
         self._session: _Session | None = None
@@ -199,9 +205,12 @@ class Worker:
         """Make the dispatcher of a partition."""
         gate = None if lease is None else lease.is_valid
         reconcile = self._ask if self._reconcile is not None else None
-        return Dispatcher(
+        calls = Dispatcher(
             self._router, journal=journal, gate=gate, reconcile=reconcile, elsewhere=elsewhere, **self._options
         )
+        for one in self._instruments:
+            calls.instrument(one)
+        return calls
 
     async def _ask(self, session: Session) -> Presence:
         """Ask the program's function about a session, when its turn comes."""
@@ -209,12 +218,22 @@ class Worker:
         async with self._limiter:
             return await self._reconcile(session)
 
+    def instrument(self, instrument: Instrument) -> None:
+        """Let an object measure or trace all partitions, as `Dispatcher.instrument`.
+
+        Raises:
+            DefinitionError: while it runs.
+        """
+        if self._is_running:
+            raise DefinitionError("switch metrics and traces on before `run()`: what ran so far would be missing")
+        self._instruments.append(instrument)
+
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def shut_down(self) -> None:
         """Hand all partitions over, and end, as SIGTERM does. A second call cuts off the handlers that still run."""
         if self._stopping.is_set() and self._session is not None:
-            self._session.hand_over()
+            self._session.cut_off()
         self._stopping.set()
 
     def interrupt(self) -> None:
@@ -239,13 +258,20 @@ class Worker:
             return "it is stopping: others take its partitions"
         if self._session is None or not self._session.is_valid:
             return "it has no lease, so no handler starts: the server does not answer"
-        problems = [f"partition {one.partition}: {one.problem}" for one in self.partitions() if one.problem]
+        problems = [f"partition {one.partition}: {problem}" for one in self.partitions() if (problem := _problem(one))]
         return "; ".join(problems[:3]) or None
 
     def partitions(self) -> list[PartitionStatus]:
         """Return where each partition of this worker stands."""
         session = self._session
         return [] if session is None else [session.status(one) for one in session.partitions]
+
+
+def _problem(status: PartitionStatus) -> str | None:
+    """Return what is wrong with a partition, in words; None if nothing is."""
+    if status.problem is None and status.seconds_behind >= _BEHIND_AFTER:
+        return f"it is {status.seconds_behind:.0f} seconds behind, with {status.behind or 0} events to read"
+    return status.problem
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> list[Any]:
@@ -304,8 +330,10 @@ class _Session:
             if self._dead.is_set():
                 for number in list(self._running):
                     self._lost(number, reason="this worker was declared dead")
-            else:
-                self.hand_over()
+            elif stopping.is_set():
+                await self._all_given(tasks)
+            for partition in self.partitions:
+                partition.hand_over()
             await self._all_ended()
         finally:
             with anyio.CancelScope(shield=True):  # also where the worker is cancelled, nothing is left behind
@@ -322,6 +350,12 @@ class _Session:
                 await self._views.synced.wait()
         await self._ownership.run()
 
+    async def _all_given(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait until the ownership has given all partitions to others, a few at a time; or until it, or another task, has failed."""
+        ended = asyncio.ensure_future(self._all_ended())
+        await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+
     async def _all_ended(self) -> None:
         while self._running:
             await asyncio.wait([task for _, task in self._running.values()])
@@ -329,16 +363,14 @@ class _Session:
 
     async def _end(self) -> None:
         """Cut off what still runs, and give the lease back."""
-        for partition, _ in list(self._running.values()):
-            partition.hand_over()
-            partition.hand_over()
+        self.cut_off()
         await self._all_ended()
         await self._lease.end()
 
-    def hand_over(self) -> None:
-        """Hand all partitions over; again, cut off what still runs."""
-        for partition, _ in list(self._running.values()):
-            partition.hand_over()
+    def cut_off(self) -> None:
+        """Hand all partitions over without waiting for handlers."""
+        for partition in self.partitions:
+            partition.cut_off()
 
     # --- what the ownership decides -------------------------------------------------------------------------------
 
@@ -350,23 +382,30 @@ class _Session:
             self._streams,
             number,
             lambda journal: self._worker._dispatcher(journal, self._lease, elsewhere),
-            partial(self._show, number),
+            partial(self._show, number, elsewhere),
             self._worker.interrupt,
         )
         task = asyncio.ensure_future(self._run(made, None if before is None else before[1]))
         self._running[number] = made, task
 
-    async def _show(self, number: int, calls: Dispatcher) -> None:
-        """Show others what a partition knows. Whatever goes wrong, its handlers run."""
+    async def _show(self, number: int, elsewhere: OtherPartitions, calls: Dispatcher) -> None:
+        """Show others what a partition knows, and link its sessions with what they show."""
         names = self._streams.names
+        await asyncio.gather(
+            self._again(number, lambda: Showing(self._connection, names, number, calls, self._views, self._lease.id)),
+            self._again(number, lambda: Linking(number, calls, self._views, elsewhere)),
+        )
+
+    async def _again(self, number: int, make: Callable[[], Showing | Linking]) -> None:
+        """Do something for a partition, and begin anew whenever it fails. Whatever goes wrong, its handlers run."""
         while True:
             try:
-                await Showing(self._connection, names, number, calls, self._views, self._lease.id).run()
+                await make().run()
             except NotRunning:
                 return
             except Exception as error:
-                hint = "others know the sessions of this partition as they were; it begins anew"
-                self._log.error("views.failed", partition=number, exception=traceback_of(error), hint=hint)
+                hint = "others may know the sessions of this partition as they were, and it theirs; it starts over"
+                self._log.error("views.failed", partition=number, **failure_of(error), hint=hint)
             await asyncio.sleep(_PAUSE)
 
     async def _run(self, partition: Partition, before: asyncio.Task[None] | None) -> None:
@@ -393,7 +432,7 @@ class _Session:
         calls = partition.calls
         if calls is None:
             return PartitionStatus(partition.number, False, None, partition.seconds_behind, 0, partition.problem)
-        pending = calls.sizes()["pending"]
+        pending = calls._backlog.pending
         return PartitionStatus(
             partition.number, True, partition.behind, partition.seconds_behind, pending, calls.not_ready
         )
@@ -410,6 +449,8 @@ class _Session:
                 with suppress(JournalError):
                     await find(self._connection, self._streams.names)
                 continue
-            for partition in self.partitions:
-                with suppress(JournalError):
-                    await partition.look()
+            with suppress(JournalError):
+                end = await level_of(self._connection, self._streams).last_seq()
+                for partition in self.partitions:
+                    with suppress(JournalError):
+                        await partition.look(end)

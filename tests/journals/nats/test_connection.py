@@ -13,7 +13,7 @@ import pytest
 from telstate import DefinitionError, JournalError, RevisionConflict
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, declare
 from telstate.journals.nats._connection import Message
-from telstate.journals.nats._errors import NatsNotPermitted, NatsRefused, NatsUnavailable, StreamFull
+from telstate.journals.nats._errors import MessageTooLarge, NatsNotPermitted, NatsRefused, NatsUnavailable, StreamFull
 from tests.nats_server import NatsServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -88,8 +88,11 @@ async def test_a_full_stream_is_an_error_at_once(connection: NatsConnection, nam
 async def test_a_message_larger_than_the_server_takes_is_refused(connection: NatsConnection, names: Names) -> None:
     """At once, with the limit."""
     await declare(connection, names, SMALL)
-    with pytest.raises(NatsRefused, match="max_payload of 1048576 bytes"):
-        await connection.publish(names.events_own(1), bytes(2 << 20))
+    for size, headers in ((2 << 20, None), ((1 << 20) - 40, {"Nats-Msg-Id": "x" * 40})):  # headers count too
+        with pytest.raises(MessageTooLarge, match="max_payload of 1048576 bytes"):
+            await connection.publish(names.events_own(1), bytes(size), headers)
+    assert connection.reconnects == 0
+    await connection.publish(names.events_own(1), bytes((1 << 20) - 1000), {"Nats-Msg-Id": "x"})
 
 
 async def test_a_stream_that_is_missing_is_named_in_time(connection: NatsConnection, names: Names) -> None:

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, _ownership, declare
-from telstate.journals.nats._lease import Lease
+from telstate.journals.nats._lease import JOINING, LEAVING, SHARING, Lease
 from telstate.journals.nats._ownership import Ownership, _Owner, _Worker
 from tests.nats_server import NatsServer
 from tests.routing import until
@@ -268,16 +268,59 @@ def _one_round(names: Names, partitions: int, ids: list[str], owned: dict[str, s
     """Let each compute its share and act on it; return True if anything moved."""
     moved = False
     for one in ids:
-        ownership = Ownership.__new__(Ownership)
-        lease = Lease(lambda: NatsConnection("nats://localhost"), names, 1.0, lambda: None)
-        lease.id = one
         mine = owned.setdefault(one, set())
-        ownership._lease, ownership._partitions = lease, partitions
-        ownership._owned, ownership._leaving, ownership._is_leaving = dict.fromkeys(mine, 1), set(), False
-        ownership._workers = {other: _Worker(1, 1.0, 0.0) for other in ids}
-        ownership._owners = {p: _Owner(other, 1) for other, some in owned.items() for p in some}
-        take, give = ownership.shares()
+        take, give = ownership_of(names, partitions, one, dict.fromkeys(ids, SHARING), owned).shares()
         mine |= set(take)
         mine -= set(give)
         moved = moved or bool(take or give)
     return moved
+
+
+def ownership_of(
+    names: Names, partitions: int, own: str, states: dict[str, str], owned: dict[str, set[int]]
+) -> Ownership:
+    """What one worker knows."""
+    ownership = Ownership.__new__(Ownership)
+    ownership._lease = Lease(lambda: NatsConnection("nats://localhost"), names, 1.0, lambda: None)
+    ownership._lease.id = own
+    ownership._partitions = partitions
+    ownership._owned, ownership._leaving = dict.fromkeys(owned.get(own, ()), 1), {}
+    ownership._is_leaving = states[own] == LEAVING
+    ownership._workers = {one: _Worker(1, 1.0, state, 0.0) for one, state in states.items()}
+    ownership._owners = {partition: _Owner(one, 1) for one, some in owned.items() for partition in some}
+    return ownership
+
+
+def test_a_worker_that_joins_is_given_nothing_before_it_takes(names: Names) -> None:
+    """What it is given too early would stand still until then."""
+    owned = {"a": {0, 1, 2, 3}}
+    assert ownership_of(names, 4, "a", {"a": SHARING, "b": JOINING}, owned).shares() == ([], [])
+    assert ownership_of(names, 4, "a", {"a": SHARING, "b": SHARING}, owned).shares() == ([], [0, 1])
+
+
+def test_what_a_worker_leaves_is_taken_once_it_gives_it(names: Names) -> None:
+    """Not before, and not only after it has given everything."""
+    states = {"a": LEAVING, "b": SHARING}
+    assert ownership_of(names, 4, "b", states, {"a": {0, 1}, "b": {2, 3}}).shares() == ([], [])
+    assert ownership_of(names, 4, "b", states, {"a": {1}, "b": {2, 3}}).shares() == ([0], [])
+    assert ownership_of(names, 4, "b", {"b": SHARING}, {"a": {0, 1}, "b": {2, 3}}).shares()[0] in ([0, 1], [1, 0])
+
+
+async def test_few_partitions_are_handed_over_at_a_time(
+    shared_nats: NatsServer, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest goes on meanwhile; those that take long hold up nobody."""
+    monkeypatch.setattr(_ownership, "_SLOW", 3600.0)
+    async with fleet(shared_nats, names, 40) as all_of_them:
+        one = await all_of_them.join()
+        await all_of_them.until_shared(40)
+        given = one.given
+        one.ownership._surplus = given.append
+        one.ownership.leave()
+        await until(lambda: len(given) == 8)
+        await anyio.sleep(0.05)
+        assert len(given) == 8
+        await one.ownership.release(given[0])
+        await until(lambda: len(given) == 9)
+        monkeypatch.setattr(_ownership, "_SLOW", 0.0)
+        await until(lambda: len(given) == 40, 20)

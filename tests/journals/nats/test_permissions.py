@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import anyio
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import Error as ClientError
 
 from telstate import Dispatcher, JournalError, ParseError, Router, State
 from telstate.events import Dialect
@@ -248,10 +250,15 @@ async def test_nobody_hears_what_is_published(guarded: Guarded, role: str) -> No
     """Neither the events on their way, nor the answers that others get."""
     await prepared(guarded)
     heard: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.subject)
+
     async with guarded.connection(role) as spy, guarded.connection("receiver") as connection:
         for subject in (f"{P}.>", ">", "_INBOX_receiver.>" if role != "receiver" else "_INBOX_worker.>", "$JS.API.>"):
-            with suppress(JournalError):
-                await spy.listen(subject, lambda subject, *_: heard.append(subject))
+            assert spy._client._client is not None
+            with suppress(ClientError):
+                await spy._client._client.subscribe(subject, cb=hear)
         async with Publisher(connection, NAMES) as publisher:
             await publisher.receive(ANSWERED, Dialect.WEBHOOK)
         await anyio.sleep(0.3)

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from telstate import JournalError, NotRunning, ParseError
+from telstate.errors import EventTooLarge
 from telstate.events import Dialect, DialoutAnswered, SourceGap, StopRequested
 from telstate.journals.nats import Names, NatsConnection, Published, Publisher, StreamSettings, declare
 from telstate.journals.nats import _publisher as publishing
@@ -146,16 +147,27 @@ async def test_what_is_no_event_raises_and_can_be_kept(
     assert [line["log_level"] for line in logs] == ["error"]
 
 
+async def test_while_no_server_answers_it_says_where_it_looked(names: Names) -> None:
+    """`/ready` shows that, also before the first answer."""
+    publisher = Publisher(NatsConnection("nats://127.0.0.1:9"), names)
+    async with anyio.create_task_group() as group:
+        group.start_soon(publisher.__aenter__)
+        await until(lambda: publisher.not_ready == "no NATS server has answered at 127.0.0.1:9 yet")
+        group.cancel_scope.cancel()
+    assert publisher.not_ready == "it is not connected: it has not started, or has stopped"
+
+
 async def test_without_a_stream_it_starts_and_says_what_is_missing(
     connection: NatsConnection, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the order in which receivers and workers start does not matter."""
     monkeypatch.setattr(publishing, "_LOOK_EVERY", 0.05)
-    monkeypatch.setattr(publishing, "_WITHIN", 0.3)
     async with Publisher(connection, names) as publisher:
         assert "no stream for it is declared" in str(publisher.not_ready)
-        with pytest.raises(NatsUnavailable):
+        began = time.monotonic()
+        with pytest.raises(NatsUnavailable, match="no stream for it is declared"):
             await publisher.receive(webhook("s1"), Dialect.WEBHOOK)
+        assert time.monotonic() - began < 10  # senders do not wait for what a worker has yet to declare
         await declare(connection, names, SMALL)
         await until(lambda: publisher.not_ready is None)
         assert await publisher.receive(webhook("s1"), Dialect.WEBHOOK) == Published(1)
@@ -178,7 +190,7 @@ async def test_looking_stores_nothing(
     await declare(connection, names, SMALL)
     async with Publisher(connection, names) as publisher:
         await anyio.sleep(0.3)
-        assert publisher.not_ready is None
+        await until(lambda: publisher.not_ready is None)  # a look that got no answer within 10 ms is no answer
     assert (await connection.ask(f"STREAM.INFO.{names.events}"))["state"]["last_seq"] == 0
 
 
@@ -186,7 +198,7 @@ async def test_a_full_stream_is_an_error_at_once_and_passes(
     connection: NatsConnection, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not ready then, with the reason, until an event was kept or some time has passed; looking proves nothing."""
-    monkeypatch.setattr(publishing, "_LOOK_EVERY", 0.02)
+    monkeypatch.setattr(publishing, "_LOOK_EVERY", 0.1)
     await declare(connection, names, SMALL)
     async with Publisher(connection, names) as publisher:
 
@@ -196,7 +208,7 @@ async def test_a_full_stream_is_an_error_at_once_and_passes(
 
         with pytest.raises(StreamFull):
             await fill()
-        await anyio.sleep(0.2)
+        await anyio.sleep(0.3)
         assert "maximum bytes exceeded" in str(publisher.not_ready)
         monkeypatch.setattr(publishing, "_FULL_FOR", 0.05)
         with pytest.raises(StreamFull):
@@ -270,6 +282,33 @@ async def test_a_full_stream_is_503_with_the_reason(publisher: Publisher) -> Non
         ready = await client.get(f"{url}/ready")
         assert (ready.status_code, "maximum bytes exceeded" in ready.json()["error"]) == (503, True)
         assert (await client.get(f"{url}/health")).json() == {"ok": True}
+
+
+async def test_an_event_that_the_server_does_not_take_is_413_with_the_limit(tmp_path: Path, names: Names) -> None:
+    """No retry helps, and all others can be kept: the receiver stays ready. What cannot be read is not kept either then."""
+    with NatsServer(tmp_path / "nats", "max_payload: 8192") as server:
+        async with NatsConnection(server.url) as connection:
+            await declare(connection, names, SMALL)
+            async with (
+                Publisher(connection, names) as publisher,
+                serving(webhook_app(publisher, secrets=[SECRET]), lifespan="off") as url,
+                httpx.AsyncClient() as client,
+                WebhookSender(f"{url}/webhooks", SECRET) as sender,
+            ):
+                for payload in (
+                    webhook("s1", filler="x" * 8000),
+                    webhook("s1", filler="x" * 9000),
+                    {"type": "x" * 9000, "payload": 1},
+                ):
+                    answer = await sender.post(payload)
+                    assert answer.status_code == 413
+                    assert "max_payload of 8192 bytes" in answer.json()["error"]
+                    assert (await client.get(f"{url}/ready")).json() == {"ok": True}
+                assert (await sender.post(webhook("s1"))).status_code == 200
+                assert (await last(connection, names)).seq == 1
+                assert connection.reconnects == 0
+                with pytest.raises(EventTooLarge, match="max_payload"):
+                    await publisher.receive(webhook("s1", filler="x" * 9000))
 
 
 @pytest.mark.long

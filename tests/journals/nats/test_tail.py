@@ -153,8 +153,8 @@ async def test_a_lost_connection_is_noticed_at_once(nats_server: NatsServer, nam
         await tail.begin()
         await anyio.to_thread.run_sync(nats_server.restart)
         with anyio.fail_after(5):
-            await fill(connection, names, 1)
-            assert [message.seq for message in await tail.next()] == [1]
+            await fill(connection, names, 1)  # there twice if its answer was lost with the connection
+            assert (await tail.next())[0].seq == 1
         await tail.aclose()
 
 

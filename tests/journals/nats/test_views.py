@@ -10,7 +10,7 @@ import pytest
 from telstate import Direction, Router, Session, State
 from telstate.journals.nats import Names, NatsConnection, _showing, _views
 from telstate.journals.nats._connection import Stored
-from telstate.journals.nats._view import SESSION, View, session_from, show_session, view_of, write_view
+from telstate.journals.nats._view import SESSION, View, facts_of, session_from, show_session, view_of, write_view
 from telstate.journals.nats._views import Views
 from tests.calls import webhook
 from tests.journals.nats.workers import Fleet, fleet, room_in
@@ -113,6 +113,7 @@ async def test_what_an_owner_before_had_on_its_way_replaces_nothing(shared_nats:
         assert session_from(view_of(stored).content).state is State.ANSWERED
 
 
+@pytest.mark.long
 async def test_what_lives_is_shown_again_before_it_is_forgotten(
     shared_nats: NatsServer, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,25 +130,77 @@ async def test_what_lives_is_shown_again_before_it_is_forgotten(
         assert views_of(both, 0).find((SESSION, "t")) == ended
 
 
+def _take(views: Views, view: View) -> None:
+    views._take(view, facts_of(view))
+
+
+async def test_what_is_lost_on_its_way_is_shown_again(
+    shared_nats: NatsServer, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for an answer, but what does not come back is published once more, as it is then."""
+    monkeypatch.setattr(_showing, "_BACK_WITHIN", 0.5)
+    lost = 0
+
+    async def lose(self: NatsConnection, subject: str, data: bytes) -> None:
+        nonlocal lost
+        lost += 1
+
+    async with fleet(shared_nats.url, names, Router(), Router()) as both:
+        monkeypatch.setattr(NatsConnection, "post", lose)
+        await both.publish(webhook("dialout.connected", "s", room=THERE), THERE)
+        await until(lambda: lost > 0)
+        await both.publish(webhook("dialout.answered", "s", room=THERE), THERE)
+        await until(lambda: shown(both, "s", State.ANSWERED))
+
+
+async def test_no_more_is_on_its_way_than_fits(
+    shared_nats: NatsServer, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest waits until some have come back, and everything is shown in the end."""
+    monkeypatch.setattr(_showing, "_AT_ONCE", 3)
+    most = 0
+    send_some = _showing.Showing._send_some
+
+    async def watched(self: _showing.Showing) -> None:
+        nonlocal most
+        await send_some(self)
+        most = max(most, len(self._sent))
+
+    monkeypatch.setattr(_showing.Showing, "_send_some", watched)
+    async with fleet(shared_nats.url, names, Router(), Router()) as both:
+        for number in range(30):
+            await both.publish(webhook("dialout.answered", f"s{number}", room=THERE), THERE)
+        await until(lambda: all(shown(both, f"s{number}", State.ANSWERED) for number in range(30)))
+    assert most == 3
+
+
 def test_views_are_bounded_in_time_and_number(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all that finds them."""
     monkeypatch.setattr(_views, "VIEWS_FOR", timedelta(seconds=50))
     monkeypatch.setattr(_views, "_MOST", 20)
     views = Views(NatsConnection("nats://localhost"), names)
     for number in range(100):
-        content = b'{"session_id":"%d","sip_call_id":"x%d","legs":["y%d"]}' % (number, number % 3, number)
-        views._take(View((SESSION, str(number)), 0, number, "w", float(number), content))
-        views._take(View(("caller", str(number)), 0, number, "w", float(number), b"[]"))
+        state = (b"idle", b"stopped")[number % 2]
+        facts = (number, state, number % 2, number % 3, number, number % 2)
+        content = (
+            b'{"session_id":"%d","direction":"dialin","state":"%b","room":"r%d","sip_call_id":"x%d","legs":["y%d"],"sip_endpoint":"sip:e%d"}'
+            % facts
+        )
+        _take(views, View((SESSION, str(number)), 0, number, "w", float(number), content))
+        _take(views, View(("caller", str(number)), 0, number, "w", float(number), b"[]"))
     views._forget_old()
     assert len(views) == 20
     assert len(list(views.callers())) == 10
     assert {view.key[1] for view in views.legs({"x0"})} == {"90", "93", "96", "99"}
     assert {view.key[1] for view in views.legs({"y95"})} == {"92", "95", "98"}
-    views._take(View(("answer", "a"), 0, 1, "w", 200.0, b"null"))
+    assert views.ties.arrived("e1") == ["91", "93", "95", "97", "99"]
+    assert views.rooms.sessions("r0") == ["90", "92", "94", "96", "98"]
+    _take(views, View(("answer", "a"), 0, 1, "w", 200.0, b"null"))
     views._forget_old()
     assert len(views) == 1
-    sizes = (len(views._of_sip_call), len(views._naming), len(views._near), len(views._callers))
-    assert sizes == (0, 0, 0, 0)
+    assert (len(views.ties), len(views._callers)) == (0, 0)
+    assert views.rooms.sessions("r0") == []
+    assert not views.rooms._room_of
 
 
 def test_what_cannot_be_read_is_left_out(names: Names) -> None:

@@ -12,10 +12,13 @@ from typing import Any
 import anyio
 import pytest
 import structlog
+from prometheus_client import CollectorRegistry
 
 from telstate import DefinitionError, Event, Presence, Router, Session
 from telstate.journals.nats import Names, NatsConnection, Publisher, StreamSettings, Worker, _partition, _worker
 from telstate.journals.nats._partition import Partition
+from telstate.journals.nats._worker import PartitionStatus, _problem
+from telstate.views import PrometheusMetrics
 from tests.calls import js
 from tests.nats_server import NatsServer
 from tests.routing import until
@@ -43,9 +46,15 @@ class Service:
         streams = StreamSettings(partitions=PARTITIONS, max_bytes=1 << 24)
         options = {"ttl": 2.0, "drain": 2.0, **options}
         self.worker = Worker(self.router, NatsConnection(server.url), names=names, streams=streams, **options)
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(PrometheusMetrics(self.worker))
         self.publisher = Publisher(NatsConnection(server.url), names)
         self.running: asyncio.Task[None] | None = None
         self.interrupted = False
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """What its metrics say now."""
+        return self.registry.get_sample_value(name, labels)
 
     async def run(self) -> None:
         """Run. A KeyboardInterrupt that leaves a task would end the test's loop."""
@@ -93,7 +102,7 @@ async def service(server: NatsServer, names: Names, **options: Any) -> AsyncIter
 async def test_it_runs_the_events_of_all_rooms_and_says_where_it_stands(shared_nats: NatsServer, names: Names) -> None:
     """Each in its own partition; and it hands over what it has when it is stopped."""
     async with service(shared_nats, names) as one:
-        assert one.worker.not_ready is None
+        await until(lambda: one.worker.not_ready is None)  # a lease lapses where the machine is busy
         sessions = [f"s{number}" for number in range(12)]
         await one.publish(*(js("dialout-connected", name) for name in sessions))
         await one.until_seen(*(("dialout-connected", name) for name in sessions))
@@ -111,6 +120,29 @@ async def test_it_runs_the_events_of_all_rooms_and_says_where_it_stands(shared_n
     async with service(shared_nats, names) as other:
         await other.publish(js("dialout-stopped", "s0"))
         await other.until_seen(("dialout-stopped", "s0"))
+
+
+def test_a_partition_that_is_behind_is_a_reason_not_to_be_ready() -> None:
+    """After some seconds; a problem that it has itself comes first."""
+    status = PartitionStatus(3, is_open=True, behind=40, seconds_behind=10.0, pending=0, problem=None)
+    assert _problem(status) is None
+    assert _problem(status._replace(seconds_behind=16.2)) == "it is 16 seconds behind, with 40 events to read"
+    assert _problem(status._replace(seconds_behind=16.2, problem="no leader")) == "no leader"
+
+
+async def test_the_metrics_of_a_worker_are_those_of_all_its_partitions(shared_nats: NatsServer, names: Names) -> None:
+    """Together; what a partition counted stays counted when another worker takes it."""
+    async with service(shared_nats, names) as one:
+        await one.publish(*(js("dialout-connected", f"s{number}") for number in range(12)))
+        await one.until_seen(*(("dialout-connected", f"s{number}") for number in range(12)))
+        assert one.metric("telstate_partitions_open") == PARTITIONS
+        assert one.metric("telstate_sessions_live", direction="dialout", state="connected") == 12
+        assert one.metric("telstate_ready") == 1
+        with pytest.raises(DefinitionError, match="before"):
+            PrometheusMetrics(one.worker)
+    assert one.metric("telstate_sessions_live", direction="dialout", state="connected") == 0
+    assert one.metric("telstate_sessions_started_total", direction="dialout") == 12
+    assert one.metric("telstate_ready") == 0
 
 
 async def test_what_runs_may_finish_and_a_second_request_cuts_it_off(shared_nats: NatsServer, names: Names) -> None:
@@ -192,7 +224,7 @@ async def test_who_was_declared_dead_begins_a_new_session(shared_nats: NatsServe
         one.wait.clear()
         await one.until_open()
         await one.until_seen(("dialout-connected", "a"))
-        assert one.worker.not_ready is None
+        await until(lambda: one.worker.not_ready is None)
 
 
 async def test_a_partition_that_fails_is_opened_again(shared_nats: NatsServer, names: Names) -> None:

@@ -11,14 +11,17 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from telstate import Dispatcher, Router
-from telstate.journals.nats import Names, NatsConnection, StreamSettings, Worker
+from telstate import Dispatcher, Engine, Router, Session, State
+from telstate.journals.nats import Names, NatsConnection, NatsJournal, StreamSettings, Worker, find
 from telstate.journals.nats._names import partition_of, room_token
 from telstate.journals.nats._records import message_of
+from telstate.routing._payload import read_record
 from telstate.routing._ports import Entry
+from telstate.testing import FakeControl
+from tests.nats_server import NatsServer
 from tests.routing import until
 
-__all__ = ["Fleet", "fleet", "room_in"]
+__all__ = ["HERE", "THERE", "Fleet", "fleet", "known", "pair", "replayed", "room_in"]
 
 _numbers = count(1)
 
@@ -100,3 +103,39 @@ async def fleet(url: str, names: Names, *routers: Router, partitions: int = 2, *
         yield made
     finally:
         await made.end()
+
+
+HERE, THERE = room_in(0), room_in(1)
+
+
+@asynccontextmanager
+async def pair(
+    server: NatsServer, names: Names, *routers: Router, control: FakeControl | None = None
+) -> AsyncIterator[tuple[Fleet, Dispatcher, Dispatcher]]:
+    """Two workers, and the dispatchers of their partitions 0 and 1."""
+    routers = routers or (Router(), Router())
+    async with fleet(server.url, names, *routers, control=control) as both:
+        yield both, both.calls(0), both.calls(1)
+
+
+async def known(calls: Dispatcher, session_id: str, state: State = State.ANSWERED) -> Session:
+    """Wait until a dispatcher knows a session in a state."""
+
+    def has_come() -> bool:
+        session = calls.session(session_id)
+        return session is not None and session.state is state
+
+    await until(has_come)
+    session = calls.session(session_id)
+    assert session is not None
+    return session
+
+
+async def replayed(server: NatsServer, names: Names, partition: int) -> Engine:
+    """Replay one partition."""
+    engine = Engine()
+    async with NatsConnection(server.url) as connection:
+        journal = NatsJournal(connection, await find(connection, names), partition)
+        async for record in journal.read():
+            engine.receive(read_record(record), record.at, record.seq, record.dialect)
+    return engine

@@ -1,0 +1,113 @@
+"""Processes that dial for intents are killed at any time, on a SQLite journal, with a Daily over real HTTP.
+
+One number or three at once, with a `confirm` or without: see dial_plans.py. More seeds: `python -m tests.control.test_killed_dialer 0 20`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from telstate.testing import FakeDaily, PhoneLine, faults
+from tests.control.dial_plans import broken_promises, plan_of
+from tests.control.dialing_child import ROOMS, SECRET
+from tests.control.hanging_up_child import NUMBER
+
+pytestmark = pytest.mark.long
+ROOT = Path(__file__).parents[2]
+
+
+def child(module: str, *arguments: object) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of a process of these tests."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", f"tests.control.{module}", *map(str, arguments)]
+    return command, {**os.environ, "PYTHONPATH": path}
+
+
+def started(*arguments: object) -> subprocess.Popen[bytes]:
+    """Start the process that dials for many intents."""
+    command, env = child("dialing_child", *arguments)
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def results(said: bytes) -> list[dict[str, Any]]:
+    """What a process said."""
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
+    return [line for line in lines if line]
+
+
+def run(folder: Path, seed: int, intents: int, kills: int = 4) -> tuple[dict[str, list[object]], Counter[str]]:
+    """Kill, and start again; return which promises did not hold, and how the intents ended. With an odd seed presence tells nothing."""
+    random = Random(seed)
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    plans = [plan_of(seed, number, ROOMS) for number in range(intents)]
+    said: list[dict[str, Any]] = []
+    with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2, 2, 2, 2]) as daily:
+        for room in ROOMS:
+            daily.host(room, max_sip_pstn_sessions_per_room=1000)
+        if seed % 2:
+            daily.rules["/rooms/*/presence"] = faults.instead(500)
+        for plan in plans:
+            daily.lines.update(plan.lines)
+        for _ in range(kills):
+            with started(folder / "calls.db", port, daily.url, seed, intents) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"{}\n"
+                time.sleep(random.uniform(0.3, 3.0))
+                process.kill()
+                said += results(process.stdout.read())
+        for _ in range(2):
+            calm = time.monotonic()
+            with started(folder / "calls.db", port, daily.url, seed, intents) as process:
+                last = results(process.communicate(timeout=90)[0])
+                said += last
+        broken = broken_promises(daily, plans, said, calm)
+        for promise, found_ in broken.items():
+            broken[promise] = found_[:3]
+    return broken, Counter(one["outcome"] for one in last)
+
+
+def test_no_intent_is_dialled_twice_by_processes_that_are_killed(tmp_path: Path) -> None:
+    """Never two live calls, never more starts than the budget; each has one result, which every later process repeats."""
+    broken, outcomes = run(tmp_path, 1, 8, kills=2)
+    assert broken == {}
+    assert outcomes["answered"] > 2
+
+
+@pytest.mark.parametrize("when", ["accepted", "kept"])
+def test_a_call_that_was_being_ended_at_the_ring_timeout_is_unanswered(when: str, tmp_path: Path) -> None:
+    """Though the process was killed before it knew the end: nobody decided that they should not be reached."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2]) as daily:
+        daily.host(ROOMS[0])
+        daily.lines[NUMBER] = PhoneLine(answers=None)
+
+        def dial(when: str) -> subprocess.CompletedProcess[bytes]:
+            command, env = child("hanging_up_child", tmp_path / "calls.db", port, daily.url, when)
+            return subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, check=False, timeout=60)
+
+        assert dial(when).returncode == -signal.SIGKILL
+        for _ in range(2):
+            assert json.loads(dial("never").stdout) == {"outcome": "unanswered", "starts": 1}
+        assert daily.starts(NUMBER) == 1
+
+
+if __name__ == "__main__":
+    for number in range(*map(int, sys.argv[1:])):
+        with tempfile.TemporaryDirectory() as scratch:
+            sys.stdout.write(f"seed {number}: {run(Path(scratch), number, 40)}\n")
+            sys.stdout.flush()
