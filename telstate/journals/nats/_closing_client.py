@@ -1,0 +1,50 @@
+"""nats-py's client, without the sockets that it leaves open.
+
+nats-py 2.16 forgets the socket of an attempt to connect that fails after the server has accepted it, and that of a lost connection to
+which something was still to be written. They stay open until the garbage collector finds them. A client whose server comes and goes would
+have ever more of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nats.aio.client import Client
+
+if TYPE_CHECKING:
+    from nats.aio.client import Srv
+
+__all__ = ["ClosingClient"]
+
+
+class ClosingClient(Client):
+    """A client that has one socket at most, and none once it is closed."""
+
+    _ended: bool = False
+    """Set for good. nats-py's status also says `CLOSED` between two first attempts to connect."""
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Connect to a server. What is left of the attempt before would be overwritten."""
+        self._drop_socket()
+        await super()._connect_to_server(s)
+        if self._ended:  # meanwhile: on Python 3.11 an attempt may not hear that it was cancelled
+            self._drop_socket()
+            raise asyncio.CancelledError
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Close the connection, whatever state it is in. All ways to the end come through here, the server's refusals too."""
+        self._ended = self._ended or status == Client.CLOSED
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            attempt = self._reconnection_task
+            if attempt is not None and attempt is not asyncio.current_task():
+                attempt.cancel()
+            self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        """Close the socket at once: nothing more is to be sent. That of a WebSocket is aiohttp's to close."""
+        writer: asyncio.StreamWriter | None = getattr(self._transport, "_bare_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
