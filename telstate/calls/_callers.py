@@ -328,9 +328,23 @@ class Callers:
         )
 
     def forget(self, session: Session) -> None:
-        """A session left memory. A caller that it was stays connected."""
+        """A session is about to leave memory. A caller that it was stays connected; that it may have been one is kept too."""
+        for caller in self._unconnected_near(session):
+            if not caller._in_doubt and self._may_be(caller, session):
+                write(caller, "_in_doubt", True)
         self._seen.pop(session.session_id, None)
         self._unindex(session.session_id)
+
+    def _unconnected_near(self, session: Session) -> Iterator[Caller]:
+        """Iterate over the callers without a session whose number or room does not say that they are not this one."""
+        keys = self._keys.get(session.session_id)
+        if keys is None or session.session_id in self._taken:
+            return
+        by_number = (*self._waiting.get(keys.number, ()), *self._waiting.get("", ())) if keys.number else self.known
+        for call_id in (*by_number, *self._rooms.get(keys.room, ())):
+            caller = self._caller(call_id)
+            if caller.session_id is None:
+                yield caller
 
     def _unindex(self, session_id: str) -> None:
         keys = self._keys.pop(session_id, None)
@@ -594,17 +608,23 @@ class Callers:
 
     def _may_have_connected(self, caller: Caller) -> bool:
         """Return whether a dial-in that nobody is known to be may have been this caller."""
+        if caller._in_doubt:
+            return True
         key = number_key(caller.from_)
         of_number = self._keys if not key else (*self._from.get(key, ()), *self._from.get("", ()))
-        candidates = (*of_number, *self._into.get(caller.room or "", ()))
-        tests = (*self._tests_of_numbers, self._could_have_been, self._could_have_begun)
-        return any(
-            session_id not in self._taken
-            and (session := self._find(session_id)) is not None
+        candidates = map(self._find, (*of_number, *self._into.get(caller.room or "", ())))
+        return any(session is not None and self._may_be(caller, session) for session in candidates)
+
+    def _may_be(self, caller: Caller, session: Session) -> bool:
+        """Return whether a dial-in is nobody known, and may be this caller."""
+        return (
+            session.session_id not in self._taken
             and session.pinless_call_id is None
             and not self._is_transferred(session)
-            and any(could_be(caller, session) for could_be in tests)
-            for session_id in candidates
+            and any(
+                could_be(caller, session)
+                for could_be in (*self._tests_of_numbers, self._could_have_been, self._could_have_begun)
+            )
         )
 
     # --- time -----------------------------------------------------------------------------------------------------

@@ -161,11 +161,11 @@ class EngineState:
         """Forget sessions that left memory."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session, LEGS_NOTED))
+            self.callers.forget(session)
             self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:
                 self.rooms.leave(session.room, session.session_id)
-            self.callers.forget(session)
             self.lineup.leave(session)
             self.untold.pop(session.session_id, None)
             self.departed.append(session)
