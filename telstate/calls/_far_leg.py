@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from telstate.calls._address import plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import Session
-from telstate.calls._transfers import HANDED_OVER_WITHIN, accepted_at
+from telstate.calls._signs import CLOCKS_DIFFER
+from telstate.calls._transfers import HANDED_OVER_WITHIN, accepted_at, picked_up_at
 from telstate.events import Direction
 
 __all__ = [
@@ -74,11 +75,24 @@ def plain_address(session: Session) -> str | None:
 def window_of(near: Session, target: dict[str, Any]) -> Window:
     """Return when the far leg may begin. A session that begins long after the end, or the acceptance, is another call's."""
     accepted = accepted_at(target)
-    earliest, latest = float("-inf"), float("inf")
     if accepted is not None:
         earliest, latest = accepted - _EARLIER, accepted + _LATEST
+    else:
+        earliest, latest = _window_of_unknown(near, target)
     if near.ended and near.ended_at is not None:
         latest = min(latest, near.ended_at + HANDED_OVER_WITHIN)
+    return earliest, latest
+
+
+def _window_of_unknown(near: Session, target: dict[str, Any]) -> Window:
+    """Return when the far leg may begin if no event says when the transfer was accepted: during the session, before the target picked up."""
+    begun = [time for time in (near.requested_at, near.connected_at, near.answered_at) if time is not None]
+    picked_up = picked_up_at(target)
+    earliest, latest = float("-inf"), float("inf") if picked_up is None else picked_up + CLOCKS_DIFFER
+    if begun:
+        earliest = min(begun) - _EARLIER
+    elif near.started_at is not None:
+        earliest = near.started_at - _LATEST
     return earliest, latest
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "accepted_at",
     "add_step",
     "latest_times",
+    "picked_up_at",
     "records_of",
     "targets_of",
     "transferred_to",
@@ -113,6 +114,11 @@ def targets_of(transfers: Mapping[str, Target] | None) -> dict[str, Target]:
 def accepted_at(target: Target) -> float | None:
     """Return when a transfer to a target was accepted last; None if that is not known."""
     return max((time for step in _ACCEPTED for time in target["steps"].get(step, ())), default=None)
+
+
+def picked_up_at(target: Target) -> float | None:
+    """Return the earliest time at which a target is said to have picked up; None if that is not known."""
+    return min((time for step in _PICKED_UP for time in target["steps"].get(step, ())), default=None)
 
 
 def records_of(

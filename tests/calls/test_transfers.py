@@ -315,6 +315,19 @@ def test_a_session_that_was_on_the_endpoint_before_is_not_the_far_leg() -> None:
     assert known(own).transfers == ((URI, PENDING),)
 
 
+@pytest.mark.parametrize(("time", "is_far_leg"), [(-2000, False), (-2, False), (-1, True), (75, True), (76, False)])
+@pytest.mark.parametrize("begins", [True, False])
+def test_the_far_leg_of_a_transfer_whose_acceptance_was_lost(time: float, is_far_leg: bool, begins: bool) -> None:
+    """It begins during the session, before the target picked up: who came to the endpoint hours ago is somebody else."""
+    far = at(time, js("dialin-connected", "b", sipEndpoint=URI))
+    begin = CALL if begins else (at(0, js("dialin-warning", "a")),)
+    for order in permutations([*begin, step("answered", 70, URI), STOPPED, far]):
+        engine = run(*order)
+        assert known(engine).transfers == ((URI, REACHED),)
+        linked = is_far_leg if begins else -600 <= time <= 75
+        assert {one.session_id for one in engine.legs("a")} == ({"a", "b"} if linked else {"a"})
+
+
 def test_a_far_leg_that_never_connects_is_not_reached() -> None:
     """The session on our endpoint ended without media and without a connected."""
     engine = run(*CALL, step("triggered", 60, URI), STOPPED)

@@ -59,10 +59,14 @@ class History:
     records: list[tuple[Event, float]] = field(default_factory=list)
 
     def far_leg(self, target: str) -> FarLeg | None:
-        """Find the earliest session at the target that begins after the latest acceptance, and not long after that or the end."""
+        """Find the earliest session at the target that begins after the latest acceptance, and not long after that or the end.
+
+        Without an acceptance it begins during the session, before the target picked up.
+        """
         accepted = [time for step, to, time in self.steps if to == target and step in ACCEPTED]
-        earliest = max(accepted) - 1 if accepted else 0
-        latest = max(accepted) + 600 if accepted else 10_000
+        earliest = max(accepted) - 1 if accepted else -1
+        picked_up = [time for step, to, time in self.steps if to == target and step in ("answered", "completed")]
+        latest = max(accepted) + 600 if accepted else min(picked_up, default=10_000) + 5
         if self.ended is not None:
             latest = min(latest, self.ended + 60)
         found = [
