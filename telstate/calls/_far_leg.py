@@ -8,7 +8,7 @@ from telstate.calls._address import plain_uri
 from telstate.calls._evidence import Evidence
 from telstate.calls._session import Session
 from telstate.calls._signs import CLOCKS_DIFFER
-from telstate.calls._transfers import HANDED_OVER_WITHIN, accepted_at, picked_up_at
+from telstate.calls._transfers import HANDED_OVER_WITHIN, ROUNDING, accepted_at, begins_from, picked_up_at
 from telstate.events import Direction
 
 __all__ = [
@@ -23,8 +23,6 @@ __all__ = [
     "window_of",
 ]
 
-_EARLIER = 1.0
-"""Seconds by which a far leg may seem to begin before the acceptance: webhooks round to whole seconds."""
 _LATEST = 600.0
 """Seconds after the acceptance within which it begins. What is much later is a call of its own: the caller talked on."""
 
@@ -74,9 +72,9 @@ def plain_address(session: Session) -> str | None:
 
 def window_of(near: Session, target: dict[str, Any]) -> Window:
     """Return when the far leg may begin. A session that begins long after the end, or the acceptance, is another call's."""
-    accepted = accepted_at(target)
-    if accepted is not None:
-        earliest, latest = accepted - _EARLIER, accepted + _LATEST
+    accepted, begins = accepted_at(target), begins_from(target)
+    if accepted is not None and begins is not None:
+        earliest, latest = begins, accepted + _LATEST
     else:
         earliest, latest = _window_of_unknown(near, target)
     if near.ended and near.ended_at is not None:
@@ -90,7 +88,7 @@ def _window_of_unknown(near: Session, target: dict[str, Any]) -> Window:
     picked_up = picked_up_at(target)
     earliest, latest = float("-inf"), float("inf") if picked_up is None else picked_up + CLOCKS_DIFFER
     if begun:
-        earliest = min(begun) - _EARLIER
+        earliest = min(begun) - ROUNDING
     elif near.started_at is not None:
         earliest = near.started_at - _LATEST
     return earliest, latest

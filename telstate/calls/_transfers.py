@@ -24,10 +24,12 @@ from telstate.calls._signs import CLOCKS_DIFFER
 
 __all__ = [
     "HANDED_OVER_WITHIN",
+    "ROUNDING",
     "TransferOutcome",
     "TransferRecord",
     "accepted_at",
     "add_step",
+    "begins_from",
     "latest_times",
     "picked_up_at",
     "records_of",
@@ -37,10 +39,13 @@ __all__ = [
 
 Target = dict[str, Any]
 
-_ACCEPTED = ("requested", "triggered", "initiated")
+_ACCEPTED_BY_DAILY = ("triggered", "initiated")
+_ACCEPTED = ("requested", *_ACCEPTED_BY_DAILY)
 """The steps that say that a transfer was accepted, not that anybody picked up."""
 _PICKED_UP = ("answered", "completed")
 
+ROUNDING = 1.0
+"""Seconds by which a far leg may seem to begin before the acceptance: webhooks round to whole seconds."""
 HANDED_OVER_WITHIN = 60.0
 """Seconds after the acceptance within which a leg that is transferred ends."""
 _MAX_TARGETS = 8
@@ -114,6 +119,18 @@ def targets_of(transfers: Mapping[str, Target] | None) -> dict[str, Target]:
 def accepted_at(target: Target) -> float | None:
     """Return when a transfer to a target was accepted last; None if that is not known."""
     return max((time for step in _ACCEPTED for time in target["steps"].get(step, ())), default=None)
+
+
+def begins_from(target: Target) -> float | None:
+    """Return from when on the far leg of a transfer may begin; None if it is not known when the transfer was accepted.
+
+    This program notes a request when Daily has answered it, by another clock than Daily's, so Daily's own time is better.
+    """
+    told = max((time for step in _ACCEPTED_BY_DAILY for time in target["steps"].get(step, ())), default=None)
+    requested = max(target["steps"].get("requested", ()), default=None)
+    if told is not None and (requested is None or requested <= told + CLOCKS_DIFFER):
+        return told - ROUNDING
+    return None if requested is None else requested - CLOCKS_DIFFER
 
 
 def picked_up_at(target: Target) -> float | None:

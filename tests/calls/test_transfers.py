@@ -258,6 +258,28 @@ def test_which_dial_out_is_the_far_leg(time: float, room: str | None, is_far_leg
     ]
 
 
+@pytest.mark.parametrize(
+    ("requested", "told", "earliest"),
+    [
+        (61.5, 60, 59),  # Daily had begun when its answer came
+        (59.0, 60, 59),
+        (65.0, 60, 59),
+        (65.5, 60, 60.5),  # requested again, and no event of Daily's says so
+        (61.5, None, 56.5),
+    ],
+)
+def test_daily_says_better_than_our_request_from_when_on_a_far_leg_may_begin(
+    requested: float, told: float | None, earliest: float
+) -> None:
+    """The request is noted after Daily's answer, and by another clock."""
+    steps = [local("transfer-requested", requested, toEndpoint=DESK)]
+    if told is not None:
+        steps.append(step("initiated", told))
+    for time in (earliest - 0.5, earliest):
+        far = at(time, js("dialout-answered", "far", destination=DESK, room=ROOM))
+        assert outcomes(*steps, STOPPED, far) == [(DESK, "reached" if time == earliest else "handed-over")]
+
+
 @pytest.mark.parametrize(("time", "outcome"), [(660, REACHED), (661, NOT_REACHED)])
 @pytest.mark.parametrize("target", [DESK, URI])
 def test_a_session_long_after_the_acceptance_is_another_call(

@@ -64,7 +64,9 @@ class History:
         Without an acceptance it begins during the session, before the target picked up.
         """
         accepted = [time for step, to, time in self.steps if to == target and step in ACCEPTED]
-        earliest = max(accepted) - 1 if accepted else -1
+        told = [time for step, to, time in self.steps if to == target and step in ("triggered", "initiated")]
+        is_told = told and max(accepted) <= max(told) + 5  # else by a request of this program, by its own clock
+        earliest = -1 if not accepted else max(told) - 1 if is_told else max(accepted) - 5
         picked_up = [time for step, to, time in self.steps if to == target and step in ("answered", "completed")]
         latest = max(accepted) + 600 if accepted else min(picked_up, default=10_000) + 5
         if self.ended is not None:
