@@ -126,8 +126,9 @@ def begins_from(target: Target) -> float | None:
 
     This program notes a request when Daily has answered it, by another clock than Daily's, so Daily's own time is better.
     """
-    told = max((time for step in _ACCEPTED_BY_DAILY for time in target["steps"].get(step, ())), default=None)
-    requested = max(target["steps"].get("requested", ()), default=None)
+    steps: Mapping[str, list[float]] = target["steps"]
+    told = max((time for step in _ACCEPTED_BY_DAILY for time in steps.get(step, ())), default=None)
+    requested = max(steps.get("requested", ()), default=None)
     if told is not None and (requested is None or requested <= told + CLOCKS_DIFFER):
         return told - ROUNDING
     return None if requested is None else requested - CLOCKS_DIFFER

@@ -65,7 +65,7 @@ class History:
         """
         accepted = [time for step, to, time in self.steps if to == target and step in ACCEPTED]
         told = [time for step, to, time in self.steps if to == target and step in ("triggered", "initiated")]
-        is_told = told and max(accepted) <= max(told) + 5  # else by a request of this program, by its own clock
+        is_told = bool(told) and max(accepted) <= max(told) + 5  # else by a request of this program, by its own clock
         earliest = -1 if not accepted else max(told) - 1 if is_told else max(accepted) - 5
         picked_up = [time for step, to, time in self.steps if to == target and step in ("answered", "completed")]
         latest = max(accepted) + 600 if accepted else min(picked_up, default=10_000) + 5
