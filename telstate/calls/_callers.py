@@ -81,7 +81,7 @@ class Callers:
         settings: how long and how many are remembered, and the limits.
         find: returns the session of an id.
         sessions: returns all sessions.
-        is_transferred: returns True for the far leg of a transferred caller.
+        is_transferred: returns True for the far leg of a transferred caller, None for what may be one.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Callers:
         settings: Settings,
         find: Callable[[str], Session | None],
         sessions: Callable[[], Iterator[Session]],
-        is_transferred: Callable[[Session], bool],
+        is_transferred: Callable[[Session], bool | None],
     ) -> None:
         self.known: ExpiringDict[str, Caller] = ExpiringDict(settings.retention, settings.max_parked)
         self._find = find
@@ -448,7 +448,7 @@ class Callers:
         dialins = [
             session
             for session in self._dialins(self._from.get(number, ()))
-            if not self._is_taken(session.session_id, by_forward, by_room) and not self._is_transferred(session)
+            if not self._is_taken(session.session_id, by_forward, by_room) and self._is_transferred(session) is False
         ]
         callers, found = self._pair_latest(callers, dialins, self._tests_of_numbers)
         for caller in callers:

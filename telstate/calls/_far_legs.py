@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from telstate.calls._address import plain_uri
-from telstate.calls._caller_numbers import agree
+from telstate.calls._caller_numbers import agree, may_agree
 from telstate.calls._far_leg import (
     FarLeg,
     Window,
@@ -84,18 +84,23 @@ class FarLegs:
     def __len__(self) -> int:
         return len(self._at)
 
-    def is_transferred(self, session: Session) -> bool:
-        """Return True if a session is the far leg of a transferred caller with the same number: they have called before."""
+    def is_transferred(self, session: Session) -> bool | None:
+        """Return True if a session is the far leg of a transferred caller with the same number: they have called before.
+
+        None if it is the far leg of one whose number is unknown: they may be the same.
+        """
         linked = self._registry.linked(session.session_id)
         if not linked:  # as most
             return False
-        nears = map(self._registry.get, linked)
-        return any(
-            near is not None
-            and session.session_id in _leg_ids(near)
-            and agree(near.sip_from if near.direction is Direction.DIALIN else near.destination, session.sip_from)
+        nears = [near for one in linked if (near := self._registry.get(one)) is not None]
+        numbers = [
+            near.sip_from if near.direction is Direction.DIALIN else near.destination
             for near in nears
-        )
+            if session.session_id in _leg_ids(near)
+        ]
+        if any(agree(number, session.sip_from) for number in numbers):
+            return True
+        return None if any(may_agree(number, session.sip_from) for number in numbers) else False
 
     def arrive(self, session: Session) -> None:
         """Index a session by its address. Call it when the address, the room or the call client becomes known."""

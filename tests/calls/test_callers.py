@@ -442,6 +442,28 @@ def test_a_caller_who_leaves_memory_in_a_log_without_timers_gave_up() -> None:
     assert gone.state == "gave-up"
 
 
+@pytest.mark.parametrize(
+    ("number", "became", "state"),
+    [(FROM, "a", "connected"), (None, None, "unknown"), ("+12025550199", "b", "connected")],
+)
+def test_whoever_may_have_been_transferred_is_not_a_caller_on_hold(
+    number: str | None, became: str | None, state: str
+) -> None:
+    """The far leg of a transfer comes from the number of one who has called before. If that is withheld, nobody is linked to it."""
+    transfer = webhook("calltransfer.triggered", "a", to_endpoint=OTHER)
+    events = [(0, hold()), (1, connected(number=number)), (20, transfer), (22, connected("b", room="s"))]
+    for order in permutations(events):
+        engine = Engine()
+        at(engine, (0, ready(OTHER, "s")))
+        for time, payload in order:
+            engine.receive(parse(payload), float(time))
+        pass_time(engine, 700.0)
+        assert [one.session_id for one in engine.sessions() if one.pinless_call_id == "p"] == (
+            [became] if became else []
+        )
+        assert (caller(engine).session_id, caller(engine).state) == (became, state)
+
+
 @pytest.mark.parametrize("number", [None, "+12025550142"])
 def test_a_dialin_that_left_memory_may_still_have_been_the_caller(number: str | None) -> None:
     """A withheld number links nobody. The limit is seen only after the session was forgotten, as in a log without timers."""
