@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from telstate.cli._checkup import Observation, Once, fault, fine, together, unchecked, unknown_host, warning
 from telstate.control._api import unix_seconds
 from telstate.control._error_mapping import one_line
+from telstate.control._tls import tls_for
 from telstate.control._trunk_probe import ProbeKind, probe
 from telstate.errors import DailyError, DefinitionError
 from telstate.sources._signatures import AHEAD, TOLERANCE, Secret
@@ -103,7 +104,7 @@ class Service:
             return ServiceAnswer(None, None, problem)
         try:
             with anyio.fail_after(_TIMEOUT):
-                async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
+                async with httpx.AsyncClient(timeout=_TIMEOUT, verify=await tls_for(self.url)) as client:
                     began = time.time()
                     async with client.stream("GET", f"{self.url}/ready") as response:
                         clock = clock_of(response.headers.get("Date"), began)
