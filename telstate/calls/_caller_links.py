@@ -14,7 +14,7 @@ of arrival does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from telstate.calls._address import plain_uri
@@ -155,9 +155,23 @@ class CallerLinks:
         )
 
     def forget(self, session: Session) -> None:
-        """A session left memory. A caller that it was stays connected."""
+        """A session is about to leave memory. A caller that it was stays connected; that it may have been one is kept too."""
+        for caller in self._unconnected_near(session):
+            if not caller._in_doubt and self._may_be(caller, session):
+                write(caller, "_in_doubt", True)
         self._seen.pop(session.session_id, None)
         self._dialins.remove(session.session_id)
+
+    def _unconnected_near(self, session: Session) -> Iterator[Caller]:
+        """Iterate over the callers without a session whose number or room does not say that they are not this one."""
+        keys = self._dialins.keys_of(session.session_id)
+        if keys is None or session.session_id in self._taken:
+            return
+        by_number = (*self._waiting.get(keys.number, ()), *self._waiting.get("", ())) if keys.number else self._known
+        for call_id in (*by_number, *self._rooms.get(keys.room, ())):
+            caller = self._caller(call_id)
+            if caller.session_id is None:
+                yield caller
 
     # --- which session they became ----------------------------------------------------------------------------------
 
@@ -400,17 +414,23 @@ class CallerLinks:
 
     def _may_have_connected(self, caller: Caller) -> bool:
         """Return whether a dial-in that nobody is known to be may have been this caller."""
+        if caller._in_doubt:
+            return True
         key = number_key(caller.from_)
         of_number = self._dialins.all() if not key else (*self._dialins.of_number(key), *self._dialins.of_number(""))
-        candidates = (*of_number, *self._dialins.in_room(caller.room or ""))
-        tests = (*self._tests_of_numbers, self._could_have_been, self._could_have_begun)
-        return any(
-            session_id not in self._taken
-            and (session := self._find(session_id)) is not None
+        candidates = map(self._find, (*of_number, *self._dialins.in_room(caller.room or "")))
+        return any(session is not None and self._may_be(caller, session) for session in candidates)
+
+    def _may_be(self, caller: Caller, session: Session) -> bool:
+        """Return whether a dial-in is nobody known, and may be this caller."""
+        return (
+            session.session_id not in self._taken
             and session.pinless_call_id is None
             and not self._is_transferred(session)
-            and any(could_be(caller, session) for could_be in tests)
-            for session_id in candidates
+            and any(
+                could_be(caller, session)
+                for could_be in (*self._tests_of_numbers, self._could_have_been, self._could_have_begun)
+            )
         )
 
     # --- snapshots --------------------------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ class Callers:
         self._links.see(session, now)
 
     def forget(self, session: Session) -> None:
-        """A session left memory. A caller that it was stays connected."""
+        """A session is about to leave memory."""
         self._links.forget(session)
 
     # --- time -----------------------------------------------------------------------------------------------------
