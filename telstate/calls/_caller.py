@@ -36,6 +36,7 @@ class Caller:
         "_domain_id",
         "_expired",
         "_forward",
+        "_in_doubt",
         "_is_told",
         "_lost",
         "_number",
@@ -90,6 +91,8 @@ class Caller:
     _is_told: bool
     """True if `started_at` is Daily's time, not that of a receipt."""
     _expired: bool
+    _in_doubt: bool
+    """True if a dial-in has left memory that may have been them."""
     _where: str | None
     """`here` if they came from another partition, `elsewhere` if they were handed over to one; None if neither."""
     _lost: bool
@@ -102,7 +105,7 @@ class Caller:
         write(self, "_number", number)
         write(self, "notes", {})
         write(self, "state", CallerState.WAITING)
-        for name in ("amended", "via_trunk", "_expired", "_is_told", "_lost"):
+        for name in ("amended", "via_trunk", "_expired", "_in_doubt", "_is_told", "_lost"):
             write(self, name, False)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -167,7 +170,7 @@ class Caller:
 
 write = object.__setattr__
 HERE, ELSEWHERE = "here", "elsewhere"
-_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where")
+_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where", "_in_doubt")
 _DUMPED = (*(name for name in Caller.__slots__ if name not in _LATER_SLOTS), *_LATER_SLOTS)
 """The order of the values in a dump; what was added later stands last."""
 

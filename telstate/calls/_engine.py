@@ -326,7 +326,7 @@ class Engine:
 
     def retire(self) -> tuple[Session | Unmatched | Caller, ...]:
         """Remove all ended sessions and lost callers now, as if their retention had passed, and return them: at the end of a log."""
-        self._state.retire(self._state.registry.ended.trim(0))
+        self._state.retire(self._state.registry.ended.leaving(keep=0))
         self._state.departed += self._state.callers.retire()
         return self._state.take_departed()
 
@@ -570,7 +570,7 @@ class Engine:
             state.far_legs.review(session)
         limit = state.settings.retain_untimed if state.clock is None else state.settings.max_ended
         if len(state.registry.ended) > limit:
-            state.retire(state.registry.ended.trim(limit))
+            state.retire(state.registry.ended.leaving(keep=limit))
 
     # --- parked events --------------------------------------------------------------------------------------------
 

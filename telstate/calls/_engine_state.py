@@ -85,7 +85,7 @@ class EngineState:
             (self.keys, self.keys.expire),
             (self.early.entries, self.early.expire),
             (self.unmatched.entries, lambda now: self.give_up(self.unmatched.expire(now))),
-            (self.registry.ended, lambda now: self.retire(self.registry.ended.expire(now))),
+            (self.registry.ended, lambda now: self.retire(self.registry.ended.leaving(now))),
             (self.endpoints.free, self.endpoints.expire),
             (self.rooms.free, self.rooms.expire),
             (self.shared_signs, self.shared_signs.expire),
@@ -164,14 +164,14 @@ class EngineState:
         return min((due for entries, _ in self._expiring if (due := entries.next_due()) is not None), default=None)
 
     def retire(self, sessions: Iterable[Session]) -> None:
-        """Forget sessions that left memory."""
+        """Forget sessions that leave memory, while those that leave after them are still known."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session, LEGS_NOTED))
+            self.callers.forget(session)
             self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:
                 self.rooms.leave(session.room, session.session_id)
-            self.callers.forget(session)
             self.lineup.leave(session)
             self.untold.pop(session.session_id, None)
             self.departed.append(session)

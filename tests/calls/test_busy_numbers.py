@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from telstate import CallerState, Engine, parse
-from telstate.calls import _callers as module
+from telstate.calls import _caller_links as module
 from tests.calls.test_callers import connected, hold
 
 
 def test_an_event_costs_no_more_however_often_a_number_has_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each caller becomes their session, and the number's earlier calls are not compared again."""
     monkeypatch.setattr(module, "_MOST_COMPARED", 32)
-    fits, compared = module.Callers._fits, 0
+    fits, compared = module.CallerLinks._fits, 0
 
     def counted(self: Any, *arguments: Any) -> bool:
         nonlocal compared
         compared += 1
         return fits(self, *arguments)
 
-    monkeypatch.setattr(module.Callers, "_fits", counted)
+    monkeypatch.setattr(module.CallerLinks, "_fits", counted)
     engine, costs = Engine(), []
     for number in range(200):
         before, begun = compared, 1_790_000_000.0 + 30 * number
