@@ -20,7 +20,7 @@ from telstate.cli._collector import collect_less_often
 from telstate.cli._config import COMMAND_LINE, RECEIVE, SERVE, ServiceConfig, all_uses, days_of, variable_of
 from telstate.cli._config_flags import configured
 from telstate.cli._log_writer import LineWriter
-from telstate.cli._nats import read_address
+from telstate.cli._nats import read_address, refuse_names_alone
 from telstate.cli._notify import notifier_of, refuse_notify
 from telstate.cli._service import (
     BACKLOG,
@@ -79,8 +79,6 @@ def serve(loaded: Loaded) -> None:
     log goes to standard error, unless the program configures logging or structlog. Not on Windows.
 
     With --nats it keeps nothing and runs nothing: it answers once the stream has the event. Start as many of them as you like.
-
-    Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with their names.
 
     Examples: telstate serve app:router, or: telstate serve --nats nats://one:4222,two:4222 --environment production
     """
@@ -219,9 +217,8 @@ class _Stop:
 def _check(loaded: Loaded) -> None:
     """Refuse flags that would have no effect. Settings from elsewhere may be there for other processes."""
     given = {name for name, origin in loaded.origins.items() if origin.kind == COMMAND_LINE}
+    refuse_names_alone(loaded.config, given)
     if loaded.config.nats is None:
-        if given & {"app", "environment"}:
-            misuse("--app and --environment name streams in NATS: give --nats URL with them")
         return
     for name, _, use in all_uses():
         if name in given and RECEIVE not in use.by:

@@ -59,8 +59,6 @@ def work(loaded: Loaded) -> None:
     GET /health says that it lives, and how far each partition is behind; /ready whether this worker does its share; /metrics has metrics for
     Prometheus, if telstate[metrics] is installed.
 
-    Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with their names.
-
     Example: telstate work app:router --nats nats://one:4222,two:4222 --environment production --port 8081
     """
     config = loaded.config
