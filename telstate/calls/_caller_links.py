@@ -14,7 +14,7 @@ of arrival does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from telstate.calls._address import plain_uri
@@ -24,15 +24,18 @@ from telstate.calls._caller_matching import (
     LATE,
     ROUNDING,
     CouldBe,
+    Span,
     began,
     connected_time,
     forwarded_before,
+    groups_of,
     is_in_another_room,
     is_near,
     may_be_of_one,
     pairs_of,
     since_called,
     slack_of,
+    span_of,
 )
 from telstate.calls._caller_numbers import may_agree, number_key
 from telstate.calls._dialin_index import DialinIndex, discard
@@ -41,6 +44,7 @@ from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._hold_limits import HoldLimits
 from telstate.calls._recorder import set_rare
 from telstate.calls._session import Session, rare
+from telstate.events import Direction
 
 __all__ = ["LOST", "CallerLinks"]
 
@@ -72,7 +76,9 @@ class CallerLinks:
         self._is_transferred = is_transferred
         self._dialins = DialinIndex()
         self._seen: dict[str, tuple[Any, ...]] = {}
-        """What was known of a dial-in when it was last looked at."""
+        """What was known of a dial-in when it was last looked at; at last its time."""
+        self._spans: dict[str, Span | None] = {}
+        """When a dial-in that is a caller can connect, by call id: as of when they were last looked at."""
         self._forwarded: dict[str, dict[str, None]] = {}
         """The callers forwarded to an endpoint."""
         self._waiting: dict[str, dict[str, None]] = {}
@@ -97,7 +103,9 @@ class CallerLinks:
     def begin(self, sessions: Iterable[Session]) -> None:
         """There are callers from now on: dial-ins matter, those before them too."""
         for session in sessions:
-            self._dialins.put(session)
+            if session.direction is Direction.DIALIN:
+                self._dialins.put(session)
+                self._seen[session.session_id] = self._facts_of(session)
 
     def in_room(self, room: str | None) -> list[Caller]:
         """List the callers for whom Daily made a room."""
@@ -125,6 +133,7 @@ class CallerLinks:
         self._limits.stop(caller.call_id)
         self._by_forward.pop(caller.call_id, None)
         self._by_room.pop(caller.call_id, None)
+        self._spans.pop(caller.call_id, None)
         self.leave_number(caller)
         self.leave_endpoint(caller)
         discard(self._rooms, caller.room or "", caller.call_id)
@@ -136,22 +145,28 @@ class CallerLinks:
 
     def see(self, session: Session, now: float) -> None:
         """Something may be new of a dial-in: it may be a caller."""
-        facts = (
-            session._evidence & Evidence.CONNECTED_BY_DAILY,
-            *(session.sip_from, session.sip_endpoint, session.room, session.domain_id),
-            *(session.connected_at, session.started_at, _is_cut(session), self._is_transferred(session)),
-        )
-        if self._seen.get(session.session_id) == facts:
+        facts, seen = self._facts_of(session), self._seen.get(session.session_id)
+        if seen == facts:
             return
         self._seen[session.session_id] = facts
         self.now = now
         before = self._dialins.keys_of(session.session_id)
         after = self._dialins.put(session)
         keys = (after,) if before is None or before == after else (after, before)
+        times = {facts[-1]} if seen is None else {facts[-1], seen[-1]}
         self._rematch(
             {endpoint for _, endpoint, _ in keys} if self._forwarded else set(),
             {room for _, _, room in keys} if self._rooms else set(),
             {number for number, _, _ in keys},
+            None if None in times else [(time, time) for time in times],
+        )
+
+    def _facts_of(self, session: Session) -> tuple[Any, ...]:
+        """Return all of a dial-in that decides whether it is a caller; at last its time."""
+        return (
+            session._evidence & Evidence.CONNECTED_BY_DAILY,
+            *(session.sip_from, session.sip_endpoint, session.room, session.domain_id),
+            *(_is_cut(session), self._is_transferred(session), connected_time(session)),
         )
 
     def forget(self, session: Session) -> None:
@@ -179,17 +194,31 @@ class CallerLinks:
         """Compute anew what may follow from a change of a caller."""
         endpoints = {plain_uri(uri) for uri in (caller.forwarded_to, endpoint_before) if uri is not None}
         number = number_key(caller.from_)
-        if number:  # a dial-in from it may be them, and so not the caller who was forwarded there
+        if number and self._forwarded:  # a dial-in from it may be them, and so not the caller who was forwarded there
             endpoints |= self._dialins.endpoints_of(number)
-        self._rematch(endpoints, set() if caller.room is None else {caller.room}, {number})
+        after = self._span_of(caller)
+        spans = {after, self._spans.get(caller.call_id, after)}
+        self._spans[caller.call_id] = after
+        near = None if None in spans else [span for span in spans if span is not None]
+        self._rematch(endpoints, set() if caller.room is None else {caller.room}, {number}, near)
         self.settle(caller)
 
-    def _rematch(self, endpoints: set[str], rooms: set[str], numbers: set[str]) -> None:
-        """Find the callers among the dial-ins anew: by the strongest evidence first, because what it takes is not free for the next."""
+    def _span_of(self, caller: Caller) -> Span | None:
+        return span_of(caller, self._limits.ttl + AFTER_LIMIT)
+
+    def _rematch(
+        self, endpoints: set[str], rooms: set[str], numbers: set[str], near: Collection[Span] | None = None
+    ) -> None:
+        """Find the callers among the dial-ins anew: by the strongest evidence first, because what it takes is not free for the next.
+
+        What changed has a time, if it is near that: of a number, only who called around it needs a look.
+        """
         touched = [entry for endpoint in endpoints for entry in self._match_endpoint(endpoint)]
         touched += [entry for room in rooms.union(room for _, room in touched) for entry in self._match_room(room)]
-        for number in numbers.union(number for number, _ in touched):
+        for number in (freed := {number for number, _ in touched}):
             self._match_number(number)
+        for number in numbers - freed:
+            self._match_number(number, near)
 
     def _match_endpoint(self, endpoint: str) -> set[tuple[str, str]]:
         """Find the callers who were forwarded to an endpoint among its dial-ins; return the numbers and rooms to look at again."""
@@ -197,7 +226,7 @@ class CallerLinks:
         if not forwarded:
             return set()
         found: dict[str, str] = {}
-        for session in self._in_order(self._dialins.at_endpoint(endpoint)):
+        for session in self._in_order(self._sessions(self._dialins.at_endpoint(endpoint))):
             could_be = [caller for caller in forwarded if is_near(caller, session, self._limits.ttl)]
             if self._has_number_of_a_caller(session):  # then they are not one of another number
                 could_be = [caller for caller in could_be if may_agree(caller.from_, session.sip_from)]
@@ -212,7 +241,9 @@ class CallerLinks:
             return set()
         callers = [c for c in map(self._caller, self._rooms[room]) if c.call_id not in self._by_forward]
         dialins = [
-            s for s in self._in_order(self._dialins.in_room(room)) if not self._is_taken(s.session_id, self._by_forward)
+            s
+            for s in self._in_order(self._sessions(self._dialins.in_room(room)))
+            if not self._is_taken(s.session_id, self._by_forward)
         ]
         callers, found = self._pair_latest(
             callers, dialins, (self._could_be, self._could_be_late, self._could_have_been)
@@ -239,24 +270,33 @@ class CallerLinks:
                 self.settle(caller)
         return touched
 
-    def _match_number(self, number: str) -> None:
-        """Find the callers of a number among the dial-ins that come from it."""
+    def _match_number(self, number: str, near: Collection[Span] | None = None) -> None:
+        """Find the callers of a number among the dial-ins that come from it, or only those near to some times."""
         if not number or number not in self._waiting:
             return
-        by_forward, by_room = self._by_forward, self._by_room
-        callers = [
-            caller
+        callers = {
+            call_id: self._spans[call_id]
             for call_id in self._waiting[number]
-            if call_id not in by_forward
-            and call_id not in by_room
-            and not (caller := self._caller(call_id)).is_elsewhere
-        ]
-        dialins = [
+            if call_id not in self._by_forward
+            and call_id not in self._by_room
+            and not self._caller(call_id).is_elsewhere
+        }
+        dialins = {session_id: self._seen[session_id][-1] for session_id in self._dialins.of_number(number)}
+        for some, theirs in groups_of(callers, dialins, near):
+            self._match_group([*map(self._caller, some)], self._sessions(theirs))
+        for caller in map(self._caller, callers):
+            if caller._expired:  # any dial-in may have been them
+                self.settle(caller)
+
+    def _match_group(self, callers: list[Caller], dialins: list[Session]) -> None:
+        """Find callers of a number among dial-ins from it."""
+        left = [
             session
-            for session in self._in_order(self._dialins.of_number(number))
-            if not self._is_taken(session.session_id, by_forward, by_room) and not self._is_transferred(session)
+            for session in self._in_order(dialins)
+            if not self._is_taken(session.session_id, self._by_forward, self._by_room)
+            and not self._is_transferred(session)
         ]
-        callers, found = self._pair_latest(callers, dialins, self._tests_of_numbers)
+        callers, found = self._pair_latest(callers, left, self._tests_of_numbers)
         for caller in callers:
             if caller.session_id is not None and found.get(caller.call_id) != caller.session_id:
                 self._unlink(caller)
@@ -273,12 +313,15 @@ class CallerLinks:
 
         Each event compares them all, so a number that calls all the time would take all the time there is.
         """
-        if len(callers) <= _MOST_COMPARED:
-            return callers, self._pair(callers, dialins[-_MOST_COMPARED:], tests)
+        cut = {session.session_id for session in dialins[:-_MOST_COMPARED]}
         in_order = sorted(callers, key=began)
-        found = self._pair(in_order[-_MOST_COMPARED:], dialins[-_MOST_COMPARED:], tests)
-        # What the oldest of them are depends on who called before, who is not looked at: they stay what they are.
-        settled = {caller.call_id for caller in in_order[: -_MOST_COMPARED * 3 // 4]}
+        late = in_order[-_MOST_COMPARED:]
+        found = self._pair(late, dialins[-_MOST_COMPARED:], tests)
+        # What the oldest of many are depends on who called before, who is not looked at: they stay what they are.
+        oldest = in_order[: -_MOST_COMPARED * 3 // 4] if len(callers) > _MOST_COMPARED else []
+        settled = {caller.call_id for caller in callers if caller.session_id in cut}.union(c.call_id for c in oldest)
+        if not settled:
+            return callers, found
         found = {one: session for one, session in found.items() if not {one, self._taken.get(session)} & settled}
         return [caller for caller in callers if caller.call_id not in settled], found
 
@@ -350,9 +393,11 @@ class CallerLinks:
         until = max(began, (caller._forward and caller._forward[0]) or began) + self._limits.ttl + later
         return began - earlier <= time <= until
 
-    def _in_order(self, session_ids: Iterable[str]) -> list[Session]:
+    def _sessions(self, session_ids: Iterable[str]) -> list[Session]:
+        return [session for session_id in session_ids if (session := self._find(session_id)) is not None]
+
+    def _in_order(self, sessions: Iterable[Session]) -> list[Session]:
         """Return sessions in the order in which they connected, without those of callers that left memory."""
-        sessions = [session for session_id in session_ids if (session := self._find(session_id)) is not None]
         fixed = [s for s in sessions if s.pinless_call_id is None or s.pinless_call_id in self._known]
         return sorted(
             fixed,
@@ -445,11 +490,16 @@ class CallerLinks:
         self._by_room = dict(dumped.get("by_room", ()))
         for _, caller in self._known.values():
             self.enter(caller)
+            self._spans[caller.call_id] = self._span_of(caller)
             if caller.session_id is not None:
                 self._taken[caller.session_id] = caller.call_id
         if self._known:
-            for session in sessions:
-                self._dialins.put(session)
+            self.begin(sessions)
+
+    def change(self) -> None:
+        """The limits changed."""
+        for _, caller in self._known.values():
+            self._spans[caller.call_id] = self._span_of(caller)
 
 
 def _facts_of(caller: Caller) -> dict[str, Any]:

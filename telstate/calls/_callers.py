@@ -287,6 +287,7 @@ class Callers:
         """Use other settings, for callers that wait already too. A new deadline is for later ones."""
         self.known.change(settings.retention, settings.max_parked)
         self._limits.change(settings)
+        self._links.change()
 
     def _drop(self, call_ids: Iterable[str]) -> list[Caller]:
         dropped = [caller for call_id in list(call_ids) if (caller := self.known.take(call_id)) is not None]
@@ -310,8 +311,8 @@ class Callers:
     def load(self, dumped: dict[str, Any]) -> None:
         """Restore what `dump` returned with the same settings."""
         self.known.load((call_id, due, Caller.load(caller)) for call_id, due, caller in dumped["known"])
-        self._links.load(dumped, self._sessions())
         self._limits.load(dumped)
+        self._links.load(dumped, self._sessions())
 
 
 def _told_time_of(event: WaitingCaller) -> float | None:
