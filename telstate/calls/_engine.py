@@ -38,6 +38,7 @@ from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDI
 from telstate.calls._evidence import Evidence
 from telstate.calls._intents import Intent
 from telstate.calls._interruptions import sessions_in_doubt
+from telstate.calls._notes import add_notes
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
 from telstate.calls._parked_events import ParkedEvent
 from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
@@ -46,6 +47,7 @@ from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
 from telstate.calls._timers import END, OLD_END, SILENCE, Limit
+from telstate.calls._updates import take_notes_ahead
 from telstate.errors import TelstateError
 from telstate.events import (
     ClientLeft,
@@ -378,6 +380,8 @@ class Engine:
         if session_id is None:
             if isinstance(event, SessionAnnotated) and event.call_id is not None:
                 return self._annotate_caller(event, event.call_id)
+            if isinstance(event, SessionAnnotated) and event.user_id is not None:
+                return self._annotate_start(event, event.user_id)
             return self._on_limit(event) if isinstance(event, DeadlinePassed) else self._park_unmatched(event, now)
         session = self._state.registry.get(session_id)
         if session is not None:
@@ -485,6 +489,8 @@ class Engine:
         if found & FACTS:
             state.registry.index_sip_call(session)
             state.far_legs.arrive(session)
+            if state.notes_ahead:
+                take_notes_ahead(state, session)
             if rules.places:
                 place(state, session)
         elif rules.places and state.callers.known:
@@ -637,6 +643,16 @@ class Engine:
                 self._state.changed.append(session)
         except ValueError as error:
             outcome.anomalies += (bounded(f"{event.name}: {error}"),)
+        return outcome
+
+    def _annotate_start(self, event: SessionAnnotated, user_id: str) -> Outcome:
+        """Keep notes about a call that is about to be started until its session is known, within their bound."""
+        outcome, ahead = Outcome(NOTED, event, None), self._state.notes_ahead
+        try:
+            ahead.put(user_id, add_notes(ahead.find(user_id), event.notes), self._state.now)
+        except ValueError as error:
+            outcome.anomalies += (bounded(f"{event.name}: {error}"),)
+        ahead.trim()
         return outcome
 
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
