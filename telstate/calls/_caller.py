@@ -33,6 +33,8 @@ class Caller:
     """
 
     __slots__ = (
+        "_after",
+        "_before",
         "_domain_id",
         "_expired",
         "_forward",
@@ -90,6 +92,9 @@ class Caller:
     _domain_id: str | None
     _is_told: bool
     """True if `started_at` is Daily's time, not that of a receipt."""
+    _after: float | None
+    _before: float | None
+    """In a log whose lines have no times of receipt, if nobody says when they called: the times of the lines before and after theirs."""
     _expired: bool
     _in_doubt: bool
     """True if a dial-in has left memory that may have been them."""
@@ -170,7 +175,7 @@ class Caller:
 
 write = object.__setattr__
 HERE, ELSEWHERE = "here", "elsewhere"
-_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where", "_in_doubt")
+_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where", "_in_doubt", "_after", "_before")
 _DUMPED = (*(name for name in Caller.__slots__ if name not in _LATER_SLOTS), *_LATER_SLOTS)
 """The order of the values in a dump; what was added later stands last."""
 

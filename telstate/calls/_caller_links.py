@@ -31,11 +31,13 @@ from telstate.calls._caller_matching import (
     groups_of,
     is_in_another_room,
     is_near,
+    is_undated,
     may_be_of_one,
     pairs_of,
     since_called,
     slack_of,
     span_of,
+    waits_since,
 )
 from telstate.calls._caller_numbers import may_agree, number_key
 from telstate.calls._dialin_index import DialinIndex, discard
@@ -387,11 +389,18 @@ class CallerLinks:
         if caller._forward is not None and keys.endpoint not in ("", plain_uri(caller._forward[2])):
             return False
         time = connected_time(session)
+        if time is not None and is_undated(caller) and not self._is_near_in_log(caller, time, later):
+            return False
         began = caller.started_at if caller._forward is None else (caller.started_at or caller._forward[0])
         if time is None or began is None:
             return caller._number < session.opened or earlier > ROUNDING
         until = max(began, (caller._forward and caller._forward[0]) or began) + self._limits.ttl + later
         return began - earlier <= time <= until
+
+    def _is_near_in_log(self, caller: Caller, time: float, later: float) -> bool:
+        """Return whether a dial-in can be a caller by the times of the lines around theirs. Their own may stand there a minute late."""
+        since = waits_since(caller)
+        return time >= began(caller)[0] - LATE and (since is None or time <= since + self._limits.ttl + later)
 
     def _sessions(self, session_ids: Iterable[str]) -> list[Session]:
         return [session for session_id in session_ids if (session := self._find(session_id)) is not None]

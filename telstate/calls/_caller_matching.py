@@ -23,6 +23,7 @@ __all__ = [
     "groups_of",
     "is_in_another_room",
     "is_near",
+    "is_undated",
     "may_be_of_one",
     "pairs_of",
     "since_called",
@@ -46,6 +47,7 @@ LATE = 60.0
 AFTER_LIMIT = 60.0
 """Seconds after the limit within which a dial-in that nobody else can be is still the caller. The limit runs by the local clock, and
 the times of the events are Daily's, in whole seconds: they alone never say that the limit was first. The journal does."""
+_NEVER = float("inf")
 CouldBe = Callable[[Caller, Session], bool]
 Span = tuple[float, float]
 """From when to when."""
@@ -64,7 +66,7 @@ def pairs_of(callers: list[Caller], dialins: list[Session], could_be: CouldBe, w
     taken: set[str] = set()
     pending = sorted(callers, key=began, reverse=True)
     waiting: list[Caller] = []
-    over_at = {caller.call_id: _over_at(caller, window) for caller in callers}
+    over_at = {caller.call_id: _over_at(caller, window) or _NEVER for caller in callers}
     untimed = [place for place, session in enumerate(dialins) if connected_time(session) is None]
     for place, session in enumerate(dialins):
         waiting += _take_begun(pending, session)
@@ -88,10 +90,12 @@ def pairs_of(callers: list[Caller], dialins: list[Session], could_be: CouldBe, w
 
 def span_of(caller: Caller, window: float) -> Span | None:
     """Return from when to when a dial-in can connect that is found by the number of a caller; None if they have no time."""
-    if (since := waits_since(caller)) is None:
+    if (until := _over_at(caller, window)) is None:
         return None
-    called = since if caller.started_at is None else caller.started_at
-    return called - max(ROUNDING, CLOCKS_DIFFER), since + window
+    if is_undated(caller):
+        return began(caller)[0] - LATE, until
+    called = until - window if caller.started_at is None else caller.started_at
+    return called - max(ROUNDING, CLOCKS_DIFFER), until
 
 
 def groups_of(
@@ -204,7 +208,7 @@ def differ(one: str | None, other: str | None) -> bool:
 
 def since_called(callers: list[Caller], dialins: list[Session]) -> list[Session]:
     """Leave out the dial-ins that connected long before the first of the callers called: they can be none of them."""
-    earliest = min((caller.started_at or 0.0 for caller in callers), default=0.0) - LATE
+    earliest = min((began(caller)[0] for caller in callers), default=0.0) - LATE
     return [session for session in dialins if (time := connected_time(session)) is None or time >= earliest]
 
 
@@ -216,15 +220,21 @@ def _take_begun(pending: list[Caller], session: Session) -> list[Caller]:
     return begun
 
 
-def _over_at(caller: Caller, window: float) -> float:
-    """Return the latest time at which a dial-in that is this caller can connect."""
+def _over_at(caller: Caller, window: float) -> float | None:
+    """Return the latest time at which a dial-in that is this caller can connect, as far as that is known."""
     since = waits_since(caller)
-    return float("inf") if since is None else since + window
+    return (_NEVER if is_undated(caller) else None) if since is None else since + window
 
 
 def waits_since(caller: Caller) -> float | None:
     """Return since when the limit of a caller runs by the times of the events: they called, or were forwarded later."""
-    return latest(caller.started_at, caller._forward and caller._forward[0])
+    since = latest(caller.started_at, caller._forward and caller._forward[0])
+    return caller._before if since is None and caller._forward is None else since
+
+
+def is_undated(caller: Caller) -> bool:
+    """Return True if only the lines around theirs say when they called, or were forwarded."""
+    return caller.started_at is None and caller._after is not None and not (caller._forward and caller._forward[0])
 
 
 def _soon(dialins: list[Session], place: int, step: int) -> Iterator[Session]:
@@ -268,7 +278,7 @@ def _rank(entry: _Forward) -> tuple[float, str]:
 
 
 def began(caller: Caller) -> tuple[float, str]:
-    return (caller.started_at or 0.0, caller.call_id)
+    return (caller.started_at or caller._after or 0.0, caller.call_id)
 
 
 def connected_time(session: Session) -> float | None:

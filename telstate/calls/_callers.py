@@ -55,6 +55,10 @@ class Callers:
         self.known: ExpiringDict[str, Caller] = ExpiringDict(settings.retention, settings.max_parked)
         self._find = find
         self._sessions = sessions
+        self.log_at: float | None = None
+        """In a log: the time of the last line that has one. For callers who come without a time."""
+        self._undated: list[Caller] = []
+        """Those who have come since."""
         self._limits = HoldLimits(settings)
         self._links = CallerLinks(self.known, self._limits, find, is_transferred)
 
@@ -118,9 +122,19 @@ class Callers:
             if value is not None and (before is None or (is_anonymous(before) and not is_anonymous(value))):
                 write(caller, name, value)
         _note_start(caller, at, is_told=told_at is not None)
+        if caller.started_at is None and caller._after is None and self.log_at is not None:
+            write(caller, "_after", self.log_at)
+            self._undated.append(caller)
         self._links.enter(caller)
         self._links.match(caller)
         return not is_repeated
+
+    def date(self, at: float) -> None:
+        """In a log: those who came without a time since its last line that has one called before the time of this line."""
+        undated, self._undated = self._undated, []
+        for caller in undated:
+            write(caller, "_before", max(caller._after or at, at))
+            self._links.match(caller)
 
     def forward(self, event: PinlessForwarded, number: int, at: float | None, now: float) -> Caller:
         """Daily accepted to connect a caller to an endpoint."""

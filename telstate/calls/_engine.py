@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from telstate.calls._arrivals import note_ready, place, replace_endpoint
 from telstate.calls._caller import Caller
+from telstate.calls._callers import Callers
 from telstate.calls._endings import (
     client_left,
     ending_of,
@@ -297,6 +298,11 @@ class Engine:
     def _grace(self) -> Limit:
         """The limit of the sessions with a sign of their end."""
         return self._state.timers.grace
+
+    @property
+    def _callers(self) -> Callers:
+        """The callers on hold."""
+        return self._state.callers
 
     def ends_due(self, now: float | None) -> list[DeadlinePassed]:
         """Return the limits of signs of an end that are due at `now`, as `passed` does of all limits.

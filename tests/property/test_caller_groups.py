@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 from unittest import mock
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from telstate import Engine, Event, Settings, parse
 from telstate.calls import _caller_links
 from telstate.calls._caller_matching import Span
+from telstate.calls._replay import Replay
 from tests.calls import webhook
 from tests.property.held_callers import START, Happening, connection, ringing, uri
 
@@ -94,3 +97,19 @@ def test_a_group_alone_is_matched_as_all_together(
             both.pass_limits(now)
         both.receive(parse(payload), at)
     both.pass_limits(START + 5000)
+
+
+@given(days(), st.booleans())
+def test_a_log_of_bare_payloads_too(day: list[Happening], is_in_order: bool) -> None:
+    """The lines around a caller's say when they called. After every line, and at the end."""
+    near, all_ = Replay(), Replay()
+    for at, payload in sorted(day, key=itemgetter(0)) if is_in_order else day:
+        line = json.dumps({**payload, "event_ts": at} if "type" in payload else payload).encode()
+        near.feed(line)
+        with mock.patch.object(_caller_links, "groups_of", whole):
+            all_.feed(line)
+        assert known(near.engine) == known(all_.engine)
+    near.finish()
+    with mock.patch.object(_caller_links, "groups_of", whole):
+        all_.finish()
+    assert known(near.engine) == known(all_.engine)
