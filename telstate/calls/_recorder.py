@@ -26,6 +26,7 @@ __all__ = [
     "note_anomaly",
     "note_departure",
     "note_life",
+    "note_stay",
     "note_warning",
     "rise",
     "set_rare",
@@ -206,6 +207,25 @@ def note_life(session: Session, at: float, by_daily: bool) -> None:
     known = fields[name]
     if known is None or at > known:
         fields[name] = at
+
+
+def note_stay(session: Session, joined_at: float) -> int:
+    """Keep since when a participant who left was there, by Daily's clock: nobody may have reported that they joined.
+
+    The media of a dial-in flowed since then. Return `FACTS` if that is new, plus `AMENDED` if it amended the session.
+    """
+    fields, evidence = session.__dict__, session._evidence
+    if session.started_at is None or joined_at < session.started_at:
+        fields["started_at"] = joined_at
+    if session.direction is not Direction.DIALIN:
+        return 0
+    known = session.answered_at
+    if known is not None and evidence & Evidence.ANSWERED_BY_DAILY and known <= joined_at:
+        return 0
+    fields["answered_at"] = joined_at
+    amended = _amend(session, Evidence.JOINED) if session.ended else 0
+    fields["_evidence"] |= Evidence.JOINED | Evidence.ANSWERED_BY_DAILY
+    return FACTS | amended
 
 
 def note_anomaly(session: Session, text: str) -> None:

@@ -11,11 +11,14 @@ from telstate.calls._engine_state import EngineState
 from telstate.calls._evidence import Evidence
 from telstate.calls._notes import add_notes
 from telstate.calls._recorder import (
+    AMENDED,
+    FACTS,
     LEGS_NOTED,
     bounded,
     link_elsewhere,
     note_anomaly,
     note_life,
+    note_stay,
     note_warning,
     set_rare,
 )
@@ -69,10 +72,15 @@ def _joined(state: EngineState, session: Session, event: ParticipantJoined) -> N
 
 
 def _left(state: EngineState, session: Session, event: ParticipantLeft) -> None:
-    """Keep that the session's own participant left."""
+    """Keep that the session's own participant left, and since when they were there."""
     joined_at = event.joined_at
-    if joined_at is not None and (session._joined is None or joined_at > session._joined):
-        session.__dict__["_joined"] = joined_at
+    if joined_at is not None:
+        if session._joined is None or joined_at > session._joined:
+            session.__dict__["_joined"] = joined_at
+        if (found := note_stay(session, joined_at)) & FACTS:
+            place(state, session)
+        if found & AMENDED:
+            state.changed.append(session)
     if not session._evidence & Evidence.TOLD:
         sign = Sign(PARTICIPANT_LEFT, state.event_at, event.occurred_at is not None, state.now, joined_at)
         session.__dict__["_signs"] = add_sign(session._signs, sign, session)

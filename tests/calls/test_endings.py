@@ -174,6 +174,34 @@ def test_a_session_that_was_not_answered_is_unanswered() -> None:
     assert (known(engine).ring_s, known(engine).talk_s) == (30, None)
 
 
+@pytest.mark.parametrize("with_joined", [False, True])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_participant_who_left_says_since_when_media_flowed(is_told: bool, with_joined: bool) -> None:
+    """Nobody may have reported that they joined. In any order; what is known only after the end amends it."""
+    records = [hook("dialin.connected", 1), person("left", "a", 2, 88)]
+    records += [hook("dialin.stopped", 90)] if is_told else []
+    records += [person("joined", "a", 2)] if with_joined else []
+    for order in permutations(records):
+        engine = run(*order)
+        engine.infer_ends(None)
+        (session,) = engine.sessions()
+        assert (session.state, session.cause, session.was_answered) == (State.STOPPED, Cause.COMPLETED, True)
+        assert (session.started_at, session.answered_at, session.talk_s) == (T + 1, T + 2, 88.0)
+        assert session.end_source is (EndSource.TOLD if is_told else EndSource.INFERRED)
+
+
+def test_the_stay_of_a_callee_is_no_answer() -> None:
+    """They join while it rings. But a stay that is reported after the end amends a dial-in."""
+    left = person("left", "a", 2, 20)
+    (callee,) = run(hook("dialout.stopped", 22), left).sessions()
+    assert (callee.cause, callee.answered_at, callee.started_at) == (Cause.UNANSWERED, None, T + 2)
+    engine = run(hook("dialin.stopped", 22))
+    (caller,) = engine.sessions()
+    assert (caller.cause, caller.amended) == (Cause.UNANSWERED, False)
+    assert give(engine, *left).changed == (caller,)
+    assert (caller.cause, caller.talk_s, caller.amended) == (Cause.COMPLETED, 20.0, True)
+
+
 def test_an_end_that_daily_reports_outweighs_a_sign_in_any_order() -> None:
     """And silence. The time is that of the report."""
     records = (*DIALIN, person("left", "a", 1, 70), meeting(80), hook("dialin.stopped", 75))

@@ -83,8 +83,24 @@ class _Session:
         return max((fact.at for fact in self.facts if fact.kind in _LIFE), default=None)
 
     @property
-    def answered_kinds(self) -> tuple[str, ...]:
-        return ("answered",) if self.direction == "dialout" else ("joined",)
+    def stays(self) -> list[float]:
+        """Since when their participant was there, by Daily's clock."""
+        stays = [
+            f.at if f.since is None else f.since for f in self.facts if f.kind in ("joined", "left") and f.by_daily
+        ]
+        return sorted(stays)
+
+    @property
+    def answered(self) -> tuple[float, bool] | None:
+        """When media began to flow: that a participant of a dial-in left says so too, with since when they were there."""
+        if self.direction == "dialout":
+            return self.time("answered")
+        return (self.stays[0], True) if self.stays else self.time("joined")
+
+    @property
+    def began(self) -> float:
+        """The earliest time that is known."""
+        return min([*(fact.at for fact in self.facts), *self.stays])
 
 
 def model(known_facts: list[Fact], endpoints: dict[str, int]) -> dict[str, Known]:
@@ -107,7 +123,7 @@ def model(known_facts: list[Fact], endpoints: dict[str, int]) -> dict[str, Known
 
 def _known(name: str, sessions: dict[str, _Session], rest: list[Fact], endpoints: dict[str, int]) -> Known:
     session = sessions[name]
-    answered, connected = session.time(*session.answered_kinds), session.time("connected")
+    answered, connected = session.answered, session.time("connected")
     told = session.time("stopped", "error")
     signs = [] if told else _signs(name, sessions, rest, endpoints)
     took_place = answered is not None or (session.direction == "dialin" and connected is not None)
@@ -136,20 +152,18 @@ def _signs(
     """The signs that hold, each with the time by which the call had ended, and the time of the end that it tells."""
     session = sessions[name]
     found: list[tuple[float, float, str]] = []
-    stays = [f.at if f.since is None else f.since for f in session.facts if f.kind in ("joined", "left") and f.by_daily]
     for fact in session.facts:
         if fact.kind != "left":
             continue
         if fact.by_daily:
             rejoined = any(f.kind == "joined" and not f.by_daily and f.at > fact.at + 5 for f in session.facts)
-            holds = not rejoined and max(stays) <= (fact.since or 0.0)
+            holds = not rejoined and session.stays[-1] <= (fact.since or 0.0)
         else:
             holds = not _lives_after(session, fact.at, by_daily=False)
         if holds:
             found.append((fact.at, fact.at, "participant-left"))
-    began = min(fact.at for fact in session.facts)
     for fact in rest:
-        was_in_it = fact.kind == "meeting-ended" and fact.room == session.room and began <= fact.at
+        was_in_it = fact.kind == "meeting-ended" and fact.room == session.room and session.began <= fact.at
         if was_in_it and not _lives_after(session, fact.at, by_daily=True):
             found.append((*_end_with_meeting(session, fact), "meeting-ended"))
         is_only_observer = {one.by for one in session.facts} == {fact.by}

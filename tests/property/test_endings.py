@@ -100,7 +100,8 @@ def test_5_a_replay_of_a_plain_log_ends_sessions_in_the_time_of_the_log(drawn: D
         live.receive(limit, live.now)
     assert of_engine(replay.engine) == of_engine(live)
     for session in live.sessions():
-        times = [fact.at for fact in records if fact.session == session.session_id or not fact.session]
+        own = [fact for fact in records if fact.session == session.session_id or not fact.session]
+        times = [fact.at for fact in own] + [fact.since for fact in own if fact.since is not None]
         connected = [fact.at for fact in records if fact.kind == "connected"]  # the next caller's, too
         assert (session.talk_s or 0.0) <= max(times + connected) - min(times) + 0.001
 
