@@ -68,7 +68,7 @@ class DialSetup:
         return self.clock.move_on_after(seconds)
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait until something holds, or fail after five seconds of real time."""
+        """Wait until something holds, or fail after a while of real time."""
         if not isinstance(self.daily, FakeDaily):
             await until(holds)
             return
@@ -196,7 +196,7 @@ def collect_dropped_connections() -> None:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds on this event loop, or fail after five seconds of real time."""
-    with anyio.fail_after(5):
+    """Wait until something holds on this event loop, or fail after half a minute of real time."""
+    with anyio.fail_after(30):
         while not holds():
             await anyio.lowlevel.checkpoint()

@@ -25,7 +25,7 @@ from telstate.errors import DailyError, DefinitionError, NotAllowed, NotRunning,
 from telstate.testing import FakeDaily
 from telstate.testing._daily import KEY
 from telstate.testing._faults import App, Fault, cut, drip, flood, hang, instead
-from tests.control.receiving import Receiver
+from tests.control.receiving import Receiver, has_come
 
 QUICK = (0.01, 0.02)
 pytestmark = pytest.mark.anyio
@@ -40,8 +40,11 @@ async def error_of(daily: FakeDaily, method: str, *faults: Fault, timeout: float
     """The error that faults cause."""
     daily.faults.extend(faults)
     async with api_of(daily, timeout=timeout) as api:
-        with pytest.raises(DailyError) as raised:
-            await api.request(method, "/webhooks", None if method == "GET" else {"url": "http://127.0.0.1:9/"})
+        for _ in range(10):
+            with pytest.raises(DailyError) as raised:
+                await api.request(method, "/webhooks", None if method == "GET" else {"url": "http://127.0.0.1:9/"})
+            if await has_come(daily, 0):
+                break
     return raised.value
 
 
@@ -186,7 +189,7 @@ async def test_timeouts(daily: FakeDaily, fault: Fault) -> None:
     began = time.monotonic()
     error = await error_of(daily, "POST", fault, timeout=0.2)
     assert "within 0." in str(error)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def as_refusal(fault: Fault) -> Fault:

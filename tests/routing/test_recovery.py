@@ -564,8 +564,9 @@ class Saving(SqliteJournal):
 
 @pytest.fixture
 def small_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no checkpoint count as large."""
+    """Let no checkpoint count as large, and none be due because a second of real time has passed."""
     monkeypatch.setattr("telstate.routing._checkpoints._BYTES_PER_EVENT", 1_000_000)
+    monkeypatch.setattr("telstate.routing._tender._EVERY", 3600)
 
 
 async def fail() -> None:
