@@ -367,7 +367,7 @@ async def test_a_full_stream_is_an_error_at_once_and_takes_events_again(
         async with owner.calls:
             for _ in range(102):
                 await publish(other, {**js("dialin-warning", "x"), "errorMsg": "x" * 9_900})
-            with pytest.raises(JournalError, match=r"no room for .* maximum bytes exceeded"), anyio.fail_after(1):
+            with pytest.raises(JournalError, match=r"no room for .* maximum bytes exceeded"), anyio.fail_after(20):
                 await owner.calls.receive({**js("dialin-warning", "x"), "errorMsg": "x" * 20_000})
             assert "has no room" in str(owner.calls.not_ready)
             await owner.calls._sequencer.health.probe()
