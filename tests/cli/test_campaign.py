@@ -21,9 +21,10 @@ from telstate.control import Campaign, RetryPlan, read_contacts
 from telstate.journals import SqliteJournal
 from telstate.testing import PhoneLine
 from tests.cli.running import command, environment, json_lines, run_process, telstate
-from tests.cli.test_fake_daily import Fake, fake_daily, free_port, until
+from tests.cli.test_fake_daily import Fake, fake_daily, until
 from tests.cli.test_serve import SECRET
 from tests.control.dial_setup import in_memory
+from tests.ports import free_port
 
 ANN, BOB, CAT, DAN = (f"+1202555010{place}" for place in range(1, 5))
 PEOPLE = f"number,name,shop\n{ANN},Ann Smith,North\n{BOB},Bob,\n{CAT},Cat,\nbanana,,\n"

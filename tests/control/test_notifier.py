@@ -26,6 +26,7 @@ from telstate.testing import FakeClock
 from telstate.views import FIELDS, Condition
 from tests.calls import js
 from tests.control.notifying import OTHER_SECRET, SECRET, Received, Receiver, receiver, status
+from tests.ports import free_port
 from tests.routing import until
 from tests.soak.run import copied
 
@@ -132,8 +133,7 @@ async def test_a_dead_and_a_slow_receiver_hold_up_nobody(tmp_path: Path) -> None
         await over.wait()
         return status(500)
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     dead = NotifyTarget(f"http://127.0.0.1:{port}/hook/", SECRET, name="dead")
     path = tmp_path / "calls.db"
     async with receiver(hang) as slow, receiver() as healthy:

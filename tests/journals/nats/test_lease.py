@@ -69,9 +69,9 @@ async def test_it_is_renewed_and_given_back(connection: NatsConnection, names: N
         alive, revision = await one.key()
         assert alive
         began = time.monotonic()
-        while (await one.key())[1] < revision + 2:
+        while (await one.key())[1] < revision + 2:  # noqa: ASYNC110 - the server tells nobody
             await anyio.sleep(0.05)
-        assert LONG / 4 <= time.monotonic() - began, "it renews four times in its time to live"
+        assert time.monotonic() - began >= LONG / 4, "it renews four times in its time to live"
         assert one.lease.is_valid()
     assert not one.lease.is_valid()
     assert (await one.key())[0] is False
