@@ -19,7 +19,8 @@ from tests.nats_server import NatsServer
 from tests.routing import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
-TTL = 1.2
+TTL = 3.0
+"""Seconds, in which a machine may stand still for a moment."""
 
 
 class Member:
