@@ -423,5 +423,5 @@ async def test_a_dialer_that_fell_behind_releases_the_slots_of_ended_sessions(mo
         assert len(dialer._slots._limiter.others) == 5
         await until(lambda: not dialer._slots._limiter.others)
         behind = False
-        with anyio.fail_after(3):
+        with anyio.fail_after(20):
             assert outcomes(await dialer.dial(OPTIONS, attempts=1, ring_timeout=0.1)) == ["unanswered"]
