@@ -164,9 +164,8 @@ async def test_a_dead_and_a_slow_receiver_hold_up_nobody(tmp_path: Path) -> None
 def all_marked(path: Path) -> bool:
     """Whether the handlers of all events of a journal are marked as done."""
     with closing(sqlite3.connect(path)) as database:
-        return database.execute(
-            "SELECT count(*) FROM events WHERE seq NOT IN (SELECT number FROM done)"
-        ).fetchone() == (0,)
+        left = database.execute("SELECT seq FROM events WHERE seq NOT IN (SELECT number FROM done)").fetchall()
+    return not left
 
 
 async def test_what_a_crash_left_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +343,7 @@ async def test_when_a_receiver_is_back_what_waited_goes_at_once() -> None:
         while len(got.accepted) < 30:
             await clock.advance(10)
             await anyio.sleep(0.05)
-        assert clock.now() - back < 600, "no message was tried for as long as that any more"
+        assert clock.now() - back < 300, "no message was tried for as long as that any more"
 
 
 async def test_retry_after_is_kept_and_redirects_are_not_followed() -> None:
