@@ -41,6 +41,8 @@ QUICK: dict[str, Any] = {
     "stop_timeouts": [0.3, 0.3, 0.3],
 }
 """Short times for a dialer."""
+IN_REAL_TIME: dict[str, Any] = {"find_within": 3.0, "stop_timeouts": [2.0, 2.0, 2.0]}
+"""What must be longer where a machine may stand still meanwhile."""
 
 
 class DialSetup:
@@ -60,8 +62,9 @@ class DialSetup:
         self.clock = clock
 
     async def dial(self, number: str = NUMBER, **options: Any) -> DialResult:
-        """Dial a number, with a short ring timeout."""
-        return await self.dialer.dial(PhoneDialout(phone_number=number), **{"ring_timeout": 0.5, **options})
+        """Dial a number, with a short ring timeout. Over HTTP it is in real time, in which a machine may stand still."""
+        usual = 3.0 if isinstance(self.daily, FakeDaily) else 0.5
+        return await self.dialer.dial(PhoneDialout(phone_number=number), **{"ring_timeout": usual, **options})
 
     def within(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """A cancel scope that is cancelled after so many seconds of the clock."""
@@ -169,7 +172,7 @@ async def _run_fast(clock: FakeClock) -> None:
 async def over_http(
     *,
     router: Router | None = None,
-    start_timeout: float = 0.5,
+    start_timeout: float = 5.0,
     daily: FakeDaily | None = None,
     calls: dict[str, Any] | None = None,
     **dialer: Any,
@@ -177,15 +180,16 @@ async def over_http(
     """Set it up with a fake Daily over HTTP, with somebody in the room."""
     try:
         with daily or FakeDaily() as fake:
-            async with DailyApi(fake.key, url=fake.url, timeout=2.0, pauses=(0.02, 0.05)) as api:
+            async with DailyApi(fake.key, url=fake.url, timeout=10.0, pauses=(0.02, 0.05)) as api:
                 control = RestControl(api, start_timeout=start_timeout)
                 async with (
                     Dispatcher(router or Router(), control=control, **(calls or {})) as taking,
                     serving(webhook_app(taking, secrets=[SECRET]), lifespan="off") as url,
-                    Dialer(taking, **{**QUICK, **dialer}) as dialer_,
+                    Dialer(taking, **{**QUICK, **IN_REAL_TIME, **dialer}) as dialer_,
                 ):
                     await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)
                     fake.host(ROOM)
+                    be_patient(dialer_)
                     yield DialSetup(fake, taking, dialer_, SystemClock())
     finally:
         collect_dropped_connections()
