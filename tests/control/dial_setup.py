@@ -18,6 +18,7 @@ import anyio.lowlevel
 from telstate import Dispatcher, Router, Session
 from telstate.control import DailyApi, Dialer, DialResult, RestControl, Webhooks
 from telstate.control._error_mapping import error_type_of
+from telstate.errors import DailyError
 from telstate.options import PhoneDialout
 from telstate.routing._clock import SystemClock
 from telstate.routing._ports import Clock
@@ -187,12 +188,24 @@ async def over_http(
                     serving(webhook_app(taking, secrets=[SECRET]), lifespan="off") as url,
                     Dialer(taking, **{**QUICK, **IN_REAL_TIME, **dialer}) as dialer_,
                 ):
-                    await Webhooks(api).create(f"{url}/webhooks", secret=SECRET)
+                    await _subscribe(Webhooks(api), f"{url}/webhooks")
                     fake.host(ROOM)
                     be_patient(dialer_)
                     yield DialSetup(fake, taking, dialer_, SystemClock())
     finally:
         collect_dropped_connections()
+
+
+async def _subscribe(hooks: Webhooks, url: str) -> None:
+    """Create the webhook. Daily refuses that if a receiver is slow, as one that stands still with the machine."""
+    for left in reversed(range(5)):
+        try:
+            await hooks.create(url, secret=SECRET)
+        except DailyError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def collect_dropped_connections() -> None:
