@@ -320,7 +320,7 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_pause_resume_and_stop_from_another_process(tmp_path: Path) -> None:
     """A pause holds over SIGTERM, which ends the service in order; a stop is for good."""
-    people = [f"+12025551{place:03}" for place in range(40)]
+    people = [f"+12025551{place:03}" for place in range(200)]
     port = free_port()
     with faking(tmp_path, port, {"*": {"answers": 0.1, "talks": 0.1}}, people) as fake:
         with campaign(tmp_path, fake, port, "--starts-per-second", "5") as first:
