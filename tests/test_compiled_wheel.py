@@ -30,8 +30,11 @@ def test_the_compiled_wheel_gives_the_same_answers(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"  # the source is not in this folder, so the installed package is imported
     elsewhere.mkdir()
 
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTHONPATH")}
     code = "import telstate.calls._engine as engine; print(engine.__file__)"
-    run = subprocess.run([python, "-c", code], cwd=elsewhere, check=True, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [python, "-c", code], cwd=elsewhere, env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
     assert "site-packages" in run.stdout
     assert run.stdout.strip().endswith(".so")
 
@@ -43,7 +46,6 @@ def test_the_compiled_wheel_gives_the_same_answers(tmp_path: Path) -> None:
     for name in ("tests", "examples"):
         shutil.copytree(ROOT / name, elsewhere / name)
     shutil.copy(ROOT / "pyproject.toml", elsewhere)
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTHONPATH")}
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
     tests = subprocess.run(command, cwd=elsewhere, env=environment, check=False, capture_output=True, timeout=600)
     assert tests.returncode == 0, tests.stdout.decode()[-3000:]
@@ -82,4 +84,5 @@ def simulated(log: Path) -> Path:
 def replayed(python: str, log: Path, folder: Path) -> bytes:
     """Return what a replay prints."""
     command = [python, "-m", "telstate", "replay", "--json", str(log)]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=120).stdout

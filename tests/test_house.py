@@ -117,6 +117,17 @@ def test_the_pure_part_is_pure() -> None:
     assert wrong == []
 
 
+def test_no_client_reads_certificates_in_an_event_loop() -> None:
+    """Each client of httpx is given what it checks certificates with: see `telstate/control/_tls.py`. By itself it would read them when it is made."""
+    wrong = []
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("AsyncClient"):
+                given = {keyword.arg for keyword in node.keywords}
+                wrong += [f"{path.relative_to(ROOT)}:{node.lineno}"] if "verify" not in given else []
+    assert wrong == []
+
+
 def test_modules_that_are_not_public_begin_with_an_underscore() -> None:
     """Or are in such a folder: what is public is what packages export, and the errors."""
     paths = [path.relative_to(PACKAGE) for path in FILES]

@@ -33,9 +33,12 @@ class Caller:
     """
 
     __slots__ = (
+        "_after",
+        "_before",
         "_domain_id",
         "_expired",
         "_forward",
+        "_in_doubt",
         "_is_told",
         "_lost",
         "_number",
@@ -89,7 +92,12 @@ class Caller:
     _domain_id: str | None
     _is_told: bool
     """True if `started_at` is Daily's time, not that of a receipt."""
+    _after: float | None
+    _before: float | None
+    """In a log whose lines have no times of receipt, if nobody says when they called: the times of the lines before and after theirs."""
     _expired: bool
+    _in_doubt: bool
+    """True if a dial-in has left memory that may have been them."""
     _where: str | None
     """`here` if they came from another partition, `elsewhere` if they were handed over to one; None if neither."""
     _lost: bool
@@ -102,7 +110,7 @@ class Caller:
         write(self, "_number", number)
         write(self, "notes", {})
         write(self, "state", CallerState.WAITING)
-        for name in ("amended", "via_trunk", "_expired", "_is_told", "_lost"):
+        for name in ("amended", "via_trunk", "_expired", "_in_doubt", "_is_told", "_lost"):
             write(self, name, False)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -167,7 +175,7 @@ class Caller:
 
 write = object.__setattr__
 HERE, ELSEWHERE = "here", "elsewhere"
-_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where")
+_LATER_SLOTS = ("room", "via_trunk", "_domain_id", "_is_told", "_where", "_in_doubt", "_after", "_before")
 _DUMPED = (*(name for name in Caller.__slots__ if name not in _LATER_SLOTS), *_LATER_SLOTS)
 """The order of the values in a dump; what was added later stands last."""
 

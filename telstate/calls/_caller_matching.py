@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from telstate.calls._caller import Caller
 from telstate.calls._caller_numbers import agree, may_agree, user_of
@@ -15,16 +15,20 @@ __all__ = [
     "LATE",
     "ROUNDING",
     "CouldBe",
+    "Span",
     "began",
     "connected_time",
     "differ",
     "forwarded_before",
+    "groups_of",
     "is_in_another_room",
     "is_near",
+    "is_undated",
     "may_be_of_one",
     "pairs_of",
     "since_called",
     "slack_of",
+    "span_of",
     "waits_since",
 ]
 
@@ -43,7 +47,10 @@ LATE = 60.0
 AFTER_LIMIT = 60.0
 """Seconds after the limit within which a dial-in that nobody else can be is still the caller. The limit runs by the local clock, and
 the times of the events are Daily's, in whole seconds: they alone never say that the limit was first. The journal does."""
+_NEVER = float("inf")
 CouldBe = Callable[[Caller, Session], bool]
+Span = tuple[float, float]
+"""From when to when."""
 _Forward = tuple[tuple[float, int], Caller]
 """A forward by its time and the number of its event, and whose it is."""
 
@@ -53,11 +60,13 @@ def pairs_of(callers: list[Caller], dialins: list[Session], could_be: CouldBe, w
 
     A room or a number can have thousands of both within retention, so each dial-in is compared only with those around it.
     """
+    if len(callers) == len(dialins) == 1:  # as most are
+        return {callers[0].call_id: dialins[0].session_id} if could_be(callers[0], dialins[0]) else {}
     found: dict[str, str] = {}
     taken: set[str] = set()
     pending = sorted(callers, key=began, reverse=True)
     waiting: list[Caller] = []
-    over_at = {caller.call_id: _over_at(caller, window) for caller in callers}
+    over_at = {caller.call_id: _over_at(caller, window) or _NEVER for caller in callers}
     untimed = [place for place, session in enumerate(dialins) if connected_time(session) is None]
     for place, session in enumerate(dialins):
         waiting += _take_begun(pending, session)
@@ -77,6 +86,53 @@ def pairs_of(callers: list[Caller], dialins: list[Session], could_be: CouldBe, w
             taken.add(session.session_id)
             waiting = others
     return found
+
+
+def span_of(caller: Caller, window: float) -> Span | None:
+    """Return from when to when a dial-in can connect that is found by the number of a caller; None if they have no time."""
+    if (until := _over_at(caller, window)) is None:
+        return None
+    if is_undated(caller):
+        return began(caller)[0] - LATE, until
+    called = until - window if caller.started_at is None else caller.started_at
+    return called - max(ROUNDING, CLOCKS_DIFFER), until
+
+
+def groups_of(
+    callers: Mapping[str, Span | None], dialins: Mapping[str, float | None], near: Collection[Span] | None
+) -> list[tuple[list[str], list[str]]]:
+    """Split the callers and the dial-ins of a number into groups that are so far from each other that each can be matched alone.
+
+    Args:
+        callers: the span of each, by call id.
+        dialins: the time of each, by session id.
+        near: only the groups that one of these spans touches; None for all.
+
+    Returns:
+        The call ids and session ids of each group; one group of all if a span or a time is unknown.
+    """
+    spans, times = callers.values(), dialins.values()
+    if None in spans or None in times:
+        return [([*callers], [*dialins])]
+    return [
+        (
+            [call_id for call_id, span in callers.items() if span is not None and low <= span[0] <= high],
+            [session_id for session_id, time in dialins.items() if time is not None and low <= time <= high],
+        )
+        for low, high in _merged(span for span in spans if span is not None)
+        if near is None or any(start <= high and low <= end for start, end in near)
+    ]
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """Make one span of those that overlap."""
+    merged: list[Span] = []
+    for low, high in sorted(spans):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    return merged
 
 
 def forwarded_before(
@@ -152,7 +208,7 @@ def differ(one: str | None, other: str | None) -> bool:
 
 def since_called(callers: list[Caller], dialins: list[Session]) -> list[Session]:
     """Leave out the dial-ins that connected long before the first of the callers called: they can be none of them."""
-    earliest = min((caller.started_at or 0.0 for caller in callers), default=0.0) - LATE
+    earliest = min((began(caller)[0] for caller in callers), default=0.0) - LATE
     return [session for session in dialins if (time := connected_time(session)) is None or time >= earliest]
 
 
@@ -164,15 +220,21 @@ def _take_begun(pending: list[Caller], session: Session) -> list[Caller]:
     return begun
 
 
-def _over_at(caller: Caller, window: float) -> float:
-    """Return the latest time at which a dial-in that is this caller can connect."""
+def _over_at(caller: Caller, window: float) -> float | None:
+    """Return the latest time at which a dial-in that is this caller can connect, as far as that is known."""
     since = waits_since(caller)
-    return float("inf") if since is None else since + window
+    return (_NEVER if is_undated(caller) else None) if since is None else since + window
 
 
 def waits_since(caller: Caller) -> float | None:
     """Return since when the limit of a caller runs by the times of the events: they called, or were forwarded later."""
-    return latest(caller.started_at, caller._forward and caller._forward[0])
+    since = latest(caller.started_at, caller._forward and caller._forward[0])
+    return caller._before if since is None and caller._forward is None else since
+
+
+def is_undated(caller: Caller) -> bool:
+    """Return True if only the lines around theirs say when they called, or were forwarded."""
+    return caller.started_at is None and caller._after is not None and not (caller._forward and caller._forward[0])
 
 
 def _soon(dialins: list[Session], place: int, step: int) -> Iterator[Session]:
@@ -216,7 +278,7 @@ def _rank(entry: _Forward) -> tuple[float, str]:
 
 
 def began(caller: Caller) -> tuple[float, str]:
-    return (caller.started_at or 0.0, caller.call_id)
+    return (caller.started_at or caller._after or 0.0, caller.call_id)
 
 
 def connected_time(session: Session) -> float | None:

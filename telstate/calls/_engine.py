@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from telstate.calls._arrivals import note_ready, place, replace_endpoint
 from telstate.calls._caller import Caller
+from telstate.calls._callers import Callers
 from telstate.calls._endings import (
     client_left,
     ending_of,
@@ -38,6 +39,7 @@ from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDI
 from telstate.calls._evidence import Evidence
 from telstate.calls._intents import Intent
 from telstate.calls._interruptions import sessions_in_doubt
+from telstate.calls._notes import add_notes
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
 from telstate.calls._parked_events import ParkedEvent
 from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
@@ -46,6 +48,7 @@ from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
 from telstate.calls._timers import END, OLD_END, SILENCE, Limit
+from telstate.calls._updates import take_notes_ahead
 from telstate.errors import TelstateError
 from telstate.events import (
     ClientLeft,
@@ -296,6 +299,11 @@ class Engine:
         """The limit of the sessions with a sign of their end."""
         return self._state.timers.grace
 
+    @property
+    def _callers(self) -> Callers:
+        """The callers on hold."""
+        return self._state.callers
+
     def ends_due(self, now: float | None) -> list[DeadlinePassed]:
         """Return the limits of signs of an end that are due at `now`, as `passed` does of all limits.
 
@@ -324,7 +332,7 @@ class Engine:
 
     def retire(self) -> tuple[Session | Unmatched | Caller, ...]:
         """Remove all ended sessions and lost callers now, as if their retention had passed, and return them: at the end of a log."""
-        self._state.retire(self._state.registry.ended.trim(0))
+        self._state.retire(self._state.registry.ended.leaving(keep=0))
         self._state.departed += self._state.callers.retire()
         return self._state.take_departed()
 
@@ -378,6 +386,8 @@ class Engine:
         if session_id is None:
             if isinstance(event, SessionAnnotated) and event.call_id is not None:
                 return self._annotate_caller(event, event.call_id)
+            if isinstance(event, SessionAnnotated) and event.user_id is not None:
+                return self._annotate_start(event, event.user_id)
             return self._on_limit(event) if isinstance(event, DeadlinePassed) else self._park_unmatched(event, now)
         session = self._state.registry.get(session_id)
         if session is not None:
@@ -485,6 +495,8 @@ class Engine:
         if found & FACTS:
             state.registry.index_sip_call(session)
             state.far_legs.arrive(session)
+            if state.notes_ahead:
+                take_notes_ahead(state, session)
             if rules.places:
                 place(state, session)
         elif rules.places and state.callers.known:
@@ -564,7 +576,7 @@ class Engine:
             state.far_legs.review(session)
         limit = state.settings.retain_untimed if state.clock is None else state.settings.max_ended
         if len(state.registry.ended) > limit:
-            state.retire(state.registry.ended.trim(limit))
+            state.retire(state.registry.ended.leaving(keep=limit))
 
     # --- parked events --------------------------------------------------------------------------------------------
 
@@ -637,6 +649,16 @@ class Engine:
                 self._state.changed.append(session)
         except ValueError as error:
             outcome.anomalies += (bounded(f"{event.name}: {error}"),)
+        return outcome
+
+    def _annotate_start(self, event: SessionAnnotated, user_id: str) -> Outcome:
+        """Keep notes about a call that is about to be started until its session is known, within their bound."""
+        outcome, ahead = Outcome(NOTED, event, None), self._state.notes_ahead
+        try:
+            ahead.put(user_id, add_notes(ahead.find(user_id), event.notes), self._state.now)
+        except ValueError as error:
+            outcome.anomalies += (bounded(f"{event.name}: {error}"),)
+        ahead.trim()
         return outcome
 
     def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:

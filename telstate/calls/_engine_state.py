@@ -69,6 +69,8 @@ class EngineState:
         """What other partitions asked for."""
         self.intents = Intents(settings.intent_ttl, settings.max_intents)
         """The ledger of dials."""
+        self.notes_ahead: ExpiringDict[str, dict[str, Any]] = ExpiringDict(settings.retention, settings.max_parked)
+        """The program's notes about calls that it is about to start, by the `userId` of the start."""
         self.untold: dict[str, float | None] = {}
         """The ended sessions whose end Daily did not report, each with the time by which it had ended; None without a sign of the end."""
         self.lineup = EndpointLineup(self.registry.get)
@@ -83,13 +85,14 @@ class EngineState:
             (self.keys, self.keys.expire),
             (self.early.entries, self.early.expire),
             (self.unmatched.entries, lambda now: self.give_up(self.unmatched.expire(now))),
-            (self.registry.ended, lambda now: self.retire(self.registry.ended.expire(now))),
+            (self.registry.ended, lambda now: self.retire(self.registry.ended.leaving(now))),
             (self.endpoints.free, self.endpoints.expire),
             (self.rooms.free, self.rooms.expire),
             (self.shared_signs, self.shared_signs.expire),
             (self.interruptions, self.interruptions.expire),
             (self.requests, self.requests.expire),
             (self.intents, self.intents.expire),
+            (self.notes_ahead, self.notes_ahead.expire),
             (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now))),
         )
         """What expires, and how it is forgotten, in this order."""
@@ -144,7 +147,10 @@ class EngineState:
         self.keys.change(settings.key_ttl, settings.max_keys)
         self.early.entries.change(settings.parked_ttl, settings.max_parked)
         self.unmatched.entries.change(settings.parked_ttl, settings.max_parked)
-        for expiring in (self.endpoints.free, self.rooms.free, self.shared_signs, self.interruptions):
+        for expiring in (
+            *(self.endpoints.free, self.rooms.free),
+            *(self.shared_signs, self.interruptions, self.notes_ahead),
+        ):
             expiring.change(settings.retention, settings.max_parked)
         self.requests.change(settings.key_ttl, settings.max_parked)
         self.intents.change(settings.intent_ttl, settings.max_intents)
@@ -158,14 +164,14 @@ class EngineState:
         return min((due for entries, _ in self._expiring if (due := entries.next_due()) is not None), default=None)
 
     def retire(self, sessions: Iterable[Session]) -> None:
-        """Forget sessions that left memory."""
+        """Forget sessions that leave memory, while those that leave after them are still known."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session, LEGS_NOTED))
+            self.callers.forget(session)
             self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:
                 self.rooms.leave(session.room, session.session_id)
-            self.callers.forget(session)
             self.lineup.leave(session)
             self.untold.pop(session.session_id, None)
             self.departed.append(session)
@@ -203,6 +209,7 @@ class EngineState:
             "interruptions": len(self.interruptions),
             "requests": len(self.requests),
             "intents": len(self.intents),
+            "notes": len(self.notes_ahead),
             "untold": len(self.untold),
             **self.callers.sizes(),
             "limits": sum(len(limit.ends) for limit in self.timers.limits()),
@@ -227,6 +234,7 @@ class EngineState:
             "interruptions": self.interruptions.dump(),
             "requests": self.requests.dump(),
             "intents": self.intents.dump(),
+            "notes_ahead": self.notes_ahead.dump(),
         }
 
     @classmethod
@@ -241,6 +249,7 @@ class EngineState:
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
         state.requests.load(dumped.get("requests", ()))
         state.intents.load(dumped.get("intents", ()))
+        state.notes_ahead.load(dumped.get("notes_ahead", ()))
         state.far_legs.load()
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: end.by if (end := inferred_end(one)) else None for one in untold}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -97,6 +97,12 @@ class ExpiringDict(dict[K, tuple[float, V]]):
         while keep is not None and len(self) > keep and self.next_due() is not None:
             trimmed.append(self._pop_oldest())
         return trimmed
+
+    def leaving(self, now: float = float("-inf"), keep: int | None = None) -> Iterator[V]:
+        """Yield what is due at `now`, or above the number to keep, oldest first, and remove each after its turn: until then it is found."""
+        while (due := self.next_due()) is not None and (due <= now or (keep is not None and len(self) > keep)):
+            yield self[self._oldest[-1][0]][1]
+            self._pop_oldest()
 
     def _pop_oldest(self) -> V:
         """Remove the entry that `next_due` has just found."""

@@ -7,7 +7,7 @@ has had no event of Daily's yet. If several sessions could be meant, none is mat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from telstate.calls._address import plain_uri
@@ -111,11 +111,18 @@ class Registry:
             self.ended.put(session.session_id, session, now)
 
     def forget(self, session: Session) -> None:
-        """Remove a session that left `ended` from all indexes."""
-        if session.sip_call_id is not None:
-            self._forget_sip_call(session.sip_call_id, session.session_id)
-        for other in self._links.pop(session.session_id, ()):
-            self._links[other].pop(session.session_id, None)
+        """Remove a session that leaves memory from all indexes. The legs that it held together stay legs of one call."""
+        sip_call_id, others = session.sip_call_id, list(self._links.pop(session.session_id, ()))
+        if sip_call_id is not None:
+            self._forget_sip_call(sip_call_id, session.session_id)
+        if not others:
+            return
+        for other in others:
+            del self._links[other][session.session_id]
+        by_sip_call = self._by_sip_call.get(sip_call_id or "")
+        for one, other in pairwise(others if by_sip_call is None else [*others, by_sip_call]):
+            self.link(one, other)
+        for other in others:
             if not self._links[other]:
                 del self._links[other]
 

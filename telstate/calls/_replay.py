@@ -17,9 +17,10 @@ from telstate.calls._recorder import note_anomaly
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
 from telstate.errors import ParseError, TelstateError
-from telstate.events import SettingsChanged
+from telstate.events import Event, SettingsChanged
 from telstate.events._dialects.journal import base_of
 from telstate.events._parse import ParsedLine, parse_line
+from telstate.events._sessionless import WaitingCaller
 
 __all__ = ["Replay"]
 
@@ -42,6 +43,10 @@ class Replay:
         """The ends that were due by the time of the last line, and that no line has. What left memory by them left with its outcome."""
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
+        self._told_at: float | None = None
+        """The time of the last line that has one."""
+        self._has_undated = False
+        """True if callers on hold have come since, in lines without times."""
         self._grace: Limit | None = self.engine._grace
         """Of signs of an end. None for a journal, which has these ends as events."""
         self.at: float | None = None
@@ -68,6 +73,13 @@ class Replay:
         self.at, self.dialect, self.is_record = at, dialect, is_record
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
+        if at is None:
+            self._place(event)
+        else:
+            self._told_at = at
+            if self._has_undated:
+                self.engine._callers.date(at)
+                self._has_undated = False
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
             grace, now = self._grace, self.engine.now
@@ -91,6 +103,13 @@ class Replay:
             The outcomes, which carry what left memory.
         """
         return [] if self._grace is None else self.engine.infer_ends(None)
+
+    def _place(self, event: Event | None) -> None:
+        """Find out when an event happened whose line has no time: the lines around it say when a caller called."""
+        if isinstance(event, WaitingCaller):
+            self.engine._callers.log_at, self._has_undated = self._told_at, True
+        elif event is not None and event.occurred_at is not None:
+            self._told_at = event.occurred_at
 
     def _infer_ends(self, outcome: Outcome, now: float) -> None:
         """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""

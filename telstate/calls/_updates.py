@@ -34,6 +34,7 @@ from telstate.events import (
     DialoutRefused,
     DialoutStopped,
     DialoutWarning,
+    Direction,
     DtmfReceived,
     Event,
     ParticipantJoined,
@@ -52,7 +53,7 @@ from telstate.events import (
     TransferTriggered,
 )
 
-__all__ = ["UPDATES"]
+__all__ = ["UPDATES", "take_notes_ahead"]
 
 PARTICIPANT_LEFT, GONE = EndSign.PARTICIPANT_LEFT, EndSign.GONE
 
@@ -134,6 +135,14 @@ def _keep_notes(state: EngineState, session: Session, notes: Mapping[str, Any]) 
     if merged != known:
         set_rare(session, "notes", merged)
         state.changed.append(session)
+
+
+def take_notes_ahead(state: EngineState, session: Session) -> None:
+    """Give a dial-out the notes that the program wrote before its start was sent. What it wrote about the session since counts more."""
+    if session.direction is Direction.DIALOUT and session.user_id is not None:
+        notes = state.notes_ahead.take(session.user_id)
+        if notes is not None:
+            _keep_notes(state, session, {**notes, **(rare(session, "notes") or {})})
 
 
 def _stop_requested(state: EngineState, session: Session, event: StopRequested) -> None:

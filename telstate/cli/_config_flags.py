@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
@@ -38,6 +39,13 @@ SecretsDir = Annotated[
 ]
 
 
+_OTHER_SOURCES = (
+    "Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with"
+    " their names."
+)
+"""Stands in the help of each command that has them, before its example."""
+
+
 def configured(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command its flags besides its own ones, and pass it the settings that hold as `loaded`.
 
@@ -64,6 +72,7 @@ def configured(command: str) -> Callable[[Callable[..., None]], Callable[..., No
         ]
         with_config.__signature__ = inspect.Signature([*more, *_parameters(command), *own])  # type: ignore[attr-defined]
         with_config.__annotations__ = {}
+        with_config.__doc__ = cleandoc(run.__doc__ or "").replace("\n\nExample", f"\n\n{_OTHER_SOURCES}\n\nExample")
         return with_config
 
     return decorate

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import typer
@@ -23,6 +24,7 @@ __all__ = [
     "JsonFlag",
     "checked",
     "daily_access",
+    "place_of",
     "print_secret",
     "secret_option",
     "unknown_secret",
@@ -91,6 +93,16 @@ def daily_access(
     if loaded.file is not None:  # nobody may have named it
         say(f"settings from {loaded.file}")
     return DailyAccess(loaded.config)
+
+
+def place_of(url: str) -> tuple[str, str, int | None, str] | None:
+    """What tells two URLs apart, whatever their spelling."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname or "", port, parts.path.rstrip("/")
 
 
 def secret_option(setting: str) -> Any:

@@ -26,7 +26,7 @@ from telstate.cli._doctor_journal import DoctoredJournal, check_journal
 from telstate.cli._doctor_others import check_notify, check_records, check_versions
 from telstate.cli._doctor_service import PATHS, GivenSecret, Service, check_clocks, check_secrets, check_services
 from telstate.cli._doctor_settings import check_settings
-from telstate.cli._nats import NatsAddress, read_address
+from telstate.cli._nats import NatsAddress, read_address, refuse_names_alone
 from telstate.cli._notify import notifier_of, targets_of
 from telstate.cli._terminal import misuse, tidy_exit, width
 from telstate.control._api import DAILY, DailyApi
@@ -122,8 +122,7 @@ def doctor(
     with tidy_exit():
         given = given_flags(context)
         loaded = load_config(config, secrets_dir, given)
-        if loaded.config.nats is None and {"app", "environment"} & given.keys():
-            misuse("--app and --environment name streams in NATS: give --nats URL with them")
+        refuse_names_alone(loaded.config, given)
         if find_spec("httpx") is None and (urls or loaded.config.daily_api_key):
             misuse("a service and Daily's API are asked with httpx: pip install 'telstate[rest]'")
         notifier_of(loaded.config)  # refuses what cannot be right

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from telstate.cli._checkup import Observation, Once, fault, fine, together, unchecked, unknown_host, warning
+from telstate.cli._daily_api import place_of
 from telstate.cli._doctor_service import (
     PATHS,
     ClockOffset,
@@ -168,7 +169,7 @@ def _state_of(webhook: Webhook) -> list[Observation]:
         found.append(warning(text, why, "see why in the log of the service"))
     if webhook.retry_type == _BREAKER:
         why = "Daily switches it off after three failures in a row, and sends nothing more"
-        do = "create another one by telstate webhook create, which asks for exponential, and delete this one"
+        do = "create one more by telstate webhook create URL --another, which asks for exponential, and delete this one"
         found.append(warning(f"{name} has the retry type {_BREAKER}", why, do))
     return found or [fine(f"{name} is {webhook.state or 'there'}, and has all event types that telstate needs")]
 
@@ -334,30 +335,20 @@ def _of_kind(kind: ProbeKind, secrets: Iterable[GivenSecret]) -> list[GivenSecre
     return own if kind == "webhook" else [*own, *(one for one in secrets if one.kind == "webhook")]
 
 
-def _place(url: str) -> tuple[str, str, int | None, str] | None:
-    """What tells two URLs apart, whatever their spelling."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-    except ValueError:
-        return None
-    return parts.scheme, parts.hostname or "", port, parts.path.rstrip("/")
-
-
 def _host_of(url: str | None) -> str:
-    place = _place(url or "")
+    place = place_of(url or "")
     return "an address that cannot be read" if place is None else place[1] or "nowhere"
 
 
 def _serves(url: str | None, services: Iterable[Service]) -> bool:
     """Return whether a URL is one at which a service takes requests. It takes all kinds on each of its paths."""
-    paths = {_place(f"{service.url}{path}") for service in services for path in PATHS.values()}
-    return url is not None and _place(url) in paths - {None}
+    paths = {place_of(f"{service.url}{path}") for service in services for path in PATHS.values()}
+    return url is not None and place_of(url) in paths - {None}
 
 
 def _is_host_of(url: str | None, services: Iterable[Service]) -> bool:
-    place = None if url is None else _place(url)
-    hosts = {known[:3] for service in services if (known := _place(service.url)) is not None}
+    place = None if url is None else place_of(url)
+    hosts = {known[:3] for service in services if (known := place_of(service.url)) is not None}
     return place is not None and place[:3] in hosts
 
 

@@ -6,6 +6,7 @@ import time
 
 import anyio
 
+from telstate.calls._signs import CLOCKS_DIFFER
 from telstate.cli._checkup import Observation, fault, fine, unchecked, unknown_host, warning
 from telstate.cli._doctor_service import ClockOffset, clock_of
 from telstate.cli._nats import NatsAddress
@@ -20,7 +21,6 @@ __all__ = ["check_nats"]
 _OPEN_WITHIN = 5.0
 _CLOSE_WITHIN = 1.0
 _NEARLY_FULL = 0.8
-_CLOCKS_DIFFER = 5.0
 _WAITS = "events wait in the stream, and no handler runs for them"
 
 
@@ -94,11 +94,9 @@ async def _level_and_clock(connection: NatsConnection, streams: Streams) -> list
 
 
 def _clock(clock: ClockOffset | None) -> Observation:
-    if clock is None or abs(clock.ahead) <= _CLOCKS_DIFFER + clock.within:
-        return fine(f"the server's clock agrees with this machine's to within {spoken(_CLOCKS_DIFFER)}")
-    text = (
-        f"the server's clock is {spoken(abs(clock.ahead))} {'ahead of' if clock.ahead > 0 else 'behind'} this machine's"
-    )
+    if clock is None or clock.agrees:
+        return fine(f"the server's clock agrees with this machine's to within {spoken(CLOCKS_DIFFER)}")
+    text = clock.said_of("the server's clock", "this machine's")
     return warning(text, "events get the times of the server's clock", "let chrony or another NTP client set both")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from telstate import __version__
 from telstate.cli._checkup import Observation, aside, fault, fine, together, unchecked, unknown_host, warning
 from telstate.control._notify_target import NotifyTarget
+from telstate.control._tls import tls_context
 from telstate.errors import DefinitionError
 
 __all__ = ["check_notify", "check_records", "check_versions"]
@@ -86,8 +87,6 @@ async def check_notify(targets: Sequence[NotifyTarget], allow: Iterable[str]) ->
     """Whether each receiver of notifications answers. Nothing is sent to it: it gets a HEAD, which has no body."""
     if not targets:
         return [unchecked("no receiver of notifications was given (--notify)")]
-    from telstate.control._poster import tls_context  # noqa: PLC0415 - an extra
-
     tls = await aside(tls_context) if any(target.is_secure for target in targets) else None
     allowed = {host.lower() for host in allow}
     return await together(*(_reached(one, tls, any_address=one.host in allowed) for one in targets))

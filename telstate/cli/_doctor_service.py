@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 import anyio
 from pydantic import SecretStr
 
+from telstate.calls._signs import CLOCKS_DIFFER
 from telstate.cli._checkup import Observation, Once, fault, fine, together, unchecked, unknown_host, warning
 from telstate.control._api import unix_seconds
 from telstate.control._error_mapping import one_line
+from telstate.control._tls import tls_for
 from telstate.control._trunk_probe import ProbeKind, probe
 from telstate.errors import DailyError, DefinitionError
 from telstate.sources._signatures import AHEAD, TOLERANCE, Secret
@@ -49,8 +51,6 @@ PATHS: Mapping[ProbeKind, str] = {"webhook": "/webhooks", "pinless": "/pinless",
 _TIMEOUT = 5.0
 _LONGEST_ANSWER = 64 * 1024
 """Bytes that are read of an answer: whatever answers there, it may be anything."""
-_CLOCKS_DIFFER = 5.0
-"""Seconds, as in `telstate.calls`: times of two clocks that differ by less count as the same."""
 _LOST = "what Daily sends is lost: a webhook with circuit-breaker is switched off after three failures, one with exponential gives each event up after five tries"
 
 
@@ -71,6 +71,15 @@ class ClockOffset(NamedTuple):
     """Seconds that it is ahead."""
     within: float
     """Seconds by which that may be wrong: a Date header has no fraction, and the answer took a while."""
+
+    @property
+    def agrees(self) -> bool:
+        """True if times of both count as the same."""
+        return abs(self.ahead) <= CLOCKS_DIFFER + self.within
+
+    def said_of(self, clock: str, other: str) -> str:
+        """Return that one clock is ahead or behind."""
+        return f"{clock} is {spoken(abs(self.ahead))} {'ahead of' if self.ahead > 0 else 'behind'} {other}"
 
 
 class ServiceAnswer(NamedTuple):
@@ -103,7 +112,7 @@ class Service:
             return ServiceAnswer(None, None, problem)
         try:
             with anyio.fail_after(_TIMEOUT):
-                async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
+                async with httpx.AsyncClient(timeout=_TIMEOUT, verify=await tls_for(self.url)) as client:
                     began = time.time()
                     async with client.stream("GET", f"{self.url}/ready") as response:
                         clock = clock_of(response.headers.get("Date"), began)
@@ -332,15 +341,15 @@ def _compared(name: str, clock: ClockOffset, other: str, tolerance: float) -> Ob
     """Judge a receiver's clock against the one that signs: a signature may be younger or older than now, but not by much."""
     ahead, within = clock
     early = min(AHEAD, tolerance)
-    if abs(ahead) <= _CLOCKS_DIFFER + within:
+    if clock.agrees:
         return fine(f"{name} agrees with {other} to within {spoken(abs(ahead) + within)}")
-    text = f"{name} is {spoken(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} {other}"
+    text = clock.said_of(name, other)
     do = "let chrony or another NTP client set it"
     if ahead - within > tolerance - early or -ahead - within > early:
         limits = f"signatures are accepted for {spoken(tolerance - early)}, and {spoken(early)} before their time"
         return fault(text, f"{limits}: everything that Daily sends is refused", do)
     why = (
-        f"times that differ by more than {spoken(_CLOCKS_DIFFER)} decide which of two events came first, so calls may get a wrong end;"
+        f"times that differ by more than {spoken(CLOCKS_DIFFER)} decide which of two events came first, so calls may get a wrong end;"
         f" at {spoken(early)} behind, everything is refused"
     )
     return warning(text, why, do)

@@ -36,8 +36,7 @@ class LogRun:
             later, unless there is `stepped`: what left memory does not change any more.
         refuse: called with each line that could not be read, and the reason.
         stepped: called with each line and the outcome of its event, before what left memory by it.
-        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it. Needs
-            `stepped`.
+        inferred: called with each end that follows from a sign alone, after the line by whose time it was due: no line has it.
 
     Raises:
         OSError: if a file is missing, before anything is printed: half a report misleads.
@@ -126,8 +125,9 @@ class LogRun:
             self._departed += outcome.departed
             if self._stepped is not None:
                 self._stepped(line, outcome)
-                for end in self.replay.inferred:
-                    self._inferred(end)
+            for end in self.replay.inferred:
+                self._inferred(end)
+            if self._stepped is not None:
                 self._hand_on()
         self._hand_on()
         self._progress.advance(sum(line.size for line in lines), len(lines))

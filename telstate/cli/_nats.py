@@ -10,7 +10,7 @@ Credentials come from the environment, where other users of the machine cannot r
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from telstate.cli._config import ServiceConfig
     from telstate.journals.nats import NatsConnection
 
-__all__ = ["NatsAddress", "is_nats", "read_address", "without_password"]
+__all__ = ["NatsAddress", "is_nats", "read_address", "refuse_names_alone", "without_password"]
 
 _SCHEMES = ("nats://", "tls://", "ws://", "wss://")
 _FORM = "nats://HOST:4222/APP/ENVIRONMENT"
@@ -74,6 +74,12 @@ class NatsAddress(NamedTuple):
         scheme = self.servers[0].partition("://")[0]
         hosts = ",".join(urlsplit(one).netloc.rpartition("@")[2] for one in self.servers)
         return f"{scheme}://{hosts}/{self.names.app}/{self.names.environment}{place}"
+
+
+def refuse_names_alone(config: ServiceConfig, given: Collection[str]) -> None:
+    """Refuse flags that name streams where no server is named."""
+    if config.nats is None and not {"app", "environment"}.isdisjoint(given):
+        misuse("--app and --environment name streams in NATS: give --nats URL with them")
 
 
 def is_nats(name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
@@ -21,10 +20,11 @@ from telstate.cli._collector import collect_less_often
 from telstate.cli._config import COMMAND_LINE, RECEIVE, SERVE, ServiceConfig, all_uses, days_of, variable_of
 from telstate.cli._config_flags import configured
 from telstate.cli._log_writer import LineWriter
-from telstate.cli._nats import read_address
+from telstate.cli._nats import read_address, refuse_names_alone
 from telstate.cli._notify import notifier_of, refuse_notify
 from telstate.cli._service import (
     BACKLOG,
+    FLUSH_WITHIN,
     acting_on_calls,
     daily_api,
     load_router,
@@ -33,7 +33,9 @@ from telstate.cli._service import (
     open_socket,
     served,
     shown,
+    url_of,
 )
+from telstate.cli._stop_signals import StopSignals
 from telstate.cli._systemd import ServiceManager
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 from telstate.errors import NotRunning
@@ -53,9 +55,6 @@ _CONNECTIONS = 500
 _READERS = 32
 """Of the live stream; at most a quarter of the connections."""
 _FILES = 8_000
-_FLUSH_WITHIN = 2.0
-"""Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @configured(SERVE)
@@ -80,8 +79,6 @@ def serve(loaded: Loaded) -> None:
     log goes to standard error, unless the program configures logging or structlog. Not on Windows.
 
     With --nats it keeps nothing and runs nothing: it answers once the stream has the event. Start as many of them as you like.
-
-    Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with their names.
 
     Examples: telstate serve app:router, or: telstate serve --nats nats://one:4222,two:4222 --environment production
     """
@@ -137,7 +134,7 @@ def run_service(loaded: Loaded, work: Callable[[Dispatcher], Awaitable[None]] | 
                 collect_less_often()
                 asyncio.run(_serve(calls, api or nullcontext(), server, listening, **how))
             finally:
-                writer.flush(_FLUSH_WITHIN)
+                writer.flush(FLUSH_WITHIN)
 
 
 async def _serve(
@@ -153,26 +150,19 @@ async def _serve(
 ) -> None:
     """Serve until a signal, then let handlers finish. While the journal is read, `/health` answers, and events wait."""
     manager = ServiceManager(os.environ)
-    stop = _Stop(server, calls, manager, writer, calls_go_on=calls_go_on)
-    stop.listen()
+    stop = _Stop(server, calls, calls_go_on=calls_go_on)
     informed = manager.informed(lambda: calls.not_ready, lambda: _is_alive(calls, manager.watchdog_s))
-    try:
-        async with api, served(server, listening) as serving, informed, calls:
-            host, port = listening.getsockname()[:2]
-            address = f"[{host}]" if ":" in host else host
-            writer.write(f"telstate: listening on http://{address}:{port}, {where}")
-            await (_until_stopped(server, serving) if work is None else work())
-    except NotRunning:
-        if not stop.signals:  # else one came while it started
-            raise
-    else:
-        if stop.signals:
-            writer.write("telstate: stopped in order")
-    finally:
-        # Only a handler's thread can still run now, and nothing can stop that: the next signal ends the process.
-        for number in _SIGNALS:
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
+    with StopSignals(stop, patience=stop.patience, manager=manager, writer=writer) as signals:
+        try:
+            async with api, served(server, listening) as serving, informed, calls:
+                writer.write(f"telstate: listening on {url_of(listening)}, {where}")
+                await (_until_stopped(server, serving) if work is None else work())
+        except NotRunning:
+            if not signals.count:  # else one came while it started
+                raise
+        else:
+            if signals.count:
+                writer.write("telstate: stopped in order")
 
 
 def _is_alive(calls: Dispatcher | Publisher, watchdog_s: float | None) -> bool:
@@ -205,52 +195,30 @@ class _Stop:
     Args:
         server: stops to listen when the dispatcher's block ends.
         calls: the dispatcher, or a publisher.
-        manager: is told of the first signal.
-        writer: of the log, in which a silence would look like a kill.
         calls_go_on: live calls may go on first.
     """
 
-    def __init__(
-        self,
-        server: Any,
-        calls: Dispatcher | Publisher,
-        manager: ServiceManager,
-        writer: LineWriter,
-        *,
-        calls_go_on: bool,
-    ) -> None:
+    def __init__(self, server: Any, calls: Dispatcher | Publisher, *, calls_go_on: bool) -> None:
         self._server = server
         self._calls = calls
-        self._manager = manager
-        self._writer = writer
-        self._patience = 2 if calls_go_on else 1
-        self.signals = 0
+        self.patience: int = 2 if calls_go_on else 1
+        """How many signals there are before the one that cancels the handlers."""
 
-    def listen(self) -> None:
-        """Handle signals from now on."""
-        for number in _SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._handle, number)
-
-    def _handle(self, number: signal.Signals) -> None:
-        self.signals += 1
-        self._writer.write(f"telstate: {number.name} asks it to stop")
-        self._manager.stopping()
+    def __call__(self, count: int) -> None:
+        """Take one more."""
         self._calls.shut_down()
         if not isinstance(self._calls, Dispatcher):
             self._server.should_exit = True
-        if self.signals > self._patience:
+        if count > self.patience:
             self._server.force_exit = True
             self._calls.shut_down()  # ends the draining
-            for one in _SIGNALS:
-                signal.signal(one, signal.SIG_DFL)
 
 
 def _check(loaded: Loaded) -> None:
     """Refuse flags that would have no effect. Settings from elsewhere may be there for other processes."""
     given = {name for name, origin in loaded.origins.items() if origin.kind == COMMAND_LINE}
+    refuse_names_alone(loaded.config, given)
     if loaded.config.nats is None:
-        if given & {"app", "environment"}:
-            misuse("--app and --environment name streams in NATS: give --nats URL with them")
         return
     for name, _, use in all_uses():
         if name in given and RECEIVE not in use.by:

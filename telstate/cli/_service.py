@@ -29,6 +29,7 @@ from telstate.routing._router import Router
 
 __all__ = [
     "BACKLOG",
+    "FLUSH_WITHIN",
     "acting_on_calls",
     "daily_api",
     "load_named",
@@ -38,9 +39,12 @@ __all__ = [
     "open_socket",
     "served",
     "shown",
+    "url_of",
 ]
 
 BACKLOG = 1_024
+FLUSH_WITHIN = 2.0
+"""Seconds for the last lines of the log: a reader that has stopped must not keep the service from ending."""
 
 
 @asynccontextmanager
@@ -53,6 +57,12 @@ async def served(server: Any, listening: socket.socket) -> AsyncIterator[asyncio
         server.should_exit = True
         with anyio.CancelScope(shield=True):
             await serving
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return where it listens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def metrics_routes(calls: Any, webhooks: Any = None) -> list[Any]:

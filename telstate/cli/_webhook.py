@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -15,12 +15,13 @@ from telstate.cli._daily_api import (
     DailyAccess,
     JsonFlag,
     daily_access,
+    place_of,
     print_secret,
     secret_option,
     unknown_secret,
 )
 from telstate.cli._shared_options import taking
-from telstate.cli._terminal import tidy_exit
+from telstate.cli._terminal import misuse, tidy_exit
 from telstate.cli._verb import Verb
 from telstate.control import NEEDED, DailyApi, Webhook, Webhooks, watch
 
@@ -48,16 +49,31 @@ def create(
         ),
     ] = None,
     secret_file: Annotated[Path | None, secret_option(WEBHOOK_SECRET)] = None,
+    another: Annotated[
+        bool,
+        typer.Option(
+            "--another", help="Create it although one sends to this URL already: each event then comes twice."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
     daily: DailyAccess,
 ) -> None:
     """Create a webhook for all events that telstate needs. The service must already be running: Daily tests the URL at once.
 
+    If another webhook sends such events to the URL already, nothing is created: two send each event twice.
+
     Without a secret of your own, Daily generates one, which is printed only once. To generate your own: openssl rand -base64 32
     """
     with tidy_exit():
         secret = daily.secret(secret_file)
-        webhook = _ask(daily, lambda hooks: hooks.create(url, event or NEEDED, secret))
+        wanted = event or NEEDED
+
+        async def make(hooks: Webhooks) -> Webhook:
+            if not another:
+                _refuse_second(url, wanted, await hooks.list())
+            return await hooks.create(url, wanted, secret)
+
+        webhook = _ask(daily, make)
         hmac = unknown_secret(webhook.hmac, secret)
         if as_json:
             sys.stdout.write(json.dumps({**_as_dict(webhook), "hmac": hmac}) + "\n")
@@ -140,6 +156,22 @@ def reactivate(uuid: _Uuid, *, as_json: JsonFlag = False, daily: DailyAccess) ->
         sys.stdout.write("\n")
 
 
+def _refuse_second(url: str, wanted: Collection[str], known: Iterable[Webhook]) -> None:
+    """End the command if one of the webhooks sends such events to the URL already."""
+    for one in known:
+        sends = not one.event_types or not set(wanted).isdisjoint(one.event_types)
+        if sends and _is_at(one.url or "", url):
+            misuse(
+                f"the webhook {one.uuid} sends to {url} already, so nothing was created. See telstate webhook check {one.uuid}; or give"
+                " --another, and each event comes twice until you delete one of them"
+            )
+
+
+def _is_at(one: str, other: str) -> bool:
+    """Return whether two URLs are one, whatever their spelling."""
+    return place_of(one) == place_of(other) and one.partition("?")[2] == other.partition("?")[2]
+
+
 def _ask(daily: DailyAccess, work: Callable[[Webhooks], Awaitable[T]]) -> T:
     return daily.run(lambda api: work(Webhooks(api)))
 
@@ -160,7 +192,7 @@ def problems_of(webhook: Webhook) -> list[WebhookProblem]:
         problems.append(WebhookProblem(text, do))
     if lacking := webhook.lacks():
         do = (
-            "create one that has all by telstate webhook create URL, then delete this one"
+            "create one that has all by telstate webhook create URL --another, then delete this one"
             f" (DELETE /webhooks/{webhook.uuid} of Daily's API)"
         )
         problems.append(WebhookProblem(f"it lacks {', '.join(lacking)}", do))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from datetime import timedelta
@@ -18,6 +17,7 @@ from telstate.cli._nats import read_address
 from telstate.cli._notify import refuse_notify
 from telstate.cli._service import (
     BACKLOG,
+    FLUSH_WITHIN,
     acting_on_calls,
     daily_api,
     load_router,
@@ -25,7 +25,9 @@ from telstate.cli._service import (
     metrics_routes,
     open_socket,
     served,
+    url_of,
 )
+from telstate.cli._stop_signals import StopSignals
 from telstate.cli._systemd import ServiceManager
 from telstate.cli._terminal import log_to_stderr, misuse, tidy_exit
 
@@ -37,8 +39,6 @@ __all__ = ["work"]
 
 _USAGE = "give MODULE:ROUTER, as in `telstate work app:router --nats nats://localhost:4222`"
 _CONNECTIONS = 50
-_FLUSH_WITHIN = 2.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @configured(WORK)
@@ -58,8 +58,6 @@ def work(loaded: Loaded) -> None:
 
     GET /health says that it lives, and how far each partition is behind; /ready whether this worker does its share; /metrics has metrics for
     Prometheus, if telstate[metrics] is installed.
-
-    Settings may also be in variables of the environment, in files with secrets, and in a file: `telstate config show` lists all, with their names.
 
     Example: telstate work app:router --nats nats://one:4222,two:4222 --environment production --port 8081
     """
@@ -97,7 +95,7 @@ def work(loaded: Loaded) -> None:
         try:
             asyncio.run(_work(worker, api or nullcontext(), server, listening, where=str(address), writer=writer))
         finally:
-            writer.flush(_FLUSH_WITHIN)
+            writer.flush(FLUSH_WITHIN)
 
 
 async def _work(
@@ -109,39 +107,20 @@ async def _work(
     where: str,
     writer: LineWriter,
 ) -> None:
-    """Work until a signal."""
+    """Work until a signal: the first one hands over, the second one cuts handlers off, the third one has the system's default effect."""
     manager = ServiceManager(os.environ)
-    _listen_to_signals(worker, manager, writer)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(api)
-        shown = ""
-        if listening is not None:
-            await stack.enter_async_context(served(server, stack.enter_context(listening)))
-            address, number = listening.getsockname()[:2]
-            shown = f", health on http://{f'[{address}]' if ':' in address else address}:{number}"
-        # A server that is away is no reason for a restart, so the event loop's turning is all that counts.
-        await stack.enter_async_context(manager.informed(lambda: worker.not_ready, lambda: True))
-        writer.write(f"telstate: working for {where}{shown}")
-        await worker.run()
-    writer.write("telstate: stopped in order")
-
-
-def _listen_to_signals(worker: Worker, manager: ServiceManager, writer: LineWriter) -> None:
-    """Hand over at the first signal, cut handlers off at the second; the third one has the system's default effect."""
-    signals = 0
-
-    def handle(number: signal.Signals) -> None:
-        nonlocal signals
-        signals += 1
-        writer.write(f"telstate: {number.name} asks it to stop")
-        manager.stopping()
-        worker.shut_down()
-        if signals > 1:
-            for one in _SIGNALS:
-                signal.signal(one, signal.SIG_DFL)
-
-    for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, handle, number)
+    with StopSignals(lambda _: worker.shut_down(), patience=1, manager=manager, writer=writer):
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(api)
+            shown = ""
+            if listening is not None:
+                await stack.enter_async_context(served(server, stack.enter_context(listening)))
+                shown = f", health on {url_of(listening)}"
+            # A server that is away is no reason for a restart, so the event loop's turning is all that counts.
+            await stack.enter_async_context(manager.informed(lambda: worker.not_ready, lambda: True))
+            writer.write(f"telstate: working for {where}{shown}")
+            await worker.run()
+        writer.write("telstate: stopped in order")
 
 
 def _server(worker: Worker) -> Any:

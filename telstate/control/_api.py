@@ -24,6 +24,7 @@ import anyio
 from pydantic import SecretStr
 
 from telstate.control._error_mapping import ADVICE, meaning_of, one_line
+from telstate.control._tls import tls_for
 from telstate.errors import DailyError, DefinitionError, NotAllowed, NotRunning, TemporarilyNotAvailable, UnknownResult
 from telstate.routing._log import Log
 
@@ -132,7 +133,7 @@ class DailyApi:
         import httpx  # noqa: PLC0415 - an extra
 
         # A function adds the key at the last moment, so that no argument and no default header holds it.
-        self._client = httpx.AsyncClient(auth=self._sign)
+        self._client = httpx.AsyncClient(auth=self._sign, verify=await tls_for(self._url))
         return self
 
     async def __aexit__(

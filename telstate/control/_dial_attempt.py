@@ -71,7 +71,7 @@ class DialAttempt:
         pending_starts: finds the call if the start gets no answer.
         timeouts: how long to wait.
         unique_user_id: True if the user id was made for this start, so that nobody else has it.
-        notes: what its session is to have as notes.
+        notes: what its session is to have as notes, if the user id is unique.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -119,6 +119,7 @@ class DialAttempt:
     async def run(self, ring_timeout: float) -> Attempt:
         """Start the call and wait for the answer. A cancellation ends the call first, however long that takes."""
         await anyio.lowlevel.checkpoint_if_cancelled()
+        await self._note_ahead()
         self._pending_starts.add(self._start)
         self.started_at = self._clock.now()
         self.is_over = False
@@ -128,7 +129,6 @@ class DialAttempt:
                 not_started = await self._send_start()
             if not_started is not None:
                 return not_started
-            await self._note()
             return await self._wait_for_answer(ring_timeout)
         except BaseException:
             await self.end_call()
@@ -207,8 +207,13 @@ class DialAttempt:
         self._is_given_up = self._is_searching
         return self._is_searching
 
+    async def _note_ahead(self) -> None:
+        """Write the notes of its session before there is one, where it will be: they are on it from its first event on, also after a kill."""
+        if self._notes:
+            await self._place.keep(SessionAnnotated(user_id=self._user_id, room=self._room, notes=self._notes))
+
     async def _note(self) -> None:
-        """Write the notes on its session, in whichever room that is."""
+        """Write the notes on the session of an earlier process, in whichever room that is: an older telstate wrote none ahead."""
         if self._notes and self.session_id is not None:
             with self._unkept_is_logged("session-annotated"):
                 await self._place.keep(SessionAnnotated(session_id=self.session_id, notes=self._notes))

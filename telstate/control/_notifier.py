@@ -10,6 +10,7 @@ import anyio
 
 from telstate.control._notify_sender import SendingLimits, TargetSender
 from telstate.control._notify_target import NotifyTarget
+from telstate.control._tls import tls_context
 from telstate.routing._log import Log, traceback_of
 from telstate.routing._ports import OutgoingMessages
 
@@ -58,7 +59,7 @@ class Notifier:
                     f"the records have phone numbers, so {target.host} needs https; for http, allow the host by name:"
                     f" allow=[{target.host!r}], or --notify-allow {target.host}"
                 )
-        from telstate.control._poster import tls_context  # noqa: PLC0415 - an extra; now, not while calls are handled
+        import telstate.control._poster  # noqa: F401, PLC0415 - an extra; now, not while calls are handled
 
         self._tls = tls_context() if any(target.is_secure for target in targets) else None
         self._limits = SendingLimits(allowed, keep_trying.total_seconds(), timeout, at_once)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from telstate.control._tls import is_secure
 from telstate.errors import DefinitionError
 from telstate.routing._outbox import NotificationKind
 
@@ -56,7 +57,7 @@ class NotifyTarget:
                 raise DefinitionError(f"notifications need {package}: pip install 'telstate[notify]'")
         self.host: str = _host_of(url)
         self.url: str = url
-        self.is_secure: bool = url[:6].lower() == "https:"
+        self.is_secure: bool = is_secure(url)
         self.name: str = name or f"{self.host}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
         if len(self.name) > _LONGEST_NAME or not self.name.isprintable():
             raise ValueError(f"the name of a receiver has at most {_LONGEST_NAME} printable characters")

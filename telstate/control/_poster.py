@@ -19,7 +19,7 @@ import anyio.to_thread
 import httpcore
 import httpx
 
-__all__ = ["NotPosted", "PostAnswer", "Poster", "is_public", "tls_context"]
+__all__ = ["NotPosted", "PostAnswer", "Poster", "is_public"]
 
 _LONGEST_BODY, _LONGEST_READ = 64 * 1024, 1.0
 """Bytes and seconds for which the body of an answer is read, so that its connection can be used again. The rest is not read."""
@@ -51,7 +51,7 @@ class Poster:
         any_address: connect to private, loopback and link-local addresses too.
         timeout: seconds for everything: the look-up, the connection, the request and the status of the answer.
         connections: how many may be open at once.
-        tls: for https; from `tls_context`.
+        tls: for https; from `_tls.py`.
     """
 
     def __init__(
@@ -107,11 +107,6 @@ class Poster:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._pool.aclose()
-
-
-def tls_context() -> ssl.SSLContext:
-    """Return what checks certificates. Making one takes a while: not in an event loop."""
-    return httpx.create_ssl_context()
 
 
 class _CheckingBackend(httpcore.AsyncNetworkBackend):

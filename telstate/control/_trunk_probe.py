@@ -20,6 +20,7 @@ import anyio
 from pydantic import SecretStr
 
 from telstate.control._error_mapping import one_line
+from telstate.control._tls import tls_for
 from telstate.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -96,13 +97,14 @@ async def probe(
             "event_ts": round(time.time(), 3),
         }
     ).encode()
+    tls = await tls_for(url)
     started, came = time.monotonic(), "nothing"
     try:
         _ = urlsplit(url).port  # httpx passes an impossible one on
         headers = {"Content-Type": "application/json", **_signature(secret, body, kind)}
         with anyio.fail_after(timeout):
             async with (
-                httpx.AsyncClient(timeout=timeout) as client,
+                httpx.AsyncClient(timeout=timeout, verify=tls) as client,
                 client.stream("POST", url, content=body, headers=headers) as response,
             ):
                 seconds, came = time.monotonic() - started, f"only the status {response.status_code}"

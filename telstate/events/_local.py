@@ -106,13 +106,15 @@ class TransferRequested(_LocalEvent):
 
 
 class SessionAnnotated(_AttachedEvent):
-    """The program wrote something down about a session, or about a caller on hold, which may become one."""
+    """The program wrote something down about a session, about a caller on hold, which may become one, or about a call before it starts."""
 
     action: Literal["session-annotated"] = "session-annotated"
     session_id: Id | None = None
-    """The session; None if the notes are about a caller on hold."""
+    """The session; None if it is not known yet."""
     call_id: Id | None = None
-    """The call id of the caller on hold, if they are about one."""
+    """The call id of the caller on hold, if the notes are about one."""
+    user_id: Id | None = None
+    """The `userId` of a start that is about to be sent, if they are about its call: a session with that user id gets them."""
     notes: dict[str, Any]
     """JSON values by name. A later note replaces an earlier one of its name."""
 

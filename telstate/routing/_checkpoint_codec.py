@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from telstate.routing._collector_pause import collector_paused
+
 __all__ = ["VERSION", "decode_checkpoint", "encode_checkpoint"]
 
 VERSION = 1
@@ -36,6 +38,7 @@ def _lines(value: Any, path: list[str]) -> Iterator[bytes]:
         yield to_json([path, value])
 
 
+@collector_paused()
 def decode_checkpoint(state: bytes) -> dict[str, Any]:
     """Return the fields of a checkpoint.
 

@@ -5,9 +5,7 @@ A snapshot is taken at once, between two steps. Writing it as JSON takes longer 
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +17,7 @@ from telstate.errors import RevisionConflict
 from telstate.routing._abilities import abilities_of
 from telstate.routing._cancellation import own_cancellation_only
 from telstate.routing._checkpoint_codec import VERSION, decode_checkpoint, encode_checkpoint
+from telstate.routing._collector_pause import collector_paused
 from telstate.routing._job_codec import encode_job
 from telstate.routing._lanes import Lanes
 from telstate.routing._log import Log, failure_of
@@ -191,7 +190,7 @@ class Checkpoints:
             "version": VERSION,
             "journal": self._journal.id,
             "seq": stepped.seq,
-            "engine": _without_collecting(stepped.engine.snapshot),
+            "engine": _snapshot_of(stepped.engine),
             "work": [encode_job(job) for job in self._lanes.unfinished()],
             "marks": [*self._work_log.unwritten, *self._work_log.done_before],
         }
@@ -218,12 +217,6 @@ class Checkpoints:
         return revision
 
 
-def _without_collecting(snapshot: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Take a snapshot without the garbage collector, which would walk what is being made again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return snapshot()
-    finally:
-        if collects:
-            gc.enable()
+@collector_paused()
+def _snapshot_of(engine: Engine) -> dict[str, Any]:
+    return engine.snapshot()

@@ -87,6 +87,11 @@ class Log:
         """Log what an operator should look into."""
         self._write(logging.ERROR, event, facts)
 
+    def failed(self, event: str, error: BaseException, **facts: Any) -> None:
+        """Log a failure after which it is tried again: a warning, or an error if nobody foresaw it."""
+        level = logging.WARNING if isinstance(error, TelstateError) else logging.ERROR
+        self._write(level, event, {**failure_of(error), **facts})
+
     def _write(self, level: int, event: str, facts: Mapping[str, Any]) -> None:
         with suppress(Exception):
             if event not in _NOT_LIMITED and not self._admits(event, facts):

@@ -23,6 +23,7 @@ from telstate.errors import JournalError, ParseError
 from telstate.events import Dialect, Event, SettingsChanged, SourceGap
 from telstate.routing._abilities import abilities_of, append, in_transit_of
 from telstate.routing._checkpoints import Checkpoint, Checkpoints
+from telstate.routing._collector_pause import collector_paused
 from telstate.routing._deliveries import Deliveries
 from telstate.routing._handlers import BoundHandler, HandlerTable
 from telstate.routing._job_codec import JobContext, decode_job, lane_of, retirement_of
@@ -199,7 +200,7 @@ class Recovery:
 
     async def _restore(self, snapshot: dict[str, Any]) -> Engine:
         """Restore an engine. A process with several journals goes on meanwhile with the others."""
-        return await anyio.to_thread.run_sync(Engine.restore, snapshot) if self._is_shared else Engine.restore(snapshot)
+        return await anyio.to_thread.run_sync(_restored, snapshot) if self._is_shared else _restored(snapshot)
 
     def _decode(self, encoded: dict[str, Any], context: JobContext) -> Job:
         job = decode_job(encoded, context)
@@ -330,6 +331,11 @@ class Recovery:
         """
         live = self.engine.live()
         return any(not session.uncertain for session in live) if self._has_gap else bool(live)
+
+
+@collector_paused()
+def _restored(snapshot: dict[str, Any]) -> Engine:
+    return Engine.restore(snapshot)
 
 
 def _settings(kept: dict[str, Any]) -> Settings:

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from telstate.control._tls import tls_for
 from telstate.testing._domain import CallRejected, SimulatedDomain
 from telstate.testing._refusals import Refusal, RequestRefused
 from telstate.testing._requests import answering, invalid, json_object
@@ -174,7 +175,8 @@ class BotRunner:
     async def _started(self, given: dict[str, Any]) -> AsyncIterator[Process | None]:
         """Start the bot, and end its command when the block is left."""
         if isinstance(self._bot, str):
-            async with httpx.AsyncClient(timeout=_URL_TIMEOUT, trust_env=False) as client:
+            tls = await tls_for(self._bot)
+            async with httpx.AsyncClient(timeout=_URL_TIMEOUT, verify=tls, trust_env=False) as client:
                 (await client.post(self._bot, json=given)).raise_for_status()
         if self._bot is None or isinstance(self._bot, str):
             yield None

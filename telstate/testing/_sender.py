@@ -9,7 +9,6 @@ attempt; three failures in a row switch the webhook off, and later messages are 
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Any, Literal, Self
 import anyio
 import httpx
 
+from telstate.control._tls import NO_TLS, is_secure, tls_context
 from telstate.sources._signatures import Secret, SignatureHeaders, headers_of_url, sign
 from telstate.testing._spelling import body_of
 
@@ -60,8 +60,9 @@ class WebhookSender:
         self._breaks = retry == "circuit-breaker"
         self._clock = clock
         self._timeout = timeout
+        tls = _tls_context() if is_secure(url) else NO_TLS
         # Without proxies of the environment: the receiver is a local one.
-        self._client = httpx.AsyncClient(timeout=timeout, verify=_ssl_context(), trust_env=False)
+        self._client = httpx.AsyncClient(timeout=timeout, verify=tls, trust_env=False)
         self.failed_count: int = 0
         """How many attempts in a row failed."""
         self.tries: int = 0
@@ -132,7 +133,5 @@ class WebhookSender:
         raise httpx.ReadTimeout(f"no complete answer within {2 * self._timeout:g} seconds")
 
 
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """Cached: making one takes longer than a delivery."""
-    return httpx.create_ssl_context(trust_env=False)
+_tls_context = cache(tls_context)
+"""Making one takes longer than a delivery."""

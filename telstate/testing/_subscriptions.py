@@ -13,6 +13,7 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from telstate.control._tls import tls_for
 from telstate.sources._signatures import Secret
 from telstate.testing._domain import DOMAIN_ID
 from telstate.testing._refusals import Refusal, RequestRefused
@@ -101,7 +102,8 @@ def _new_secret() -> str:
 
 async def _verify(url: Any) -> None:
     try:
-        async with httpx.AsyncClient(timeout=_TEST_TIMEOUT, trust_env=False) as client:
+        tls = await tls_for(str(url))
+        async with httpx.AsyncClient(timeout=_TEST_TIMEOUT, verify=tls, trust_env=False) as client:
             status: int | str = (await client.post(str(url), json={"test": "test"})).status_code
     except (httpx.HTTPError, httpx.InvalidURL):
         status = "undefined"

@@ -91,6 +91,6 @@ async def events_in_journal(journal: Journal, after: int, ids: Collection[str]) 
 
 
 def _ids_in(event: Event) -> set[str | None]:
-    names = ("call_id", "other_session_id", "sip_endpoint")
+    names = ("call_id", "other_session_id", "sip_endpoint", "user_id")
     own = {event.session_id, event.sip_call_id, event.room, event.call_client_id}
     return own | {getattr(event, name, None) for name in names}

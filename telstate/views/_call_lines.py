@@ -20,7 +20,7 @@ from telstate.views._waiting_lines import KINDS, Key, WaitingLines, ids_of, keys
 
 __all__ = ["CallLines"]
 
-_BEFORE = ("session", "sip", "endpoint")
+_BEFORE = ("session", "sip", "user", "endpoint")
 """The keys by which a session finds lines that came before it."""
 _LAST = {"room": "ended", "client": "left"}
 """Those of the lines that are signs of its end."""

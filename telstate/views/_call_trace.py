@@ -84,6 +84,8 @@ class CallTrace:
         self._destinations: set[str] = set()
         self.sip_calls: dict[str, Seen | None] = {}
         """The SIP Call-IDs of its sessions, each with the event that told it."""
+        self.users: set[str] = set()
+        """The user ids of its sessions."""
         self.anomalies: dict[str, int] = {}
         """How many anomalies of a session were seen."""
         self.ends: dict[str, KnownEnd] = {}

@@ -16,6 +16,7 @@ from telstate.calls._endings import holds_sign
 from telstate.calls._engine import Engine
 from telstate.calls._outcome import Outcome, OutcomeKind
 from telstate.calls._session import Session
+from telstate.events import SessionAnnotated
 from telstate.events._base import Subject
 from telstate.views._call_groups import CallIds
 from telstate.views._call_trace import CallTrace, Seen, end_of_session
@@ -117,6 +118,8 @@ class CallTraces:
                 self._see_caller(trace, seen, call_id)
             else:
                 self._recent.append((("caller", call_id), seen))
+        elif isinstance(event, SessionAnnotated):
+            self._recent.append((("user", event.user_id or ""), seen))
         else:
             self._see_others(outcome, seen)
 
@@ -258,6 +261,9 @@ class CallTraces:
             trace.sip_calls[session.sip_call_id] = seen
             self._of_sip[session.sip_call_id] = trace
             self._pull(trace, ("sip", session.sip_call_id))
+        if session.user_id is not None and session.user_id not in trace.users:
+            trace.users.add(session.user_id)
+            self._pull(trace, ("user", session.user_id))
         if session.pinless_call_id is not None and session.pinless_call_id not in self._of_caller:
             self._adopt(trace, session.pinless_call_id)
         if session.sip_endpoint is not None:

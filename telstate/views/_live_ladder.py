@@ -103,7 +103,14 @@ def _names_of(sessions: list[Session], callers: list[Caller]) -> list[str]:
     for session in sessions:
         names.update(
             dict.fromkeys(
-                [session.session_id, session.sip_call_id, session.room, session.call_client_id, session.sip_endpoint]
+                [
+                    session.session_id,
+                    session.sip_call_id,
+                    session.user_id,
+                    session.room,
+                    session.call_client_id,
+                    session.sip_endpoint,
+                ]
             )
         )
     for caller in callers:

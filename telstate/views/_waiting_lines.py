@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from telstate.calls._address import plain_uri
 from telstate.calls._engine import Engine
 from telstate.calls._session import Session
-from telstate.events import Event
+from telstate.events import Event, SessionAnnotated
 from telstate.events._base import Subject
 
 __all__ = ["KINDS", "Key", "WaitingLines", "ids_of", "keys_of_event", "waiting_keys"]
@@ -53,7 +53,7 @@ class WaitingLines:
         self._lines.pop(key, None)
 
 
-KINDS = ("session", "sip", "room", "client", "endpoint", "to")
+KINDS = ("session", "sip", "user", "room", "client", "endpoint", "to")
 """What `ids_of` has, in its order."""
 
 
@@ -63,6 +63,7 @@ def ids_of(session: Session) -> tuple[str | None, ...]:
     return (
         session.session_id,
         session.sip_call_id,
+        session.user_id,
         session.room,
         session.call_client_id,
         endpoint and plain_uri(endpoint),
@@ -73,7 +74,7 @@ def ids_of(session: Session) -> tuple[str | None, ...]:
 def keys_of_event(event: Event) -> list[Key]:
     """Return by what a live session is found that an event without a session concerns. A caller on hold has ids of their own."""
     subject = type(event)._subject
-    if subject is Subject.CALLER:
+    if subject is Subject.CALLER or isinstance(event, SessionAnnotated):
         return []
     if event.sip_call_id is not None:
         return [("sip", event.sip_call_id)]
@@ -109,6 +110,8 @@ def waiting_keys(event: Event, engine: Engine) -> list[tuple[Key, str]]:
         return [((kind, one), "") for kind, one in ids.items() if one is not None]
     if (call_id := getattr(event, "call_id", None)) is not None:  # a note or a limit
         return [(("caller", call_id), "")]
+    if isinstance(event, SessionAnnotated) and event.user_id is not None:
+        return [(("user", event.user_id), "")]
     return []
 
 

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from telstate import CallerState, Engine, parse
-from telstate.calls import _callers as module
+from telstate.calls import _caller_links as module
 from tests.calls.test_callers import connected, hold
 
 
 def test_an_event_costs_no_more_however_often_a_number_has_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each caller becomes their session, and the number's earlier calls are not compared again."""
     monkeypatch.setattr(module, "_MOST_COMPARED", 32)
-    fits, compared = module.Callers._fits, 0
+    fits, compared = module.CallerLinks._fits, 0
 
     def counted(self: Any, *arguments: Any) -> bool:
         nonlocal compared
         compared += 1
         return fits(self, *arguments)
 
-    monkeypatch.setattr(module.Callers, "_fits", counted)
+    monkeypatch.setattr(module.CallerLinks, "_fits", counted)
     engine, costs = Engine(), []
     for number in range(200):
         before, begun = compared, 1_790_000_000.0 + 30 * number
@@ -34,3 +34,15 @@ def test_an_event_costs_no_more_however_often_a_number_has_called(monkeypatch: p
         (CallerState.CONNECTED, f"s{number}") for number in range(200)
     ]
     assert max(costs[150:]) <= 1.1 * max(costs[40:60])
+
+
+def test_a_caller_stays_connected_however_many_dialins_follow_from_their_number() -> None:
+    """As from an office whose telephones all show one number: only the last dial-ins are compared."""
+    engine, begun = Engine(), 1_790_000_000.0
+    engine.receive(parse(hold("p")), begun)
+    for number, after in enumerate((5, *range(70, 570, 5))):
+        event = connected(f"s{number}", room=f"r{number}", timestamp=int(begun) + after)
+        engine.receive(parse(event), begun + after)
+    known = engine.caller("p")
+    assert known is not None
+    assert (known.state, known.session_id) == (CallerState.CONNECTED, "s0")

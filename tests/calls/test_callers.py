@@ -442,6 +442,31 @@ def test_a_caller_who_leaves_memory_in_a_log_without_timers_gave_up() -> None:
     assert gone.state == "gave-up"
 
 
+@pytest.mark.parametrize("number", [None, "+12025550142"])
+def test_a_dialin_that_left_memory_may_still_have_been_the_caller(number: str | None) -> None:
+    """A withheld number links nobody. The limit is seen only after the session was forgotten, as in a log without timers."""
+    engine = Engine()
+    at(engine, (0, hold(number=None)), (5, connected(number=number)), (6, stopped()), (900, hold(number=None)))
+    copy = Engine.restore(json.loads(json.dumps(engine.snapshot())))
+    for one in (engine, copy):
+        at(one, (7300, ready(OTHER, "s")))
+        assert one.session("a") is None
+        assert [limit.kind for limit in pass_time(one, 7300.0)] == ["noted"]
+        assert caller(one).state == "unknown"
+        at(one, (7400, hold("q", None)))
+        assert caller(one).state == "unknown"
+
+
+def test_a_dialin_that_was_another_caller_leaves_nobody_in_doubt() -> None:
+    """Neither does one that came long before, or that is in the room of another."""
+    engine = Engine()
+    at(engine, (0, connected("b", None, "s")), (1, stopped("b", "s")))
+    at(engine, (500, ready()), (500, hold(number=None)), (501, hold("q")), (502, forwarded("q")))
+    at(engine, (503, connected("a")), (504, stopped("a")))
+    outcome = at(engine, (20_000, ready(OTHER, "s")))
+    assert [(one.call_id, one.state) for one in outcome.departed if isinstance(one, Caller)] == [("p", "gave-up")]
+
+
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_an_accepted_forward_outweighs_a_refused_one(order: list[int]) -> None:
     """A handler that runs again after a crash forwards one who is not on hold any more."""

@@ -269,3 +269,25 @@ def test_a_record_knows_legs_that_left_memory_before_it() -> None:
     assert engine.advance(500.0) == (b,)
     assert b.to_dict()["legs"] == ["a"]
     assert set(engine.sizes().values()) == {0}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 50.0])
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize("order", list(permutations("abcd")))
+def test_legs_know_each_other_to_the_last_however_they_leave_memory(
+    order: tuple[str, ...], at_end: bool, seconds: float
+) -> None:
+    """One after the other, all at once, or at the end of a log; and whoever held the others together may leave first."""
+    engine = Engine(Settings(retention=100, key_ttl=100))
+    feed(engine, *(js("dialout-connected", one, sipCallId="x" if one in "ad" else None) for one in "abcd"), at=1.0)
+    feed(engine, *(js("sessions-linked", "a", otherSessionId=other) for other in "bc"))
+    sessions = list(engine.sessions())
+    for place, one in enumerate(order):
+        feed(engine, js("dialout-stopped", one), at=10.0 + place * seconds)
+    if at_end:
+        engine.retire()
+    for place in range(4):
+        engine.advance(110.0 + place * seconds)
+    for session in sessions:
+        assert set(session.to_dict()["legs"] or ()) == set("abcd") - {session.session_id}
+    assert set(engine.sizes().values()) == {0}

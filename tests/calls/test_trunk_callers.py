@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from telstate import Caller, Engine, OutcomeKind, Session, Settings
-from telstate.calls._callers import Callers
+from telstate.calls._caller_links import CallerLinks
 from tests.calls import js, webhook
 from tests.calls.test_callers import (
     FROM,
@@ -274,8 +274,8 @@ def test_trunk_callers_leave_memory_after_retention() -> None:
     assert [one.call_id for one in engine.advance(7201.5) if isinstance(one, Caller)] == ["q"]
     engine.advance(7205)
     assert set(engine.sizes().values()) == {0}
-    callers = engine._state.callers
-    assert [callers._rooms, callers._into, callers._by_room, callers._keys, callers._waiting] == [{}] * 5
+    links = engine._state.callers._links
+    assert [links._rooms, links._by_room, links._waiting, [*links._dialins.all()]] == [{}, {}, {}, []]
 
 
 def test_a_snapshot_has_trunk_callers() -> None:
@@ -301,14 +301,14 @@ def test_a_snapshot_has_trunk_callers() -> None:
 def test_a_busy_room_costs_each_event_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dial-in is compared with those around it, not with all of the room within retention."""
     engine, compared = Engine(), 0
-    fits = Callers._fits
+    fits = CallerLinks._fits
 
-    def counted(callers: Callers, caller: Caller, session: Session, earlier: float, later: float) -> bool:
+    def counted(callers: CallerLinks, caller: Caller, session: Session, earlier: float, later: float) -> bool:
         nonlocal compared
         compared += 1
         return fits(callers, caller, session, earlier, later)
 
-    monkeypatch.setattr(Callers, "_fits", counted)
+    monkeypatch.setattr(CallerLinks, "_fits", counted)
     for n in range(60):
         before, began = compared, 70.0 * n
         at(

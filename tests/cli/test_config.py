@@ -13,7 +13,17 @@ import pytest
 
 from telstate.cli import _nats
 from telstate.cli._commands import _make
-from telstate.cli._config import SERVE, WORK, Receiver, ServiceConfig, all_uses, is_secret, use_of, variable_of
+from telstate.cli._config import (
+    CAMPAIGN,
+    SERVE,
+    WORK,
+    Receiver,
+    ServiceConfig,
+    all_uses,
+    is_secret,
+    use_of,
+    variable_of,
+)
 from telstate.cli._config_sources import _OF_OTHERS, ConfigError, _variables, load
 from telstate.cli._variables import text_of_file
 from telstate.testing import FakeDaily
@@ -375,6 +385,13 @@ def test_every_flag_is_a_setting_with_its_default(command: str) -> None:
             default = None if is_secret(field) or field.default == () else field.default
             assert flags[name].default == default
             assert use.flag.partition("/")[0] in flags[name].opts
+
+
+@pytest.mark.parametrize("name", [SERVE, WORK, CAMPAIGN])
+def test_the_help_of_each_command_with_settings_says_where_they_may_be(name: str) -> None:
+    """Before its example."""
+    text = " ".join(telstate(*name.split(), "--help").stdout.decode().split())
+    assert "`telstate config show` lists all, with their names. Example" in text
 
 
 def test_names_are_clear_of_one_another() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from telstate import DialoutEvent, Dispatcher, Engine, Router, parse
+from telstate import DialoutEvent, Dispatcher, Engine, Router, SessionAnnotated, parse
+from telstate.events import DialoutRequested, DialoutStopped
 from telstate.events._dialects.journal import base_line
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
@@ -62,6 +63,24 @@ def test_linked_legs_are_found_wherever_their_events_are() -> None:
     assert [leg["record"]["session_id"] for leg in found["legs"]] == ["in", "out"]
     assert found["steps"][0]["label"].startswith("pinless-dialin")
     assert len(found["steps"]) == len(lines)
+
+
+def test_notes_that_were_written_before_the_start_are_those_of_its_call() -> None:
+    """Though two calls of one room are dialled at once; also in an export of one of them."""
+    events = [
+        *(SessionAnnotated(user_id=f"u{of}", room="r", notes={"place": of}) for of in (1, 2)),
+        *(DialoutRequested(session_id=f"s{of}", user_id=f"u{of}", room="r") for of in (1, 2)),
+        *(DialoutStopped(session_id=f"s{of}") for of in (1, 2)),
+    ]
+    log = b"\n".join(event.to_json() for event in events)
+    for of in (1, 2):
+        (found,) = ladders(telstate("ladder", "--json", "--session", f"s{of}", given=log))
+        labels = [f"session-annotated: place={of}", "dialout-requested", "dialout-stopped"]
+        assert [step["label"] for step in found["steps"]] == labels
+        part = telstate("export", "-", "--session", f"s{of}", given=log).stdout
+        session, _ = json_lines(telstate("replay", "--json", given=part))
+        assert session["session"]["notes"] == {"place": of}
+        assert len(part.splitlines()) == len(labels)
 
 
 def test_each_matching_call_is_shown_up_to_the_limit() -> None:

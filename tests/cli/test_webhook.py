@@ -72,9 +72,8 @@ def test_create_takes_a_secret(daily: FakeDaily, receiver: Receiver, tmp_path: P
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     by_file = webhook(daily, "create", receiver.url, "--secret-file", file, TELSTATE_WEBHOOK_SECRET="b3RoZXI=")  # noqa: S106
-    by_variable = webhook(
-        daily, "create", receiver.url, "--event", "dialin.ready", TELSTATE_WEBHOOK_SECRET=f"{SECRET},b2xk"
-    )
+    another = ["--another", "--event", "dialin.ready"]
+    by_variable = webhook(daily, "create", receiver.url, *another, TELSTATE_WEBHOOK_SECRET=f"{SECRET},b2xk")
     for run in (by_file, by_variable):
         assert run.returncode == 0, run.stderr
         assert "the secret you gave" in run.stdout
@@ -87,8 +86,33 @@ def test_create_as_json(daily: FakeDaily, receiver: Receiver) -> None:
     """One line; the secret is in it if Daily made it."""
     created = json.loads(webhook(daily, "create", receiver.url, "--json").stdout)
     assert created["hmac"] == daily.hooks[created["uuid"]]["hmac"]
+    daily.hooks.clear()
     created = json.loads(webhook(daily, "create", receiver.url, "--json", TELSTATE_WEBHOOK_SECRET=SECRET).stdout)
     assert created["hmac"] is None
+
+
+def test_create_makes_no_second_webhook_for_a_url_unless_asked_to(daily: FakeDaily, receiver: Receiver) -> None:
+    """However the URL is spelled. It names the one that is there; `--another` is for one that takes its place."""
+    uuid = made(daily, receiver)
+    for url in (receiver.url, f"{receiver.url}/", receiver.url.replace("http:", "HTTP:")):
+        said = error(webhook(daily, "create", url))
+        assert f"the webhook {uuid} sends to {url} already, so nothing was created" in said
+        assert "--another" in said
+    assert list(daily.hooks) == [uuid]
+    assert webhook(daily, "create", receiver.url, "--another").returncode == 0
+    assert len(daily.hooks) == 2
+
+
+@pytest.mark.parametrize("fields", [{"eventTypes": ["recording.ready"]}, {"url": "http://127.0.0.1:1/webhooks"}])
+def test_create_goes_on_beside_a_webhook_for_something_else(
+    daily: FakeDaily, receiver: Receiver, fields: dict[str, Any]
+) -> None:
+    """Other events, or another URL: nothing comes twice."""
+    made(daily, receiver, **fields)
+    made(daily, receiver, url=f"{receiver.url}?tenant=acme")
+    assert webhook(daily, "create", receiver.url).returncode == 0
+    assert webhook(daily, "create", receiver.url, "--event", "dialin.ready").returncode == 2
+    assert len(daily.hooks) == 3
 
 
 def test_list_prints_a_table_or_json(daily: FakeDaily, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,7 +257,7 @@ def test_errors_are_one_line_that_says_what_to_do(daily: FakeDaily, receiver: Re
 def test_a_lost_answer_is_not_a_failure(daily: FakeDaily, receiver: Receiver) -> None:
     """The webhook may exist; the error says so."""
     daily.faults.append(lost)
-    assert "check before you send it again" in error(webhook(daily, "create", receiver.url))
+    assert "check before you send it again" in error(webhook(daily, "create", receiver.url, "--another"))
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from telstate.errors import DefinitionError, NotAllowed, NotHosting, NotRunning
 from telstate.journals import SqliteJournal
 from telstate.testing import FakeClock, PhoneLine, refusals
 from tests.control.dial_setup import ROOM, DialSetup, in_memory, over_http
+from tests.routing.kept import replayed, state_of
 
 pytestmark = pytest.mark.anyio
 
@@ -330,6 +332,22 @@ async def test_an_answer_that_does_not_count() -> None:
         assert result
         assert result.verdict == "person"
         assert [attempt.verdict for attempt in result.attempts] == ["voicemail", "person"]
+
+
+async def test_each_session_of_a_contact_has_their_notes(tmp_path: Path) -> None:
+    """Also that of a start which Daily refused; and a replay of the journal says the same."""
+    one, two = numbers(2)
+    path = tmp_path / "calls.db"
+    async with in_memory(line=ANSWERS, calls={"journal": SqliteJournal(path)}) as phone:
+        phone.daily.lines |= {one: [BUSY, ANSWERS], two: PhoneLine(refuses=refusals.INTERNATIONAL_NOT_SUPPORTED)}
+        await results(phone, campaign([Contact(number, notes={"to": number[-1]}) for number in (one, two)]))
+        await phone.until(lambda: not phone.calls.live())
+        sessions = phone.calls.sessions()
+        assert Counter(session.notes["to"] for session in sessions) == {"0": 2, "1": 1}
+        assert {session.notes["campaign"] for session in sessions} == {"spring"}
+        assert phone.calls.sizes()["notes"] == 0
+        known = state_of(phone.calls._sequencer.engine)
+    assert state_of(replayed(path)) == known
 
 
 async def test_duplicates_invalid_ones_and_what_comes_by_and_by(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from telstate.testing import FakeDaily, PhoneLine, faults
 from tests.control.dial_plans import broken_promises, plan_of
 from tests.control.dialing_child import ROOMS, SECRET
 from tests.control.hanging_up_child import NUMBER
+from tests.control.noting_child import NOTES
 from tests.ports import free_port
 
 pytestmark = pytest.mark.long
@@ -101,6 +102,22 @@ def test_a_call_that_was_being_ended_at_the_ring_timeout_is_unanswered(when: str
         assert dial(when).returncode == -signal.SIGKILL
         for _ in range(2):
             assert json.loads(dial("never").stdout) == {"outcome": "unanswered", "starts": 1}
+        assert daily.starts(NUMBER) == 1
+
+
+def test_the_end_of_a_call_has_its_notes_though_its_campaign_was_killed(tmp_path: Path) -> None:
+    """Whoever hears of it next knows them, also who runs no campaign: they were kept before the start was sent."""
+    port = free_port()
+    with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2, 2, 2, 2]) as daily:
+        daily.host(ROOMS[0])
+        daily.lines[NUMBER] = PhoneLine(answers=0.1, talks=0.2)
+
+        def run_as(who: str) -> subprocess.CompletedProcess[bytes]:
+            command, env = child("noting_child", tmp_path / "calls.db", port, daily.url, who)
+            return subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, check=False, timeout=60)
+
+        assert run_as("caller").returncode == -signal.SIGKILL
+        assert json.loads(run_as("heir").stdout) == {**NOTES, "campaign": "spring"}
         assert daily.starts(NUMBER) == 1
 
 

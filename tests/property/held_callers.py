@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 
 from tests.calls import webhook
 
-__all__ = ["TRUNK_CALLS", "Happening", "HeldWorld", "any_history", "readies", "rooms", "trunk_worlds", "worlds"]
+__all__ = [
+    "START",
+    "TRUNK_CALLS",
+    "Happening",
+    "HeldWorld",
+    "any_history",
+    "connection",
+    "readies",
+    "ringing",
+    "rooms",
+    "trunk_worlds",
+    "uri",
+    "worlds",
+]
 
 START = 1_790_000_000.0
 NUMBERS = ["+12025550141", "+12025550142"]

@@ -124,6 +124,15 @@ def test_an_error_of_telstates_own_is_one_line(caplog: pytest.LogCaptureFixture)
     assert other.splitlines() == ["checkpoint.failed hint='it is tried again'", "OSError: what is this"]
 
 
+def test_a_failure_is_a_warning_if_it_was_foreseen(caplog: pytest.LogCaptureFixture) -> None:
+    """Else an error, which somebody has to look into."""
+    for error in (JournalError("the server is away"), KeyError("x")):
+        Log().failed("views.not_followed", error, hint="it is tried again")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert caplog.messages[0] == "views.not_followed error='the server is away' hint='it is tried again'"
+    assert caplog.messages[1].endswith("KeyError: 'x'")
+
+
 def test_text_from_outside_cannot_pass_for_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """Line ends and control characters are escaped."""
     Log().warning("payload.refused", field="a\nERROR telstate all is lost\x1b[31m")

@@ -24,7 +24,7 @@ from telstate.errors import JournalError, RevisionConflict
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._names import Names
-from telstate.routing._log import Log, text_of
+from telstate.routing._log import Log, failure_of, text_of
 
 __all__ = ["JOINING", "LEAVING", "SHARING", "Lease"]
 
@@ -144,7 +144,7 @@ class Lease:
         try:
             asyncio.run(self._live())
         except Exception as error:
-            self._log.error("lease.failed", error=text_of(error), hint="the worker begins a new one")
+            self._log.error("lease.failed", **failure_of(error), hint="the worker begins a new one")
             self._tell(
                 error if isinstance(error, JournalError) else JournalError(f"the lease failed: {text_of(error)}")
             )

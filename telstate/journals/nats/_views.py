@@ -18,7 +18,7 @@ from telstate.journals.nats._room_views import RoomViews
 from telstate.journals.nats._streams import VIEWS_FOR
 from telstate.journals.nats._tail import Tail
 from telstate.journals.nats._view import CALLER, SESSION, Key, SessionFacts, Ties, View, facts_of, view_of
-from telstate.routing._log import Log, traceback_of
+from telstate.routing._log import Log
 
 __all__ = ["Views"]
 
@@ -64,10 +64,8 @@ class Views:
         while True:
             try:
                 await self._follow()
-            except JournalError as error:
-                self._log.warning("views.not_followed", error=str(error), hint=_HINT)
-            except Exception as error:  # the worker's own partitions must not end by it
-                self._log.error("views.not_followed", exception=traceback_of(error), hint=_HINT)
+            except Exception as error:  # of any kind: the worker's own partitions must not end by it
+                self._log.failed("views.not_followed", error, hint=_HINT)
             await asyncio.sleep(_PAUSE)
 
     async def _follow(self) -> None:

@@ -29,7 +29,7 @@ from telstate.journals.nats._streams import Streams, StreamSettings, check_setti
 from telstate.journals.nats._views import Views
 from telstate.routing._dispatcher import Dispatcher
 from telstate.routing._handlers import is_async
-from telstate.routing._log import Log, failure_of, text_of, traceback_of
+from telstate.routing._log import Log, failure_of
 from telstate.routing._ports import Control, Instrument
 from telstate.routing._presence import Reconcile
 from telstate.routing._router import Router, check_router
@@ -188,12 +188,8 @@ class Worker:
             streams = await declare(self._connection, self._names, self._declared)  # they may be gone
             self._session = _Session(self, self._connection, streams, self._ttl)
             await self._session.run(self._stopping)
-        except JournalError as error:
-            hint = "a new one begins soon; no handler starts meanwhile"
-            self._log.warning("worker.session_failed", error=str(error), hint=hint)
         except Exception as error:
-            hint = "a new one begins soon; no handler starts meanwhile"
-            self._log.error("worker.session_failed", exception=traceback_of(error), hint=hint)
+            self._log.failed("worker.session_failed", error, hint="a new one begins soon; no handler starts meanwhile")
         finally:
             self._session = None
         if not self._stopping.is_set():
@@ -414,7 +410,7 @@ class _Session:
             if not partition.is_lost:
                 await self._ownership.release(partition.number)
         except Exception as error:
-            self._log.error("partition.failed", partition=partition.number, error=text_of(error))
+            self._log.error("partition.failed", partition=partition.number, **failure_of(error))
         finally:
             if self._running[partition.number][0] is partition:
                 del self._running[partition.number]

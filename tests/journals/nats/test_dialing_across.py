@@ -11,7 +11,8 @@ import pytest
 
 from telstate import Dispatcher, Session, State
 from telstate.calls._intents import Intent
-from telstate.control import Dialer, DialResult, RoomParticipant, _intent_turn
+from telstate.calls._outcome import Outcome
+from telstate.control import Campaign, Contact, Dialer, DialResult, RoomParticipant, _intent_turn
 from telstate.errors import (
     DefinitionError,
     JournalError,
@@ -112,6 +113,40 @@ async def test_a_call_into_a_room_of_another_partition(shared_nats: NatsServer, 
         await one.tell("dialout.stopped")
         await until(lambda: one.dialer.sizes()["slots"] == 0)
         assert len(one.dialer._slots.far_rooms) == 0
+
+
+class _Opened:
+    """Sees what is known of each session when it opens."""
+
+    def __init__(self) -> None:
+        self.notes: list[dict[str, Any]] = []
+
+    def stepped(self, outcome: Outcome) -> None:
+        """A session may have opened."""
+        if outcome.opened and outcome.session is not None:
+            self.notes.append(dict(outcome.session.notes))
+
+    def closed(self) -> None:
+        """Nothing more comes."""
+
+
+async def test_the_notes_of_a_contact_are_there_from_the_first_event_on(shared_nats: NatsServer, names: Names) -> None:
+    """In the partition of the room."""
+    async with dialing(shared_nats, names) as one, anyio.create_task_group() as group:
+        opened = _Opened()
+        one.there.observe(opened)
+
+        async def run() -> None:
+            contact = Contact(NUMBER, notes={"plan": "gold"})
+            async for result in Campaign("spring", [contact], room=THERE).run(one.dialer):
+                assert result
+
+        group.start_soon(run)
+        await one.started()
+        await one.tell("dialout.answered")
+        await until(lambda: one.there.session("dialout-1") is not None and one.near().was_answered)
+        await one.tell("dialout.stopped")
+    assert opened.notes == [{"plan": "gold", "campaign": "spring"}]
 
 
 async def test_nobody_answers(shared_nats: NatsServer, names: Names) -> None:

@@ -176,3 +176,19 @@ async def test_without_a_server_it_cannot_begin(names: Names, nats_server: NatsS
         await one.lease.begin()
     assert not one.lease.is_valid()
     assert not [thread for thread in threading.enumerate() if "lease" in thread.name]
+
+
+async def test_a_failure_that_nobody_foresaw_is_logged_with_its_place(
+    names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker only hears that the lease failed."""
+
+    def connect() -> NatsConnection:
+        raise RuntimeError("no such thing")
+
+    lease = Lease(connect, names, TTL, lambda: None)
+    with pytest.raises(JournalError, match="the lease failed: no such thing"):
+        await lease.begin()
+    (line,) = [one for one in caplog.messages if one.startswith("lease.failed")]
+    assert "Traceback" in line
+    assert line.endswith("RuntimeError: no such thing")
