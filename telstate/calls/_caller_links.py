@@ -55,6 +55,10 @@ _MOST_COMPARED = 64
 """So many callers of one number or room, and as many of its dial-ins, are compared at most: those that called last."""
 
 
+_FEW = 3
+"""So many callers and dial-ins are compared sooner than split into groups."""
+
+
 class CallerLinks:
     """Links callers and sessions.
 
@@ -284,7 +288,8 @@ class CallerLinks:
             and not self._caller(call_id).is_elsewhere
         }
         dialins = {session_id: self._seen[session_id][-1] for session_id in self._dialins.of_number(number)}
-        for some, theirs in groups_of(callers, dialins, near):
+        few = len(callers) + len(dialins) <= _FEW
+        for some, theirs in [(callers, dialins)] if few else groups_of(callers, dialins, near):
             self._match_group([*map(self._caller, some)], self._sessions(theirs))
         for caller in map(self._caller, callers):
             if caller._expired:  # any dial-in may have been them

@@ -14,60 +14,44 @@ How to drive it:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import blake2b
 from typing import Any
 
-from pydantic import ValidationError
-
-from telstate.calls._arrivals import note_ready, place, replace_endpoint
+from telstate.calls._arrivals import place, replace_endpoint
 from telstate.calls._caller import Caller
 from telstate.calls._callers import Callers
 from telstate.calls._endings import (
-    client_left,
     ending_of,
     forget_told,
     give_shared_signs,
     holds_sign,
-    meeting_ended,
     note_amended,
     note_untold,
     review_end,
 )
-from telstate.calls._endpoints import Endpoint, scope_of
+from telstate.calls._endpoints import Endpoint
 from telstate.calls._engine_state import EngineState
 from telstate.calls._event_rules import END_VERDICTS, EVENT_RULES, SILENCE_VERDICTS, EventRules, SessionRules, Verdict
 from telstate.calls._evidence import Evidence
 from telstate.calls._intents import Intent
-from telstate.calls._interruptions import sessions_in_doubt
-from telstate.calls._notes import add_notes
-from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome, Unmatched
+from telstate.calls._other_events import OTHER_EVENTS, apply_to_no_session
+from telstate.calls._outcome import Outcome, OutcomeKind, Unmatched
 from telstate.calls._parked_events import ParkedEvent
-from telstate.calls._recorder import AMENDED, FACTS, bounded, note_anomaly, rise, set_rare
+from telstate.calls._recorder import AMENDED, FACTS, note_anomaly, rise, set_rare
 from telstate.calls._requested_actions import RequestedAction
 from telstate.calls._session import Session, rare
 from telstate.calls._settings import Settings
 from telstate.calls._table import END_INFERRED, IDLE, SILENCE_PASSED, STOPPED, State
 from telstate.calls._timers import END, OLD_END, SILENCE, Limit
 from telstate.calls._updates import take_notes_ahead
+from telstate.calls._webhook_delivery import key_of, received_or_sent
 from telstate.errors import TelstateError
 from telstate.events import (
-    ClientLeft,
-    ConnectionChanged,
     DeadlinePassed,
     Dialect,
-    DialinReady,
-    DialinWarning,
-    DialoutWarning,
     Event,
-    ForwardRefused,
-    MeetingEnded,
-    PinlessForwarded,
     Presence,
     PresenceChecked,
-    SessionAnnotated,
     SessionsLinked,
-    SettingsChanged,
-    SourceGap,
 )
 from telstate.events._base import Subject
 from telstate.events._sessionless import WaitingCaller
@@ -80,8 +64,6 @@ _COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
 """The field of the session that counts its events with this outcome."""
 
 _SNAPSHOT_VERSION = 4
-_LONG_KEY = 200
-"""Keys are kept for hours, so longer ones are replaced by their digest."""
 
 
 _DAILY_JS = Dialect.DAILY_JS
@@ -340,7 +322,7 @@ class Engine:
 
     def _is_repeated(self, event: Event, fields: Mapping[str, Any]) -> bool:
         """Return whether this webhook was received before, and remember it."""
-        keys, key = self._state.keys, _key_of(event, fields)
+        keys, key = self._state.keys, key_of(event, fields)
         if key in keys:
             return True
         keys.add(key, True, self._state.now)
@@ -384,11 +366,7 @@ class Engine:
         """Apply an event that opens no session, or park it until its session is known."""
         session_id = event.session_id
         if session_id is None:
-            if isinstance(event, SessionAnnotated) and event.call_id is not None:
-                return self._annotate_caller(event, event.call_id)
-            if isinstance(event, SessionAnnotated) and event.user_id is not None:
-                return self._annotate_start(event, event.user_id)
-            return self._on_limit(event) if isinstance(event, DeadlinePassed) else self._park_unmatched(event, now)
+            return apply_to_no_session(self._state, event) or self._park_unmatched(event, now)
         session = self._state.registry.get(session_id)
         if session is not None:
             return self._step(session, event, rules, now)
@@ -486,7 +464,7 @@ class Engine:
         state, reported = self._state, event.__dict__
         at, by_daily = reported["occurred_at"], True
         if at is None:
-            at, by_daily = _received_or_sent(received_at, reported["sent_at"]), False
+            at, by_daily = received_or_sent(received_at, reported["sent_at"]), False
         ending = ending_of(session) if session.ended else None
         evidence = session._evidence
         if rules.names_endpoint and evidence & Evidence.ENDPOINT_DERIVED:
@@ -608,103 +586,11 @@ class Engine:
         self._state.told_by = parked.told_by
         self._apply(outcome, session, event, rules, target, parked.received_at, parked=True)
 
-    # --- events of no session -------------------------------------------------------------------------------------
+    # --- everything else ------------------------------------------------------------------------------------------
 
-    def _on_endpoint(self, event: DialinReady, rules: EventRules, now: float | None) -> Outcome:
-        self._state.endpoints.set_ready(event.sip_endpoint, scope_of(event), self._state.now)
-        note_ready(self._state, event)
-        return self._on_other(event, rules, now)
-
-    def _on_caller(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
-        state, lost = self._state, None
-        at = now if event.occurred_at is None else event.occurred_at
-        if isinstance(event, WaitingCaller):
-            if not state.callers.hold(event, state.number, now, state.now):
-                return Outcome(DUPLICATE, event, None)
-        elif isinstance(event, PinlessForwarded):
-            state.callers.forward(event, state.number, at, state.now)
-        elif isinstance(event, ForwardRefused):
-            caller = state.callers.refuse(event, state.number, at, state.now)
-            lost = caller if state.callers.note_lost(caller) else None
-        if len(state.callers.known) > state.settings.max_parked:
-            state.departed += state.callers.trim()
-        return CallerOutcome(NOTED, event, lost)
-
-    def _on_limit(self, event: DeadlinePassed) -> Outcome:
-        """Apply a limit of a caller on hold."""
-        callers = self._state.callers
-        caller = None if event.call_id is None else callers.pass_limit(event, event.call_id)
-        if caller is None:
-            return Outcome(LATE, event, None)
-        return CallerOutcome(NOTED, event, caller if callers.note_lost(caller) else None)
-
-    def _annotate_caller(self, event: SessionAnnotated, call_id: str) -> Outcome:
-        """Keep notes about a caller on hold, within their bound."""
-        outcome = Outcome(NOTED, event, None)
-        try:
-            caller = self._state.callers.annotate(call_id, event.notes)
-            if caller is None:
-                outcome.kind = LATE
-            elif (session := self._state.registry.get(caller.session_id or "")) is not None:
-                self._state.changed.append(session)
-        except ValueError as error:
-            outcome.anomalies += (bounded(f"{event.name}: {error}"),)
-        return outcome
-
-    def _annotate_start(self, event: SessionAnnotated, user_id: str) -> Outcome:
-        """Keep notes about a call that is about to be started until its session is known, within their bound."""
-        outcome, ahead = Outcome(NOTED, event, None), self._state.notes_ahead
-        try:
-            ahead.put(user_id, add_notes(ahead.find(user_id), event.notes), self._state.now)
-        except ValueError as error:
-            outcome.anomalies += (bounded(f"{event.name}: {error}"),)
-        ahead.trim()
-        return outcome
-
-    def _on_room(self, event: MeetingEnded, rules: EventRules, now: float | None) -> Outcome:
-        """End a meeting and its calls."""
-        if event.room is not None:
-            self._state.endpoints.close_room(event.room, event.domain_id)
-        at = event.occurred_at
-        meeting_ended(self._state, event, _received_or_sent(now, event.sent_at) if at is None else at)
-        return self._on_other(event, rules, now)
-
-    def _on_client(self, event: ClientLeft, rules: EventRules, now: float | None) -> Outcome:
-        """Our own call client left its room."""
-        client_left(self._state, event, now if event.occurred_at is None else event.occurred_at)
-        self._state.interruptions.forget(event, self._state.told_by)
-        return self._on_other(event, rules, now)
-
-    def _on_source(self, event: SourceGap | ConnectionChanged, rules: EventRules, now: float | None) -> Outcome:
-        """Mark the sessions of which events may be missing: they are uncertain until the next event."""
-        state = self._state
-        if not isinstance(event, SourceGap) and not state.interruptions.note(event, state.told_by, state.now):
-            return self._on_other(event, rules, now)
-        doubtful = sessions_in_doubt(event, state.registry.live.values())
-        for session in doubtful:
-            if not session.uncertain:
-                vars(session)["uncertain"] = True
-                state.changed.append(session)
-        return SourceOutcome(NOTED, event, doubtful)
-
-    def _on_action(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
-        """Another partition asks for something, or the answer to that is known."""
-        return Outcome(self._state.requests.apply(event, self._state.now), event, None)
-
-    def _on_intent(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these
-        """A dialer begins or ends something for an intent."""
-        return Outcome(self._state.intents.apply(event, self._state.now), event, None)
-
-    def _on_settings(self, event: SettingsChanged, rules: EventRules, now: float | None) -> Outcome:
-        outcome = self._on_other(event, rules, now)
-        try:
-            self._state.change(Settings.model_validate(event.settings))
-        except ValidationError as error:
-            outcome.anomalies = (f"invalid settings were ignored: {error.error_count()} errors",)
-        return outcome
-
-    def _on_other(self, event: Event, rules: EventRules, now: float | None) -> Outcome:  # noqa: ARG002 - all have these parameters
-        return Outcome(NOTED, event, None)
+    def _on_other(self, event: Event, rules: EventRules, now: float | None) -> Outcome:
+        """Apply an event that is about no session."""
+        return OTHER_EVENTS[rules.subject](self._state, event, now)
 
     def change_settings(self, settings: Settings) -> None:
         """Use other settings from now on, outside the log: for a replay with settings of its own."""
@@ -743,52 +629,11 @@ class Engine:
         return engine
 
 
-def _received_or_sent(received_at: float | None, sent_at: float | None) -> float | None:
-    """Return the time of an event that has none of its own. A webhook that is delivered again arrives long after it was sent first."""
-    if sent_at is None or (received_at is not None and received_at <= sent_at):
-        return received_at
-    return sent_at
-
-
-def _key_of(event: Event, fields: Mapping[str, Any]) -> str:
-    """Return the key by which webhooks are deduplicated. Daily reuses some ids, so more than the id must agree for those.
-
-    Nearly all ids contain the session; one that does not may be used again for another session.
-    """
-    further, webhook_id, participant = _FURTHER_KEYS.get(type(event)), fields["webhook_id"], fields.get("participant")
-    session_id = fields.get("session_id") if participant is None else participant.__dict__["session_id"]
-    key = f"{fields['action']} {webhook_id}"
-    if session_id is not None and session_id not in webhook_id:
-        key = f"{key} {session_id}"
-    if participant is not None:  # one of the same id may join again
-        key = f"{key} {(participant.__pydantic_extra__ or {}).get('joined_at')}"
-    elif further is not None:
-        key = " ".join([key, *(str(fields[name]) for name in further)])
-    return key if len(key) < _LONG_KEY else blake2b(key.encode("utf-8", "replace")).hexdigest()
-
-
-_FURTHER_KEYS: Mapping[type[Event], tuple[str, ...]] = {
-    MeetingEnded: ("room", "meeting_id"),
-    DialinReady: ("sip_endpoint",),  # the id has only the second: two endpoints that are ready in one second share it
-    **dict.fromkeys(
-        (DialinWarning, DialoutWarning), ("occurred_at", "error_msg")
-    ),  # all warnings of a session share one id
-}
-"""What else is in the key of some events, besides their type and id."""
-
 _HANDLERS: Mapping[Subject, Callable[[Engine, Any, EventRules, float | None], Outcome]] = {
+    **dict.fromkeys(Subject, Engine._on_other),
     Subject.SESSION: Engine._on_session,
     Subject.ATTACHED: Engine._on_attached,
     Subject.PARTICIPANT: Engine._on_attached,
-    Subject.ENDPOINT: Engine._on_endpoint,
-    Subject.CALLER: Engine._on_caller,
-    Subject.ROOM: Engine._on_room,
-    Subject.CLIENT: Engine._on_client,
-    Subject.SOURCE: Engine._on_source,
-    Subject.SETTINGS: Engine._on_settings,
-    Subject.UNKNOWN: Engine._on_other,
-    Subject.ACTION: Engine._on_action,
-    Subject.INTENT: Engine._on_intent,
 }
 _BY_SUBJECT = tuple(_HANDLERS[subject] for subject in Subject)
 """Indexed by a plain integer, which is faster than a dict of enums."""

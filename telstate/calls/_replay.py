@@ -17,7 +17,7 @@ from telstate.calls._recorder import note_anomaly
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
 from telstate.errors import ParseError, TelstateError
-from telstate.events import Event, SettingsChanged
+from telstate.events import Dialect, Event, SettingsChanged
 from telstate.events._dialects.journal import base_of
 from telstate.events._parse import ParsedLine, parse_line
 from telstate.events._sessionless import WaitingCaller
@@ -74,7 +74,8 @@ class Replay:
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
         if at is None:
-            self._place(event)
+            if dialect == Dialect.WEBHOOK:  # callers on hold are its only lines without a time
+                self._place(event)
         else:
             self._told_at = at
             if self._has_undated:

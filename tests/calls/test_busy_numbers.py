@@ -11,24 +11,44 @@ from telstate.calls import _caller_links as module
 from tests.calls.test_callers import connected, hold
 
 
-def test_an_event_costs_no_more_however_often_a_number_has_called(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sessions that were compared with a caller, each time."""
+    fits, found = module.CallerLinks._fits, list[str]()
+
+    def noted(self: Any, caller: Any, session: Any, *arguments: Any) -> bool:
+        found.append(session.session_id)
+        return fits(self, caller, session, *arguments)
+
+    monkeypatch.setattr(module.CallerLinks, "_fits", noted)
+    return found
+
+
+def test_calls_that_are_far_from_each_other_are_not_compared(compared: list[str]) -> None:
+    """Nine calls of one number, each more than the limit after the one before, all within retention."""
+    engine = Engine()
+    for number in range(9):
+        begun = 1_790_000_000.0 + 700 * number
+        engine.receive(parse(hold(f"p{number}")), begun)
+        engine.receive(parse(connected(f"s{number}", room=f"r{number}", timestamp=int(begun) + 5)), begun + 5)
+        if number > 2:  # few are compared sooner than told apart
+            assert compared == [f"s{number}"]
+        compared.clear()
+
+
+def test_an_event_costs_no_more_however_often_a_number_has_called(
+    monkeypatch: pytest.MonkeyPatch, compared: list[str]
+) -> None:
     """Each caller becomes their session, and the number's earlier calls are not compared again."""
     monkeypatch.setattr(module, "_MOST_COMPARED", 32)
-    fits, compared = module.CallerLinks._fits, 0
-
-    def counted(self: Any, *arguments: Any) -> bool:
-        nonlocal compared
-        compared += 1
-        return fits(self, *arguments)
-
-    monkeypatch.setattr(module.CallerLinks, "_fits", counted)
     engine, costs = Engine(), []
     for number in range(200):
-        before, begun = compared, 1_790_000_000.0 + 30 * number
+        begun = 1_790_000_000.0 + 30 * number
         engine.receive(parse(hold(f"p{number}")), begun)
         event = connected(f"s{number}", room=f"r{number}", timestamp=int(begun) + 5)
         engine.receive(parse(event), begun + 5)
-        costs.append(compared - before)
+        costs.append(len(compared))
+        compared.clear()
     known = [engine.caller(f"p{number}") for number in range(200)]
     assert [caller and (caller.state, caller.session_id) for caller in known] == [
         (CallerState.CONNECTED, f"s{number}") for number in range(200)
