@@ -25,8 +25,8 @@ def hook() -> Iterator[Receiver]:
 
 @pytest.fixture
 def daily(hook: Receiver) -> Iterator[FakeDaily]:
-    """With little patience."""
-    with FakeDaily(hook.url, ringback=0.3) as fake:
+    """With little patience, but more than a machine stands still for."""
+    with FakeDaily(hook.url, ringback=1.5) as fake:
         yield fake
 
 
@@ -160,7 +160,7 @@ def test_an_answer_that_comes_after_a_failure_is_in_time(daily: FakeDaily, recei
 def test_a_receiver_that_is_too_slow_is_no_receiver(daily: FakeDaily, receiver: Receiver) -> None:
     """The caller does not wait longer than the budget."""
     make(daily, receiver)
-    receiver.delay = 0.6
+    receiver.delay = 3.0
     call = call_of(daily, daily.call_trunk(NUMBER))
     until(lambda: call.state != "ringing")
     assert call.rejected == "480 Notification Failed"
