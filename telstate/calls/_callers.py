@@ -279,13 +279,21 @@ class Callers:
         """Return the limits of lost callers that passed by the times of the events: in a log without timers, at its end."""
         return [] if now is None else self._limits.overdue(now, self._caller)
 
-    def expire(self, now: float) -> list[Caller]:
-        """Forget the callers that are due; return those that got to no session."""
-        due = [call_id for call_id, _ in self.known.due(now)]
-        for call_id in due:
-            if self._limits.is_over(call_id, now):
-                write(self._caller(call_id), "_expired", True)
-                self._links.settle(self._caller(call_id))
+    def expire(self, now: float, before: float) -> list[Caller]:
+        """Forget the callers that are due; return those that got to no session.
+
+        Whose limit came since the time before has another retention: the program was down for hours, and is about to let the limit pass.
+        """
+        due = []
+        for call_id, _ in self.known.due(now):
+            caller = self._caller(call_id)
+            if self._limits.is_over(call_id, now, since=before):
+                self.known.put(call_id, caller, now)
+                continue
+            if self._limits.is_over(call_id, now):  # in a log without timers
+                write(caller, "_expired", True)
+                self._links.settle(caller)
+            due.append(call_id)
         return self._drop(due)
 
     def trim(self) -> list[Caller]:

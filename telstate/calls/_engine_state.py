@@ -93,11 +93,13 @@ class EngineState:
             (self.requests, self.requests.expire),
             (self.intents, self.intents.expire),
             (self.notes_ahead, self.notes_ahead.expire),
-            (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now))),
+            (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now, self._before))),
         )
         """What expires, and how it is forgotten, in this order."""
         self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
         self._clean_up_at = float("-inf")
+        self._before = 0.0
+        """The time before the current one, when something is forgotten."""
 
     def _see_dialin(self, session: Session) -> None:
         """Something may be new of a session that may be a caller on hold."""
@@ -122,7 +124,7 @@ class EngineState:
                 limit.start_clock(now)
             self.clock = self.now = now
         elif now > self.now:
-            self.clock = self.now = now
+            self._before, self.clock, self.now = self.now, now, now
         if self.now >= self._clean_up_at:
             self._clean_up()
 
