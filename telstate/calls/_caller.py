@@ -94,7 +94,10 @@ class Caller:
     """True if `started_at` is Daily's time, not that of a receipt."""
     _after: float | None
     _before: float | None
-    """In a log whose lines have no times of receipt, if nobody says when they called: the times of the lines before and after theirs."""
+    """In a log whose lines have no times of receipt, if nobody says when they called: the times of the lines before and after theirs.
+
+    `_after` is 0 if no line before theirs has a time.
+    """
     _expired: bool
     _in_doubt: bool
     """True if a dial-in has left memory that may have been them."""

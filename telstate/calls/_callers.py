@@ -56,9 +56,9 @@ class Callers:
         self._find = find
         self._sessions = sessions
         self.log_at: float | None = None
-        """In a log: the time of the last line that has one. For callers who come without a time."""
-        self._undated: list[Caller] = []
-        """Those who have come since."""
+        """In a log: the time of the last line that has one, 0 before any. For callers who come without a time."""
+        self._undated: dict[str, None] = {}
+        """The call ids of those who have come since."""
         self._limits = HoldLimits(settings)
         self._links = CallerLinks(self.known, self._limits, find, is_transferred)
 
@@ -124,15 +124,15 @@ class Callers:
         _note_start(caller, at, is_told=told_at is not None)
         if caller.started_at is None and caller._after is None and self.log_at is not None:
             write(caller, "_after", self.log_at)
-            self._undated.append(caller)
+            self._undated[call_id] = None
         self._links.enter(caller)
         self._links.match(caller)
         return not is_repeated
 
     def date(self, at: float) -> None:
         """In a log: those who came without a time since its last line that has one called before the time of this line."""
-        undated, self._undated = self._undated, []
-        for caller in undated:
+        undated, self._undated = self._undated, {}
+        for caller in map(self._caller, undated):
             write(caller, "_before", max(caller._after or at, at))
             self._links.match(caller)
 
@@ -155,7 +155,7 @@ class Callers:
             if event.handed_over:
                 write(caller, "_where", ELSEWHERE)
                 self._limits.stop(caller.call_id)
-            self._links.match(caller, None if before is None else before[2])
+        self._links.match(caller, None if before is None else before[2])
         return caller
 
     def _take_over(self, caller: Caller, held: Mapping[str, Any]) -> None:
@@ -314,6 +314,7 @@ class Callers:
     def _drop(self, call_ids: Iterable[str]) -> list[Caller]:
         dropped = [caller for call_id in list(call_ids) if (caller := self.known.take(call_id)) is not None]
         for caller in dropped:
+            self._undated.pop(caller.call_id, None)
             self._links.drop(caller)
         return [caller for caller in dropped if caller.session_id is None and not caller.is_elsewhere]
 

@@ -32,7 +32,8 @@ from telstate.events._base import YEAR_2100
 
 __all__ = ["EngineState"]
 
-_PARTS = ("registry", "keys", "early", "unmatched", "endpoints", "timers", "rooms", "callers", "shared_signs")
+_OTHER_PARTS = ("keys", "early", "unmatched", "endpoints", "timers", "rooms", "callers", "shared_signs")
+"""Those that every snapshot has, besides the registry."""
 
 
 class EngineState:
@@ -232,7 +233,8 @@ class EngineState:
             "settings": self.settings.model_dump(),
             "clock": self.clock,
             "number": self.number,
-            **{part: getattr(self, part).dump() for part in _PARTS},
+            "registry": self.registry.dump(),
+            **{part: getattr(self, part).dump() for part in _OTHER_PARTS},
             "interruptions": self.interruptions.dump(),
             "requests": self.requests.dump(),
             "intents": self.intents.dump(),
@@ -246,13 +248,14 @@ class EngineState:
         state.clock = dumped["clock"]
         state.now = state.clock or 0.0
         state.number = dumped["number"]
-        for part in _PARTS:
+        state.registry.load(dumped["registry"])
+        state.far_legs.load()  # callers ask which dial-ins are far legs
+        for part in _OTHER_PARTS:
             getattr(state, part).load(dumped[part])
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
         state.requests.load(dumped.get("requests", ()))
         state.intents.load(dumped.get("intents", ()))
         state.notes_ahead.load(dumped.get("notes_ahead", ()))
-        state.far_legs.load()
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: end.by if (end := inferred_end(one)) else None for one in untold}
         state.lineup.load(state.registry.all())

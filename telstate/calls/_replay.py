@@ -43,8 +43,8 @@ class Replay:
         """The ends that were due by the time of the last line, and that no line has. What left memory by them left with its outcome."""
         self._overrides = dict(overrides or {})
         self.engine = Engine(Settings(**self._overrides))
-        self._told_at: float | None = None
-        """The time of the last line that has one."""
+        self._told_at: float = 0.0
+        """The time of the last line that has one; 0 before any."""
         self._has_undated = False
         """True if callers on hold have come since, in lines without times."""
         self._grace: Limit | None = self.engine._grace

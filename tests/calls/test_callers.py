@@ -477,6 +477,37 @@ def test_whoever_may_have_been_transferred_is_not_a_caller_on_hold(
         assert (caller(engine).session_id, caller(engine).state) == (became, state)
 
 
+def test_a_caller_of_another_partition_is_found_in_any_order() -> None:
+    """Also if what that partition knew of them comes after they were forwarded again, and after they connected."""
+    came = {"from": FROM, "to": TO, "startedAt": 0.0}
+    taken_over = PinlessForwarded(call_id="p", sip_endpoint=OTHER, held=came, occurred_at=2.0)
+    again = PinlessForwarded(call_id="p", sip_endpoint=URI, occurred_at=4.0)
+    for order in permutations([taken_over, again, parse(connected(room=None, timestamp=6))]):
+        engine = Engine()
+        for event in order:
+            engine.receive(event, 6.0)
+        assert (caller(engine).session_id, caller(engine).state) == ("a", "connected")
+
+
+@pytest.mark.parametrize("restarted_before", range(5))
+def test_a_number_that_becomes_known_says_that_a_far_leg_is_the_caller(restarted_before: int) -> None:
+    """Until then the transferred caller may be the same as the one on hold. In any order, and after a restart at any place."""
+    number = js("dialin-connected", "a", sipFrom="sip:+12025550199@carrier.example")
+    transfer = webhook("calltransfer.triggered", "a", to_endpoint=OTHER)
+    events = [
+        *((0, hold()), (1, connected(number=None)), (20, transfer)),
+        *((22, connected("b", room="s")), (30, number)),
+    ]
+    for order in permutations(events):
+        engine = Engine()
+        at(engine, (0, ready(OTHER, "s")))
+        for place, (time, payload) in enumerate(order):
+            if place == restarted_before:
+                engine = Engine.restore(json.loads(json.dumps(engine.snapshot())))
+            engine.receive(parse(payload), float(time))
+        assert (caller(engine).session_id, caller(engine).state) == ("b", "connected")
+
+
 @pytest.mark.parametrize("number", [None, "+12025550142"])
 def test_a_dialin_that_left_memory_may_still_have_been_the_caller(number: str | None) -> None:
     """A withheld number links nobody. The limit is seen only after the session was forgotten, as in a log without timers."""

@@ -67,6 +67,13 @@ def test_who_gives_up_on_hold_is_not_an_earlier_call_of_their_number() -> None:
     assert replay.engine.unconnected()[0].held_s is None
 
 
+def test_a_log_may_begin_with_their_line() -> None:
+    """Only the line after it says when they called, which is enough: a call of their number an hour later is not theirs."""
+    others = [event("dialout.connected", "x", 0), *direct("b", 3600)]
+    assert state_of(replayed([hold(), *others])) == (CallerState.GAVE_UP, None)
+    assert state_of(replayed([hold(), *direct("a", 0), *others])) == (CallerState.CONNECTED, "a")
+
+
 def test_who_waits_at_the_end_of_the_log_still_waits() -> None:
     """Nothing says that the limit has passed."""
     replay = replayed(
