@@ -32,7 +32,7 @@ def whole(callers: Mapping[str, Span | None], dialins: Mapping[str, float | None
 
 @st.composite
 def days(draw: st.DrawFn) -> list[Happening]:
-    """Draw many calls of few numbers, in any order: held, forwarded, in rooms of a trunk, with times that change or are unknown."""
+    """Draw many calls of few numbers, in any order: held, forwarded, transferred, in rooms of a trunk, with times that change or are unknown."""
     day: list[Happening] = []
     for n in range(draw(st.integers(1, 4))):
         number = draw(NUMBERS)
@@ -52,6 +52,9 @@ def days(draw: st.DrawFn) -> list[Happening]:
             day.append((at, connection(dialect, f"s{n}", uri(room, draw(st.integers(0, 1))), number, at)))
         ends = draw(st.lists(TIMES, max_size=1))
         day += [(at, webhook("dialin.stopped", f"s{n}", room=room, timestamp=str(int(at)))) for at in ends]
+        if draw(st.integers(0, 3)) == 0:
+            to = uri(draw(st.sampled_from("rs")), draw(st.integers(0, 1)))
+            day.append((draw(TIMES), webhook("calltransfer.triggered", f"s{n}", to_endpoint=to)))
     return draw(st.permutations(day))
 
 
