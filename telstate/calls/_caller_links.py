@@ -53,8 +53,6 @@ __all__ = ["LOST", "CallerLinks"]
 LOST = (CallerState.GAVE_UP, CallerState.FAILED)
 _MOST_COMPARED = 64
 """So many callers of one number or room, and as many of its dial-ins, are compared at most: those that called last."""
-
-
 _FEW = 3
 """So many callers and dial-ins are compared sooner than split into groups."""
 
@@ -82,7 +80,7 @@ class CallerLinks:
         self._is_transferred = is_transferred
         self._dialins = DialinIndex()
         self._seen: dict[str, tuple[Any, ...]] = {}
-        """What was known of a dial-in when it was last looked at; at last its time."""
+        """The clues of each dial-in when it was last looked at."""
         self._spans: dict[str, Span | None] = {}
         """When a dial-in that is a caller can connect, by call id: as of when they were last looked at."""
         self._forwarded: dict[str, dict[str, None]] = {}
@@ -107,11 +105,11 @@ class CallerLinks:
     # --- callers and dial-ins ---------------------------------------------------------------------------------------
 
     def begin(self, sessions: Iterable[Session]) -> None:
-        """There are callers from now on: dial-ins matter, those before them too."""
+        """Index the dial-ins that are known when the first caller comes. Without callers none is indexed."""
         for session in sessions:
             if session.direction is Direction.DIALIN:
                 self._dialins.put(session)
-                self._seen[session.session_id] = self._facts_of(session)
+                self._seen[session.session_id] = self._clues_of(session)
 
     def in_room(self, room: str | None) -> list[Caller]:
         """List the callers for whom Daily made a room."""
@@ -151,15 +149,15 @@ class CallerLinks:
 
     def see(self, session: Session, now: float) -> None:
         """Something may be new of a dial-in: it may be a caller."""
-        facts, seen = self._facts_of(session), self._seen.get(session.session_id)
-        if seen == facts:
+        clues, seen = self._clues_of(session), self._seen.get(session.session_id)
+        if seen == clues:
             return
-        self._seen[session.session_id] = facts
+        self._seen[session.session_id] = clues
         self.now = now
         before = self._dialins.keys_of(session.session_id)
         after = self._dialins.put(session)
         keys = (after,) if before is None or before == after else (after, before)
-        times = {facts[-1]} if seen is None else {facts[-1], seen[-1]}
+        times = {clues[-1]} if seen is None else {clues[-1], seen[-1]}
         self._rematch(
             {endpoint for _, endpoint, _ in keys} if self._forwarded else set(),
             {room for _, _, room in keys} if self._rooms else set(),
@@ -167,8 +165,8 @@ class CallerLinks:
             None if None in times else [(time, time) for time in times],
         )
 
-    def _facts_of(self, session: Session) -> tuple[Any, ...]:
-        """Return all of a dial-in that decides whether it is a caller; at last its time."""
+    def _clues_of(self, session: Session) -> tuple[Any, ...]:
+        """Return all of a dial-in that decides which caller it is. The last item is its time."""
         return (
             session._evidence & Evidence.CONNECTED_BY_DAILY,
             *(session.sip_from, session.sip_endpoint, session.room, session.domain_id),
@@ -176,7 +174,7 @@ class CallerLinks:
         )
 
     def forget(self, session: Session) -> None:
-        """A session is about to leave memory. A caller that it was stays connected; that it may have been one is kept too."""
+        """A session is about to leave memory. The caller that it was stays connected; callers that it may have been stay in doubt."""
         for caller in self._unconnected_near(session):
             if not caller._in_doubt and self._may_be(caller, session):
                 write(caller, "_in_doubt", True)
@@ -217,7 +215,7 @@ class CallerLinks:
     ) -> None:
         """Find the callers among the dial-ins anew: by the strongest evidence first, because what it takes is not free for the next.
 
-        What changed has a time, if it is near that: of a number, only who called around it needs a look.
+        If `near` says when what changed happened, only callers and dial-ins of a number around those times are compared.
         """
         touched = [entry for endpoint in endpoints for entry in self._match_endpoint(endpoint)]
         touched += [entry for room in rooms.union(room for _, room in touched) for entry in self._match_room(room)]
@@ -511,7 +509,7 @@ class CallerLinks:
             self.begin(sessions)
 
     def change(self) -> None:
-        """The limits changed."""
+        """Compute all spans anew: the limits changed."""
         for _, caller in self._known.values():
             self._spans[caller.call_id] = self._span_of(caller)
 

@@ -1,4 +1,4 @@
-"""Which dial-in a caller on hold became, by forwards, rooms, numbers and times. Pure functions: `_callers.py` says when they are asked."""
+"""Which dial-in a caller on hold became, by forwards, rooms, numbers and times. Pure functions: `_caller_links.py` says when they are asked."""
 
 from __future__ import annotations
 

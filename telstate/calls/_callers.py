@@ -282,7 +282,12 @@ class Callers:
     def expire(self, now: float, before: float) -> list[Caller]:
         """Forget the callers that are due; return those that got to no session.
 
-        Whose limit came since the time before has another retention: the program was down for hours, and is about to let the limit pass.
+        A caller whose hold limit came due since `before` stays for another retention: the program was down for hours, and is about to
+        apply the limit.
+
+        Args:
+            now: the current time.
+            before: the time of the event before.
         """
         due = []
         for call_id, _ in self.known.due(now):

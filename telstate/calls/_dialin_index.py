@@ -33,9 +33,6 @@ class DialinIndex:
         self._arrived: dict[str, dict[str, None]] = {}
         self._into: dict[str, dict[str, None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def put(self, session: Session) -> DialinKeys:
         """Find a session under its keys from now on, if it is a dial-in; return them."""
         session_id = session.session_id

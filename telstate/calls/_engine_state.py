@@ -100,7 +100,7 @@ class EngineState:
         self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
         self._clean_up_at = float("-inf")
         self._before = 0.0
-        """The time before the current one, when something is forgotten."""
+        """The time of the event before, for those that forget. Not kept up to date while nothing is due."""
 
     def _see_dialin(self, session: Session) -> None:
         """Something may be new of a session that may be a caller on hold."""

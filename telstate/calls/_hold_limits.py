@@ -1,4 +1,4 @@
-"""The limits of callers on hold: after one of them they are lost, the other one only notifies."""
+"""The two limits of callers on hold: after the one they are lost, the other only notifies."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class HoldLimits:
         ]
 
     def is_over(self, call_id: str, now: float, since: float = float("-inf")) -> bool:
-        """Return whether a caller has waited too long, though no limit has passed, and not too long at a time before."""
+        """Return whether the last limit of a caller is overdue at `now`, and was not at `since`."""
         return since < self._limit.ends.get(call_id, now) < now
 
     def change(self, settings: Settings) -> None:

@@ -167,4 +167,4 @@ OTHER_EVENTS: Mapping[int, Callable[[EngineState, Any, float | None], Outcome]] 
     Subject.ACTION: _on_action,
     Subject.INTENT: _on_intent,
 }
-"""By what an event is about: takes it in. The last argument is the time of its receipt, if that is known."""
+"""The function that applies an event, by what it is about. Its last argument is the time of receipt, if that is known."""

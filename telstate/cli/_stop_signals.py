@@ -21,13 +21,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Takes the signals inside its block. The one after the last that it takes has the system's default effect, and so has each after the block.
+    """Handles the signals inside its block. After `patience + 1` of them, and after the block, a signal has the system's default effect.
 
     Args:
-        stop: called at each, with how many there were.
-        patience: so many are taken, and one more, which is to leave nothing that takes long.
-        manager: is told of the first one.
-        writer: of the log, in which a silence would look like a kill.
+        stop: called at each signal, with the number of signals so far.
+        patience: how many signals may wait for what still runs. The one after them should cut that off.
+        manager: systemd, which is notified.
+        writer: writes a line for each signal: without one, the log of a service that ends looks like that of a kill.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class StopSignals:
         self._manager = manager
         self._writer = writer
         self.count: int = 0
-        """How many there were."""
+        """How many signals came."""
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:

@@ -71,7 +71,7 @@ class DialAttempt:
         pending_starts: finds the call if the start gets no answer.
         timeouts: how long to wait.
         unique_user_id: True if the user id was made for this start, so that nobody else has it.
-        notes: what its session is to have as notes, if the user id is unique.
+        notes: the notes of its session, which is found by its user id: give none with one that is not unique.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -208,12 +208,12 @@ class DialAttempt:
         return self._is_searching
 
     async def _note_ahead(self) -> None:
-        """Write the notes of its session before there is one, where it will be: they are on it from its first event on, also after a kill."""
+        """Write the notes of its session ahead, in the partition of its room: so it has them from its first event on, also after a kill."""
         if self._notes:
             await self._place.keep(SessionAnnotated(user_id=self._user_id, room=self._room, notes=self._notes))
 
     async def _note(self) -> None:
-        """Write the notes on the session of an earlier process, in whichever room that is: an older telstate wrote none ahead."""
+        """Write the notes on a session that an earlier process started, in whichever room that is: an older telstate wrote none ahead."""
         if self._notes and self.session_id is not None:
             with self._unkept_is_logged("session-annotated"):
                 await self._place.keep(SessionAnnotated(session_id=self.session_id, notes=self._notes))
