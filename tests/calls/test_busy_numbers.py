@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from telstate import CallerState, Engine, parse
+from telstate import CallerState, Engine, Settings, parse
 from telstate.calls import _caller_links as module
-from tests.calls.test_callers import connected, hold
+from tests.calls import js
+from tests.calls.test_callers import FROM, caller, connected, hold, pass_time
 
 
 @pytest.fixture
@@ -66,3 +67,40 @@ def test_a_caller_stays_connected_however_many_dialins_follow_from_their_number(
     known = engine.caller("p")
     assert known is not None
     assert (known.state, known.session_id) == (CallerState.CONNECTED, "s0")
+
+
+@pytest.fixture
+def grouped(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine that looks only at what is near, however few have called."""
+    monkeypatch.setattr(module, "_FEW", 0)
+    return Engine(Settings(hold_limit=60))
+
+
+def test_whoever_turns_out_to_have_called_long_before_makes_room_for_another(grouped: Engine) -> None:
+    """What was near to them until then is compared once more."""
+    begun = 1_790_000_000.0
+    for call_id in "pq":
+        grouped.receive(parse(hold(call_id)), begun)
+    grouped.receive(parse(connected("s", timestamp=int(begun) + 5)), begun + 5)
+    assert [caller(grouped, call_id).session_id for call_id in "pq"] == [None, None]
+    grouped.receive(parse(hold("p")), begun - 1000)
+    assert [caller(grouped, call_id).session_id for call_id in "pq"] == [None, "s"]
+
+
+def test_a_dialin_of_which_only_the_end_is_known_may_have_been_a_caller_long_before(grouped: Engine) -> None:
+    """Then nobody says that they gave up."""
+    begun = 1_790_000_000.0
+    grouped.receive(parse(hold("p")), begun)
+    pass_time(grouped, begun + 100)
+    assert caller(grouped).state == "gave-up"
+    grouped.receive(parse(js("dialin-stopped", "s", sipFrom=f"sip:{FROM}@carrier.example")), begun + 900)
+    assert caller(grouped).state == "unknown"
+
+
+def test_a_longer_limit_is_for_callers_who_wait_already(grouped: Engine) -> None:
+    """A dial-in is near to them for longer then."""
+    begun = 1_790_000_000.0
+    grouped.receive(parse(hold("p")), begun)
+    grouped.change_settings(Settings(hold_limit=600))
+    grouped.receive(parse(connected("s", timestamp=int(begun) + 300)), begun + 300)
+    assert caller(grouped).session_id == "s"

@@ -489,6 +489,17 @@ def test_a_caller_of_another_partition_is_found_in_any_order() -> None:
         assert (caller(engine).session_id, caller(engine).state) == ("a", "connected")
 
 
+def test_a_participant_who_left_says_when_a_dialin_was_the_caller() -> None:
+    """Nobody reported that it connected, and its end is reported long after the limit."""
+    stopped_late = js("dialin-stopped", "a", sipFrom=f"sip:{FROM}@carrier.example")
+    left = webhook("participant.left", "a", joined_at=1_790_000_005, duration=60)
+    for order in permutations([hold(), stopped_late, left]):
+        engine = Engine()
+        for payload in order:
+            engine.receive(parse(payload), 1_790_000_000.0 if "callId" in payload else 1_790_002_000.0)
+        assert (caller(engine).session_id, caller(engine).held_s) == ("a", 5.0)
+
+
 @pytest.mark.parametrize("restarted_before", range(5))
 def test_a_number_that_becomes_known_says_that_a_far_leg_is_the_caller(restarted_before: int) -> None:
     """Until then the transferred caller may be the same as the one on hold. In any order, and after a restart at any place."""

@@ -74,6 +74,14 @@ def test_a_log_may_begin_with_their_line() -> None:
     assert state_of(replayed([hold(), *direct("a", 0), *others])) == (CallerState.CONNECTED, "a")
 
 
+def test_a_caller_may_leave_memory_before_a_line_dates_them() -> None:
+    """More come without a time than are remembered."""
+    replay = Replay({"max_parked": 1})
+    for line in (hold("p"), hold("q"), event("dialout.connected", "x", 0)):
+        replay.feed(json.dumps(line).encode())
+    assert [one.call_id for one in replay.engine.unconnected()] == ["q"]
+
+
 def test_who_waits_at_the_end_of_the_log_still_waits() -> None:
     """Nothing says that the limit has passed."""
     replay = replayed(

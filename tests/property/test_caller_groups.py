@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,13 @@ TIMES = st.sampled_from([0, 3, 30, 58, 61, 63, 120, 124, 178, 190, 660, 662, 700
 def whole(callers: Mapping[str, Span | None], dialins: Mapping[str, float | None], _: object) -> list[Any]:
     """One group of all, whatever happened."""
     return [([*callers], [*dialins])]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def groups_of_few() -> Iterator[None]:
+    """Split few callers and dial-ins too: more of them would need longer examples."""
+    with mock.patch.object(_caller_links, "_FEW", 0):
+        yield
 
 
 @st.composite
