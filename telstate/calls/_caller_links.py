@@ -164,6 +164,9 @@ class CallerLinks:
             {number for number, _, _ in keys},
             None if None in times else [(time, time) for time in times],
         )
+        for caller in self._unconnected_near(session):  # a limit may have passed before this was known
+            if caller.state is CallerState.GAVE_UP and self._may_be(caller, session):
+                self.settle(caller)
 
     def _clues_of(self, session: Session) -> tuple[Any, ...]:
         """Return all of a dial-in that decides which caller it is. The last item is its time."""

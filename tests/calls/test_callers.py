@@ -489,6 +489,23 @@ def test_a_caller_of_another_partition_is_found_in_any_order() -> None:
         assert (caller(engine).session_id, caller(engine).state) == ("a", "connected")
 
 
+@pytest.mark.parametrize(("theirs", "shown"), [(None, None), (None, FROM), (FROM, None)])
+def test_nobody_gave_up_who_may_be_a_dialin_that_is_reported_late(theirs: str | None, shown: str | None) -> None:
+    """A withheld number links nobody. It connected before the limit passed, and Daily reports that before it or after."""
+    for is_late in (False, True):
+        engine = Engine()
+        at(engine, (0, hold(number=theirs)), (0, hold("q", "+12025550199")))
+        event = parse(connected(number=shown, timestamp=300))
+        if not is_late:
+            engine.receive(event, 300.0)
+        pass_time(engine, 700.0)
+        if is_late:
+            engine.receive(event, 800.0)
+        states = [caller(engine, call_id).state for call_id in "pq"]
+        assert states == ["unknown", "unknown" if shown is None else "gave-up"]
+        assert caller(engine).amended is is_late
+
+
 def test_a_participant_who_left_says_when_a_dialin_was_the_caller() -> None:
     """Nobody reported that it connected, and its end is reported long after the limit."""
     stopped_late = js("dialin-stopped", "a", sipFrom=f"sip:{FROM}@carrier.example")
