@@ -17,7 +17,7 @@ from telstate.calls._recorder import note_anomaly
 from telstate.calls._settings import Settings
 from telstate.calls._timers import Limit
 from telstate.errors import ParseError, TelstateError
-from telstate.events import Dialect, Event, SettingsChanged
+from telstate.events import Dialect, SettingsChanged
 from telstate.events._dialects.journal import base_of
 from telstate.events._parse import ParsedLine, parse_line
 from telstate.events._sessionless import WaitingCaller
@@ -46,7 +46,7 @@ class Replay:
         self._told_at: float = 0.0
         """The time of the last line that has one; 0 before any."""
         self._has_undated = False
-        """True if callers on hold have come since, in lines without times."""
+        """True if callers on hold have come since, in lines without times: the lines around theirs say when they called."""
         self._grace: Limit | None = self.engine._grace
         """Of signs of an end. None for a journal, which has these ends as events."""
         self.at: float | None = None
@@ -73,14 +73,13 @@ class Replay:
         self.at, self.dialect, self.is_record = at, dialect, is_record
         if type(event) is SettingsChanged:
             event = event.model_copy(update={"settings": {**event.settings, **self._overrides}})
-        if at is None:
-            if dialect == Dialect.WEBHOOK:  # callers on hold are its only lines without a time
-                self._place(event)
-        else:
+        if at is not None:
             self._told_at = at
             if self._has_undated:
                 self.engine._callers.date(at)
                 self._has_undated = False
+        elif dialect == Dialect.WEBHOOK and isinstance(event, WaitingCaller):
+            self.engine._callers.log_at, self._has_undated = self._told_at, True
         if event is not None:
             outcome = self.engine.receive(event, at, dialect=dialect)
             grace, now = self._grace, self.engine.now
@@ -104,13 +103,6 @@ class Replay:
             The outcomes, which carry what left memory.
         """
         return [] if self._grace is None else self.engine.infer_ends(None)
-
-    def _place(self, event: Event | None) -> None:
-        """Find out when an event happened whose line has no time: the lines around it say when a caller called."""
-        if isinstance(event, WaitingCaller):
-            self.engine._callers.log_at, self._has_undated = self._told_at, True
-        elif event is not None and event.occurred_at is not None:
-            self._told_at = event.occurred_at
 
     def _infer_ends(self, outcome: Outcome, now: float) -> None:
         """End the sessions whose sign is due by the time of the log. What leaves memory by that leaves with the event's outcome."""

@@ -88,7 +88,7 @@ class Log:
         self._write(logging.ERROR, event, facts)
 
     def failed(self, event: str, error: BaseException, **facts: Any) -> None:
-        """Log a failure after which it is tried again: a warning, or an error if nobody foresaw it."""
+        """Log a failure after which the work is tried again: as a warning, or as an error if nobody foresaw it."""
         level = logging.WARNING if isinstance(error, TelstateError) else logging.ERROR
         self._write(level, event, {**failure_of(error), **facts})
 

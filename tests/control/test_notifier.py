@@ -346,6 +346,7 @@ async def test_when_a_receiver_is_back_what_waited_goes_at_once() -> None:
         assert clock.now() - back < 300, "no message was tried for as long as that any more"
 
 
+@pytest.mark.long
 async def test_retry_after_is_kept_and_redirects_are_not_followed() -> None:
     """Neither is a success."""
     answers = [status(503, retry_after="300"), status(307, location="/hook/elsewhere"), status(204)]

@@ -312,6 +312,7 @@ async def test_a_failure_of_ours_is_one_line_and_an_answer(caplog: pytest.LogCap
     assert "2025550123" not in lines[0]
 
 
+@pytest.mark.long
 async def test_an_idle_connection_is_closed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a pause, not after so many requests."""
     for phase in protocol._TIMEOUTS:

@@ -126,6 +126,7 @@ def test_a_bot_that_is_there_first_hears_the_caller_at_once(daily: FakeDaily, re
     assert events(daily, call.room) == kinds
 
 
+@pytest.mark.long
 def test_a_call_that_the_receiver_does_not_accept_is_rejected(daily: FakeDaily, receiver: Receiver) -> None:
     """It is told again and again while the caller hears ringback, then the carrier gets a 480. No event says so."""
     make(daily, receiver)
@@ -157,6 +158,7 @@ def test_an_answer_that_comes_after_a_failure_is_in_time(daily: FakeDaily, recei
     assert connected(daily, call_id).live
 
 
+@pytest.mark.long
 def test_a_receiver_that_is_too_slow_is_no_receiver(daily: FakeDaily, receiver: Receiver) -> None:
     """The caller does not wait longer than the budget."""
     make(daily, receiver)
