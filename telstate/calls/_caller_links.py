@@ -157,7 +157,8 @@ class CallerLinks:
         before = self._dialins.keys.get(session.session_id)
         after = self._dialins.put(session)
         keys = (after,) if before is None or before == after else (after, before)
-        times = {facts[-1]} if seen is None else {facts[-1], seen[-1]}
+        time = facts[-1]
+        times = (time,) if seen is None or seen[-1] == time else (time, seen[-1])
         self._rematch(
             {endpoint for _, endpoint, _ in keys} if self._forwarded else set(),
             {room for _, _, room in keys} if self._rooms else set(),
