@@ -105,7 +105,7 @@ class EngineState:
     def _see_dialin(self, session: Session) -> None:
         """Something may be new of a session that may be a caller on hold."""
         if self.callers.known and session.direction is Direction.DIALIN:
-            self.callers.see(session, self.now)
+            self.callers.links.see(session, self.now)
 
     def advance(self, now: float) -> None:
         """Set the time to `now`, unless it is later already, and forget what is due.
@@ -170,7 +170,8 @@ class EngineState:
         """Forget sessions that leave memory, while those that leave after them are still known."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session, LEGS_NOTED))
-            self.callers.forget(session)
+            if self.callers.known:
+                self.callers.links.forget(session)
             self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:
