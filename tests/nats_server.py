@@ -20,11 +20,12 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
+import anyio
 import pytest
 
 from tests.ports import free_ports
 
-__all__ = ["NatsCluster", "NatsServer", "nats_server", "shared_nats"]
+__all__ = ["NatsCluster", "NatsServer", "certificate_in", "nats_server", "shared_nats"]
 
 _START_WITHIN = 10.0
 _TRIES = 5
@@ -39,6 +40,16 @@ def binary() -> str:
             pytest.fail(hint)
         pytest.skip(hint)
     return found
+
+
+async def certificate_in(folder: Path) -> tuple[Path, Path]:
+    """Make a key and a certificate for a server on this machine, which nobody has signed but itself."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", *subject]
+    await anyio.run_process(command)
+    return key, certificate
 
 
 class NatsServer:

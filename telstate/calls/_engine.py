@@ -65,7 +65,6 @@ _COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
 
 _SNAPSHOT_VERSION = 4
 
-
 _DAILY_JS = Dialect.DAILY_JS
 _TOLD_BY: Mapping[str | None, int] = {
     Dialect.DAILY_JS: Evidence.BY_DAILY_JS,

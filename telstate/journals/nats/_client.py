@@ -1,4 +1,4 @@
-"""One client of NATS, which comes back by itself. Only this module and `_closing_client` know nats-py, whose successor may need other calls.
+"""One client of NATS, which comes back by itself. Only this module and `_patched_client` know nats-py, whose successor may need other calls.
 
 All answers, and all that readers are sent, come to one subscription: hundreds of readers with one of their own each would cost an idle
 process most of its time and memory. Errors of the client are `NatsUnavailable`s here, or `NatsRefused`s where trying again changes nothing.
@@ -21,9 +21,9 @@ from nats.errors import AuthorizationError, MaxPayloadError, NoRespondersError
 from nats.errors import Error as ClientError
 
 from telstate.errors import DefinitionError, JournalError
-from telstate.journals.nats._closing_client import ClosingClient
 from telstate.journals.nats._credentials import check_credentials, check_seed
 from telstate.journals.nats._errors import MessageTooLarge, NatsNotPermitted, NatsUnavailable
+from telstate.journals.nats._patched_client import PatchedClient
 from telstate.routing._log import Log, text_of
 
 __all__ = ["NatsClient", "Receive"]
@@ -130,7 +130,7 @@ class NatsClient:
                 check(path)
 
     async def _connect(self, within: float) -> Client:
-        client = ClosingClient()
+        client = PatchedClient()
         self._refused.clear()
         self._deaf = None
         connected = False

@@ -14,7 +14,7 @@ from telstate import DefinitionError, JournalError, RevisionConflict
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, declare
 from telstate.journals.nats._connection import Message
 from telstate.journals.nats._errors import MessageTooLarge, NatsNotPermitted, NatsRefused, NatsUnavailable, StreamFull
-from tests.nats_server import NatsServer
+from tests.nats_server import NatsServer, certificate_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 SMALL = StreamSettings(partitions=4, max_bytes=1 << 24)
@@ -205,11 +205,7 @@ async def test_a_user_who_hears_no_answers_is_told_why(tmp_path: Path) -> None:
 
 async def test_tls_with_an_authority_of_its_own(tmp_path: Path, names: Names) -> None:
     """A client that does not know the authority is not connected."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", *subject]
-    await anyio.run_process(command)
+    key, certificate = await certificate_in(tmp_path)
     with NatsServer(tmp_path / "nats", f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}') as server:
         trusting = ssl.create_default_context(cafile=str(certificate))
         async with NatsConnection(server.url, tls=trusting) as connection:

@@ -1,21 +1,27 @@
-"""However connections to NATS begin and end, none of their sockets stays open: each test counts those of this process."""
+"""However connections to NATS begin and end, none of their sockets stays open, and no event loop reads certificates.
+
+The tests of sockets count those of this process.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import os
+import ssl
 import stat
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
 
 from telstate import JournalError
 from telstate.journals.nats import NatsConnection
-from tests.nats_server import NatsServer
+from tests.nats_server import NatsServer, certificate_in
 from tests.routing import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -102,3 +108,24 @@ async def test_a_connection_that_is_closed_while_it_is_made_again(nats_server: N
                 group.start_soon(partial(anyio.to_thread.run_sync, nats_server.start))
                 await anyio.sleep(wait)
                 await connection.aclose()
+
+
+async def test_certificates_are_read_once_and_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the URL does not say that the server wants TLS, and the connection is made a second time."""
+    key, certificate = await certificate_in(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    make, threads = ssl.create_default_context, list[threading.Thread]()
+
+    def noted() -> ssl.SSLContext:
+        threads.append(threading.current_thread())
+        return make()
+
+    monkeypatch.setattr("ssl.create_default_context", noted)
+    with NatsServer(tmp_path / "nats", f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}') as server:
+        async with NatsConnection(server.url) as connection:
+            server.kill()
+            await until(lambda: not connection.is_connected)
+            await anyio.to_thread.run_sync(server.start)
+            await until(lambda: connection.is_connected)
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
