@@ -332,9 +332,8 @@ class Engine:
     def _on_repeated(self, event: Event, now: float | None) -> Outcome:
         state = self._state
         if isinstance(event, WaitingCaller) and state.callers.of(event) is not None:
-            state.callers.hold(
-                event, state.number, now, state.now
-            )  # pipecat's runner may know the number, and the webhook not
+            # Pipecat's runner may know the number, and the webhook not.
+            state.callers.hold(event, state.number, now, state.now)
         session_id = event.session_id or self._state.registry.match(event)
         session = self._state.registry.get(session_id) if session_id is not None else None
         if session is not None:

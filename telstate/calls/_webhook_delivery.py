@@ -41,8 +41,7 @@ def key_of(event: Event, fields: Mapping[str, Any]) -> str:
 _FURTHER_KEYS: Mapping[type[Event], tuple[str, ...]] = {
     MeetingEnded: ("room", "meeting_id"),
     DialinReady: ("sip_endpoint",),  # the id has only the second: two endpoints that are ready in one second share it
-    **dict.fromkeys(
-        (DialinWarning, DialoutWarning), ("occurred_at", "error_msg")
-    ),  # all warnings of a session share one id
+    # All warnings of a session share one id.
+    **dict.fromkeys((DialinWarning, DialoutWarning), ("occurred_at", "error_msg")),
 }
 """What else is in the key of some events, besides their type and id."""

@@ -298,9 +298,8 @@ async def test_an_unreported_end_holds_a_slot_only_until_a_dial_waits_for_it(
         first, second = await phone.dial("+12025550111"), await phone.dial("+12025550112")
         await phone.until(lambda: not phone.daily.live())
         assert phone.dialer.sizes()["slots"] == 2
-        await phone.clock.sleep(
-            0.3
-        )  # else the second may be too fresh for one look at both, and the dial needs only one slot
+        # Else the second may be too fresh for one look at both, and the dial needs only one slot.
+        await phone.clock.sleep(0.3)
         with anyio.fail_after(5):
             assert await phone.dial()
         await phone.until(lambda: {session_of(first).cause, session_of(second).cause} == {"completed"})
