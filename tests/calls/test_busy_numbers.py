@@ -90,13 +90,15 @@ def test_whoever_turns_out_to_have_called_long_before_makes_room_for_another(gro
 
 
 def test_a_dialin_of_which_only_the_end_is_known_may_have_been_a_caller_long_before(grouped: Engine) -> None:
-    """Then nobody says that they gave up."""
+    """Then nobody says that they gave up, until it is known when it began."""
     begun = 1_790_000_000.0
     grouped.receive(parse(hold("p")), begun)
     pass_time(grouped, begun + 100)
     assert caller(grouped).state == "gave-up"
     grouped.receive(parse(js("dialin-stopped", "s", sipFrom=f"sip:{FROM}@carrier.example")), begun + 900)
     assert caller(grouped).state == "unknown"
+    grouped.receive(parse(connected("s", timestamp=int(begun) + 890)), begun + 901)
+    assert caller(grouped).state == "gave-up"
 
 
 def test_a_longer_limit_is_for_callers_who_wait_already(grouped: Engine) -> None:
