@@ -39,6 +39,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # httpx reads all root certificates for each client, which takes 20 ms or more: the clients of a process share what the first one read.
 mock.patch("httpx._transports.default.create_ssl_context", cache(httpx.create_ssl_context)).start()
 
+# A machine that stands still for a second blocks each loop: that is no line of the log of any test but those that block one themselves.
+mock.patch("telstate.routing._self_checks._BLOCKED_AFTER", 60.0).start()
+
 # A shell ignores SIGINT for its background jobs, and every process started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

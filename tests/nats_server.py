@@ -22,7 +22,9 @@ from typing import Self
 
 import pytest
 
-__all__ = ["NatsCluster", "NatsServer", "free_ports", "nats_server", "shared_nats"]
+from tests.ports import free_ports
+
+__all__ = ["NatsCluster", "NatsServer", "nats_server", "shared_nats"]
 
 _START_WITHIN = 10.0
 _TRIES = 5
@@ -37,16 +39,6 @@ def binary() -> str:
             pytest.fail(hint)
         pytest.skip(hint)
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody uses now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class NatsServer:

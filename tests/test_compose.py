@@ -25,7 +25,8 @@ import yaml  # type: ignore[import-untyped]
 from telstate.testing import WebhookSender
 from tests.cli.running import json_lines, telstate
 from tests.documents import ROOT, blocks
-from tests.nats_server import binary, free_ports
+from tests.nats_server import binary
+from tests.ports import free_ports
 
 FOLDER = ROOT / "examples" / "cluster"
 NODES = ("nats-one", "nats-two", "nats-three")

@@ -13,7 +13,6 @@ import re
 import runpy
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from telstate import Cause, Direction, PinlessDialin, SipTrunkIncoming, State
 from telstate.control import Room
 from telstate.testing import Sent, SimulatedCall, WebhookSender
 from telstate.testing._sender import body_of
+from tests.ports import free_port
 from tests.sources.live import installed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -188,8 +188,7 @@ SERVICES = [
 @pytest.mark.parametrize("program", SERVICES)
 def test_with_a_key_it_serves_until_sigterm(program: str) -> None:
     """No events arrive, so nothing is asked of Daily."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "DAILY_API_KEY": "k",
@@ -412,8 +411,7 @@ def test_the_dialout_app_needs_no_guards() -> None:
 def test_the_fastapi_app_receives_and_answers(tmp_path: Path) -> None:
     """Run as its docstring says. It is killed between two webhooks and still knows the call."""
     secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable,
         "-m",

@@ -62,7 +62,7 @@ def test_a_million_events(dialect: Dialect, tmp_path: Path) -> None:
     assert 0 < large.peak < 1.5 * small.peak, f"{small.peak} KiB for {few} events, {large.peak} KiB for {many}"
     assert b"lines" in large.shown
     assert large.updates > 20
-    assert large.longest_pause < 1.0
+    assert large.longest_pause < 5.0, "a bar that stands still moves no more until the end"
 
 
 def test_every_call_ends_if_a_sixth_of_the_ends_are_lost() -> None:

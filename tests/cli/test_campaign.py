@@ -21,9 +21,10 @@ from telstate.control import Campaign, RetryPlan, read_contacts
 from telstate.journals import SqliteJournal
 from telstate.testing import PhoneLine
 from tests.cli.running import command, environment, json_lines, run_process, telstate
-from tests.cli.test_fake_daily import Fake, fake_daily, free_port, until
+from tests.cli.test_fake_daily import Fake, fake_daily, until
 from tests.cli.test_serve import SECRET
 from tests.control.dial_setup import in_memory
+from tests.ports import free_port
 
 ANN, BOB, CAT, DAN = (f"+1202555010{place}" for place in range(1, 5))
 PEOPLE = f"number,name,shop\n{ANN},Ann Smith,North\n{BOB},Bob,\n{CAT},Cat,\nbanana,,\n"
@@ -319,7 +320,7 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_pause_resume_and_stop_from_another_process(tmp_path: Path) -> None:
     """A pause holds over SIGTERM, which ends the service in order; a stop is for good."""
-    people = [f"+12025551{place:03}" for place in range(40)]
+    people = [f"+12025551{place:03}" for place in range(200)]
     port = free_port()
     with faking(tmp_path, port, {"*": {"answers": 0.1, "talks": 0.1}}, people) as fake:
         with campaign(tmp_path, fake, port, "--starts-per-second", "5") as first:

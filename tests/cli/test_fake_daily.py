@@ -25,6 +25,7 @@ from tests.cli.running import command, environment, run_process, telstate
 from tests.cli.test_serve import SECRET
 from tests.cli.test_serve import serving as service
 from tests.documents import blocks
+from tests.ports import free_port
 
 ANN, BOB, CAT = "+12025550101", "+12025550102", "+12025550103"
 SUPPORT = "+12025550150"
@@ -147,15 +148,6 @@ def until(holds: Callable[[], object], within: float = 30) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.mark.long

@@ -199,7 +199,10 @@ def test_marks_and_dead_letters_move(journal: Path, url: str, monkeypatch: pytes
                         await calls.idle()
                         await anyio.sleep_forever()
 
-    asyncio.run(own())
+    for _ in range(10):  # once, unless the machine stands still until the time is over
+        asyncio.run(own())
+        if len(RAN) > 1:
+            break
     assert Counter(RAN) == Counter({"unfinished": 1, "fails": 1}), "the dead letter was retried, the rest is done"
 
 
@@ -313,7 +316,7 @@ def test_workers_must_not_run(journal: Path, url: str) -> None:
     async def run() -> None:
         async with NatsConnection(url.rsplit("/", 2)[0]) as connection:
             streams = await declare(connection, names, SMALL)
-            key, value = names.worker("a"), json.dumps({"alive": True, "ttl": 0.3}).encode()
+            key, value = names.worker("a"), json.dumps({"alive": True, "ttl": 2.5}).encode()
 
             async def renew() -> None:
                 while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from telstate.cli import _live_stream
 from tests.cli.running import environment, telstate
 from tests.cli.test_serve import SECRET, event, sent, serving
 from tests.cli.test_tail import tail
+from tests.ports import free_port
 from tests.threaded_server import ThreadedServer
 
 TOKEN = "0123456789abcdef0123"
@@ -67,8 +67,7 @@ def test_it_prints_what_tail_prints_of_the_journal(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_after_a_restart_it_goes_on(tmp_path: Path) -> None:
     """And says whether something is missing."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     with serving(tmp_path, "--port", port, **ENV) as (process, url):
         assert asyncio.run(sent(url, SECRET, event(2))) == [200]
         running = tail(url, "--csv", "--token", TOKEN)

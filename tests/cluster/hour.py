@@ -32,7 +32,8 @@ from telstate.events import Dialect
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, Worker, _showing, _streams, _views
 from telstate.testing import Noise, WebhookSender, simulate
 from tests.cluster.fleet import ROOT
-from tests.nats_server import NatsServer, free_ports
+from tests.nats_server import NatsServer
+from tests.ports import free_ports
 
 __all__ = ["Sampled", "grown", "run"]
 

@@ -61,7 +61,7 @@ async def main(journal: str, port: int, daily: str, when: str) -> None:
         async with (
             Dispatcher(Router(), journal=SqliteJournal(journal), control=control) as calls,
             serve_webhooks(calls, secrets=[SECRET], listening=listening),
-            Dialer(calls, room=ROOMS[0], find_within=1.0, find_intervals=[0.2], stop_timeouts=[1.0]) as dialer,
+            Dialer(calls, room=ROOMS[0], find_within=4.0, find_intervals=[0.2], stop_timeouts=[4.0]) as dialer,
         ):
             if when == "kept":
                 calls.observe(_DiesOnceKept())

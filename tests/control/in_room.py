@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -35,7 +34,7 @@ class FakeClient:
         raises: the exception that a method raises, by name, instead of sending.
         people: the participants.
         joined: whether it is in a call.
-        delay: seconds before an answer.
+        may_answer: set; until it is, answers wait.
         completed: how often completions were called.
         swallowed: the exceptions of completions.
     """
@@ -46,7 +45,8 @@ class FakeClient:
         self.raises: dict[str, Exception] = {}
         self.people: Any = {"local": {"id": "bot", "info": {"userName": "Bot", "isLocal": True}}}
         self.joined = True
-        self.delay = 0.0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.completed = 0
         self.swallowed: list[BaseException] = []
         self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
@@ -55,6 +55,7 @@ class FakeClient:
 
     def release(self) -> None:
         """Answer the queued requests, and end."""
+        self.may_answer.set()
         self._queue.put(None)
         self._thread.join(10)
         assert not self._thread.is_alive(), "a completion held up the thread"
@@ -109,7 +110,7 @@ class FakeClient:
         answers = self.answers.get(name, [usual])
 
         def answer() -> None:
-            time.sleep(self.delay)
+            self.may_answer.wait(60)
             for one in answers:
                 self.completed += 1
                 completion(*one)

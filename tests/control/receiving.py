@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from tests.threaded_server import ThreadedServer
@@ -16,7 +17,7 @@ from tests.threaded_server import ThreadedServer
 if TYPE_CHECKING:
     from telstate.testing import FakeDaily
 
-__all__ = ["SECRET", "Receiver", "daily", "receiver"]
+__all__ = ["SECRET", "Receiver", "daily", "has_come", "receiver"]
 
 SECRET = b64encode(b"a secret of ours").decode()
 
@@ -56,6 +57,15 @@ class Receiver(ThreadedServer):
 
         super().__init__(Handler)
         self.url += "/receiver"
+
+
+async def has_come(daily: FakeDaily, before: int, more: int = 1) -> bool:
+    """Whether Daily has more requests than before. Else a client with a short timeout found no time to send them: the machine stood still."""
+    with anyio.move_on_after(1):
+        while len(daily.seen) < before + more:  # noqa: ASYNC110 - it lives in another thread
+            await anyio.sleep(0.005)
+        return True
+    return False
 
 
 @pytest.fixture

@@ -206,15 +206,15 @@ async def test_a_completion_never_blocks() -> None:
 async def test_a_late_answer_is_logged() -> None:
     """It may report a call that nobody knows. A second answer is ignored."""
     fake = FakeClient()
-    fake.delay = 0.1
+    fake.may_answer.clear()
     control = ClientControl(fake, timeout=0.02)
     with structlog.testing.capture_logs() as logs:
         with pytest.raises(UnknownResult):
             await control.start(PHONE)
         with pytest.raises(UnknownResult):
             await control.stop(answered())
+        fake.may_answer.set()
         await until(lambda: len(logs) == 2)
-        fake.delay = 0
         fake.answers["start_dialout"] = [("s1", None), ("s2", None)]
         assert await ClientControl(fake).start(PHONE) == "s1"
         fake.release()
@@ -228,7 +228,7 @@ async def test_a_late_answer_is_logged() -> None:
 def test_an_answer_after_the_event_loop_has_ended() -> None:
     """It is ignored."""
     fake = FakeClient()
-    fake.delay = 0.2
+    fake.may_answer.clear()
 
     async def leave() -> None:
         with pytest.raises(UnknownResult):

@@ -187,11 +187,11 @@ async def test_a_refused_start_is_an_event(setup: Setup) -> None:
 
 async def test_pauses_grow(setup: Setup) -> None:
     """The last one repeats."""
-    async with setup(pauses=[0.0, 0.25]) as phone:
+    async with setup(pauses=[0.0, 3.0]) as phone:
         phone.daily.lines[NUMBER] = [BUSY, BUSY, PhoneLine()]
         await phone.dial()
         first, second, third = (leg.started_at for leg in phone.daily.sessions)
-        assert second - first < 0.18 < third - second
+        assert second - first < 2.2 < third - second
 
 
 @pytest.mark.long
@@ -364,7 +364,7 @@ async def test_waiters_wake_though_no_event_reports_the_end(setup: Setup) -> Non
             group.start_soon(phone.dial)
             await phone.until(phone.calls.live)
             with pytest.raises(CallEnded) as ended:
-                await phone.calls.wait_for(phone.calls.live()[0].session_id, State.ANSWERED, timeout=5)
+                await phone.calls.wait_for(phone.calls.live()[0].session_id, State.ANSWERED, timeout=60)
             assert ended.value.session.ended_by == "local"
             group.cancel_scope.cancel()
 
@@ -468,8 +468,8 @@ async def test_shut_down_ends_calls_that_ring(tmp_path: Path) -> None:
 async def test_a_call_answered_while_it_is_ended_is_answered(setup: Setup) -> None:
     """The ring timeout came first, and the stop was on its way: somebody who picked up is not called again."""
     async with setup() as phone:
-        phone.daily.lines[NUMBER] = PhoneLine(answers=0.4)
-        phone.on_stop(delay=0.4)
+        phone.daily.lines[NUMBER] = PhoneLine(answers=1.5)
+        phone.on_stop(delay=3)
         result = await phone.dial(ring_timeout=0.2)
         assert outcomes(result) == ["answered"]
         assert session_of(result).ended
@@ -511,9 +511,9 @@ async def test_a_call_answered_while_its_dial_is_cancelled_is_ended(setup: Setup
 async def test_an_answer_reported_while_the_next_attempt_rings_is_the_last(setup: Setup) -> None:
     """There is no third start, though the second was not answered."""
     async with setup() as phone:
-        late = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.4})
+        late = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 2.0})
         phone.daily.lines[NUMBER] = [late, PhoneLine(answers=None), PhoneLine()]
-        result = await phone.dial(ring_timeout=0.6)
+        result = await phone.dial(ring_timeout=4)
         assert outcomes(result) == ["answered", "unanswered"]
         assert result
         assert result.session.session_id == result.attempts[0].session_id
@@ -522,9 +522,9 @@ async def test_an_answer_reported_while_the_next_attempt_rings_is_the_last(setup
 
 async def test_an_answer_reported_while_the_next_attempt_is_refused_for_good_is_an_answer(setup: Setup) -> None:
     """The result of somebody who picked up is not "refused"."""
-    async with setup(pauses=[0.2]) as phone:
-        first = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.5})
-        phone.daily.lines[NUMBER] = [first, PhoneLine(refuses=refusals.NOT_ALLOWED, answer_after=0.4)]
+    async with setup(pauses=[0.2], start_timeout=20) as phone:
+        first = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 2.5})
+        phone.daily.lines[NUMBER] = [first, PhoneLine(refuses=refusals.NOT_ALLOWED, answer_after=4)]
         result = await phone.dial()
         assert outcomes(result) == ["answered", "refused"]
         assert (result.outcome, result.error) == (DialOutcome.ANSWERED, None)
@@ -717,7 +717,7 @@ async def test_over_http(first: PhoneLine, expected: list[str]) -> None:
     """REST, presence and webhooks carry what the tests in memory assume."""
     async with over_http() as phone:
         phone.daily.lines[NUMBER] = [first, PhoneLine()]
-        assert outcomes(await phone.dial(ring_timeout=0.3)) == expected
+        assert outcomes(await phone.dial()) == expected
         assert phone.daily.most_at_once(NUMBER) == 1
 
 

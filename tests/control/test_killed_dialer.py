@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from tests.control.dial_plans import broken_promises, plan_of
 from tests.control.dialing_child import ROOMS, SECRET
 from tests.control.hanging_up_child import NUMBER
 from tests.control.noting_child import NOTES
+from tests.ports import free_port
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
@@ -52,8 +52,7 @@ def results(said: bytes) -> list[dict[str, Any]]:
 def run(folder: Path, seed: int, intents: int, kills: int = 4) -> tuple[dict[str, list[object]], Counter[str]]:
     """Kill, and start again; return which promises did not hold, and how the intents ended. With an odd seed presence tells nothing."""
     random = Random(seed)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     plans = [plan_of(seed, number, ROOMS) for number in range(intents)]
     said: list[dict[str, Any]] = []
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2, 2, 2, 2]) as daily:
@@ -91,8 +90,7 @@ def test_no_intent_is_dialled_twice_by_processes_that_are_killed(tmp_path: Path)
 @pytest.mark.parametrize("when", ["accepted", "kept"])
 def test_a_call_that_was_being_ended_at_the_ring_timeout_is_unanswered(when: str, tmp_path: Path) -> None:
     """Though the process was killed before it knew the end: nobody decided that they should not be reached."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2]) as daily:
         daily.host(ROOMS[0])
         daily.lines[NUMBER] = PhoneLine(answers=None)
@@ -109,8 +107,7 @@ def test_a_call_that_was_being_ended_at_the_ring_timeout_is_unanswered(when: str
 
 def test_the_end_of_a_call_has_its_notes_though_its_campaign_was_killed(tmp_path: Path) -> None:
     """Whoever hears of it next knows them, also who runs no campaign: they were kept before the start was sent."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2, 2, 2, 2]) as daily:
         daily.host(ROOMS[0])
         daily.lines[NUMBER] = PhoneLine(answers=0.1, talks=0.2)

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
 import pytest
 
 from telstate.control import DailyApi, Telephony
@@ -28,7 +27,7 @@ from telstate.options import Dtmf, Permissions, PhoneDialout, Refer, SipDialout,
 from telstate.testing import FakeDaily, PhoneLine, refusals
 from telstate.testing._daily import KEY
 from telstate.testing._faults import Fault, cut, hang, instead, lost
-from tests.control.receiving import Receiver
+from tests.control.receiving import Receiver, has_come
 
 pytestmark = pytest.mark.anyio
 
@@ -286,8 +285,12 @@ async def test_other_requests_are_never_retried(daily: FakeDaily, fault: Fault) 
     daily.rules["*"] = fault
     async with telephony(daily, timeout=0.05 if fault is hang else 5) as phones:
         for request in NOT_IDEMPOTENT.values():
-            with pytest.raises(DailyError) as raised:
-                await request(phones)
+            for _ in range(10):
+                before = len(daily.seen)
+                with pytest.raises(DailyError) as raised:
+                    await request(phones)
+                if fault is not hang or await has_come(daily, before):
+                    break
             refused = raised.value.status == 429
             assert type(raised.value) is (TemporarilyNotAvailable if refused else UnknownResult)
     assert paths_of(daily) == list(NOT_IDEMPOTENT)
@@ -298,10 +301,16 @@ async def test_stops_are_retried(daily: FakeDaily, fault: Fault) -> None:
     """To end a session twice is the same as once."""
     daily.rules["*"] = fault
     async with telephony(daily, timeout=0.05 if fault is hang else 5) as phones:
+        came = list[str]()
         for request in IDEMPOTENT.values():
-            with pytest.raises(DailyError):
-                await request(phones)
-    assert paths_of(daily) == [path for path in IDEMPOTENT for _ in range(TRIES)]
+            for _ in range(10):
+                before = len(daily.seen)
+                with pytest.raises(DailyError):
+                    await request(phones)
+                if fault is not hang or await has_come(daily, before, TRIES):
+                    break
+            came += paths_of(daily)[before:]
+    assert came == [path for path in IDEMPOTENT for _ in range(TRIES)]
 
 
 @pytest.mark.parametrize("fault", [cut, instead(503), instead(429)])
@@ -445,6 +454,12 @@ async def test_a_start_has_its_own_timeout(daily: FakeDaily) -> None:
     async with DailyApi(KEY, url=daily.url, timeout=0.1, pauses=()) as api:
         daily.host(ROOM)
         assert await Telephony(api).start(ROOM, PHONE)
-        with anyio.fail_after(5):
-            with pytest.raises(UnknownResult, match=r"within 0\.05 seconds"):
+        daily.lines[NUMBER] = PhoneLine(answer_after=30)
+        for _ in range(10):
+            before = len(daily.seen)
+            with pytest.raises(DailyError) as raised:
                 await Telephony(api, start_timeout=0.05).start(ROOM, PHONE)
+            if await has_come(daily, before):
+                break
+        assert type(raised.value) is UnknownResult
+        assert "within 0.05 seconds" in str(raised.value)

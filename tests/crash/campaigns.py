@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any, Literal
 from telstate.testing import FakeDaily, PhoneLine, refusals
 from telstate.testing._rooms import Leg
 from tests.crash.campaign_child import AT_ONCE, PLAN, ROOM, SECRET
+from tests.ports import free_port
 
 __all__ = ["Torment", "torment"]
 
@@ -72,8 +72,7 @@ def torment(folder: Path, seed: int, numbers: int, kills: int) -> Torment:
     people = [f"+1202555{place:04}" for place in range(numbers)]
     (folder / "people.csv").write_text("number\n" + "\n".join(people) + "\n")
     presence: Literal["on", "none"] = random.choice(["on", "on", "none"])
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     said: list[Said] = []
     pauses = [0.1, 0.3, 1, *[1.5] * 60]
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=pauses, presence=presence) as daily:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
+
 __all__ = ["SECRET", "Receiver"]
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +31,7 @@ class Receiver:
     def __init__(self, folder: Path) -> None:
         self._database = folder / "received.db"
         self._log = folder / "receiver.log"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}/calls"
         self._process: subprocess.Popen[bytes] | None = None
         self.kills = 0

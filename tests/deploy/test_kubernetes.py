@@ -16,7 +16,8 @@ from tests.cli.running import environment, json_lines, telstate
 from tests.cli.test_serve import SECRET
 from tests.deploy.files import DEPLOY, containers, kubernetes
 from tests.deploy.sandbox import wait_until
-from tests.nats_server import binary, free_ports
+from tests.nats_server import binary
+from tests.ports import free_ports
 from tests.test_compose import send, wait_ready
 
 PASSWORDS = {"receiver": "secretr", "worker": "secretw", "reader": "secretl"}

@@ -27,7 +27,8 @@ from tests.deploy.files import UNIT, WORKER_UNIT, unit
 from tests.deploy.sandbox import Container, Sandbox, wait_until
 from tests.deploy.test_image import SEND
 from tests.documents import ROOT
-from tests.nats_server import NatsServer, binary, free_ports
+from tests.nats_server import NatsServer, binary
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.long
 

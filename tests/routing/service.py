@@ -16,9 +16,10 @@ router = Router()
 
 
 @router.on(DialoutEvent)
-async def work(session: Session) -> None:
-    """Take a moment for one call, and forever for the others."""
-    await anyio.sleep(0.3 if session.session_id == "quick" else 3600)
+async def work(session: Session, calls: Dispatcher) -> None:
+    """Take a moment for one call, once the service is asked to stop, and forever for the others."""
+    while calls.is_open or session.session_id != "quick":  # noqa: ASYNC110 - nothing tells a handler that it is asked to stop
+        await anyio.sleep(0.05)
     say(f"handled {session.session_id}")
 
 

@@ -6,7 +6,6 @@ import io
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from time import process_time
 from typing import Any
@@ -162,6 +161,15 @@ def test_the_facts_of_a_session_are_its_ids_its_direction_and_its_room() -> None
     assert of_session(None) == dict.fromkeys(facts)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of the windows, which stands still: a test sets its one item."""
+    now = [1000.0]
+    monkeypatch.setattr("telstate.routing._log.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.usefixtures("clock")
 def test_repeated_lines_are_counted_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Of each name and reason the first few are written, then one that says how many more there were."""
     log = Log(burst=2, every=60)
@@ -178,17 +186,17 @@ def test_repeated_lines_are_counted_and_reported(caplog: pytest.LogCaptureFixtur
     assert len(caplog.messages) == 6
 
 
-def test_a_window_ends_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_window_ends_by_itself(caplog: pytest.LogCaptureFixture, clock: list[float]) -> None:
     """The next line, or the next report, says what was left out of the last one."""
-    log = Log(burst=1, every=0.05)
+    log = Log(burst=1, every=5)
     for _ in range(3):
         log.error("journal.failed")
-    time.sleep(0.06)
+    clock[0] += 6
     log.error("journal.failed")
     assert [message.split()[0] for message in caplog.messages] == ["journal.failed", "log.repeated", "journal.failed"]
     assert "times=2" in caplog.messages[1]
     log.error("journal.failed")
-    time.sleep(0.06)
+    clock[0] += 6
     report_repeated()
     assert "times=1" in caplog.messages[3]
 
@@ -203,6 +211,7 @@ def test_reasons_from_outside_are_bounded(caplog: pytest.LogCaptureFixture) -> N
     assert sum(int(message.split("times=")[1].split()[0]) for message in caplog.messages[65:]) == 935
 
 
+@pytest.mark.usefixtures("clock")
 def test_numbers_in_a_reason_make_it_no_other_reason(caplog: pytest.LogCaptureFixture) -> None:
     """Such as the age of a signature."""
     log = Log(burst=1, every=60)

@@ -251,9 +251,7 @@ async def test_handlers_that_did_not_finish_run_again(
             await settle()
             for number in range(30):
                 await calls.receive(js("dialin-warning", f"o{number % 2}", errorMsg=str(number)))
-            for _ in range(20):
-                await settle()
-                await anyio.sleep(0.01)  # until the checkpoint is on the disk
+            await until(lambda: not younger or checkpoint_of(path) is not None)
             copy = crash(path, "crash")
     place = copy if way == "crash" else path
     assert (checkpoint_of(place) is not None) == (younger or way == "drain")
@@ -566,8 +564,9 @@ class Saving(SqliteJournal):
 
 @pytest.fixture
 def small_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no checkpoint count as large."""
+    """Let no checkpoint count as large, and none be due because a second of real time has passed."""
     monkeypatch.setattr("telstate.routing._checkpoints._BYTES_PER_EVENT", 1_000_000)
+    monkeypatch.setattr("telstate.routing._tender._EVERY", 3600)
 
 
 async def fail() -> None:
@@ -752,7 +751,7 @@ async def test_checkpoints_are_saved_while_it_runs(tmp_path: Path, monkeypatch: 
         for number in range(60):
             await calls.receive(js("dialin-warning", "s", errorMsg=str(number)))
             await settle()
-        await anyio.sleep(0.05)
+        await until(lambda: (calls._run.checkpoints.behind or 0) <= 42)
         copy = crash(path, "crash")
     async with Dispatcher(Router(), journal=SqliteJournal(copy), clock=clock) as calls:
         assert calls._sequencer.seq - calls._run.checkpoints._saved <= 42
@@ -773,7 +772,7 @@ async def test_after_a_recovery_without_one_a_checkpoint_is_saved_soon(
         for number in range(100):
             await calls.receive(js("dialin-warning", "s", errorMsg=str(number)))
             await settle()
-        await anyio.sleep(0.1)
+        await until(lambda: checkpoint_of(path) is not None)
         copy = crash(path, "crash")
     assert checkpoint_of(copy) is not None
 

@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from telstate.sources import _time_limits as time_limits
 from telstate.sources._direct_protocol import DirectProtocol
 from telstate.sources._server import make_server
 from telstate.testing._sender import body_of
+from tests.routing import until
 from tests.sources.live import payloads
 from tests.sources.test_server import connected, read_to_the_end
 
@@ -44,6 +45,23 @@ def request(body: bytes, *, path: str = "/webhooks", secret: str | None = SECRET
     headers = sign(Secret(secret), f"{time.time() - age:.3f}", body) if secret else {}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "x", **headers}.items())
     return f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+READ: list[int] = []
+"""How many bytes the servers of a test have read, each time."""
+
+
+@pytest.fixture(autouse=True)
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count what is read."""
+    READ.clear()
+    read = DirectProtocol.data_received
+
+    def data_received(self: DirectProtocol, data: bytes) -> None:
+        READ.append(len(data))
+        read(self, data)
+
+    monkeypatch.setattr(DirectProtocol, "data_received", data_received)
 
 
 @pytest.fixture
@@ -77,8 +95,9 @@ async def answer_to(address: str, *parts: bytes) -> tuple[bytes, dict[str, str],
     """Send a request in parts; return the answer's status line, its headers, and its body."""
     reader, writer = await connected(address)
     for part in parts:
+        expected = sum(READ) + len(part)
         writer.write(part)
-        await asyncio.sleep(0.02)
+        await until(lambda expected=expected: sum(READ) >= expected)  # type: ignore[misc]
     try:
         return await read_answer(reader)
     finally:
@@ -144,8 +163,9 @@ async def test_both_ways_can_be_mixed_on_one_connection(tmp_path: Path, read_by_
         sent = 0
         for kind in ("direct", "parts", "direct", "pipelined", "direct", "direct", "parts", "chunks", "direct"):
             whole = request(event(sent))
+            expected = sum(READ) + (50 if kind == "parts" else 0)
             writer.write(whole[:50] if kind == "parts" else b"")
-            await asyncio.sleep(0.01)
+            await until(lambda expected=expected: sum(READ) >= expected)  # type: ignore[misc]
             if kind == "chunks":
                 body = event(sent)
                 chunked = f"Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
@@ -200,16 +220,8 @@ async def test_a_request_inside_a_body_is_a_body() -> None:
         assert [session.session_id for session in calls.live()] == ["s1"]
 
 
-async def test_requests_before_the_answer_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_before_the_answer_wait_for_it() -> None:
     """They are answered in order, and no more is read meanwhile than one read has."""
-    reads: list[int] = []
-    read = DirectProtocol.data_received
-
-    def data_received(self: DirectProtocol, data: bytes) -> None:
-        reads.append(len(data))
-        read(self, data)
-
-    monkeypatch.setattr(DirectProtocol, "data_received", data_received)
     calls = Gated()
     async with serving(calls) as address:
         reader, writer = await connected(address)
@@ -217,11 +229,12 @@ async def test_requests_before_the_answer_wait_for_it(monkeypatch: pytest.Monkey
         for body in bodies:
             writer.write(request(body))
             await asyncio.sleep(0.02)
+        await until(lambda: calls.received)
         assert calls.received == bodies[:1]
         writer.write(b"x" * 1_000_000)
         await asyncio.sleep(0.1)
-        assert len(reads) <= 2  # fewer where the bodies came together
-        assert sum(reads) < 2 * protocol.MAX_HEAD
+        assert len(READ) <= 2  # fewer where the bodies came together
+        assert sum(READ) < 2 * protocol.MAX_HEAD
         writer.transport.abort()
         calls.gate.set()
         await asyncio.sleep(0.05)
@@ -244,7 +257,7 @@ async def test_a_server_that_stops_answers_first() -> None:
     async with serving(calls) as address:
         reader, writer = await connected(address)
         writer.write(request(event(1)))
-        await asyncio.sleep(0.05)
+        await until(lambda: calls.received)
         asyncio.get_running_loop().call_later(0.2, calls.gate.set)
     status, headers, _ = await read_answer(reader)
     assert (status, headers["connection"]) == (b"HTTP/1.1 200 OK", "close")
@@ -262,9 +275,7 @@ async def test_a_sender_that_goes_away_loses_nothing(tmp_path: Path, caplog: pyt
             writer.write(request(event(number)))
             await asyncio.sleep(0)
             writer.transport.abort()
-        with anyio.fail_after(5):
-            while len(calls.live()) < 20:  # noqa: ASYNC110 - it waits for the last of them
-                await asyncio.sleep(0.01)
+        await until(lambda: len(calls.live()) == 20)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -275,7 +286,7 @@ async def test_a_request_waits_for_so_long_and_is_then_refused(monkeypatch: pyte
     async with serving(calls, receive_timeout=0.2) as address:
         started = time.monotonic()
         status, headers, body = await answer_to(address, request(event(1)))
-        assert 0.2 <= time.monotonic() - started < 3
+        assert time.monotonic() - started >= 0.2
         assert (status, headers["retry-after"], headers["connection"]) == (
             b"HTTP/1.1 503 Service Unavailable",
             "5",
@@ -306,14 +317,22 @@ async def test_an_idle_connection_is_closed_in_order(monkeypatch: pytest.MonkeyP
     for phase in protocol._TIMEOUTS:
         monkeypatch.setitem(protocol._TIMEOUTS, phase, 0.3)
     async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:
-        reader, writer = await connected(address)
-        for number in range(6):
-            await asyncio.sleep(0.1)
-            writer.write(request(event(number)))
-            assert (await read_answer(reader))[0] == b"HTTP/1.1 200 OK"
+        for _ in range(10):  # where the machine stands still, each pause may be one after which it is closed
+            reader, writer = await connected(address)
+            answers = 0
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                for number in range(6):
+                    await asyncio.sleep(0.1)
+                    writer.write(request(event(number)))
+                    assert (await read_answer(reader))[0] == b"HTTP/1.1 200 OK"
+                    answers += 1
+            if answers == 6:
+                break
+            writer.close()
+        assert answers == 6
         started = time.monotonic()
-        assert await reader.read() == b""
-        assert 0.2 < time.monotonic() - started < 3
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        assert time.monotonic() - started > 0.2
         writer.close()
 
 

@@ -241,11 +241,11 @@ async def test_leaving_waits_while_a_slow_journal_makes_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The timeout is for each event, not for all."""
-    monkeypatch.setattr(module, "_STALL_TIMEOUT", 0.2)
+    monkeypatch.setattr(module, "_STALL_TIMEOUT", 2.0)
 
     class Slow(SqliteJournal):
         async def append(self, entries: Any) -> Any:
-            await anyio.sleep(0.05)
+            await anyio.sleep(0.15)
             return await super().append(entries)
 
     async with Dispatcher(Router(), journal=Slow(tmp_path / "calls")) as calls:

@@ -122,7 +122,7 @@ def test_what_is_read_is_what_h11_reads(changes: list[tuple[int, int, bytes]]) -
 def test_no_head_takes_long(part: bytes) -> None:
     """Each byte is looked at once."""
     data = b"POST / HTTP/1.1\r\n" + part * (200_000 // len(part))
-    started = time.perf_counter()
+    started = time.process_time()
     assert plain_request(data) is None
     assert plain_request(data + b"\x00") is None
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5

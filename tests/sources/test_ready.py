@@ -124,8 +124,14 @@ async def test_near_the_limit_of_hanging_handlers_it_is_not_ready(monkeypatch: p
 
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(router, pending_limit=10, drain=0) as calls:
-            app = webhook_app(calls, secrets=[SECRET], receive_timeout=0.2)
-            async with serving(app, lifespan="off") as url, httpx.AsyncClient() as client:
+            app = webhook_app(calls, secrets=[SECRET])
+            hasty_app = webhook_app(calls, secrets=[SECRET], receive_timeout=0.2)
+            async with (
+                serving(app, lifespan="off") as url,
+                serving(hasty_app, lifespan="off") as hasty_url,
+                httpx.AsyncClient() as client,
+                WebhookSender(f"{hasty_url}/webhooks", SECRET) as hasty,
+            ):
                 async with WebhookSender(f"{url}/webhooks", SECRET) as sender:
                     for number in range(8):
                         assert (await sender.post(answered(number))).status_code == 200
@@ -135,7 +141,7 @@ async def test_near_the_limit_of_hanging_handlers_it_is_not_ready(monkeypatch: p
                     assert reason.startswith("9 events wait for handlers, and from 10 on receive waits too; ")
                     assert f"{hang.__qualname__} has run for " in reason
                     assert (await sender.post(answered(9))).status_code == 200
-                    refusal = await sender.post(body_of(answered(10)))
+                    refusal = await hasty.post(body_of(answered(10)))
                     assert refusal.status_code == 503
                     assert "events could not be taken in for 0.2 seconds: 10 events wait" in refusal.json()["error"]
                 await anyio.sleep(0.1)

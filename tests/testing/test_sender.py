@@ -83,9 +83,13 @@ async def test_an_answer_that_drips_without_end_is_a_failure() -> None:
 
     app = Starlette(routes=[Route("/", answer, methods=["POST"])])
     async with serving(app) as url, WebhookSender(f"{url}/", SECRET, pauses=(), timeout=0.2) as sender:
-        with anyio.fail_after(5):
-            with pytest.raises(httpx.ReadTimeout, match=r"no complete answer within 0.4 seconds"):
-                await sender.post({})
+        with anyio.fail_after(30):
+            for _ in range(10):
+                with pytest.raises(httpx.ReadTimeout) as raised:
+                    await sender.post({})
+                if str(raised.value):  # else a part of it did not come in time, as the machine stood still
+                    break
+            assert "no complete answer within 0.4 seconds" in str(raised.value)
             assert not await sender.deliver({})
 
 

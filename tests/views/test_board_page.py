@@ -19,9 +19,9 @@ from playwright.async_api import Browser, CDPSession, Page, ViewportSize, expect
 
 from telstate import Dispatcher, Router, SourceGap
 from telstate.journals import SqliteJournal
-from telstate.sources._listener import listen
 from telstate.views import board_app
 from tests.calls import joined, js
+from tests.ports import free_port
 from tests.views.board_scene import busy_afternoon, serving_board
 from tests.views.browser import chromium
 
@@ -159,8 +159,7 @@ async def test_hostile_texts_stay_text(browser: Browser) -> None:
 async def test_nothing_is_lost_when_the_connection_is(browser: Browser, tmp_path: Path) -> None:
     """The page says so, and what it shows is from; then it goes on where it was, or begins anew with the calls as they are now."""
     journal = tmp_path / "calls.db"
-    with listen("127.0.0.1", 0, backlog=10) as chosen:
-        port = chosen.getsockname()[1]
+    port = free_port()
     async with Dispatcher(Router(), journal=SqliteJournal(journal)) as calls:
         app = board_app(calls, **LOCAL)
         async with serving_board(app, port) as url:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from telstate.views import PrometheusMetrics
 from tests.calls import webhook
 from tests.cli.test_serve import SECRET, serving
 from tests.documents import ROOT
+from tests.ports import free_port
 
 MONITORING = ROOT / "examples" / "monitoring"
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
@@ -189,8 +189,7 @@ def prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
             rule.pop("for", None)  # nobody waits for minutes here
     (folder / "alerts.yml").write_text(yaml.safe_dump(alerts))
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
         "--config.file=prometheus.yml",

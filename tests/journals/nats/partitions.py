@@ -7,6 +7,7 @@ from itertools import count
 from time import time
 from typing import Any
 
+import anyio
 from pydantic_core import to_json
 
 from telstate import Dispatcher, Engine, Event, Outcome, OutcomeKind, ParseError, Router, Settings
@@ -17,7 +18,7 @@ from telstate.routing._payload import read_record
 from telstate.routing._ports import Entry
 from tests.routing import until
 
-__all__ = ["SETTINGS", "Owner", "Partition", "caught_up", "declared", "engine_of", "publish"]
+__all__ = ["SETTINGS", "Owner", "Partition", "caught_up", "declared", "engine_of", "marked", "publish"]
 
 SETTINGS = Settings().model_dump()
 _numbers = count(1)
@@ -85,6 +86,12 @@ class Owner:
 async def caught_up(owner: Owner, seq: int, seconds: float = 20) -> None:
     """Wait until a dispatcher has stepped an event, and all handlers have finished."""
     await until(lambda: owner.calls._sequencer.seq >= seq and not owner.calls._backlog.pending, seconds)
+
+
+async def marked(owner: Owner) -> None:
+    """Wait until what its handlers have finished is marked in the journal."""
+    await until(lambda: not owner.calls._run.work_log.unwritten)
+    await anyio.sleep(0.05)
 
 
 async def engine_of(partition: Partition, owner: Owner) -> Engine:

@@ -34,12 +34,12 @@ def open_sockets() -> int:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncGenerator[None, None]:
-    """Fail if more sockets are open than before, two seconds after the block at the latest."""
+    """Fail if more sockets are open than before, ten seconds after the block at the latest."""
     before = open_sockets()
     gc.disable()  # it would close what is left
     try:
         yield
-        await until(lambda: open_sockets() <= before, seconds=2)
+        await until(lambda: open_sockets() <= before, seconds=10)
     finally:
         gc.enable()
 

