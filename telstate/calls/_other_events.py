@@ -125,14 +125,13 @@ def _on_client(state: EngineState, event: ClientLeft, now: float | None) -> Outc
 def _on_source(state: EngineState, event: SourceGap | ConnectionChanged, _: float | None) -> Outcome:
     """Mark the sessions of which events may be missing: they are uncertain until the next event.
 
-    That an answer may be among those is not forgotten by then. After an accepted stop there is none.
+    That an answer may be among those is not forgotten by then. It may be on its way even if the call was stopped.
     """
     if not isinstance(event, SourceGap) and not state.interruptions.note(event, state.told_by, state.now):
         return Outcome(NOTED, event, None)
     doubtful = sessions_in_doubt(event, state.registry.live.values())
     for session in doubtful:
-        if not session._evidence & Evidence.STOP_REQUESTED:
-            vars(session)["_evidence"] |= Evidence.GAP
+        vars(session)["_evidence"] |= Evidence.GAP
         if not session.uncertain:
             vars(session)["uncertain"] = True
             state.changed.append(session)

@@ -87,9 +87,9 @@ def test_no_intent_is_dialled_twice_by_processes_that_are_killed(tmp_path: Path)
     assert outcomes["answered"] > 2
 
 
-@pytest.mark.parametrize(("when", "outcome"), [("accepted", "unknown"), ("kept", "unanswered")])
+@pytest.mark.parametrize(("when", "outcome"), [("accepted", "unknown"), ("heard", "unanswered")])
 def test_a_call_that_was_being_ended_at_the_ring_timeout(when: str, outcome: str, tmp_path: Path) -> None:
-    """The process was killed before it knew the end. If the journal has the stop, it had listened until then; else they may have answered."""
+    """The process is killed meanwhile: unless it heard the end, they may have answered at the last moment. That it stopped the call decides nothing."""
     port = free_port()
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2]) as daily:
         daily.host(ROOMS[0])
