@@ -87,7 +87,7 @@ def _occupy_and_see(state: EngineState, session: Session) -> None:
     if changed or session._signs:
         _line_up(state, [*changed, session])
     if state.callers.known:
-        state.callers.see(session, state.now)
+        state.callers.links.see(session, state.now)
 
 
 def _occupy(state: EngineState, session: Session) -> None:

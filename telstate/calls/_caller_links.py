@@ -31,13 +31,11 @@ from telstate.calls._caller_matching import (
     groups_of,
     is_in_another_room,
     is_near,
-    is_undated,
     may_be_of_one,
     pairs_of,
     since_called,
     slack_of,
     span_of,
-    waits_since,
 )
 from telstate.calls._caller_numbers import may_agree, number_key
 from telstate.calls._dialin_index import DialinIndex, discard
@@ -156,10 +154,11 @@ class CallerLinks:
             return
         self._seen[session.session_id] = facts
         self.now = now
-        before = self._dialins.keys_of(session.session_id)
+        before = self._dialins.keys.get(session.session_id)
         after = self._dialins.put(session)
         keys = (after,) if before is None or before == after else (after, before)
-        times = {facts[-1]} if seen is None else {facts[-1], seen[-1]}
+        time = facts[-1]
+        times = (time,) if seen is None or seen[-1] == time else (time, seen[-1])
         self._rematch(
             {endpoint for _, endpoint, _ in keys} if self._forwarded else set(),
             {room for _, _, room in keys} if self._rooms else set(),
@@ -185,7 +184,7 @@ class CallerLinks:
 
     def _unconnected_near(self, session: Session) -> Iterator[Caller]:
         """Iterate over the callers without a session whose number or room does not say that they are not this one."""
-        keys = self._dialins.keys_of(session.session_id)
+        keys = self._dialins.keys.get(session.session_id)
         if keys is None or session.session_id in self._taken:
             return
         by_number = (*self._waiting.get(keys.number, ()), *self._waiting.get("", ())) if keys.number else self._known
@@ -265,7 +264,11 @@ class CallerLinks:
             before, after = links.get(caller.call_id), found.get(caller.call_id)
             if before != after:
                 touched.add((number_key(caller.from_), caller.room or ""))
-                touched |= {(keys.number, keys.room) for s in (before, after) if (keys := self._dialins.keys_of(s))}
+                touched |= {
+                    (keys.number, keys.room)
+                    for s in (before, after)
+                    if s is not None and (keys := self._dialins.keys.get(s))
+                }
                 links.pop(caller.call_id, None)
                 self._unlink(caller)
         for caller in callers:
@@ -388,24 +391,20 @@ class CallerLinks:
             earlier: so many seconds may it have connected before they are said to have called.
             later: so many seconds may it have connected after their limit.
         """
-        keys = self._dialins.keys_of(session.session_id)
+        keys = self._dialins.keys.get(session.session_id)
         if keys is None or is_in_another_room(caller, session) or not may_be_of_one(caller, session):
             return False
         if caller._forward is not None and keys.endpoint not in ("", plain_uri(caller._forward[2])):
             return False
         time = connected_time(session)
-        if time is not None and is_undated(caller) and not self._is_near_in_log(caller, time, later):
-            return False
         began = caller.started_at if caller._forward is None else (caller.started_at or caller._forward[0])
         if time is None or began is None:
-            return caller._number < session.opened or earlier > ROUNDING
+            # In a log, the lines around theirs say when they called; theirs may stand there a minute late.
+            span = None if time is None or began is not None else self._spans[caller.call_id]
+            is_near = span is None or time is None or (span[0] <= time and (time <= span[1] or later > AFTER_LIMIT))
+            return is_near and (caller._number < session.opened or earlier > ROUNDING)
         until = max(began, (caller._forward and caller._forward[0]) or began) + self._limits.ttl + later
         return began - earlier <= time <= until
-
-    def _is_near_in_log(self, caller: Caller, time: float, later: float) -> bool:
-        """Return whether a dial-in can be a caller by the times of the lines around theirs. Their own may stand there a minute late."""
-        since = waits_since(caller)
-        return time >= began(caller)[0] - LATE and (since is None or time <= since + self._limits.ttl + later)
 
     def _sessions(self, session_ids: Iterable[str]) -> list[Session]:
         return [session for session_id in session_ids if (session := self._find(session_id)) is not None]

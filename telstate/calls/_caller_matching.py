@@ -23,7 +23,6 @@ __all__ = [
     "groups_of",
     "is_in_another_room",
     "is_near",
-    "is_undated",
     "may_be_of_one",
     "pairs_of",
     "since_called",
@@ -92,7 +91,7 @@ def span_of(caller: Caller, window: float) -> Span | None:
     """Return from when to when a dial-in can connect that is found by the number of a caller; None if they have no time."""
     if (until := _over_at(caller, window)) is None:
         return None
-    if is_undated(caller):
+    if _is_undated(caller):
         return began(caller)[0] - LATE, until
     called = until - window if caller.started_at is None else caller.started_at
     return called - max(ROUNDING, CLOCKS_DIFFER), until
@@ -223,7 +222,7 @@ def _take_begun(pending: list[Caller], session: Session) -> list[Caller]:
 def _over_at(caller: Caller, window: float) -> float | None:
     """Return the latest time at which a dial-in that is this caller can connect, as far as that is known."""
     since = waits_since(caller)
-    return (_NEVER if is_undated(caller) else None) if since is None else since + window
+    return (_NEVER if _is_undated(caller) else None) if since is None else since + window
 
 
 def waits_since(caller: Caller) -> float | None:
@@ -232,7 +231,7 @@ def waits_since(caller: Caller) -> float | None:
     return caller._before if since is None and caller._forward is None else since
 
 
-def is_undated(caller: Caller) -> bool:
+def _is_undated(caller: Caller) -> bool:
     """Return True if only the lines around theirs say when they called, or were forwarded."""
     return caller.started_at is None and caller._after is not None and not (caller._forward and caller._forward[0])
 

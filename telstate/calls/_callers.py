@@ -60,7 +60,8 @@ class Callers:
         self._undated: list[Caller] = []
         """Those who have come since."""
         self._limits = HoldLimits(settings)
-        self._links = CallerLinks(self.known, self._limits, find, is_transferred)
+        self.links: CallerLinks = CallerLinks(self.known, self._limits, find, is_transferred)
+        """Learns of dial-ins, too."""
 
     # --- questions ------------------------------------------------------------------------------------------------
 
@@ -92,8 +93,8 @@ class Callers:
     def sizes(self) -> dict[str, int]:
         """Count what is remembered."""
         return {
-            "callers": len(self.known) - len(self._links),
-            "connected_callers": len(self._links),
+            "callers": len(self.known) - len(self.links),
+            "connected_callers": len(self.links),
             "hold_limits": sum(len(limit.ends) for limit in self.limits()),
         }
 
@@ -108,7 +109,7 @@ class Callers:
             return True
         caller = self._get(call_id, number, now)
         is_repeated = caller.via_trunk
-        self._links.leave_number(caller)
+        self.links.leave_number(caller)
         known = {
             "from_": bounded(event.from_ or None),
             "to": bounded(event.to or None),
@@ -125,8 +126,8 @@ class Callers:
         if caller.started_at is None and caller._after is None and self.log_at is not None:
             write(caller, "_after", self.log_at)
             self._undated.append(caller)
-        self._links.enter(caller)
-        self._links.match(caller)
+        self.links.enter(caller)
+        self.links.match(caller)
         return not is_repeated
 
     def date(self, at: float) -> None:
@@ -134,7 +135,7 @@ class Callers:
         undated, self._undated = self._undated, []
         for caller in undated:
             write(caller, "_before", max(caller._after or at, at))
-            self._links.match(caller)
+            self.links.match(caller)
 
     def forward(self, event: PinlessForwarded, number: int, at: float | None, now: float) -> Caller:
         """Daily accepted to connect a caller to an endpoint."""
@@ -146,21 +147,21 @@ class Callers:
         forward = (at, number, bounded(event.sip_endpoint))
         before = caller._forward
         if before is None or _is_later(forward, before):
-            self._links.leave_endpoint(caller)
+            self.links.leave_endpoint(caller)
             write(caller, "_forward", forward)
             write(caller, "_expired", False)
-            self._links.enter(caller)
+            self.links.enter(caller)
             if caller.session_id is None:
                 self._limits.start(caller, now)
             if event.handed_over:
                 write(caller, "_where", ELSEWHERE)
                 self._limits.stop(caller.call_id)
-            self._links.match(caller, None if before is None else before[2])
+            self.links.match(caller, None if before is None else before[2])
         return caller
 
     def _take_over(self, caller: Caller, held: Mapping[str, Any]) -> None:
         """Take over a caller who waited in another partition, with what that knows of them."""
-        self._links.leave_number(caller)
+        self.links.leave_number(caller)
         for name, key in (("from_", "from"), ("to", "to"), ("call_domain", "callDomain")):
             value = held.get(key)
             if getattr(caller, name) is None and isinstance(value, str):
@@ -172,7 +173,7 @@ class Callers:
             with suppress(ValueError):
                 write(caller, "notes", add_notes({}, notes))
         write(caller, "_where", HERE)
-        self._links.enter(caller)
+        self.links.enter(caller)
 
     def refuse(self, event: ForwardRefused, number: int, at: float | None, now: float) -> Caller:
         """Daily refused to forward a caller. An accepted forward outweighs it: after that they are not on hold any more."""
@@ -181,7 +182,7 @@ class Callers:
         if caller.error is None or (at or 0.0, error) < (caller._refused_at or 0.0, caller.error):
             write(caller, "error", error)
             write(caller, "_refused_at", at)
-        self._links.match(caller)
+        self.links.match(caller)
         if caller.state is CallerState.FAILED:
             self._limits.stop(caller.call_id)
         return caller
@@ -193,7 +194,7 @@ class Callers:
             return None
         if self._limits.is_last(event):
             write(caller, "_expired", True)
-            self._links.settle(caller)
+            self.links.settle(caller)
         return caller
 
     def annotate(self, call_id: str, notes: Mapping[str, Any]) -> Caller | None:
@@ -235,31 +236,21 @@ class Callers:
         plain = (room or "")[:_LONGEST_ROOM].rstrip()
         return [
             caller
-            for caller in self._links.in_room(room)
+            for caller in self.links.in_room(room)
             if caller.call_id == plain or caller.call_id.startswith(f"{plain} ")
         ]
 
     def _get(self, call_id: str, number: int, now: float) -> Caller:
-        self._links.now = now
+        self.links.now = now
         caller = self.known.find(call_id)
         if caller is None:
             if not self.known:
-                self._links.begin(self._sessions())
+                self.links.begin(self._sessions())
             caller = Caller(call_id, number)
-            self._links.enter(caller)
+            self.links.enter(caller)
             self._limits.start(caller, now)
         self.known.put(call_id, caller, now)
         return caller
-
-    # --- what happens to dial-ins ---------------------------------------------------------------------------------
-
-    def see(self, session: Session, now: float) -> None:
-        """Something may be new of a dial-in: it may be a caller."""
-        self._links.see(session, now)
-
-    def forget(self, session: Session) -> None:
-        """A session is about to leave memory."""
-        self._links.forget(session)
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -279,13 +270,21 @@ class Callers:
         """Return the limits of lost callers that passed by the times of the events: in a log without timers, at its end."""
         return [] if now is None else self._limits.overdue(now, self._caller)
 
-    def expire(self, now: float) -> list[Caller]:
-        """Forget the callers that are due; return those that got to no session."""
-        due = [call_id for call_id, _ in self.known.due(now)]
-        for call_id in due:
-            if self._limits.is_over(call_id, now):
-                write(self._caller(call_id), "_expired", True)
-                self._links.settle(self._caller(call_id))
+    def expire(self, now: float, before: float) -> list[Caller]:
+        """Forget the callers that are due; return those that got to no session.
+
+        Whose limit came since the time before has another retention: the program was down for hours, and is about to let the limit pass.
+        """
+        due = []
+        for call_id, _ in self.known.due(now):
+            caller = self._caller(call_id)
+            if self._limits.is_over(call_id, now, since=before):
+                self.known.put(call_id, caller, now)
+                continue
+            if self._limits.is_over(call_id, now):  # in a log without timers
+                write(caller, "_expired", True)
+                self.links.settle(caller)
+            due.append(call_id)
         return self._drop(due)
 
     def trim(self) -> list[Caller]:
@@ -301,12 +300,12 @@ class Callers:
         """Use other settings, for callers that wait already too. A new deadline is for later ones."""
         self.known.change(settings.retention, settings.max_parked)
         self._limits.change(settings)
-        self._links.change()
+        self.links.change()
 
     def _drop(self, call_ids: Iterable[str]) -> list[Caller]:
         dropped = [caller for call_id in list(call_ids) if (caller := self.known.take(call_id)) is not None]
         for caller in dropped:
-            self._links.drop(caller)
+            self.links.drop(caller)
         return [caller for caller in dropped if caller.session_id is None and not caller.is_elsewhere]
 
     def _caller(self, call_id: str) -> Caller:
@@ -318,7 +317,7 @@ class Callers:
         """Return all as JSON values. What is derived is not among them."""
         return {
             "known": [[call_id, due, caller.dump()] for call_id, due, caller in self.known.dump()],
-            **self._links.dump(),
+            **self.links.dump(),
             **self._limits.dump(),
         }
 
@@ -326,7 +325,7 @@ class Callers:
         """Restore what `dump` returned with the same settings."""
         self.known.load((call_id, due, Caller.load(caller)) for call_id, due, caller in dumped["known"])
         self._limits.load(dumped)
-        self._links.load(dumped, self._sessions())
+        self.links.load(dumped, self._sessions())
 
 
 def _told_time_of(event: WaitingCaller) -> float | None:

@@ -28,13 +28,14 @@ class DialinIndex:
     """The ids of dial-ins under their keys."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, DialinKeys] = {}
+        self.keys: dict[str, DialinKeys] = {}
+        """Those of each dial-in."""
         self._from: dict[str, dict[str, None]] = {}
         self._arrived: dict[str, dict[str, None]] = {}
         self._into: dict[str, dict[str, None]] = {}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def put(self, session: Session) -> DialinKeys:
         """Find a session under its keys from now on, if it is a dial-in; return them."""
@@ -43,9 +44,9 @@ class DialinIndex:
             return _NO_DIALIN
         endpoint = "" if session.sip_endpoint is None else plain_uri(session.sip_endpoint)
         keys = DialinKeys(number_key(session.sip_from), endpoint, session.room or "")
-        if self._keys.get(session_id) != keys:
+        if self.keys.get(session_id) != keys:
             self.remove(session_id)
-            self._keys[session_id] = keys
+            self.keys[session_id] = keys
             self._from.setdefault(keys.number, {})[session_id] = None
             if endpoint:
                 self._arrived.setdefault(endpoint, {})[session_id] = None
@@ -55,7 +56,7 @@ class DialinIndex:
 
     def remove(self, session_id: str) -> None:
         """Forget a session."""
-        keys = self._keys.pop(session_id, None)
+        keys = self.keys.pop(session_id, None)
         if keys is not None:
             discard(self._from, keys.number, session_id)
             discard(self._arrived, keys.endpoint, session_id)
@@ -63,16 +64,12 @@ class DialinIndex:
 
     def clear(self) -> None:
         """Forget all."""
-        for index in (self._keys, self._from, self._arrived, self._into):
+        for index in (self.keys, self._from, self._arrived, self._into):
             index.clear()
-
-    def keys_of(self, session_id: str | None) -> DialinKeys | None:
-        """Return the keys of a dial-in."""
-        return self._keys.get(session_id or "")
 
     def all(self) -> Iterable[str]:
         """Return the ids of all."""
-        return self._keys
+        return self.keys
 
     def of_number(self, number: str) -> Iterable[str]:
         """Return the ids of those from a number, by its key; empty for those whose number is unknown."""
@@ -80,7 +77,7 @@ class DialinIndex:
 
     def endpoints_of(self, number: str) -> set[str]:
         """Return the endpoints, as keys, of those from a number."""
-        return {self._keys[session_id].endpoint for session_id in self._from.get(number, ())}
+        return {self.keys[session_id].endpoint for session_id in self._from.get(number, ())}
 
     def at_endpoint(self, endpoint: str) -> Iterable[str]:
         """Return the ids of those on an endpoint."""

@@ -478,7 +478,7 @@ class Engine:
             if rules.places:
                 place(state, session)
         elif rules.places and state.callers.known:
-            state.callers.see(session, state.now)
+            state.callers.links.see(session, state.now)
         if found & AMENDED:
             state.changed.append(session)
         if rules.told:

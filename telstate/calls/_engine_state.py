@@ -93,16 +93,18 @@ class EngineState:
             (self.requests, self.requests.expire),
             (self.intents, self.intents.expire),
             (self.notes_ahead, self.notes_ahead.expire),
-            (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now))),
+            (self.callers.known, lambda now: self.departed.extend(self.callers.expire(now, self._before))),
         )
         """What expires, and how it is forgotten, in this order."""
         self._shortest_ttl = min(entries.ttl for entries, _ in self._expiring)
         self._clean_up_at = float("-inf")
+        self._before = 0.0
+        """The time before the current one, when something is forgotten."""
 
     def _see_dialin(self, session: Session) -> None:
         """Something may be new of a session that may be a caller on hold."""
         if self.callers.known and session.direction is Direction.DIALIN:
-            self.callers.see(session, self.now)
+            self.callers.links.see(session, self.now)
 
     def advance(self, now: float) -> None:
         """Set the time to `now`, unless it is later already, and forget what is due.
@@ -122,7 +124,7 @@ class EngineState:
                 limit.start_clock(now)
             self.clock = self.now = now
         elif now > self.now:
-            self.clock = self.now = now
+            self._before, self.clock, self.now = self.now, now, now
         if self.now >= self._clean_up_at:
             self._clean_up()
 
@@ -167,7 +169,8 @@ class EngineState:
         """Forget sessions that leave memory, while those that leave after them are still known."""
         for session in sessions:
             note_departure(session, self.registry.other_legs(session, LEGS_NOTED))
-            self.callers.forget(session)
+            if self.callers.known:
+                self.callers.links.forget(session)
             self.far_legs.forget(session)
             self.registry.forget(session)
             if session.room is not None:

@@ -92,9 +92,9 @@ class HoldLimits:
             if (since := waits_since(caller_of(call_id))) is not None and since + self._limit.ttl <= now
         ]
 
-    def is_over(self, call_id: str, now: float) -> bool:
-        """Return whether a caller has waited too long, though no limit has passed: in a log without timers."""
-        return self._limit.ends.get(call_id, now) < now
+    def is_over(self, call_id: str, now: float, since: float = float("-inf")) -> bool:
+        """Return whether a caller has waited too long, though no limit has passed, and not too long at a time before."""
+        return since < self._limit.ends.get(call_id, now) < now
 
     def change(self, settings: Settings) -> None:
         """Use other settings, for callers that wait already too. A new deadline is for later ones."""

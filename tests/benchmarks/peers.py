@@ -159,6 +159,15 @@ async def telstate_replay(lines: Lines) -> int:
     return replay.engine.received
 
 
+async def telstate_replay_forgetting(lines: Lines) -> int:
+    """The same once calls leave memory as fast as new ones come, which a service reaches after two hours, and this log in minutes."""
+    replay = Replay({"retention": 300, "key_ttl": 300, "parked_ttl": 60, "hold_limit": 60})
+    for line in lines:
+        replay.feed(line)
+    assert replay.engine.sizes()["ended"] < 200
+    return replay.engine.received
+
+
 async def telstate_replay_json(lines: Lines) -> int:
     """The same, with the records of the sessions: what `telstate replay --json` prints."""
     replay, report = Replay(), JsonReport()
@@ -497,6 +506,7 @@ PEERS: dict[str, Callable[[Lines], Awaitable[int]]] = {
     "pydantic floor": pydantic_floor,
     "telstate, webhook, live": telstate_live,
     "telstate, webhook, replay": telstate_replay,
+    "telstate, webhook, replay with a short memory": telstate_replay_forgetting,
     "telstate, webhook, replay as JSON": telstate_replay_json,
     "telstate, webhook, parse": telstate_parse,
     "telstate, daily-python, parse": telstate_parse,

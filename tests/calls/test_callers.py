@@ -436,10 +436,23 @@ def test_a_log_without_timers_goes_on_past_the_limit() -> None:
 def test_a_caller_who_leaves_memory_in_a_log_without_timers_gave_up() -> None:
     """Their limit is shorter than the retention."""
     engine = Engine()
-    outcome = at(engine, (0, hold()), (10_000, ready()))
+    outcome = at(engine, (0, hold()), (700, ready()), (10_000, ready(OTHER)))
     (gone,) = outcome.departed
     assert isinstance(gone, Caller)
     assert gone.state == "gave-up"
+
+
+def test_a_limit_can_pass_though_the_program_was_down_for_longer_than_the_retention() -> None:
+    """It is the first to know of the limit, and tells who is lost. Then the caller leaves memory."""
+    engine = Engine()
+    outcome = at(engine, (0, hold()), (10_000, ready()))
+    assert outcome.departed == ()
+    (limit,) = engine.passed(10_000)
+    outcome = engine.receive(limit, 10_000)
+    assert outcome.lost_caller is not None
+    assert outcome.lost_caller.state == "gave-up"
+    assert engine.advance(10_000 + 7200) == (outcome.lost_caller,)
+    assert engine.unconnected() == []
 
 
 @pytest.mark.parametrize(
@@ -485,7 +498,7 @@ def test_a_dialin_that_was_another_caller_leaves_nobody_in_doubt() -> None:
     at(engine, (0, connected("b", None, "s")), (1, stopped("b", "s")))
     at(engine, (500, ready()), (500, hold(number=None)), (501, hold("q")), (502, forwarded("q")))
     at(engine, (503, connected("a")), (504, stopped("a")))
-    outcome = at(engine, (20_000, ready(OTHER, "s")))
+    outcome = at(engine, (2000, ready(OTHER, "t")), (20_000, ready(OTHER, "s")))
     assert [(one.call_id, one.state) for one in outcome.departed if isinstance(one, Caller)] == [("p", "gave-up")]
 
 

@@ -274,7 +274,7 @@ def test_trunk_callers_leave_memory_after_retention() -> None:
     assert [one.call_id for one in engine.advance(7201.5) if isinstance(one, Caller)] == ["q"]
     engine.advance(7205)
     assert set(engine.sizes().values()) == {0}
-    links = engine._state.callers._links
+    links = engine._state.callers.links
     assert [links._rooms, links._by_room, links._waiting, [*links._dialins.all()]] == [{}, {}, {}, []]
 
 

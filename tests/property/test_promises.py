@@ -213,6 +213,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.advance(now)  # what had no time is counted from here
         for session in self.engine.live():
             self.receive_stop(session, now)
+        for limit in self.engine.passed(now + self.engine.settings.hold_limit):
+            self.engine.receive(limit, now)
         self.engine.advance(now + max(self.engine.settings.retention, self.engine.settings.intent_ttl))
         sizes = self.engine.sizes()
         assert set(sizes.values()) == {0}, sizes

@@ -72,6 +72,22 @@ async def test_a_caller_who_gives_up_is_lost_once() -> None:
     assert [(caller.call_id, caller.from_, caller.to, caller.state) for caller in lost] == [("p", FROM, TO, "gave-up")]
 
 
+@pytest.mark.parametrize("hours", [0.3, 3, 50])
+async def test_who_gave_up_while_the_program_was_down_is_lost(tmp_path: Path, hours: float) -> None:
+    """However long that was, also longer than callers are remembered. Once."""
+    lost: list[Caller] = []
+    async with Dispatcher(router_with(lost), journal=SqliteJournal(tmp_path / "calls.db"), clock=FakeClock()) as calls:
+        await held(calls)
+        begun = calls.clock.now()
+        assert begun is not None
+    for later in (hours, hours + 4):
+        journal, clock = SqliteJournal(tmp_path / "calls.db"), FakeClock(begun + 3600 * later)
+        async with Dispatcher(router_with(lost), journal=journal, clock=clock) as calls:
+            await until(lambda: lost)
+            await calls.idle()
+    assert [(caller.call_id, caller.state) for caller in lost] == [("p", "gave-up")]
+
+
 async def test_a_connected_caller_is_not_lost() -> None:
     """Forwarded by this program, or by pipecat's transport."""
     lost: list[Caller] = []
