@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from telstate.errors import JournalError
 from telstate.journals._file_lock import WalLock, is_locked
-from telstate.routing._log import Log
+from telstate.routing._log import Log, random_letters
 
 __all__ = [
     "JournalNotMade",
@@ -108,7 +108,7 @@ def set_apart(path: Path) -> str:
 
 def put_aside(wal: str) -> None:
     """Rename a `-wal` whose journal is not the file beside it."""
-    aside = f"{wal}.{uuid4().hex[:8]}"
+    aside = f"{wal}.{random_letters(8)}"
     os.rename(wal, aside)
     hint = "it has the last events of a journal that is not here: put them side by side, as calls.db and calls.db-wal, to read it"
     Log().error("journal.events_left_behind", file=aside, hint=hint)

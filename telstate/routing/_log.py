@@ -18,6 +18,7 @@ from contextlib import suppress
 from time import monotonic
 from traceback import format_exception
 from typing import Any
+from uuid import uuid4
 
 from telstate.calls._session import Session
 from telstate.errors import TelstateError, cut_text, printable, printable_lines
@@ -31,12 +32,14 @@ __all__ = [
     "display_names",
     "failure_of",
     "of_session",
+    "random_letters",
     "report_repeated",
     "repr_of",
     "text_of",
     "traceback_of",
 ]
 
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 _NAME = "telstate"
 _METHODS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
@@ -246,3 +249,8 @@ def _shown(fact: Any) -> str:
     if isinstance(fact, str) and fact.isprintable() and not set(fact).intersection(" =\"'") and fact:
         return str(fact)
     return repr(str(fact) if isinstance(fact, str) else fact)
+
+
+def random_letters(length: int) -> str:
+    """Return a random name of at most 32 characters for the log. It has no digits, which would now and then be masked as a phone number."""
+    return uuid4().hex[:length].translate(_LETTERS)

@@ -142,11 +142,7 @@ def test_a_service_moves_with_everything(journal: Path, url: str) -> None:
     for key in live:  # a move is a gap
         assert after[key].pop("uncertain", True)
         before[key].pop("uncertain", None)
-    on_hold = {key for key, one in before.items() if one["state"] in {"waiting", "forwarded"}}
-    assert on_hold
-    for key in on_hold:  # the time of the gap is now, and they have not waited since the time of the test's clock
-        assert after[key].pop("state") == "gave-up"
-        del before[key]["state"]
+    assert {"waiting", "forwarded"}.intersection(one["state"] for one in before.values())
     assert after == before
     assert "0 events imported, " in moved(journal, url)
     assert ", 0 were there" not in moved(journal, url)

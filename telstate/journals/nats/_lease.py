@@ -18,13 +18,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from uuid import uuid4
 
 from telstate.errors import JournalError, RevisionConflict
 from telstate.journals.nats._connection import NatsConnection
 from telstate.journals.nats._errors import NatsRefused
 from telstate.journals.nats._names import Names
-from telstate.routing._log import Log, failure_of, text_of
+from telstate.routing._log import Log, failure_of, random_letters, text_of
 
 __all__ = ["JOINING", "LEAVING", "SHARING", "Lease"]
 
@@ -39,8 +38,6 @@ _RETRY = 0.05
 _STUCK_AFTER = 60.0
 """Seconds after which a worker whose event loop does not turn renews no more: others should have its partitions."""
 _TICK = 0.5
-_LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""Digits would be masked in the log, as a phone number is."""
 _DEAF_AFTER = 2
 """So many renewals without an answer, and a connection that seems to be open is replaced."""
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
@@ -64,7 +61,7 @@ class Lease:
     def __init__(
         self, connect: Callable[[], NatsConnection], names: Names, ttl: float, lost: Callable[[], None]
     ) -> None:
-        self.id: str = uuid4().hex[:16].translate(_LETTERS)
+        self.id: str = random_letters(16)
         """Names the worker for as long as the lease lasts."""
         self.ttl = ttl
         self.lapses: int = 0
