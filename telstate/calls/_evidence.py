@@ -92,6 +92,8 @@ class Evidence:
     """A dialer requested the stop, before the program itself did: it gave the call up, and may dial again."""
     ERROR_TEXT: Final = 1 << 24
     """The text that is known is that of an error."""
+    GAP: Final = 1 << 25
+    """Events may have been missed while it went on: also those of an answer."""
 
 
 # The names of an enum are slow to look up.

@@ -11,6 +11,7 @@ from telstate.calls._arrivals import note_ready
 from telstate.calls._endings import client_left, meeting_ended
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine_state import EngineState
+from telstate.calls._evidence import Evidence
 from telstate.calls._interruptions import sessions_in_doubt
 from telstate.calls._notes import add_notes
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind, SourceOutcome
@@ -122,11 +123,15 @@ def _on_client(state: EngineState, event: ClientLeft, now: float | None) -> Outc
 
 
 def _on_source(state: EngineState, event: SourceGap | ConnectionChanged, _: float | None) -> Outcome:
-    """Mark the sessions of which events may be missing: they are uncertain until the next event."""
+    """Mark the sessions of which events may be missing: they are uncertain until the next event.
+
+    That an answer may be among those is not forgotten by then. It may be on its way even if the call was stopped.
+    """
     if not isinstance(event, SourceGap) and not state.interruptions.note(event, state.told_by, state.now):
         return Outcome(NOTED, event, None)
     doubtful = sessions_in_doubt(event, state.registry.live.values())
     for session in doubtful:
+        vars(session)["_evidence"] |= Evidence.GAP
         if not session.uncertain:
             vars(session)["uncertain"] = True
             state.changed.append(session)

@@ -3,6 +3,10 @@
 Certain is what an event says, or what Daily answers to a stop. While anything is uncertain nothing else is dialled: two calls for
 one intent are worse than none. So a start without an answer is searched for, and a call counts as ended only once that is
 confirmed.
+
+If events may have been missed while the call went on, that none of an answer came says nothing: the process was away, stood still, or was
+cut off. Daily may still report an answer, so that is waited for. Then Daily's own facts decide: a call that it can stop and whose callee is
+no participant was not answered. Without such a fact the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import anyio.lowlevel
 from telstate.calls._evidence import Cause, EndSource, Evidence
 from telstate.calls._session import Session
 from telstate.calls._table import State
-from telstate.control._call_transport import CallTransport
+from telstate.control._call_transport import CallTransport, RoomParticipant
 from telstate.control._pending_starts import PendingStart, PendingStarts
 from telstate.control._results import Attempt, DialOutcome
 from telstate.errors import (
@@ -39,14 +43,18 @@ from telstate.routing._presence import is_gone
 from telstate.routing._room_calls import RoomCalls
 from telstate.routing._starting import refused_event, requested_event
 
-__all__ = ["AttemptTimeouts", "DialAttempt"]
+__all__ = ["NOT_HEARD", "AttemptTimeouts", "DialAttempt"]
 
 _DENIALS = 2
 """How often Daily must say that there is no such call before that is believed: a start that was just accepted may not be known to
 all of Daily's parts yet. After an accepted stop, once is enough."""
 
-_HEARD_LATE = 30.0
-"""Seconds of silence after which Daily may send an answer so late that nobody waits for it."""
+_LATE = 0.5
+"""Seconds by which a timeout is late if the process stood still: what came meanwhile is not taken in yet."""
+NOT_HEARD = (
+    "events may have been missed while this call went on (the process was away, stood still, or was cut off), and an answer may be among"
+    " them; it is not dialled again"
+)
 
 
 class AttemptTimeouts(NamedTuple):
@@ -113,6 +121,14 @@ class DialAttempt:
         """True if nothing was sent, as the transport cannot carry it."""
         self._stop_error = "no event of its end came"
         self._is_searching = self._is_given_up = False
+        self._was_away = False
+        """True if nobody took in events while its call may have gone on, so far as its session does not say that itself."""
+        self._standstills = calls.standstills
+        """How often the process had stood still before it."""
+        self._waited_after: int | None = None
+        """As many of them there had been when it was let ring for longer, as events may have been missed."""
+        self._is_stop_accepted = self._rang_on = False
+        """That Daily has ended the call at our request; and that nobody had answered it by then, as the room's participants say."""
         self._shields: list[anyio.CancelScope] = []
         self._is_abandoned = False
 
@@ -129,20 +145,21 @@ class DialAttempt:
                 not_started = await self._send_start()
             if not_started is not None:
                 return not_started
-            return await self._wait_for_answer(ring_timeout)
+            found = await self._wait_for_answer(ring_timeout)
+            return await self._hear_late(found, self._timeouts.find_within)
         except BaseException:
             await self.end_call()
             raise
         finally:
             self._pending_starts.remove(self._start)
 
-    async def resume(self, started_at: float, ring_timeout: float, heard_until: float | None = None) -> Attempt:
+    async def resume(self, started_at: float, ring_timeout: float, *, was_away: bool = False) -> Attempt:
         """Find the call of a start that an earlier process has made, or was about to, and wait for its answer. Nothing is started.
 
         Args:
             started_at: when that process kept it.
             ring_timeout: from then on; 0 to end the call once it is found.
-            heard_until: until when events were taken in, if nobody did so since. Daily sends again what it could not deliver.
+            was_away: True if nobody took in events since that process ended.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._start.after_event = 0
@@ -161,46 +178,40 @@ class DialAttempt:
                 )
             self._pending_starts.confirm(self._start, self.session_id)
             session = self._session()
-            if session is None or session.requested_at is None:
+            # What the journal had is evidence of each gap since. Of a call that it did not know nothing was heard.
+            is_known = session is not None and session.requested_at is not None
+            self._was_away = was_away and not is_known
+            if not is_known:
                 await self._place.keep(requested_event(self.session_id, self._options, self._room))
             await self._note()
+            if self.may_be_answered:
+                self._waited_after = self._calls.standstills
             if self._is_given_up or not ring_timeout:
                 return await self._wait_for_answer(0.0)
-            now = self._clock.now() or started_at
-            left = max(0.0, ring_timeout - max(0.0, now - started_at))
-            if heard_until is None:
-                return await self._wait_for_answer(left)
-            found = await self._wait_for_answer(max(left, self._timeouts.find_within))
-            return await self._hear_late(found, heard_until, now)
+            resumed_at = self._clock.now() or started_at
+            left = max(0.0, ring_timeout - max(0.0, resumed_at - started_at))
+            least = self._timeouts.find_within if self.may_be_answered else 0.0
+            found = await self._wait_for_answer(max(left, least))
+            return await self._hear_late(found, resumed_at + least - (self._clock.now() or resumed_at))
         except BaseException:
             await self.end_call()
             raise
         finally:
             self._pending_starts.remove(self._start)
 
-    async def _hear_late(self, found: Attempt, heard_until: float, since: float) -> Attempt:
-        """Give Daily the time to report an answer that it could not deliver while nobody listened.
+    async def _hear_late(self, found: Attempt, seconds: float) -> Attempt:
+        """Give Daily the time to report an answer that it could not deliver. If none comes, nobody knows whether there was one.
 
-        It pauses longer after each failure, about as long as it has tried by then. So after a longer silence it is not known when to stop waiting.
+        For how long Daily tries, and whether it tries again at all, is a setting of the webhook: silence says nothing.
         """
-        session = self._session()
-        if found.outcome not in (DialOutcome.UNANSWERED, DialOutcome.FAILED) or session is None:
+        if found.outcome not in (DialOutcome.UNANSWERED, DialOutcome.FAILED) or not self.may_be_answered:
             return found
-        if session.ended_at is not None and session.ended_at <= heard_until:
-            return found
-        now = self._clock.now() or since
-        with self._clock.move_on_after(max(0.0, since + self._timeouts.find_within - now)):
-            for seconds in self._find_intervals():
+        with self._clock.move_on_after(max(0.0, seconds)):
+            for pause in self._find_intervals():
                 if self.was_answered:
-                    return self.result(DialOutcome.ANSWERED)
-                await self._clock.sleep(seconds)
-        if since - heard_until <= max(self._timeouts.find_within, _HEARD_LATE):
-            return found
-        return self._unknown(
-            "dial.not_heard",
-            f"the process was away for up to {since - heard_until:.0f} s while this call went on, and an answer in that time may not have"
-            " been reported yet; it is not dialled again",
-        )
+                    break
+                await self._clock.sleep(pause)
+        return self.result(DialOutcome.ANSWERED) if self.was_answered else self._unknown("dial.not_heard", NOT_HEARD)
 
     def give_up_when_found(self) -> bool:
         """If it searches for the call of an earlier process, let it end that call once it is found. Returns False if it does not search."""
@@ -229,6 +240,17 @@ class DialAttempt:
         """True if it is known by now that somebody picked up, even if that was reported late."""
         session = self._session()
         return session is not None and session.was_answered
+
+    @property
+    def may_be_answered(self) -> bool:
+        """True if an answer may be among events that were missed, and Daily says nothing against it."""
+        session = self._session()
+        if session is None:
+            return self._was_away
+        stood_still = self._calls.standstills != self._standstills
+        has_gap = self._was_away or stood_still or bool(session._evidence & Evidence.GAP)
+        is_unanswered = self._rang_on or bool(session._evidence & Evidence.NOT_PICKED_UP)
+        return has_gap and not session.was_answered and not is_unanswered
 
     async def end_call(self) -> bool:
         """End the call, even during a cancellation. If that fails, log it. Returns True once it is certain that it is over."""
@@ -356,7 +378,7 @@ class DialAttempt:
     async def _wait_for_answer(self, ring_timeout: float) -> Attempt:
         assert self.session_id is not None  # noqa: S101
         try:
-            await self._calls.wait_for(self.session_id, State.ANSWERED, ring_timeout)
+            await self._ring(self.session_id, ring_timeout)
         except CallEnded as ended:
             if _is_over(ended.session):
                 # We may have asked for the end, whose event can arrive before Daily's answer to the request.
@@ -367,6 +389,25 @@ class DialAttempt:
             return await self._ring_timed_out()
         await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, nobody waits for this call: end it
         return self.result(DialOutcome.ANSWERED)
+
+    async def _ring(self, session_id: str, seconds: float) -> None:
+        """Wait for the answer, and for longer where it may not have been heard in time.
+
+        Raises:
+            CallEnded: if the call ends before.
+            TimeoutError: if nobody answers.
+        """
+        begun = self._clock.now() or 0.0
+        try:
+            await self._calls.wait_for(session_id, State.ANSWERED, seconds)
+        except TimeoutError:
+            late, standstills = (self._clock.now() or 0.0) - begun - seconds, self._calls.standstills
+            is_doubtful = self.may_be_answered and self._waited_after != standstills
+            if late < _LATE and not is_doubtful:
+                raise
+            self._waited_after = standstills
+            longest = self._timeouts.find_within
+            await self._ring(session_id, longest if is_doubtful else min(late, longest))
 
     def _attempt_of_ended(self, session: Session) -> Attempt:
         """Return the attempt of a call that ended before `wait_for` could see the answer."""
@@ -384,8 +425,10 @@ class DialAttempt:
         if session is not None:
             await self._calls.settled(session)  # the program may be about to stop it
         stopped_by_program = session is not None and _was_stopped_by_program(session)  # and its end was not reported
+        is_ringing = self.may_be_answered and await self._is_ringing()
         with self._shielded():
             ended = await self._hang_up(unless_answered=True)
+        self._rang_on = is_ringing and self._is_stop_accepted
         if self.was_answered:  # at the last moment: they are not called again, even if their call was ended
             await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, nobody waits for this call: end it
             return self.result(DialOutcome.ANSWERED)
@@ -429,6 +472,7 @@ class DialAttempt:
             try:
                 await self._stop(session)
                 accepted, denials = True, 0  # Daily knows the call: an earlier denial came from another part
+                self._is_stop_accepted = True
             except Exception as error:  # of any kind: the call still exists, and nobody else ends it
                 denials += is_gone(error)
                 self._stop_error = mask(text_of(error))
@@ -484,11 +528,19 @@ class DialAttempt:
             self._log.warning("dial.not_kept", what=event, error=mask(text_of(error)), **self._log_fields())
 
     async def _is_present(self) -> bool:
+        participants = await self._participants()
+        return participants is None or any(one.session_id == self.session_id for one in participants)
+
+    async def _is_ringing(self) -> bool:
+        """Return whether Daily lists who is in the room, and not the callee. A list without anybody says nothing: whoever dials is there."""
+        participants = await self._participants()
+        return bool(participants) and all(one.session_id != self.session_id for one in participants or ())
+
+    async def _participants(self) -> Sequence[RoomParticipant] | None:
         try:
-            participants = await self._transport.presence(self._room)
+            return await self._transport.presence(self._room)
         except Exception:
-            return True
-        return any(one.session_id == self.session_id for one in participants)
+            return None
 
     def _unrecorded_session(self, session_id: str) -> Session:
         """Return a session for a call whose start could not be recorded, so that it can be stopped."""

@@ -18,7 +18,7 @@ from telstate.calls._table import State
 from telstate.control._call_limiter import CallSlot
 from telstate.control._call_slots import CallSlots
 from telstate.control._call_transport import CallTransport
-from telstate.control._dial_attempt import AttemptTimeouts, DialAttempt
+from telstate.control._dial_attempt import NOT_HEARD, AttemptTimeouts, DialAttempt
 from telstate.control._error_mapping import error_type_of, is_about_setup, is_permanent
 from telstate.control._intent_turn import ClaimLost, IntentTurn
 from telstate.control._pending_starts import PendingStarts
@@ -291,12 +291,15 @@ class DialRun:
             if since is None:
                 found = await attempt.run(ring_timeout)
             else:
-                heard_until = None if self._plan.turn is None else self._plan.turn.heard_until
-                found = await attempt.resume(since, ring_timeout, heard_until)
+                was_away = self._plan.turn is not None and self._plan.turn.was_away
+                found = await attempt.resume(since, ring_timeout, was_away=was_away)
             result = await self._judge(attempt, found) if found.outcome is DialOutcome.ANSWERED else found
         finally:
             del self._current[attempt]
-            is_left_open = result is None and not attempt.is_over  # whoever takes the intent up searches for it
+            # Whoever takes the intent up searches for it, or still hears of its answer.
+            is_left_open = result is None and not (
+                attempt.is_over and (self._is_reached() or not attempt.may_be_answered)
+            )
             result = result or self._cut_off(attempt)
             if attempt.started_at is not None:
                 self._made.append(_Made(place, result, attempt, attempt.error))
@@ -325,6 +328,8 @@ class DialRun:
             return attempt.result(DialOutcome.UNKNOWN, "the dial was cancelled, and the call could not be ended")
         if attempt.was_answered and not self._is_reached():
             return attempt.result(DialOutcome.ANSWERED if self._plan.confirm is None else DialOutcome.UNCONFIRMED)
+        if attempt.may_be_answered and not self._is_reached():
+            return attempt.result(DialOutcome.UNKNOWN, NOT_HEARD)
         return attempt.result(DialOutcome.CANCELLED)
 
     async def _judge(self, attempt: DialAttempt, result: Attempt) -> Attempt:

@@ -50,8 +50,8 @@ class IntentTurn:
         self._claim = f"{ledger.run}.{uuid4().hex[:8]}"
         self.outcome: str | None = None
         """The result that ends the intent, if there is one."""
-        self.heard_until: float | None = None
-        """Until when the process that dialled before listened, at least, in Unix seconds. None where others have taken in events since."""
+        self.was_away: bool = False
+        """True if nobody took in events between the process that dialled before and this one."""
         self._log = Log()
 
     @asynccontextmanager
@@ -78,8 +78,7 @@ class IntentTurn:
             is_dead = not self._ledger.is_shared and not (known.claim or "").startswith(self._ledger.run)
             if known.outcome is not None:
                 return known
-            if is_dead and known.claim is not None:
-                self.heard_until = known.claimed_until - _CLAIM_FOR
+            self.was_away |= is_dead and known.claim is not None
             if is_dead or not known.is_claimed(now):
                 known = await self._ledger.write(self._claimed(takes_over=is_dead and known.claim is not None))
                 if known.claim == self._claim or known.outcome is not None:

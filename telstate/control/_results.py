@@ -33,8 +33,8 @@ class DialOutcome(StrEnum):
     """It was ended before it was answered: the dial's time was over, or another target was faster."""
     UNKNOWN = "unknown"
     """It is not known whether there is, or was, an answered call: the start got no answer and no call was found, or the call could
-    not be ended, or it was ended at the ring timeout without a single event of it. It is not dialled again. Check the room, and
-    whether events arrive, before you dial again."""
+    not be ended, or it was ended at the ring timeout without a single event of it, or an answer may be among events that were missed while
+    the process was away or stood still. It is not dialled again. Check the room, and whether events arrive, before you dial again."""
 
 
 class Attempt(NamedTuple):

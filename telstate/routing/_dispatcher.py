@@ -245,6 +245,11 @@ class Dispatcher:
         return self._run.is_stopping
 
     @property
+    def standstills(self) -> int:
+        """How often this process stood still for so long that events may have been missed. Not where other processes receive them."""
+        return self._run.checks.standstills
+
+    @property
     def not_ready(self) -> str | None:
         """Why it should get no new calls now, in words; None if it is ready. What `/ready` shows.
 

@@ -5,6 +5,8 @@ reason = checks.not_ready        # None, or why it should get no new calls now, 
 
 from __future__ import annotations
 
+from time import monotonic
+
 import anyio
 
 from telstate.errors import JournalError, NotRunning
@@ -27,6 +29,8 @@ _PROBE_EVERY = 2
 _SAY_EVERY = 30.0
 """Seconds between two log lines about too many waiting events."""
 _BLOCKED_AFTER = 1.0
+_STOOD_STILL = 5.0
+"""Seconds. Whoever sends events may give up a receiver that does not answer for so long, and send them never again."""
 
 
 class SelfChecks:
@@ -50,6 +54,8 @@ class SelfChecks:
         self._lanes = lanes
         self._blocked_after = min(slow_after, _BLOCKED_AFTER)
         self._every = _EVERY * patience
+        self.standstills: int = 0
+        """How often events may have been missed since the start, as the process or the machine stood still."""
         self._log = Log(burst=1, every=_SAY_EVERY)
 
     @property
@@ -62,7 +68,9 @@ class SelfChecks:
         """Look, again and again."""
         looks = 0
         while True:
-            await anyio.sleep(_EVERY if self._sequencer.health.has_failed else self._every)
+            pause, begun = _EVERY if self._sequencer.health.has_failed else self._every, monotonic()
+            await anyio.sleep(pause)
+            stood_still = monotonic() - begun - pause
             looks += 1
             self._sequencer.health.look()
             self._look_at_backlog()
@@ -70,7 +78,12 @@ class SelfChecks:
             if self._sequencer.health.has_failed and looks % _PROBE_EVERY == 0:
                 await self._sequencer.health.probe()
             if self._clocks is not None and (seconds := self._clocks.look()):
-                await self._after_suspension(seconds)
+                await self._after_gap(f"the machine was suspended for {seconds:.0f} seconds")
+            elif self._clocks is not None and stood_still >= _STOOD_STILL:
+                self._log.warning(
+                    "clock.stood_still", seconds=round(stood_still, 3), hint="events may have been missed meanwhile"
+                )
+                await self._after_gap(f"the process stood still for {stood_still:.0f} seconds")
 
     async def watch_loop(self) -> None:
         """Have a thread look at the event loop."""
@@ -91,16 +104,15 @@ class SelfChecks:
         longest = self._lanes.longest()
         return text if longest is None else f"{text}; {longest[0]} has run for {longest[1]:.0f} seconds"
 
-    async def _after_suspension(self, seconds: float) -> None:
+    async def _after_gap(self, reason: str) -> None:
         """Events may have been missed, as while a service is down."""
         self._sequencer.look_at_limits()
-        if self._sequencer.is_shared or not self._sequencer.engine.live():  # others went on to append
+        if self._sequencer.is_shared:  # others went on to append
+            return
+        self.standstills += 1
+        if not self._sequencer.engine.live():
             return
         try:
-            await self._sequencer.submit_events(
-                SourceGap(reason=f"the machine was suspended for {seconds:.0f} seconds")
-            )
+            await self._sequencer.submit_events(SourceGap(reason=reason))
         except (JournalError, NotRunning) as error:
-            self._log.error(
-                "clock.suspension_not_kept", error=str(error), hint="live sessions are not marked as uncertain"
-            )
+            self._log.error("clock.gap_not_kept", error=str(error), hint="live sessions are not marked as uncertain")

@@ -1,7 +1,7 @@
 """A process that is killed while it ends a call at the ring timeout: `python -m tests.control.hanging_up_child JOURNAL PORT DAILY WHEN`.
 
-WHEN is `accepted`: right after Daily has accepted that, before the journal has it; `kept`: once the journal has it; or `never`. It says the
-result as JSON.
+WHEN is `accepted`: right after Daily has accepted that, before the journal has it; `heard`: once the journal has the call's end; or `never`.
+It says the result as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import anyio
 from telstate import Dispatcher, Router, Session
 from telstate.calls._outcome import Outcome
 from telstate.control import DailyApi, Dialer, RestControl
-from telstate.events import StopRequested
+from telstate.events import DialoutStopped
 from telstate.journals import SqliteJournal
 from telstate.options import PhoneDialout
 from telstate.sources import serve_webhooks
@@ -41,12 +41,12 @@ class _DiesOnceAccepted(RestControl):
         _die()
 
 
-class _DiesOnceKept:
+class _DiesOnceHeard:
     """Sees what the journal has."""
 
     def stepped(self, outcome: Outcome) -> None:
         """It has an event."""
-        if isinstance(outcome.event, StopRequested):
+        if isinstance(outcome.event, DialoutStopped):
             _die()
 
     def closed(self) -> None:
@@ -63,8 +63,8 @@ async def main(journal: str, port: int, daily: str, when: str) -> None:
             serve_webhooks(calls, secrets=[SECRET], listening=listening),
             Dialer(calls, room=ROOMS[0], find_within=4.0, find_intervals=[0.2], stop_timeouts=[4.0]) as dialer,
         ):
-            if when == "kept":
-                calls.observe(_DiesOnceKept())
+            if when == "heard":
+                calls.observe(_DiesOnceHeard())
             result = await dialer.dial(PhoneDialout(phone_number=NUMBER), intent="order", attempts=1, ring_timeout=0.3)
             sys.stdout.write(json.dumps({"outcome": result.outcome, "starts": len(result.attempts)}))
 

@@ -1,8 +1,9 @@
 """A campaign by a process that is killed again and again, on a SQLite journal, against a fake of Daily in another process over HTTP.
 
-    python -m tests.crash.campaigns [--numbers 200] [--kills 5] [--seeds 20] [--first 0]
+    python -m tests.crash.campaigns [--numbers 200] [--kills 5] [--seeds 20] [--first 0] [--once] [--freezes]
 
-It says for each seed what was promised and did not hold, and figures of all. The calls are simulated, the kills are not.
+With `--once` Daily gives an event up after three tries, so that what came while the process was down is lost; with `--freezes` the process
+also stands still now and then. It says for each seed what was promised and did not hold, and figures of all. The calls are simulated, the kills are not.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from threading import Event, Thread
 from typing import Any, Literal
 
 from telstate.testing import FakeDaily, PhoneLine, refusals
@@ -28,6 +33,8 @@ from tests.ports import free_port
 __all__ = ["Torment", "torment"]
 
 ROOT = Path(__file__).parents[2]
+PATIENT, IMPATIENT = (0.1, 0.3, 1.0, *[1.5] * 60), (0.1, 0.2)
+"""Pauses between the tries of an event."""
 FATES: tuple[dict[str, Any], ...] = (
     *({"answers": at, "talks": talks} for at in (0.1, 0.3, 0.9) for talks in (0.3, 1.5)),
     *({"busy": True},) * 2,
@@ -66,7 +73,7 @@ class Torment:
     seconds: float = 0.0
 
 
-def torment(folder: Path, seed: int, numbers: int, kills: int) -> Torment:
+def torment(folder: Path, seed: int, numbers: int, kills: int, *, once: bool = False, freezes: bool = False) -> Torment:
     """Run a campaign of so many numbers, kill it so often, and let it end; then run it again."""
     random, began, found = Random(seed), time.monotonic(), Torment()
     people = [f"+1202555{place:04}" for place in range(numbers)]
@@ -74,14 +81,17 @@ def torment(folder: Path, seed: int, numbers: int, kills: int) -> Torment:
     presence: Literal["on", "none"] = random.choice(["on", "on", "none"])
     port = free_port()
     said: list[Said] = []
-    pauses = [0.1, 0.3, 1, *[1.5] * 60]
+    pauses = IMPATIENT if once else PATIENT
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=pauses, presence=presence) as daily:
         daily.host(ROOM, max_sip_pstn_sessions_per_room=1000)
         for number in people:
             daily.lines[number] = [PhoneLine(**random.choice(FATES), **random.choice(LOSSES)) for _ in range(4)]
         arguments = [str(folder / "calls.db"), str(port), daily.url, str(folder / "people.csv")]
-        said += [killed(arguments, random.uniform(0.2, 3.0)) for _ in range(kills)]
-        said += [ended(arguments), ended(arguments)]
+        frozen = random if freezes else None
+        for _ in range(kills):
+            said.append(killed(arguments, random.uniform(0.2, 3.0), frozen))
+            time.sleep(random.choice([0.0, 1.5]))
+        said += [ended(arguments, frozen), ended(arguments)]
         check(found, daily, people, said)
     found.facts["kills"] = kills
     found.facts["without presence"] = presence == "none"
@@ -101,9 +111,32 @@ def started(arguments: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def killed(arguments: list[str], seconds: float) -> Said:
+@contextmanager
+def freezing(process: subprocess.Popen[bytes], random: Random | None) -> Iterator[None]:
+    """Let it stand still at random, for up to 1.8 s each time."""
+    is_over, seed = Event(), None if random is None else random.random()
+
+    def freeze(random: Random) -> None:
+        while not is_over.wait(random.uniform(0.2, 1.5)):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGSTOP)
+                is_over.wait(random.uniform(0.1, 1.8))
+                process.send_signal(signal.SIGCONT)
+
+    freezer = Thread(target=freeze, args=[Random(seed)])
+    if random is not None:
+        freezer.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        if random is not None:
+            freezer.join()
+
+
+def killed(arguments: list[str], seconds: float, frozen: Random | None = None) -> Said:
     """Run it for so long from its begin on, and kill it; return what it said."""
-    with started(arguments) as process:
+    with started(arguments) as process, freezing(process, frozen):
         assert process.stdout is not None
         assert process.stdout.readline() == b"{}\n"
         time.sleep(seconds)
@@ -111,9 +144,9 @@ def killed(arguments: list[str], seconds: float) -> Said:
         return results(process.stdout.read())
 
 
-def ended(arguments: list[str]) -> Said:
+def ended(arguments: list[str], frozen: Random | None = None) -> Said:
     """Run it to its end; return what it said."""
-    with started(arguments) as process:
+    with started(arguments) as process, freezing(process, frozen):
         return results(process.communicate(timeout=300)[0])
 
 
@@ -189,11 +222,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--once", action="store_true", help="Daily gives up what it cannot deliver at once")
+    parser.add_argument("--freezes", action="store_true", help="the process stands still now and then")
     options = parser.parse_args()
+    how = {"once": options.once, "freezes": options.freezes}
     every = Torment()
     for seed in range(options.first, options.first + options.seeds):
         with tempfile.TemporaryDirectory(prefix="telstate-campaign-") as folder:
-            one = torment(Path(folder), seed, options.numbers, options.kills)
+            one = torment(Path(folder), seed, options.numbers, options.kills, **how)
         every.outcomes += one.outcomes
         every.facts["most at once"] = max(every.facts["most at once"], one.facts.pop("most at once"))
         every.facts.update(one.facts)

@@ -10,10 +10,10 @@ from tests.crash.campaigns import torment
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [0])
-def test_a_killed_campaign_goes_on(tmp_path: Path, seed: int) -> None:
-    """Nobody is reached twice, and each number has one result, the same in every run."""
-    found = torment(tmp_path, seed, numbers=24, kills=2)
+@pytest.mark.parametrize(("seed", "once", "freezes"), [(0, False, False), (9, True, True)])
+def test_a_killed_campaign_goes_on(tmp_path: Path, seed: int, once: bool, freezes: bool) -> None:
+    """Nobody is reached twice, also if the answer is lost for good; and each number has one result, the same in every run."""
+    found = torment(tmp_path, seed, numbers=24, kills=2, once=once, freezes=freezes)
     assert found.broken == []
     assert found.outcomes["answered"] > 5
     assert found.facts["starts"] > 24

@@ -29,6 +29,7 @@ from telstate import (
     Settings,
     State,
 )
+from telstate.calls._evidence import Evidence
 from telstate.journals import SqliteJournal
 from telstate.routing._ports import Entry
 from telstate.testing import FakeClock, Noise, simulate
@@ -158,15 +159,16 @@ async def test_recovered_and_uninterrupted_are_the_same(
 def known_by(engine: Engine, clock: FakeClock) -> dict[str, Any]:
     """Return all that an engine knows by now, and what is due next, without what a start itself changes.
 
-    A start appends one event, the gap, which makes live sessions uncertain.
+    A start appends one event, the gap, which makes live sessions uncertain, and stays on them as evidence.
     """
     engine.advance(clock.now())
     known = {**everything(engine), "due": engine.next_deadline()}
     for name in ("counts", "number"):
         del known[name]
-    place = known["registry"]["fields"].index("uncertain")
+    place, evidence = map(known["registry"]["fields"].index, ("uncertain", "_evidence"))
     for session in known["registry"]["live"]:
         session[place] = None
+        session[evidence] |= Evidence.GAP
     return known
 
 

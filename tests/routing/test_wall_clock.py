@@ -135,6 +135,20 @@ async def test_time_in_which_the_machine_was_suspended_has_passed(machine: Machi
     assert facts == [("clock.suspended", 300)]
 
 
+async def test_a_process_that_stood_still_may_have_missed_events(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends them does not wait for ever: its live sessions are uncertain until they are heard of again, as after a restart."""
+    monkeypatch.setattr("telstate.routing._self_checks._STOOD_STILL", 0.1)
+    with structlog.testing.capture_logs() as logs:
+        async with Dispatcher(Router()) as calls:
+            await calls.receive(js("dialout-connected", SESSION))
+            await anyio.sleep(0.05)
+            time.sleep(0.3)  # noqa: ASYNC251 - that is what is tested
+            await until(lambda: all(session.uncertain for session in calls.live()))
+    assert "clock.stood_still" in {log["event"] for log in logs}
+
+
 def test_small_corrections_are_no_steps(machine: Machine) -> None:
     """As NTP makes them all the time."""
     watch = ClockWatch(SystemClock(), wall=machine.wall, uptime=machine.uptime)
