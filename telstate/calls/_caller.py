@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, NoReturn
 
-__all__ = ["ELSEWHERE", "HERE", "Caller", "CallerState", "write"]
+__all__ = ["ELSEWHERE", "HERE", "LOST", "Caller", "CallerState", "write"]
 
 
 class CallerState(StrEnum):
@@ -24,6 +24,10 @@ class CallerState(StrEnum):
     """Daily refused to forward them."""
     UNKNOWN = "unknown"
     """The limit passed, and a dial-in may have been them, but that cannot be known."""
+
+
+LOST = (CallerState.GAVE_UP, CallerState.FAILED)
+"""The states of callers who got to no session, and who are reported as lost."""
 
 
 class Caller:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from telstate.calls._address import plain_uri
-from telstate.calls._caller import Caller, CallerState, write
+from telstate.calls._caller import LOST, Caller, CallerState, write
 from telstate.calls._caller_matching import (
     AFTER_LIMIT,
     LATE,
@@ -46,9 +46,8 @@ from telstate.calls._recorder import set_rare
 from telstate.calls._session import Session, rare
 from telstate.events import Direction
 
-__all__ = ["LOST", "CallerLinks"]
+__all__ = ["CallerLinks"]
 
-LOST = (CallerState.GAVE_UP, CallerState.FAILED)
 _MOST_COMPARED = 64
 """So many callers of one number or room, and as many of its dial-ins, are compared at most: those that called last."""
 _FEW = 3
@@ -322,7 +321,7 @@ class CallerLinks:
     ) -> tuple[list[Caller], dict[str, str]]:
         """Find the latest callers of a number or a room among its latest dial-ins; return whose sessions were looked for, and what was found.
 
-        Each event compares them all, so a number that calls all the time would take all the time there is.
+        Each event compares all that are near to it, so a number that calls all the time would take all the time there is.
         """
         cut = {session.session_id for session in dialins[:-_MOST_COMPARED]}
         in_order = sorted(callers, key=began)

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from telstate.calls._address import is_anonymous, is_one_address
-from telstate.calls._caller import ELSEWHERE, HERE, Caller, CallerState, write
-from telstate.calls._caller_links import LOST, CallerLinks
+from telstate.calls._caller import ELSEWHERE, HERE, LOST, Caller, CallerState, write
+from telstate.calls._caller_links import CallerLinks
 from telstate.calls._caller_matching import differ
 from telstate.calls._expiring_dict import ExpiringDict
 from telstate.calls._hold_limits import HoldLimits

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from telstate.calls._caller import Caller, CallerState
+from telstate.calls._caller import LOST, Caller
 from telstate.calls._outcome import Outcome
 from telstate.calls._session import Session
 from telstate.routing._dispatcher import Dispatcher
@@ -38,7 +38,6 @@ _HOUR_EVERY = 1.0
 _SERVICE_EVERY = 20.0
 """Seconds between two messages with the clock, at most: clocks of two machines drift, and one may sleep."""
 
-_LOST = (CallerState.GAVE_UP, CallerState.FAILED)
 HOLD_LONG, RING_LONG, MEDIA_LONG, SETUP_LONG = 30.0, 45.0, 15.0, 30.0
 """Seconds after which it is odd that somebody is on hold, a call rings, has no media, or is not connected; where no deadline is set."""
 
@@ -85,7 +84,7 @@ class BoardFacts:
         hour, now = self.hour, self.now
         over = list[Session | Caller]()
         for caller in self.calls.unconnected():
-            if caller.state in _LOST:
+            if caller.state in LOST:
                 hour.add_lost(caller, now)
                 over.append(caller)
         for place, session in enumerate(self.calls.sessions()):
@@ -110,7 +109,7 @@ class BoardFacts:
                 self._note_end(outcome.session)
         for session in outcome.changed:
             self.hour.add(session, now)
-        if outcome.lost_caller is not None and outcome.lost_caller.state in _LOST:
+        if outcome.lost_caller is not None and outcome.lost_caller.state in LOST:
             self.hour.add_lost(outcome.lost_caller, now)
             self._note_end(outcome.lost_caller)
         if self.tape is not None:
