@@ -1,7 +1,6 @@
-"""A process that is killed while it ends a call at the ring timeout: `python -m tests.control.hanging_up_child JOURNAL PORT DAILY WHEN`.
+"""A process that ends a call at the ring timeout, and may be killed meanwhile: `python -m tests.control.hanging_up_child JOURNAL PORT DAILY WHEN`.
 
-WHEN is `accepted`: right after Daily has accepted that, before the journal has it; `heard`: once the journal has the call's end; or `never`.
-It says the result as JSON.
+WHEN is `heard`: it dies by itself once the journal has the call's end; or `never`. It says the result as JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 
 import anyio
 
-from telstate import Dispatcher, Router, Session
+from telstate import Dispatcher, Router
 from telstate.calls._outcome import Outcome
 from telstate.control import DailyApi, Dialer, RestControl
 from telstate.events import DialoutStopped
@@ -28,26 +27,13 @@ __all__ = ["NUMBER"]
 NUMBER = "+12025550101"
 
 
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class _DiesOnceAccepted(RestControl):
-    """Daily's answer to a stop is its own end."""
-
-    async def stop(self, session: Session) -> None:
-        """Stop a call."""
-        await super().stop(session)
-        _die()
-
-
 class _DiesOnceHeard:
     """Sees what the journal has."""
 
     def stepped(self, outcome: Outcome) -> None:
         """It has an event."""
         if isinstance(outcome.event, DialoutStopped):
-            _die()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def closed(self) -> None:
         """Nothing more comes."""
@@ -56,17 +42,16 @@ class _DiesOnceHeard:
 async def main(journal: str, port: int, daily: str, when: str) -> None:
     """Dial once."""
     listening = socket.create_server(("127.0.0.1", port))
-    async with DailyApi(KEY, url=daily, timeout=3.0) as api:
-        control = (_DiesOnceAccepted if when == "accepted" else RestControl)(api)
-        async with (
-            Dispatcher(Router(), journal=SqliteJournal(journal), control=control) as calls,
-            serve_webhooks(calls, secrets=[SECRET], listening=listening),
-            Dialer(calls, room=ROOMS[0], find_within=4.0, find_intervals=[0.2], stop_timeouts=[4.0]) as dialer,
-        ):
-            if when == "heard":
-                calls.observe(_DiesOnceHeard())
-            result = await dialer.dial(PhoneDialout(phone_number=NUMBER), intent="order", attempts=1, ring_timeout=0.3)
-            sys.stdout.write(json.dumps({"outcome": result.outcome, "starts": len(result.attempts)}))
+    async with (
+        DailyApi(KEY, url=daily, timeout=3.0) as api,
+        Dispatcher(Router(), journal=SqliteJournal(journal), control=RestControl(api)) as calls,
+        serve_webhooks(calls, secrets=[SECRET], listening=listening),
+        Dialer(calls, room=ROOMS[0], find_within=4.0, find_intervals=[0.2], stop_timeouts=[4.0]) as dialer,
+    ):
+        if when == "heard":
+            calls.observe(_DiesOnceHeard())
+        result = await dialer.dial(PhoneDialout(phone_number=NUMBER), intent="order", attempts=1, ring_timeout=0.3)
+        sys.stdout.write(json.dumps({"outcome": result.outcome, "starts": len(result.attempts)}))
 
 
 if __name__ == "__main__":

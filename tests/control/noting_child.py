@@ -1,14 +1,12 @@
-"""A campaign that is killed when Daily has accepted its start: `python -m tests.control.noting_child JOURNAL PORT DAILY WHO`.
+"""A campaign, and who hears of its call when it was killed: `python -m tests.control.noting_child JOURNAL PORT DAILY WHO`.
 
-WHO is `caller`: it calls somebody, and is killed before the journal has what Daily answered; or `heir`: it only receives what Daily reports,
-and says the notes that the end of that call is given with, as JSON.
+WHO is `caller`: it calls somebody; or `heir`: it only receives what Daily reports, and says the notes that the end of that call is given
+with, as JSON.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import sys
 
@@ -17,7 +15,6 @@ import anyio
 from telstate import Dispatcher, Router, Session
 from telstate.control import Campaign, Contact, DailyApi, Dialer, RestControl
 from telstate.journals import SqliteJournal
-from telstate.options import Dialout
 from telstate.sources import serve_webhooks
 from tests.control.dialing_child import KEY, ROOMS, SECRET
 from tests.control.hanging_up_child import NUMBER
@@ -25,16 +22,6 @@ from tests.control.hanging_up_child import NUMBER
 __all__ = ["NOTES"]
 
 NOTES = {"plan": "gold"}
-
-
-class _DiesOnceStarted(RestControl):
-    """Daily's answer to a start is its own end."""
-
-    async def start(self, options: Dialout, room: str | None = None) -> str:
-        """Start a call."""
-        await super().start(options, room)
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
 
 
 async def main(journal: str, port: int, daily: str, who: str) -> None:
@@ -49,7 +36,7 @@ async def main(journal: str, port: int, daily: str, who: str) -> None:
     listening = socket.create_server(("127.0.0.1", port))
     async with (
         DailyApi(KEY, url=daily, timeout=3.0) as api,
-        Dispatcher(router, journal=SqliteJournal(journal), control=_DiesOnceStarted(api)) as calls,
+        Dispatcher(router, journal=SqliteJournal(journal), control=RestControl(api)) as calls,
         serve_webhooks(calls, secrets=[SECRET], listening=listening),
         Dialer(calls) as dialer,
     ):

@@ -87,21 +87,52 @@ def test_no_intent_is_dialled_twice_by_processes_that_are_killed(tmp_path: Path)
     assert outcomes["answered"] > 2
 
 
-@pytest.mark.parametrize(("when", "outcome"), [("accepted", "unknown"), ("heard", "unanswered")])
-def test_a_call_that_was_being_ended_at_the_ring_timeout(when: str, outcome: str, tmp_path: Path) -> None:
-    """The process is killed meanwhile: unless it heard the end, they may have answered at the last moment. That it stopped the call decides nothing."""
+def said_by(module: str, *arguments: object) -> Any:
+    """What a process of these tests says as JSON before it ends."""
+    command, env = child(module, *arguments)
+    run = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, check=True, timeout=60)
+    return json.loads(run.stdout)
+
+
+def killed_by(daily: FakeDaily, path: str, module: str, *arguments: object) -> None:
+    """Run a process until it sends a request to this path: it is dead before Daily carries that out, so it hears of none of its effects."""
+    command, env = child(module, *arguments)
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL) as process:
+
+        async def kill_first(app: faults.App, scope: Any, receive: Any, send: Any) -> None:
+            process.kill()
+            process.wait()
+            await app(scope, receive, send)
+
+        daily.rules[path] = kill_first
+        assert process.wait(60) == -signal.SIGKILL
+    del daily.rules[path]
+
+
+def test_a_process_that_is_killed_while_it_ends_a_call_at_the_ring_timeout(tmp_path: Path) -> None:
+    """It did not hear the end, so they may have answered at the last moment. That it stopped the call decides nothing."""
+    port = free_port()
+    with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2, 2, 2, 2]) as daily:
+        daily.host(ROOMS[0])
+        daily.lines[NUMBER] = PhoneLine(answers=None)
+        arguments = ("hanging_up_child", tmp_path / "calls.db", port, daily.url, "never")
+        killed_by(daily, "/rooms/*/dialOut/stop", *arguments)
+        for _ in range(2):
+            assert said_by(*arguments) == {"outcome": "unknown", "starts": 1}
+        assert daily.starts(NUMBER) == 1
+
+
+def test_a_process_that_is_killed_once_it_heard_the_end_of_a_call(tmp_path: Path) -> None:
+    """Nobody answered: its journal says it."""
     port = free_port()
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2]) as daily:
         daily.host(ROOMS[0])
         daily.lines[NUMBER] = PhoneLine(answers=None)
-
-        def dial(when: str) -> subprocess.CompletedProcess[bytes]:
-            command, env = child("hanging_up_child", tmp_path / "calls.db", port, daily.url, when)
-            return subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, check=False, timeout=60)
-
-        assert dial(when).returncode == -signal.SIGKILL
+        arguments = ("hanging_up_child", tmp_path / "calls.db", port, daily.url)
+        command, env = child(*arguments, "heard")
+        assert subprocess.run(command, cwd=ROOT, env=env, check=False, timeout=60).returncode == -signal.SIGKILL
         for _ in range(2):
-            assert json.loads(dial("never").stdout) == {"outcome": outcome, "starts": 1}
+            assert said_by(*arguments, "never") == {"outcome": "unanswered", "starts": 1}
         assert daily.starts(NUMBER) == 1
 
 
@@ -111,13 +142,9 @@ def test_the_end_of_a_call_has_its_notes_though_its_campaign_was_killed(tmp_path
     with FakeDaily(f"http://127.0.0.1:{port}/webhooks", SECRET, pauses=[0.1, 0.3, 1, 2, 2, 2, 2]) as daily:
         daily.host(ROOMS[0])
         daily.lines[NUMBER] = PhoneLine(answers=0.1, talks=0.2)
-
-        def run_as(who: str) -> subprocess.CompletedProcess[bytes]:
-            command, env = child("noting_child", tmp_path / "calls.db", port, daily.url, who)
-            return subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, check=False, timeout=60)
-
-        assert run_as("caller").returncode == -signal.SIGKILL
-        assert json.loads(run_as("heir").stdout) == {**NOTES, "campaign": "spring"}
+        arguments = ("noting_child", tmp_path / "calls.db", port, daily.url)
+        killed_by(daily, "/rooms/*/dialOut/start", *arguments, "caller")
+        assert said_by(*arguments, "heir") == {**NOTES, "campaign": "spring"}
         assert daily.starts(NUMBER) == 1
 
 
