@@ -6,13 +6,13 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
 import structlog
 
-from telstate import JournalError
+from telstate import JournalError, RevisionConflict
 from telstate.journals.nats import Names, NatsConnection, StreamSettings, _lease, declare
 from telstate.journals.nats._lease import Lease
 from tests.nats_server import NatsServer
@@ -56,10 +56,13 @@ async def held(connection: NatsConnection, names: Names, ttl: float = TTL) -> As
         await one.lease.end()
 
 
-async def declare_dead(connection: NatsConnection, names: Names, one: Held) -> None:
-    """As another worker does."""
-    _, revision = await one.key()
-    await connection.publish(names.worker(one.lease.id), b'{"alive": false}', expect_last=revision)
+async def write_key(connection: NatsConnection, names: Names, one: Held, data: bytes) -> None:
+    """Replace its key as another worker does: again if it was renewed between the look and the write."""
+    while True:
+        _, revision = await one.key()
+        with suppress(RevisionConflict):
+            await connection.publish(names.worker(one.lease.id), data, expect_last=revision)
+            return
 
 
 async def test_it_is_renewed_and_given_back(connection: NatsConnection, names: Names) -> None:
@@ -138,7 +141,7 @@ async def test_who_was_declared_dead_knows_at_the_next_renewal(connection: NatsC
     """And starts no handler any more."""
     async with held(connection, names) as one:
         with structlog.testing.capture_logs() as logs:
-            await declare_dead(connection, names, one)
+            await write_key(connection, names, one, b'{"alive": false}')
             await until(lambda: one.losses == 1)
         assert not one.lease.is_valid()
         assert [log["event"] for log in logs] == ["lease.lost"]
@@ -160,8 +163,7 @@ async def test_a_key_that_is_gone_is_a_lost_lease(connection: NatsConnection, na
 async def test_a_renewal_whose_answer_was_lost_was_one(connection: NatsConnection, names: Names) -> None:
     """The revision is another one than it knows."""
     async with held(connection, names) as one:
-        _, revision = await one.key()
-        await connection.publish(names.worker(one.lease.id), b'{"alive": true}', expect_last=revision)
+        await write_key(connection, names, one, b'{"alive": true}')
         await anyio.sleep(TTL)
         await until(one.lease.is_valid)
         assert one.losses == 0

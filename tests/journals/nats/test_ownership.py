@@ -193,7 +193,7 @@ async def test_a_server_that_is_away_kills_nobody(nats_server: NatsServer, names
             await anyio.sleep(2.5)
         assert [member.owned for member in all_of_them.members] == before
         assert not any(member.killed or member.lost for member in all_of_them.members)
-        assert all(member.lease.is_valid() for member in all_of_them.members)
+        await until(lambda: all(member.lease.is_valid() for member in all_of_them.members))
 
 
 async def test_an_owner_drops_what_somebody_else_has_written(shared_nats: NatsServer, names: Names) -> None:
