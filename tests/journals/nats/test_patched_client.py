@@ -52,22 +52,26 @@ async def nothing_left() -> AsyncGenerator[None, None]:
 
 
 @asynccontextmanager
-async def answering(*answers: bytes | None) -> AsyncGenerator[tuple[str, list[int]], None]:
+async def answering(*answers: bytes | None, hears: bool = False) -> AsyncGenerator[tuple[str, list[int]], None]:
     """A server that sends each client the next of its answers and closes, or says nothing for None; all others the last.
 
-    After `PONG` it waits until the client has gone on. Yields its URL, and a list that has the number of each client that came.
+    After `PONG` it waits until the client has gone on, and else until the client has asked to be let in, if it `hears`. Yields its URL, and
+    a list that has the number of each client that came.
     """
     came: list[int] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.append(len(came))
         answer = answers[min(came[-1], len(answers) - 1)]
-        if answer is None:
-            await reader.read()
-        else:
-            writer.write(answer)
-            if b"PONG" in answer:
-                await reader.readuntil(b"SUB")
+        with suppress(OSError, asyncio.IncompleteReadError):  # the client may end first
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+                if b"PONG" in answer:
+                    await reader.readuntil(b"SUB")
+                elif hears:
+                    await reader.readuntil(b"PING")
         writer.close()
 
     server = await asyncio.start_server(meet, "127.0.0.1", 0)
@@ -86,6 +90,19 @@ async def test_a_first_attempt_that_fails(answer: bytes | None) -> None:
             await connection.open(within=1.2)
         await connection.aclose()
         assert came
+
+
+async def test_a_server_that_ends_when_it_is_asked_to_let_a_client_in() -> None:
+    """That is no connection, and the next attempt may be one; also where the connection was lost before."""
+    async with answering(INFO, hears=True) as (url, came), nothing_left():
+        with pytest.raises(JournalError):
+            await NatsConnection(url).open(within=1.2)
+        assert len(came) > 1
+    async with answering(INFO, INFO + b"PONG\r\n", INFO, hears=True) as (url, came), nothing_left():
+        connection = NatsConnection(url)
+        await connection.open(within=5)
+        await until(lambda: len(came) > 5, seconds=20)
+        await connection.aclose()
 
 
 async def test_a_lost_connection_whose_next_attempts_fail() -> None:
