@@ -107,7 +107,7 @@ async def test_nothing_is_lost_or_repeated_while_the_server_is_hurt(
                 for _ in range(4):
                     await anyio.sleep(0.4)
                     await hurt(nats_server, how, traffic.rng)
-                await anyio.sleep(0.4)
+                await until(lambda: len(traffic.sent) > 50)
                 traffic.stopping = True
             found = await marks_of(partition)
             await caught_up(owner, len(found))
