@@ -72,6 +72,8 @@ class PatchedClient(Client):
     def _drop_socket(self) -> None:
         """Close the socket at once: nothing more is to be sent. That of a WebSocket is aiohttp's to close."""
         writer: asyncio.StreamWriter | None = getattr(self._transport, "_bare_io_writer", None)
-        # asyncio cannot abort a transport that wrote its last bytes after it was closed: its socket is closed then.
-        if writer is not None and writer.get_extra_info("socket").fileno() >= 0:
-            writer.transport.abort()
+        if writer is None:
+            return
+        socket = writer.get_extra_info("socket")
+        if socket is not None and socket.fileno() >= 0:
+            writer.transport.abort()  # asyncio cannot do that where the last bytes were written after `close`
