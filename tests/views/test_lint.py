@@ -162,6 +162,27 @@ def test_a_transfer_that_did_not_happen() -> None:
     assert [one["severity"] for one in lint(log) if one["code"] == "T204"] == ["warning"]
 
 
+@pytest.mark.parametrize(
+    ("step", "end", "said"),
+    [
+        ("answered", "dialin.stopped", "; the one to sip:desk@pbx.example did."),
+        ("answered", "dialin.error", "; the one to sip:desk@pbx.example did."),
+        ("initiated", "dialin.stopped", "; the call was handed over to sip:desk@pbx.example instead."),
+        ("initiated", "dialin.error", "; the call was handed over to sip:desk@pbx.example instead."),
+    ],
+)
+def test_of_a_second_target_only_what_is_known_is_said(step: str, end: str, said: str) -> None:
+    """That it was reached only if it was, and also where the session failed after that."""
+    log = [
+        hook(0, "dialin.connected", "a"),
+        hook(5, "calltransfer.initiated", "a", to_endpoint="+12025550190"),
+        hook(60, f"calltransfer.{step}", "a", to_endpoint="sip:desk@pbx.example"),
+        hook(70, end, "a"),
+    ]
+    (found,) = [one for one in lint(log) if one["code"] == "T204"]
+    assert (found["severity"], found["found"].endswith(said)) == ("warning", True)
+
+
 def test_a_caller_who_is_lost_on_hold() -> None:
     """After the limit, or when Daily refuses to forward them."""
     caller = {"To": "+12025550100", "From": "+12025550142", "callId": "c", "callDomain": "d"}
