@@ -237,6 +237,14 @@ def test_ids_that_are_used_again() -> None:
     assert "T305" not in codes([*talk("a"), *talk("b", 20_000)])
 
 
+def test_a_call_that_two_logs_tell_of_is_not_another_one() -> None:
+    """One log after the other, each of several hours: sessions leave memory in between."""
+    webhooks = [*talk("a"), *talk("b", 20_000)]
+    (found,) = [one for one in lint([*webhooks, *talk("a")]) if one["code"] == "T305"]
+    assert found["found"] == "Its events are hours apart in the log, though it is one call: it is counted twice."
+    assert found["do"].startswith("Sort the lines of all logs by time")
+
+
 def test_one_sip_call_id_for_unrelated_calls() -> None:
     """By their parties, or by their times. Legs of one call are no finding."""
 
