@@ -179,7 +179,7 @@ class CampaignRun:
 
     async def _run_parts(self) -> None:
         await self._orders.hold()  # so the journal knows it before anybody may be called
-        self._orders.look()
+        await self._orders.obey()  # nobody is called after a pause or a stop that was asked for while no process ran it
         async with anyio.create_task_group() as group:
             self._group = group
             for part in (
