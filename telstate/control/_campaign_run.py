@@ -427,6 +427,7 @@ class CampaignRun:
                 plan.confirm,
                 gate.may_start,
                 notes,
+                partial(self._is_open_for, contact),
             )
         )
 

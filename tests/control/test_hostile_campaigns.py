@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +27,10 @@ from telstate.control import (
     read_contacts,
 )
 from telstate.control._contacts import contact_of
+from telstate.control._intent_turn import IntentTurn
 from telstate.errors import DefinitionError
+from telstate.events import DialoutAnswered
+from telstate.options import Dialout
 from telstate.testing import PhoneLine
 from tests.control.dial_setup import DialSetup, in_memory
 
@@ -58,6 +62,45 @@ async def test_an_answer_that_is_reported_while_the_program_is_asked() -> None:
         (result,) = await results(phone, [ONE], retry=RetryPlan(busy=5), do_not_call=asked)
         assert result
         assert phone.daily.starts(ONE) == 1
+
+
+async def test_an_answer_that_is_reported_while_the_next_start_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known before that start is sent, so nothing is sent, and the start does not count."""
+    begin, calls = IntentTurn.begin, count(1)
+
+    async def slow(turn: IntentTurn, options: Dialout, room: str | None) -> int:
+        place = await begin(turn, options, room)
+        if next(calls) == 2:
+            (session,) = phone.calls.sessions()
+            await phone.calls.receive(DialoutAnswered(session_id=session.session_id))
+        return place
+
+    monkeypatch.setattr(IntentTurn, "begin", slow)
+    async with in_memory(line=PhoneLine(busy=True)) as phone:
+        (result,) = await results(phone, [ONE], retry=RetryPlan(busy=5))
+        assert (result.outcome, len(result.attempts)) == ("answered", 1)
+        assert phone.daily.starts(ONE) == 1
+
+
+@pytest.mark.parametrize("wish", ["pause", "stop"])
+async def test_an_order_that_is_given_while_a_start_is_kept(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once `pause` or `stop` has returned, nothing is sent."""
+    begin = IntentTurn.begin
+
+    async def slow(turn: IntentTurn, options: Dialout, room: str | None) -> int:
+        await getattr(run, wish)()
+        return await begin(turn, options, room)
+
+    monkeypatch.setattr(IntentTurn, "begin", slow)
+    async with in_memory(line=PhoneLine(answers=0.1)) as phone:
+        run = Campaign("spring", [ONE], ring_timeout=0.5)
+        async with aclosing(run.run(phone.dialer)) as reading, anyio.create_task_group() as group:
+            group.start_soon(anext, reading, None)
+            await phone.until(lambda: run.progress.state in (CampaignState.PAUSED, CampaignState.FINISHED))
+            await phone.until(lambda: not run.progress.dialing)
+            group.cancel_scope.cancel()
+        assert phone.daily.sessions == []
+        assert run.progress.starts == 0
 
 
 @pytest.mark.long
