@@ -477,9 +477,14 @@ async def test_what_was_asked_for_while_nobody_ran_it_comes_before_any_start(wis
     await SqliteJournal(path).request_campaign("spring", wish)
     async with in_memory(line=ANSWERS, calls={"journal": Slow(path)}) as phone:
         run = campaign(people)
-        async with aclosing(run.run(phone.dialer)) as reading, anyio.create_task_group() as group:
-            group.start_soon(anext, reading, None)
-            await phone.until(lambda: run.progress.state is not CampaignState.RUNNING)
+
+        async def read() -> None:
+            async with aclosing(run.run(phone.dialer)) as reading:
+                async for _ in reading:
+                    pass
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
             await phone.until(lambda: run.progress.due + run.progress.finished == len(people))
             group.cancel_scope.cancel()
         assert phone.daily.sessions == []

@@ -51,6 +51,13 @@ async def results(phone: DialSetup, contacts: Any, **options: Any) -> list[Conta
     return [result async for result in of.run(phone.dialer)]
 
 
+async def read_through(phone: DialSetup, of: Campaign) -> None:
+    """Run a campaign, and close it also where it is cancelled."""
+    async with aclosing(of.run(phone.dialer)) as reading:
+        async for _ in reading:
+            pass
+
+
 async def test_an_answer_that_is_reported_while_the_program_is_asked() -> None:
     """It is asked for seconds whether they must not be called; meanwhile it is known that they were reached."""
 
@@ -94,8 +101,8 @@ async def test_an_order_that_is_given_while_a_start_is_kept(wish: str, monkeypat
     monkeypatch.setattr(IntentTurn, "begin", slow)
     async with in_memory(line=PhoneLine(answers=0.1)) as phone:
         run = Campaign("spring", [ONE], ring_timeout=0.5)
-        async with aclosing(run.run(phone.dialer)) as reading, anyio.create_task_group() as group:
-            group.start_soon(anext, reading, None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_through, phone, run)
             await phone.until(lambda: run.progress.state in (CampaignState.PAUSED, CampaignState.FINISHED))
             await phone.until(lambda: not run.progress.dialing)
             group.cancel_scope.cancel()

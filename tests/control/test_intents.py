@@ -471,7 +471,7 @@ async def test_an_end_is_kept_though_the_process_stands_still_meanwhile(monkeypa
 
     async def standing_still(ledger: IntentLedger, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            time.sleep(0.6)
+            time.sleep(0.6)  # noqa: ASYNC251 - that is what is tested
             for _ in range(5):  # whatever is overdue comes to pass
                 await anyio.lowlevel.checkpoint()
         await post(ledger, event)
