@@ -12,18 +12,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
+from telstate.cli._campaign_run import CampaignCommand, Output
 from telstate.control import Campaign, RetryPlan, read_contacts
 from telstate.journals import SqliteJournal
 from telstate.testing import PhoneLine
 from tests.cli.running import command, environment, json_lines, run_process, telstate
 from tests.cli.test_fake_daily import Fake, fake_daily, until
 from tests.cli.test_serve import SECRET
-from tests.control.dial_setup import in_memory
+from tests.control.dial_setup import ROOM, in_memory
 from tests.ports import free_port
 
 ANN, BOB, CAT, DAN = (f"+1202555010{place}" for place in range(1, 5))
@@ -174,6 +175,23 @@ def test_a_campaign_that_has_called_nobody_yet_can_be_paused(tmp_path: Path) -> 
     for name in ("spring", "autumn"):
         assert telstate("campaign", "pause", path, "--name", name).stdout.decode().startswith("pause requested: ")
         assert telstate("campaign", "status", path, "--name", name).returncode == 0
+
+
+def test_a_call_whose_end_was_not_reported_is_not_waited_for_all_day(capfd: pytest.CaptureFixture[str]) -> None:
+    """At the end of a campaign Daily is asked now and then whether the calls that go on still exist."""
+
+    async def main() -> None:
+        async with in_memory(line=PhoneLine(answers=0.1, talks=60, loses={"dialout.stopped"})) as phone:
+            assert await phone.dial(ANN)
+            run = CampaignCommand(Campaign("spring", []), ROOM, 5, cast("Output", None))
+            began = phone.clock.now() or 0.0
+            with phone.clock.move_on_after(3600) as scope:
+                await run._until_calls_end(phone.calls, phone.dialer)
+            assert not scope.cancelled_caught
+            assert 60 <= (phone.clock.now() or 0.0) - began <= 120
+
+    anyio.run(main)
+    assert "1 call still going on" in capfd.readouterr().err
 
 
 # --- with processes ---------------------------------------------------------------------------------------------------
