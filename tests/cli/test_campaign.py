@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from telstate.cli._campaign_options import do_not_call_of
 from telstate.cli._campaign_run import CampaignCommand, Output
 from telstate.control import Campaign, RetryPlan, read_contacts
 from telstate.journals import SqliteJournal
@@ -175,6 +177,36 @@ def test_a_campaign_that_has_called_nobody_yet_can_be_paused(tmp_path: Path) -> 
     for name in ("spring", "autumn"):
         assert telstate("campaign", "pause", path, "--name", name).stdout.decode().startswith("pause requested: ")
         assert telstate("campaign", "status", path, "--name", name).returncode == 0
+
+
+def test_a_file_of_numbers_that_is_being_written_lets_nobody_be_called(tmp_path: Path) -> None:
+    """While it is written anew it is empty for a moment. Once it is left alone, who is not in it any more may be called."""
+    path = tmp_path / "not.txt"
+    path.write_text(f"number\n{ANN}\n+1 (202) 555-0102, asked us to\n")
+    must_not = do_not_call_of(str(path))
+    assert callable(must_not)
+    for text in ("", f"number\n{CAT[:6]}", f"number\n{CAT}\n"):
+        path.write_text(text)
+        assert must_not(ANN)
+        assert must_not(BOB)
+    assert must_not(CAT)
+    os.utime(path, (0, 0))
+    assert [must_not(number) for number in (ANN, BOB, CAT)] == [False, False, True]
+    path.unlink()
+    assert must_not(CAT)
+
+
+def test_a_line_that_spares_nobody_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A number without its country code is nobody's. The number itself is not shown."""
+    path = tmp_path / "not.txt"
+    path.write_text(f"number\n{ANN}\n# from the shop\n\n0761 863000\n2025550102\n")
+    os.utime(path, (0, 0))
+    must_not = do_not_call_of(str(path))
+    assert callable(must_not)
+    assert must_not(ANN)
+    said = capfd.readouterr().err
+    assert "line 5 and 1 more without a number" in said
+    assert "863" not in said
 
 
 def test_a_call_whose_end_was_not_reported_is_not_waited_for_all_day(capfd: pytest.CaptureFixture[str]) -> None:
