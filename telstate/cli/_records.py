@@ -166,6 +166,7 @@ class _Batch:
         self.after = after
         self._rows = RecordRows.empty()
         self._written = after
+        self._is_first = True
         self.sessions = 0
         """Records of sessions that were written."""
 
@@ -179,6 +180,15 @@ class _Batch:
     def connect(self, call_id: str | None) -> None:
         """A caller on hold became a session: an earlier record of them holds no more. None for a session that was nobody on hold."""
         self._rows.connect(call_id)
+
+    def see(self, received: int) -> None:
+        """An event was read, with which there are so many. Say it if the first one is beyond what was read before and the next."""
+        if self._is_first and 0 < self.after < received - 1:
+            say(
+                f"{received - 1 - self.after} events that were not read before have been pruned from the journal (see --keep): calls that left memory"
+                " by them are not among the records. If it has an archive, write the records of that, too"
+            )
+        self._is_first = False
 
     @property
     def is_full(self) -> bool:
@@ -215,6 +225,7 @@ class _RecordsRun:
 
     def _stepped(self, _: LogLine, __: Outcome) -> None:
         """An event was read. What left memory by it comes after this."""
+        self._batch.see(self._run.replay.engine.received)
         if self._batch.is_full:
             self._batch.flush(self._complete)
         self._complete = max(self._complete, self._run.replay.engine.received)
@@ -259,6 +270,7 @@ class _Following:
         outcome = self._reader(line)
         if outcome is None:
             return
+        self._batch.see(self._replay.engine.received)
         if outcome.lost_caller is not None:
             self._lost[outcome.lost_caller.call_id] = {}
         if self._replay.engine.received <= self._batch.after:

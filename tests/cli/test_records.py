@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -32,6 +33,7 @@ from telstate.views._records_schema import RecordRows
 from tests.calls import js, webhook
 from tests.cli.records_rows import differences_from_replay, opened, records_in
 from tests.cli.running import LOGS, Run, command, environment, telstate
+from tests.journals.test_pruning import many
 
 BUSY = LOGS / "busy-day.mixed.jsonl"
 NOISE = Noise(lost=0.02, repeated=0.05, swapped=0.05, delayed=0.03)
@@ -173,6 +175,20 @@ def test_a_caller_on_hold_who_becomes_a_session_has_no_row_any_more(tmp_path: Pa
     records(journal)
     assert differences(journal) == []
     assert rows("SELECT pinless_call_id FROM sessions") == [("p",)]
+
+
+@pytest.mark.long
+def test_it_says_what_was_pruned_before_it_was_read(tmp_path: Path) -> None:
+    """A run that comes too late for some events, as its last one was longer ago than the journal keeps them."""
+    journal, before = tmp_path / "calls.db", ("--before", "2026-09-21T15:00:00")
+    asyncio.run(many(journal, 5000))
+    records(journal)
+    assert b" events deleted; " in telstate("prune", journal, *before).stdout
+    assert "pruned" not in records(journal).stderr.decode()
+    rows("UPDATE telstate_meta SET value = '10' WHERE key LIKE 'position %'")
+    said = records(journal).stderr.decode()
+    assert re.search(r"\d+ events that were not read before have been pruned", said)
+    assert "pruned" not in records(journal).stderr.decode()
 
 
 @pytest.mark.long
