@@ -476,7 +476,7 @@ class CampaignRun:
             await self._finish(_ended(one, denied, attempts))
         elif one.is_open:
             await self._resume_again(one, attempts)
-        elif result is not None and attempts and (result.outcome in _FOR_GOOD or _is_for_good(result)):
+        elif result is not None and result.attempts and (result.outcome in _FOR_GOOD or _is_for_good(result)):
             await self._finish(result_of(contact, attempts, result.outcome, None, was_known=False))
         else:
             await self._plan_next(one, attempts, is_news=one.is_touched and new > 0)

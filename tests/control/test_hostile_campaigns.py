@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from telstate import Settings
+from telstate.calls._intents import Intent
 from telstate.control import (
     Campaign,
     CampaignState,
@@ -29,8 +30,9 @@ from telstate.control import (
 from telstate.control._contacts import contact_of
 from telstate.control._intent_turn import IntentTurn
 from telstate.errors import DefinitionError
-from telstate.events import DialoutAnswered
+from telstate.events import DialoutAnswered, Event, IntentClaimed
 from telstate.options import Dialout
+from telstate.routing._intent_ledger import IntentLedger
 from telstate.testing import PhoneLine
 from tests.control.dial_setup import DialSetup, in_memory
 
@@ -108,6 +110,24 @@ async def test_an_order_that_is_given_while_a_start_is_kept(wish: str, monkeypat
             group.cancel_scope.cancel()
         assert phone.daily.sessions == []
         assert run.progress.starts == 0
+
+
+async def test_calls_that_are_cut_while_a_retry_waits_for_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of that dial, and they have the result of the start before."""
+    write, claims = IntentLedger.write, count(1)
+
+    async def slow(ledger: IntentLedger, event: Event) -> Intent:
+        if isinstance(event, IntentClaimed) and next(claims) == 2:
+            await run.stop(cut=True)
+            await anyio.sleep_forever()  # its disk hangs
+        return await write(ledger, event)
+
+    monkeypatch.setattr(IntentLedger, "write", slow)
+    async with in_memory(line=PhoneLine(busy=True)) as phone:
+        run = Campaign("spring", [ONE], ring_timeout=0.5, retry=RetryPlan(busy=5))
+        (result,) = [result async for result in run.run(phone.dialer)]
+        assert (result.outcome, result.cut_short, len(result.attempts)) == ("unanswered", "campaign-stopped", 1)
+        assert phone.daily.starts(ONE) == 1
 
 
 @pytest.mark.long
