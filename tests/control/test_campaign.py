@@ -342,7 +342,8 @@ async def test_each_session_of_a_contact_has_their_notes(tmp_path: Path) -> None
     path = tmp_path / "calls.db"
     async with in_memory(line=ANSWERS, calls={"journal": SqliteJournal(path)}) as phone:
         phone.daily.lines |= {one: [BUSY, ANSWERS], two: PhoneLine(refuses=refusals.INTERNATIONAL_NOT_SUPPORTED)}
-        await results(phone, campaign([Contact(number, notes={"to": number[-1]}) for number in (one, two)]))
+        people = [Contact(number, notes={"to": number[-1]}) for number in (one, two)]
+        await results(phone, campaign(people, ring_timeout=60))  # the clock may go on while the disk writes
         await phone.until(lambda: not phone.calls.live())
         sessions = phone.calls.sessions()
         assert Counter(session.notes["to"] for session in sessions) == {"0": 2, "1": 1}
