@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from telstate.calls._caller import Caller
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
+from telstate.calls._frozen_session import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind
-from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
 from telstate.events import (
