@@ -6,12 +6,12 @@ and most of them went one of a few paths, which it has once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
 from telstate.calls._session import _EMPTY, Session, set_state
-from telstate.calls._signs import load_sign
+from telstate.calls._signs import Sign, load_sign
 from telstate.calls._table import State
 from telstate.calls._transition import path_of, plain_of
 from telstate.events import Direction
@@ -22,8 +22,17 @@ _PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context
 _read_plain_fields = itemgetter(*_PLAIN_FIELDS)
 SNAPSHOT_FIELDS = (*_PLAIN_FIELDS, "direction", "state", "transitions")
 """The names of the values that `freeze` returns."""
-_SEQUENCES = tuple(name for name, value in _EMPTY.items() if isinstance(value, tuple))
-"""The fields of tuples, which JSON has as lists."""
+
+
+def _signs_from(dumped: Iterable[Any]) -> tuple[Sign, ...]:
+    return tuple(map(load_sign, dumped))
+
+
+_FROM_JSON: Mapping[str, Callable[[Any], tuple[Any, ...]]] = {
+    **{name: tuple for name, value in _EMPTY.items() if isinstance(value, tuple)},
+    "_signs": _signs_from,
+}
+"""How to read the fields of tuples, which JSON has as lists."""
 # An enum takes long to find its value.
 _DIRECTIONS = {str(direction): direction for direction in Direction}
 _STATES = {str(state): state for state in State}
@@ -38,6 +47,9 @@ def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
     """Make a session from what `freeze` returned, also after a round trip through JSON."""
     frozen = dict(zip(names, values, strict=True))
     direction, state, path = frozen.pop("direction"), frozen.pop("state"), path_of(frozen.pop("transitions"))
+    for name, read in _FROM_JSON.items():
+        if name in frozen:
+            frozen[name] = read(frozen[name])
     return _session(direction, state, path, frozen.items())
 
 
@@ -60,6 +72,9 @@ def thaw_all(frozen: Mapping[str, Any]) -> list[Session]:
         return []
     paths = [path_of(transitions) for transitions in frozen["paths"]]
     special = (columns.pop("direction"), columns.pop("state"), columns.pop("transitions"))
+    for name, read in _FROM_JSON.items():
+        if name in columns:
+            columns[name] = map(read, columns[name])
     rows = zip(*special, *columns.values(), strict=True)
     return [
         _session(direction, state, paths[path], zip(columns, values, strict=True))
@@ -78,7 +93,4 @@ def _session(direction: str, state: str, path: bytes, plain: Iterable[tuple[str,
     fields = session.__dict__
     fields["_path"] = path
     fields.update(plain)
-    for name in _SEQUENCES:
-        fields[name] = tuple(fields[name])
-    fields["_signs"] = tuple(load_sign(sign) for sign in fields["_signs"])
     return session
