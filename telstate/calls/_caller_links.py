@@ -511,8 +511,8 @@ class CallerLinks:
         """Return what does not follow from callers and sessions, as JSON values."""
         return {"by_forward": dict(self._by_forward), "by_room": dict(self._by_room)}
 
-    def load(self, dumped: dict[str, Any], sessions: Iterable[Session]) -> None:
-        """Restore what `dump` returned, with the callers that are known and all sessions."""
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Restore what `dump` returned, with the callers that are known. Then `begin`, if there are any."""
         self._by_forward = dict(dumped["by_forward"])
         self._by_room = dict(dumped.get("by_room", ()))
         for _, caller in self._known.values():
@@ -520,8 +520,6 @@ class CallerLinks:
             self._spans[caller.call_id] = self._span_of(caller)
             if caller.session_id is not None:
                 self._taken[caller.session_id] = caller.call_id
-        if self._known:
-            self.begin(sessions)
 
     def change(self) -> None:
         """Compute all spans anew: the limits changed."""

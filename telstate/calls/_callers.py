@@ -333,7 +333,9 @@ class Callers:
         """Restore what `dump` returned with the same settings."""
         self.known.load((call_id, due, Caller.load(caller)) for call_id, due, caller in dumped["known"])
         self._limits.load(dumped)
-        self.links.load(dumped, self._sessions())
+        self.links.load(dumped)
+        if self.known:
+            self.links.begin(self._sessions())
 
 
 def _told_time_of(event: WaitingCaller) -> float | None:

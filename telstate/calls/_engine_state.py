@@ -252,7 +252,8 @@ class EngineState:
         state.now = state.clock or 0.0
         state.number = dumped["number"]
         state.registry.load(dumped["registry"])
-        state.far_legs.load()  # callers ask which dial-ins are far legs
+        sessions = list(state.registry.all())
+        state.far_legs.load(sessions)  # callers ask which dial-ins are far legs
         for part in _OTHER_PARTS:
             getattr(state, part).load(dumped[part])
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
@@ -261,5 +262,5 @@ class EngineState:
         state.notes_ahead.load(dumped.get("notes_ahead", ()))
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: end.by if (end := inferred_end(one)) else None for one in untold}
-        state.lineup.load(state.registry.all())
+        state.lineup.load(sessions)
         return state
