@@ -62,6 +62,7 @@ class CallerLinks:
         limits: end once a caller is connected.
         find: returns the session of an id.
         is_transferred: returns True for the far leg of a transferred caller, None for what may be one.
+        changed: gets the ended sessions of which it is known only now that they were a caller on hold, or were not.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class CallerLinks:
         limits: HoldLimits,
         find: Callable[[str], Session | None],
         is_transferred: Callable[[Session], bool | None],
+        changed: list[Session],
     ) -> None:
         self._known = known
         self._limits = limits
         self._find = find
         self._is_transferred = is_transferred
+        self._changed = changed
         self._dialins = DialinIndex()
         self._seen: dict[str, tuple[Any, ...]] = {}
         """The clues of each dial-in when it was last looked at."""
@@ -440,9 +443,7 @@ class CallerLinks:
         self._taken[session_id] = caller.call_id
         self._limits.stop(caller.call_id)
         write(caller, "session_id", session_id)
-        for name, value in _facts_of(caller).items():
-            if rare(session, name) != value:
-                set_rare(session, name, value)
+        self._note(session, _facts_of(caller))
         self.settle(caller)
 
     def _unlink(self, caller: Caller) -> None:
@@ -455,8 +456,15 @@ class CallerLinks:
             self._limits.resume(caller.call_id, self.now)
         session = self._find(session_id)
         if session is not None and session.pinless_call_id == caller.call_id:
-            for name in _facts_of(caller):
-                set_rare(session, name, None)
+            self._note(session, dict.fromkeys(_facts_of(caller)))
+
+    def _note(self, session: Session, facts: Mapping[str, Any]) -> None:
+        """Keep what is known of the caller that a session was."""
+        new = {name: value for name, value in facts.items() if rare(session, name) != value}
+        for name, value in new.items():
+            set_rare(session, name, value)
+        if new and session.ended:
+            self._changed.append(session)
 
     def settle(self, caller: Caller) -> None:
         """Derive the state of a caller."""

@@ -43,6 +43,7 @@ class Callers:
         find: returns the session of an id.
         sessions: returns all sessions.
         is_transferred: returns True for the far leg of a transferred caller, None for what may be one.
+        changed: gets the ended sessions of which it is known only now that they were a caller on hold, or were not.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Callers:
         find: Callable[[str], Session | None],
         sessions: Callable[[], Iterator[Session]],
         is_transferred: Callable[[Session], bool | None],
+        changed: list[Session],
     ) -> None:
         self.known: ExpiringDict[str, Caller] = ExpiringDict(settings.retention, settings.max_parked)
         self._find = find
@@ -60,7 +62,7 @@ class Callers:
         self._undated: dict[str, None] = {}
         """The call ids of those who have come since."""
         self._limits = HoldLimits(settings)
-        self.links: CallerLinks = CallerLinks(self.known, self._limits, find, is_transferred)
+        self.links: CallerLinks = CallerLinks(self.known, self._limits, find, is_transferred, changed)
         """Learns of dial-ins, too."""
 
     # --- questions ------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class EngineState:
         self.unmatched = ParkedEvents(settings.parked_ttl, settings.max_parked)
         """Events that are about a session and do not name it."""
         self.changed: list[Session] = []
-        """The sessions whose notes, amendment or doubt the current event changed."""
+        """The sessions that the current event changed, and did not let rise: see `Outcome.changed`."""
         self.far_legs = FarLegs(self.registry, self.changed, self._see_dialin)
         """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
@@ -79,7 +79,9 @@ class EngineState:
         self.rooms = RoomEndpoints(
             settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live
         )
-        self.callers = Callers(settings, self.registry.get, self.registry.all, self.far_legs.is_transferred)
+        self.callers = Callers(
+            settings, self.registry.get, self.registry.all, self.far_legs.is_transferred, self.changed
+        )
         self.departed: list[Session | Unmatched | Caller] = []
         """What left memory and was not reported yet."""
         self._expiring: tuple[tuple[ExpiringDict[Any, Any], Callable[[float], object]], ...] = (
