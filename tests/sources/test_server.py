@@ -180,9 +180,9 @@ async def test_what_never_ends_is_cut_off(quick: float, what: str) -> None:
     """Though something arrives all the time."""
     first, then = SLOW[what]
     async with Dispatcher(Router()) as calls, serve_webhooks(calls, secrets=[SECRET], port=0) as address:
+        started = time.monotonic()
         reader, writer = await connected(address)
         writer.write(first)
-        started = time.monotonic()
         cut_off = asyncio.create_task(read_to_the_end(reader))
         while not cut_off.done():
             assert time.monotonic() - started < 75 * quick
