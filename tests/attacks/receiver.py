@@ -74,7 +74,7 @@ def _service(folder: Path, files: int) -> Iterator[tuple[subprocess.Popen[bytes]
             stderr=stderr,
         )
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while "listening on" not in log.read_text():
             if process.poll() is not None or time.monotonic() > until:
                 raise AssertionError(f"the service did not start: {log.read_text()}")
