@@ -251,7 +251,9 @@ def test_the_handlers_of_a_retirement_are_given_up_too(path: Path, book: Book) -
             os._exit(DIED)
 
     async def end(calls: Dispatcher) -> None:
-        await calls.receive_many([js("dialout-stopped", name) for name in ("a", "poison", "b")])  # all before one retires
+        await calls.receive_many(
+            [js("dialout-stopped", name) for name in ("a", "poison", "b")]
+        )  # all before one retires
         await until(lambda: not calls.sessions())
         await calls.idle()
 
