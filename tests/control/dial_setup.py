@@ -189,7 +189,8 @@ def be_patient(dialer: Dialer) -> None:
 
 async def _run_fast(clock: FakeClock, calls: Dispatcher | None = None) -> None:
     while True:
-        while calls is not None and calls._sequencer.busy:  # the clock stands still while a journal takes real time
+        # The clock stands still while a journal takes real time.
+        while calls is not None and calls._sequencer.busy:  # noqa: ASYNC110
             await anyio.sleep(0.0005)
         await clock.advance(0.02)
 

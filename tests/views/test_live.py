@@ -267,6 +267,7 @@ async def connect(url: str) -> socket.socket:
 async def test_a_slow_reader_holds_up_nobody_and_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a last message once it reads again; another reader sees everything."""
     monkeypatch.setattr(live_history, "_MOST_EVENTS", 100)
+    monkeypatch.setitem(protocol._TIMEOUTS, protocol.Phase.ANSWER, 600.0)  # else a slow machine is cut off by that
     notes = {"text": "x" * 3_000}
     async with Dispatcher(Router()) as calls, serving(calls) as url:
         await calls.receive(js("dialout-connected"))
