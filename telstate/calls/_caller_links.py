@@ -20,11 +20,11 @@ from typing import Any
 from telstate.calls._address import plain_uri
 from telstate.calls._caller import LOST, Caller, CallerState, write
 from telstate.calls._caller_matching import (
-    AFTER_LIMIT,
     LATE,
     ROUNDING,
     CouldBe,
     Span,
+    after_limit,
     began,
     connected_time,
     forwarded_before,
@@ -208,8 +208,12 @@ class CallerLinks:
         self._rematch(endpoints, set() if caller.room is None else {caller.room}, {number}, near)
         self.settle(caller)
 
+    @property
+    def _after_limit(self) -> float:
+        return after_limit(self._limits.ttl)
+
     def _span_of(self, caller: Caller) -> Span | None:
-        return span_of(caller, self._limits.ttl + AFTER_LIMIT)
+        return span_of(caller, self._limits.ttl + self._after_limit)
 
     def _rematch(
         self, endpoints: set[str], rooms: set[str], numbers: set[str], near: Collection[Span] | None = None
@@ -345,7 +349,7 @@ class CallerLinks:
             left = [session for session in dialins if session.session_id not in taken]
             if not others or not left:
                 break
-            found |= pairs_of(others, left, could_be, self._limits.ttl + AFTER_LIMIT)
+            found |= pairs_of(others, left, could_be, self._limits.ttl + self._after_limit)
         return found
 
     def _has_number_of_a_caller(self, session: Session) -> bool:
@@ -364,11 +368,11 @@ class CallerLinks:
 
     def _could_be_late(self, caller: Caller, session: Session) -> bool:
         """Return the same for a dial-in that seems to have connected after the limit."""
-        return self._fits(caller, session, ROUNDING, AFTER_LIMIT)
+        return self._fits(caller, session, ROUNDING, self._after_limit)
 
     def _could_be_by_clocks(self, caller: Caller, session: Session) -> bool:
         """Return the same for a dial-in that seems to have connected before they called, by another clock."""
-        return self._fits(caller, session, slack_of(caller, session), AFTER_LIMIT)
+        return self._fits(caller, session, slack_of(caller, session), self._after_limit)
 
     @property
     def _tests_of_numbers(self) -> tuple[CouldBe, ...]:
@@ -376,7 +380,7 @@ class CallerLinks:
 
     def _could_have_been(self, caller: Caller, session: Session) -> bool:
         """Return the same where a trunk's webhook has no time of its own, so that it may have been received late."""
-        return caller.via_trunk and not caller._is_told and self._fits(caller, session, LATE, AFTER_LIMIT)
+        return caller.via_trunk and not caller._is_told and self._fits(caller, session, LATE, self._after_limit)
 
     def _could_have_begun(self, caller: Caller, session: Session) -> bool:
         """Return the same for a dial-in of which nothing says when it began: its end, for example, may be long after that."""
@@ -401,7 +405,9 @@ class CallerLinks:
         if time is None or began is None:
             # In a log, the lines around theirs say when they called; theirs may stand there a minute late.
             span = None if time is None or began is not None else self._spans[caller.call_id]
-            is_near = span is None or time is None or (span[0] <= time and (time <= span[1] or later > AFTER_LIMIT))
+            is_near = (
+                span is None or time is None or (span[0] <= time and (time <= span[1] or later > self._after_limit))
+            )
             return is_near and (caller._number < session.opened or earlier > ROUNDING)
         until = max(began, (caller._forward and caller._forward[0]) or began) + self._limits.ttl + later
         return began - earlier <= time <= until

@@ -11,11 +11,11 @@ from telstate.calls._session import Session
 from telstate.calls._signs import CLOCKS_DIFFER, latest
 
 __all__ = [
-    "AFTER_LIMIT",
     "LATE",
     "ROUNDING",
     "CouldBe",
     "Span",
+    "after_limit",
     "began",
     "connected_time",
     "differ",
@@ -43,15 +43,22 @@ _NEW = 60.0
 """Two dial-ins within so many seconds are both new: which of them is the caller is not known."""
 LATE = 60.0
 """Seconds by which a trunk's webhook without a time may be received after the caller connected."""
-AFTER_LIMIT = 60.0
+_AFTER_LIMIT = 60.0
 """Seconds after the limit within which a dial-in that nobody else can be is still the caller. The limit runs by the local clock, and
 the times of the events are Daily's, in whole seconds: they alone never say that the limit was first. The journal does."""
+_PATIENCE = 600.0
+"""Seconds for which callers may wait, however early the program wants to hear that they seem to be lost."""
 _NEVER = float("inf")
 CouldBe = Callable[[Caller, Session], bool]
 Span = tuple[float, float]
 """From when to when."""
 _Forward = tuple[tuple[float, int], Caller]
 """A forward by its time and the number of its event, and whose it is."""
+
+
+def after_limit(limit: float) -> float:
+    """Return how many seconds after the limit of a caller a dial-in that nobody else can be is still them."""
+    return max(_AFTER_LIMIT, _PATIENCE - limit)
 
 
 def pairs_of(callers: list[Caller], dialins: list[Session], could_be: CouldBe, window: float) -> dict[str, str]:
@@ -167,7 +174,7 @@ def forwarded_before(
         return best[1]
     if later:
         return min(later, key=_rank)[1]
-    return best[1] if best is not None and is_within(best[1], time, window + AFTER_LIMIT) else None
+    return best[1] if best is not None and is_within(best[1], time, window + after_limit(window)) else None
 
 
 def _is_abandoned(before: Caller, later: list[_Forward], time: float | None) -> bool:
@@ -268,7 +275,7 @@ def is_within(caller: Caller, time: float | None, window: float) -> bool:
 def is_near(caller: Caller, session: Session, window: float) -> bool:
     """Return whether a session is near in time to the last forward of a caller: what is not need not be looked at."""
     at, time = None if caller._forward is None else caller._forward[0], connected_time(session)
-    return at is None or time is None or -_ANSWER <= time - at <= window + AFTER_LIMIT
+    return at is None or time is None or -_ANSWER <= time - at <= window + after_limit(window)
 
 
 def _rank(entry: _Forward) -> tuple[float, str]:

@@ -86,10 +86,7 @@ def add_step(
         target = {**target, "to": to, "to_at": at}
     elif to and at is None and target["to_at"] is None and to < target["to"]:
         target = {**target, "to": to}
-    times = target["steps"].get(step, [])
-    if at is not None:
-        times = [min((*times, at)), max((*times, at))]
-    kept = {**targets, plain: {**target, "steps": {**target["steps"], step: times}}}
+    kept = {**targets, plain: _with_step(target, step, at)}
     if len(kept) <= _MAX_TARGETS:
         return kept, None
     oldest = min(kept, key=lambda key: _place(kept[key]))
@@ -103,17 +100,27 @@ def latest_times(times: Iterable[float | None], at: float | None) -> list[float 
 
 
 def targets_of(transfers: Mapping[str, Target] | None) -> dict[str, Target]:
-    """Return the targets by their plain address; none for None. Steps that named none belong to the target if there is only one."""
+    """Return the targets by their plain address; none for None. A step that named none belongs to the only target until then."""
     if not transfers:
         return {}
-    if "" not in transfers or len(transfers) != 2:
+    if "" not in transfers or len(transfers) == 1:
         return dict(transfers)
-    ((plain, target),) = ((plain, target) for plain, target in transfers.items() if plain)
-    steps = dict(target["steps"])
+    targets = {plain: target for plain, target in transfers.items() if plain}
+    first, *later = sorted(targets, key=lambda plain: _place(targets[plain]))
+    until = _place(targets[later[0]])[1] if later else None
     for step, times in transfers[""]["steps"].items():
-        both = [*steps.get(step, ()), *times]
-        steps[step] = [min(both), max(both)] if both else []
-    return {plain: {**target, "steps": steps}}
+        for at in times or (None,):
+            is_of_first = until is None or (at is not None and at < until)
+            plain = first if is_of_first else ""
+            targets[plain] = _with_step(targets.get(plain) or {**transfers[""], "steps": {}}, step, at)
+    return targets
+
+
+def _with_step(target: Target, step: str, at: float | None) -> Target:
+    times = target["steps"].get(step, [])
+    if at is not None:
+        times = [min((*times, at)), max((*times, at))]
+    return {**target, "steps": {**target["steps"], step: times}}
 
 
 def accepted_at(target: Target) -> float | None:

@@ -124,7 +124,7 @@ class TransferFailed(_LocalEvent):
 
     action: Literal["transfer-failed"] = "transfer-failed"
     to_endpoint: Text | None = None
-    """The target of the transfer. If it is missing, the only target of the session is meant."""
+    """The target of the transfer. If it is missing, the only target of the session until then is meant."""
     reason: Text | None = None
     """Why it failed, for people. It stands in the journal."""
 

@@ -43,13 +43,16 @@ def _reused_id(seen: CallSeen) -> Iterator[Found]:
             f"Its id is used again {spoken(reused - session.ended_at)} after its end, for what looks like another call."
         )
     elif seen.was_used:
-        before = seen.ended_before
-        after = (
-            f" {spoken(session.started_at - before)} after that call ended"
-            if before is not None and session.started_at is not None and session.started_at > before
-            else ""
-        )
-        yield Found(f"Its id had another call before, and is used again{after}.")
+        before, since = seen.ended_before, session.started_at
+        is_one_call = before is not None and since is not None and since <= before
+        if is_one_call:
+            yield Found(
+                "Its events are hours apart in the log, though it is one call: it is counted twice.",
+                fix="Sort the lines of all logs by time; if they are sorted, look why events came hours late.",
+            )
+        else:
+            after = "" if before is None or since is None else f" {spoken(since - before)} after that call ended"
+            yield Found(f"Its id had another call before, and is used again{after}.")
 
 
 def _shared_sip_call(seen: CallSeen) -> Iterator[Found]:
@@ -115,7 +118,12 @@ EVENT_RULES: tuple[Rule, ...] = (
         "a session id is used again",
         "Check whoever makes the ids: Daily's are unique, a restarted SIP stack of your own may count from 1 again.",
         "After the end of a session its id names another call.",
-        ("a SIP transport that numbers its calls", "tests with fixed ids", "an event that came hours late"),
+        (
+            "a SIP transport that numbers its calls",
+            "tests with fixed ids",
+            "an event that came hours late",
+            "two logs of the same calls, read one after the other",
+        ),
         _reused_id,
     ),
     Rule(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from telstate.calls._evidence import Cause
 from telstate.calls._session import Session
-from telstate.calls._transfers import TransferOutcome
+from telstate.calls._transfers import TransferOutcome, transferred_to
 from telstate.events import Direction
 from telstate.views._findings import Found, Private, Rule, Severity, address, plain, quoted, spoken
 from telstate.views._lint_call_seen import CallSeen, noun_of
@@ -51,16 +51,18 @@ def _failed(seen: CallSeen) -> Iterator[Found]:
 
 
 def _transfers(seen: CallSeen) -> Iterator[Found]:
-    session = seen.session
-    for target, outcome in session.transfers:
-        if outcome is TransferOutcome.NOT_REACHED:
-            text = "The transfer to {0} did not happen: the target was not reached"
-            if session.cause is Cause.TRANSFERRED:
-                yield Found(
-                    f"{text}; the one to {{1}} did.", (address(target), address(session.transferred_to)), WARNING
-                )
-            else:
-                yield Found(f"{text}.", (address(target),))
+    transfers = seen.session.transfers
+    other = transferred_to(transfers)
+    for target, outcome in transfers:
+        if outcome is not TransferOutcome.NOT_REACHED:
+            continue
+        text = "The transfer to {0} did not happen: the target was not reached"
+        if other is None:
+            yield Found(f"{text}.", (address(target),))
+        else:
+            was_reached = other.outcome is TransferOutcome.REACHED
+            instead = "the one to {1} did" if was_reached else "the call was handed over to {1} instead"
+            yield Found(f"{text}; {instead}.", (address(target), address(other.target)), WARNING)
 
 
 def _handed_over(seen: CallSeen) -> Iterator[Found]:

@@ -403,14 +403,25 @@ def test_whatever_the_journal_has_first_wins(known: str, seconds: float) -> None
 
 
 @pytest.mark.parametrize("known", ROOMS)
-def test_one_who_connects_after_a_short_limit_becomes_the_session(known: str) -> None:
-    """They were reported as lost: the record is amended."""
+@pytest.mark.parametrize("seconds", [40.0, 95.0, 599.0])
+def test_one_who_connects_after_a_short_limit_becomes_the_session(known: str, seconds: float) -> None:
+    """They were reported as lost: the record is amended. How soon the program wants to know does not say how long they wait."""
     engine = Engine(Settings(hold_limit=30))
     at(engine, (0, hold()), *ROOMS[known])
     (outcome,) = pass_time(engine, 31)
     assert outcome.lost_caller is caller(engine)
-    at(engine, (40, connected(timestamp="40")))
-    assert (caller(engine).state, caller(engine).amended, session(engine).held_s) == ("connected", True, 40.0)
+    at(engine, (seconds, connected(timestamp=str(int(seconds)))))
+    assert (caller(engine).state, caller(engine).amended, session(engine).held_s) == ("connected", True, seconds)
+
+
+def test_one_who_calls_again_after_a_short_limit_is_the_second_caller() -> None:
+    """The first one gave up, in any order."""
+    history = [(0.0, hold("p")), (100.0, hold("q")), (105.0, connected(timestamp="105"))]
+    for order in permutations(history):
+        engine = Engine(Settings(hold_limit=30))
+        at(engine, (0, ready()), *order)
+        pass_time(engine, 700)
+        assert (session(engine).pinless_call_id, caller(engine).state) == ("q", "gave-up")
 
 
 def test_who_waits_comes_before_one_whose_limit_passed() -> None:

@@ -177,6 +177,17 @@ def test_steps_without_a_target() -> None:
     assert (session.cause, session.transferred_to) == (Cause.TRANSFERRED, None)
 
 
+def test_a_step_without_a_target_belongs_to_the_only_one_until_then() -> None:
+    """Also where the call is transferred to another one after it. If there were several, the target is unknown."""
+    retry = [step("triggered", 60), local("transfer-failed", 62), step("triggered", 65, OTHER), STOPPED]
+    for records in permutations(retry):
+        assert outcomes(*records) == [(DESK, "not-reached"), (OTHER, "handed-over")]
+    failed_too = local("transfer-failed", 69)
+    assert outcomes(*retry, failed_too) == [(DESK, "not-reached"), (OTHER, "handed-over"), (None, "not-reached")]
+    late = step("answered", 64, None)
+    assert known(run(*CALL, *retry, late)).transferred_to == DESK
+
+
 def test_two_spellings_of_one_address_are_one_target() -> None:
     """It is shown as it was spelled first, by time."""
     spellings = [step("triggered", 60, "desk@PBX.example"), step("initiated", 61, "sip:desk@pbx.example?x=1")]

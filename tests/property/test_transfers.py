@@ -54,9 +54,26 @@ class History:
     ended: int | None
     stops: list[int]
     steps: list[tuple[str, str, int]]
-    """Step, plain target, time."""
+    """Step, plain target, time. The target is empty if the step named none, and might belong to several."""
     legs: list[FarLeg]
     records: list[tuple[Event, float]] = field(default_factory=list)
+
+    def give_nameless_steps(self) -> None:
+        """A step that names no target belongs to the only one until then. Of those of one kind, the first and the last are known."""
+        named = [step for step in self.steps if step[1]]
+        if not named:
+            return
+
+        def place(target: str) -> tuple[int, str]:
+            accepted = [time for step, to, time in named if to == target and step in ACCEPTED]
+            return min(accepted or [time for _, to, time in named if to == target]), self.shown(target) or ""
+
+        first, *later = sorted({to for _, to, _ in named}, key=place)
+        until = place(later[0])[0] if later else 10_000
+        for kind in {step for step, to, _ in self.steps if not to}:
+            times = [time for step, to, time in self.steps if step == kind and not to]
+            named += [(kind, first if time < until else "", time) for time in (min(times), max(times))]
+        self.steps = named
 
     def far_leg(self, target: str) -> FarLeg | None:
         """Find the earliest session at the target that begins after the latest acceptance, and not long after that or the end.
@@ -103,26 +120,29 @@ class History:
             return "pending"
         return "handed-over" if self.ended - accepted <= 60 else "not-reached"
 
-    def expected(self) -> tuple[str | None, str | None, dict[str, str]]:
+    def expected(self) -> tuple[str | None, str | None, dict[str | None, str]]:
         """Return cause, where it was transferred to, and the outcomes."""
-        shown, first = {}, {}
-        for target in {to for _, to, _ in self.steps}:
+        shown, first = {to: self.shown(to) for _, to, _ in self.steps}, {}
+        for target, text in shown.items():
             accepted = [time for step, to, time in self.steps if to == target and step in ACCEPTED]
-            shown[target] = min((time, text) for text, time in self.spelled(target))[1]
             if accepted:
-                first[target] = (min(accepted), shown[target])
+                first[target] = (min(accepted), text or "")
         outcomes = {target: self.outcome(target, first) for target in shown}
 
         def place(target: str) -> tuple[int, str]:
             """A target that was never accepted has the time of its first other step."""
-            return first.get(target) or (min(time for _, to, time in self.steps if to == target), shown[target])
+            return first.get(target) or (min(time for _, to, time in self.steps if to == target), shown[target] or "")
 
         to = None
         for kind in ("reached", "handed-over"):
             if to is None:
                 to = max((target for target in outcomes if outcomes[target] == kind), key=place, default=None)
         cause = None if self.ended is None else "completed" if to is None else "transferred"
-        return cause, to and shown[to], {shown[target]: outcome for target, outcome in outcomes.items()}
+        return cause, shown.get(to or ""), {shown[target]: outcome for target, outcome in outcomes.items()}
+
+    def shown(self, target: str) -> str | None:
+        """Return a target as it was spelled first."""
+        return min((time, text) for text, time in self.spelled(target))[1] if target else None
 
     def spelled(self, target: str) -> list[tuple[str, int]]:
         """Return each spelling of a target in its events, with its time."""
@@ -148,7 +168,7 @@ def histories(draw: st.DrawFn) -> History:
     stops = draw(st.lists(SECONDS, max_size=2))
     some = draw(st.lists(st.sampled_from(list(TARGETS)), min_size=1, max_size=3, unique=True))
     names = st.sampled_from([*ACCEPTED, *ACCEPTED, "answered", "completed", "failed"])
-    steps = draw(st.lists(st.tuples(names, st.sampled_from(some), SECONDS), min_size=1, max_size=6))
+    steps = draw(st.lists(st.tuples(names, st.sampled_from([*some, *some, ""]), SECONDS), min_size=1, max_size=6))
     legs = []
     for number in range(draw(st.integers(0, 3))):
         address = draw(st.sampled_from(some))
@@ -167,7 +187,7 @@ def histories(draw: st.DrawFn) -> History:
     records += [({"action": "dtmf-event", "sessionId": "a"}, time) for time in keys]
     records += [({"action": "stop-requested", "sessionId": "a"}, time) for time in stops]
     for number, (step, target, time) in enumerate(steps):
-        to = draw(st.sampled_from(TARGETS[target]))
+        to = draw(st.sampled_from(TARGETS[target])) if target else ""
         if step in ("requested", "failed"):
             records.append(({"action": f"transfer-{step}", "sessionId": "a", "toEndpoint": to}, time))
         else:
@@ -181,6 +201,7 @@ def histories(draw: st.DrawFn) -> History:
         name, time = draw(st.sampled_from(sorted(leg.steps.items())))
         records.append(({"action": f"{kind}-{name}", "sessionId": leg.session_id, address: text}, time))
     history.records = [(parse(payload), float(START + time)) for payload, time in records]
+    history.give_nameless_steps()
     return history
 
 

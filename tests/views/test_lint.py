@@ -162,6 +162,27 @@ def test_a_transfer_that_did_not_happen() -> None:
     assert [one["severity"] for one in lint(log) if one["code"] == "T204"] == ["warning"]
 
 
+@pytest.mark.parametrize(
+    ("step", "end", "said"),
+    [
+        ("answered", "dialin.stopped", "; the one to sip:desk@pbx.example did."),
+        ("answered", "dialin.error", "; the one to sip:desk@pbx.example did."),
+        ("initiated", "dialin.stopped", "; the call was handed over to sip:desk@pbx.example instead."),
+        ("initiated", "dialin.error", "; the call was handed over to sip:desk@pbx.example instead."),
+    ],
+)
+def test_of_a_second_target_only_what_is_known_is_said(step: str, end: str, said: str) -> None:
+    """That it was reached only if it was, and also where the session failed after that."""
+    log = [
+        hook(0, "dialin.connected", "a"),
+        hook(5, "calltransfer.initiated", "a", to_endpoint="+12025550190"),
+        hook(60, f"calltransfer.{step}", "a", to_endpoint="sip:desk@pbx.example"),
+        hook(70, end, "a"),
+    ]
+    (found,) = [one for one in lint(log) if one["code"] == "T204"]
+    assert (found["severity"], found["found"].endswith(said)) == ("warning", True)
+
+
 def test_a_caller_who_is_lost_on_hold() -> None:
     """After the limit, or when Daily refuses to forward them."""
     caller = {"To": "+12025550100", "From": "+12025550142", "callId": "c", "callDomain": "d"}
@@ -214,6 +235,14 @@ def test_ids_that_are_used_again() -> None:
     found = [one for one in lint(much_later) if one["code"] == "T305"]
     assert [one["found"] for one in found] == ["Its id had another call before, and is used again 5 h 32 min after that call ended."]  # fmt: skip
     assert "T305" not in codes([*talk("a"), *talk("b", 20_000)])
+
+
+def test_a_call_that_two_logs_tell_of_is_not_another_one() -> None:
+    """One log after the other, each of several hours: sessions leave memory in between."""
+    webhooks = [*talk("a"), *talk("b", 20_000)]
+    (found,) = [one for one in lint([*webhooks, *talk("a")]) if one["code"] == "T305"]
+    assert found["found"] == "Its events are hours apart in the log, though it is one call: it is counted twice."
+    assert found["do"].startswith("Sort the lines of all logs by time")
 
 
 def test_one_sip_call_id_for_unrelated_calls() -> None:
