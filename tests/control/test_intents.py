@@ -383,13 +383,24 @@ async def test_a_call_that_still_rings_was_not_answered_while_nobody_listened(
 @pytest.mark.long
 async def test_who_is_asked_to_end_soon_after_a_restart_leaves_it_to_the_next_one(tmp_path: Path) -> None:
     """It ends the call, but does not say that nobody answered: the next process may still hear it."""
-    path, control = tmp_path / "calls.db", FakeControl()
+    path, control, asked = tmp_path / "calls.db", FakeControl(), anyio.Event()
     await interrupted(path, REQUESTED, CONNECTED)
     async with (
         Dispatcher(Router(), journal=SqliteJournal(path), control=control) as calls,
         Dialer(calls, **{**QUICK, "room": None, "find_within": 60}) as dialer,
+        anyio.create_task_group() as group,
     ):
-        result = await dialer.dial(OPTIONS, intent=NAME, attempts=2, until=0.1)
+
+        def is_found() -> bool:
+            runs = [one.run for one in dialer._dials if one.run is not None]
+            return any(attempt.session_id for run in runs for attempt in run._current)
+
+        async def ask() -> None:
+            await until(is_found)
+            asked.set()
+
+        group.start_soon(ask)
+        result = await dialer.dial(OPTIONS, intent=NAME, attempts=2, until=asked)
         assert result.outcome is DialOutcome.UNKNOWN
     assert [request.verb for request in control.requests][-1:] == ["stop"]
     result = await taken_up(path, control, DialoutAnswered(session_id="s"), attempts=2, find_within=60)

@@ -675,7 +675,7 @@ async def test_a_save_that_was_cut_off_but_stored_is_replaced_at_the_end(tmp_pat
         async with Dispatcher(Router(), journal=journal, clock=FakeClock()) as calls:
             journal.after = anyio.sleep_forever
             await warn(calls, 20, patience=0.1)
-            assert journal.saved == 1
+            await until(lambda: journal.saved == 1)
             await warn(calls, 5, patience=0.1)
             journal.after = None
         async with Dispatcher(Router(), journal=SqliteJournal(path), clock=FakeClock()) as calls:
