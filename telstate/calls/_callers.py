@@ -43,6 +43,7 @@ class Callers:
         find: returns the session of an id.
         sessions: returns all sessions.
         is_transferred: returns True for the far leg of a transferred caller, None for what may be one.
+        changed: gets the ended sessions of which it is known only now that they were a caller on hold, or were not.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Callers:
         find: Callable[[str], Session | None],
         sessions: Callable[[], Iterator[Session]],
         is_transferred: Callable[[Session], bool | None],
+        changed: list[Session],
     ) -> None:
         self.known: ExpiringDict[str, Caller] = ExpiringDict(settings.retention, settings.max_parked)
         self._find = find
@@ -60,7 +62,7 @@ class Callers:
         self._undated: dict[str, None] = {}
         """The call ids of those who have come since."""
         self._limits = HoldLimits(settings)
-        self.links: CallerLinks = CallerLinks(self.known, self._limits, find, is_transferred)
+        self.links: CallerLinks = CallerLinks(self.known, self._limits, find, is_transferred, changed)
         """Learns of dial-ins, too."""
 
     # --- questions ------------------------------------------------------------------------------------------------
@@ -331,7 +333,9 @@ class Callers:
         """Restore what `dump` returned with the same settings."""
         self.known.load((call_id, due, Caller.load(caller)) for call_id, due, caller in dumped["known"])
         self._limits.load(dumped)
-        self.links.load(dumped, self._sessions())
+        self.links.load(dumped)
+        if self.known:
+            self.links.begin(self._sessions())
 
 
 def _told_time_of(event: WaitingCaller) -> float | None:

@@ -63,7 +63,7 @@ MOVED, NOTED, DUPLICATE, LATE, UNEXPECTED, UNMATCHED = OutcomeKind
 _COUNTED_AS = {DUPLICATE: "duplicates", LATE: "late", UNEXPECTED: "unexpected"}
 """The field of the session that counts its events with this outcome."""
 
-_SNAPSHOT_VERSION = 4
+_SNAPSHOT_VERSION = 5
 
 _DAILY_JS = Dialect.DAILY_JS
 _TOLD_BY: Mapping[str | None, int] = {

@@ -59,7 +59,7 @@ class EngineState:
         self.unmatched = ParkedEvents(settings.parked_ttl, settings.max_parked)
         """Events that are about a session and do not name it."""
         self.changed: list[Session] = []
-        """The sessions whose notes, amendment or doubt the current event changed."""
+        """The sessions that the current event changed, and did not let rise: see `Outcome.changed`."""
         self.far_legs = FarLegs(self.registry, self.changed, self._see_dialin)
         """It follows from the sessions, so a snapshot does not have it."""
         self.endpoints = Endpoints(settings.retention, settings.max_parked)
@@ -79,7 +79,9 @@ class EngineState:
         self.rooms = RoomEndpoints(
             settings.retention, settings.max_parked, lambda session_id: session_id in self.registry.live
         )
-        self.callers = Callers(settings, self.registry.get, self.registry.all, self.far_legs.is_transferred)
+        self.callers = Callers(
+            settings, self.registry.get, self.registry.all, self.far_legs.is_transferred, self.changed
+        )
         self.departed: list[Session | Unmatched | Caller] = []
         """What left memory and was not reported yet."""
         self._expiring: tuple[tuple[ExpiringDict[Any, Any], Callable[[float], object]], ...] = (
@@ -250,7 +252,8 @@ class EngineState:
         state.now = state.clock or 0.0
         state.number = dumped["number"]
         state.registry.load(dumped["registry"])
-        state.far_legs.load()  # callers ask which dial-ins are far legs
+        sessions = list(state.registry.all())
+        state.far_legs.load(sessions)  # callers ask which dial-ins are far legs
         for part in _OTHER_PARTS:
             getattr(state, part).load(dumped[part])
         state.interruptions.load(dumped.get("interruptions", ()))  # older snapshots have none
@@ -259,5 +262,5 @@ class EngineState:
         state.notes_ahead.load(dumped.get("notes_ahead", ()))
         untold = (one for _, one in state.registry.ended.values() if not one._evidence & Evidence.TOLD)
         state.untold = {one.session_id: end.by if (end := inferred_end(one)) else None for one in untold}
-        state.lineup.load(state.registry.all())
+        state.lineup.load(sessions)
         return state

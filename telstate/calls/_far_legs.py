@@ -15,7 +15,7 @@ session becomes known, it takes the place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from telstate.calls._address import plain_uri
@@ -214,9 +214,9 @@ class FarLegs:
                 absent.append(leg)
         self._choose_for(near, plain, target, absent)
 
-    def load(self) -> None:
+    def load(self, sessions: Iterable[Session]) -> None:
         """Index all sessions of a registry that was restored. All of this follows from the sessions, so no snapshot has it."""
-        for session in self._registry.all():
+        for session in sessions:
             transfers = rare(session, "transfers")
             if transfers:
                 self._add(session)

@@ -8,20 +8,17 @@ from typing import Any
 
 from telstate.calls._address import is_anonymous, is_one_address
 from telstate.calls._evidence import Evidence
-from telstate.calls._session import _EMPTY, Session, rare, set_state
-from telstate.calls._signs import load_sign
+from telstate.calls._session import Session, rare, set_state
 from telstate.calls._table import TERMINAL, State
-from telstate.calls._transition import STEPS, Transition, path_of, plain_of
+from telstate.calls._transition import STEPS, Transition
 from telstate.events import Direction
 from telstate.events._json import is_unknown
 
 __all__ = [
     "AMENDED",
     "FACTS",
-    "SNAPSHOT_FIELDS",
     "Recorder",
     "bounded",
-    "freeze",
     "link_elsewhere",
     "note_anomaly",
     "note_departure",
@@ -30,7 +27,6 @@ __all__ = [
     "note_warning",
     "rise",
     "set_rare",
-    "thaw",
 ]
 
 FACTS, AMENDED = 1, 2
@@ -264,34 +260,6 @@ def link_elsewhere(session: Session, other: str, *, linked: bool) -> None:
     known = rare(session, "linked") or []
     if linked is not (other in known):
         set_rare(session, "linked", [*known, other][:LEGS_NOTED] if linked else [one for one in known if one != other])
-
-
-_PLAIN_FIELDS = tuple(name for name in _EMPTY if name not in ("_path", "_context"))
-_read_plain_fields = itemgetter(*_PLAIN_FIELDS)
-SNAPSHOT_FIELDS = (*_PLAIN_FIELDS, "direction", "state", "transitions")
-"""The names of the values that `freeze` returns."""
-_SEQUENCES = tuple(name for name, value in _EMPTY.items() if isinstance(value, tuple))
-"""The fields of tuples, which JSON has as lists."""
-
-
-def freeze(session: Session) -> tuple[Any, ...]:
-    """Return all values of a session in the order of `SNAPSHOT_FIELDS`, without `context`. Fast: a snapshot has all sessions."""
-    plain = _read_plain_fields(session.__dict__)
-    return (*plain, str(session.direction), str(session.state), plain_of(session._path))
-
-
-def thaw(names: Iterable[str], values: Iterable[Any]) -> Session:
-    """Make a session from what `freeze` returned, also after a round trip through JSON."""
-    frozen = dict(zip(names, values, strict=True))
-    session = Session(frozen["session_id"], Direction(frozen.pop("direction")))
-    set_state(session, State(frozen.pop("state")))
-    fields = vars(session)
-    fields["_path"] = path_of(frozen.pop("transitions"))
-    fields.update(frozen)
-    for name in _SEQUENCES:
-        fields[name] = tuple(fields[name])
-    fields["_signs"] = tuple(load_sign(sign) for sign in frozen["_signs"])
-    return session
 
 
 def bounded(value: Any) -> Any:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, pairwise
+from operator import attrgetter
 from typing import Any
 
 from telstate.calls._address import plain_uri
 from telstate.calls._expiring_dict import ExpiringDict
-from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
+from telstate.calls._frozen_session import freeze_all, thaw_all
 from telstate.calls._session import Session
 from telstate.events import Direction, Event
 
@@ -196,7 +197,7 @@ class Registry:
         return iter(
             sorted(
                 [*self.live.values(), *(session for _, session in self.ended.values())],
-                key=lambda session: session.opened,
+                key=attrgetter("opened"),
             )
         )
 
@@ -213,23 +214,22 @@ class Registry:
     def dump(self) -> dict[str, Any]:
         """Return all as JSON values."""
         return {
-            "fields": SNAPSHOT_FIELDS,
-            "live": [freeze(session) for session in self.live.values()],
-            "ended": [(key, due, freeze(session)) for key, (due, session) in self.ended.items()],
+            "live": freeze_all(self.live.values()),
+            "ended": freeze_all(session for _, session in self.ended.values()),
+            "dues": [due for due, _ in self.ended.values()],
             "by_sip_call": dict(self._by_sip_call),
-            "further_legs": {key: list(ids) for key, ids in self._further_legs.items()},
+            "further_legs": [[key, list(ids)] for key, ids in self._further_legs.items()],
             "requested": [[list(key), list(ids)] for key, ids in self._requested.items()],
             "links": [[key, declared] for key in self._links if (declared := self.declared(key))],
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
         """Restore what `dump` returned."""
-        fields = dumped["fields"]
-        live = (thaw(fields, values) for values in dumped["live"])
-        self.live = {session.session_id: session for session in live}
-        self.ended.load((key, due, thaw(fields, values)) for key, due, values in dumped["ended"])
+        self.live = {session.session_id: session for session in thaw_all(dumped["live"])}
+        ended = zip(thaw_all(dumped["ended"]), dumped["dues"], strict=True)
+        self.ended.load((session.session_id, due, session) for session, due in ended)
         self._by_sip_call = dict(dumped["by_sip_call"])
-        self._further_legs = {key: dict.fromkeys(ids) for key, ids in dumped["further_legs"].items()}
+        self._further_legs = {key: dict.fromkeys(ids) for key, ids in dumped["further_legs"]}
         self._requested = {(key[0], key[1], key[2]): tuple(ids) for key, ids in dumped["requested"]}
         self._links = {key: dict.fromkeys(others, True) for key, others in dumped["links"]}
 

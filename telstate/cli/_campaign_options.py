@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -13,13 +14,15 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from telstate.cli._terminal import misuse
-from telstate.control._contacts import InvalidContact, contact_of
+from telstate.cli._terminal import misuse, say
+from telstate.control._contacts import Contact, contact_of
 from telstate.control._opening_hours import OpeningHours
 from telstate.control._retry_plan import RetryPlan
 
 __all__ = ["Limits", "Name", "Plan", "Times", "do_not_call_of", "limits_of", "plan_of", "seconds_of", "times_of"]
 
+_SETTLED = 2.0
+"""Seconds without a change, after which a file counts as written to its end."""
 _PAUSE = "`never` for no further start, several with commas for the first, the second and so on"
 
 
@@ -199,13 +202,27 @@ class _NumberFile:
         seen = (now.st_mtime_ns, now.st_size)
         if seen == self._seen:
             return
-        lines = self._path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        found = [re.split(r"[,;\t#]", line)[0].strip().strip('"') for line in lines]
-        self._numbers = frozenset(map(_spelled, filter(None, found)))
-        self._seen = seen
+        numbers, unknown = _numbers_in(self._path.read_text(encoding="utf-8-sig", errors="replace"))
+        if abs(time.time() - now.st_mtime) < _SETTLED:  # it may be half written, and nobody is to be called for that
+            self._numbers |= numbers
+            return
+        self._numbers, self._seen = numbers, seen
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if unknown[1:] else ""
+            say(
+                f"--do-not-call {self._path}: line {unknown[0]}{more} without a number that begins with a plus sign and a country code: nobody is"
+                " spared for that"
+            )
 
 
-def _spelled(text: str) -> str:
-    """Return a number as contacts have it; what cannot be called stays as it is, and matches nobody."""
-    contact = contact_of(text)
-    return text if isinstance(contact, InvalidContact) else contact.number
+def _numbers_in(text: str) -> tuple[frozenset[str], list[int]]:
+    """Return the numbers, as contacts have them, and which lines begin with something else; the first line may be a head."""
+    numbers, unknown = set(), []
+    for line, content in enumerate(text.splitlines(), 1):
+        given = re.split(r"[,;\t#]", content)[0].strip().strip('"')
+        contact = contact_of(given) if given else None
+        if isinstance(contact, Contact):
+            numbers.add(contact.number)
+        elif contact is not None and line > 1:
+            unknown.append(line)
+    return frozenset(numbers), unknown

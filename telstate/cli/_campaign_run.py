@@ -130,17 +130,20 @@ class CampaignCommand:
             async for result in results:
                 self._output.add(result)
             self._is_finished = True
-            await self._until_calls_end(calls)
+            await self._until_calls_end(calls, dialer)
 
-    async def _until_calls_end(self, calls: Dispatcher) -> None:
+    async def _until_calls_end(self, calls: Dispatcher, dialer: Dialer) -> None:
         live = [one for one in calls.live() if one.direction is Direction.DIALOUT and one.room in (self._room, None)]
         if live:
             say(
                 f"everybody has a result; {len(live)} call{'' if len(live) == 1 else 's'} still going on. A signal ends the waiting"
             )
-        for session in live:
-            with suppress(CallEnded):
-                await calls.wait_for(session.session_id, "stopped")
+        async with anyio.create_task_group() as group:
+            group.start_soon(dialer._slots.keep_checking, [session.session_id for session in live])
+            for session in live:
+                with suppress(CallEnded, NotRunning):
+                    await calls.wait_for(session.session_id, "stopped")
+            group.cancel_scope.cancel()
 
     async def _tick(self) -> None:
         """Show the progress also while nothing happens: a retry comes nearer, another process pauses the campaign."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from telstate.calls._caller import Caller
-from telstate.calls._recorder import thaw
+from telstate.calls._frozen_session import thaw
 from telstate.errors import JournalError, ParseError
 from telstate.events import Event, parse
 from telstate.routing._outbox import notification_in

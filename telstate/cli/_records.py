@@ -166,6 +166,7 @@ class _Batch:
         self.after = after
         self._rows = RecordRows.empty()
         self._written = after
+        self._is_first = True
         self.sessions = 0
         """Records of sessions that were written."""
 
@@ -173,6 +174,21 @@ class _Batch:
         """Add a record, in place of an earlier one of the same call."""
         if self._selection.is_everything or self._selection.admits(record):
             self._rows.add(record)
+        else:
+            self.connect(record.get("pinless_call_id"))
+
+    def connect(self, call_id: str | None) -> None:
+        """A caller on hold became a session: an earlier record of them holds no more. None for a session that was nobody on hold."""
+        self._rows.connect(call_id)
+
+    def see(self, received: int) -> None:
+        """An event was read, with which there are so many. Say it if the first one is beyond what was read before and the next."""
+        if self._is_first and 0 < self.after < received - 1:
+            say(
+                f"{received - 1 - self.after} events that were not read before have been pruned from the journal (see --keep): calls that left memory"
+                " by them are not among the records. If it has an archive, write the records of that, too"
+            )
+        self._is_first = False
 
     @property
     def is_full(self) -> bool:
@@ -209,6 +225,7 @@ class _RecordsRun:
 
     def _stepped(self, _: LogLine, __: Outcome) -> None:
         """An event was read. What left memory by it comes after this."""
+        self._batch.see(self._run.replay.engine.received)
         if self._batch.is_full:
             self._batch.flush(self._complete)
         self._complete = max(self._complete, self._run.replay.engine.received)
@@ -235,6 +252,8 @@ class _Following:
         self._replay = Replay()
         self._reader: LineReader[Outcome | None] = LineReader(self._replay.feed, _refuse)
         self._batch = _Batch(selection, write, after)
+        self._lost: dict[str, dict[str, Any] | None] = {}
+        """The callers that were lost and are still in memory, with their records as written: None for one who became a session after all."""
 
     def run(self, names: list[str]) -> None:
         """Read, write and wait, for ever."""
@@ -249,7 +268,12 @@ class _Following:
 
     def _take(self, line: LogLine) -> None:
         outcome = self._reader(line)
-        if outcome is None or self._replay.engine.received <= self._batch.after:
+        if outcome is None:
+            return
+        self._batch.see(self._replay.engine.received)
+        if outcome.lost_caller is not None:
+            self._lost[outcome.lost_caller.call_id] = {}
+        if self._replay.engine.received <= self._batch.after:
             return
         for end in self._replay.inferred:
             self._note(end)
@@ -262,11 +286,22 @@ class _Following:
         for session in (outcome.session, *outcome.changed):
             if session is not None and session.ended:
                 self._batch.add(engine.record(session))
-        if outcome.lost_caller is not None:
-            self._batch.add(outcome.lost_caller.to_dict())
         for gone in outcome.departed:
             if isinstance(gone, (Session, Caller)):
                 self._batch.add(gone.to_dict())
 
     def _flush(self) -> None:
+        self._note_lost()
         self._batch.flush(self._replay.engine.received)
+
+    def _note_lost(self) -> None:
+        """Write what is known by now of the callers that were lost."""
+        for call_id, written in list(self._lost.items()):
+            caller = self._replay.engine.caller(call_id)
+            if caller is None:  # the last record was added as they left memory
+                del self._lost[call_id]
+                continue
+            record = None if caller.session_id is not None else caller.to_dict()
+            if record != written:
+                self._lost[call_id] = record
+                self._batch.connect(call_id) if record is None else self._batch.add(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 from telstate.calls._session import Session
 from telstate.control._call_limiter import CallLimiter, CallSlot
@@ -127,6 +127,13 @@ class CallSlots:
                 shown = {"rooms": [*rooms][:20], "behind": holding[:20], "sessions": len(holding)}
                 self._log.info("dialer.waiting", **shown)
             for session_id in holding:
+                await self.check_exists(session_id)
+
+    async def keep_checking(self, session_ids: Collection[str]) -> None:
+        """Check now and then whether these sessions still exist, until cancelled: whoever waits for their ends may wait for lost events."""
+        while True:
+            await self._calls.clock.sleep(self.check_every)
+            for session_id in session_ids:
                 await self.check_exists(session_id)
 
     async def check_exists(self, session_id: str) -> None:

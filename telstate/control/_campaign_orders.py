@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from telstate.calls._intents import HALT_STOPPED
 from telstate.errors import DefinitionError
@@ -10,7 +10,6 @@ from telstate.events import IntentHeld
 from telstate.routing._abilities import abilities_of
 from telstate.routing._campaign_wishes import campaign_event
 from telstate.routing._dispatcher import Dispatcher
-from telstate.routing._ports import CampaignRequest
 
 __all__ = ["CampaignOrders"]
 
@@ -30,6 +29,9 @@ class CampaignOrders:
         self._campaign = campaign
         self._calls = calls
         self._ledger = calls.intent_ledger(campaign)
+        able = None if calls.journal is None else abilities_of(calls.journal)
+        self._requests = None if able is None else able.campaign_requests
+        self._drop = None if able is None else able.drop_campaign_requests
         self._changed = changed
         self.halt: str | None = None
         """Whether it is `paused` or `stopped`, as of the last look."""
@@ -60,18 +62,14 @@ class CampaignOrders:
 
     async def follow(self) -> None:
         """Do what other processes ask for, through the journal or, where workers share it, in the ledger itself."""
-        journal = self._calls.journal
-        requests = None if journal is None else abilities_of(journal).campaign_requests
-        while requests is not None or self._ledger.is_shared:
-            if requests is not None:
-                await self._take(await requests(self._campaign))
-            self.look()
+        while self._requests is not None or self._ledger.is_shared:
+            await self.obey()
             await self._calls.clock.sleep(_LOOK_EVERY)
 
-    async def _take(self, requests: Sequence[CampaignRequest]) -> None:
-        for request in requests:
-            await self._ledger.write(campaign_event(self._campaign, request.wish))
-        if requests and self._calls.journal is not None:
-            drop = abilities_of(self._calls.journal).drop_campaign_requests
-            assert drop is not None  # noqa: S101 - such a journal has both
-            await drop([request.number for request in requests])
+    async def obey(self) -> None:
+        """Do what other processes have asked for by now."""
+        if self._requests is not None and self._drop is not None and (asked := await self._requests(self._campaign)):
+            for request in asked:
+                await self._ledger.write(campaign_event(self._campaign, request.wish))
+            await self._drop([request.number for request in asked])
+        self.look()

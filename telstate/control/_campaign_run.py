@@ -179,7 +179,7 @@ class CampaignRun:
 
     async def _run_parts(self) -> None:
         await self._orders.hold()  # so the journal knows it before anybody may be called
-        self._orders.look()
+        await self._orders.obey()  # nobody is called after a pause or a stop that was asked for while no process ran it
         async with anyio.create_task_group() as group:
             self._group = group
             for part in (
@@ -427,6 +427,7 @@ class CampaignRun:
                 plan.confirm,
                 gate.may_start,
                 notes,
+                partial(self._is_open_for, contact),
             )
         )
 
@@ -475,7 +476,7 @@ class CampaignRun:
             await self._finish(_ended(one, denied, attempts))
         elif one.is_open:
             await self._resume_again(one, attempts)
-        elif result is not None and attempts and (result.outcome in _FOR_GOOD or _is_for_good(result)):
+        elif result is not None and result.attempts and (result.outcome in _FOR_GOOD or _is_for_good(result)):
             await self._finish(result_of(contact, attempts, result.outcome, None, was_known=False))
         else:
             await self._plan_next(one, attempts, is_news=one.is_touched and new > 0)

@@ -135,7 +135,6 @@ class DialAttempt:
     async def run(self, ring_timeout: float) -> Attempt:
         """Start the call and wait for the answer. A cancellation ends the call first, however long that takes."""
         await anyio.lowlevel.checkpoint_if_cancelled()
-        await self._note_ahead()
         self._pending_starts.add(self._start)
         self.started_at = self._clock.now()
         self.is_over = False
@@ -218,8 +217,8 @@ class DialAttempt:
         self._is_given_up = self._is_searching
         return self._is_searching
 
-    async def _note_ahead(self) -> None:
-        """Write the notes of its session ahead, in the partition of its room: so it has them from its first event on, also after a kill."""
+    async def note_ahead(self) -> None:
+        """Before it is kept: write the notes of its session, in the partition of its room. So it has them from its first event on, also after a kill."""
         if self._notes:
             await self._place.keep(SessionAnnotated(user_id=self._user_id, room=self._room, notes=self._notes))
 

@@ -82,6 +82,8 @@ class DialPlan(NamedTuple):
     gate: Gate | None = None
     notes: Mapping[str, Any] | None = None
     """What its sessions are to have as notes."""
+    still: Callable[[], bool] | None = None
+    """Is asked once more when a start is kept and about to be sent: what the gate knew may have changed. False ends the dial."""
 
 
 class _Made(NamedTuple):
@@ -239,7 +241,12 @@ class DialRun:
         identified = _with_user_id(target)
         attempt = self._new_attempt(identified, unique_user_id=identified is not target)
         try:
-            await self._run_kept(attempt, await self._begin(attempt, identified), scope)
+            await attempt.note_ahead()
+            place = await self._begin(attempt, identified)
+            if self._may_still_start():
+                await self._run_kept(attempt, place, scope)
+            elif plan.turn is not None:
+                await self._withdraw(plan.turn, attempt)
         finally:
             self._tools.slots.assign(slot, attempt.session_id, plan.place)
             if identified is target:  # other calls with this user id might have been this attempt's
@@ -262,6 +269,15 @@ class DialRun:
             self._plan.turn.outcome = answer
         return False
 
+    def _may_still_start(self) -> bool:
+        """Return whether nothing became known while a start was kept that speaks against it: an answer, or an order to start no more."""
+        if self._answered() is not None:
+            return False
+        if self._plan.still is None or self._plan.still():
+            return True
+        self._is_held_back = True
+        return False
+
     async def _begin(self, attempt: DialAttempt, options: Dialout) -> int:
         """Keep a start that is about to be sent; return its place. If that fails or is cancelled, it is certain that nothing was sent."""
         turn = self._plan.turn
@@ -272,8 +288,13 @@ class DialRun:
         except ClaimLost:
             raise
         except BaseException:
-            await turn.end(attempt.result(DialOutcome.CANCELLED))
+            await self._withdraw(turn, attempt)
             raise
+
+    @staticmethod
+    async def _withdraw(turn: IntentTurn, attempt: DialAttempt) -> None:
+        """Nothing was sent: such a start does not count."""
+        await turn.end(attempt.result(DialOutcome.CANCELLED), counts=False)
 
     def _new_attempt(self, options: Dialout, *, unique_user_id: bool) -> DialAttempt:
         tools, place = self._tools, self._plan.place

@@ -26,7 +26,10 @@ _CLAIM_FOR = 30.0
 """Seconds. So long after the end of its process others wait, where workers share the calls."""
 _RENEW_EVERY = 10.0
 _LOOK_EVERY = 1.0
-_RELEASE_WITHIN = 5.0
+_KEEP_WITHIN = 5.0
+"""Seconds for which an event is tried to be kept."""
+_PARTS = 10
+"""In so many parts those are waited for: of the time in which the process stands still only one part counts."""
 _LONGEST_ERROR = 300
 
 
@@ -52,6 +55,8 @@ class IntentTurn:
         """The result that ends the intent, if there is one."""
         self.was_away: bool = False
         """True if nobody took in events between the process that dialled before and this one."""
+        self._lacks_end = False
+        """True if what came of a start could not be kept: then the intent is not over, as whoever takes it up has to find that out."""
         self._log = Log()
 
     @asynccontextmanager
@@ -64,13 +69,14 @@ class IntentTurn:
         if known.outcome is not None:
             yield known
             return
-        renewing = anyio.CancelScope()
+        renewing, self._lacks_end = anyio.CancelScope(), False
         self._group.start_soon(self._renew, renewing)
         try:
             yield known
         finally:
             renewing.cancel()
-            await self._post(IntentReleased(intent=self._ledger.intent, claim=self._claim, outcome=self.outcome))
+            outcome = None if self._lacks_end else self.outcome
+            await self._post(IntentReleased(intent=self._ledger.intent, claim=self._claim, outcome=outcome))
 
     async def _acquire(self) -> Intent:
         while True:
@@ -123,25 +129,37 @@ class IntentTurn:
 
     async def end(self, attempt: Attempt, *, counts: bool = True) -> None:
         """Keep what came of a start, even during a cancellation; or withdraw one that does not count."""
-        await self._post(
-            AttemptEnded(
-                intent=self._ledger.intent,
-                user_id=attempt.user_id,
-                outcome=attempt.outcome if counts else WITHDRAWN,
-                ended_session_id=attempt.session_id,
-                error=None if attempt.error is None else attempt.error[:_LONGEST_ERROR],
-                ended_at=attempt.ended_at if attempt.ended_at is None or math.isfinite(attempt.ended_at) else None,
-                rang=attempt.rang or None,
-                verdict=attempt.verdict,
-            )
+        ended = AttemptEnded(
+            intent=self._ledger.intent,
+            user_id=attempt.user_id,
+            outcome=attempt.outcome if counts else WITHDRAWN,
+            ended_session_id=attempt.session_id,
+            error=None if attempt.error is None else attempt.error[:_LONGEST_ERROR],
+            ended_at=attempt.ended_at if attempt.ended_at is None or math.isfinite(attempt.ended_at) else None,
+            rang=attempt.rang or None,
+            verdict=attempt.verdict,
         )
+        self._lacks_end |= not await self._post(ended)
 
-    async def _post(self, event: Event) -> None:
-        """Append an event. A failure is logged: what is not kept counts as not known, and is searched for later."""
-        with anyio.move_on_after(_RELEASE_WITHIN, shield=True):
+    async def _post(self, event: Event) -> bool:
+        """Append an event; return whether it is kept. A failure is logged: what is not kept counts as not known, and is searched for later."""
+        problem: str | None = f"not within {_KEEP_WITHIN:g} seconds"
+        async with anyio.create_task_group() as group:
+            group.cancel_scope.shield = True
+            group.start_soon(_cancel_later, group.cancel_scope)
             try:
                 await self._ledger.post(event)
+                problem = None
             except (JournalError, NotRunning, TelstateError) as error:
-                self._log.warning(
-                    "dial.not_kept", what=event.name, intent=mask(self._ledger.intent), error=mask(text_of(error))
-                )
+                problem = mask(text_of(error))
+            group.cancel_scope.cancel()
+        if problem is not None:
+            self._log.warning("dial.not_kept", what=event.name, intent=mask(self._ledger.intent), error=problem)
+        return problem is None
+
+
+async def _cancel_later(scope: anyio.CancelScope) -> None:
+    """Cancel a scope after a time that does not pass while the process stands still: then it might have done what it is to do."""
+    for _ in range(_PARTS):
+        await anyio.sleep(_KEEP_WITHIN / _PARTS)
+    scope.cancel()

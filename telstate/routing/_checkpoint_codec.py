@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -27,8 +28,8 @@ def encode_checkpoint(fields: dict[str, Any]) -> bytes:
 
 
 def _lines(value: Any, path: list[str]) -> Iterator[bytes]:
-    """Write nested dicts as lines of [path, value]; a long list as several lines."""
-    if isinstance(value, dict) and value and len(path) < 3:
+    """Write lines of [path, value]: one for each value of a dict that has dicts or lists in it, several for a long list."""
+    if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
         for key, item in value.items():
             yield from _lines(item, [*path, key])
     elif isinstance(value, list) and len(value) > _LINE_ITEMS:
@@ -46,7 +47,7 @@ def decode_checkpoint(state: bytes) -> dict[str, Any]:
         Exception: of any kind, if it is damaged.
     """
     fields: dict[str, Any] = {}
-    for line in zlib.decompress(state).splitlines():
+    for line in BytesIO(zlib.decompress(state)):  # one copy at a time, which `splitlines` would make of all of it
         path, value = from_json(line)
         holder = fields
         for key in path[:-1]:

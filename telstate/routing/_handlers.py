@@ -173,7 +173,7 @@ class HandlerTable:
         self._on: dict[str, dict[OutcomeKind, tuple[BoundHandler, ...]]] = {}
         for handler in self._of(Hook.EVENT):
             for name in handler.registration.events:
-                by_kind = self._on.setdefault(name, dict.fromkeys(OutcomeKind, ()))
+                by_kind = self._on.setdefault(name, dict(_NOTHING))
                 for kind in handler.registration.outcomes:
                     by_kind[kind] += (handler,)
         self._start = self._of(Hook.START)
@@ -462,8 +462,8 @@ def _wanted(function: Callable[..., Any], available: tuple[str, ...]) -> tuple[s
 
 def _check_annotation(handler: Handler, events: tuple[str, ...]) -> None:
     """Refuse a handler that is annotated for one event and registered for another: that is a slip."""
-    for name, kinds in ((name, _annotated(handler)) for name in events):
-        cls = event_types().get(name, UnknownEvent)
+    kinds, types = _annotated(handler), event_types()
+    for cls in (types.get(name, UnknownEvent) for name in events):
         if kinds and not issubclass(cls, kinds):
             expected = " | ".join(kind.__name__ for kind in kinds)
             raise DefinitionError(f"{_name(handler)} takes event: {expected}, but is registered for {cls.__name__}")

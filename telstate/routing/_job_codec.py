@@ -12,21 +12,16 @@ from typing import Any, NamedTuple
 from telstate.calls._caller import Caller
 from telstate.calls._endpoints import scope_of
 from telstate.calls._engine import Engine
+from telstate.calls._frozen_session import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._outcome import CallerOutcome, Outcome, OutcomeKind
-from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._session import Session
 from telstate.calls._transition import path_of, transitions_of
 from telstate.events import (
     ActionRequested,
-    DeadlinePassed,
     Event,
-    ForwardRefused,
-    PinlessForwarded,
-    SessionAnnotated,
     SipTrunkIncoming,
     parse,
 )
-from telstate.events._sessionless import WaitingCaller
 from telstate.routing._handlers import HandlerTable
 from telstate.routing._lanes import Job
 from telstate.routing._ports import DeadLetter
@@ -62,14 +57,16 @@ def lane_key(event: Event | None) -> Hashable:
     Callers on hold have no room yet. In one lane for all of them each would wait until the one before is connected. A request of others
     has a lane of its own: a handler of its session may run for as long as the call.
     """
-    if isinstance(event, ActionRequested):
+    if event is None:
+        return None
+    if type(event) is ActionRequested:
         return ("request", event.request_id)
-    if isinstance(event, (WaitingCaller, PinlessForwarded, ForwardRefused, DeadlinePassed, SessionAnnotated)):
-        if event.call_id is not None:
-            return ("caller", event.call_id)
-        if isinstance(event, SipTrunkIncoming) and event.room is not None:
-            return ("caller", event.room)  # in place of a call id, as in the engine
-    return None if event is None else scope_of(event)
+    call_id = event.__dict__.get("call_id")  # pydantic makes an attribute that most events lack, and `isinstance`, slow
+    if call_id is not None:
+        return ("caller", call_id)
+    if type(event) is SipTrunkIncoming and event.room is not None:
+        return ("caller", event.room)  # in place of a call id, as in the engine
+    return scope_of(event)
 
 
 def retirement_of(session: Session, handlers: HandlerTable) -> Job:

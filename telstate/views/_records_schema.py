@@ -65,6 +65,8 @@ class RecordRows(NamedTuple):
     transfers: dict[str, list[dict[str, Any]]]
     """By session: all of them, perhaps none."""
     callers: dict[str, dict[str, Any]]
+    connected: dict[str, None]
+    """The callers who have no row any more: each is a session after all."""
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the rows of a record."""
@@ -72,18 +74,27 @@ class RecordRows(NamedTuple):
             session, transfers = rows_of(record)
             self.sessions[session["session_id"]] = session
             self.transfers[session["session_id"]] = transfers
+            self.connect(record["pinless_call_id"])
         else:
             caller = {_RENAMED.get(name, name): _clean(value) for name, value in record.items()}
-            caller["call_id"] = _as_key(caller["call_id"])
-            self.callers[caller["call_id"]] = caller
+            key = caller["call_id"] = _as_key(caller["call_id"])
+            self.callers[key] = caller
+            self.connected.pop(key, None)
+
+    def connect(self, call_id: str | None) -> None:
+        """A caller on hold became a session: an earlier record of them holds no more. None for a session that was nobody on hold."""
+        if call_id is not None:
+            key = _as_key(_clean(call_id))
+            self.callers.pop(key, None)
+            self.connected[key] = None
 
     def __bool__(self) -> bool:
-        return bool(self.sessions or self.callers)
+        return bool(self.sessions or self.callers or self.connected)
 
     @classmethod
     def empty(cls) -> RecordRows:
         """Return no rows."""
-        return cls({}, {}, {})
+        return cls({}, {}, {}, {})
 
 
 def rows_of(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -36,7 +36,7 @@ _TYPES: Mapping[str, Callable[[], Any]] = {
 }
 _INSERTS: Mapping[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _AT_ONCE = 500
-"""Sessions whose transfers are deleted by one statement."""
+"""Keys whose rows are deleted by one statement."""
 _MAKING = 0x7E157A7E
 """The number of the lock of PostgreSQL that whoever makes the tables has."""
 _OF_A_JOURNAL = frozenset({"events", "done", "dead_letters", "checkpoints"})
@@ -133,7 +133,9 @@ class RecordsTable:
         with self._engine.begin() as connection:
             # In order of their keys: else two writers may each wait for a row that the other has written.
             self._replace(connection, _SESSIONS, [rows.sessions[key] for key in sorted(rows.sessions)])
-            self._replace_transfers(connection, rows)
+            _delete(connection, _TRANSFERS.c.session_id, list(rows.transfers))
+            self._replace(connection, _TRANSFERS, [row for each in rows.transfers.values() for row in each])
+            _delete(connection, _CALLERS.c.call_id, sorted(rows.connected))
             self._replace(connection, _CALLERS, [rows.callers[key] for key in sorted(rows.callers)])
             if source is not None:
                 self._replace(connection, _META, [{"key": f"position {source}", "value": str(position)}])
@@ -178,12 +180,11 @@ class RecordsTable:
         others = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others), rows)
 
-    def _replace_transfers(self, connection: sa.Connection, rows: RecordRows) -> None:
-        ids = list(rows.transfers)
-        for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
-            connection.execute(sa.delete(_TRANSFERS).where(_TRANSFERS.c.session_id.in_(some)))
-        self._replace(connection, _TRANSFERS, [row for each in rows.transfers.values() for row in each])
+
+def _delete(connection: sa.Connection, column: sa.Column[Any], keys: Sequence[str]) -> None:
+    """Delete the rows that have one of these in a column."""
+    for start in range(0, len(keys), _AT_ONCE):
+        connection.execute(sa.delete(column.table).where(column.in_(keys[start : start + _AT_ONCE])))
 
 
 def _create_for_owner(path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,18 +13,20 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
+from telstate.cli._campaign_options import do_not_call_of
+from telstate.cli._campaign_run import CampaignCommand, Output
 from telstate.control import Campaign, RetryPlan, read_contacts
 from telstate.journals import SqliteJournal
 from telstate.testing import PhoneLine
 from tests.cli.running import command, environment, json_lines, run_process, telstate
 from tests.cli.test_fake_daily import Fake, fake_daily, until
 from tests.cli.test_serve import SECRET, replayed
-from tests.control.dial_setup import in_memory
+from tests.control.dial_setup import ROOM, in_memory
 from tests.ports import free_port
 
 ANN, BOB, CAT, DAN = (f"+1202555010{place}" for place in range(1, 5))
@@ -174,6 +177,53 @@ def test_a_campaign_that_has_called_nobody_yet_can_be_paused(tmp_path: Path) -> 
     for name in ("spring", "autumn"):
         assert telstate("campaign", "pause", path, "--name", name).stdout.decode().startswith("pause requested: ")
         assert telstate("campaign", "status", path, "--name", name).returncode == 0
+
+
+def test_a_file_of_numbers_that_is_being_written_lets_nobody_be_called(tmp_path: Path) -> None:
+    """While it is written anew it is empty for a moment. Once it is left alone, who is not in it any more may be called."""
+    path = tmp_path / "not.txt"
+    path.write_text(f"number\n{ANN}\n+1 (202) 555-0102, asked us to\n")
+    must_not = do_not_call_of(str(path))
+    assert callable(must_not)
+    for text in ("", f"number\n{CAT[:6]}", f"number\n{CAT}\n"):
+        path.write_text(text)
+        assert must_not(ANN)
+        assert must_not(BOB)
+    assert must_not(CAT)
+    os.utime(path, (0, 0))
+    assert [must_not(number) for number in (ANN, BOB, CAT)] == [False, False, True]
+    path.unlink()
+    assert must_not(CAT)
+
+
+def test_a_line_that_spares_nobody_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A number without its country code is nobody's. The number itself is not shown."""
+    path = tmp_path / "not.txt"
+    path.write_text(f"number\n{ANN}\n# from the shop\n\n0761 863000\n2025550102\n")
+    os.utime(path, (0, 0))
+    must_not = do_not_call_of(str(path))
+    assert callable(must_not)
+    assert must_not(ANN)
+    said = capfd.readouterr().err
+    assert "line 5 and 1 more without a number" in said
+    assert "863" not in said
+
+
+def test_a_call_whose_end_was_not_reported_is_not_waited_for_all_day(capfd: pytest.CaptureFixture[str]) -> None:
+    """At the end of a campaign Daily is asked now and then whether the calls that go on still exist."""
+
+    async def main() -> None:
+        async with in_memory(line=PhoneLine(answers=0.1, talks=60, loses={"dialout.stopped"})) as phone:
+            assert await phone.dial(ANN)
+            run = CampaignCommand(Campaign("spring", []), ROOM, 5, cast("Output", None))
+            began = phone.clock.now() or 0.0
+            with phone.clock.move_on_after(3600) as scope:
+                await run._until_calls_end(phone.calls, phone.dialer)
+            assert not scope.cancelled_caught
+            assert 60 <= (phone.clock.now() or 0.0) - began <= 120
+
+    anyio.run(main)
+    assert "1 call still going on" in capfd.readouterr().err
 
 
 # --- with processes ---------------------------------------------------------------------------------------------------

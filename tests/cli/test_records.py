@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -29,9 +30,10 @@ from telstate.routing._ports import Entry
 from telstate.testing import Noise, Sent, simulate
 from telstate.views import FIELDS, RecordsTable
 from telstate.views._records_schema import RecordRows
-from tests.calls import js
+from tests.calls import js, webhook
 from tests.cli.records_rows import differences_from_replay, opened, records_in
 from tests.cli.running import LOGS, Run, command, environment, telstate
+from tests.journals.test_pruning import many
 
 BUSY = LOGS / "busy-day.mixed.jsonl"
 NOISE = Noise(lost=0.02, repeated=0.05, swapped=0.05, delayed=0.03)
@@ -64,21 +66,26 @@ def events_of(calls: int, seed: int = 3) -> list[Sent]:
 
 def append(path: Path, events: Iterable[Sent]) -> None:
     """Append events to a journal, as a service would have received them."""
+    append_payloads(path, ((sent.at, sent.payload) for sent in events))
+
+
+def append_payloads(path: Path, payloads: Iterable[tuple[float, dict[str, Any]]]) -> None:
+    """Append payloads to a journal, each with the time of its receipt."""
 
     async def run() -> None:
         journal = SqliteJournal(path)
         await journal.open(Settings().model_dump())
-        waiting = iter(events)
+        waiting = iter(payloads)
         while some := list(islice(waiting, 200)):
-            await journal.append([_entry(sent) for sent in some])
+            await journal.append([_entry(at, payload) for at, payload in some])
         await journal.aclose()
 
     asyncio.run(run())
 
 
-def _entry(sent: Sent) -> Entry:
-    line = sent.line().strip()
-    return Entry(sent.at, str(parse_line(line)[2]), line)
+def _entry(at: float, payload: dict[str, Any]) -> Entry:
+    raw = json.dumps(payload).encode()
+    return Entry(at, str(parse_line(raw)[2]), raw)
 
 
 def record_of(session_id: str) -> dict[str, Any]:
@@ -151,6 +158,37 @@ def test_a_journal_that_grows_is_read_on(tmp_path: Path) -> None:
     rows("DELETE FROM telstate_meta WHERE key LIKE 'position %'")
     records(journal)
     assert differences(journal) == []
+
+
+def test_a_caller_on_hold_who_becomes_a_session_has_no_row_any_more(tmp_path: Path) -> None:
+    """A run while they wait writes them as a caller, as a replay says it; a later run, that they are a session."""
+    journal, at = tmp_path / "calls.db", 1_790_000_000.0
+    held = {"To": "+12025550100", "From": "+12025550141", "callId": "p", "callDomain": "d"}
+    forward = {"action": "pinless-forwarded", "callId": "p", "sipEndpoint": "sip:r.0@x.example"}
+    ready = webhook("dialin.ready", None, sip_endpoint="sip:r.0@x.example", room="r")
+    connected = webhook("dialin.connected", "s", sip_from="sip:+12025550141@c.example", room="r")
+    append_payloads(journal, [(at, held)])
+    records(journal)
+    assert differences(journal) == []
+    assert rows("SELECT state FROM callers") == [("waiting",)]
+    append_payloads(journal, [(at + 1, ready), (at + 2, forward), (at + 3, connected)])
+    records(journal)
+    assert differences(journal) == []
+    assert rows("SELECT pinless_call_id FROM sessions") == [("p",)]
+
+
+@pytest.mark.long
+def test_it_says_what_was_pruned_before_it_was_read(tmp_path: Path) -> None:
+    """A run that comes too late for some events, as its last one was longer ago than the journal keeps them."""
+    journal, before = tmp_path / "calls.db", ("--before", "2026-09-21T15:00:00")
+    asyncio.run(many(journal, 5000))
+    records(journal)
+    assert b" events deleted; " in telstate("prune", journal, *before).stdout
+    assert "pruned" not in records(journal).stderr.decode()
+    rows("UPDATE telstate_meta SET value = '10' WHERE key LIKE 'position %'")
+    said = records(journal).stderr.decode()
+    assert re.search(r"\d+ events that were not read before have been pruned", said)
+    assert "pruned" not in records(journal).stderr.decode()
 
 
 @pytest.mark.long

@@ -502,7 +502,7 @@ async def opened(handles: Callable[[], SharedJournal], count: int) -> list[Share
 async def first_of(journal: SharedJournal, count: int, after: int = 0) -> list[Record]:
     """The first records of a tail."""
     found: list[Record] = []
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with aclosing(journal.tail(after)) as records:
             async for record in records:
                 found.append(record)

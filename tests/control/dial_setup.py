@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -25,6 +26,7 @@ from telstate.routing._ports import Clock
 from telstate.sources._webhooks import webhook_app
 from telstate.testing import FakeClock, FakeDaily, PhoneLine
 from telstate.testing._faults import App, instead
+from tests.control.arrivals import Arrivals
 from tests.control.fake_carrier import FakeCarrier
 from tests.control.receiving import SECRET
 from tests.routing import until as holds_in_time
@@ -54,13 +56,15 @@ class DialSetup:
         calls: the dispatcher.
         dialer: the dialer.
         clock: the dispatcher's clock.
+        arrivals: the events that the dispatcher has.
     """
 
-    def __init__(self, daily: Any, calls: Dispatcher, dialer: Dialer, clock: Clock) -> None:
+    def __init__(self, daily: Any, calls: Dispatcher, dialer: Dialer, clock: Clock, arrivals: Arrivals) -> None:
         self.daily = daily
         self.calls = calls
         self.dialer = dialer
         self.clock = clock
+        self.arrivals = arrivals
 
     async def dial(self, number: str = NUMBER, **options: Any) -> DialResult:
         """Dial a number, with a short ring timeout. Over HTTP it is in real time, in which a machine may stand still."""
@@ -78,8 +82,25 @@ class DialSetup:
             return
         await holds_in_time(holds)  # the fake lives in another thread
 
-    def on_stop(self, *, delay: float = 0.0, refuse: str | None = None, status: int = 400, times: int = 100) -> None:
-        """Delay and refuse the next stops."""
+    def requests(self, what: Literal["start", "stop"]) -> int:
+        """How many starts or stops were requested, also of those that were refused."""
+        if isinstance(self.daily, FakeDaily):
+            return sum(one.path.endswith(f"/dialOut/{what}") for one in self.daily.seen)
+        return len(self.daily.stops if what == "stop" else self.daily.requested)
+
+    def hold(self, kind: str, until: Callable[[], object]) -> None:
+        """Let no event of a type arrive until something holds; nor those after it, unless its line delays it (0 seconds are enough)."""
+        self.arrivals.held[kind] = until
+
+    def on_stop(
+        self,
+        *,
+        until: Callable[[], object] = lambda: True,
+        refuse: str | None = None,
+        status: int = 400,
+        times: int = 100,
+    ) -> None:
+        """Hold the next stops until something holds, and refuse them."""
         left = times
 
         def counted() -> bool:
@@ -92,7 +113,8 @@ class DialSetup:
             async def fault(app: App, scope: Any, receive: Any, send: Any) -> None:
                 if not counted():
                     return await app(scope, receive, send)
-                await anyio.sleep(delay)
+                while not until():  # noqa: ASYNC110 - it lives in another thread
+                    await anyio.sleep(0.005)
                 if refuse is not None:
                     app = _answering(instead(status, b'{"error": "%b"}' % refuse.encode()), app)
                 return await app(scope, receive, send)
@@ -102,7 +124,8 @@ class DialSetup:
 
         async def before_stop(_: Session) -> None:
             if counted():
-                await self.clock.sleep(delay)
+                while not until():
+                    await self.clock.sleep(0.02)
                 if refuse is not None:
                     kind: Any = error_type_of(refuse)
                     raise kind(f"stop: Daily answered: {refuse}", status=status, error=refuse)
@@ -138,7 +161,7 @@ async def in_memory(
     clock = FakeClock()
     fake = FakeCarrier(clock, start_timeout=start_timeout, line=line, **(carrier or {}))
     async with dialing(fake, router=router, calls={"clock": clock, **(calls or {})}, **dialer) as dialer_:
-        yield DialSetup(fake, fake.calls, dialer_, clock)
+        yield DialSetup(fake, fake.calls, dialer_, clock, fake.arrivals)
 
 
 @asynccontextmanager
@@ -152,7 +175,7 @@ async def dialing(
         async with anyio.create_task_group() as group:
             carrier.group = group
             if isinstance(taking.clock, FakeClock):
-                group.start_soon(_run_fast, taking.clock)
+                group.start_soon(_run_fast, taking.clock, taking)
             async with Dialer(taking, **{**QUICK, **dialer}) as dialer_:
                 be_patient(dialer_)
                 yield dialer_
@@ -164,8 +187,11 @@ def be_patient(dialer: Dialer) -> None:
     dialer._timeouts = dialer._timeouts._replace(find_within=30.0, stop_timeouts=(30.0,))
 
 
-async def _run_fast(clock: FakeClock) -> None:
+async def _run_fast(clock: FakeClock, calls: Dispatcher | None = None) -> None:
     while True:
+        # The clock stands still while a journal takes real time.
+        while calls is not None and calls._sequencer.busy:  # noqa: ASYNC110
+            await anyio.sleep(0.0005)
         await clock.advance(0.02)
 
 
@@ -179,21 +205,44 @@ async def over_http(
     **dialer: Any,
 ) -> AsyncIterator[DialSetup]:
     """Set it up with a fake Daily over HTTP, with somebody in the room."""
+    arrivals = Arrivals()
     try:
         with daily or FakeDaily() as fake:
             async with DailyApi(fake.key, url=fake.url, timeout=10.0, pauses=(0.02, 0.05)) as api:
                 control = RestControl(api, start_timeout=start_timeout)
                 async with (
                     Dispatcher(router or Router(), control=control, **(calls or {})) as taking,
-                    serving(webhook_app(taking, secrets=[SECRET]), lifespan="off") as url,
+                    serving(_holding(webhook_app(taking, secrets=[SECRET]), arrivals), lifespan="off") as url,
                     Dialer(taking, **{**QUICK, **IN_REAL_TIME, **dialer}) as dialer_,
                 ):
                     await _subscribe(Webhooks(api), f"{url}/webhooks")
                     fake.host(ROOM)
                     be_patient(dialer_)
-                    yield DialSetup(fake, taking, dialer_, SystemClock())
+                    yield DialSetup(fake, taking, dialer_, SystemClock(), arrivals)
     finally:
         collect_dropped_connections()
+
+
+def _holding(app: Any, arrivals: Arrivals) -> App:
+    """A receiver that lets webhooks wait for their turn."""
+
+    async def receive_in_turn(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        kind = json.loads(body or b"{}").get("type")
+        await arrivals.turn(kind, anyio.sleep)
+        messages = [{"type": "http.request", "body": body}]
+
+        async def again() -> Any:
+            return messages.pop() if messages else await receive()
+
+        await app(scope, again, send)
+        arrivals.types.append(kind)
+
+    return receive_in_turn
 
 
 async def _subscribe(hooks: Webhooks, url: str) -> None:

@@ -19,6 +19,7 @@ from telstate.options import Dialout, Dtmf, Refer, Transfer
 from telstate.routing._ports import Clock
 from telstate.testing import LinePlan, PhoneLine, Refusal
 from telstate.testing._phone_lines import PhoneLines
+from tests.control.arrivals import Arrivals
 
 __all__ = ["FakeCarrier", "FakeLeg"]
 
@@ -83,6 +84,7 @@ class FakeCarrier:
         """Delays or refuses a stop."""
         self.stops: list[str] = []
         """The session id of every stop."""
+        self.arrivals = Arrivals()
         self.requested: list[str] = []
         """The destination of every start, also of those that were refused or lost."""
         self.calls: Dispatcher
@@ -130,9 +132,9 @@ class FakeCarrier:
         for _ in range(1 + (type_ in leg.line.twice)):
             event = kind(session_id=leg.session_id, **fields)
             if type_ in leg.line.delays:
-                self.group.start_soon(self._emit_later, event, leg.line.delays[type_])
+                self.group.start_soon(self._emit_later, event, type_, leg.line.delays[type_])
             else:
-                await self.calls.receive(event)
+                await self._emit_later(event, type_, 0.0)
 
     async def end(self, leg: FakeLeg, name: str = "stopped", **more: Any) -> None:
         """End a call."""
@@ -211,9 +213,12 @@ class FakeCarrier:
             else:
                 await self.emit(step, leg)
 
-    async def _emit_later(self, event: DialoutEvent, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+    async def _emit_later(self, event: DialoutEvent, type_: str, seconds: float) -> None:
+        if seconds:
+            await self._clock.sleep(seconds)
+        await self.arrivals.turn(type_, self._clock.sleep)
         await self.calls.receive(event)
+        self.arrivals.types.append(type_)
 
     def _now(self) -> float:
         return self._clock.now() or 0.0

@@ -42,6 +42,8 @@ pytestmark = pytest.mark.asyncio
 OTHER = "+12025550102"
 RINGS_ON = PhoneLine(answers=None)
 BUSY = PhoneLine(busy=True)
+ANSWER_IS_LATE = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.0})
+"""The event of the end need not wait for that of the answer, which a test holds."""
 
 
 class Setup(Protocol):
@@ -320,7 +322,7 @@ async def test_one_denial_is_not_believed(setup: Setup) -> None:
     async with setup() as phone:
         phone.daily.lines[NUMBER] = [RINGS_ON, PhoneLine()]
         phone.on_stop(refuse="No dialout to stop", status=404, times=1)
-        result = await phone.dial(ring_timeout=0.2)
+        result = await phone.dial()
         assert outcomes(result) == ["unanswered", "answered"]
         assert phone.daily.most_at_once(NUMBER) == 1
 
@@ -370,13 +372,13 @@ async def test_waiters_wake_though_no_event_reports_the_end(setup: Setup) -> Non
 
 async def test_two_starts_with_one_user_id_are_not_confused(setup: Setup) -> None:
     """A user id that the program gives may be on several calls."""
-    async with setup(start_timeout=0.3) as phone:
+    async with setup() as phone:
         phone.daily.lines["+12025550103"] = PhoneLine(answer_lost=True, answers=0.2)
         results: dict[str, DialResult] = {}
 
         async def dial(number: str) -> None:
             options = PhoneDialout(phone_number=number, user_id="customer-7")
-            results[number] = await phone.dialer.dial(options, ring_timeout=1)
+            results[number] = await phone.dialer.dial(options, ring_timeout=20)
 
         async with anyio.create_task_group() as group:
             for number in (NUMBER, "+12025550103"):
@@ -467,8 +469,9 @@ async def test_shut_down_ends_calls_that_ring(tmp_path: Path) -> None:
 async def test_a_call_answered_while_it_is_ended_is_answered(setup: Setup) -> None:
     """The ring timeout came first, and the stop was on its way: somebody who picked up is not called again."""
     async with setup() as phone:
-        phone.daily.lines[NUMBER] = PhoneLine(answers=1.5)
-        phone.on_stop(delay=3)
+        phone.daily.lines[NUMBER] = PhoneLine(answers=0.3)
+        phone.hold("dialout.answered", until=lambda: phone.requests("stop"))
+        phone.on_stop(until=lambda: "dialout.answered" in phone.arrivals.types)
         result = await phone.dial(ring_timeout=0.2)
         assert outcomes(result) == ["answered"]
         assert session_of(result).ended
@@ -493,11 +496,16 @@ async def test_a_call_answered_while_its_dial_is_cancelled_is_ended(setup: Setup
     """The stop was refused meanwhile: another one is sent, as nobody waits for that call any more."""
     async with setup() as phone:
         phone.daily.lines[NUMBER] = PhoneLine(answers=0.3)
-        phone.on_stop(delay=0.4, refuse="not in SFU mode", times=1)
+        phone.hold("dialout.answered", until=lambda: phone.requests("stop"))
         async with Dialer(phone.calls, room=ROOM, stop_timeouts=[0.3, 0.3, 0.3]) as dialer:
+
+            def is_cancelled() -> bool:
+                return any(one.scope.cancel_called for one in tuple(dialer._dials))
+
+            phone.on_stop(until=is_cancelled, refuse="not in SFU mode", times=1)
             options = PhoneDialout(phone_number=NUMBER)
             task = asyncio.create_task(dialer.dial(options, ring_timeout=0.2))
-            await phone.clock.sleep(0.4)
+            await phone.until(lambda: "dialout.answered" in phone.arrivals.types)
             if by == "task":
                 task.cancel()
                 await asyncio.wait([task])
@@ -510,9 +518,9 @@ async def test_a_call_answered_while_its_dial_is_cancelled_is_ended(setup: Setup
 async def test_an_answer_reported_while_the_next_attempt_rings_is_the_last(setup: Setup) -> None:
     """There is no third start, though the second was not answered."""
     async with setup() as phone:
-        late = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 2.0})
-        phone.daily.lines[NUMBER] = [late, PhoneLine(answers=None), PhoneLine()]
-        result = await phone.dial(ring_timeout=4)
+        phone.daily.lines[NUMBER] = [ANSWER_IS_LATE, PhoneLine(answers=None), PhoneLine()]
+        phone.hold("dialout.answered", until=lambda: phone.requests("start") == 2)
+        result = await phone.dial()
         assert outcomes(result) == ["answered", "unanswered"]
         assert result
         assert result.session.session_id == result.attempts[0].session_id
@@ -521,9 +529,9 @@ async def test_an_answer_reported_while_the_next_attempt_rings_is_the_last(setup
 
 async def test_an_answer_reported_while_the_next_attempt_is_refused_for_good_is_an_answer(setup: Setup) -> None:
     """The result of somebody who picked up is not "refused"."""
-    async with setup(pauses=[0.2], start_timeout=20) as phone:
-        first = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 2.5})
-        phone.daily.lines[NUMBER] = [first, PhoneLine(refuses=refusals.NOT_ALLOWED, answer_after=4)]
+    async with setup(start_timeout=20) as phone:
+        phone.daily.lines[NUMBER] = [ANSWER_IS_LATE, PhoneLine(refuses=refusals.NOT_ALLOWED, answer_after=3)]
+        phone.hold("dialout.answered", until=lambda: phone.requests("start") == 2)
         result = await phone.dial()
         assert outcomes(result) == ["answered", "refused"]
         assert (result.outcome, result.error) == (DialOutcome.ANSWERED, None)
@@ -545,8 +553,9 @@ async def test_a_cancelled_call_that_could_not_be_ended_is_logged(setup: Setup) 
 
 async def test_an_answer_reported_after_the_end_is_an_answer(setup: Setup) -> None:
     """If it arrives before the next start."""
-    async with setup(pauses=[0.5]) as phone:
-        phone.daily.lines[NUMBER] = PhoneLine(answers=0.05, talks=0.05, delays={"dialout.answered": 0.3})
+    async with setup(pauses=[3.0]) as phone:
+        phone.daily.lines[NUMBER] = ANSWER_IS_LATE
+        phone.hold("dialout.answered", until=lambda: "dialout.stopped" in phone.arrivals.types)
         result = await phone.dial()
         assert outcomes(result) == ["answered"]
         assert session_of(result).amended
@@ -577,25 +586,35 @@ async def test_a_call_that_the_program_stops_is_not_dialled_again(setup: Setup) 
 async def test_a_room_has_five_slots(setup: Setup) -> None:
     """The sixth call waits for one, so that Daily has nothing to refuse. A caller who dialled in counts."""
     async with setup() as phone:
-        phone.daily.lines.default = PhoneLine(talks=0.3)
         if isinstance(phone.daily, FakeDaily):
             (endpoint,) = phone.daily.host(ROOM)
-            phone.daily.dial_in(endpoint, talks=0.5)
+            caller = phone.daily.dial_in(endpoint)
         else:
             await phone.calls.receive(DialinConnected(session_id="caller", room=ROOM))
         await phone.until(phone.calls.live)
         results: list[DialResult] = []
 
         async def dial(number: int) -> None:
-            results.append(await phone.dial(f"+120255502{number:02}", attempts=1, ring_timeout=3))
+            results.append(await phone.dial(f"+120255502{number:02}", attempts=1, ring_timeout=20))
 
         async with anyio.create_task_group() as group:
             for number in range(12):
                 group.start_soon(dial, number)
-            await phone.clock.sleep(0.2)
-            if not isinstance(phone.daily, FakeDaily):
-                assert most_at_once(phone.daily.sessions) == 4
+            await phone.until(lambda: len(results) == 4)
+            await phone.clock.sleep(0.1)  # a fifth could be started now
+            assert phone.requests("start") == 4
+            if isinstance(phone.daily, FakeDaily):
+                phone.daily.hang_up(caller)
+            else:
                 await phone.calls.receive(DialinStopped(session_id="caller", room=ROOM))
+            for made in range(5, 13):
+                await phone.until(lambda made=made: len(results) == made)  # type: ignore[misc]
+                assert phone.requests("start") == made
+                first = phone.daily.live()[0]
+                if isinstance(phone.daily, FakeDaily):
+                    phone.daily.hang_up(first.session_id)
+                else:
+                    await phone.daily.end(first)
         assert [result.outcome for result in results] == [DialOutcome.ANSWERED] * 12
         assert most_at_once([leg for leg in phone.daily.sessions if getattr(leg, "room", ROOM) == ROOM]) == 5
         if isinstance(phone.daily, FakeDaily):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ import anyio
 import pytest
 
 from telstate import Settings
+from telstate.calls._intents import Intent
 from telstate.control import (
     Campaign,
     CampaignState,
@@ -26,7 +28,11 @@ from telstate.control import (
     read_contacts,
 )
 from telstate.control._contacts import contact_of
+from telstate.control._intent_turn import IntentTurn
 from telstate.errors import DefinitionError
+from telstate.events import DialoutAnswered, Event, IntentClaimed
+from telstate.options import Dialout
+from telstate.routing._intent_ledger import IntentLedger
 from telstate.testing import PhoneLine
 from tests.control.dial_setup import DialSetup, in_memory
 
@@ -47,6 +53,13 @@ async def results(phone: DialSetup, contacts: Any, **options: Any) -> list[Conta
     return [result async for result in of.run(phone.dialer)]
 
 
+async def read_through(phone: DialSetup, of: Campaign) -> None:
+    """Run a campaign, and close it also where it is cancelled."""
+    async with aclosing(of.run(phone.dialer)) as reading:
+        async for _ in reading:
+            pass
+
+
 async def test_an_answer_that_is_reported_while_the_program_is_asked() -> None:
     """It is asked for seconds whether they must not be called; meanwhile it is known that they were reached."""
 
@@ -57,6 +70,63 @@ async def test_an_answer_that_is_reported_while_the_program_is_asked() -> None:
     async with in_memory(line=reported_late(7.0)) as phone:
         (result,) = await results(phone, [ONE], retry=RetryPlan(busy=5), do_not_call=asked)
         assert result
+        assert phone.daily.starts(ONE) == 1
+
+
+async def test_an_answer_that_is_reported_while_the_next_start_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known before that start is sent, so nothing is sent, and the start does not count."""
+    begin, calls = IntentTurn.begin, count(1)
+
+    async def slow(turn: IntentTurn, options: Dialout, room: str | None) -> int:
+        place = await begin(turn, options, room)
+        if next(calls) == 2:
+            (session,) = phone.calls.sessions()
+            await phone.calls.receive(DialoutAnswered(session_id=session.session_id))
+        return place
+
+    monkeypatch.setattr(IntentTurn, "begin", slow)
+    async with in_memory(line=PhoneLine(busy=True)) as phone:
+        (result,) = await results(phone, [ONE], retry=RetryPlan(busy=5))
+        assert (result.outcome, len(result.attempts)) == ("answered", 1)
+        assert phone.daily.starts(ONE) == 1
+
+
+@pytest.mark.parametrize("wish", ["pause", "stop"])
+async def test_an_order_that_is_given_while_a_start_is_kept(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once `pause` or `stop` has returned, nothing is sent."""
+    begin = IntentTurn.begin
+
+    async def slow(turn: IntentTurn, options: Dialout, room: str | None) -> int:
+        await getattr(run, wish)()
+        return await begin(turn, options, room)
+
+    monkeypatch.setattr(IntentTurn, "begin", slow)
+    async with in_memory(line=PhoneLine(answers=0.1)) as phone:
+        run = Campaign("spring", [ONE], ring_timeout=0.5)
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_through, phone, run)
+            await phone.until(lambda: run.progress.state in (CampaignState.PAUSED, CampaignState.FINISHED))
+            await phone.until(lambda: not run.progress.dialing)
+            group.cancel_scope.cancel()
+        assert phone.daily.sessions == []
+        assert run.progress.starts == 0
+
+
+async def test_calls_that_are_cut_while_a_retry_waits_for_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of that dial, and they have the result of the start before."""
+    write, claims = IntentLedger.write, count(1)
+
+    async def slow(ledger: IntentLedger, event: Event) -> Intent:
+        if isinstance(event, IntentClaimed) and next(claims) == 2:
+            await run.stop(cut=True)
+            await anyio.sleep_forever()  # its disk hangs
+        return await write(ledger, event)
+
+    monkeypatch.setattr(IntentLedger, "write", slow)
+    async with in_memory(line=PhoneLine(busy=True)) as phone:
+        run = Campaign("spring", [ONE], ring_timeout=0.5, retry=RetryPlan(busy=5))
+        (result,) = [result async for result in run.run(phone.dialer)]
+        assert (result.outcome, result.cut_short, len(result.attempts)) == ("unanswered", "campaign-stopped", 1)
         assert phone.daily.starts(ONE) == 1
 
 

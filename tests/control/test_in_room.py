@@ -239,6 +239,7 @@ async def test_a_late_or_repeated_answer(kind: str) -> None:
             await control.start(PHONE)
         fake.may_answer.set()
         await until(lambda: fake.completed >= 2)
+        control._timeout = 20.0  # type: ignore[attr-defined]  # the other thread may be slow
         fake.answers["start_dialout"] = [("first", None), (None, "no"), ("other", None)]
         assert await control.start(PHONE) == "first"
         fake.answers["stop_dialout"] = [(None,), ("no",)]

@@ -11,20 +11,24 @@ import pytest
 
 from telstate import DefinitionError, Dispatcher, Router, Settings
 from telstate.control import Dialer, DialOutcome, DialResult, RoomParticipant
-from telstate.errors import NotAllowed, NotSupported, UnknownResult
+from telstate.control import _intent_turn as intent_turn
+from telstate.errors import JournalError, NotAllowed, NotSupported, UnknownResult
 from telstate.events import (
     AttemptBegun,
+    AttemptEnded,
     DialoutAnswered,
     DialoutConnected,
     DialoutError,
     DialoutRequested,
     DialoutStopped,
+    Event,
     IntentClaimed,
     SourceGap,
     StopRequested,
 )
 from telstate.journals import SqliteJournal
 from telstate.options import Permissions, PhoneDialout
+from telstate.routing._intent_ledger import IntentLedger
 from telstate.testing import FakeControl, PhoneLine, refusals
 from tests.control.dial_setup import NUMBER, QUICK, DialSetup, in_memory, over_http, until
 
@@ -379,13 +383,24 @@ async def test_a_call_that_still_rings_was_not_answered_while_nobody_listened(
 @pytest.mark.long
 async def test_who_is_asked_to_end_soon_after_a_restart_leaves_it_to_the_next_one(tmp_path: Path) -> None:
     """It ends the call, but does not say that nobody answered: the next process may still hear it."""
-    path, control = tmp_path / "calls.db", FakeControl()
+    path, control, asked = tmp_path / "calls.db", FakeControl(), anyio.Event()
     await interrupted(path, REQUESTED, CONNECTED)
     async with (
         Dispatcher(Router(), journal=SqliteJournal(path), control=control) as calls,
         Dialer(calls, **{**QUICK, "room": None, "find_within": 60}) as dialer,
+        anyio.create_task_group() as group,
     ):
-        result = await dialer.dial(OPTIONS, intent=NAME, attempts=2, until=0.1)
+
+        def is_found() -> bool:
+            runs = [one.run for one in dialer._dials if one.run is not None]
+            return any(attempt.session_id for run in runs for attempt in run._current)
+
+        async def ask() -> None:
+            await until(is_found)
+            asked.set()
+
+        group.start_soon(ask)
+        result = await dialer.dial(OPTIONS, intent=NAME, attempts=2, until=asked)
         assert result.outcome is DialOutcome.UNKNOWN
     assert [request.verb for request in control.requests][-1:] == ["stop"]
     result = await taken_up(path, control, DialoutAnswered(session_id="s"), attempts=2, find_within=60)
@@ -458,6 +473,47 @@ async def test_who_lost_its_claim_dials_again_when_it_is_its_turn() -> None:
         await until(lambda: results)
         assert [attempt.outcome for attempt in results[0].attempts] == ["unanswered", "answered"]
         assert phone.daily.starts(NUMBER) == 2
+
+
+@pytest.mark.long
+async def test_an_end_is_kept_though_the_process_stands_still_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time in which it stands still is no time in which its journal had it to keep."""
+    post = IntentLedger.post
+
+    async def standing_still(ledger: IntentLedger, event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            time.sleep(0.6)  # noqa: ASYNC251 - that is what is tested
+            for _ in range(5):  # whatever is overdue comes to pass
+                await anyio.lowlevel.checkpoint()
+        await post(ledger, event)
+
+    monkeypatch.setattr(intent_turn, "_KEEP_WITHIN", 0.5)
+    monkeypatch.setattr(IntentLedger, "post", standing_still)
+    async with in_memory() as phone:
+        assert await phone.dial(intent=NAME)
+        known = phone.calls.intent_ledger(NAME).read()
+        assert ([record.outcome for record in known.records], known.outcome) == (["answered"], "answered")
+
+
+async def test_an_intent_is_not_over_while_the_end_of_a_start_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its result would be that of the starts whose ends are known. The next dial finds out what came of it."""
+    post = IntentLedger.post
+
+    async def failing(ledger: IntentLedger, event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            raise JournalError("disk full")
+        await post(ledger, event)
+
+    async with in_memory() as phone:
+        with monkeypatch.context() as broken:
+            broken.setattr(IntentLedger, "post", failing)
+            first = await phone.dial(intent=NAME)
+        again = await phone.dial(intent=NAME)
+        assert first
+        assert again
+        assert again.session is first.session
+        assert phone.daily.starts(NUMBER) == 1
+        assert phone.calls.intent_ledger(NAME).read().outcome == "answered"
 
 
 async def test_arguments_are_checked() -> None:

@@ -350,8 +350,11 @@ async def test_check_of_a_receiver_whose_answer_does_not_end(daily: FakeDaily) -
         notification = TrunkNotification(webhook_url=f"{url}/sip-trunk", hmac=SecretStr(SECRET))
         access = TrunkAccess(allowed_ips=("203.0.113.7",))
         trunk = await trunks.create(SipTrunk(trunk_name="a", notification=notification, trunk_config=access))
-        found = await trunks.check(trunk.id, timeout=0.2)
-    assert "did not answer: only the status 200 came within 0.2 seconds" in found.problems[0]
+        for timeout in (0.2, 1.0, 5.0):
+            found = await trunks.check(trunk.id, timeout=timeout)
+            if "nothing came" not in found.problems[0]:  # else the machine stood still for longer than that
+                break
+    assert f"did not answer: only the status 200 came within {timeout:g} seconds" in found.problems[0]
 
 
 async def test_check_of_who_may_call(daily: FakeDaily, receiver: Receiver) -> None:

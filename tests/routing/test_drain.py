@@ -84,7 +84,9 @@ async def test_a_second_signal_ends_the_draining(tmp_path: Path, anyio_backend_n
     assert process.returncode == 0
     assert "left the block" in output
     assert took < 10
-    assert await marks(tmp_path / "calls.db") == [False, False]
+    quick, stuck = await marks(tmp_path / "calls.db")
+    assert quick == ("handled quick" in output)  # its handler may have finished before the second signal
+    assert not stuck
 
 
 @pytest.mark.both_loops

@@ -61,8 +61,11 @@ async def locked(journal: SqliteJournal) -> AsyncIterator[None]:
 
 @pytest.mark.both_loops
 @pytest.mark.parametrize(("trouble", "words"), [(full, "full"), (locked, "locked")])
-async def test_the_reason_is_logged_once_and_readiness_comes_back(trouble: object, words: str, tmp_path: Path) -> None:
+async def test_the_reason_is_logged_once_and_readiness_comes_back(
+    trouble: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without another event: a service that is not ready may get none. What was refused is counted."""
+    monkeypatch.setattr("telstate.routing._journal_health._SAY_EVERY", 600.0)  # however slow the machine is
     journal = SqliteJournal(tmp_path / "calls.db", busy=0.01)
     with structlog.testing.capture_logs() as logs:
         async with Dispatcher(Router(), journal=journal) as calls:

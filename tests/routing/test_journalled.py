@@ -333,7 +333,7 @@ async def test_an_append_that_fails_loses_no_marks(tmp_path: Path) -> None:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(JournalError, match="locked"):
                 await calls.receive(js("dialout-answered"))
-            assert calls._run.work_log.unwritten == [1]
+            assert set(calls._run.work_log.unwritten) == {1}  # twice if it was about to be written by itself as well
             other.execute("ROLLBACK")
         await calls.receive(js("dialout-answered"))
         await until(lambda: marks(path) == {1, 2})

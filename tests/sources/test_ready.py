@@ -93,8 +93,9 @@ async def test_it_is_ready_between_its_start_and_its_end(tmp_path: Path) -> None
         await until(lambda: calls.not_ready == "it is not running")
 
 
-async def test_a_refusal_says_why(tmp_path: Path) -> None:
+async def test_a_refusal_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database is locked: the 503 says so, as does `/ready`, and the log in a few lines."""
+    monkeypatch.setattr("telstate.routing._journal_health._SAY_EVERY", 600.0)  # however slow the machine is
     journal = SqliteJournal(tmp_path / "calls.db", busy=0.01)
     with structlog.testing.capture_logs() as logs:
         async with (

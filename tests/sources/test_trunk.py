@@ -135,7 +135,10 @@ async def test_a_locked_journal_is_answered_within_three_seconds(tmp_path: Path)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
                 assert re.match(r"events could not be taken in for [13] seconds", answer.json()["error"])
             other.execute("ROLLBACK")
-        answer = await trunk.post(INCOMING)
+        for _ in range(20):
+            answer = await trunk.post(INCOMING)
+            if answer.status_code == 200:  # else the disk is slow: Daily tries again
+                break
         assert answer.status_code == 200
         assert len(calls.waiting()) == 1
         await calls.idle()

@@ -264,21 +264,23 @@ async def test_under_pressure_a_request_waits_and_is_then_refused(tmp_path: Path
 
     calls = dispatcher(tmp_path, router, pending_limit=1)
     second = {**ANSWERED, "id": "2", "payload": {"session_id": "t", "timestamp": "1730000000"}}
-    async with receiving(calls, receive_timeout=0.3) as url, WebhookSender(f"{url}/webhooks", SECRET) as sender:
-        assert (await sender.post(ANSWERED)).status_code == 200
+    hasty = webhook_app(calls, secrets=[SECRET], receive_timeout=0.3)
+    async with (
+        receiving(calls) as patient_url,
+        serving(hasty, lifespan="off") as hasty_url,
+        WebhookSender(f"{patient_url}/webhooks", SECRET) as patient,
+        WebhookSender(f"{hasty_url}/webhooks", SECRET) as sender,
+    ):
+        assert (await patient.post(ANSWERED)).status_code == 200
         started = time.monotonic()
         answer = await sender.post(second)
         assert time.monotonic() - started > 0.25
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert calls.session("t") is None
-        async with (
-            serving(webhook_app(calls, secrets=[SECRET]), lifespan="off") as patient,
-            WebhookSender(f"{patient}/webhooks", SECRET) as again,
-        ):
-            held = asyncio.create_task(again.post(second))
-            await asyncio.sleep(0.1)
-            may_end.set()
-            assert (await held).status_code == 200
+        held = asyncio.create_task(patient.post(second))
+        await asyncio.sleep(0.1)
+        may_end.set()
+        assert (await held).status_code == 200
         assert calls.session("t") is not None
 
 

@@ -25,6 +25,13 @@ def hook() -> Iterator[Receiver]:
 
 @pytest.fixture
 def daily(hook: Receiver) -> Iterator[FakeDaily]:
+    """With the usual patience."""
+    with FakeDaily(hook.url) as fake:
+        yield fake
+
+
+@pytest.fixture
+def hasty(hook: Receiver) -> Iterator[FakeDaily]:
     """With little patience, but more than a machine stands still for."""
     with FakeDaily(hook.url, ringback=1.5) as fake:
         yield fake
@@ -127,15 +134,15 @@ def test_a_bot_that_is_there_first_hears_the_caller_at_once(daily: FakeDaily, re
 
 
 @pytest.mark.long
-def test_a_call_that_the_receiver_does_not_accept_is_rejected(daily: FakeDaily, receiver: Receiver) -> None:
+def test_a_call_that_the_receiver_does_not_accept_is_rejected(hasty: FakeDaily, receiver: Receiver) -> None:
     """It is told again and again while the caller hears ringback, then the carrier gets a 480. No event says so."""
-    make(daily, receiver)
+    make(hasty, receiver)
     receiver.answers = 503
     for _ in range(10):
         receiver.received.clear()
         started = time.monotonic()
-        call_id = daily.call_trunk(NUMBER)
-        call = call_of(daily, call_id)
+        call_id = hasty.call_trunk(NUMBER)
+        call = call_of(hasty, call_id)
         until(lambda call=call: call.state != "ringing")  # type: ignore[misc]
         assert time.monotonic() - started > 0.25
         if len(receiver.received) > 2:  # else the machine stood still
@@ -144,8 +151,8 @@ def test_a_call_that_the_receiver_does_not_accept_is_rejected(daily: FakeDaily, 
     tries = [one for one in receiver.received if one["type"] == "sip_trunk.incoming"]
     assert len(tries) > 2
     assert {one["id"] for one in tries} == {f"sip-trunk-in-{call_id}"}
-    assert events(daily, call.room) == []
-    assert [one.delivered for one in daily.sent if one.type == "sip_trunk.incoming"][-1] is False
+    assert events(hasty, call.room) == []
+    assert [one.delivered for one in hasty.sent if one.type == "sip_trunk.incoming"][-1] is False
 
 
 def test_an_answer_that_comes_after_a_failure_is_in_time(daily: FakeDaily, receiver: Receiver) -> None:
@@ -159,11 +166,11 @@ def test_an_answer_that_comes_after_a_failure_is_in_time(daily: FakeDaily, recei
 
 
 @pytest.mark.long
-def test_a_receiver_that_is_too_slow_is_no_receiver(daily: FakeDaily, receiver: Receiver) -> None:
+def test_a_receiver_that_is_too_slow_is_no_receiver(hasty: FakeDaily, receiver: Receiver) -> None:
     """The caller does not wait longer than the budget."""
-    make(daily, receiver)
+    make(hasty, receiver)
     receiver.delay = 3.0
-    call = call_of(daily, daily.call_trunk(NUMBER))
+    call = call_of(hasty, hasty.call_trunk(NUMBER))
     until(lambda: call.state != "ringing")
     assert call.rejected == "480 Notification Failed"
 
@@ -180,23 +187,26 @@ def test_callers_who_hang_up_early(daily: FakeDaily, receiver: Receiver) -> None
     assert daily.sessions == []
 
 
-def test_callers_whose_room_has_gone_or_is_full(receiver: Receiver) -> None:
-    """They are rejected; the call says why."""
-    with FakeDaily(registers=0.3) as daily:
+@pytest.mark.long
+def test_callers_who_hang_up_or_whose_room_is_deleted_before_they_are_connected(receiver: Receiver) -> None:
+    """The latter are rejected; the call says why."""
+    with FakeDaily(registers=3.0) as daily:
         make(daily, receiver)
-        gone = call_of(daily, daily.call_trunk(NUMBER))
-        until(lambda: gone.state == "accepted")
+        gone, early = (call_of(daily, daily.call_trunk(NUMBER)) for _ in range(2))
+        until(lambda: gone.state == early.state == "accepted")
         assert rest(daily, "DELETE", f"/rooms/{gone.room}").status_code == 200
-        early = call_of(daily, daily.call_trunk(NUMBER))
-        until(lambda: early.state == "accepted")
         assert daily.hang_up(early.call_id)
         until(lambda: gone.state == "rejected")
         assert gone.rejected == f"404: the room {gone.room} was deleted"
-        make(daily, receiver, "full", room_template={"max_sip_pstn_sessions_per_room": 0})
-        full = call_of(daily, daily.call_trunk(NUMBER, trunk="full"))
-        until(lambda: full.state == "rejected")
-        assert "has 0 telephone sessions, and may not have more" in str(full.rejected)
         assert (early.state, daily.sessions) == ("abandoned", [])
+
+
+def test_callers_whose_room_is_full(daily: FakeDaily, receiver: Receiver) -> None:
+    """They are rejected; the call says why."""
+    make(daily, receiver, "full", room_template={"max_sip_pstn_sessions_per_room": 0})
+    full = call_of(daily, daily.call_trunk(NUMBER, trunk="full"))
+    until(lambda: full.state == "rejected")
+    assert "has 0 telephone sessions, and may not have more" in str(full.rejected)
 
 
 def test_a_deleted_room_ends_a_call_that_no_bot_joined(daily: FakeDaily, receiver: Receiver) -> None:

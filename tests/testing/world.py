@@ -45,7 +45,7 @@ class World:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition, then for all webhooks."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < end
             await asyncio.sleep(0.005)
@@ -53,7 +53,7 @@ class World:
 
     async def settled(self) -> None:
         """Wait until the program has all webhooks."""
-        await anyio.to_thread.run_sync(self.daily.settled, 20)
+        await anyio.to_thread.run_sync(self.daily.settled, 90)
 
     def webhook_types(self, session_id: str | None = None) -> list[str]:
         """Return the types of the webhooks that were delivered, of one session or of all."""

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 __all__ = ["chromium", "chromium_path"]
+
+expect.set_options(timeout=30_000)  # ms, instead of five seconds: only a failure takes the whole time
 
 
 def chromium_path() -> str:

@@ -245,13 +245,21 @@ async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (await reader.until("live"))[0][2]["missed"] is True
 
 
-def connect(url: str) -> socket.socket:
-    """Ask for the stream on a connection that takes little, and read nothing."""
+async def connect(url: str) -> socket.socket:
+    """Ask for the stream on a connection that takes little, and read only its beginning."""
     host, port = url.removeprefix("http://").removesuffix("/live").split(":")
     peer = socket.socket()
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     peer.connect((host, int(port)))
     peer.sendall(f"GET /live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+
+    def begin() -> None:
+        peer.settimeout(30)
+        found = b""
+        while b"event: live" not in found:
+            found += peer.recv(1_000)
+
+    await asyncio.to_thread(begin)
     return peer
 
 
@@ -259,10 +267,11 @@ def connect(url: str) -> socket.socket:
 async def test_a_slow_reader_holds_up_nobody_and_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a last message once it reads again; another reader sees everything."""
     monkeypatch.setattr(live_history, "_MOST_EVENTS", 100)
+    monkeypatch.setitem(protocol._TIMEOUTS, protocol.Phase.ANSWER, 600.0)  # else a slow machine is cut off by that
     notes = {"text": "x" * 3_000}
     async with Dispatcher(Router()) as calls, serving(calls) as url:
         await calls.receive(js("dialout-connected"))
-        slow = connect(url)
+        slow = await connect(url)
         async with reading(url) as reader:
             await reader.until("live")
             for number in range(1_500):  # more than the socket's buffers take
@@ -292,7 +301,7 @@ async def test_a_reader_that_reads_nothing_does_not_keep_the_server_from_stoppin
     async with Dispatcher(Router()) as calls:
         await calls.receive(js("dialout-connected"))
         async with serving(calls) as url:
-            dead = connect(url)
+            dead = await connect(url)
             async with reading(url) as reader:
                 await reader.until("live")
                 for number in range(1_500):
@@ -310,7 +319,7 @@ async def test_a_reader_that_reads_nothing_is_cut_off_and_a_quiet_one_is_not(mon
     monkeypatch.setattr(live_history, "_HEARTBEAT_AFTER", 0.1)
     async with Dispatcher(Router()) as calls, serving(calls, max_readers=2) as url:
         await calls.receive(js("dialout-connected"))
-        dead = connect(url)
+        dead = await connect(url)
         async with reading(url) as reader:
             await reader.until("live")
             for number in range(1_500):

@@ -228,6 +228,8 @@ def until_found(client: httpx.Client, query: str) -> list[dict[str, Any]]:
         time.sleep(0.2)
 
 
+RAISED = 'ALERTS{alertname!="TelstateDiskFillsUp"}'
+"""The alerts, without that of the disk, on which other tests write."""
 PROGRAM = """
 from telstate import Router
 router = Router()
@@ -254,7 +256,7 @@ def test_a_real_prometheus_scrapes_a_real_service_and_raises_its_alerts(tmp_path
         prometheus(tmp_path, url.removeprefix("http://")) as client,
     ):
         until_found(client, "telstate_ready == 1")
-        assert asked(client, "ALERTS") == []
+        until_found(client, f"absent({RAISED})")
         dialouts = [sent.payload for sent in simulate(5, calls=20, dialects=["webhook"])]
         asyncio.run(
             send(url, *dialouts, webhook("dialout.answered", "one"), webhook("dialout.answered", "one", id="again"))

@@ -15,9 +15,9 @@ from telstate.calls._address import plain_uri
 from telstate.calls._caller import Caller
 from telstate.calls._endpoints import Endpoint
 from telstate.calls._far_leg import plain_address
+from telstate.calls._frozen_session import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._intents import Intent, intent_of
 from telstate.calls._legs_elsewhere import chosen_legs
-from telstate.calls._recorder import SNAPSHOT_FIELDS, freeze, thaw
 from telstate.calls._requested_actions import RequestedAction
 from telstate.calls._session import Session, rare
 from telstate.events import ActionAnswered, Direction
