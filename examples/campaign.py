@@ -22,6 +22,7 @@ from collections import Counter
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from secrets import randbelow
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -133,8 +134,7 @@ def start_fake(folder: Path) -> tuple[int, subprocess.Popen[bytes], dict[str, st
     (folder / "people.csv").write_text("number\n" + "\n".join(people) + "\n")
     lines = {number: LINES[place % len(LINES)] for place, number in enumerate(people)}
     (folder / "lines.json").write_text(json.dumps(lines))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     secret = b64encode(b"simulated").decode()
     options = f"--port 0 --room garage --per-room {AT_ONCE} --lines lines.json --secret {secret}".split()
     options += ["--webhook", f"http://127.0.0.1:{port}/webhooks", "--retries", ",".join(["0.5"] * 60)]
@@ -149,6 +149,14 @@ def start_fake(folder: Path) -> tuple[int, subprocess.Popen[bytes], dict[str, st
     found = dict(pair.split("=", 1) for pair in exported[1].split())
     found[SIMULATION] = found["TELSTATE_DAILY_API_URL"].removesuffix("/v1") + "/simulation"
     return port, fake, {**os.environ, **found, "TELSTATE_WEBHOOK_SECRET": secret}
+
+
+def free_port() -> int:
+    """A port that nobody listens on. It is none of those that systems give to others, so it stays free while the campaign is down."""
+    while True:
+        port = 10_000 + randbelow(10_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def run_and_kill(folder: Path, environment: dict[str, str]) -> int:

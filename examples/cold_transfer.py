@@ -12,9 +12,9 @@ transfer failed. If the caller is still there some seconds after Daily accepted 
 next operator.
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-cold-transfer/bot.py) has 270
-lines, this file 141. The lines differ in kind: theirs hold a pipeline with its services, ours the webhook receiver and the
+lines, this file 149. The lines differ in kind: theirs hold a pipeline with its services, ours the webhook receiver and the
 simulation. The code that handles the call, counted without blank lines, comments and docstrings: theirs 69 (dial_operator and 13
-handlers, with their prompts for the model), ours 20 (talk, picked_up, ended). Theirs waits for on_dialout_answered before the bot
+handlers, with their prompts for the model), ours 22 (talk, picked_up, ended). Theirs waits for on_dialout_answered before the bot
 leaves, which is sent for a dial-out and not for a transfer, and ends the bot when any participant leaves. Here the end of the session
 ends it, with the cause `transferred`.
 """
@@ -31,7 +31,7 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 
-from telstate import DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
+from telstate import CallEnded, DailyError, Direction, Dispatcher, Router, Session, State, TransferAnswered
 from telstate.control import DailyApi, RestControl
 from telstate.sources import serve_webhooks
 
@@ -56,6 +56,8 @@ def routes(say: Say, operators: Sequence[str], patience: float = 20.0) -> Router
             await say(session, "I connect you with a colleague.")
             try:
                 await calls.transfer(session, operator)
+            except CallEnded:  # the caller hung up at this moment
+                return
             except DailyError as error:
                 print(f"{session.sip_from}: not transferred: {error}")
                 break
@@ -122,15 +124,21 @@ async def simulate() -> None:
             there: PhoneLine(answers=0.1, keeps_caller=True),
         }
         api = DailyApi(daily.key, url=daily.url)
+
+        async def say_and_hear(session: Session, text: str) -> None:
+            await say(session, text)
+            if "hangs-up" in str(session.sip_from) or "message" in text:  # the caller hangs up, and the bot is cut off
+                daily.hang_up(session.session_id)
+                await anyio.sleep_forever()
+
         refusal = faults.instead(400, b'{"error": "invalid-request-error", "info": "not enabled for domain"}')
         daily.rules["/rooms/refused/sipCallTransfer"] = refusal
-        async with backend(api, routes(say, [away, there], 0.3), secret=secret, listening=listening) as calls:
-            for room, talks in (("handed-on", None), ("hangs-up", 0.02), ("refused", 1.0)):
+        async with backend(api, routes(say_and_hear, [away, there], 2.0), secret=secret, listening=listening) as calls:
+            for room in ("handed-on", "hangs-up", "refused"):
                 [endpoint] = daily.host(room)
-                daily.dial_in(endpoint, f"sip:{room}@example.com", talks=talks)
+                daily.dial_in(endpoint, f"sip:{room}@example.com")
             while daily.live():  # noqa: ASYNC110 - it is in another thread
                 await anyio.sleep(0.02)
-            await anyio.sleep(0.2)  # the operator picks up
             await anyio.to_thread.run_sync(daily.settled)
             await calls.idle()
         print(f"the fake saw these ends: {', '.join(str(leg.ended_by) for leg in daily.sessions)}")

@@ -12,7 +12,7 @@ participants. In the end the bot is silent but stays in the room: when the owner
 (docs.pipecat.ai/pipecat/telephony/daily-pstn).
 
 Pipecat's example of the same (github.com/pipecat-ai/pipecat-examples at 39261fcd, phone-chatbot/daily-pstn-warm-transfer/bot.py) has 539
-lines, this file 174. The lines differ in kind: theirs hold a pipeline with its services, music, muting and a choice of targets, ours
+lines, this file 207. The lines differ in kind: theirs hold a pipeline with its services, music, muting and a choice of targets, ours
 the webhook receiver and the simulation. The code that handles the call, counted without blank lines, comments and docstrings: theirs
 174 (5 states, a coordinator, 5 control frames, initiate_warm_transfer and 14 handlers, with their prompts for the model), ours 25
 (hand_over, caller_gone, agent_gone). Theirs relies on the order in which people join, and takes a stopped for success or failure
@@ -26,7 +26,7 @@ import os
 import socket
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -141,6 +141,33 @@ async def serve_daily() -> None:
 # --- the simulation: not part of the program above --------------------------------------------------------------------
 
 
+class Overheard(Bot):
+    """A bot that the simulation listens to."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    async def has_said(self, text: str) -> None:
+        """Wait until it has said this, and nothing since."""
+        await until(lambda: text in self.last)
+
+    async def connect(self, caller: Session, agent: Session) -> None:
+        """Let them hear each other, and be silent."""
+        await super().connect(caller, agent)
+        self.last = "connected"
+
+    async def _say(self, who: Session, text: str) -> str:
+        summary = await super()._say(who, text)
+        self.last = text
+        return summary
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for somebody in another thread."""
+    while not holds():  # noqa: ASYNC110
+        await anyio.sleep(0.02)
+
+
 async def simulate() -> None:
     """Agent and caller talk; the agent hangs up; no agent answers; a caller does not wait for the agent."""
     from telstate.testing import FakeDaily, PhoneLine
@@ -150,20 +177,26 @@ async def simulate() -> None:
     secret = b64encode(b"simulated").decode()
     listening = socket.create_server(("127.0.0.1", 0))
     with FakeDaily(f"http://127.0.0.1:{listening.getsockname()[1]}/webhooks", secret) as daily:
-        api = DailyApi(daily.key, url=daily.url)
-        async with backend(api, Bot(), agent, secret=secret, listening=listening, ring_timeout=3) as calls:
-            for name, line, talks in (
-                ("anna", PhoneLine(answers=0.1), 0.8),
-                ("ben", PhoneLine(answers=0.1, talks=0.3), 1.0),
-                ("cora", PhoneLine(busy=True), 0.8),
-                ("dan", PhoneLine(answers=None), 0.4),
+        api, bot = DailyApi(daily.key, url=daily.url), Overheard()
+        async with backend(api, bot, agent, secret=secret, listening=listening) as calls:
+            for name, line, last in (
+                ("anna", PhoneLine(answers=0.1), "connected"),
+                ("ben", PhoneLine(answers=0.1), "My colleague has left"),
+                ("cora", PhoneLine(busy=True), "Nobody is free"),
+                ("dan", PhoneLine(answers=None), "(music)"),
             ):
                 print(f"--- {name}")
-                daily.lines[agent] = line
+                daily.lines[agent], bot.last = line, ""
                 [endpoint] = daily.host(name)
-                daily.dial_in(endpoint, f"sip:{name}@example.com", talks=talks)
-                while daily.live():  # noqa: ASYNC110 - it is in another thread
-                    await anyio.sleep(0.02)
+                caller = daily.dial_in(endpoint, f"sip:{name}@example.com")
+                if name == "ben":
+                    await bot.has_said("connected")
+                    daily.hang_up(daily.live(agent)[0].session_id)
+                if name == "dan":
+                    await until(lambda: len(calls.live()) == 2)  # the agent's phone rings
+                await bot.has_said(last)
+                daily.hang_up(caller)
+                await until(lambda: not daily.live())
                 await anyio.to_thread.run_sync(daily.settled)
                 await calls.idle()
         print(f"the fake saw these ends: {', '.join(str(leg.ended_by) for leg in daily.sessions)}")

@@ -2,20 +2,28 @@
 
 They are below those that systems give to connections: else a connection of another test could take one that is chosen, or whose server is
 down for a moment, and a client that tries again and again could even connect to itself.
+
+A port belongs to the process that has chosen it, until that ends: a test of the wheel runs tests in processes of its own, whose workers have
+the names of these.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 __all__ = ["free_port", "free_ports"]
 
 _FIRST, _END = 20_000, 32_000
 _WORKERS = 16
 """Each worker of pytest-xdist has ports of its own."""
+_owned = (Path(tempfile.gettempdir()) / f"telstate-test-ports-{os.getuid()}").open("ab")
+"""Whoever has chosen a port has a lock on the byte at that place."""
 
 
 def _candidates() -> Iterator[int]:
@@ -47,6 +55,7 @@ def free_port() -> int:
 
 def _is_free(port: int) -> bool:
     try:
+        fcntl.lockf(_owned, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
         with socket.create_server(("127.0.0.1", port)):
             return True
     except OSError:

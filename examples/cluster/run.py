@@ -22,8 +22,9 @@ import sys
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from secrets import randbelow
 from tempfile import TemporaryDirectory
 from time import time
 from typing import Any, NamedTuple
@@ -152,10 +153,11 @@ def nats_server() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+    """A port that nobody listens on. It is none of those that systems give to others, so it is free until its process has started."""
+    while True:
+        port = 10_000 + randbelow(10_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def as_it_ended(call: dict[str, Any]) -> tuple[str, str | None]:

@@ -45,8 +45,8 @@ def played(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.stderr.close()
 
 
-def messages(page: str, until: str) -> list[tuple[str, dict[str, object]]]:
-    """What the page gets, up to a message of a kind with this in it."""
+def messages(page: str, until: str, *, play: bool = False) -> list[tuple[str, dict[str, object]]]:
+    """What the page gets, up to a message of a kind with this in it. A paused log may go on once the page is there: it sees all of it."""
     found: list[tuple[str, dict[str, object]]] = []
     with httpx.stream("GET", f"{page}/live", timeout=30, trust_env=False) as answer:
         kind = ""
@@ -56,6 +56,8 @@ def messages(page: str, until: str) -> list[tuple[str, dict[str, object]]]:
                 kind = value
             elif name == "data":
                 found.append((kind, json.loads(value)))
+                if play and len(found) == 1:
+                    httpx.post(f"{page}/playback", json={"paused": False}, trust_env=False)
                 if until in f"{kind} {value}":
                     break
     return found
@@ -91,8 +93,8 @@ def test_any_log_can_be_played(tmp_path: Path) -> None:
     untimed = tmp_path / "untimed.jsonl"
     untimed.write_text('{"action": "dialout-connected", "sessionId": "a"}\nnot an event\n')
     for arguments in ([untimed], [LOGS / "busy-day.mixed.jsonl", "--numbers"]):
-        with playing(*arguments, "--speed", 100_000) as page:
-            kinds = [kind for kind, _ in messages(page, "outcome")]
+        with playing(*arguments, "--speed", 100_000, "--paused") as page:
+            kinds = [kind for kind, _ in messages(page, "outcome", play=True)]
             assert "hello" in kinds
 
 

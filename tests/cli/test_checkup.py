@@ -80,11 +80,12 @@ def test_a_check_that_fails_or_takes_too_long_is_a_fault() -> None:
 
 def test_what_blocks_keeps_nothing_from_ending() -> None:
     """Its thread is one that a process does not wait for at its end."""
-    block = threading.Event()
+    block, begun = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
 
     def hang() -> None:
         threads.append(threading.current_thread())
+        begun.set()
         block.wait(20)
 
     async def main() -> None:
@@ -101,6 +102,7 @@ def test_what_blocks_keeps_nothing_from_ending() -> None:
     began = time.monotonic()
     anyio.run(main)
     assert time.monotonic() - began < 10
+    assert begun.wait(20)
     assert threads[0].daemon
     block.set()
 

@@ -104,7 +104,7 @@ def test_workers_and_their_partitions(declared_server: NatsServer, tmp_path: Pat
         ("fault", "no worker is there"),
     ]
     assert messages(server) == before
-    with working(tmp_path, server, "--ttl", "2") as (process, health):
+    with working(tmp_path, server, "--ttl", "5") as (process, health):
         until_ready(health, 8)
         assert found(server)[-1] == ("ok", "1 worker owns 8 of 8 partitions")
         process.kill()

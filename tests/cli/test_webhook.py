@@ -18,6 +18,7 @@ from telstate.testing._daily import KEY
 from telstate.testing._faults import instead, lost
 from tests.cli.running import command, environment, telstate
 from tests.control.receiving import SECRET, Receiver
+from tests.ports import free_port
 
 
 class TextRun(NamedTuple):
@@ -263,7 +264,7 @@ def test_a_lost_answer_is_not_a_failure(daily: FakeDaily, receiver: Receiver) ->
 @pytest.mark.long
 def test_an_unreachable_daily_is_named() -> None:
     """Once the retries are used up."""
-    with FakeDaily() as gone:
+    with FakeDaily(port=free_port()) as gone:
         pass
     assert "cannot be reached" in error(webhook(gone, "list"))
 

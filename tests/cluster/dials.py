@@ -24,6 +24,7 @@ from tests.cluster.publishing import publish_until_stored
 from tests.cluster.torment import Torment
 from tests.cluster.worker import NAMES
 from tests.control.dial_plans import Plan, broken_promises, plan_of
+from tests.crash.child import lines_of
 from tests.nats_server import NatsCluster, NatsServer
 
 __all__ = ["OF_WORKERS", "storm_of_dials"]
@@ -121,8 +122,7 @@ class _Storm:
             await asyncio.sleep(0.5)
 
     def _said(self) -> list[dict[str, Any]]:
-        paths = self._folder.glob("said-*.jsonl")
-        lines = [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+        lines = [line for path in self._folder.glob("said-*.jsonl") for line in lines_of(path)]
         return sorted(lines, key=lambda said: float(said["at"]))
 
     def check(self) -> None:

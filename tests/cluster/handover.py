@@ -15,12 +15,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from telstate import Event, Outcome, Router, Settings, parse
-from telstate.journals.nats import NatsConnection
+from telstate.journals.nats import NatsConnection, NatsJournal, find
 from telstate.journals.nats._names import partition_of, room_token
 from telstate.journals.nats._records import message_of
 from telstate.routing._ports import Entry
@@ -32,6 +32,7 @@ __all__ = ["Waits", "measure"]
 
 _AROUND = 2.0
 """Seconds after a worker was told to end, or has begun to take partitions, in which events count as concerned."""
+_HANDLED_WITHIN = 90.0
 
 Waits = dict[str, list[list[float]]]
 """The seconds that events waited while it was `quiet`, and for each `term` and each `join`."""
@@ -137,6 +138,18 @@ async def _times(fleet: Fleet, partitions: int, times: int) -> list[tuple[str, f
     return found
 
 
+async def _until_handled(url: str, numbers: Iterable[int]) -> None:
+    """Wait until all events of these numbers are marked as done: workers that end leave to others what has not begun."""
+    left = set(numbers)
+    async with NatsConnection(url) as connection, asyncio.timeout(_HANDLED_WITHIN):
+        streams = await find(connection, NAMES)
+        journals = [NatsJournal(connection, streams, number) for number in range(streams.partitions)]
+        while left:
+            for journal in journals:
+                left -= await journal.finished(list(left))
+            await asyncio.sleep(0.1)
+
+
 def measure(folder: Path, partitions: int, rate: float, times: int, seconds: float = 0.0) -> Waits:
     """Return how long events waited."""
     with NatsServer(folder / "nats") as server:
@@ -150,10 +163,10 @@ def measure(folder: Path, partitions: int, rate: float, times: int, seconds: flo
                 happened = await _times(fleet, partitions, times)
                 publishing.stop.set()
                 await task
+                await _until_handled(server.url, publishing.published)
                 return publishing.published, happened
 
             published, happened = asyncio.run(run())
-            time.sleep(seconds + 0.5)
     started = started_in(folder)
     waits: Waits = {"quiet": [[]], "term": [], "join": []}
     places = [(at, waits[kind]) for kind, at in happened]

@@ -75,7 +75,7 @@ def digest(payload: bytes) -> str:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file of the child, except those that a kill has torn: a write can end at a memory page."""
+    """Return the lines of a file of a child, except what a kill has torn, or is being written: a write can end at a memory page."""
     found = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:

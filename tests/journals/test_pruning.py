@@ -272,8 +272,20 @@ async def test_a_file_that_becomes_shorter_at_any_moment_was_not_truncated(tmp_p
 
 _PRUNES = """
 import sys, anyio
+from telstate.journals import SqliteJournal
 from telstate.journals._offline import prune_before
 
+prune, left = SqliteJournal._prune, int(sys.argv[3])
+
+async def some(journal):
+    global left
+    if left <= 0:
+        await anyio.sleep_forever()  # it is killed by then, or soon
+    events = await prune(journal)
+    left -= events
+    return events
+
+SqliteJournal._prune = some
 print("ready", flush=True)
 anyio.run(prune_before, sys.argv[1], 2e9, sys.argv[2])
 print("done", flush=True)
@@ -301,23 +313,21 @@ async def test_a_kill_while_it_prunes_loses_nothing(tmp_path: Path) -> None:
     await many(path, events)
     command = [sys.executable, "-c", _PRUNES, str(path), str(archive)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    killed = 0
+    left = [1]
     for wait in (2_000, 5_000, 8_000, 0):
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+        most = str(wait + 2_000 - left[0] if wait else events)  # it does not finish before the kill
+        with subprocess.Popen([*command, most], env=environment, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-            while wait and process.poll() is None:
-                left = await seqs_of(SqliteJournal(path))
-                if left[0] > wait:
-                    process.send_signal(signal.SIGKILL)
-                    killed += 1
-                    break
-            process.wait(60)
+            if wait:
+                while (await seqs_of(SqliteJournal(path)))[0] <= wait:
+                    pass
+                process.send_signal(signal.SIGKILL)
+            assert process.wait(60) == (-signal.SIGKILL if wait else 0)
         left = await seqs_of(SqliteJournal(path))
         moved = gzip.decompress(archive_of(archive, path)).splitlines()
         assert [json.loads(line)["seq"] for line in moved[1:]] == list(range(1, left[0]))
         assert left == list(range(left[0], events + 2))
-    assert killed > 1
     assert left[0] > events - 100
     assert list(told(lines(path))[0])[-1] == "live"
 

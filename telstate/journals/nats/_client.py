@@ -36,6 +36,8 @@ _RECONNECT_EVERY = 0.25
 _PING_EVERY = 5
 """Seconds between two pings. A connection on which two of them get no answer is given up."""
 _OPEN_WITHIN = 10.0
+_CLOSE_WITHIN = 2.0
+"""Seconds for the server to take in what is still to be sent. Nobody waits for that any more, and a server that hangs never does."""
 _MOST_HEADERS = 4096
 """Bytes that the headers of a message have at most."""
 _DELIVERED = "$JS.ACK."
@@ -375,7 +377,7 @@ def _size_of(headers: Mapping[str, str] | None) -> int:
 
 
 async def _close(client: Client) -> None:
-    with suppress(ClientError, OSError):
+    with anyio.move_on_after(_CLOSE_WITHIN), suppress(ClientError, OSError):
         await client.close()
 
 

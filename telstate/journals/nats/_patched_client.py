@@ -1,10 +1,11 @@
-"""nats-py's client without two faults of version 2.16.
+"""nats-py's client without three faults of version 2.16.
 
 - It forgets the socket of an attempt to connect that fails after the server has accepted it, and that of a lost connection to which
   something was still to be written. They stay open until the garbage collector finds them. A client whose server comes and goes would
   have ever more of them.
 - Without a TLS context of the program's own it makes one for each connection, in the event loop. That reads all root certificates, which
   takes 20 ms or more, in which no call goes on.
+- It takes a server that ends before it has let the client in for one that did. Nothing is heard from it then, for good.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
+from nats.errors import UnexpectedEOF
 
 if TYPE_CHECKING:
     from nats.aio.client import Srv
@@ -36,6 +38,15 @@ class PatchedClient(Client):
         if self._ended:  # meanwhile: on Python 3.11 an attempt may not hear that it was cancelled
             self._drop_socket()
             raise asyncio.CancelledError
+
+    async def _process_connect_init(self) -> None:
+        """Ask to be let in."""
+        await super()._process_connect_init()
+        if self._status != Client.CONNECTED:  # in place of the answer came the end
+            for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+                if task is not None:
+                    task.cancel()
+            raise UnexpectedEOF
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """Take in what a server says of itself, before TLS begins."""
@@ -61,5 +72,8 @@ class PatchedClient(Client):
     def _drop_socket(self) -> None:
         """Close the socket at once: nothing more is to be sent. That of a WebSocket is aiohttp's to close."""
         writer: asyncio.StreamWriter | None = getattr(self._transport, "_bare_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
+        if writer is None:
+            return
+        socket = writer.get_extra_info("socket")
+        if socket is not None and socket.fileno() >= 0:
+            writer.transport.abort()  # asyncio cannot do that where the last bytes were written after `close`

@@ -7,7 +7,6 @@ from itertools import count
 from time import time
 from typing import Any
 
-import anyio
 from pydantic_core import to_json
 
 from telstate import Dispatcher, Engine, Event, Outcome, OutcomeKind, ParseError, Router, Settings
@@ -90,8 +89,9 @@ async def caught_up(owner: Owner, seq: int, seconds: float = 20) -> None:
 
 async def marked(owner: Owner) -> None:
     """Wait until what its handlers have finished is marked in the journal."""
-    await until(lambda: not owner.calls._run.work_log.unwritten)
-    await anyio.sleep(0.05)
+    work_log = owner.calls._run.work_log
+    await work_log.flush()  # waits for one under way, too
+    await until(lambda: not work_log.unwritten)
 
 
 async def engine_of(partition: Partition, owner: Owner) -> Engine:

@@ -15,6 +15,7 @@ from telstate.journals.nats import Names, NatsConnection, StreamSettings, declar
 from telstate.journals.nats._connection import Message
 from telstate.journals.nats._errors import MessageTooLarge, NatsNotPermitted, NatsRefused, NatsUnavailable, StreamFull
 from tests.nats_server import NatsServer, certificate_in
+from tests.routing import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 SMALL = StreamSettings(partitions=4, max_bytes=1 << 24)
@@ -110,10 +111,9 @@ async def test_a_server_that_is_away_delays_a_publish(nats_server: NatsServer, n
         nats_server.kill()
         async with anyio.create_task_group() as group:
             group.start_soon(connection.publish, names.events_own(1), b"1")
-            await anyio.sleep(0.5)
-            assert not connection.is_connected
+            await until(lambda: not connection.is_connected)
             nats_server.start()
-        assert connection.reconnects == 1
+        await until(lambda: connection.reconnects == 1)
         assert await count_of(connection, names.events) == 1
 
 

@@ -22,7 +22,7 @@ from telstate.errors import (
     TemporarilyNotAvailable,
     UnknownResult,
 )
-from telstate.events import ActionBegun, ActionRequested, AttemptBegun, IntentClaimed
+from telstate.events import ActionBegun, ActionRequested, ActionWithdrawn, AttemptBegun, Event, IntentClaimed
 from telstate.journals.nats import Names
 from telstate.journals.nats._showing import Showing
 from telstate.options import Dialout, Permissions, PhoneDialout, SipDialout
@@ -279,14 +279,18 @@ async def test_without_an_owner_nothing_is_sent(
         elsewhere = one.here._setup.elsewhere
         assert elsewhere is not None
         request = ActionRequested(request_id="r", verb="stop", target_id="s", expires_at=4e9)
+        append = elsewhere._append  # type: ignore[attr-defined]
 
-        async def begin() -> None:
-            await until(lambda: one.there._sequencer.engine.request("r"))
-            await one.there._sequencer.submit_events(ActionBegun(request_id="r"))
+        async def begun_before(partition: int, event: Event) -> int:
+            """Its owner begins it just before it is withdrawn."""
+            if isinstance(event, ActionWithdrawn):
+                await until(lambda: one.there._sequencer.engine.request("r"))
+                await one.there._sequencer.submit_events(ActionBegun(request_id="r"))
+            seq: int = await append(partition, event)
+            return seq
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(begin)
-            assert await elsewhere.ask(THERE, request, 0.5) is None
+        monkeypatch.setattr(elsewhere, "_append", begun_before)
+        assert await elsewhere.ask(THERE, request, 0.5) is None
         assert one.there._sequencer.engine.request("r").is_begun  # type: ignore[union-attr]
         one.there.shut_down()
         await until(lambda: one.both.owner(1).partitions()[0].is_open is False, 10)
@@ -417,9 +421,9 @@ async def test_a_call_is_over_when_its_owner_shows_that(shared_nats: NatsServer,
         await one.started()
         await one.tell("dialout.connected")
         await until(lambda: one.here.session("dialout-1"))
+        one.control.refuse(NoSuchSession("gone", status=400, error="no such session"), verb="stop", times=10)
         one.both.owner(1).shut_down()  # the other worker takes the partition over
         await one.tell("dialout.answered")
-        one.control.refuse(NoSuchSession("gone", status=400, error="no such session"), verb="stop", times=10)
         await until(lambda: one.results, 25)
         assert one.results[0].outcome == "answered"
         assert one.verbs().count("start") == 1

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -51,22 +52,26 @@ async def nothing_left() -> AsyncGenerator[None, None]:
 
 
 @asynccontextmanager
-async def answering(*answers: bytes | None) -> AsyncGenerator[tuple[str, list[int]], None]:
+async def answering(*answers: bytes | None, hears: bool = False) -> AsyncGenerator[tuple[str, list[int]], None]:
     """A server that sends each client the next of its answers and closes, or says nothing for None; all others the last.
 
-    After `PONG` it waits until the client has gone on. Yields its URL, and a list that has the number of each client that came.
+    After `PONG` it waits until the client has gone on, and else until the client has asked to be let in, if it `hears`. Yields its URL, and
+    a list that has the number of each client that came.
     """
     came: list[int] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.append(len(came))
         answer = answers[min(came[-1], len(answers) - 1)]
-        if answer is None:
-            await reader.read()
-        else:
-            writer.write(answer)
-            if b"PONG" in answer:
-                await reader.readuntil(b"SUB")
+        with suppress(OSError, asyncio.IncompleteReadError):  # the client may end first
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+                if b"PONG" in answer:
+                    await reader.readuntil(b"SUB")
+                elif hears:
+                    await reader.readuntil(b"PING")
         writer.close()
 
     server = await asyncio.start_server(meet, "127.0.0.1", 0)
@@ -85,6 +90,19 @@ async def test_a_first_attempt_that_fails(answer: bytes | None) -> None:
             await connection.open(within=1.2)
         await connection.aclose()
         assert came
+
+
+async def test_a_server_that_ends_when_it_is_asked_to_let_a_client_in() -> None:
+    """That is no connection, and the next attempt may be one; also where the connection was lost before."""
+    async with answering(INFO, hears=True) as (url, came), nothing_left():
+        with pytest.raises(JournalError):
+            await NatsConnection(url).open(within=1.2)
+        assert len(came) > 1
+    async with answering(INFO, INFO + b"PONG\r\n", INFO, hears=True) as (url, came), nothing_left():
+        connection = NatsConnection(url)
+        await connection.open(within=5)
+        await until(lambda: len(came) > 5, seconds=20)
+        await connection.aclose()
 
 
 async def test_a_lost_connection_whose_next_attempts_fail() -> None:
@@ -108,6 +126,56 @@ async def test_a_connection_that_is_closed_while_it_is_made_again(nats_server: N
                 group.start_soon(partial(anyio.to_thread.run_sync, nats_server.start))
                 await anyio.sleep(wait)
                 await connection.aclose()
+
+
+@asynccontextmanager
+async def with_megabytes_to_write(
+    reads: asyncio.Event,
+) -> AsyncGenerator[tuple[NatsConnection, asyncio.WriteTransport], None]:
+    """A connection, and its transport. The server reads only once it may."""
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(INFO + b"PONG\r\n")
+        await reader.readuntil(b"SUB")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await reads.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        while await reader.read(1 << 20):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    connection = NatsConnection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await connection.open(within=10)
+    client: Any = connection._client._client
+    transport: asyncio.WriteTransport = client._transport._bare_io_writer.transport
+    transport.write(bytes(1 << 26))
+    try:
+        yield connection, transport
+    finally:
+        server.close()
+
+
+async def test_a_connection_that_is_closed_while_it_writes() -> None:
+    """The server takes the rest in meanwhile."""
+    reads = asyncio.Event()
+    async with (
+        nothing_left(),
+        with_megabytes_to_write(reads) as (connection, transport),
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(connection.aclose)
+        await until(transport.is_closing)
+        reads.set()
+
+
+async def test_a_connection_that_is_closed_while_its_server_hangs() -> None:
+    """It waits for that for some seconds, and not for ever."""
+    reads = asyncio.Event()
+    async with nothing_left(), with_megabytes_to_write(reads) as (connection, _):
+        with anyio.fail_after(30):
+            await connection.aclose()
+        reads.set()
 
 
 async def test_certificates_are_read_once_and_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

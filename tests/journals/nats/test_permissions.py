@@ -113,7 +113,7 @@ async def test_a_worker_can_do_its_work(guarded: Guarded) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(worker.run)
         await until(lambda: handled, 20)
-        assert [one.is_open for one in worker.partitions()] == [True, True]
+        await until(lambda: [one.is_open for one in worker.partitions()] == [True, True], 20)
         worker.shut_down()
     async with guarded.connection("worker") as connection:
         streams = await declare(connection, NAMES)

@@ -209,7 +209,9 @@ async def test_a_full_stream_is_an_error_at_once_and_passes(
         with pytest.raises(StreamFull):
             await fill()
         await anyio.sleep(0.3)
-        assert "maximum bytes exceeded" in str(publisher.not_ready)
+        await until(
+            lambda: "maximum bytes exceeded" in str(publisher.not_ready)
+        )  # a look without an answer comes first
         monkeypatch.setattr(publishing, "_FULL_FOR", 0.05)
         with pytest.raises(StreamFull):
             await fill()

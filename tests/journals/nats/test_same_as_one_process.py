@@ -24,7 +24,7 @@ from tests.journals.nats.histories import (
     rooms_of,
     take,
 )
-from tests.journals.nats.test_linking import journal_of
+from tests.journals.nats.test_linking import settled
 from tests.journals.nats.workers import Fleet, fleet
 from tests.json_values import differences
 from tests.nats_server import NatsServer
@@ -66,8 +66,8 @@ async def same(server: NatsServer, names: Names, seed: int, calls: int) -> None:
             while found := list(differences(known_by(*engines_of(all_of_them)), expected)):  # noqa: ASYNC110 - nothing tells
                 await anyio.sleep(0.1)
         assert not found, found
-        for partition, live in enumerate(engines_of(all_of_them)):
-            replayed, _ = await journal_of(server, names, partition)
+        for partition in range(PARTITIONS):
+            replayed, live, _ = await settled(server, names, all_of_them, partition)
             assert known_by(replayed) == known_by(live)
         merged = known_by(await merged_log(server, names))
         assert list(differences(merged, expected)) == []
