@@ -26,6 +26,7 @@ from telstate.testing import FakeDaily
 from telstate.testing._daily import KEY
 from telstate.testing._faults import App, Fault, cut, drip, flood, hang, instead
 from tests.control.receiving import Receiver, has_come
+from tests.ports import free_port
 
 QUICK = (0.01, 0.02)
 pytestmark = pytest.mark.anyio
@@ -157,7 +158,7 @@ async def test_any_method_is_retried_if_nothing_was_sent(receiver: Receiver, met
 
 async def test_nothing_listens() -> None:
     """Nothing was sent, so the result is not unknown."""
-    with FakeDaily() as gone:
+    with FakeDaily(port=free_port()) as gone:
         pass
     async with api_of(gone) as api:
         for method in ("GET", "POST"):
@@ -287,7 +288,7 @@ async def test_the_key_is_never_shown(daily: FakeDaily, caplog: pytest.LogCaptur
                 assert error.__context__ is None
                 shown += traceback.TracebackException.from_exception(error, capture_locals=True).format()
                 shown += [repr(error), repr(vars(error))]
-        with FakeDaily() as gone:
+        with FakeDaily(port=free_port()) as gone:
             pass
         async with api_of(gone) as api:
             shown += [repr(api), str(vars(api))]
