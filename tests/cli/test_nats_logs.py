@@ -18,6 +18,7 @@ from telstate.journals.nats import Names, NatsConnection, NatsJournal, Publisher
 from tests.cli.records_rows import differences_from_replay
 from tests.cli.running import command, environment, json_lines, telstate
 from tests.nats_server import NatsServer
+from tests.routing import until
 
 pytestmark = pytest.mark.long
 
@@ -63,7 +64,10 @@ def service(shared_nats: NatsServer) -> Service:
                 await publisher.add_dead_letter(b'{"broken":"\xff', ParseError("", "JSON", "x"), Dialect.WEBHOOK)
                 await publisher.add_dead_letter(b'{"type":3}', ParseError("type", "text", 3), Dialect.WEBHOOK)
             for partition in range(PARTITIONS):
+                last = await connection.last(names.events, names.events_of(partition))
                 async with Dispatcher(router, journal=NatsJournal(connection, streams, partition)) as calls:
+                    # Only what has come from the stream is waited for by `idle`.
+                    await until(lambda seq=0 if last is None else last.seq: calls._sequencer.seq >= seq, 60)  # type: ignore[misc]
                     await calls.idle()
 
     asyncio.run(run())

