@@ -152,7 +152,7 @@ def start_fake(folder: Path) -> tuple[int, subprocess.Popen[bytes], dict[str, st
 
 
 def free_port() -> int:
-    """A port that nobody listens on. It is none of those that systems give to others, so it stays free while the campaign is down."""
+    """A port that nobody listens on. Systems give connections higher ones, so it stays free while the campaign is down."""
     while True:
         port = 10_000 + randbelow(10_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -153,7 +153,7 @@ def nats_server() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on. It is none of those that systems give to others, so it is free until its process has started."""
+    """A port that nobody listens on. Systems give connections higher ones, so it stays free until its process has started."""
     while True:
         port = 10_000 + randbelow(10_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

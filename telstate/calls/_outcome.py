@@ -52,7 +52,7 @@ class Outcome:
         lost_caller: the caller on hold that is lost by this event: they got to no session.
         doubtful: the live sessions of which events may be missing, according to this event of their source.
         changed: the sessions that did not rise and yet are not what they were: notes were added, evidence arrived after the end
-            (`amended`), it became known by which endpoint they came or that they were a caller on hold, also after the end, or it became
+            (`amended`), only after the end it became known by which endpoint they came or that they were a caller on hold, or it became
             doubtful or certain whether they still exist (`uncertain`).
         departed: what left memory with this step: ended sessions past retention, callers that got to no session, and events that were never
             matched.

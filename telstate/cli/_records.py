@@ -298,10 +298,14 @@ class _Following:
         """Write what is known by now of the callers that were lost."""
         for call_id, written in list(self._lost.items()):
             caller = self._replay.engine.caller(call_id)
-            if caller is None:  # the last record was added as they left memory
+            if caller is None:  # their last record was added when they left memory
                 del self._lost[call_id]
                 continue
             record = None if caller.session_id is not None else caller.to_dict()
-            if record != written:
-                self._lost[call_id] = record
-                self._batch.connect(call_id) if record is None else self._batch.add(record)
+            if record == written:
+                continue
+            self._lost[call_id] = record
+            if record is None:
+                self._batch.connect(call_id)
+            else:
+                self._batch.add(record)

@@ -130,7 +130,7 @@ class CallSlots:
                 await self.check_exists(session_id)
 
     async def keep_checking(self, session_ids: Collection[str]) -> None:
-        """Check now and then whether these sessions still exist, until cancelled: whoever waits for their ends may wait for lost events."""
+        """Check now and then whether these sessions still exist, until cancelled. The events of their ends may be lost."""
         while True:
             await self._calls.clock.sleep(self.check_every)
             for session_id in session_ids:
